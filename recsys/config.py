@@ -372,7 +372,9 @@ def load_config(path: Path) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"config {path}: cannot be read ({error.strerror}); give --config an existing file") from error
+        raise ConfigError(
+            f"config {path}: cannot be read ({error.strerror}); give --config an existing file"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"config {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     try:

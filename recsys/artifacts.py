@@ -1,0 +1,299 @@
+"""Folders on disk: snapshots, runs, bundles and published lists, each written whole or not at all.
+
+Everything lies under one home:
+
+    snapshots/ID/                    items, interactions, rejected rows; ID is the hash of their content
+    snapshots/NAME.current           the snapshot that the config NAME ingested last
+    runs/ID/                         one training: tables, bundle, twin, plots
+    recommendations/run_date=DATE/   the lists of one night
+    recommendations/CURRENT          the run date that readers follow
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+
+from recsys.errors import ArtifactError
+from recsys.tables import Interactions, Items, Rejected, check
+
+MANIFEST = "manifest.json"
+POINTER = "CURRENT"
+_SNAPSHOT_TABLES: dict[str, type[dy.Schema]] = {"items": Items, "interactions": Interactions, "rejected": Rejected}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One ingested state of the data.
+
+    Attributes:
+        id: hash of the content: the same input is the same snapshot.
+        items: `Items`.
+        interactions: `Interactions`.
+        dataset: the dataset section it was ingested with, resolved.
+    """
+
+    id: str
+    items: pl.DataFrame
+    interactions: pl.DataFrame
+    dataset: dict[str, Any]
+
+
+# --- any folder --------------------------------------------------------------------------------------------
+
+
+def write_folder(target: Path, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill a folder beside the target, add its manifest, then put it in place at once.
+
+    A folder that is already there is exchanged for the new one; whoever reads sees the old or the new, never half.
+
+    Args:
+        target: the folder to appear.
+        fill: writes the files into the empty folder it is given.
+        facts: what the manifest says besides the files' hashes.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ArtifactError: the disk is full or the folder cannot be written; the target is as it was.
+    """
+    staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        fill(staging)
+        manifest = {**facts, "files": hash_files(staging)}
+        write_json(staging / MANIFEST, manifest)
+        _swap_in(staging, target)
+    except OSError as error:
+        raise ArtifactError(
+            f"folder {target}: cannot be written ({error.strerror or error}); "
+            "free some space or choose another RECSYS_HOME, then run again; nothing was replaced"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return manifest
+
+
+def read_manifest(folder: Path, next_step: str) -> dict[str, Any]:
+    """Read a folder's manifest.
+
+    Raises:
+        ArtifactError: there is none, or it cannot be read.
+    """
+    try:
+        content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"folder {folder}: no {MANIFEST}, so it is not complete; {next_step}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"folder {folder}: its {MANIFEST} cannot be read ({error}); {next_step}") from error
+    return content
+
+
+def verify_folder(folder: Path, next_step: str) -> dict[str, Any]:
+    """Read the manifest and check every file against its hash.
+
+    Raises:
+        ArtifactError: a file is missing, changed or was added.
+    """
+    manifest = read_manifest(folder, next_step)
+    found = hash_files(folder)
+    expected: dict[str, str] = manifest["files"]
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        states = [
+            f"{name} is {'missing' if name not in found else 'new' if name not in expected else 'changed'}"
+            for name in wrong
+        ]
+        raise ArtifactError(f"folder {folder}: differs from its {MANIFEST}: {'; '.join(states)}; {next_step}")
+    return manifest
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below a folder but the manifest, by relative path, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder) != Path(MANIFEST))
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON with sorted keys, so equal content gives equal bytes."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file under another name and put it in place at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with staging.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    staging.replace(path)
+
+
+def write_table(frame: pl.DataFrame, schema: type[dy.Schema], path: Path, what: str) -> None:
+    """Check a table and write it as parquet."""
+    check(schema, frame, what, "this is a fault of the stage that made it; please report it").write_parquet(path)
+
+
+def read_table(path: Path, schema: type[dy.Schema], what: str, next_step: str) -> pl.DataFrame:
+    """Read a parquet table and check it.
+
+    Raises:
+        ArtifactError: the file is missing or is not readable parquet.
+        DataError: it breaks its schema.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{what}: no file {path}; {next_step}") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{what}: {path} is not readable parquet ({error}); {next_step}") from error
+    return check(schema, frame, what, next_step)
+
+
+def _swap_in(staging: Path, target: Path) -> None:
+    """Put a folder in place; an old one is exchanged in one step where the system can (Linux renameat2)."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    exchange, at_cwd = 2, -100
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is not None and renameat2(at_cwd, bytes(staging), at_cwd, bytes(target), exchange) == 0:
+        return
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.rename(old)
+    staging.rename(target)
+    shutil.rmtree(old)
+
+
+# --- snapshots ---------------------------------------------------------------------------------------------
+
+
+def write_snapshot(
+    home: Path, name: str, tables: Mapping[str, pl.DataFrame], dataset: Mapping[str, Any], counts: Mapping[str, int]
+) -> str:
+    """Write items, interactions and rejected rows, point the config's name at them, and return the snapshot's id."""
+    folder = home / "snapshots" / f"new-{name}"
+
+    def fill(staging: Path) -> None:
+        for table, schema in _SNAPSHOT_TABLES.items():
+            write_table(tables[table], schema, staging / f"{table}.parquet", f"snapshot table '{table}'")
+
+    manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset), "counts": dict(counts)})
+    text = json.dumps([manifest["files"], manifest["dataset"]], sort_keys=True)
+    identity = hashlib.sha256(text.encode()).hexdigest()[:12]
+    final = home / "snapshots" / identity
+    if final.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.rename(final)
+    replace_text(home / "snapshots" / f"{name}.current", identity + "\n")
+    return identity
+
+
+def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> Snapshot:
+    """Read the snapshot that a config ingested last.
+
+    Raises:
+        ArtifactError: there is none, it was changed on disk, or the config's dataset section has changed since.
+    """
+    next_step = "run 'recsys ingest' with this config"
+    pointer = home / "snapshots" / f"{name}.current"
+    if not pointer.is_file():
+        raise ArtifactError(f"snapshot of '{name}': none in {home}; {next_step} first")
+    identity = pointer.read_text(encoding="utf-8").strip()
+    folder = home / "snapshots" / identity
+    manifest = verify_folder(folder, next_step)
+    if manifest["dataset"] != dataset:
+        raise ArtifactError(
+            f"snapshot {identity} of '{name}': was ingested with other dataset settings than this config's; {next_step}"
+        )
+    items = read_table(folder / "items.parquet", Items, f"items of snapshot {identity}", next_step)
+    interactions = read_table(
+        folder / "interactions.parquet", Interactions, f"interactions of snapshot {identity}", next_step
+    )
+    return Snapshot(identity, items, interactions, manifest["dataset"])
+
+
+# --- published lists -----------------------------------------------------------------------------------------
+
+
+def publish(home: Path, run_date: str, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> Path:
+    """Write the lists of one run date, then point readers at them; the pointer moves last."""
+    folder = home / "recommendations" / f"run_date={run_date}"
+    write_folder(folder, fill, {"kind": "recommendations", "run_date": run_date, **facts})
+    point_at(home, run_date)
+    return folder
+
+
+def point_at(home: Path, run_date: str) -> None:
+    """Point readers at a run date that is already published.
+
+    Raises:
+        ArtifactError: it is not there, or not complete.
+    """
+    folder = home / "recommendations" / f"run_date={run_date}"
+    verify_folder(folder, f"run 'recsys generate --run-date {run_date}'")
+    replace_text(home / "recommendations" / POINTER, f"run_date={run_date}\n")
+
+
+def find_published(home: Path) -> list[str]:
+    """Return the run dates that are published, oldest first."""
+    folders = (home / "recommendations").glob("run_date=*/" + MANIFEST)
+    return sorted(path.parent.name.removeprefix("run_date=") for path in folders)
+
+
+def read_pointer(home: Path) -> str | None:
+    """Return the run date that readers follow, None before the first night."""
+    pointer = home / "recommendations" / POINTER
+    return pointer.read_text(encoding="utf-8").strip().removeprefix("run_date=") if pointer.is_file() else None
+
+
+def prune_published(home: Path, keep: int) -> list[str]:
+    """Delete the oldest run dates beyond `keep`, never the one the pointer names; return what went."""
+    current = read_pointer(home)
+    old = [date for date in find_published(home)[:-keep] if date != current]
+    for date in old:
+        shutil.rmtree(home / "recommendations" / f"run_date={date}")
+    return old
+
+
+@contextmanager
+def lock(home: Path, name: str) -> Iterator[None]:
+    """Hold a lock of this home while the block runs; the system frees it when the process ends, however it ends.
+
+    Raises:
+        ArtifactError: another process holds it.
+    """
+    import fcntl
+
+    path = home / f".{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArtifactError(
+                f"{name} in {home}: another process is at it (lock {path}); wait for it to end, then run again"
+            ) from error
+        yield

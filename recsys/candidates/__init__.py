@@ -1,0 +1,1 @@
+"""Sources that propose items, and their union."""

@@ -1,0 +1,1 @@
+"""Collaborative filtering with `implicit`: factors, item-to-item neighbours, and what follows what."""

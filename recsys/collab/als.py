@@ -1,0 +1,84 @@
+"""Alternating least squares: item factors that any history can be folded into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from implicit.cpu.als import AlternatingLeastSquares
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from recsys.collab.id_map import align_rows
+from recsys.config import AlsConfig
+from recsys.dataset.histories import Histories
+
+
+class AlsModel:
+    """Implicit-feedback matrix factorisation (Hu, Koren, Volinsky 2008, ICDM).
+
+    Only item factors are kept. A user's factors are solved for from the history at hand, so users who are new or
+    who changed since training need nothing special, and the same history always gives the same factors.
+    An item unknown at training time has NaN factors: the model says nothing about it.
+    """
+
+    def __init__(self, item_factors: NDArray[np.float32], config: AlsConfig, threads: int) -> None:
+        self.item_factors = item_factors
+        self._config = config
+        self._threads = threads
+
+    @classmethod
+    def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
+        """Factorise the history matrix; items nobody touched get NaN factors."""
+        solver = _make_solver(config, threads, seed)
+        # implicit wants one BLAS thread beside its own: more are slower, and sums would depend on their number.
+        with threadpool_limits(1, "blas"):
+            solver.fit(csr_matrix(_confidence(histories)), show_progress=False)
+        factors = np.array(solver.item_factors, dtype=np.float32)
+        factors[np.bincount(histories.items, minlength=histories.n_items) == 0] = np.nan
+        return cls(factors, config, threads)
+
+    def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> AlsModel:
+        """Return the model with its rows in the order of another catalogue; unknown items become NaN."""
+        return AlsModel(align_rows(self.item_factors, trained_ids, item_ids), self._config, self._threads)
+
+    def fold_in(self, histories: Histories) -> NDArray[np.float32]:
+        """Return (n_users, embedding_size) float32: the least-squares factors of each history, zeros if empty."""
+        solver = _make_solver(self._config, self._threads, seed=0)
+        solver.item_factors = np.nan_to_num(self.item_factors)
+        # Unknown items carry zero factors; leaving them in would pull the solution towards zero.
+        known = ~np.isnan(self.item_factors[:, 0])
+        matrix = csr_matrix(_confidence(histories))
+        matrix.data = matrix.data * known[matrix.indices]
+        matrix.eliminate_zeros()
+        with threadpool_limits(1, "blas"):
+            return np.asarray(solver.recalculate_user(np.arange(histories.n_users), matrix), dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write the item factors as safetensors."""
+        save_file({"item_factors": self.item_factors}, path)
+
+    @classmethod
+    def load(cls, path: Path, config: AlsConfig, threads: int) -> AlsModel:
+        """Read what `save` wrote."""
+        return cls(load_file(path)["item_factors"], config, threads)
+
+
+def _make_solver(config: AlsConfig, threads: int, seed: int) -> AlternatingLeastSquares:
+    with threadpool_limits(1, "blas"):
+        return AlternatingLeastSquares(
+            factors=config.embedding_size,
+            regularization=config.regularization,
+            alpha=config.alpha,
+            iterations=config.epochs,
+            random_state=seed,
+            num_threads=threads,
+        )
+
+
+def _confidence(histories: Histories) -> csr_matrix:
+    """Log-damped event weights: ten views are more than one, but not ten times as much."""
+    return histories.matrix(np.log1p(histories.weights).astype(np.float32))

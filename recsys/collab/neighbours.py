@@ -1,0 +1,122 @@
+"""Item-by-item models: co-interaction neighbours, and what follows what."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from implicit.nearest_neighbours import (
+    BM25Recommender,
+    CosineRecommender,
+    ItemItemRecommender,
+    TFIDFRecommender,
+)
+from implicit.utils import ParameterWarning
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array, csr_matrix
+
+from recsys.collab.id_map import align_square
+from recsys.config import ItemToItemConfig, TransitionsConfig
+from recsys.dataset.histories import Histories
+
+_RECOMMENDERS: dict[str, type[ItemItemRecommender]] = {
+    "cosine": CosineRecommender,
+    "bm25": BM25Recommender,
+    "tfidf": TFIDFRecommender,
+}
+
+
+class NeighbourModel:
+    """A sparse matrix from items a user has to items they may want.
+
+    A user's score of an item is the sum over the history of its entry in the matrix, each step back weighing
+    `history_decay` times less.
+
+    Attributes:
+        similarity: (n_items, n_items) float32 sparse; row = item in the history, column = item scored.
+    """
+
+    def __init__(self, similarity: csr_array, history_decay: float) -> None:
+        self.similarity = similarity
+        self._history_decay = history_decay
+
+    def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> NeighbourModel:
+        """Return the model over another catalogue; items it does not know have no neighbours."""
+        return NeighbourModel(align_square(self.similarity, trained_ids, item_ids), self._history_decay)
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """Return (n_users, n_items) float32; 0 where no item of the history points at the item."""
+        matrix = histories.decayed_matrix(self._history_decay) @ self.similarity
+        return np.asarray(matrix.toarray(), dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write the matrix as an npz without objects."""
+        np.savez(
+            path,
+            data=self.similarity.data,
+            indices=self.similarity.indices,
+            indptr=self.similarity.indptr,
+            allow_pickle=False,
+        )
+
+    @classmethod
+    def load(cls, path: Path, history_decay: float) -> NeighbourModel:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as parts:
+            size = len(parts["indptr"]) - 1
+            matrix = csr_array((parts["data"], parts["indices"], parts["indptr"]), shape=(size, size))
+        return cls(matrix, history_decay)
+
+
+def fit_item_to_item(histories: Histories, config: ItemToItemConfig, threads: int) -> NeighbourModel:
+    """Find each item's `k` nearest items by who touched them (Sarwar et al. 2001, WWW), itself left out."""
+    recommender = _RECOMMENDERS[config.weighting](K=config.k + 1, num_threads=threads)
+    touched = histories.matrix(np.ones(len(histories.items), dtype=np.float32))
+    with warnings.catch_warnings():
+        # implicit warns of a conversion that it makes itself.
+        warnings.simplefilter("ignore", ParameterWarning)
+        recommender.fit(csr_matrix(touched), show_progress=False)
+    similarity = _without_diagonal(csr_array(recommender.similarity, dtype=np.float32))
+    return NeighbourModel(similarity, config.history_decay)
+
+
+def fit_transitions(histories: Histories, config: TransitionsConfig) -> NeighbourModel:
+    """Count which item comes after which inside a history, nearer ones more, and keep the `k` strongest per item.
+
+    The count of a pair is divided by the root of both items' popularity, so a hit does not follow everything.
+    Without an order there is nothing to count and the model is empty.
+    """
+    size = histories.n_items
+    if not histories.ordered or not len(histories.items):
+        return NeighbourModel(csr_array((size, size), dtype=np.float32), config.history_decay)
+    counts = csr_array((size, size), dtype=np.float32)
+    behind = histories.steps_back
+    for distance in range(1, config.max_distance + 1):
+        first = np.flatnonzero(behind >= distance)
+        weight = np.full(len(first), config.distance_decay ** (distance - 1), dtype=np.float32)
+        pairs = (histories.items[first], histories.items[first + distance])
+        counts = counts + coo_array((weight, pairs), shape=(size, size)).tocsr()
+    root = np.sqrt(np.bincount(histories.items, minlength=size).clip(min=1)).astype(np.float32)
+    entries = _without_diagonal(csr_array(counts)).tocoo()
+    row, column = entries.coords
+    scaled = csr_array((entries.data / root[row] / root[column], (row, column)), shape=(size, size))
+    return NeighbourModel(keep_strongest(scaled, config.k), config.history_decay)
+
+
+def keep_strongest(matrix: csr_array, k: int) -> csr_array:
+    """Keep each row's `k` largest entries; ties go to the smaller column."""
+    entries = matrix.tocoo()
+    row, column = entries.coords
+    order = np.lexsort((column, -entries.data, row))
+    place = np.arange(len(order)) - matrix.indptr[row[order]]
+    kept = order[place < k]
+    return csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)
+
+
+def _without_diagonal(matrix: csr_array) -> csr_array:
+    entries = matrix.tocoo()
+    row, column = entries.coords
+    kept = row != column
+    return csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)

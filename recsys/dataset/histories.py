@@ -1,0 +1,211 @@
+"""What each user did before one cut-off instant, as flat arrays: the one form every model reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recsys.errors import DataError
+
+SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Users' distinct items, oldest first, as of `cutoff`.
+
+    A user's entry for an item stands where the user last touched it. Users and items are numbered by their place
+    in `user_ids` and `item_ids`, both sorted, so equal inputs give equal numbers.
+
+    Attributes:
+        user_ids: (n_users) strings, sorted.
+        item_ids: (n_items) strings, sorted: the whole catalogue, also items nobody touched.
+        starts: (n_users + 1) int64; user u's entries are `starts[u]:starts[u + 1]`.
+        items: (n_entries) int32 item numbers.
+        weights: (n_entries) float32, sum of the event weights of the user on the item.
+        counts: (n_entries) float32, how many events that were.
+        ages: (n_entries) float32, days from the last of them to the cut-off; NaN without times.
+        first_ages: (n_entries) float32, days from the first of them to the cut-off; NaN without times.
+        cutoff: the instant all of this is as of; None for data without a common clock.
+        ordered: False when the data has no order: entries then stand in a fixed arbitrary order.
+    """
+
+    user_ids: pl.Series
+    item_ids: pl.Series
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    counts: NDArray[np.float32]
+    ages: NDArray[np.float32]
+    first_ages: NDArray[np.float32]
+    cutoff: datetime | None
+    ordered: bool
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items in the catalogue."""
+        return len(self.item_ids)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Distinct items per user, (n_users) int64."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def users(self) -> NDArray[np.int32]:
+        """User number of each entry, (n_entries) int32."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), self.lengths)
+
+    @cached_property
+    def steps_back(self) -> NDArray[np.int64]:
+        """Entries between each entry and its user's newest, (n_entries) int64, 0 for the newest."""
+        return np.repeat(self.starts[1:], self.lengths) - 1 - np.arange(len(self.items))
+
+    def select(self, users: slice) -> Histories:
+        """Return a run of users as histories of their own (numbers start at 0 again)."""
+        start, stop, _ = users.indices(self.n_users)
+        first, last = self.starts[start], self.starts[stop]
+        return replace(
+            self,
+            user_ids=self.user_ids[start:stop],
+            starts=self.starts[start : stop + 1] - first,
+            items=self.items[first:last],
+            weights=self.weights[first:last],
+            counts=self.counts[first:last],
+            ages=self.ages[first:last],
+            first_ages=self.first_ages[first:last],
+        )
+
+    def take(self, user_ids: pl.Series) -> Histories:
+        """Return the histories of the given users, sorted; an unknown user gets an empty one."""
+        wanted = user_ids.unique().sort()
+        place = self.user_ids.search_sorted(wanted).to_numpy().astype(np.int64)
+        known = (
+            (self.user_ids.gather(np.minimum(place, self.n_users - 1)) == wanted).to_numpy()
+            if self.n_users
+            else np.zeros(len(wanted), dtype=bool)
+        )
+        lengths = np.zeros(len(wanted), dtype=np.int64)
+        lengths[known] = self.lengths[place[known]]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        shift = np.zeros(len(wanted), dtype=np.int64)
+        shift[known] = self.starts[place[known]]
+        entries = np.repeat(shift - starts[:-1], lengths) + np.arange(starts[-1])
+        return replace(
+            self,
+            user_ids=wanted,
+            starts=starts,
+            items=self.items[entries],
+            weights=self.weights[entries],
+            counts=self.counts[entries],
+            ages=self.ages[entries],
+            first_ages=self.first_ages[entries],
+        )
+
+    def matrix(self, values: NDArray[np.float32] | None = None) -> csr_array:
+        """Return (n_users, n_items) float32 with `values` per entry (default: the weights), columns sorted."""
+        data = self.weights if values is None else values
+        matrix = csr_array((data, self.items, self.starts), shape=(self.n_users, self.n_items))
+        return matrix.sorted_indices() if not matrix.has_sorted_indices else matrix
+
+    def decayed_matrix(self, decay: float) -> csr_array:
+        """Return (n_users, n_items) float32 where the newest item weighs 1 and each step back `decay` times less.
+
+        Without an order every item weighs 1.
+        """
+        if not self.ordered or decay == 1.0:
+            return self.matrix(np.ones(len(self.items), dtype=np.float32))
+        return self.matrix((decay**self.steps_back).astype(np.float32))
+
+    def recent_items(self, length: int) -> NDArray[np.int32]:
+        """Return (n_users, length) int32 item numbers, newest first, -1 where the history is shorter."""
+        places = self.starts[1:, None] - 1 - np.arange(length)[None, :]
+        found = places >= self.starts[:-1, None]
+        if not len(self.items):
+            return np.full(places.shape, -1, dtype=np.int32)
+        return np.where(found, self.items[np.where(found, places, 0)], -1).astype(np.int32)
+
+
+def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: datetime | None) -> Histories:
+    """Gather interactions into histories as of an instant.
+
+    Args:
+        interactions: `Interactions`, already cut to what may be known.
+        items: `Items`; interactions on other items are left out.
+        cutoff: every interaction must be earlier; None for data without a common clock.
+
+    Raises:
+        DataError: an interaction is not before the cut-off. Nothing may learn from it, so this stops the run.
+    """
+    timed = interactions["time"].null_count() < interactions.height
+    if cutoff is not None and timed:
+        late = interactions.filter(pl.col("time") >= cutoff).height
+        if late:
+            raise DataError(
+                f"histories as of {cutoff.isoformat()}: {late:,} interactions are not before it; cut the interactions first"
+            )
+    item_ids = items["item_id"]
+    user_ids = interactions["user_id"].unique().sort()
+    ordered = bool((interactions["position"] > 0).any()) or interactions.height == 0
+    pairs = _gather_pairs(interactions, item_ids, user_ids, ordered)
+    reference = cutoff if cutoff is not None else interactions["time"].max()
+    lengths = np.bincount(pairs["user"].to_numpy(), minlength=len(user_ids))
+    return Histories(
+        user_ids=user_ids,
+        item_ids=item_ids,
+        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items=pairs["item"].cast(pl.Int32).to_numpy(),
+        weights=pairs["weight"].to_numpy(),
+        counts=pairs["count"].cast(pl.Float32).to_numpy(),
+        ages=_ages(pairs["last"], reference),
+        first_ages=_ages(pairs["first"], reference),
+        cutoff=cutoff,
+        ordered=ordered,
+    )
+
+
+def _gather_pairs(interactions: pl.DataFrame, item_ids: pl.Series, user_ids: pl.Series, ordered: bool) -> pl.DataFrame:
+    numbers = pl.LazyFrame({"item_id": item_ids}).with_row_index("item")
+    users = pl.LazyFrame({"user_id": user_ids}).with_row_index("user")
+    # Without an order a multiplicative hash spreads the items, so that "later" never means "larger id".
+    arbitrary = (pl.col("item").cast(pl.UInt64) * 2_654_435_761) % 4_294_967_296
+    return (
+        interactions.lazy()
+        .join(numbers, on="item_id", how="inner")
+        .join(users, on="user_id", how="inner")
+        .group_by("user", "item")
+        .agg(
+            pl.col("position").max().alias("place"),
+            pl.col("weight").sort_by("position").sum().cast(pl.Float32),
+            pl.len().alias("count"),
+            pl.col("time").max().alias("last"),
+            pl.col("time").min().alias("first"),
+        )
+        .sort("user", "place" if ordered else arbitrary, "item")
+        .collect()
+    )
+
+
+def _ages(times: pl.Series, reference: object) -> NDArray[np.float32]:
+    if not isinstance(reference, datetime) or times.null_count() == len(times):
+        return np.full(len(times), np.nan, dtype=np.float32)
+    seconds = (pl.lit(reference) - pl.col("time")).dt.total_microseconds() / 1e6
+    days = pl.DataFrame({"time": times}).select((seconds / SECONDS_PER_DAY).cast(pl.Float32).alias("days"))["days"]
+    return days.fill_null(float("nan")).to_numpy()
+
+
+def find_recommendable(items: pl.DataFrame, cutoff: datetime | None) -> NDArray[np.bool_]:
+    """Return (n_items) bool: the item is available and, at the cut-off, was already in the catalogue."""
+    known = pl.lit(True) if cutoff is None else pl.col("created_at").is_null() | (pl.col("created_at") < cutoff)
+    return items.select((pl.col("available") & known).alias("ok"))["ok"].to_numpy()

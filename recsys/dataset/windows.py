@@ -1,0 +1,222 @@
+"""Windows: which interactions a part may learn from, and which it must predict.
+
+A window has a history (what came before its cut-off) and positives (what users took inside it). Windows are
+numbered from the newest. The measured run tests on window 0 and draws the ranker's labels from windows 1, 2, …;
+the refit moves all of them to the end: labels from windows 0, 1, …, and the final parts learn from everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+import numpy as np
+import polars as pl
+
+from recsys.config import WindowsConfig
+from recsys.errors import DataError
+
+_PAIR = ["user_id", "item_id"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One stretch to predict.
+
+    Attributes:
+        name: such as `test` or `label 1`.
+        cutoff: the instant its history is as of; None for protocols without a common clock.
+        end: the first instant after it; None likewise.
+        history: `Interactions` that may be known.
+        positives: `user_id`, `item_id`, distinct: what the lists should have held.
+    """
+
+    name: str
+    cutoff: datetime | None
+    end: datetime | None
+    history: pl.DataFrame
+    positives: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All windows of one run, newest first, and everything known at the end."""
+
+    windows: tuple[Window, ...]
+    everything: pl.DataFrame
+    end: datetime | None
+
+    @property
+    def test(self) -> Window:
+        """The newest window."""
+        return self.windows[0]
+
+    @property
+    def measured_labels(self) -> tuple[Window, ...]:
+        """Label windows of the measured run: all but the test window."""
+        return self.windows[1:]
+
+    @property
+    def refit_labels(self) -> tuple[Window, ...]:
+        """Label windows of the refit: moved one to the end, the test window first."""
+        return self.windows[:-1]
+
+
+def resolve_end(interactions: pl.DataFrame, run_date: str | None) -> datetime | None:
+    """Return the instant a run is as of: 00:00 UTC of its run date.
+
+    Without a run date it is 00:00 UTC of the day after the snapshot's last event, so it depends on the data and
+    never on a clock; None when the data has no times.
+
+    Raises:
+        DataError: the run date is not YYYY-MM-DD.
+    """
+    if run_date is not None:
+        try:
+            return datetime.strptime(run_date, "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError as error:
+            raise DataError(f"run date '{run_date}': expected YYYY-MM-DD, such as 2025-01-31") from error
+    last = interactions["time"].max()
+    if not isinstance(last, datetime):
+        return None
+    return datetime.combine(last.date() + timedelta(days=1), time(), tzinfo=UTC)
+
+
+def cut(interactions: pl.DataFrame, end: datetime | None) -> pl.DataFrame:
+    """Return the interactions before an instant; rows without a time always stay."""
+    return interactions if end is None else interactions.filter(pl.col("time").is_null() | (pl.col("time") < end))
+
+
+def split_windows(
+    interactions: pl.DataFrame,
+    config: WindowsConfig,
+    *,
+    repeats: bool,
+    end: datetime | None,
+    seed: int,
+    holdout: pl.DataFrame | None = None,
+) -> Windows:
+    """Split interactions into a test window, label windows and their histories.
+
+    Args:
+        interactions: `Interactions`.
+        config: protocol and lengths.
+        repeats: True keeps positives on items the user already has.
+        end: nothing from this instant on is seen; None for data without times.
+        seed: draws pairs or items for `random` and `cold_items`.
+        holdout: `user_id`, `item_id` of the test pairs, for `holdout_file`.
+
+    Raises:
+        DataError: a window has no history or nothing to predict.
+    """
+    everything = cut(interactions, end)
+    if everything.is_empty():
+        raise DataError(f"windows: no interaction before {end}; ingest newer data or choose a later --run-date")
+    match config.protocol:
+        case "global_time":
+            parts = _split_by_time(everything, config, end)
+        case "leave_last_out":
+            parts = _split_by_position(everything, config.label_windows)
+        case "random":
+            parts = _split_by_keys(everything, _PAIR, config.holdout_share, seed)
+        case "cold_items":
+            parts = _split_by_keys(everything, ["item_id"], config.holdout_share, seed)
+        case "holdout_file":
+            parts = _split_by_file(everything, holdout, config.holdout_share, seed)
+    windows = []
+    for number, (history, inside, cutoff, stop) in enumerate(parts):
+        positives = inside.filter("positive").select(_PAIR).unique()
+        if not repeats:
+            positives = positives.join(history.select(_PAIR).unique(), on=_PAIR, how="anti")
+        name = "test" if number == 0 else f"label {number}"
+        if history.is_empty() or positives.is_empty():
+            lack = "history" if history.is_empty() else "positives"
+            raise DataError(
+                f"windows: the {name} window{_span(cutoff, stop)} has no {lack}; "
+                "choose a shorter test window, fewer label_windows or a later --run-date"
+            )
+        windows.append(Window(name, cutoff, stop, history, positives.sort(_PAIR)))
+    return Windows(tuple(windows), everything, end)
+
+
+_Part = tuple[pl.DataFrame, pl.DataFrame, datetime | None, datetime | None]
+
+
+def _span(cutoff: datetime | None, end: datetime | None) -> str:
+    return "" if cutoff is None or end is None else f" from {cutoff.isoformat()} to {end.isoformat()}"
+
+
+def _split_by_time(everything: pl.DataFrame, config: WindowsConfig, end: datetime | None) -> list[_Part]:
+    if end is None or everything["time"].null_count():
+        raise DataError("windows: global_time needs a time on every interaction; choose another windows.protocol")
+    edges = _time_edges(everything["time"], config, end)
+    parts: list[_Part] = []
+    for stop, start in zip(edges, edges[1:], strict=False):
+        inside = everything.filter((pl.col("time") >= start) & (pl.col("time") < stop))
+        parts.append((everything.filter(pl.col("time") < start), inside, start, stop))
+    return parts
+
+
+def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[datetime]:
+    numbers = range(1, config.label_windows + 2)
+    if config.test_days is not None:
+        return [end, *(end - timedelta(days=config.test_days) * number for number in numbers)]
+    share = config.test_share or 0.0
+    if share * (config.label_windows + 1) >= 1.0:
+        raise DataError(
+            f"windows: {config.label_windows + 1} windows of test_share {share} leave no history; make test_share smaller"
+        )
+    ordered = times.sort()
+    edges: list[datetime] = [ordered[int(len(ordered) * (1.0 - share * number))] for number in numbers]
+    return [end, *edges]
+
+
+def _split_by_position(everything: pl.DataFrame, label_windows: int) -> list[_Part]:
+    """Window w holds each user's positive row number w from the end; its history is all before that row."""
+    from_end = pl.col("position").rank("ordinal", descending=True).over("user_id") - 1
+    positive = everything.filter("positive").with_columns(from_end.alias("from_end"))
+    parts: list[_Part] = []
+    history = everything
+    for number in range(label_windows + 1):
+        inside = positive.filter((pl.col("from_end") == number) & (pl.col("position") > 0)).drop("from_end")
+        limits = inside.select("user_id", pl.col("position").alias("limit"))
+        # Each history is cut from the newer one, so a user without a label here keeps nothing newer either.
+        history = (
+            history.join(limits, on="user_id", how="left", maintain_order="left")
+            .filter(pl.col("limit").is_null() | (pl.col("position") < pl.col("limit")))
+            .drop("limit")
+        )
+        parts.append((history, inside, None, None))
+    return parts
+
+
+def _split_by_keys(everything: pl.DataFrame, keys: Sequence[str], share: float, seed: int) -> list[_Part]:
+    """Window 0 takes a share of the distinct keys at random, window 1 the same share of the rest."""
+    distinct = everything.select(keys).unique().sort(keys)
+    order = np.random.default_rng(seed).permutation(distinct.height)
+    count = max(1, round(distinct.height * share))
+    test, rerank = (
+        distinct[order[:count]],
+        distinct[order[count : count + max(1, round(count * (1 - share)))]],
+    )
+    return _hold_out(everything, keys, test, rerank)
+
+
+def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share: float, seed: int) -> list[_Part]:
+    if holdout is None:
+        raise DataError("windows: protocol holdout_file was given no test pairs; check windows.holdout_path")
+    test = holdout.select(_PAIR).unique().sort(_PAIR)
+    rest = everything.join(test, on=_PAIR, how="anti").select(_PAIR).unique().sort(_PAIR)
+    order = np.random.default_rng(seed).permutation(rest.height)
+    return _hold_out(everything, _PAIR, test, rest[order[: max(1, round(rest.height * share))]])
+
+
+def _hold_out(everything: pl.DataFrame, keys: Sequence[str], test: pl.DataFrame, rerank: pl.DataFrame) -> list[_Part]:
+    on = list(keys)
+    before_test = everything.join(test, on=on, how="anti", maintain_order="left")
+    before_rerank = before_test.join(rerank, on=on, how="anti", maintain_order="left")
+    return [
+        (before_test, everything.join(test, on=on, how="semi"), None, None),
+        (before_rerank, before_test.join(rerank, on=on, how="semi"), None, None),
+    ]

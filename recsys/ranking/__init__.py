@@ -1,0 +1,1 @@
+"""From candidates with features to final lists: blend, LightGBM ranker, selection."""

@@ -1,0 +1,51 @@
+"""The ranker's training table: candidates of a label window, with what the user took."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from recsys.dataset.histories import Histories
+
+
+def number_positives(positives: pl.DataFrame, histories: Histories) -> pl.DataFrame:
+    """Return `user_index`, `item_index` (UInt32) of the positives whose user and item the histories know, sorted."""
+    users = pl.DataFrame({"user_id": histories.user_ids}).with_row_index("user_index")
+    items = pl.DataFrame({"item_id": histories.item_ids}).with_row_index("item_index")
+    return (
+        positives.join(users, on="user_id")
+        .join(items, on="item_id")
+        .select("user_index", "item_index")
+        .sort("user_index", "item_index")
+    )
+
+
+def label_rows(
+    features: pl.DataFrame, positives: pl.DataFrame, *, window: int, negative_share: float, seed: int
+) -> pl.DataFrame:
+    """Return `TrainingRows`: the features with a label, groups without a found positive left out.
+
+    Args:
+        features: keys and features of every candidate of the window.
+        positives: from `number_positives`.
+        window: number of the label window, 0 the newest.
+        negative_share: share of the negatives kept, drawn at random; every positive stays.
+        seed: draws the negatives.
+    """
+    labelled = features.join(
+        positives.with_columns(pl.lit(1, dtype=pl.UInt8).alias("label")),
+        on=["user_index", "item_index"],
+        how="left",
+        maintain_order="left",
+    ).with_columns(pl.col("label").fill_null(0))
+    labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
+    if negative_share < 1.0:
+        drawn = np.random.default_rng(seed).random(labelled.height) < negative_share
+        labelled = labelled.filter((pl.col("label") > 0) | pl.Series(drawn))
+    keys = ["user_index", "item_index", "label"]
+    return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))
+
+
+def group_sizes(rows: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the rows of each (window, user) group, in row order."""
+    return rows.group_by("window", "user_index", maintain_order=True).len()["len"].cast(pl.Int64).to_numpy()

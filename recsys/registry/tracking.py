@@ -1,0 +1,126 @@
+"""MLflow runs: one per training, with settings, metrics, tables and plots."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import polars as pl
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from recsys.config import Config
+from recsys.errors import RegistryError
+
+_PARAM_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking store and registry that answers.
+
+    Attributes:
+        uri: where it is.
+        client: connected to it.
+        experiment_id: of the config's experiment.
+    """
+
+    uri: str
+    client: MlflowClient
+    experiment_id: str
+
+
+def connect(home: Path, config: Config) -> Store:
+    """Open the store: `MLFLOW_TRACKING_URI`, or a sqlite file in the home that is made on first use.
+
+    Raises:
+        RegistryError: it does not answer.
+    """
+    # mlflow and its migration tool report every step of making a store; a user asked for none of it.
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        client = MlflowClient(uri, uri)
+        experiment = client.get_experiment_by_name(config.registry.experiment)
+        if experiment is not None:
+            return Store(uri, client, experiment.experiment_id)
+        # A server knows where its artifacts go; a local store is told, or it would use the working directory.
+        location = None if uri.startswith(("http://", "https://")) else (home / "mlartifacts").as_uri()
+        return Store(uri, client, client.create_experiment(config.registry.experiment, artifact_location=location))
+    except MlflowException as error:
+        raise RegistryError(
+            f"MLflow store {uri}: does not answer ({error.message}); check MLFLOW_TRACKING_URI and the server"
+        ) from error
+
+
+def log_training(
+    store: Store,
+    name: str,
+    config: Config,
+    facts: Mapping[str, str],
+    metrics: pl.DataFrame,
+    numbers: Mapping[str, float],
+    curves: Mapping[str, list[float]],
+    artifacts: Path,
+) -> str:
+    """Log one finished training and return its MLflow run id.
+
+    Args:
+        store: from `connect`.
+        name: of the run.
+        config: logged flat as parameters.
+        facts: tags, such as the snapshot and the windows.
+        metrics: `MetricTable`; logged as `MODEL/METRIC_at_N` with `_low` and `_high`.
+        numbers: further single values.
+        curves: value by step.
+        artifacts: folder of files (resolved config, tables, plots) that go with the run.
+    """
+    try:
+        with mlflow.start_run(experiment_id=store.experiment_id, run_name=name, tags=dict(facts)) as run:
+            mlflow.log_params({key: str(value)[:_PARAM_CHARACTERS] for key, value in _flatten(config.resolved())})
+            mlflow.log_metrics({**_name_metrics(metrics), **numbers})
+            for curve, values in curves.items():
+                for step, value in enumerate(values):
+                    mlflow.log_metric(curve, value, step=step, synchronous=False)
+            mlflow.log_artifacts(str(artifacts))
+            mlflow.flush_async_logging()
+            run_id: str = run.info.run_id
+            return run_id
+    except MlflowException as error:
+        raise RegistryError(f"MLflow store {store.uri}: the run was not logged ({error.message}); run again") from error
+
+
+def fetch_run_file(store: Store, run_id: str, name: str) -> Path:
+    """Return the local path of a file logged with a run.
+
+    Raises:
+        RegistryError: the run has no such file.
+    """
+    try:
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=store.uri))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"MLflow run {run_id}: no file '{name}' ({error}); train again") from error
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        rows += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return rows
+
+
+def _name_metrics(metrics: pl.DataFrame) -> dict[str, float]:
+    named: dict[str, float] = {}
+    for row in metrics.iter_rows(named=True):
+        name = f"{row['model']}/{row['metric']}_at_{row['n']}"
+        named |= {name: row["mean"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return named

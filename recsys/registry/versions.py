@@ -1,0 +1,126 @@
+"""Registered versions of the bundle, their aliases, and fetching one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+from recsys.errors import RegistryError
+from recsys.registry.tracking import Store
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+# Set last: a version without it was left by a training that died half way.
+_COMPLETE = "complete"
+
+_SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "user_id"), ColSpec(DataType.string, "item_id")]),
+    outputs=Schema(
+        [
+            ColSpec(DataType.string, "user_id"),
+            ColSpec(DataType.integer, "rank"),
+            ColSpec(DataType.string, "item_id"),
+            ColSpec(DataType.float, "score"),
+        ]
+    ),
+)
+_REQUIREMENTS = ["recsys"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version.
+
+    Attributes:
+        name: of the registered model.
+        number: of the version, as text.
+        run_id: the MLflow run that made it.
+        tags: facts set at registration, such as `cutoff`, `test_start`, `snapshot`.
+    """
+
+    name: str
+    number: str
+    run_id: str
+    tags: dict[str, str]
+
+
+def register(store: Store, name: str, run_id: str, bundle: Path, facts: Mapping[str, str]) -> Version:
+    """Log a bundle folder as a model of the run, register it, and give it the alias `challenger`.
+
+    The model is code, not a pickle: `mlflow.pyfunc.load_model("models:/NAME@challenger")` opens it.
+    """
+    code = Path(__file__).with_name("served_model.py")
+    try:
+        with mlflow.start_run(run_id=run_id):
+            info = mlflow.pyfunc.log_model(
+                name="bundle",
+                python_model=str(code),
+                artifacts={"bundle": str(bundle)},
+                signature=_SIGNATURE,
+                pip_requirements=_REQUIREMENTS,
+                registered_model_name=name,
+            )
+        number = str(info.registered_model_version)
+        for key, value in {**facts, _COMPLETE: "true"}.items():
+            store.client.set_model_version_tag(name, number, key, value)
+        store.client.set_registered_model_alias(name, CHALLENGER, number)
+    except MlflowException as error:
+        raise RegistryError(f"model '{name}' in {store.uri}: not registered ({error.message}); train again") from error
+    return Version(name, number, run_id, {**facts, _COMPLETE: "true"})
+
+
+def find_version(store: Store, name: str, alias: str) -> Version | None:
+    """Return the version an alias names, None where there is none."""
+    try:
+        found = store.client.get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return None
+    return Version(name, str(found.version), found.run_id or "", dict(found.tags))
+
+
+def need_version(store: Store, name: str, alias: str, next_step: str) -> Version:
+    """Return the version an alias names.
+
+    Raises:
+        RegistryError: there is none, or its training died before it was complete.
+    """
+    version = find_version(store, name, alias)
+    if version is None:
+        raise RegistryError(f"model '{name}' in {store.uri}: no version has the alias '{alias}'; {next_step}")
+    if version.tags.get(_COMPLETE) != "true":
+        raise RegistryError(
+            f"model '{name}' in {store.uri}: version {version.number} ({alias}) is not complete; {next_step}"
+        )
+    return version
+
+
+def set_champion(store: Store, name: str, number: str) -> None:
+    """Point the alias `champion` at a version.
+
+    Raises:
+        RegistryError: the version is no longer there.
+    """
+    try:
+        store.client.set_registered_model_alias(name, CHAMPION, number)
+    except MlflowException as error:
+        raise RegistryError(f"model '{name}' in {store.uri}: version {number} is gone ({error.message})") from error
+
+
+def fetch_bundle(store: Store, version: Version) -> Path:
+    """Return the local folder of a version's bundle; a remote one is downloaded.
+
+    Raises:
+        RegistryError: it cannot be fetched.
+    """
+    uri = f"models:/{version.name}/{version.number}"
+    try:
+        root = mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=store.uri)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"model '{version.name}' version {version.number}: cannot be fetched ({error})") from error
+    return Path(root) / "artifacts" / "bundle"

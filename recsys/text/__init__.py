@@ -1,0 +1,1 @@
+"""Item text, the BERT encoder, its fine-tuning and the interest model."""
