@@ -169,6 +169,15 @@ class Bundle:
             vectors[places < 0] = self.encoder.encode(texts.filter(pl.Series(places < 0)).to_list(), progress)
         return vectors
 
+    def prepare(self, items: pl.DataFrame, histories: Histories, progress: Progress | None = None) -> Recommender:
+        """Return the recommender over a catalogue as of the cut-off of all users' histories.
+
+        New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue.
+        """
+        statistics = ItemStatistics.count(histories, self.config.candidates.popularity_half_life_days)
+        embeddings = self.embed(items, progress)
+        return Recommender.prepare(self.config, self.stage_one, items, embeddings, statistics, histories.cutoff)
+
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
         _write_json(folder / "config.json", self.config.resolved())

@@ -50,7 +50,7 @@ class ItemFiles(Section):
     # Further columns to keep: name in our tables -> raw column.
     attributes: dict[str, str] = {}
     # Splits a tags text such as "drama|war"; a real list needs none.
-    tags_separator: str = ","
+    tags_separator: Annotated[str, Field(min_length=1)] = ","
 
     @model_validator(mode="after")
     def _attributes_do_not_shadow(self) -> Self:
@@ -383,7 +383,7 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"config {path}: is not valid YAML: {error}; mend that line") from error
     if not isinstance(content, dict):
         raise ConfigError(
-            f"config {path}: holds {type(content).__name__}, expected sections such as 'dataset:'; see configs/demo.yaml"
+            f"config {path}: a {type(content).__name__}, expected sections such as 'dataset:'; see configs/demo.yaml"
         )
     return parse_config(content, str(path))
 

@@ -148,7 +148,8 @@ def check(schema: type[Table], frame: pl.DataFrame, what: str, next_step: str) -
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(
-            f"{what}: no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, frame.columns))}; {next_step}"
+            f"{what}: no column {', '.join(map(repr, missing))}; "
+            f"found {', '.join(map(repr, frame.columns))}; {next_step}"
         )
     wrong = [
         f"column '{name}' is {frame.schema[name]}, expected {column.dtype}"

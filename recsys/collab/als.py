@@ -48,12 +48,9 @@ class AlsModel:
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """Return (n_users, embedding_size) float32: the least-squares factors of each history, zeros if empty."""
         solver = _make_solver(self._config, self._threads, seed=0)
+        # Zero factors take no part in the least squares, so unknown items neither help nor hurt.
         solver.item_factors = np.nan_to_num(self.item_factors)
-        # Unknown items carry zero factors; leaving them in would pull the solution towards zero.
-        known = ~np.isnan(self.item_factors[:, 0])
         matrix = csr_matrix(_confidence(histories))
-        matrix.data = matrix.data * known[matrix.indices]
-        matrix.eliminate_zeros()
         with threadpool_limits(1, "blas"):
             return np.asarray(solver.recalculate_user(np.arange(histories.n_users), matrix), dtype=np.float32)
 

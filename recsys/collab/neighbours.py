@@ -74,12 +74,14 @@ def fit_item_to_item(histories: Histories, config: ItemToItemConfig, threads: in
     """Find each item's `k` nearest items by who touched them (Sarwar et al. 2001, WWW), itself left out."""
     recommender = _RECOMMENDERS[config.weighting](K=config.k + 1, num_threads=threads)
     touched = histories.matrix(np.ones(len(histories.items), dtype=np.float32))
-    with warnings.catch_warnings():
+    # tfidf divides zero by zero for an item whose users all weigh nothing; such entries are dropped below.
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # implicit warns of a conversion that it makes itself.
         warnings.simplefilter("ignore", ParameterWarning)
         recommender.fit(csr_matrix(touched), show_progress=False)
-    similarity = _without_diagonal(csr_array(recommender.similarity, dtype=np.float32))
-    return NeighbourModel(similarity, config.history_decay)
+    similarity = _drop_idle(csr_array(recommender.similarity, dtype=np.float32))
+    # The item itself is not always among the k + 1 nearest (ties, bm25), so there may be one too many.
+    return NeighbourModel(keep_strongest(similarity, config.k), config.history_decay)
 
 
 def fit_transitions(histories: Histories, config: TransitionsConfig) -> NeighbourModel:
@@ -99,7 +101,7 @@ def fit_transitions(histories: Histories, config: TransitionsConfig) -> Neighbou
         pairs = (histories.items[first], histories.items[first + distance])
         counts = counts + coo_array((weight, pairs), shape=(size, size)).tocsr()
     root = np.sqrt(np.bincount(histories.items, minlength=size).clip(min=1)).astype(np.float32)
-    entries = _without_diagonal(csr_array(counts)).tocoo()
+    entries = _drop_idle(csr_array(counts)).tocoo()
     row, column = entries.coords
     scaled = csr_array((entries.data / root[row] / root[column], (row, column)), shape=(size, size))
     return NeighbourModel(keep_strongest(scaled, config.k), config.history_decay)
@@ -115,8 +117,9 @@ def keep_strongest(matrix: csr_array, k: int) -> csr_array:
     return csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)
 
 
-def _without_diagonal(matrix: csr_array) -> csr_array:
+def _drop_idle(matrix: csr_array) -> csr_array:
+    """Keep entries between two items that are above 0 (NaN is not)."""
     entries = matrix.tocoo()
     row, column = entries.coords
-    kept = row != column
+    kept = (row != column) & (entries.data > 0)
     return csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)

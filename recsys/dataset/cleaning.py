@@ -71,16 +71,12 @@ def clean_text(texts: pl.Series) -> pl.Series:
     # A text that was escaped as a whole, `&lt;p&gt;...&lt;/p&gt;`, shows its tags only now.
     escaped = ~texts.str.contains(_ANY_TAG) & decoded.str.contains(_ENDING)
     decoded = _change(decoded, escaped, lambda some: decode_entities(_drop_markup(some)))
-    plain = (
-        decoded.str.replace_all(r"\s+", " ")
-        .str.replace_all(rf"\p{{Cc}}|{_UNSEEN}", "")
-        .str.normalize("NFC")
-        .str.replace_all(" {2,}", " ")
-        .str.strip_chars()
-    )
-    return _change(
-        plain, ~plain.str.contains(r"[^\p{Z}\p{Cf}\p{M}]"), lambda some: pl.repeat("", some.len(), eager=True)
-    )
+    seen = decoded.str.replace_all(r"[^\S ]", " ").str.replace_all(rf"\p{{Cc}}|{_UNSEEN}", "")
+    # Below U+0300, where the combining marks start, text is in NFC already.
+    composed = _change(seen, seen.str.contains(r"[^\x00-\x{2ff}]"), lambda some: some.str.normalize("NFC"))
+    plain = composed.str.replace_all(" {2,}", " ").str.strip_chars()
+    # Nothing but marks and joiners shows nothing.
+    return plain.set(~plain.str.contains(r"[^\p{Z}\p{Cf}\p{M}]"), "")
 
 
 def decode_entities(texts: pl.Series) -> pl.Series:

@@ -153,7 +153,8 @@ def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: dat
         late = interactions.filter(pl.col("time") >= cutoff).height
         if late:
             raise DataError(
-                f"histories as of {cutoff.isoformat()}: {late:,} interactions are not before it; cut the interactions first"
+                f"histories as of {cutoff.isoformat()}: {late:,} interactions are not before it; "
+                "cut the interactions first"
             )
     item_ids = items["item_id"]
     user_ids = interactions["user_id"].unique().sort()
@@ -187,7 +188,8 @@ def _gather_pairs(interactions: pl.DataFrame, item_ids: pl.Series, user_ids: pl.
         .group_by("user", "item")
         .agg(
             pl.col("position").max().alias("place"),
-            pl.col("weight").sort_by("position").sum().cast(pl.Float32),
+            # polars adds in any order; in Float64 the sum is exact, so the order cannot show.
+            pl.col("weight").cast(pl.Float64).sum().cast(pl.Float32),
             pl.len().alias("count"),
             pl.col("time").max().alias("last"),
             pl.col("time").min().alias("first"),

@@ -92,10 +92,20 @@ def _check_time_zone(time_zone: str) -> None:
         ) from error
 
 
+def _check_single(table: str, values: pl.DataFrame, columns: Mapping[str, str], but: tuple[str, ...] = ()) -> None:
+    for field, name in columns.items():
+        if field not in but and isinstance(values.schema[field], pl.List):
+            raise DataError(
+                f"{table}: column '{name}' holds lists, expected one value a row for {field}; "
+                f"name another column in dataset.{table}.columns"
+            )
+
+
 def _ingest_items(config: DatasetConfig) -> tuple[pl.DataFrame, pl.DataFrame, TableCounts]:
     files = config.items
     columns = {field: name for field, name in files.columns.model_dump().items() if name is not None}
     raw = read_table("items", data_path(files.path), columns | files.attributes)
+    _check_single("items", raw.values, columns, but=("title", "description", "tags"))
     values, rows = raw.values, raw.values.height
     texts = {field: clean_text(join_lists(values[field])) for field in ("title", "description") if field in columns}
     nothing = pl.repeat(None, rows, dtype=pl.String, eager=True)
@@ -133,6 +143,7 @@ def _ingest_interactions(
     files = config.interactions
     columns = {field: name for field, name in files.columns.model_dump().items() if name is not None}
     raw = read_table("interactions", data_path(files.path), columns)
+    _check_single("interactions", raw.values, columns)
     parsed = _parse_interactions(files, raw.values)
     earliest = (files.earliest_time or datetime.min.replace(tzinfo=UTC)).astimezone(UTC)
     latest = now.astimezone(UTC) + timedelta(days=1)

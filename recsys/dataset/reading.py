@@ -76,6 +76,7 @@ class RawTable:
 
 # The only column of a JSON-lines part; no header can hold it.
 _LINE = "\n"
+_SLICE = 20_000
 
 
 def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
@@ -97,7 +98,11 @@ def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
         data = _read_bytes(file)
         if kind == "JSON lines":
             part, rows = _split_lines(_as_utf8(file, data))
-            values.append(_decode_lines(file, part[_LINE], rows, columns))
+            # In slices: one odd line makes its own slice slow, not the file.
+            values += [
+                _decode_lines(file, part[_LINE][start : start + _SLICE], rows[start : start + _SLICE], columns)
+                for start in range(0, part.height, _SLICE)
+            ]
         else:
             if kind == "Parquet":
                 part = _read_parquet(file, data)
@@ -229,11 +234,15 @@ def _line_at(data: bytes, place: int) -> int:
 
 
 def _read_delimited(file: Path, data: bytes, separator: str) -> pl.DataFrame:
+    data = data.lstrip(b"\r\n")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
-    data = data.lstrip(b"\r\n")
     head, _, body = data.partition(b"\n")
-    names = [name.strip() for name in next(csv.reader([head.decode().rstrip("\r")], delimiter=separator))]
+    try:
+        header = next(csv.reader([head.decode().rstrip("\r")], delimiter=separator))
+    except csv.Error as error:
+        raise DataError(f"{file}: line 1 is not a header ({error}); expected column names; write them there") from error
+    names = [name.strip() for name in header]
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise DataError(f"{file}: the header has {', '.join(map(repr, repeated))} more than once; rename one")
@@ -241,7 +250,7 @@ def _read_delimited(file: Path, data: bytes, separator: str) -> pl.DataFrame:
     names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
     if not body or body.isspace():
         return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    quoted = b'"' in body and _has_quoting(file, body, separator, len(names))
+    quoted = b'"' in data and _has_quoting(file, head, body, separator)
     malformed: list[Any] = []
 
     def stop(row: Any) -> str:
@@ -276,31 +285,34 @@ def _read_delimited(file: Path, data: bytes, separator: str) -> pl.DataFrame:
     return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
 
 
-def _has_quoting(file: Path, body: bytes, separator: str, width: int) -> bool:
+def _has_quoting(file: Path, head: bytes, body: bytes, separator: str) -> bool:
     """Tell whether double quotes enclose fields here, or are letters of the text.
 
-    They enclose fields where every line closes the quotes it opens. Where some line does not, but every line
-    has the separators of the header, they are letters: many exports of tab-separated text never quote, and a
-    title may start with a quote that another title ends. Otherwise fields run over several lines, and the
-    whole file has to be well formed; a stray quote would silently swallow rows.
+    They enclose fields where every line closes the quotes it opens, or the header has some. Where some line
+    does not, but every line has the separators of the header, they are letters: many exports of tab-separated
+    text never quote, and a title may start with a quote that another title ends. Otherwise fields run over
+    several lines, and the whole file has to be well formed; a stray quote would silently swallow rows. In CSV,
+    where quoting is the custom, being well formed weighs more than the count of separators.
     """
     tab = re.escape(separator)
     lines = pl.Series(body.decode().split("\n"))
     lines = lines.str.strip_suffix("\r").filter(lines.str.strip_chars() != "")
-    closed = rf'^(?:"(?:[^"]|"")*"|[^"{tab}][^{tab}]*|)(?:{tab}(?:"(?:[^"]|"")*"|[^"{tab}][^{tab}]*|))*$'
-    if lines.str.contains(closed).all():
+    field = rf'(?:"(?:[^"]|"")*"|[^"{tab}][^{tab}]*|)'
+    if lines.str.contains(f"^{field}(?:{tab}{field})*$").all():
         return True
-    if width > 1 and (lines.str.count_matches(separator, literal=True) == width - 1).all():
+    joints = head.count(separator.encode())
+    fits = joints > 0 and (lines.str.count_matches(separator, literal=True) == joints).all()
+    if fits and separator == "\t" and b'"' not in head:
         return False
     field = rf'"[^"]*+(?:""[^"]*+)*+"|[^"\n{tab}][^\n{tab}]*+|'
     well_formed = re.match(rf"(?:(?:{field})(?:{tab}|\r?\n|\Z))*+".encode(), body)
     end = well_formed.end() if well_formed else 0
-    if end < len(body):
+    if end < len(body) and not fits:
         raise DataError(
             f"{file}: line {_line_at(body, end) + 1} opens or closes a quote in the wrong place; "
             'write a quote inside a field as ""'
         )
-    return True
+    return end == len(body)
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------
@@ -439,10 +451,12 @@ def _look_up(record: dict[str, Any], name: str) -> Any:
 
 
 def _as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
         # A lone half of a surrogate pair is legal JSON and no text.
-        return value.encode("utf-8", "replace").decode() if value else value
-    return json.dumps(value, ensure_ascii=False)
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _check_keys(what: str, path: Path, table: RawTable, columns: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -73,10 +74,15 @@ def resolve_end(interactions: pl.DataFrame, run_date: str | None) -> datetime | 
         DataError: the run date is not YYYY-MM-DD.
     """
     if run_date is not None:
+        wrong = DataError(f"run date '{run_date}': expected YYYY-MM-DD, such as 2025-01-31")
         try:
-            return datetime.strptime(run_date, "%Y-%m-%d").replace(tzinfo=UTC)
+            start = datetime.strptime(run_date, "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError as error:
-            raise DataError(f"run date '{run_date}': expected YYYY-MM-DD, such as 2025-01-31") from error
+            raise wrong from error
+        # strptime also takes 2025-1-5; one day must have one spelling, since folders are named by it.
+        if start.date().isoformat() != run_date:
+            raise wrong
+        return start
     last = interactions["time"].max()
     if not isinstance(last, datetime):
         return None
@@ -112,7 +118,8 @@ def split_windows(
     """
     everything = cut(interactions, end)
     if everything.is_empty():
-        raise DataError(f"windows: no interaction before {end}; ingest newer data or choose a later --run-date")
+        before = f" before {end.isoformat()}" if end else ""
+        raise DataError(f"windows: no interaction{before}; ingest newer data or choose a later --run-date")
     match config.protocol:
         case "global_time":
             parts = _split_by_time(everything, config, end)
@@ -134,12 +141,17 @@ def split_windows(
             lack = "history" if history.is_empty() else "positives"
             raise DataError(
                 f"windows: the {name} window{_span(cutoff, stop)} has no {lack}; "
-                "choose a shorter test window, fewer label_windows or a later --run-date"
+                f"choose {_REMEDIES[lack if cutoff else 'no clock']}"
             )
         windows.append(Window(name, cutoff, stop, history, positives.sort(_PAIR)))
     return Windows(tuple(windows), everything, end)
 
 
+_REMEDIES = {
+    "history": "a shorter test window, fewer label_windows or a later --run-date",
+    "positives": "a longer test window or an earlier --run-date",
+    "no clock": "fewer label_windows or another windows.protocol, or ingest more data",
+}
 _Part = tuple[pl.DataFrame, pl.DataFrame, datetime | None, datetime | None]
 
 
@@ -152,7 +164,7 @@ def _split_by_time(everything: pl.DataFrame, config: WindowsConfig, end: datetim
         raise DataError("windows: global_time needs a time on every interaction; choose another windows.protocol")
     edges = _time_edges(everything["time"], config, end)
     parts: list[_Part] = []
-    for stop, start in zip(edges, edges[1:], strict=False):
+    for stop, start in pairwise(edges):
         inside = everything.filter((pl.col("time") >= start) & (pl.col("time") < stop))
         parts.append((everything.filter(pl.col("time") < start), inside, start, stop))
     return parts
@@ -165,10 +177,12 @@ def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[
     share = config.test_share or 0.0
     if share * (config.label_windows + 1) >= 1.0:
         raise DataError(
-            f"windows: {config.label_windows + 1} windows of test_share {share} leave no history; make test_share smaller"
+            f"windows: {config.label_windows + 1} windows of test_share {share} leave no history; "
+            "make test_share smaller"
         )
     ordered = times.sort()
-    edges: list[datetime] = [ordered[int(len(ordered) * (1.0 - share * number))] for number in numbers]
+    sizes = [max(1, round(len(ordered) * share * number)) for number in numbers]
+    edges: list[datetime] = [ordered[len(ordered) - size] for size in sizes]
     return [end, *edges]
 
 
@@ -206,10 +220,15 @@ def _split_by_keys(everything: pl.DataFrame, keys: Sequence[str], share: float, 
 def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share: float, seed: int) -> list[_Part]:
     if holdout is None:
         raise DataError("windows: protocol holdout_file was given no test pairs; check windows.holdout_path")
-    test = holdout.select(_PAIR).unique().sort(_PAIR)
+    test = holdout.select(_PAIR).drop_nulls().unique().sort(_PAIR)
     rest = everything.join(test, on=_PAIR, how="anti").select(_PAIR).unique().sort(_PAIR)
     order = np.random.default_rng(seed).permutation(rest.height)
-    return _hold_out(everything, _PAIR, test, rest[order[: max(1, round(rest.height * share))]])
+    newest, *older = _hold_out(everything, _PAIR, test, rest[order[: max(1, round(rest.height * share))]])
+    # Test pairs often lie in their own file only; the ones that are also interactions say if they are positive.
+    history, inside, cutoff, end = newest
+    only_named = test.join(everything, on=_PAIR, how="anti").with_columns(pl.lit(True).alias("positive"))
+    inside = pl.concat([inside.select(*_PAIR, "positive"), only_named])
+    return [(history, inside, cutoff, end), *older]
 
 
 def _hold_out(everything: pl.DataFrame, keys: Sequence[str], test: pl.DataFrame, rerank: pl.DataFrame) -> list[_Part]:

@@ -147,12 +147,14 @@ def _text_features(candidates: pl.DataFrame, histories: Histories, embeddings: N
         stop = min(start + _USERS_AT_ONCE, histories.n_users)
         rows = slice(ends[start], ends[stop])
         counts = np.diff(ends[start : stop + 1])
-        # Candidates of each user side by side, so that one batched product serves all of them.
+        # Candidates of each user side by side, so that one call serves all of them.
         places = np.arange(counts.max(initial=0))[None, :]
         real = places < counts[:, None]
         padded = np.zeros(real.shape, dtype=np.int64)
         padded[real] = item[rows]
-        products = embeddings[padded] @ embeddings[np.maximum(recent[start:stop], 0)].transpose(0, 2, 1)
+        newest = embeddings[np.maximum(recent[start:stop], 0)]
+        # One dot product per pair: a matrix product's last bits depend on how many candidates stand side by side.
+        products = np.vecdot(embeddings[padded][:, :, None, :], newest[:, None, :, :])
         products[np.broadcast_to((recent[start:stop] < 0)[:, None, :], products.shape)] = np.nan
         similar[rows] = products[real]
     known = ~np.isnan(similar)

@@ -26,6 +26,11 @@ class Blend:
         weights = np.array(list(self.weights.values()), dtype=np.float32)
         return (_z_matrix(features, list(self.weights)) @ weights).astype(np.float32)
 
+    def describe(self) -> str:
+        """Return the weights as text, largest first, such as `0.62 text, 0.38 als`."""
+        weighty = sorted(((weight, name) for name, weight in self.weights.items() if weight > 0), reverse=True)
+        return ", ".join(f"{weight:.2f} {name}" for weight, name in weighty)
+
     @classmethod
     def tune(cls, rows: pl.DataFrame, sources: Sequence[str], n: int, seed: int) -> Blend:
         """Choose the weights with the highest mean nDCG@n over the training groups.

@@ -51,13 +51,16 @@ def fill_up(
     )
     if short.is_empty():
         return have
-    # A user's own items and list can block at most this many places of the order.
-    most_taken = taken.join(short, on="user_index", how="semi").group_by("user_index").len()["len"].max()
-    reach = n + (most_taken if isinstance(most_taken, int) else 0) + n
-    order = pl.DataFrame({"item_index": fallback[:reach].astype(np.uint32)}).with_row_index("place")
+    order = pl.DataFrame({"item_index": fallback.astype(np.uint32)}).with_row_index("place")
     blocked = pl.concat([taken.select(keys), have.select(keys)])
+    # A user needs n places of the order and one more for each that the own items and list block: for everybody
+    # the reach of the keenest user would be too much.
+    reach = (pl.col("len").fill_null(0) + n).clip(upper_bound=len(fallback))
     extra = (
-        short.join(order, how="cross")
+        short.join(blocked.group_by("user_index").len(), on="user_index", how="left")
+        .with_columns(place=pl.int_ranges(0, reach, dtype=pl.UInt32))
+        .explode("place")
+        .join(order, on="place")
         .join(blocked, on=keys, how="anti")
         .sort("user_index", "place")
         .with_columns(step=pl.int_range(1, pl.len() + 1).over("user_index"))

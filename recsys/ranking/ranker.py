@@ -71,7 +71,7 @@ class Ranker:
         parameters = _parameters(config, n, seed, threads)
         names = ["blend", *features]
         trees, validation = config.fixed_trees, tuple[float, ...]()
-        if len(sizes) >= config.min_groups_for_early_stopping:
+        if len(sizes) >= max(2, config.min_groups_for_early_stopping):
             trees, validation = _find_trees(matrix, label, sizes, names, parameters, config, n, seed)
         data = lgb.Dataset(matrix, label, group=sizes, feature_name=names)
         return cls(lgb.train(parameters, data, trees), blend, tuple(features), validation)
@@ -139,7 +139,8 @@ def _find_trees(
     seed: int,
 ) -> tuple[int, tuple[float, ...]]:
     """Stop early on held-out groups; return the best number of trees and the curve that shows it."""
-    held_out = np.random.default_rng(seed).random(len(sizes)) < config.validation_share
+    count = min(max(1, round(len(sizes) * config.validation_share)), len(sizes) - 1)
+    held_out = np.random.default_rng(seed).permutation(len(sizes)) < count
     row_held_out = np.repeat(held_out, sizes)
     train = lgb.Dataset(matrix[~row_held_out], label[~row_held_out], group=sizes[~held_out], feature_name=names)
     valid = train.create_valid(matrix[row_held_out], label[row_held_out], group=sizes[held_out])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,16 +58,20 @@ def register(store: Store, name: str, run_id: str, bundle: Path, facts: Mapping[
     """
     code = Path(__file__).with_name("served_model.py")
     try:
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            # The signature is declared, so no example is needed to guess it.
+            warnings.filterwarnings("ignore", message=".*An input example was not provided.*")
             info = mlflow.pyfunc.log_model(
                 name="bundle",
                 python_model=str(code),
                 artifacts={"bundle": str(bundle)},
                 signature=_SIGNATURE,
                 pip_requirements=_REQUIREMENTS,
-                registered_model_name=name,
             )
-        number = str(info.registered_model_version)
+        if not store.client.search_registered_models(f"name = '{name}'"):
+            store.client.create_registered_model(name)
+        made = store.client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
+        number = str(made.version)
         for key, value in {**facts, _COMPLETE: "true"}.items():
             store.client.set_model_version_tag(name, number, key, value)
         store.client.set_registered_model_alias(name, CHALLENGER, number)

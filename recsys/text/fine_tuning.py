@@ -51,7 +51,7 @@ def freeze_states(
     with torch.no_grad(), encoder.autocast():
         for batch in make_batches([len(one) for one in tokens], batch_tokens):
             ids, mask = encoder.pad([tokens[place] for place in batch])
-            hidden = encoder.run_layers(encoder.model.embeddings(input_ids=ids), mask, lower)
+            hidden = encoder.run_layers(encoder.embed_tokens(ids), mask, lower)
             kept = hidden.to(torch.bfloat16) if torch.is_autocast_enabled(encoder.device.type) else hidden
             for place, states, real in zip(batch, kept, mask, strict=True):
                 rows[place] = states[real].clone()

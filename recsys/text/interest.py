@@ -66,9 +66,9 @@ class InterestModel:
                 user_vectors = torch.nn.functional.normalize(mean + mean @ maps[1], dim=-1)
                 logits = user_vectors @ item_vectors.T / config.temperature
                 # What the user already has is never a negative (nor ever recommended).
+                rows, owned = _older_items(histories, entries)
                 seen = torch.zeros(logits.shape, dtype=torch.bool)
-                seen.scatter_(1, past.clamp(min=0), past >= 0)
-                seen.scatter_(1, targets[:, None], False)
+                seen[rows, owned] = True
                 loss = torch.nn.functional.cross_entropy(logits.masked_fill(seen, -torch.inf), targets)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -122,6 +122,15 @@ def _past_items(histories: Histories, entries: NDArray[np.int64], length: int) -
     places = entries[:, None] - 1 - np.arange(length)[None, :]
     found = places >= first[:, None]
     return np.where(found, histories.items[np.where(found, places, 0)], -1).astype(np.int64)
+
+
+def _older_items(histories: Histories, entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return row (place among `entries`) and item number of everything before each entry, however far back."""
+    first = histories.starts[histories.users[entries]]
+    older = entries - first
+    rows = np.repeat(np.arange(len(entries)), older)
+    step = np.arange(len(rows)) - np.repeat(np.cumsum(older) - older, older)
+    return rows, histories.items[first[rows] + step].astype(np.int64)
 
 
 def _weighted_mean(items: torch.Tensor, past: torch.Tensor, decay: float) -> torch.Tensor:

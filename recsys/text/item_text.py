@@ -23,7 +23,8 @@ def make_texts(items: pl.DataFrame, fields: Sequence[str]) -> pl.Series:
         column = pl.col(field)
         if isinstance(items.schema[field], pl.List):
             column = column.list.join(", ")
-        parts.append(pl.when(column.str.strip_chars() != "").then(column.str.strip_chars().str.strip_chars_end(".")))
+        column = column.str.strip_chars().str.replace(r"[\s.]+$", "")
+        parts.append(pl.when(column != "").then(column))
     return items.select(pl.concat_str(parts, separator=". ", ignore_nulls=True).alias("text"))["text"]
 
 

@@ -102,6 +102,16 @@ def test_stray_quotes_in_unquoted_exports_swallow_no_row(tmp_path):
     assert names(read(path)) == [("1", '"Heroes'), ("2", '5" nail'), ("3", 'War"'), ("4", '"whole"')]
 
 
+def test_fields_over_several_lines_stay_whole_where_the_header_is_quoted_or_the_file_is_csv(tmp_path):
+    # Every line has as many separators as the header, so that alone cannot tell.
+    path = write(tmp_path / "a.tsv", '"id"\t"name"\n"1"\t"two\n\tlines"\n')
+    assert names(read(path)) == [("1", "two\n\tlines")]
+    path = write(tmp_path / "a.csv", 'id,name\n1,"two\n,lines"\n')
+    assert names(read(path)) == [("1", "two\n,lines")]
+    path = write(tmp_path / "b.csv", 'id,name\n1,"Heroes\n2,b\n')
+    assert names(read(path)) == [("1", '"Heroes'), ("2", "b")]
+
+
 def test_quote_inside_a_field_is_a_letter(tmp_path):
     path = write(tmp_path / "a.tsv", 'id\tname\n1\t5" nail\n2\t"say ""hi"""\n')
     assert names(read(path)) == [("1", '5" nail'), ("2", 'say "hi"')]
@@ -110,7 +120,7 @@ def test_quote_inside_a_field_is_a_letter(tmp_path):
 def test_pandas_csv_with_index_and_old_line_ends(tmp_path):
     pd.DataFrame({"id": [1, 2], "name": ["a", None]}).to_csv(tmp_path / "a.csv")
     assert names(read(tmp_path / "a.csv")) == [("1", "a"), ("2", "")]
-    assert names(read(write(tmp_path / "b.csv", "\n\nid , name\r1,a\r2,b\r"))) == [("1", "a"), ("2", "b")]
+    assert names(read(write(tmp_path / "b.csv", "\r\rid , name\r1,a\r2,b\r"))) == [("1", "a"), ("2", "b")]
 
 
 # --- JSON lines --------------------------------------------------------------------------------------------
@@ -119,7 +129,7 @@ def test_pandas_csv_with_index_and_old_line_ends(tmp_path):
 def test_json_values_read_as_text_and_missing_keys_as_null(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"id": 7, "name": "x"}\n\n{"id": 12.0}\n{"name": true, "id": "007"}\n')
     table = read(path)
-    assert names(table) == [("7", "x"), ("12.0", None), ("007", "true")]
+    assert names(table) == [("7", "x"), ("12", None), ("007", "true")]
     assert table.places["row"].to_list() == [1, 3, 4]
     assert table.content(pl.Series([1])) == ['{"id": 12.0}']
 
@@ -143,10 +153,20 @@ def test_dots_reach_into_objects_of_any_shape(tmp_path):
 
 @pytest.mark.parametrize("odd", ["", '{"id": 9, "name": ["forces the slow way"]}\n'])
 def test_fast_and_slow_ways_agree(tmp_path, odd):
-    rows = [{"id": 1, "m": {"a": "x"}}, {"id": "02", "m": None}, {"id": True, "m.a": "y"}, {"id": 2.5, "name": "né"}]
+    rows = [{"id": 1, "m": {"a": "x"}}, {"id": "02", "m": None}, {"id": True, "m.a": "y"}, {"id": 2.5, "name": 12.0}]
     path = write(tmp_path / "a.jsonl", odd + "\n".join(map(json.dumps, rows)))
     table = read(path, {"id": "id", "a": "m.a", "name": "name"}).values.tail(4)
-    assert table.rows() == [("1", "x", None), ("02", None, None), ("true", "y", None), ("2.5", None, "né")]
+    assert table.rows() == [("1", "x", None), ("02", None, None), ("true", "y", None), ("2.5", None, "12")]
+
+
+def test_an_odd_line_far_down_is_read_and_a_broken_one_is_named(tmp_path):
+    lines = [json.dumps({"id": n, "name": "x"}) for n in range(45_000)]
+    lines[30_000] = '{"id": 30000, "name": ["odd"]}'
+    table = read(write(tmp_path / "a.jsonl", "\n".join(lines)))
+    assert table.values["id"].to_list() == [str(n) for n in range(45_000)]
+    assert table.values["name"][30_000] == '["odd"]'
+    lines[40_000] = "{"
+    assert "a.jsonl:40001: is not JSON" in failure(write(tmp_path / "a.jsonl", "\n".join(lines)))
 
 
 # --- Parquet -----------------------------------------------------------------------------------------------

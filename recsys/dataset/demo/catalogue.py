@@ -24,7 +24,7 @@ _SERIES_LENGTH = 4
 _SHARE_MIXED = 0.3
 _SHARE_AVAILABLE = 0.985
 # Popularity falls with the rank to this power, as in Zipf's law.
-_ZIPF = 0.75
+_ZIPF = 0.7
 
 
 @dataclass(frozen=True)

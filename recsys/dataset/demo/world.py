@@ -25,13 +25,13 @@ _SHIFTS = (0.8, 0.4)
 _MEDIAN_VIEWS, _SPREAD_VIEWS, _MOST_VIEWS = 20.0, 1.0, 500
 # Chances of a view: to open a session, to continue the series before it, to keep to the session's theme, to
 # slip to the theme's partner, to come from the front page, and to come from the new releases.
-_OPENS, _CONTINUES, _STAYS, _SLIPS, _FRONT_PAGE, _NEW = 0.3, 0.35, 0.8, 0.35, 0.1, 0.18
+_OPENS, _CONTINUES, _STAYS, _SLIPS, _FRONT_PAGE, _NEW = 0.3, 0.35, 0.8, 0.3, 0.1, 0.18
 _LONGEST_RUN = 3
 _NEW_DAYS = 14
 # Of this many items met, the user views the one that fits best, up to noise.
 _MET = 4
 # How much fit counts in that choice, and what theme, motif and mood add to it; 2 is a perfect fit.
-_CHOOSINESS = 2.5
+_CHOOSINESS = 3.0
 _THEME_FIT, _MOTIF_FIT, _MOOD_FIT = 1.0, 0.6, 0.4
 EVENTS = ("view", "click", "like", "comment", "share", "purchase")
 # A click follows a view, what is stronger a click: chance at a fit of 1 and longest delay in seconds.
@@ -166,7 +166,7 @@ def choose_items(
     met = np.stack([shelves.pick(shelf, since, views.time, rng.random(n)) for _ in range(_MET)], axis=1)
     fit = _measure_fit(catalogue, interests, views.user, phase, met)
     # Gumbel noise makes the best of the met ones a draw in proportion to exp(_CHOOSINESS * fit).
-    best = np.argmax(_CHOOSINESS * fit - np.log(-np.log(rng.random((n, _MET)))), axis=1)
+    best = np.argmax(_CHOOSINESS * fit + rng.gumbel(size=(n, _MET)), axis=1)
     item = met[np.arange(n), best]
     continues = (rng.random(n) < _CONTINUES) & ~views.opens
     # Runs grow link by link, each link from the finished one before it.

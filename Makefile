@@ -1,0 +1,80 @@
+# `make` lists what there is. Python 3.11 or newer, make and bash are all that must be there before.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help recommend install install-dev test lint notebooks constraints clean
+
+PYTHON ?= python3
+CONFIG ?= configs/demo.yaml
+DEMO ?= --users 1500 --items 1200 --days 60 --seed 0
+
+, := ,
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.installed-core
+DEV := $(VENV)/.installed-dev
+# Lies in the environment while it is being changed; found at the start, it says that the last change was cut off.
+MARK := $(VENV)/.half-made
+CUT_OFF := $(wildcard $(MARK))
+
+# $(call install,WHAT): pip with pinned versions, without its remarks on folders of wheels that are not there. The
+# status is pip's own.
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(1) 2>&1 \
+	| { grep -v "WARNING: Location .* is ignored" || true; } >&2
+
+help: ## List the targets (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+recommend: $(CORE) ## Install what is missing, write the demo catalogue, train, and publish its lists
+	$(BIN)/recsys demo-data $(DEMO) --out data/demo
+	$(BIN)/recsys run --config $(CONFIG)
+
+install: $(CORE) ## Install the package into .venv
+
+install-dev: $(DEV) ## Install the package and everything for tests, notebooks and Airflow into .venv
+
+test: $(DEV) ## Run the tests; ARGS="-k word" goes to pytest
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV) ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+notebooks: $(DEV) ## Run every notebook from top to bottom
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 notebooks $(ARGS)
+
+constraints: $(DEV) ## Pin in constraints.txt what .venv holds now
+	@echo '# Every version that the tests ran with, all extras included. Written by `make constraints`.' > $@.part
+	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> $@.part
+	@mv $@.part $@.txt
+
+clean: ## Remove caches and build products; .venv and data stay
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(CORE): pyproject.toml constraints.txt $(CUT_OFF)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.11 or newer is needed;" \
+			"name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@if [ -n "$(CUT_OFF)" ] || ! $(BIN)/python -c "" 2> /dev/null; then \
+		echo "Making $(VENV)" >&2; \
+		mkdir -p $(VENV); touch $(MARK); \
+		find $(VENV) -mindepth 1 -maxdepth 1 ! -path $(MARK) -exec rm -rf {} +; \
+		$(PYTHON) -m venv $(VENV); \
+	fi
+	@echo "Installing the package into $(VENV): a few minutes the first time" >&2
+	@touch $(MARK)
+# PyTorch in a step of its own, so that no range of a later package can choose another build of it.
+	@$(call install,torch==2.13.0)
+	@$(call install,--editable ".[offline-encoder]")
+	@touch $@; rm $(MARK)
+
+$(DEV): $(CORE)
+	@echo "Installing the tools for tests, notebooks and Airflow into $(VENV)" >&2
+	@touch $(MARK)
+	@$(call install,--editable ".[offline-encoder$(,)dev$(,)notebook$(,)airflow]")
+	@touch $@; rm $(MARK)

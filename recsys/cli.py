@@ -1,0 +1,252 @@
+"""The command line: one command per stage and pipeline. Parse, load the config, call a pipeline, print.
+
+Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 2 error, 3 refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys.config import Config, home, load_config
+from recsys.errors import RecsysError
+
+# Pipelines are imported inside the commands: `--help` stays instant, and thread counts are set before the
+# numerical libraries start.
+if TYPE_CHECKING:
+    import polars as pl
+
+app = typer.Typer(
+    help="Text-based recommender: encoder, collaborative filtering and a learned ranking, every night.\n\n"
+    "Start with 'recsys demo-data --out data/demo' and 'recsys run --config configs/demo.yaml'. "
+    "Everything is written below RECSYS_HOME (default ./data/home); relative raw-data paths of a config start "
+    "from RECSYS_DATA (default: here). Exit codes: 0 done, 2 error, 3 refused by the gate or a sanity check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Language(StrEnum):
+    """Languages of the demo catalogue."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="YAML file with every setting, such as configs/demo.yaml.")
+]
+RunDateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run-date",
+        metavar="YYYY-MM-DD",
+        help="Only events before 00:00 UTC of this day are used. Default: the day after the snapshot's last event.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@app.command("demo-data")
+def demo_data(
+    out: Annotated[Path, typer.Option(help="Folder for items.jsonl.gz and interactions.csv.gz.")],
+    users: Annotated[int, typer.Option(help="How many users.")] = 1500,
+    items: Annotated[int, typer.Option(help="How many items.")] = 1200,
+    days: Annotated[int, typer.Option(help="Length of the period, which starts on 2025-01-01.")] = 60,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    language: Annotated[Language, typer.Option(help="Language of titles and descriptions.")] = Language.EN,
+) -> None:
+    """Write a made-up catalogue and its users' events, to try everything with."""
+    _set_up(threads=2)
+    from recsys.dataset.demo import write_demo
+    from recsys.pipelines.stages import stage, track
+
+    with stage("demo data") as done, track("Users", users) as progress:
+        write_demo(out, users=users, items=items, days=days, seed=seed, language=language.value, progress=progress)
+        done(f"{users:,} users, {items:,} items, {days} days")
+    typer.echo(out)
+
+
+@app.command()
+def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Read the raw files, set bad rows aside, and write a snapshot."""
+    settings = _load(config)
+    from recsys.pipelines.ingestion import run_ingest
+
+    identity, ingested = run_ingest(settings, home(), datetime.now(UTC))
+    if as_json:
+        counts = {
+            name: {"read": one.read, "kept": one.kept, "rejected": one.rejected}
+            for name, one in ingested.counts.items()
+        }
+        _print_json({"snapshot": identity, "counts": counts})
+        return
+    typer.echo(f"snapshot {identity}")
+    for name, one in ingested.counts.items():
+        rules = ", ".join(f"{rule} {count:,}" for rule, count in one.rejected.items()) or "none"
+        typer.echo(f"{name}: {one.kept:,} of {one.read:,} rows kept; rejected: {rules}")
+
+
+@app.command()
+def train(config: ConfigOption, run_date: RunDateOption = None) -> None:
+    """Fit, measure on the test window, refit on everything, log to MLflow and register the challenger."""
+    settings = _load(config)
+    from recsys.pipelines.training import train as train_pipeline
+
+    trained = train_pipeline(settings, home(), run_date)
+    _print_metrics(settings, trained.metrics)
+    typer.echo(f"run {trained.run}: {trained.version.name} version {trained.version.number} is challenger")
+
+
+@app.command()
+def evaluate(
+    config: ConfigOption,
+    run: Annotated[str | None, typer.Option(help="Name of a run below runs/; default: the config's last.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a training measured: ours beside the baselines, with intervals. Changes nothing."""
+    settings = _load(config)
+    from recsys.pipelines.evaluation import read_run
+
+    found = read_run(home(), settings.name, run)
+    if as_json:
+        _print_json({"run": found.name, "measured": found.measured, "metrics": found.metrics.to_dicts()})
+        return
+    _print_metrics(settings, found.metrics)
+    typer.echo(f"run {found.name}: the sources together found {found.measured['union_recall']:.1%} of the positives")
+
+
+@app.command()
+def promote(config: ConfigOption) -> None:
+    """Compare the challenger with the champion on the same users; make it champion if it holds up."""
+    settings = _load(config)
+    from recsys.pipelines.promotion import promote as promote_pipeline
+
+    version, decision = promote_pipeline(settings, home())
+    typer.echo(f"{version.name} version {version.number} is champion: {decision.reason}")
+
+
+@app.command()
+def rollback(config: ConfigOption) -> None:
+    """Make the previous champion champion again."""
+    settings = _load(config)
+    from recsys.pipelines.promotion import rollback as rollback_pipeline
+
+    left, serving = rollback_pipeline(settings, home())
+    typer.echo(
+        f"version {serving} is champion again, version {left} is not; "
+        f"run 'recsys generate --config {config}' to publish its lists"
+    )
+
+
+@app.command()
+def generate(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:
+    """Make the champion's lists for every active user and publish them in one step."""
+    settings = _load(config)
+    from recsys.pipelines.generation import generate as generate_pipeline
+
+    made = generate_pipeline(settings, home(), run_date, datetime.now(UTC))
+    if as_json:
+        _print_json({"folder": str(made.folder), "run_date": made.run_date, "counts": made.counts})
+        return
+    typer.echo(f"{made.folder}: {made.counts['rows']:,} recommendations for {made.counts['users']:,} users")
+
+
+@app.command()
+def run(config: ConfigOption, run_date: RunDateOption = None) -> None:
+    """Do everything once: ingest, train, evaluate, promote, generate. What a newcomer starts with."""
+    settings = _load(config)
+    from recsys.pipelines.full_run import run_all
+    from recsys.pipelines.showing import show_users
+
+    done = run_all(settings, home(), run_date, datetime.now(UTC))
+    _print_metrics(settings, done.trained.metrics)
+    for table in show_users(settings, home(), done.generated.run_date):
+        _print_table(table)
+    typer.echo(f"gate          {done.verdict}")
+    typer.echo(f"lists         {done.generated.folder}")
+    typer.echo(f"MLflow store  {done.store}")
+
+
+@app.command()
+def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Check that everything is there that the other commands need. Changes nothing."""
+    settings = _load(config)
+    from rich.table import Table
+    from rich.text import Text
+
+    from recsys.pipelines.doctor import examine
+
+    findings = examine(settings, home())
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        table = Table()
+        for name in ("what", "state", "found"):
+            table.add_column(name, overflow="fold")
+        for finding in findings:
+            table.add_row(*map(Text, (finding.name, finding.state, finding.found)))
+        _print_table(table)
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(2)
+
+
+def _load(path: Path) -> Config:
+    config = load_config(path)
+    _set_up(config.threads)
+    return config
+
+
+def _set_up(threads: int) -> None:
+    """Set thread counts and logging, in this one place and before the numerical libraries are imported.
+
+    `implicit` brings its own threads and wants BLAS to keep to one; torch and LightGBM share OpenMP's count.
+    """
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("recsys").setLevel(logging.INFO)
+
+
+def _print_metrics(config: Config, metrics: pl.DataFrame) -> None:
+    from recsys.evaluation.comparison import render_metric_table
+    from recsys.pipelines.measuring import OURS
+
+    evaluation = config.evaluation
+    _print_table(render_metric_table(metrics, OURS, n=evaluation.n, confidence=evaluation.confidence))
+
+
+def _print_table(table: object) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # A log file or a pipe has no width of its own; wide enough that no cell is cut.
+    (console if console.is_terminal else Console(width=160)).print(table)
+
+
+def _print_json(content: object) -> None:
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command line; an error of ours is its message and its exit code, not a traceback."""
+    try:
+        app()
+    except RecsysError as error:
+        typer.echo(f"error: {error}" if error.exit_code == 2 else f"refused: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

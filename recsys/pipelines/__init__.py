@@ -1,0 +1,1 @@
+"""Wiring only: join the stages to files, to MLflow and to the terminal."""

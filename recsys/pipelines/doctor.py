@@ -1,0 +1,99 @@
+"""`recsys doctor`: is everything there that the other commands need? Changes nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from recsys.artifacts import find_published, read_pointer, read_snapshot, verify_folder
+from recsys.config import Config, data_path
+from recsys.dataset.reading import find_files
+from recsys.errors import RecsysError
+from recsys.text.checkpoint import load_pretrained
+
+_PACKAGES = ("torch", "transformers", "implicit", "lightgbm", "mlflow", "polars", "pandas")
+_NEEDED_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `ok`, `note` (not there yet) or `problem`, and what was found."""
+
+    name: str
+    state: str
+    found: str
+
+
+def examine(config: Config, home: Path) -> list[Finding]:
+    """Look at Python, packages, data, checkpoint, home, snapshot, registry and published lists, in that order."""
+    return [
+        _look("python", lambda: f"{sys.version.split()[0]}"),
+        *(_look(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),
+        _look("raw items", lambda: _count_files("items", config.dataset.items.path)),
+        _look("raw interactions", lambda: _count_files("interactions", config.dataset.interactions.path)),
+        _look("checkpoint", lambda: _describe_checkpoint(config.text.checkpoint)),
+        _look("home", lambda: _describe_home(home)),
+        _look("snapshot", lambda: _describe_snapshot(config, home), missing="note"),
+        _look("registry", lambda: _describe_registry(config, home), missing="note"),
+        _look("lists", lambda: _describe_lists(home), missing="note"),
+    ]
+
+
+def _look(name: str, describe: Callable[[], str], missing: str = "problem") -> Finding:
+    try:
+        return Finding(name, "ok", describe())
+    except (RecsysError, OSError, importlib.metadata.PackageNotFoundError) as error:
+        return Finding(name, missing, str(error))
+
+
+def _count_files(what: str, path: str) -> str:
+    files, kind = find_files(what, data_path(path))
+    size = sum(file.stat().st_size for file in files) / 1e6
+    return f"{len(files)} {kind} file{'s' * (len(files) > 1)}, {size:.1f} MB, {data_path(path)}"
+
+
+def _describe_checkpoint(name: str) -> str:
+    _, model = load_pretrained(name)
+    config = model.config
+    return f"{name}: {config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} dimensions"
+
+
+def _describe_home(home: Path) -> str:
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not os.access(existing, os.W_OK):
+        raise PermissionError(f"{existing} cannot be written; choose another RECSYS_HOME")
+    free = shutil.disk_usage(existing).free
+    if free < _NEEDED_BYTES:
+        raise OSError(f"{existing} has {free / 1e9:.1f} GB free, a run needs about 2; free some space")
+    return f"{home}, {free / 1e9:.0f} GB free"
+
+
+def _describe_snapshot(config: Config, home: Path) -> str:
+    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+    return f"{snapshot.id}: {snapshot.items.height:,} items, {snapshot.interactions.height:,} interactions"
+
+
+def _describe_registry(config: Config, home: Path) -> str:
+    from recsys.registry.tracking import connect
+    from recsys.registry.versions import CHALLENGER, CHAMPION, find_version
+
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (home / "mlflow.db").exists():
+        raise FileNotFoundError("no store yet; 'recsys train' makes it")
+    store = connect(home, config)
+    named = {alias: find_version(store, config.registry.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
+    states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
+    return f"{store.uri}: {', '.join(states)}"
+
+
+def _describe_lists(home: Path) -> str:
+    current = read_pointer(home)
+    if current is None:
+        raise FileNotFoundError("none published yet; 'recsys generate' makes them")
+    verify_folder(home / "recommendations" / f"run_date={current}", f"run 'recsys generate --run-date {current}'")
+    return f"readers see {current}; {len(find_published(home))} run dates published"

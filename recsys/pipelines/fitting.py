@@ -1,0 +1,152 @@
+"""Fitting a bundle: every part as of its own cut-off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.bundle import Bundle, Recommender, StageOne
+from recsys.candidates.sources import ItemStatistics
+from recsys.config import Config
+from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.windows import Window
+from recsys.pipelines.stages import stage, track
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.training_rows import label_rows, number_positives
+from recsys.text.encoder import Encoder
+from recsys.text.fine_tuning import FrozenStates, count_steps, fine_tune, freeze_states
+from recsys.text.interest import InterestModel
+from recsys.text.item_text import make_texts
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A bundle, what its ranker learned from, and how the text models' losses fell."""
+
+    bundle: Bundle
+    rows: pl.DataFrame
+    curves: dict[str, list[float]]
+
+
+def freeze_catalogue(config: Config, items: pl.DataFrame) -> FrozenStates:
+    """Run the catalogue's texts through the encoder layers that stay as they are, once for all fits of a run."""
+    encoder = Encoder(config.text.checkpoint, config.text)
+    texts = make_texts(items, config.text.fields).to_list()
+    with stage("frozen layers") as done, track("Frozen layers", len(texts)) as progress:
+        frozen = freeze_states(encoder, texts, config.text.fine_tune, config.text.batch_tokens, progress)
+        done(f"{len(texts):,} texts, {len(frozen.states):,} tokens")
+    return frozen
+
+
+def fit_bundle(
+    config: Config,
+    items: pl.DataFrame,
+    frozen: FrozenStates,
+    labels: Sequence[Window],
+    history: pl.DataFrame,
+    cutoff: datetime | None,
+) -> Fitted:
+    """Fit all parts of one bundle.
+
+    The text models learn from before the oldest label window, so their scores look in every label window as they
+    will at night. For each label window the collaborative models are fitted on what came before it; the ranker
+    learns from all of them; then the collaborative models that serve are fitted on the whole history.
+
+    Args:
+        config: all settings.
+        items: `Items`.
+        frozen: from `freeze_catalogue`.
+        labels: windows that the ranker learns from, newest first.
+        history: `Interactions` that the serving parts may know.
+        cutoff: the instant the bundle is as of.
+    """
+    oldest = labels[-1]
+    encoder, embeddings, interest, curves = _fit_text(config, items, frozen, oldest)
+    parts = []
+    features: list[str] = []
+    sources: list[str] = []
+    for number, window in enumerate(labels):
+        histories = build_histories(window.history, items, window.cutoff)
+        recommender = _fit_recommender(config, items, embeddings, interest, histories)[1]
+        features, sources = recommender.features, recommender.source_names
+        with stage(f"training rows, {window.name}") as done:
+            users = histories.take(_users_with_history(window, histories))
+            described = recommender.describe(recommender.propose(users), users)
+            positives = number_positives(window.positives, users)
+            parts.append(
+                label_rows(
+                    described,
+                    positives,
+                    window=number,
+                    negative_share=config.ranking.negative_share,
+                    seed=config.seed + number,
+                )
+            )
+            done(f"{parts[-1].height:,} rows of {users.n_users:,} users")
+    rows = pl.concat(parts)
+    with stage("ranker") as done:
+        ranker = Ranker.fit(
+            rows,
+            features,
+            sources,
+            config.ranking,
+            n=config.evaluation.n,
+            seed=config.seed,
+            threads=config.threads,
+        )
+        done(f"{ranker.booster.num_trees()} trees on {rows.height:,} rows, blend {ranker.blend.describe()}")
+    histories = build_histories(history, items, cutoff)
+    stage_one, recommender = _fit_recommender(config, items, embeddings, interest, histories)
+    bundle = Bundle(config, cutoff, stage_one, ranker, encoder, items, embeddings, recommender.statistics)
+    return Fitted(bundle, rows, curves)
+
+
+def _fit_text(
+    config: Config, items: pl.DataFrame, frozen: FrozenStates, window: Window
+) -> tuple[Encoder, NDArray[np.float32], InterestModel, dict[str, list[float]]]:
+    histories = build_histories(window.history, items, window.cutoff)
+    encoder = Encoder(config.text.checkpoint, config.text)
+    steps = count_steps(histories, config.text.fine_tune)
+    with stage("fine-tuning") as done, track("Fine-tuning", steps) as progress:
+        losses = fine_tune(encoder, frozen, histories, config.text.fine_tune, config.seed, progress)
+        done(f"{len(losses):,} steps" + (f", loss {_ends(losses)}" if losses else ""))
+    with stage("embedding") as done, track("Embedding", items.height) as progress:
+        embeddings = encoder.encode(make_texts(items, config.text.fields).to_list(), progress)
+        done(f"{items.height:,} texts")
+    interest = InterestModel(encoder.embedding_size, config.text.interest)
+    with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:
+        means = interest.fit(histories, embeddings, config.seed, progress)
+        done(f"{len(means)} epochs" + (f", loss {means[0]:.3f} to {means[-1]:.3f}" if means else ""))
+    return encoder, embeddings, interest, {"fine_tuning_loss": losses, "interest_loss": means}
+
+
+def _ends(losses: list[float]) -> str:
+    """First and last tenth of a noisy curve."""
+    tenth = max(1, len(losses) // 10)
+    return f"{np.mean(losses[:tenth]):.3f} to {np.mean(losses[-tenth:]):.3f}"
+
+
+def _fit_recommender(
+    config: Config,
+    items: pl.DataFrame,
+    embeddings: NDArray[np.float32],
+    interest: InterestModel,
+    histories: Histories,
+) -> tuple[StageOne, Recommender]:
+    with stage("collaborative models") as done:
+        stage_one = StageOne.fit(histories, interest, config)
+        statistics = ItemStatistics.count(histories, config.candidates.popularity_half_life_days)
+        recommender = Recommender.prepare(config, stage_one, items, embeddings, statistics, histories.cutoff)
+        done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
+    return stage_one, recommender
+
+
+def _users_with_history(window: Window, histories: Histories) -> pl.Series:
+    """Users with positives in the window whom the histories know."""
+    known = pl.DataFrame({"user_id": histories.user_ids})
+    return window.positives.select("user_id").unique().join(known, on="user_id", how="semi")["user_id"]

@@ -1,0 +1,163 @@
+"""`recsys train`: snapshot to a measured, refitted and registered bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from recsys.artifacts import Snapshot, read_snapshot, replace_text, write_folder, write_json, write_table
+from recsys.config import Config, data_path
+from recsys.dataset.reading import read_table
+from recsys.dataset.windows import Windows, resolve_end, split_windows
+from recsys.evaluation.comparison import summarise
+from recsys.evaluation.plots import plot_curves, plot_importance, plot_metric_table
+from recsys.pipelines.fitting import Fitted, fit_bundle, freeze_catalogue
+from recsys.pipelines.measuring import OURS, Measured, measure
+from recsys.pipelines.stages import logger, stage
+from recsys.registry.tracking import connect, log_training
+from recsys.registry.versions import Version, register
+from recsys.tables import MetricTable, TrainingRows, UserMetrics
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One finished training.
+
+    Attributes:
+        run: name of the folder below `runs/`.
+        version: the registered refit, alias `challenger`.
+        metrics: `MetricTable` of the measured twin.
+    """
+
+    run: str
+    version: Version
+    metrics: pl.DataFrame
+
+
+def train(config: Config, home: Path, run_date: str | None) -> Trained:
+    """Fit, measure on the test window, refit with all windows moved to the end, log and register.
+
+    Args:
+        config: all settings.
+        home: where snapshots, runs and the default MLflow store lie.
+        run_date: the run is as of 00:00 UTC of this day; None: the day after the snapshot's last event.
+    """
+    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+    end = resolve_end(snapshot.interactions, run_date)
+    windows = _split(config, snapshot, end)
+    items = snapshot.items
+    frozen = freeze_catalogue(config, items)
+    logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
+    test = windows.test
+    twin = fit_bundle(config, items, frozen, windows.measured_labels, test.history, test.cutoff)
+    measured = measure(twin.bundle, test, items, baselines=True)
+    with stage("intervals") as done:
+        metrics = summarise(measured.user_metrics, OURS, config.evaluation, config.seed)
+        done(f"{metrics.height:,} rows")
+    logger.info("refit: all windows moved to the end")
+    refit = fit_bundle(config, items, frozen, windows.refit_labels, windows.everything, end)
+    run = _name_run(config, snapshot, end)
+    folder = home / "runs" / run
+    facts = _facts(config, snapshot, windows, run)
+    write_folder(folder, lambda staging: _write_run(staging, config, twin, measured, metrics), {**facts, "kind": "run"})
+    replace_text(home / "runs" / f"{config.name}.current", run + "\n")
+    version = _register(config, home, folder, facts, twin, refit, measured, metrics)
+    return Trained(run, version, metrics)
+
+
+def _split(config: Config, snapshot: Snapshot, end: datetime | None) -> Windows:
+    with stage("windows") as done:
+        holdout = None
+        if config.windows.holdout_path:
+            columns = config.dataset.interactions.columns
+            wanted = {"user_id": columns.user_id, "item_id": columns.item_id}
+            holdout = read_table("hold-out pairs", data_path(config.windows.holdout_path), wanted).values
+        windows = split_windows(
+            snapshot.interactions,
+            config.windows,
+            repeats=config.dataset.repeats,
+            end=end,
+            seed=config.seed,
+            holdout=holdout,
+        )
+        sizes = [f"{one.name} {one.positives.height:,} positives" for one in windows.windows]
+        done(f"{windows.everything.height:,} interactions before {end or 'the end'}; " + ", ".join(sizes))
+    return windows
+
+
+def _name_run(config: Config, snapshot: Snapshot, end: datetime | None) -> str:
+    """The same snapshot, settings and end give the same name."""
+    day = end.date().isoformat() if end else "all"
+    return f"{config.name}-{day}-" + hashlib.sha256(f"{snapshot.id} {config.digest()}".encode()).hexdigest()[:8]
+
+
+def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> dict[str, str]:
+    test = windows.test
+    return {
+        "run": run,
+        "snapshot": snapshot.id,
+        "config": config.digest(),
+        "end": windows.end.isoformat() if windows.end else "",
+        "test_start": test.cutoff.isoformat() if test.cutoff else "",
+        "test_end": test.end.isoformat() if test.end else "",
+        "protocol": config.windows.protocol,
+    }
+
+
+def _write_run(folder: Path, config: Config, twin: Fitted, measured: Measured, metrics: pl.DataFrame) -> None:
+    """Write what the measured run saw and what came of it; the bundle itself goes to the registry."""
+    write_table(twin.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
+    write_table(measured.user_metrics, UserMetrics, folder / "user_metrics.parquet", "user metrics")
+    write_table(metrics, MetricTable, folder / "metrics.parquet", "metric table")
+    measured.lists.write_parquet(folder / "lists.parquet")
+    importance = twin.bundle.ranker.importance()
+    importance.write_parquet(folder / "importance.parquet")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
+    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
+    write_json(folder / "curves.json", curves)
+    write_json(
+        folder / "measured.json",
+        {
+            "coverage": measured.coverage,
+            "union_recall": measured.union_recall,
+            "users_without_history": measured.users_without_history,
+            "blend": twin.bundle.ranker.blend.weights,
+        },
+    )
+    plots = folder / "plots"
+    plots.mkdir()
+    evaluation = config.evaluation
+    plot_metric_table(metrics, evaluation.metric, evaluation.n, OURS).savefig(plots / "metrics.png", dpi=120)
+    plot_importance(importance).savefig(plots / "importance.png", dpi=120)
+    plot_curves(curves).savefig(plots / "curves.png", dpi=120)
+
+
+def _register(
+    config: Config,
+    home: Path,
+    folder: Path,
+    facts: dict[str, str],
+    twin: Fitted,
+    refit: Fitted,
+    measured: Measured,
+    metrics: pl.DataFrame,
+) -> Version:
+    numbers = {f"{model}/coverage": share for model, share in measured.coverage.items()}
+    numbers |= {"union_recall": measured.union_recall, "trees": float(refit.bundle.ranker.booster.num_trees())}
+    curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
+    with stage("MLflow") as done, tempfile.TemporaryDirectory(dir=home, prefix=".bundle-") as scratch:
+        store = connect(home, config)
+        run_id = log_training(store, facts["run"], config, facts, metrics, numbers, curves, folder)
+        bundle = Path(scratch) / "bundle"
+        manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
+        digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
+        version = register(store, config.registry.model_name, run_id, bundle, {**facts, "bundle": digest})
+        done(f"run {run_id}, {version.name} version {version.number} is challenger")
+    return version

@@ -1,0 +1,111 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.airflow
+
+CHECKOUT = Path(__file__).parents[2]
+CHAIN = {
+    "recsys_train": ["ingest", "train", "evaluate", "promote"],
+    "recsys_nightly": ["ingest", "generate"],
+}
+
+
+def call(stage: str, run_date: str, config: str = "configs/demo.yaml") -> list[str]:
+    return [stage, "--config", config, "--run-date", run_date, str(CHECKOUT)]
+
+
+def test_files_load_without_the_machine_learning_stack(airflow: Any) -> None:
+    found = airflow.describe()
+    assert found["import_errors"] == {}
+    assert found["heavy_imports"] == []
+    assert sorted(found["dags"]) == sorted(CHAIN)
+
+
+@pytest.mark.parametrize("dag_id", CHAIN)
+def test_shape(airflow: Any, dag_id: str) -> None:
+    dag = airflow.describe()["dags"][dag_id]
+    assert (dag["max_active_runs"], dag["catchup"]) == (1, False)
+    assert dag["doc"]
+    tasks = dag["tasks"]
+    chain = CHAIN[dag_id]
+    assert {name: task["downstream"] for name, task in tasks.items()} == {
+        stage: chain[place + 1 : place + 2] for place, stage in enumerate(chain)
+    }
+    assert all(task["timeout"] for task in tasks.values())
+    assert {name for name, task in tasks.items() if task["retries"]} == {"ingest", "generate"} & set(chain)
+    assert {name: task["outlets"] for name, task in tasks.items() if task["outlets"]} == (
+        {"promote": ["recsys://champion"]} if dag_id == "recsys_train" else {}
+    )
+
+
+def test_a_promotion_starts_the_nightly_lists(airflow: Any, stub: Any) -> None:
+    done = airflow.run("recsys_train", stub.environment(), logical_date="2025-03-02T06:00:00+00:00")
+    assert done["state"] == "success"
+    assert stub.calls() == [call(stage, "2025-03-02") for stage in CHAIN["recsys_train"]]
+    assert done["asset_events"] == 1
+    assert done["waiting_for_asset"] == ["recsys_nightly"]
+
+
+def test_a_run_without_logical_date_takes_the_day_it_may_start(airflow: Any, stub: Any) -> None:
+    done = airflow.run("recsys_nightly", stub.environment(), run_after="2025-03-04T23:30:00+00:00")
+    assert done["state"] == "success"
+    assert stub.calls() == [call("ingest", "2025-03-04"), call("generate", "2025-03-04")]
+
+
+def test_the_parameter_overrides_the_date(airflow: Any, stub: Any) -> None:
+    environment = stub.environment(RECSYS_CONFIG="/etc/a b/my.yaml")
+    logical_date = "2025-03-05T03:00:00+00:00"
+    airflow.run("recsys_nightly", environment, logical_date=logical_date, conf={"run_date": "2024-12-31"})
+    assert stub.calls() == [call(stage, "2024-12-31", "/etc/a b/my.yaml") for stage in ("ingest", "generate")]
+
+
+def test_a_refusal_is_skipped_and_says_nothing_to_the_night(airflow: Any, stub: Any) -> None:
+    stub.exit_codes = {"promote": 3}
+    done = airflow.run("recsys_train", stub.environment(), logical_date="2025-03-09T06:00:00+00:00")
+    assert done["state"] == "success"
+    assert done["tasks"] == {"ingest": "success", "train": "success", "evaluate": "success", "promote": "skipped"}
+    assert done["asset_events"] == 0
+
+
+@pytest.mark.parametrize("exit_code", [2, 3])
+def test_an_error_stops_what_follows(airflow: Any, stub: Any, exit_code: int) -> None:
+    stub.exit_codes = {"train": exit_code}
+    done = airflow.run("recsys_train", stub.environment(), logical_date=f"2025-03-1{exit_code}T06:00:00+00:00")
+    assert done["state"] == "failed"
+    assert done["tasks"] == {
+        "ingest": "success",
+        "train": "failed",
+        "evaluate": "upstream_failed",
+        "promote": "upstream_failed",
+    }
+    assert done["asset_events"] == 0
+    assert [one[0] for one in stub.calls()] == ["ingest", "train"]
+
+
+def test_refused_lists_fail_the_night(airflow: Any, stub: Any) -> None:
+    stub.exit_codes = {"generate": 3}
+    done = airflow.run("recsys_nightly", stub.environment(), logical_date="2025-03-14T03:00:00+00:00")
+    assert done["state"] == "failed"
+    assert done["tasks"] == {"ingest": "success", "generate": "failed"}
+
+
+@pytest.mark.parametrize(
+    "typed", ["2025-01-01; touch {mark}", "$(touch {mark})", "2025-01-01\n", "20250101", "2025-02-30", "٢٠٢٥-٠١-٠١"]
+)
+def test_no_text_but_a_date_is_accepted(airflow: Any, stub: Any, tmp_path: Path, typed: str) -> None:
+    mark = tmp_path / "mark"
+    done = airflow.run("recsys_nightly", stub.environment(), conf={"run_date": typed.format(mark=mark)})
+    assert "ParamValidationError" in done["error"]
+    assert stub.calls() == []
+    assert not mark.exists()
+
+
+def test_the_date_never_reaches_the_shell_as_text(airflow: Any, stub: Any, tmp_path: Path) -> None:
+    """Even with the parameter's check taken away."""
+    mark = tmp_path / "mark"
+    typed = f'2025-01-01"; touch {mark}; "$(touch {mark})'
+    airflow.run("recsys_nightly", stub.environment(), conf={"run_date": typed}, unchecked=True)
+    assert stub.calls() == [call(stage, typed) for stage in ("ingest", "generate")]
+    assert not mark.exists()

@@ -1,0 +1,374 @@
+import gzip
+import json
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from recsys.config import DatasetConfig
+from recsys.dataset.ingestion import Ingested, TableCounts, ingest
+from recsys.errors import ConfigError, DataError
+
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    return Shop(tmp_path.resolve())
+
+
+class Shop:
+    """Writes raw files and ingests them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.items("item_id,title", "a,A", "b,B", "c,C")
+
+    def items(self, *lines: str) -> None:
+        (self.folder / "items.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def interactions(self, *lines: str) -> None:
+        (self.folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def ingest(self, share: float = 1.0, items: Any = None, **interactions: Any) -> Ingested:
+        sections = {
+            "items": {"path": "items.csv", **(items or {})},
+            "interactions": {"path": "log.csv", **interactions},
+            "max_rejected_share": share,
+        }
+        return ingest(DatasetConfig.model_validate(sections), now=NOW)
+
+
+def rules(result: Ingested) -> list[tuple[str, int, str]]:
+    return result.rejected.select("table", "row", "rule").rows()
+
+
+# --- items ---------------------------------------------------------------------------------------------------
+
+
+def test_items_are_clean_sorted_and_complete(shop):
+    records = [
+        {"id": "é", "t": "<b>Z</b>", "meta": {"authors": ["Ann", "Bo"]}, "tags": ["x", " x", ""], "ok": 0},
+        {"id": 10, "t": None, "d": "only &amp; text", "tags": "p|q", "ok": "Yes", "born": "2025-01-01T10:00+01:00"},
+        {"id": 9, "t": "nine", "born": 1735900000, "meta": {"authors": "Cy", "year": 2008.0}},
+    ]
+    (shop.folder / "items.jsonl").write_text("\n".join(map(json.dumps, records)))
+    shop.interactions("user_id,item_id", "u,9")
+    columns = {
+        "item_id": "id",
+        "title": "t",
+        "description": "d",
+        "tags": "tags",
+        "available": "ok",
+        "created_at": "born",
+    }
+    result = shop.ingest(
+        items={
+            "path": "items.jsonl",
+            "columns": columns,
+            "tags_separator": "|",
+            "attributes": {"rule": "meta.year", "authors": "meta.authors"},
+        }
+    )
+    expected = {
+        "item_id": ["10", "9", "é"],
+        "title": ["", "nine", "Z"],
+        "description": ["only & text", "", ""],
+        "tags": [["p", "q"], [], ["x"]],
+        "available": [True, True, False],
+        "created_at": [datetime(2025, 1, 1, 9, tzinfo=UTC), datetime(2025, 1, 3, 10, 26, 40, tzinfo=UTC), None],
+        "rule": ["", "2008", ""],
+        "authors": ["", "Cy", "Ann, Bo"],
+    }
+    assert result.items.columns == list(expected)
+    assert result.items.to_dict(as_series=False) == expected
+    assert result.counts == {"items": TableCounts(3, 3, {}), "interactions": TableCounts(1, 1, {})}
+
+
+def test_each_item_rule_and_the_first_one_broken_counts(shop):
+    shop.items(
+        "item_id,title,ok,born",
+        "a,A,1,2025-01-01",
+        ",,perhaps,x",
+        "b, <br> ,perhaps,x",
+        "c,C,perhaps,x",
+        "d,D,,x",
+        "a,again,1,",
+        "b,the first good b,,",
+    )
+    shop.interactions("user_id,item_id", "u,a", "u,b")
+    result = shop.ingest(items={"columns": {"available": "ok", "created_at": "born"}})
+    assert rules(result) == [
+        ("items", 2, "missing_item_id"),
+        ("items", 3, "empty_text"),
+        ("items", 4, "bad_available"),
+        ("items", 5, "bad_created_at"),
+        ("items", 6, "duplicate_item_id"),
+    ]
+    assert result.items["title"].to_list() == ["A", "the first good b"]
+    row = result.rejected.row(4, named=True)
+    assert row["file"] == "items.csv"
+    assert json.loads(row["content"]) == {"item_id": "a", "title": "again", "ok": "1", "born": ""}
+
+
+# --- interactions ----------------------------------------------------------------------------------------------
+
+
+def test_each_interaction_rule_and_the_first_one_broken_counts(shop):
+    good = "u,a,2025-01-02,view,4"
+    shop.interactions(
+        "user_id,item_id,at,kind,stars",
+        good,
+        ",,x,?,y",
+        "u, ,x,?,y",
+        "u,zzz,x,?,y",
+        "u,zzz,1980-01-01,?,y",
+        "u,zzz,2025-06-03,?,y",
+        "u,zzz,2025-01-02,?,y",
+        "u,a,2025-01-02,?,y",
+        "u,a,2025-01-02,view,nan",
+        "u,a,2025-01-02,view,1e99",
+        good,
+        "u,a,2025-01-02,view,5",
+        "u,a,2025-06-02,view,",
+        "u,a,,view,",
+    )
+    result = shop.ingest(
+        columns={"time": "at", "event": "kind", "value": "stars"},
+        event_weights={"view": 0.5},
+        earliest_time="1990-01-01T00:00:00Z",
+    )
+    assert [(row, rule) for _, row, rule in rules(result)] == [
+        (2, "missing_user_id"),
+        (3, "missing_item_id"),
+        (4, "bad_time"),
+        (5, "early_time"),
+        (6, "future_time"),
+        (7, "unknown_item"),
+        (8, "unknown_event"),
+        (9, "bad_value"),
+        (10, "bad_value"),
+        (11, "duplicate_interaction"),
+        (14, "bad_time"),
+    ]
+    assert result.counts["interactions"].kept == 3
+    assert result.counts["interactions"].rejected["bad_time"] == 2
+    assert result.interactions["value"].to_list() == [4.0, 5.0, None]
+    assert result.interactions["weight"].to_list() == [0.5] * 3
+
+
+def test_rows_sort_by_time_within_users_and_ties_keep_the_file_order(shop):
+    shop.interactions("user_id,item_id,at", "v,a,30", "u,c,20", "u,b,10", "u,a,20", "v,b,30")
+    result = shop.ingest(columns={"time": "at"}, time_format="seconds")
+    assert result.interactions.select("user_id", "item_id", "position").rows() == [
+        ("u", "b", 0),
+        ("u", "c", 1),
+        ("u", "a", 2),
+        ("v", "a", 0),
+        ("v", "b", 1),
+    ]
+    assert result.interactions["time"].dt.timestamp("ms").to_list() == [10_000, 20_000, 20_000, 30_000, 30_000]
+
+
+def test_many_rows_of_one_instant_keep_the_file_order(shop):
+    wanted = ["abc"[n * n % 3] for n in range(5000)]
+    shop.interactions("user_id,item_id,at,stars", *(f"u,{item},7,{n}" for n, item in enumerate(wanted)))
+    result = shop.ingest(columns={"time": "at", "value": "stars"}, time_format="seconds")
+    assert result.interactions["item_id"].to_list() == wanted
+    assert result.interactions["value"].to_list() == result.interactions["position"].to_list()
+
+
+def test_order_column_sorts_by_number_however_large(shop):
+    shop.interactions(
+        "user_id,item_id,pos",
+        "u,a,9007199254740993",
+        "u,b,9007199254740992",
+        "u,c,10",
+        "u,a,9.5",
+        "u,b,first",
+        "u,c,",
+        "u,c,10",
+    )
+    result = shop.ingest(columns={"order": "pos"})
+    assert result.interactions["item_id"].to_list() == ["a", "c", "b", "a"]
+    assert result.interactions["time"].null_count() == 4
+    assert rules(result) == [
+        ("interactions", 5, "bad_order"),
+        ("interactions", 6, "bad_order"),
+        ("interactions", 7, "duplicate_interaction"),
+    ]
+
+
+def test_without_time_and_order_the_files_give_the_order_and_values_do_not_make_rows_distinct(shop):
+    shop.interactions("user_id,item_id,kind,stars", "u,b,rate,5", "u,a,rate,1", "u,b,save,", "u,b,rate,4")
+    result = shop.ingest(
+        columns={"event": "kind", "value": "stars"},
+        event_weights={"rate": 1.0, "save": 0.5},
+        positive_value=4,
+    )
+    assert result.interactions.select("item_id", "event", "position", "positive").rows() == [
+        ("b", "rate", 0, True),
+        ("a", "rate", 1, False),
+        ("b", "save", 2, True),
+    ]
+    assert rules(result) == [("interactions", 4, "duplicate_interaction")]
+
+
+def test_positive_needs_the_event_and_the_value(shop):
+    shop.interactions("user_id,item_id,kind,stars", "u,a,buy,4.1", "u,b,buy,4", "u,c,view,5", "v,a,buy,", "v,b,view,")
+    result = shop.ingest(
+        columns={"event": "kind", "value": "stars"},
+        event_weights={"buy": 2.0, "view": 0.1},
+        positive_events=["buy"],
+        # As Float32 4.1 would be a little less.
+        positive_value=4.1,
+    )
+    assert result.interactions["positive"].to_list() == [True, False, False, True, False]
+
+
+def test_time_zone_of_the_config_holds_for_times_without_one(shop):
+    shop.interactions("user_id,item_id,at", "u,a,2025-03-30 01:30", "u,b,2025-03-30 02:30", "u,c,2025-03-30T02:30Z")
+    result = shop.ingest(columns={"time": "at"}, time_zone="Europe/Berlin")
+    assert result.interactions["time"].dt.to_string("%F %R").to_list() == ["2025-03-30 00:30", "2025-03-30 02:30"]
+    assert rules(result) == [("interactions", 2, "bad_time")]
+    with pytest.raises(ConfigError, match=r"time_zone: no zone 'Mars/Olympus'; expected a name such as UTC"):
+        shop.ingest(time_zone="Mars/Olympus")
+
+
+def test_now_needs_a_zone(shop):
+    config = DatasetConfig.model_validate({"items": {"path": "items.csv"}, "interactions": {"path": "log.csv"}})
+    with pytest.raises(DataError, match="without a zone"):
+        ingest(config, now=datetime(2025, 1, 1))
+
+
+# --- pandas, formats, repeatability --------------------------------------------------------------------------
+
+
+def test_float_ids_of_pandas_meet_the_integers_of_the_other_table(shop):
+    pd.DataFrame({"item_id": [12, 13], "title": ["A", "B"]}).to_parquet(shop.folder / "items.parquet")
+    log = pd.DataFrame({"user_id": [7, 8, 9], "item_id": [12, None, 13], "at": pd.to_datetime(["2025-01-01"] * 3)})
+    log.to_csv(shop.folder / "log.csv")
+    from_csv = shop.ingest(items={"path": "items.parquet"}, columns={"time": "at"})
+    log.index = pd.Index([5, 6, 7])
+    log.to_parquet(shop.folder / "log.parquet")
+    from_parquet = shop.ingest(items={"path": "items.parquet"}, path="log.parquet", columns={"time": "at"})
+    assert from_csv.interactions["item_id"].to_list() == ["12", "13"]
+    assert rules(from_csv) == rules(from_parquet) == [("interactions", 2, "missing_item_id")]
+    assert_frame_equal(from_csv.interactions, from_parquet.interactions)
+    assert json.loads(from_parquet.rejected["content"][0])["__index_level_0__"] == 6
+
+
+def test_rows_are_numbered_in_their_own_file(shop):
+    for name, lines in {"b": ["v,zzz", "v,b"], "a": ["u,a", "u,zzz"]}.items():
+        (shop.folder / "log").mkdir(exist_ok=True)
+        packed = gzip.compress("\n".join(["user_id,item_id", *lines]).encode())
+        (shop.folder / f"log/{name}.csv.gz").write_bytes(packed)
+    result = shop.ingest(path="log")
+    assert result.rejected.select("file", "row", "rule").rows() == [
+        ("log/a.csv.gz", 2, "unknown_item"),
+        ("log/b.csv.gz", 1, "unknown_item"),
+    ]
+    assert [json.loads(text) for text in result.rejected["content"]] == [
+        {"user_id": "u", "item_id": "zzz"},
+        {"user_id": "v", "item_id": "zzz"},
+    ]
+    again = shop.ingest(path="log/*.csv.gz")
+    for name in ("items", "interactions", "rejected"):
+        assert_frame_equal(getattr(result, name), getattr(again, name))
+
+
+# --- too many, too few -----------------------------------------------------------------------------------------
+
+
+def test_too_many_rejected_rows_stop_with_counts_and_an_example(shop, caplog):
+    shop.interactions("user_id,item_id", "u,a", "u,x", ",a", "u,y")
+    with caplog.at_level(logging.INFO), pytest.raises(DataError) as caught:
+        shop.ingest(share=0.7)
+    message = str(caught.value)
+    assert "interactions: 3 of 4 rows rejected (75.0%), expected at most 70.0%" in message
+    assert "unknown_item 2 (as in log.csv:2), missing_user_id 1 (as in log.csv:3)" in message
+    assert "raise dataset.max_rejected_share" in message
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert shop.ingest(share=0.75).counts["interactions"].kept == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "items: 3 rows read, 3 kept, 0 rejected",
+        "interactions: 4 rows read, 1 kept, 3 rejected: unknown_item 2, missing_user_id 1",
+    ]
+
+
+def test_the_share_is_of_each_table_alone(shop):
+    shop.items("item_id,title", "a,A", "b,")
+    shop.interactions("user_id,item_id", *(f"u{n},a" for n in range(99)))
+    with pytest.raises(DataError, match=r"items: 1 of 2 rows rejected .* empty_text 1 \(as in items.csv:2\)"):
+        shop.ingest(share=0.1)
+
+
+def test_a_table_without_a_good_row_stops_whatever_the_share(shop):
+    shop.interactions("user_id,item_id", "u,zzz")
+    with pytest.raises(DataError, match="1 of 1 rows rejected"):
+        shop.ingest(share=1.0)
+
+
+def test_missing_column_names_the_section_to_mend(shop):
+    shop.interactions("user,item_id", "u,a")
+    with pytest.raises(DataError, match=r"log.csv: no column 'user_id'; found 'user', 'item_id'; .*interactions"):
+        shop.ingest()
+
+
+def test_a_list_is_no_id(shop):
+    pl.DataFrame({"user_id": [["u"]], "item_id": ["a"]}).write_parquet(shop.folder / "log.parquet")
+    with pytest.raises(DataError, match=r"interactions: column 'user_id' holds lists, .*; name another column"):
+        shop.ingest(path="log.parquet")
+
+
+# --- real data -----------------------------------------------------------------------------------------------
+
+DATA = Path(os.environ.get("RECSYS_TEST_DATA") or Path(__file__).parents[3] / "shared/data")
+REAL_SETS = {
+    # name: (items kept, interactions kept, rejected, further interaction settings)
+    "online_retail": (
+        3_659,
+        391_138,
+        {"duplicate_interaction": 5_232},
+        {
+            "columns": {"user_id": "user", "item_id": "item", "time": "ts", "value": "quantity"},
+            "time_format": "seconds",
+        },
+    ),
+    "ifdb": (
+        6_103,
+        59_859,
+        {"early_time": 1_288},
+        {
+            "columns": {"user_id": "user", "item_id": "item", "time": "ts"},
+            "time_format": "seconds",
+            "earliest_time": "1990-01-01T00:00:00Z",
+        },
+    ),
+}
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", REAL_SETS)
+def test_real_sets(name, monkeypatch):
+    if not (DATA / name).is_dir():
+        pytest.skip(f"no {name} in the real data")
+    monkeypatch.setenv("RECSYS_DATA", str(DATA / name))
+    n_items, n_interactions, rejected, settings = REAL_SETS[name]
+    columns = {"item_id": "id", "description": "text", "tags": "meta.tags" if name == "ifdb" else None}
+    items = {"path": "items.jsonl.gz", "columns": columns}
+    interactions = {"path": "interactions.tsv.gz", **settings}
+    config = DatasetConfig.model_validate({"items": items, "interactions": interactions})
+    result = ingest(config, now=datetime(2027, 1, 1, tzinfo=UTC))
+    assert (result.items.height, result.interactions.height) == (n_items, n_interactions)
+    assert result.counts["interactions"].rejected == rejected
+    assert result.interactions["user_id"].is_sorted()
+    assert result.interactions.select((pl.col("position") == 0).sum() == pl.col("user_id").n_unique()).item()

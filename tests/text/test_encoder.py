@@ -1,0 +1,209 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.config import TextConfig
+from recsys.text.checkpoint import DEFAULT_CHECKPOINT, find_checkpoint
+from recsys.text.encoder import Encoder, has_fast_bfloat16, make_batches, pool
+
+FLOAT32 = TextConfig(precision="float32")
+TEXTS = [
+    "The Long Watch. space, war. A crew drifts",
+    "",
+    "bread",
+    "长夜 守望 🎬🧑‍🚀",
+    "שלום עולם مرحبا",
+    "Ünïcödé Ça và",
+    "spirited\taway\nagain  and   again",
+    "word " * 20_000,
+    "x" * 100_000,
+    "of the kingdom and its fall " * 6,
+]
+
+
+def load_peer(folder: str, max_tokens: int):
+    """sentence-transformers' own reading of a checkpoint."""
+    from sentence_transformers import SentenceTransformer
+
+    peer = SentenceTransformer(folder, device="cpu")
+    peer.max_seq_length = max_tokens
+    return peer
+
+
+# --- encode --------------------------------------------------------------------------------------------------
+
+
+def test_vectors_are_those_of_sentence_transformers(encoder):
+    ours = encoder.encode(TEXTS)
+    theirs = load_peer(find_checkpoint(DEFAULT_CHECKPOINT), 64).encode(TEXTS, normalize_embeddings=True)
+    assert ours.dtype == np.float32
+    assert ours.shape == (len(TEXTS), 384)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_rows_are_unit_length_and_in_the_order_given(encoder):
+    vectors = encoder.encode(TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    one_by_one = np.concatenate([encoder.encode([text]) for text in TEXTS])
+    np.testing.assert_allclose(vectors, one_by_one, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(TEXTS[::-1]), vectors[::-1], atol=1e-5)
+    assert np.array_equal(encoder.encode(TEXTS), vectors)
+
+
+def test_batch_size_does_not_change_vectors(encoder):
+    texts = [" ".join(["of the kingdom"] * (1 + number % 23)) for number in range(24)]
+    small = copy.copy(encoder)
+    small._config = FLOAT32.model_copy(update={"batch_tokens": 512})
+    np.testing.assert_allclose(small.encode(texts), encoder.encode(texts), atol=1e-5)
+
+
+def test_no_texts_give_no_rows(encoder):
+    assert encoder.encode([]).shape == (0, 384)
+    assert encoder.tokenize([]) == []
+
+
+def test_characters_no_tokenizer_expects_are_harmless(encoder):
+    vectors = encoder.encode(["spirited\0away", "spirited away", "half \ud83c a character", "half ? a character"])
+    assert np.array_equal(vectors[0], vectors[1])
+    assert np.array_equal(vectors[2], vectors[3])
+
+
+def test_words_beyond_the_token_limit_do_not_count(encoder):
+    assert [len(tokens) for tokens in encoder.tokenize(["", "bread", "word " * 62, "word " * 63])] == [2, 3, 64, 64]
+    long = "a crew drifts between stars " * 20
+    vectors = encoder.encode([long, long + "bread flour butter sugar"])
+    assert np.array_equal(vectors[0], vectors[1])
+
+
+def test_progress_counts_every_text(write_checkpoint):
+    done: list[int] = []
+    tiny = Encoder(str(write_checkpoint()), TextConfig(precision="float32", batch_tokens=512))
+    tiny.encode(["a " * 40] * 30, done.append)
+    assert done == [21, 9]
+
+
+def test_bfloat16_stays_near_float32(encoder):
+    half = copy.copy(encoder)
+    half._config = TextConfig(precision="bfloat16")
+    ours, exact = half.encode(TEXTS[:7]), encoder.encode(TEXTS[:7])
+    assert ours.dtype == np.float32
+    assert not np.array_equal(ours, exact)
+    assert (ours * exact).sum(1).min() > 0.998
+
+
+# --- families and limits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("bert", {}),
+        ("electra", {"embedding_size": 16}),
+        ("electra", {"embedding_size": 8}),
+        ("roberta", {"pad_token_id": 0}),
+        ("camembert", {"pad_token_id": 0}),
+        ("xlm-roberta", {"pad_token_id": 0}),
+    ],
+)
+def test_each_family_gives_what_its_own_model_gives(write_checkpoint, family, more):
+    tiny = Encoder(str(write_checkpoint(family=family, **more)), FLOAT32)
+    ids, mask = tiny.pad(tiny.tokenize(["abc de", "h", ""]))
+    with torch.inference_mode():
+        states = tiny.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    np.testing.assert_allclose(tiny.encode(["abc de", "h", ""]), pool(states, mask).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("family", "limit"), [("bert", 24), ("electra", 24), ("camembert", 22), ("xlm-roberta", 22)])
+def test_a_text_never_outruns_the_positions_of_the_model(write_checkpoint, family, limit):
+    more = {} if family in ("bert", "electra") else {"pad_token_id": 1, "position_embedding_type": "absolute"}
+    tiny = Encoder(str(write_checkpoint(family=family, **more)), FLOAT32)
+    assert tiny.max_tokens == limit
+    assert np.isfinite(tiny.encode(["a " * 100])).all()
+
+
+# --- save and digest ------------------------------------------------------------------------------------------------
+
+
+def test_saved_folder_opens_everywhere_with_the_same_vectors(encoder, tmp_path, capfd):
+    from transformers import AutoModel, AutoTokenizer
+
+    texts = [text for text in TEXTS if len(text) < 1000]
+    want = encoder.encode(texts)
+    folder = tmp_path / "deep" / "encoder"
+    encoder.save(folder)
+    again = Encoder(str(folder), FLOAT32)
+    assert capfd.readouterr() == ("", "")
+    assert again.digest() == encoder.digest()
+    assert np.array_equal(again.encode(texts), want)
+
+    peer = load_peer(str(folder), 64)
+    assert [type(module).__name__ for module in peer] == ["Transformer", "Pooling", "Normalize"]
+    np.testing.assert_allclose(peer.encode(texts), want, atol=1e-5)
+    assert json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"] == 64
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=64, return_tensors="pt")
+    with torch.inference_mode():
+        vectors = pool(model(**batch).last_hidden_state, batch["attention_mask"].bool())
+    np.testing.assert_allclose(vectors.numpy(), want, atol=1e-5)
+    assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
+
+
+def test_saved_bytes_are_the_same_each_time(write_checkpoint, tmp_path):
+    tiny = Encoder(str(write_checkpoint()), FLOAT32)
+    tiny.save(tmp_path / "a")
+    tiny.encode(["abc", "a"])
+    tiny.save(tmp_path / "b")
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*") if path.is_file())
+    assert len(files) >= 7
+    changed = [file for file in files if (tmp_path / "a" / file).read_bytes() != (tmp_path / "b" / file).read_bytes()]
+    assert changed == []
+
+
+def test_digest_changes_with_all_that_changes_vectors(write_checkpoint):
+    folder = str(write_checkpoint())
+    tiny = Encoder(folder, FLOAT32)
+    digests = [tiny.digest(), Encoder(folder, TextConfig(precision="bfloat16")).digest()]
+    digests.append(Encoder(folder, TextConfig(precision="float32", max_tokens=8)).digest())
+    digests.append(Encoder(str(write_checkpoint("cased", lower=False)), FLOAT32).digest())
+    digests.append(Encoder(str(write_checkpoint("heads", num_attention_heads=4)), FLOAT32).digest())
+    with torch.no_grad():
+        tiny.layers[1].output.dense.bias[3] += 1e-3
+    digests.append(tiny.digest())
+    assert len(set(digests)) == 6
+
+
+def test_digest_does_not_change_with_use(write_checkpoint):
+    folder = str(write_checkpoint())
+    tiny = Encoder(folder, TextConfig())
+    before = tiny.digest()
+    tiny.encode(["abc", "", "a" * 500])
+    assert tiny.digest() == before == Encoder(folder, TextConfig(batch_tokens=512)).digest()
+    fast = has_fast_bfloat16(torch.device("cpu"))
+    same = Encoder(folder, TextConfig(precision="bfloat16" if fast else "float32"))
+    assert tiny.digest() == same.digest()
+
+
+# --- batches and pooling --------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 600), max_size=60), st.integers(1, 2000))
+def test_batches_hold_every_text_once_within_the_token_limit(lengths, batch_tokens):
+    batches = list(make_batches(lengths, batch_tokens))
+    assert sorted(np.concatenate([[], *batches]).tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[place] for place in batch)
+        assert len(batch) == 1 or longest * len(batch) <= batch_tokens
+    flat = [int(place) for batch in batches for place in batch]
+    assert flat == sorted(flat, key=lambda place: (-lengths[place], place))
+
+
+def test_pool_is_the_unit_mean_of_real_tokens():
+    hidden = torch.tensor([[[3.0, 0.0], [3.0, 8.0], [99.0, 99.0]], [[0.0, 0.0], [5.0, 5.0], [5.0, 5.0]]])
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    assert pool(hidden, mask).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
