@@ -1,6 +1,6 @@
 """What both DAGs share: a task is one `recsys` command. No DAG lives here.
 
-The worker's environment says which installation runs, so Airflow needs nothing of the machine-learning stack:
+The worker's environment says which installation runs, so Airflow itself needs nothing of the machine-learning stack:
 
 - `RECSYS_COMMAND`: the executable, one absolute path (default: `recsys` from the PATH);
 - `RECSYS_CONFIG`: the configuration, an absolute path (default: `configs/demo.yaml` of this checkout);
@@ -36,24 +36,25 @@ def run_date_param() -> Param:
         format="date",
         pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
         title="Run date",
-        description="The night to work for, YYYY-MM-DD. Empty: the date of this run, in UTC.",
+        description="Only events before 00:00 UTC of this day are used, YYYY-MM-DD. Empty: the date of this run, in UTC.",
     )
 
 
-def command_task(stage: str, *, skip_on_refusal: bool = False, **settings: Any) -> BashOperator:
-    """Return the task that runs `recsys STAGE` for the run's date.
+def command_task(stage: str, *, dated: bool = False, skip_on_refusal: bool = False, **settings: Any) -> BashOperator:
+    """Return the task that runs `recsys STAGE`.
 
-    The template goes into an environment variable and never into the shell's text, so nothing that is typed into
+    The run date goes into an environment variable and never into the shell's text, so nothing that is typed into
     the parameter can become a command.
 
     Args:
         stage: command of the CLI, and the task's id.
+        dated: the command works for a run date and is told which.
         skip_on_refusal: exit code 3 (refused) skips the task instead of failing it.
         **settings: further arguments of the operator.
     """
     return BashOperator(
         task_id=stage,
-        bash_command=f'{COMMAND} {stage} --config {CONFIG} --run-date "$RUN_DATE"',
+        bash_command=f"{COMMAND} {stage} --config {CONFIG}" + (' --run-date "$RUN_DATE"' if dated else ""),
         env={"RUN_DATE": RUN_DATE},
         append_env=True,
         cwd=str(CHECKOUT),

@@ -8,7 +8,7 @@
   new lists, 2 an error; the log says which and what to do. Mend it and clear the task.
 - **no champion yet**: run `recsys_train` once; its promotion starts this DAG by itself.
 
-Trigger with `run_date` to work for another date.
+Trigger with `run_date` to work for another date; the demo catalogue ends with February 2025: `2025-03-02`.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,5 +28,5 @@ with DAG(
 ):
     (
         command_task("ingest", retries=2, execution_timeout=timedelta(hours=1))
-        >> command_task("generate", retries=2, execution_timeout=timedelta(hours=3))
+        >> command_task("generate", dated=True, retries=2, execution_timeout=timedelta(hours=3))
     )

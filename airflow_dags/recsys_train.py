@@ -7,7 +7,7 @@
 - **anything failed**: the champion stays. Read the task's log, mend what it names and clear the task.
 
 To take a promotion back: `recsys rollback --config FILE`, then trigger `recsys_nightly`.
-Trigger with `run_date` to work for another date.
+Trigger with `run_date` to work for another date; the demo catalogue ends with February 2025: `2025-03-02`.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ with DAG(
 ):
     (
         command_task("ingest", retries=2, execution_timeout=timedelta(hours=1))
-        >> command_task("train", execution_timeout=timedelta(hours=12))
+        >> command_task("train", dated=True, execution_timeout=timedelta(hours=12))
         >> command_task("evaluate", execution_timeout=timedelta(hours=2))
         >> command_task("promote", skip_on_refusal=True, outlets=[CHAMPION], execution_timeout=timedelta(hours=1))
     )

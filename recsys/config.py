@@ -274,6 +274,8 @@ class RankingConfig(Section):
     # Below this many groups with a positive early stopping is noise: a fixed count of trees instead.
     min_groups_for_early_stopping: Count = 300
     fixed_trees: Count = 60
+    # Users of each label window that the ranker learns from at most, drawn at random; memory follows it.
+    max_users: Count = 5_000
     # Share of each group's negatives that the ranker learns from.
     negative_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 

@@ -51,10 +51,11 @@ class AlsSource:
         self._factors = np.nan_to_num(model.item_factors)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score known items; users without a history get NaN."""
-        scores = multiply(self._model.fold_in(histories), self._factors)
+        """Score known items; users without a history of known items get NaN."""
+        users = self._model.fold_in(histories)
+        scores = multiply(users, self._factors)
         scores[:, self._unknown] = np.nan
-        scores[histories.lengths == 0] = np.nan
+        scores[~users.any(axis=1)] = np.nan
         return scores
 
 

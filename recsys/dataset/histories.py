@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -86,6 +87,11 @@ class Histories:
             ages=self.ages[first:last],
             first_ages=self.first_ages[first:last],
         )
+
+    def split(self, size: int) -> Iterator[tuple[int, Histories]]:
+        """Yield shards of at most `size` users, each with the number of its first user."""
+        for start in range(0, self.n_users, size):
+            yield start, self.select(slice(start, start + size))
 
     def take(self, user_ids: pl.Series) -> Histories:
         """Return the histories of the given users, sorted; an unknown user gets an empty one."""

@@ -75,7 +75,7 @@ def fit_bundle(
         recommender = _fit_recommender(config, items, embeddings, interest, histories)[1]
         features, sources = recommender.features, recommender.source_names
         with stage(f"training rows, {window.name}") as done:
-            users = histories.take(_users_with_history(window, histories))
+            users = histories.take(_draw_users(window, histories, config))
             described = recommender.describe(recommender.propose(users), users)
             positives = number_positives(window.positives, users)
             parts.append(
@@ -146,7 +146,11 @@ def _fit_recommender(
     return stage_one, recommender
 
 
-def _users_with_history(window: Window, histories: Histories) -> pl.Series:
-    """Users with positives in the window whom the histories know."""
+def _draw_users(window: Window, histories: Histories, config: Config) -> pl.Series:
+    """Users with positives in the window whom the histories know, at most `ranking.max_users` of them."""
     known = pl.DataFrame({"user_id": histories.user_ids})
-    return window.positives.select("user_id").unique().join(known, on="user_id", how="semi")["user_id"]
+    users = window.positives.select("user_id").unique().join(known, on="user_id", how="semi")["user_id"].sort()
+    if len(users) <= config.ranking.max_users:
+        return users
+    drawn = np.random.default_rng(config.seed).permutation(len(users))[: config.ranking.max_users]
+    return users.gather(drawn)

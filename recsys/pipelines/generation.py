@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,7 +76,7 @@ def generate(config: Config, home: Path, run_date: str | None, now: datetime) ->
 
         def fill(folder: Path) -> None:
             with stage("lists") as done, track(f"Lists for {day}", active.n_users) as progress:
-                for number, shard in enumerate(_make_shards(active, config.generation.shard_size)):
+                for number, (_, shard) in enumerate(active.split(config.generation.shard_size)):
                     lists = night.recommend(shard)
                     what = f"recommendations for {day}, shard {number}"
                     write_table(lists, Recommendations, folder / f"part-{number:05d}.parquet", what)
@@ -162,11 +161,6 @@ def _find_active(histories: Histories, active_days: float | None) -> Histories:
         return histories
     newest = histories.ages[histories.starts[1:] - 1]
     return histories.take(histories.user_ids.filter(pl.Series(newest <= active_days)))
-
-
-def _make_shards(histories: Histories, size: int) -> Iterator[Histories]:
-    for start in range(0, histories.n_users, size):
-        yield histories.select(slice(start, start + size))
 
 
 def _count(counts: dict[str, int], lists: pl.DataFrame, users: int, n: int) -> None:

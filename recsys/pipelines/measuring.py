@@ -16,7 +16,7 @@ from recsys.dataset.windows import Window
 from recsys.errors import DataError
 from recsys.evaluation.comparison import score_users
 from recsys.evaluation.metrics import measure_coverage
-from recsys.pipelines.stages import stage
+from recsys.pipelines.stages import stage, track
 from recsys.ranking.lists import list_matrix, rank_candidates
 from recsys.ranking.training_rows import number_positives
 
@@ -70,19 +70,13 @@ def measure(bundle: Bundle, window: Window, items: pl.DataFrame, *, baselines: b
         everyone = build_histories(window.history, items, window.cutoff)
         users, positives = _find_users(window, everyone)
         recommender = bundle.prepare(items, everyone)
-        candidates = recommender.propose(users)
-        features = recommender.describe(candidates, users)
-        lists = {OURS: rank_candidates(candidates, bundle.ranker.score(features), depth)}
-        if baselines:
-            lists["blend"] = rank_candidates(candidates, bundle.ranker.blend.score(features), depth)
-            lists |= _make_baselines(recommender, bundle, users, depth)
+        lists, found = _make_lists(bundle, recommender, users, positives, depth, baselines)
         matrices = {name: list_matrix(rows, users.n_users, depth) for name, rows in lists.items()}
         matrix = _positive_matrix(positives, users)
         metrics = pl.concat(
             score_users(name, users.user_ids, ranked, matrix, evaluation.n_values) for name, ranked in matrices.items()
         )
         coverage = {name: measure_coverage(ranked, users.n_items, evaluation.n) for name, ranked in matrices.items()}
-        found = positives.join(candidates, on=["user_index", "item_index"], how="semi").height
         done(f"{len(lists)} models on {users.n_users:,} users, {positives.height:,} positives")
     absent = window.positives["user_id"].n_unique() - users.n_users
     return Measured(metrics, coverage, name_lists(lists[OURS], users), found / positives.height, absent)
@@ -117,13 +111,39 @@ def _positive_matrix(positives: pl.DataFrame, users: Histories) -> csr_array:
     return csr_array((ones, pairs), shape=(users.n_users, users.n_items))
 
 
-def _make_baselines(recommender: Recommender, bundle: Bundle, users: Histories, depth: int) -> dict[str, pl.DataFrame]:
-    """Lists of each source alone: those always measured, and the others of the config."""
+def _make_lists(
+    bundle: Bundle, recommender: Recommender, users: Histories, positives: pl.DataFrame, depth: int, baselines: bool
+) -> tuple[dict[str, pl.DataFrame], int]:
+    """Return each model's lists (numbers, rank, score), and how many positives the union of the sources holds."""
+    alone = _baseline_sources(recommender, bundle, depth) if baselines else []
+    parts: dict[str, list[pl.DataFrame]] = {}
+    found = 0
+    with track("Measuring", users.n_users) as progress:
+        for first, shard in users.split(bundle.config.generation.shard_size):
+            candidates = recommender.propose(shard)
+            features = recommender.describe(candidates, shard)
+            scored = {OURS: (candidates, bundle.ranker.score(features))}
+            if baselines:
+                scored["blend"] = (candidates, bundle.ranker.blend.score(features))
+            for source in alone:
+                rows = _propose_alone(source, recommender, shard, depth)
+                scored[source.name] = (rows, rows[f"{source.name}_score"].to_numpy())
+            for name, (rows, scores) in scored.items():
+                ranked = rank_candidates(rows.select("user_index", "item_index"), scores, depth)
+                parts.setdefault(name, []).append(ranked.with_columns(pl.col("user_index") + first))
+            numbered = candidates.select(pl.col("user_index") + first, "item_index")
+            found += positives.join(numbered, on=["user_index", "item_index"], how="semi").height
+            progress(shard.n_users)
+    return {name: pl.concat(shards) for name, shards in parts.items()}, found
+
+
+def _baseline_sources(recommender: Recommender, bundle: Bundle, depth: int) -> list[Source]:
+    """Each source alone: those always measured, and the others of the config."""
     config = bundle.config.candidates
     names = dict.fromkeys([*_BASELINES, *config.depths])
     names.pop("new_items", None)
     stage_one = bundle.stage_one.align(recommender.items["item_id"])
-    sources = make_sources(
+    return make_sources(
         config.model_copy(update={"depths": dict.fromkeys(names, depth)}),
         recommender.statistics,
         stage_one.als,
@@ -132,10 +152,8 @@ def _make_baselines(recommender: Recommender, bundle: Bundle, users: Histories, 
         stage_one.interest,
         recommender.embeddings,
     )
-    return {source.name: _list_alone(source, recommender, users, depth) for source in sources}
 
 
-def _list_alone(source: Source, recommender: Recommender, users: Histories, depth: int) -> pl.DataFrame:
+def _propose_alone(source: Source, recommender: Recommender, users: Histories, depth: int) -> pl.DataFrame:
     repeats = recommender.config.dataset.repeats
-    candidates = propose([source], {source.name: depth}, users, recommender.recommendable, repeats=repeats)
-    return rank_candidates(candidates, candidates[f"{source.name}_score"], depth)
+    return propose([source], {source.name: depth}, users, recommender.recommendable, repeats=repeats)

@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,21 +36,26 @@ class Airflow:
         settings = {"conf": conf or {}, "environment": environment, "unchecked": unchecked}
         return self._ask({"dag_id": dag_id, **dates, **settings})
 
+    def log(self) -> str:
+        return self._log.read_text()[-8000:]
+
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         self._requests.write(json.dumps(request) + "\n")
         self._requests.flush()
         answer = self._answers.readline()
-        assert answer, f"the driver died:\n{self._log.read_text()[-4000:]}"
+        assert answer, f"the driver died:\n{self.log()}"
         return json.loads(answer)
 
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    if find_spec("airflow.sdk") is None:
+    try:
+        version("apache-airflow")
+    except PackageNotFoundError:
         pytest.skip("needs the [airflow] extra")
     home = tmp_path_factory.mktemp("airflow")
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "RECSYS"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "RECSYS", "MLFLOW"))},
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "airflow_dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -1,6 +1,10 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 pytestmark = pytest.mark.airflow
@@ -12,8 +16,12 @@ CHAIN = {
 }
 
 
+DATED = {"train", "generate"}
+
+
 def call(stage: str, run_date: str, config: str = "configs/demo.yaml") -> list[str]:
-    return [stage, "--config", config, "--run-date", run_date, str(CHECKOUT)]
+    """Return the arguments of one command and the folder it starts in."""
+    return [stage, "--config", config, *(["--run-date", run_date] if stage in DATED else []), str(CHECKOUT)]
 
 
 def test_files_load_without_the_machine_learning_stack(airflow: Any) -> None:
@@ -109,3 +117,46 @@ def test_the_date_never_reaches_the_shell_as_text(airflow: Any, stub: Any, tmp_p
     airflow.run("recsys_nightly", stub.environment(), conf={"run_date": typed}, unchecked=True)
     assert stub.calls() == [call(stage, typed) for stage in ("ingest", "generate")]
     assert not mark.exists()
+
+
+CONFIG = """
+name: small
+threads: 1
+dataset:
+  items:
+    path: demo/items.jsonl.gz
+    columns: {item_id: id, description: description, tags: tags, available: available, created_at: created_at}
+  interactions:
+    path: demo/interactions.csv.gz
+    columns: {time: timestamp, event: event}
+    event_weights: {view: 1.0, click: 2.0, like: 3.0, comment: 4.0, share: 4.0, purchase: 5.0}
+windows: {test_days: 5}
+text: {max_tokens: 16, fine_tune: {epochs: 0}, interest: {epochs: 1}}
+collab: {als: {embedding_size: 8, epochs: 3}}
+ranking: {max_trees: 10, fixed_trees: 10}
+evaluation: {bootstrap_samples: 100}
+registry: {max_relative_loss: 1.0}
+generation: {n: 5}
+"""
+
+
+def test_the_real_command_trains_promotes_and_publishes(airflow: Any, tmp_path: Path) -> None:
+    command = str(Path(sys.executable).with_name("recsys"))
+    size = ["--users", "120", "--items", "80", "--days", "30"]
+    subprocess.run([command, "demo-data", *size, "--out", tmp_path / "demo"], check=True, capture_output=True)
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG)
+    places = {"RECSYS_HOME": tmp_path / "home", "RECSYS_DATA": tmp_path, "RECSYS_CONFIG": config}
+    environment = {"RECSYS_COMMAND": command, **{name: os.fspath(place) for name, place in places.items()}}
+
+    trained = airflow.run("recsys_train", environment, run_after="2025-01-31T06:00:00+00:00")
+    assert trained["tasks"] == dict.fromkeys(CHAIN["recsys_train"], "success"), airflow.log()
+    assert trained["asset_events"] == 1
+
+    night = airflow.run("recsys_nightly", environment, logical_date="2025-01-31T03:00:00+00:00")
+    assert night["tasks"] == dict.fromkeys(CHAIN["recsys_nightly"], "success"), airflow.log()
+    published = tmp_path / "home" / "recommendations"
+    assert (published / "CURRENT").read_text().strip() == "run_date=2025-01-31"
+    lists = pl.read_parquet(published / "run_date=2025-01-31" / "*.parquet")
+    assert lists.group_by("user_id").len()["len"].unique().to_list() == [5]
+    assert lists["user_id"].n_unique() == 120

@@ -211,7 +211,6 @@ def test_scores_of_other_users_do_not_count():
     items, interactions = checkerboard(users=6, items=8)
     histories = build_histories(interactions, items, at(61))
     candidates = random_candidates(histories)
-    other = candidates.with_columns(pl.when(pl.col("user_index") != 2).then("als_score").otherwise(0.0) * 7)
     other = candidates.with_columns(
         als_score=pl.when(pl.col("user_index") == 2).then("als_score").otherwise(pl.col("als_score") * 7)
     )

@@ -40,8 +40,10 @@ def write_demo(
     """Write a demo data set: `out/items.jsonl.gz` and `out/interactions.csv.gz`.
 
     The items have id, title, description, tags (list), category, author, available and created_at (ISO 8601,
-    UTC), one JSON object per line, in order of creation; 70 % exist at the start, the others arrive evenly
-    over the period. The interactions have user_id, item_id, event (view, click, like, comment, share or
+    UTC), one JSON object per line, in order of release; 70 % are out at the start, the others come out evenly
+    over the period. The catalogue lists each item ten days before its release.
+
+    The interactions have user_id, item_id, event (view, click, like, comment, share or
     purchase) and timestamp (ISO 8601, UTC), ordered by user, then time. The period begins at
     2025-01-01T00:00:00Z.
 

@@ -15,8 +15,10 @@ Floats = NDArray[np.float64]
 DAY = 86_400
 START = np.datetime64("2025-01-01T00:00:00", "s")
 
-# Items that exist at the start were created up to this long before it.
+# Items that exist at the start were released up to this long before it.
 OLDEST_DAYS = 730
+# The catalogue lists an item this long before its release, so a night can know its text before anyone meets it.
+LISTED_DAYS_BEFORE = 10
 
 _SHARE_AT_START = 0.7
 _SHARE_IN_SERIES = 0.4
@@ -29,7 +31,7 @@ _ZIPF = 0.7
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the items truly are. Every array has one entry per item, in order of creation."""
+    """What the items truly are. Every array has one entry per item, in order of release."""
 
     n_themes: int
     # (n_items,) int64. Themes 2j and 2j + 1 please the same users.
@@ -40,8 +42,8 @@ class Catalogue:
     mood: Ints
     # (n_items,) float64: how often the item is met, its fit aside; above 0.
     quality: Floats
-    # (n_items,) int64: seconds since the start of the period, negative before it; ascending.
-    created: Ints
+    # (n_items,) int64: when users can first meet the item, seconds since the start, negative before it; ascending.
+    released: Ints
     # (n_items,) int64: place in its series from 1 on; 0 without a series.
     part: Ints
     # (n_items,) int64: the first item of its series; itself without a series.
@@ -65,10 +67,10 @@ def draw_catalogue(items: int, days: int, seed: int) -> Catalogue:
     rng = np.random.default_rng([seed, 0])
     n_themes = min(GENRES * THEMES_PER_GENRE, 2 * (items // 10))
     at_start = round(_SHARE_AT_START * items)
-    created = np.concatenate(
+    released = np.concatenate(
         [-rng.integers(1, OLDEST_DAYS * DAY, at_start), rng.integers(0, days * DAY, items - at_start)]
     )
-    created.sort()
+    released.sort()
     theme = rng.permutation(items) % n_themes
     part, first, following = _draw_series(rng, theme)
     mixed = rng.random(items) < _SHARE_MIXED
@@ -82,7 +84,7 @@ def draw_catalogue(items: int, days: int, seed: int) -> Catalogue:
         motif=rng.integers(0, MOTIFS, items)[first],
         mood=rng.integers(0, MOODS, items)[first],
         quality=quality[first],
-        created=created,
+        released=released,
         part=part,
         first=first,
         following=following,

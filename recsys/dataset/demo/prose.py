@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from recsys.dataset.demo.catalogue import START, Catalogue, Ints
+from recsys.dataset.demo.catalogue import DAY, LISTED_DAYS_BEFORE, START, Catalogue, Ints
 from recsys.dataset.demo.grammar import Language, choose
 
 _BLOCK_ITEMS = 10_000
@@ -23,7 +23,7 @@ _TAGS = ("theme_tag", "motif_tag", "mood_tag", "second_tag")
 
 
 def tell_items(catalogue: Catalogue, language: Language, seed: int) -> Iterator[pl.DataFrame]:
-    """Yield the raw items in blocks, in order of creation.
+    """Yield the raw items in blocks, in order of release.
 
     Columns: id, title, description, tags (list), category, author, available (bool), created_at (ISO 8601).
     """
@@ -32,7 +32,8 @@ def tell_items(catalogue: Catalogue, language: Language, seed: int) -> Iterator[
     for name in _SHARED:
         numbers[name] = numbers[name][catalogue.first]
     numbers["author"] = _choose_authors(catalogue, numbers["author"])
-    created = np.datetime_as_string(START + catalogue.created.astype("timedelta64[s]"), unit="s")
+    listed = catalogue.released - LISTED_DAYS_BEFORE * DAY
+    created = np.datetime_as_string(START + listed.astype("timedelta64[s]"), unit="s")
     for start in range(0, catalogue.n_items, _BLOCK_ITEMS):
         block = range(start, min(start + _BLOCK_ITEMS, catalogue.n_items))
         columns = {name: values[block.start : block.stop].tolist() for name, values in numbers.items()}

@@ -55,9 +55,9 @@ class Shelves:
     offset: int
 
     def pick(self, shelf: Ints, since: Ints, until: Ints, chance: Floats) -> Ints:
-        """Return for each row an item of its shelf created in `since`..`until`, likelier the more it weighs.
+        """Return for each row an item of its shelf released in `since`..`until`, likelier the more it weighs.
 
-        A row whose range is empty takes any item created until then, at need from the front page, which never
+        A row whose range is empty takes any item released until then, at need from the front page, which never
         is empty.
         """
         beginning = np.full_like(since, -self.offset)
@@ -72,7 +72,7 @@ class Shelves:
         return self.item[np.clip(place, first, last - 1)]
 
     def _find(self, shelf: Ints, time: Ints) -> Ints:
-        """Return the place of the first entry of a shelf created at a time or later."""
+        """Return the place of the first entry of a shelf released at a time or later."""
         return np.searchsorted(self.key, shelf * self.span + time + self.offset).astype(np.int64)
 
 
@@ -85,7 +85,7 @@ def build_shelves(catalogue: Catalogue, days: int) -> Shelves:
     weight = catalogue.quality[item] * np.repeat([1.0, 0.5, 1.0], [len(items), len(mixed), len(items)])
     offset = OLDEST_DAYS * DAY
     span = offset + (days + 2) * DAY
-    key = shelf * span + catalogue.created[item] + offset
+    key = shelf * span + catalogue.released[item] + offset
     order = np.lexsort((item, key))
     cumulative = np.concatenate([[0.0], np.cumsum(weight[order])])
     return Shelves(item[order], key[order], cumulative, catalogue.n_themes + 1, span, offset)
@@ -174,7 +174,7 @@ def choose_items(
     for length in range(1, _LONGEST_RUN + 1):
         link = np.flatnonzero(run == length)
         following = catalogue.following[item[link - 1]]
-        there = (following >= 0) & (catalogue.created[following] <= views.time[link])
+        there = (following >= 0) & (catalogue.released[following] <= views.time[link])
         item[link[there]] = following[there]
     return item, _measure_fit(catalogue, interests, views.user, phase, item[:, None])[:, 0]
 

@@ -1,0 +1,304 @@
+"""Every source keeps the same promises; then what is special about each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from worlds import at, checkerboard, make_interactions, make_items
+
+from recsys.candidates.sources import (
+    ItemStatistics,
+    NeighbourSource,
+    NewItemsSource,
+    PopularSource,
+    RepeatSource,
+    Source,
+    TextSource,
+    decay_by_age,
+    make_sources,
+    multiply,
+)
+from recsys.candidates.union import propose
+from recsys.collab.als import AlsModel
+from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
+from recsys.config import (
+    SOURCES,
+    AlsConfig,
+    CandidatesConfig,
+    InterestConfig,
+    ItemToItemConfig,
+    TransitionsConfig,
+)
+from recsys.dataset.histories import Histories, build_histories
+from recsys.text.interest import InterestModel
+
+BOARD_ITEMS, BOARD_ROWS = checkerboard(users=30, items=20)
+BOARD = [*BOARD_ITEMS["item_id"]]
+TRAINED = make_items(*BOARD, "left", "untouched")
+# Tonight "left" is gone; "0 new" and "zz new" have come, so that every place in the catalogue has moved.
+TONIGHT = make_items(*BOARD, "untouched", "0 new", "zz new")["item_id"]
+UNTOUCHED = [TONIGHT.to_list().index(item) for item in ("untouched", "0 new", "zz new")]
+ALS = AlsConfig(embedding_size=2)
+INTEREST = InterestConfig(history_length=10)
+CONFIG = CandidatesConfig(depths=dict.fromkeys(SOURCES, 5), new_item_interactions=0)
+
+
+def embed(item_ids: pl.Series) -> np.ndarray:
+    """Return (n_items, 8) unit rows: the colour, and a little of the item's own."""
+    rows = np.zeros((len(item_ids), 8), dtype=np.float32)
+    for place, item in enumerate(item_ids):
+        rng = np.random.default_rng(list(item.encode()))
+        rows[place] = 0.2 * rng.standard_normal(8)
+        rows[place, int(item[1:]) % 2 if item in BOARD else 1] += 2.0
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@dataclass
+class Models:
+    als: AlsModel
+    item_to_item: NeighbourModel
+    transitions: NeighbourModel
+    interest: InterestModel
+
+    @classmethod
+    def fit(cls) -> "Models":
+        left = make_interactions(("u000", "left", 61))
+        histories = build_histories(pl.concat([BOARD_ROWS, left]), TRAINED, at(62))
+        interest = InterestModel(8, INTEREST)
+        interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
+        return cls(
+            AlsModel.fit(histories, ALS, seed=1, threads=1),
+            fit_item_to_item(histories, ItemToItemConfig(k=8), threads=1),
+            fit_transitions(histories, TransitionsConfig(k=8)),
+            interest,
+        )
+
+    def through_files(self, folder: Path) -> "Models":
+        self.als.save(folder / "als")
+        self.item_to_item.save(folder / "item_to_item.npz")
+        self.transitions.save(folder / "transitions.npz")
+        self.interest.save(folder / "interest")
+        return Models(
+            AlsModel.load(folder / "als", ALS, threads=1),
+            NeighbourModel.load(folder / "item_to_item.npz", ItemToItemConfig().history_decay),
+            NeighbourModel.load(folder / "transitions.npz", TransitionsConfig().history_decay),
+            InterestModel.load(folder / "interest", INTEREST),
+        )
+
+    def sources(self, histories: Histories) -> dict[str, Source]:
+        """Return the sources over tonight's catalogue."""
+        ids = TRAINED["item_id"]
+        sources = make_sources(
+            CONFIG,
+            ItemStatistics.count(histories, CONFIG.popularity_half_life_days),
+            self.als.align(ids, TONIGHT),
+            self.item_to_item.align(ids, TONIGHT),
+            self.transitions.align(ids, TONIGHT),
+            self.interest,
+            embed(TONIGHT),
+        )
+        return {source.name: source for source in sources}
+
+
+def tonight(*more: tuple[str, str, float]) -> Histories:
+    catalogue = pl.DataFrame({"item_id": TONIGHT})
+    return build_histories(pl.concat([BOARD_ROWS, make_interactions(*more)]), catalogue, at(62))
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models.fit()
+
+
+@pytest.fixture(scope="module")
+def histories() -> Histories:
+    return tonight()
+
+
+@pytest.fixture(params=SOURCES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def source(name: str, models: Models, histories: Histories) -> Source:
+    return models.sources(histories)[name]
+
+
+class TestEverySource:
+    def test_shape_and_type(self, source, histories):
+        scores = source.score(histories)
+        assert isinstance(scores, np.ndarray)
+        assert (scores.dtype, scores.shape) == (np.float32, (30, 23))
+        assert not np.isinf(scores).any()
+        assert source.score(histories.select(slice(0, 0))).shape == (0, 23)
+
+    def test_it_says_something_about_every_user(self, source, histories):
+        assert (~np.isnan(source.score(histories))).any(axis=1).all()
+
+    def test_the_caller_may_write_into_the_scores(self, source, histories):
+        first = source.score(histories)
+        kept = first.copy()
+        first[:] = -7.0
+        assert source.score(histories).tobytes() == kept.tobytes()
+
+    def test_unknown_user_gets_nothing_but_what_everybody_gets(self, source, name, histories):
+        scores = source.score(histories.take(pl.Series(["nobody", "u003"])))
+        if name == "popular":
+            assert np.array_equal(scores[0], scores[1], equal_nan=True)
+        else:
+            assert np.isnan(scores[0]).all()
+        assert np.isfinite(scores[1]).any()
+
+    def test_item_nobody_touched_is_for_text_only(self, source, name, histories):
+        scores = source.score(histories)[:, UNTOUCHED]
+        if name in ("text", "new_items"):
+            assert np.isfinite(scores).all()
+        else:
+            assert np.isnan(scores).all()
+
+    def test_item_new_tonight_and_touched_once(self, name, models):
+        """The trained models know nothing of it; what counts tonight's events does."""
+        now = tonight(("u003", "0 new", 61))
+        scores = models.sources(now)[name].score(now)[:, 0]
+        if name == "repeat":
+            assert np.flatnonzero(~np.isnan(scores)).tolist() == [3]
+        elif name in ("text", "popular"):
+            assert np.isfinite(scores).all()
+        else:
+            assert np.isnan(scores).all()
+
+    def test_user_with_only_new_items_is_no_user_of_score_zero(self, name, models):
+        now = tonight(("late", "zz new", 61))
+        scores = models.sources(now)[name].score(now.take(pl.Series(["late"])))[0]
+        if name in ("als", "item_to_item", "transitions"):
+            assert np.isnan(scores).all()
+        elif name == "repeat":
+            assert np.flatnonzero(~np.isnan(scores)).tolist() == [22]
+        else:
+            assert np.isfinite(scores).any()
+
+    def test_saved_and_loaded_models_give_the_same_scores(self, source, name, models, histories, tmp_path):
+        again = models.through_files(tmp_path).sources(histories)[name]
+        assert again.score(histories).tobytes() == source.score(histories).tobytes()
+        assert (again.name, again.reason) == (source.name, source.reason)
+
+    def test_same_seed_same_bytes(self, source, name, histories):
+        again = Models.fit().sources(histories)[name]
+        assert again.score(histories).tobytes() == source.score(histories).tobytes()
+
+    def test_a_user_scores_the_same_in_any_company(self, source, histories):
+        together = source.score(histories)
+        for number in (0, 13, 29):
+            alone = source.score(histories.select(slice(number, number + 1)))[0]
+            assert alone == pytest.approx(together[number], rel=1e-5, abs=1e-6, nan_ok=True)
+
+    def test_fewer_items_than_depth_gives_what_there_is(self, source, name, histories):
+        table = propose([source], {name: 1000}, histories, np.ones(23, dtype=bool), repeats=True)
+        said = ~np.isnan(source.score(histories))
+        assert table.select("user_index", "item_index").rows() == [tuple(pair) for pair in np.argwhere(said).tolist()]
+        longest = table.group_by("user_index").agg(pl.col(f"{name}_rank").max()).sort("user_index")
+        assert longest[f"{name}_rank"].to_list() == said.sum(axis=1).tolist()
+
+    def test_it_has_a_name_and_a_reason(self, source, name):
+        assert source.name == name
+        assert source.reason[0].isupper()
+
+
+@pytest.mark.parametrize("name", ["als", "item_to_item", "transitions", "text"])
+def test_the_users_colour_comes_first(name, models, histories):
+    scores = models.sources(histories)[name].score(histories)
+    scores[:, UNTOUCHED] = np.nan
+    scores[histories.users, histories.items] = np.nan
+    best = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=1)[:, :3]
+    # "0 new" stands before the board's items.
+    assert ((best - 1) % 2 == (np.arange(30) % 2)[:, None]).all()
+
+
+# --- which sources -----------------------------------------------------------------------------------------
+
+
+def test_sources_are_the_ones_with_a_depth_in_a_fixed_order(models, histories):
+    statistics = ItemStatistics.count(histories, None)
+    ids = TRAINED["item_id"]
+
+    def names(*wanted: str) -> list[str]:
+        config = CandidatesConfig(depths=dict.fromkeys(wanted, 3))
+        parts = (models.als, models.item_to_item, models.transitions, models.interest, embed(ids))
+        return [one.name for one in make_sources(config, statistics, *parts)]
+
+    assert names(*reversed(SOURCES)) == list(SOURCES)
+    assert names("popular", "als") == ["als", "popular"]
+
+
+# --- statistics, popular, new items, repeat ------------------------------------------------------------------
+
+ITEMS = make_items("a", "b", "c")
+ROWS = make_interactions(("u", "a", 0), ("u", "a", 8), ("u", "b", 9), ("v", "a", 6), ("w", "b", 2))
+SMALL = build_histories(ROWS, ITEMS, at(10))
+
+
+def test_statistics_by_hand():
+    statistics = ItemStatistics.count(SMALL, half_life_days=2.0)
+    assert statistics.users.tolist() == [2, 2, 0]
+    # u's last touch of a was 2 days ago, v's 4; u's of b 1 day ago, w's 8.
+    assert statistics.recent == pytest.approx([0.5 + 0.25, 0.5**0.5 + 1 / 16, 0])
+    assert statistics.first_age == pytest.approx([10, 8, np.nan], nan_ok=True)
+    assert {one.dtype for one in vars(statistics).values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("half_life", [None, 2.0])
+def test_statistics_without_times_count_every_touch_fully(half_life):
+    timeless = build_histories(make_interactions(("u", "a"), ("v", "a"), ("v", "b")), ITEMS, None)
+    statistics = ItemStatistics.count(timeless, half_life)
+    assert statistics.recent.tolist() == statistics.users.tolist() == [2, 1, 0]
+    assert np.isnan(statistics.first_age).all()
+
+
+def test_statistics_of_nobody():
+    statistics = ItemStatistics.count(SMALL.select(slice(0, 0)), 2.0)
+    assert statistics.users.tolist() == statistics.recent.tolist() == [0, 0, 0]
+    assert np.isnan(statistics.first_age).all()
+
+
+def test_decay_halves():
+    ages = np.array([0, 2, 4, np.nan], dtype=np.float32)
+    assert decay_by_age(ages, 2.0).tolist() == [1, 0.5, 0.25, 1]
+    assert decay_by_age(ages, None).tolist() == [1, 1, 1, 1]
+    assert decay_by_age(ages, 2.0).dtype == decay_by_age(ages, None).dtype == np.float32
+
+
+def test_popular_is_recent_weight_for_everybody():
+    scores = PopularSource(ItemStatistics.count(SMALL, None)).score(SMALL)
+    assert np.array_equal(scores, [[2, 2, np.nan]] * 3, equal_nan=True)
+
+
+@pytest.mark.parametrize(("at_most", "new"), [(0, [2]), (1, [1, 2]), (2, [0, 1, 2])])
+def test_new_items_have_at_most_so_many_users(at_most, new):
+    histories = build_histories(make_interactions(("u", "a", 1), ("v", "a", 1), ("v", "b", 1)), ITEMS, at(10))
+    text = TextSource(InterestModel(3, INTEREST), np.eye(3, dtype=np.float32))
+    scores = NewItemsSource(text, ItemStatistics.count(histories, None), at_most).score(histories)
+    assert [np.flatnonzero(~np.isnan(row)).tolist() for row in scores] == [new, new]
+    assert np.array_equal(scores[:, new], text.score(histories)[:, new])
+
+
+def test_repeat_is_often_and_lately():
+    scores = RepeatSource(2.0).score(SMALL)
+    expected = [[2 * 0.5, 0.5**0.5, np.nan], [0.25, np.nan, np.nan], [np.nan, 1 / 16, np.nan]]
+    assert scores == pytest.approx(np.array(expected), nan_ok=True)
+
+
+def test_neighbours_that_point_nowhere_say_nothing():
+    histories = build_histories(make_interactions(("u", "a", 1), ("u", "c", 2)), ITEMS, at(10))
+    source = NeighbourSource("item_to_item", "Because", fit_item_to_item(SMALL, ItemToItemConfig(), threads=1))
+    assert np.flatnonzero(~np.isnan(source.score(histories)[0])).tolist() == [1]
+
+
+def test_multiply_is_the_matrix_product():
+    rng = np.random.default_rng(0)
+    users, items = (rng.standard_normal((rows, 4)).astype(np.float32) for rows in (3, 5))
+    product = multiply(users, items)
+    assert product == pytest.approx(users @ items.T, rel=1e-5, abs=1e-6)
+    assert (product.dtype, product.flags.writeable) == (np.float32, True)

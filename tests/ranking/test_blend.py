@@ -1,0 +1,108 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.ranking.blend import Blend, _mean_ndcg
+
+SOURCES = ("als", "text", "popular")
+
+
+def make_rows(groups: int = 80, size: int = 12, informative: tuple[str, ...] = ("text",), seed: int = 0):
+    """Two positives a group; z-scores of informative sources are high there, those of others are noise."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros((groups, size), dtype=np.uint8)
+    for row in label:
+        row[rng.choice(size, 2, replace=False)] = 1
+    count = groups * size
+    columns = {
+        "window": np.zeros(count, dtype=np.uint8),
+        "user_index": np.repeat(np.arange(groups, dtype=np.uint32), size),
+        "item_index": np.tile(np.arange(size, dtype=np.uint32), groups),
+        "label": label.ravel(),
+    }
+    for source in SOURCES:
+        signal = 1.5 * label.ravel() if source in informative else 0.0
+        columns[f"{source}_z"] = (rng.normal(size=count) + signal).astype(np.float32)
+    return pl.DataFrame(columns)
+
+
+def test_score_is_the_weighted_sum():
+    features = pl.DataFrame({"user_index": [0, 0], "als_z": [1.0, -1.0], "text_z": [0.5, 2.0]})
+    scores = Blend({"als": 0.25, "text": 0.75}).score(features)
+    assert scores.dtype == np.float32
+    assert scores.tolist() == [0.625, 1.25]
+
+
+def test_silence_of_a_source_counts_as_its_worst_for_that_user():
+    features = pl.DataFrame(
+        {
+            "user_index": [0, 0, 0, 1, 1, 2],
+            "als_z": [2.0, None, -1.5, None, -9.0, None],
+            "text_z": [None, None, 1.0, 4.0, 5.0, 3.0],
+        }
+    )
+    assert Blend({"als": 1.0, "text": 0.0}).score(features).tolist() == [2.0, -1.5, -1.5, -9.0, -9.0, 0.0]
+    assert Blend({"als": 0.0, "text": 1.0}).score(features).tolist() == [1.0, 1.0, 1.0, 4.0, 5.0, 3.0]
+
+
+def test_worst_is_of_the_same_window():
+    features = pl.DataFrame({"window": [0, 0, 1, 1], "user_index": [0] * 4, "als_z": [-1.0, None, -2.0, None]})
+    assert Blend({"als": 1.0}).score(features).tolist() == [-1.0, -1.0, -2.0, -2.0]
+
+
+def test_no_rows_no_scores():
+    features = pl.DataFrame(schema={"user_index": pl.UInt32, "als_z": pl.Float32, "text_z": pl.Float32})
+    assert Blend({"als": 0.5, "text": 0.5}).score(features).shape == (0,)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_tuning_picks_the_one_source_that_knows(source):
+    weights = Blend.tune(make_rows(informative=(source,)), SOURCES, 5, 0).weights
+    assert list(weights) == list(SOURCES)
+    assert weights[source] > 0.75
+
+
+def test_tuning_joins_two_sources_that_both_know():
+    rows = make_rows(informative=("als", "popular"))
+    weights = Blend.tune(rows, SOURCES, 5, 0).weights
+    assert min(weights["als"], weights["popular"]) > 0.25
+    assert min(weights.values()) >= 0.0
+    assert sum(weights.values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_tuning_is_the_same_each_time_and_needs_no_luck():
+    rows = make_rows(informative=("als", "text"))
+    assert Blend.tune(rows, SOURCES, 5, 3).weights == Blend.tune(rows, SOURCES, 5, 3).weights
+    label, group = rows["label"].to_numpy() > 0, rows["user_index"].to_numpy().astype(np.int64)
+    values = [_mean_ndcg(Blend.tune(rows, SOURCES, 5, seed).score(rows), label, group, 5) for seed in range(4)]
+    single = max(_mean_ndcg(rows[f"{source}_z"].to_numpy(), label, group, 5) for source in SOURCES)
+    assert min(values) > single
+    assert max(values) - min(values) < 0.02
+
+
+def test_one_source_has_all_the_weight():
+    assert Blend.tune(make_rows(groups=3), ("als",), 5, 0).weights == {"als": 1.0}
+
+
+def test_a_source_that_says_nothing_at_all_does_no_harm():
+    rows = make_rows().with_columns(als_z=pl.lit(None, dtype=pl.Float32))
+    blend = Blend.tune(rows, ("als", "text"), 5, 0)
+    assert np.isfinite(blend.score(rows)).all()
+    assert blend.weights["text"] > 0
+
+
+def test_description_names_the_weighty_first():
+    assert Blend({"als": 0.38, "text": 0.62, "popular": 0.0}).describe() == "0.62 text, 0.38 als"
+
+
+def test_mean_ndcg_by_hand():
+    # Group 0: places of its two positives 1 and 3; group 1: its one positive is third; group 2 has none.
+    scores = np.array([3.0, 2.0, 1.0, 0.3, 0.2, 0.1, 5.0], dtype=np.float32)
+    label = np.array([True, False, True, False, False, True, False])
+    group = np.array([0, 0, 0, 1, 1, 1, 2])
+    first = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
+    assert _mean_ndcg(scores, label, group, 3) == pytest.approx((first + 0.5 + 0) / 3)
+    assert _mean_ndcg(scores, label, group, 2) == pytest.approx(1 / (1 + 1 / np.log2(3)) / 3)
+    assert _mean_ndcg(scores, label, group, 1) == pytest.approx(1 / 3)
+    # Equal scores stand in row order.
+    assert _mean_ndcg(np.zeros(7, dtype=np.float32), label, group, 1) == pytest.approx(1 / 3)

@@ -1,0 +1,159 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.config import RankingConfig
+from recsys.errors import DataError
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.training_rows import group_sizes
+
+FEATURES = ("text_z", "known", "noise")
+CONFIG = RankingConfig(min_data_in_leaf=5, num_leaves=7, fixed_trees=30, max_trees=60, patience=8)
+
+
+def make_rows(groups: int = 120, size: int = 15, seed: int = 0) -> pl.DataFrame:
+    """One positive a group; "known" tells it well, but only where it is above 1, "text_z" tells it a little."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros((groups, size), dtype=np.uint8)
+    label[np.arange(groups), rng.integers(0, size, groups)] = 1
+    count = groups * size
+    known = np.where(label.ravel() > 0, rng.uniform(0.6, 2.0, count), rng.uniform(0.0, 1.1, count))
+    return pl.DataFrame(
+        {
+            "window": np.repeat(np.arange(groups) // 70, size).astype(np.uint8),
+            "user_index": np.repeat(np.arange(groups) % 70, size).astype(np.uint32),
+            "item_index": np.tile(np.arange(size, dtype=np.uint32), groups),
+            "label": label.ravel(),
+            "text_z": (rng.normal(size=count) + 0.5 * label.ravel()).astype(np.float32),
+            "known": np.where(known > 1, known, 0.0).astype(np.float32),
+            "noise": rng.normal(size=count).astype(np.float32),
+        }
+    ).with_columns(pl.when(pl.col("noise") < 1).then("noise"))
+
+
+def fit(rows: pl.DataFrame, config: RankingConfig = CONFIG, seed: int = 0) -> Ranker:
+    return Ranker.fit(rows, FEATURES, ("text",), config, n=5, seed=seed, threads=1)
+
+
+def first_place_share(rows: pl.DataFrame, scores: np.ndarray) -> float:
+    """Share of groups whose best-scored row is the positive."""
+    best = rows.with_columns(score=pl.Series(scores)).sort("score", descending=True, maintain_order=True)
+    return float(best.unique(["window", "user_index"], keep="first", maintain_order=True)["label"].mean())
+
+
+@pytest.fixture(scope="module")
+def ranker() -> Ranker:
+    return fit(make_rows())
+
+
+def test_learning_beats_chance_and_the_blend_on_new_rows(ranker):
+    new = make_rows(seed=1)
+    scores = ranker.score(new)
+    assert scores.dtype == np.float32
+    # Chance is 1 in 15.
+    assert first_place_share(new, scores) > 0.6
+    assert first_place_share(new, ranker.blend.score(new)) < 0.4
+
+
+def test_the_blend_is_a_feature_too(ranker):
+    new = make_rows(seed=1)
+    moved = new.with_columns(text_z=pl.lit(0.0, dtype=pl.Float32))
+    assert not np.array_equal(ranker.score(new), ranker.score(moved))
+    gains = dict(ranker.importance().rows())
+    assert gains["blend"] + gains["text_z"] > 0
+    assert gains["known"] > gains["noise"]
+
+
+def test_a_score_depends_on_the_row_and_its_user_alone(ranker):
+    new = make_rows(seed=1)
+    some = pl.col("user_index") < 20
+    assert np.array_equal(ranker.score(new.filter(some)), ranker.score(new)[new.select(some).to_series().to_numpy()])
+
+
+def test_importance_names_every_feature_once_largest_first(ranker):
+    table = ranker.importance()
+    assert sorted(table["feature"]) == sorted(["blend", *FEATURES])
+    assert table.dtypes == [pl.String, pl.Float64]
+    assert table["gain"].to_list() == sorted(table["gain"], reverse=True)
+    assert table["gain"].sum() == pytest.approx(ranker.booster.feature_importance("gain").sum())
+
+
+def test_same_seed_same_trees():
+    rows = make_rows(groups=40)
+    first, again = fit(rows, seed=4), fit(rows, seed=4)
+    assert first.booster.model_to_string() == again.booster.model_to_string()
+    assert fit(rows, seed=5).booster.model_to_string() != first.booster.model_to_string()
+
+
+def test_trees_do_not_depend_on_threads():
+    rows = make_rows(groups=40)
+    texts = [
+        Ranker.fit(rows, FEATURES, ("text",), CONFIG, n=5, seed=0, threads=threads).booster.trees_to_dataframe()
+        for threads in (1, 2)
+    ]
+    assert texts[0].equals(texts[1])
+
+
+def test_few_groups_get_the_fixed_count_of_trees(ranker):
+    assert len(group_sizes(make_rows())) < CONFIG.min_groups_for_early_stopping
+    assert ranker.booster.num_trees() == 30
+    assert ranker.validation == ()
+
+
+def test_enough_groups_stop_early_at_the_best_of_the_curve():
+    rows = make_rows()
+    ranker = fit(rows, CONFIG.model_copy(update={"min_groups_for_early_stopping": 120}))
+    curve = ranker.validation
+    assert ranker.booster.num_trees() == 1 + int(np.argmax(curve))
+    assert ranker.booster.num_trees() <= len(curve) <= CONFIG.max_trees
+    assert fit(rows, CONFIG.model_copy(update={"min_groups_for_early_stopping": 121})).validation == ()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_early_stopping_always_has_someone_to_learn_from_and_someone_to_ask(groups, share):
+    config = CONFIG.model_copy(update={"min_groups_for_early_stopping": 1, "validation_share": share, "max_trees": 3})
+    ranker = fit(make_rows(groups=groups), config)
+    assert bool(ranker.validation) == (groups > 1)
+
+
+def test_saved_ranker_scores_the_same(ranker, tmp_path):
+    new = make_rows(seed=2)
+    ranker.save(tmp_path)
+    again = Ranker.load(tmp_path)
+    assert np.array_equal(again.score(new), ranker.score(new))
+    assert again.blend.weights == ranker.blend.weights
+    assert (again.features, again.validation) == (ranker.features, ranker.validation)
+    assert again.importance().equals(ranker.importance())
+    json.loads((tmp_path / "ranker.json").read_text())
+    (tmp_path / "twice").mkdir()
+    again.save(tmp_path / "twice")
+    for name in ("ranker.json", "trees.txt"):
+        assert (tmp_path / "twice" / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_columns_beyond_the_features_and_their_order_do_not_matter(ranker):
+    new = make_rows(seed=2)
+    mixed = new.select(pl.lit("x").alias("more"), *reversed(new.columns))
+    assert np.array_equal(ranker.score(mixed), ranker.score(new))
+
+
+def test_no_rows_have_no_scores_and_teach_nothing(ranker):
+    empty = make_rows().clear()
+    assert ranker.score(empty).shape == (0,)
+    with pytest.raises(DataError, match="no candidate of any label window is a positive; use longer label windows"):
+        fit(empty)
+
+
+def test_rows_that_tell_nothing_are_scored_alike():
+    """Every feature is constant or missing: no split is possible, and that is no error."""
+    rows = make_rows(groups=20).with_columns(
+        pl.lit(0.0, dtype=pl.Float32).alias("known"),
+        pl.lit(None, dtype=pl.Float32).alias("noise"),
+        pl.lit(None, dtype=pl.Float32).alias("text_z"),
+    )
+    scores = fit(rows).score(rows)
+    assert np.isfinite(scores).all()
+    assert len(set(scores.tolist())) == 1
