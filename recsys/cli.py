@@ -220,8 +220,7 @@ def _set_up(threads: int) -> None:
 
 
 def _print_metrics(config: Config, metrics: pl.DataFrame) -> None:
-    from recsys.evaluation.comparison import render_metric_table
-    from recsys.pipelines.measuring import OURS
+    from recsys.evaluation.comparison import OURS, render_metric_table
 
     evaluation = config.evaluation
     _print_table(render_metric_table(metrics, OURS, n=evaluation.n, confidence=evaluation.confidence))

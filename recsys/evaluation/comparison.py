@@ -18,6 +18,9 @@ from recsys.evaluation.intervals import bootstrap_means, interval, round_for_exa
 from recsys.evaluation.metrics import METRICS, Integers, count_positives, find_hits
 from recsys.tables import UserMetrics, check
 
+# The name our own lists go by beside the baselines.
+OURS = "ours"
+
 # What makes one column of numbers: a value per user.
 _COLUMN = ["model", "metric", "n"]
 

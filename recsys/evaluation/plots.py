@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _INK, _OURS, _OTHER = "#1f2937", "#2563eb", "#9ca3af"
 
@@ -61,6 +62,7 @@ def plot_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
         )
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if not values:
             axes.text(0.5, 0.5, "no steps", ha="center", va="center", transform=axes.transAxes)
     _tidy(figure)

@@ -14,13 +14,12 @@ from recsys.candidates.union import propose
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
-from recsys.evaluation.comparison import score_users
+from recsys.evaluation.comparison import OURS, score_users
 from recsys.evaluation.metrics import measure_coverage
 from recsys.pipelines.stages import stage, track
 from recsys.ranking.lists import list_matrix, rank_candidates
 from recsys.ranking.training_rows import number_positives
 
-OURS = "ours"
 # Always measured, whatever the config's sources are.
 _BASELINES = ("popular", "item_to_item", "als", "text")
 

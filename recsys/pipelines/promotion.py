@@ -13,7 +13,8 @@ from recsys.bundle import Bundle
 from recsys.config import Config
 from recsys.dataset.windows import Window, cut
 from recsys.errors import Refused
-from recsys.pipelines.measuring import OURS, measure
+from recsys.evaluation.comparison import OURS
+from recsys.pipelines.measuring import measure
 from recsys.pipelines.stages import logger
 from recsys.registry.gate import Decision, decide
 from recsys.registry.ledger import append_line, find_previous

@@ -16,10 +16,10 @@ from recsys.artifacts import Snapshot, read_snapshot, replace_text, write_folder
 from recsys.config import Config, data_path
 from recsys.dataset.reading import read_table
 from recsys.dataset.windows import Windows, resolve_end, split_windows
-from recsys.evaluation.comparison import summarise
+from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.plots import plot_curves, plot_importance, plot_metric_table
 from recsys.pipelines.fitting import Fitted, fit_bundle, freeze_catalogue
-from recsys.pipelines.measuring import OURS, Measured, measure
+from recsys.pipelines.measuring import Measured, measure
 from recsys.pipelines.stages import logger, stage
 from recsys.registry.tracking import connect, log_training
 from recsys.registry.versions import Version, register

@@ -56,13 +56,15 @@ def random_candidates(histories: Histories, sources: tuple[str, ...] = ("als", "
     chosen = rng.random((histories.n_users, histories.n_items)) < 0.5
     pairs = [(int(user), int(item)) for user, item in np.argwhere(chosen)]
     values = {
-        source: [(float(score), 1 + int(9 * score)) if score > 0.2 else (None, None) for score in rng.random(len(pairs))]
+        source: [
+            (float(score), 1 + int(9 * score)) if score > 0.2 else (None, None) for score in rng.random(len(pairs))
+        ]
         for source in sources
     }
     return make_candidates(values, pairs)
 
 
-# --- a small world by hand -------------------------------------------------------------------------------------------
+# --- a small world by hand -------------------------------------------------------------------------------
 #
 # Seen from day 20. ann: a on day 2 and on day 10, then b on day 16. bob: b on day 18. cyd: c, which is not there.
 
@@ -154,7 +156,7 @@ def test_recent_means_the_five_newest():
     assert features["text_recent_max"].to_list() == features["text_recent_mean"].to_list() == [0.0]
 
 
-# --- shape and missing values ------------------------------------------------------------------------------------------
+# --- shape and missing values ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sources", [(source,) for source in SOURCES] + [SOURCES])
@@ -220,7 +222,7 @@ def test_scores_of_other_users_do_not_count():
     assert before.equals(after)
 
 
-# --- the as-of rule ----------------------------------------------------------------------------------------------------
+# --- the as-of rule --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=25, deadline=None)
@@ -231,7 +233,9 @@ def test_what_happens_after_the_cutoff_reaches_no_feature(day, kind, seed):
     late = pl.col("time") >= instant
     changed = {
         "dropped": interactions.filter(~late),
-        "moved": interactions.with_columns(time=pl.when(late).then(pl.col("time") + timedelta(days=9)).otherwise("time")),
+        "moved": interactions.with_columns(
+            time=pl.when(late).then(pl.col("time") + timedelta(days=9)).otherwise("time")
+        ),
         "swapped": interactions.with_columns(item_id=pl.when(late).then(pl.lit("i000")).otherwise("item_id")),
         "more": pl.concat([interactions, interactions.with_columns(time=pl.lit(instant + timedelta(seconds=1)))]),
     }[kind]

@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.ranking.lists import fill_up, list_matrix, rank_candidates
@@ -20,7 +20,7 @@ def rank(n: int, *scored: tuple[int, int, float | None]) -> pl.DataFrame:
     return rank_candidates(candidates, scores, n)
 
 
-# --- rank ------------------------------------------------------------------------------------------------------------
+# --- rank ------------------------------------------------------------------------------------------------
 
 
 def test_the_best_come_first_and_equal_scores_go_to_the_smaller_item():
@@ -50,7 +50,7 @@ def test_other_columns_stay_with_their_rows():
     assert rank_candidates(candidates.clear(), np.zeros(0, dtype=np.float32), 2).is_empty()
 
 
-# --- fill ------------------------------------------------------------------------------------------------------------
+# --- fill ------------------------------------------------------------------------------------------------
 
 
 def test_filling_by_hand():
@@ -94,6 +94,7 @@ def fillings(draw: st.DrawFn) -> tuple[pl.DataFrame, int, np.ndarray, pl.DataFra
     return lists, users, np.array(fallback, dtype=np.int32), make_pairs(*taken, *list(taken)[:3]), n
 
 
+@settings(deadline=None)
 @given(fillings())
 def test_everyone_gets_a_list_as_long_as_the_fallback_allows(filling):
     lists, users, fallback, taken, n = filling
@@ -130,7 +131,7 @@ def test_one_keen_user_does_not_make_the_others_expensive(monkeypatch):
     assert max(joined) <= 5 * users + 2_990
 
 
-# --- matrix ------------------------------------------------------------------------------------------------------------
+# --- matrix ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])

@@ -25,7 +25,7 @@ def change_config(folder: Path, **more: object) -> Path:
     return folder
 
 
-# --- where it lies -----------------------------------------------------------------------------------------
+# --- where it lies ---------------------------------------------------------------------------------------
 
 
 def test_the_default_is_the_installed_package_with_the_published_weights():
@@ -62,7 +62,7 @@ def test_a_folder_comes_before_any_name(write_checkpoint, monkeypatch):
     assert find_checkpoint(str(folder)) == str(folder.resolve())
 
 
-# --- what it holds -------------------------------------------------------------------------------------------
+# --- what it holds ---------------------------------------------------------------------------------------
 
 
 def test_a_bert_of_ones_own_loads_in_silence(write_checkpoint, capfd):

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import TextConfig
@@ -35,7 +35,7 @@ def load_peer(folder: str, max_tokens: int):
     return peer
 
 
-# --- encode --------------------------------------------------------------------------------------------------
+# --- encode ----------------------------------------------------------------------------------------------
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder):
@@ -96,7 +96,7 @@ def test_bfloat16_stays_near_float32(encoder):
     assert (ours * exact).sum(1).min() > 0.998
 
 
-# --- families and limits ----------------------------------------------------------------------------------------
+# --- families and limits ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_text_never_outruns_the_positions_of_the_model(write_checkpoint, famil
     assert np.isfinite(tiny.encode(["a " * 100])).all()
 
 
-# --- save and digest ------------------------------------------------------------------------------------------------
+# --- save and digest -------------------------------------------------------------------------------------
 
 
 def test_saved_folder_opens_everywhere_with_the_same_vectors(encoder, tmp_path, capfd):
@@ -189,9 +189,10 @@ def test_digest_does_not_change_with_use(write_checkpoint):
     assert tiny.digest() == same.digest()
 
 
-# --- batches and pooling --------------------------------------------------------------------------------------------
+# --- batches and pooling ---------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 600), max_size=60), st.integers(1, 2000))
 def test_batches_hold_every_text_once_within_the_token_limit(lengths, batch_tokens):
     batches = list(make_batches(lengths, batch_tokens))

@@ -20,10 +20,10 @@ from recsys.text.fine_tuning import (
 )
 
 # No two of these have anything in common: which go together is known from the users alone.
-WORDS = (
-    "anchor violin cactus ladder pepper glacier button rocket candle turtle "
-    "ribbon hammer mirror pigeon velvet canyon teapot marble lantern walnut"
-).split()
+WORDS = """
+anchor violin cactus ladder pepper glacier button rocket candle turtle
+ribbon hammer mirror pigeon velvet canyon teapot marble lantern walnut
+""".split()
 CONFIG = FineTuneConfig(epochs=4, batch_size=16, learning_rate=5e-4)
 
 
@@ -55,7 +55,7 @@ def weights(encoder: Encoder) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in encoder.model.state_dict().items()}
 
 
-# --- frozen states ----------------------------------------------------------------------------------------------
+# --- frozen states ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trainable", [1, 2, 6, 99])
@@ -92,7 +92,7 @@ def test_learning_in_bfloat16_keeps_float32_weights(encoder, histories):
     assert contrast(half) > 0.3
 
 
-# --- learning -----------------------------------------------------------------------------------------------------
+# --- learning --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_users_with_one_item_teach_nothing(encoder, frozen):
     assert fine_tune(encoder, frozen, lonely, CONFIG, 0) == []
 
 
-# --- examples -----------------------------------------------------------------------------------------------------
+# --- examples --------------------------------------------------------------------------------------------
 
 
 def test_no_negative_is_an_item_the_user_has():

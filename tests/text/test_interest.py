@@ -31,7 +31,7 @@ def world() -> tuple[Histories, NDArray[np.float32]]:
 ROWS = (("u", "a"), ("u", "b"), ("u", "c"), ("u", "d"), ("v", "b"), ("w", "c"), ("w", "a"))
 
 
-# --- what came before ----------------------------------------------------------------------------------------------
+# --- what came before ------------------------------------------------------------------------------------
 
 
 def test_past_items_are_the_users_own_earlier_ones_newest_first():
@@ -60,7 +60,7 @@ def test_past_never_holds_the_target_or_the_future(world):
         assert (past[entry, len(own) :] == -1).all()
 
 
-# --- untrained -----------------------------------------------------------------------------------------------------
+# --- untrained -------------------------------------------------------------------------------------------
 
 
 def test_untrained_model_is_the_plain_cosine():
@@ -95,7 +95,7 @@ def test_an_empty_history_has_a_vector_of_zeros(world):
     assert model.user_vectors(histories.select(slice(0, 0)), embeddings).shape == (0, 16)
 
 
-# --- learning ------------------------------------------------------------------------------------------------------
+# --- learning --------------------------------------------------------------------------------------------
 
 
 def mean_rank(model: InterestModel, histories: Histories, embeddings: NDArray[np.float32]) -> float:
