@@ -36,7 +36,7 @@ def run_date_param() -> Param:
         format="date",
         pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
         title="Run date",
-        description="Only events before 00:00 UTC of this day are used, YYYY-MM-DD. Empty: the date of this run, in UTC.",
+        description="YYYY-MM-DD; only events before 00:00 UTC of this day are used. Empty: the date of this run.",
     )
 
 

@@ -8,7 +8,8 @@
   new lists, 2 an error; the log says which and what to do. Mend it and clear the task.
 - **no champion yet**: run `recsys_train` once; its promotion starts this DAG by itself.
 
-Trigger with `run_date` to work for another date; the demo catalogue ends with February 2025: `2025-03-02`.
+Trigger with `run_date` to work for another date. Data that ended long ago, such as the demo catalogue's, need the day
+after their last event.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -7,7 +7,8 @@
 - **anything failed**: the champion stays. Read the task's log, mend what it names and clear the task.
 
 To take a promotion back: `recsys rollback --config FILE`, then trigger `recsys_nightly`.
-Trigger with `run_date` to work for another date; the demo catalogue ends with February 2025: `2025-03-02`.
+Trigger with `run_date` to work for another date. Data that ended long ago, such as the demo catalogue's, need the day
+after their last event.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,14 @@ def write_folder(target: Path, fill: Callable[[Path], None], facts: Mapping[str,
         fill(staging)
         manifest = {**facts, "files": hash_files(staging)}
         write_json(staging / MANIFEST, manifest)
+        _flush(staging)
         _swap_in(staging, target)
-    except OSError as error:
+    except Exception as error:
+        # polars and safetensors report a full disk as an error of their own, in Rust's words.
+        if not isinstance(error, OSError) and "(os error" not in str(error):
+            raise
         raise ArtifactError(
-            f"folder {target}: cannot be written ({error.strerror or error}); "
+            f"folder {target}: cannot be written ({getattr(error, 'strerror', None) or error}); "
             "free some space or choose another RECSYS_HOME, then run again; nothing was replaced"
         ) from error
     finally:
@@ -101,6 +105,8 @@ def read_manifest(folder: Path, next_step: str) -> dict[str, Any]:
         raise ArtifactError(f"folder {folder}: no {MANIFEST}, so it is not complete; {next_step}") from error
     except (OSError, ValueError) as error:
         raise ArtifactError(f"folder {folder}: its {MANIFEST} cannot be read ({error}); {next_step}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        raise ArtifactError(f"folder {folder}: its {MANIFEST} names no files, so it is not ours; {next_step}")
     return content
 
 
@@ -141,14 +147,26 @@ def write_json(path: Path, content: object) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a small file under another name and put it in place at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a small file under another name and put it in place at once.
+
+    Raises:
+        ArtifactError: it cannot be written; the old one is as it was.
+    """
     staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with staging.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staging.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            staging.unlink()
+        raise ArtifactError(
+            f"file {path}: cannot be written ({error.strerror}); free some space or choose another RECSYS_HOME, "
+            "then run again; it still says what it said"
+        ) from error
 
 
 def write_table(frame: pl.DataFrame, schema: type[dy.Schema], path: Path, what: str) -> None:
@@ -170,6 +188,16 @@ def read_table(path: Path, schema: type[dy.Schema], what: str, next_step: str) -
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"{what}: {path} is not readable parquet ({error}); {next_step}") from error
     return check(schema, frame, what, next_step)
+
+
+def _flush(folder: Path) -> None:
+    """Push a folder to the disk before its name says that it is whole: a power cut may come right after."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _swap_in(staging: Path, target: Path) -> None:
@@ -204,25 +232,25 @@ def write_snapshot(
     text = json.dumps([manifest["files"], manifest["dataset"]], sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()[:12]
     final = home / "snapshots" / identity
-    if final.exists():
-        shutil.rmtree(folder)
-    else:
-        folder.rename(final)
+    # The new one takes the place of an equal one too: that one may have been damaged since.
+    _swap_in(folder, final)
+    shutil.rmtree(folder, ignore_errors=True)
     replace_text(home / "snapshots" / f"{name}.current", identity + "\n")
     return identity
 
 
-def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> Snapshot:
-    """Read the snapshot that a config ingested last.
+def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: str | None = None) -> Snapshot:
+    """Read the snapshot that a config ingested last, or an earlier one by its id.
 
     Raises:
         ArtifactError: there is none, it was changed on disk, or the config's dataset section has changed since.
     """
     next_step = "run 'recsys ingest' with this config"
     pointer = home / "snapshots" / f"{name}.current"
-    if not pointer.is_file():
-        raise ArtifactError(f"snapshot of '{name}': none in {home}; {next_step} first")
-    identity = pointer.read_text(encoding="utf-8").strip()
+    if identity is None:
+        if not pointer.is_file():
+            raise ArtifactError(f"snapshot of '{name}': none in {home}; {next_step} first")
+        identity = pointer.read_text(encoding="utf-8").strip()
     folder = home / "snapshots" / identity
     manifest = verify_folder(folder, next_step)
     if manifest["dataset"] != dataset:
@@ -284,13 +312,19 @@ def lock(home: Path, name: str) -> Iterator[None]:
     """Hold a lock of this home while the block runs; the system frees it when the process ends, however it ends.
 
     Raises:
-        ArtifactError: another process holds it.
+        ArtifactError: another process holds it, or the home cannot be written.
     """
     import fcntl
 
     path = home / f".{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(
+            f"home {home}: cannot be written ({error.strerror}); mend it or choose another RECSYS_HOME"
+        ) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

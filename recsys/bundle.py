@@ -18,6 +18,7 @@ from recsys.collab.als import AlsModel
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
 from recsys.config import Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.errors import DataError
 from recsys.features.features import make_features, name_features
 from recsys.ranking.lists import rank_candidates
 from recsys.ranking.ranker import Ranker
@@ -152,8 +153,18 @@ class Bundle:
     statistics: ItemStatistics
 
     def embed(self, items: pl.DataFrame, progress: Progress | None = None) -> NDArray[np.float32]:
-        """Return the embeddings of a catalogue; only texts the bundle has not met are encoded."""
+        """Return the embeddings of a catalogue; only texts the bundle has not met are encoded.
+
+        Raises:
+            DataError: the catalogue lacks a column that makes the texts.
+        """
         fields = self.config.text.fields
+        lacking = [field for field in fields if field not in items.columns]
+        if lacking:
+            raise DataError(
+                f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads as text; found "
+                f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
+            )
         known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("place")
         texts = make_texts(items, fields)
         places = (
@@ -240,7 +251,7 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
         time=pl.lit(None, dtype=pl.Datetime("us", "UTC")),
         weight=pl.lit(1.0, dtype=pl.Float32),
     )
-    histories = build_histories(interactions, bundle.items, None)
+    histories = build_histories(interactions, bundle.items, bundle.cutoff)
     recommender = Recommender.prepare(
         config, bundle.stage_one, bundle.items, bundle.embeddings, bundle.statistics, bundle.cutoff
     )

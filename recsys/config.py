@@ -118,7 +118,7 @@ class WindowsConfig(Section):
 
     protocol: Literal["global_time", "leave_last_out", "random", "cold_items", "holdout_file"] = "global_time"
     # global_time: length of the test window and of each label window; exactly one of the two.
-    test_days: Annotated[float, Field(gt=0)] | None = None
+    test_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
     test_share: PositiveShare | None = None
     # random, cold_items: share of pairs (of items) that goes to test; another such share goes to rerank.
     holdout_share: PositiveShare = 0.2
@@ -268,7 +268,7 @@ class RankingConfig(Section):
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
     truncation_level: Count = 30
     max_trees: Count = 300
-    # Early stopping waits this many trees on users held out for it.
+    # Early stopping waits this many trees on groups held out for it.
     patience: Count = 30
     validation_share: PositiveShare = 0.2
     # Below this many groups with a positive early stopping is noise: a fixed count of trees instead.
@@ -297,14 +297,17 @@ class EvaluationConfig(Section):
     def _n_is_measured(self) -> Self:
         if self.n not in self.n_values:
             raise ValueError(f"n is {self.n}, which is not in n_values {list(self.n_values)}")
+        if len(set(self.n_values)) < len(self.n_values):
+            raise ValueError(f"n_values {list(self.n_values)} names a length twice")
         return self
 
 
 class RegistryConfig(Section):
     """Names in MLflow, and the gate."""
 
-    model_name: str = "recsys"
-    experiment: str = "recsys"
+    # MLflow takes no / : and quotes in a model's name.
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = "recsys"
+    experiment: Annotated[str, Field(min_length=1)] = "recsys"
     # The challenger may lose at most this share of the champion's metric, at the interval's low end.
     max_relative_loss: Share = 0.05
 
@@ -325,7 +328,8 @@ class Config(Section):
     """One product: its data, its models and its lists."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    seed: int = 0
+    # Stages count up from it; the generators take 32 bits.
+    seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
     threads: Count = 2
     dataset: DatasetConfig
     windows: WindowsConfig

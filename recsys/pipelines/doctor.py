@@ -48,8 +48,10 @@ def examine(config: Config, home: Path) -> list[Finding]:
 def _look(name: str, describe: Callable[[], str], missing: str = "problem") -> Finding:
     try:
         return Finding(name, "ok", describe())
-    except (RecsysError, OSError, importlib.metadata.PackageNotFoundError) as error:
+    except FileNotFoundError as error:
         return Finding(name, missing, str(error))
+    except (RecsysError, OSError, importlib.metadata.PackageNotFoundError) as error:
+        return Finding(name, "problem", str(error))
 
 
 def _count_files(what: str, path: str) -> str:
@@ -66,6 +68,8 @@ def _describe_checkpoint(name: str) -> str:
 
 def _describe_home(home: Path) -> str:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing} is a file; choose another RECSYS_HOME")
     if not os.access(existing, os.W_OK):
         raise PermissionError(f"{existing} cannot be written; choose another RECSYS_HOME")
     free = shutil.disk_usage(existing).free
@@ -75,6 +79,8 @@ def _describe_home(home: Path) -> str:
 
 
 def _describe_snapshot(config: Config, home: Path) -> str:
+    if not (home / "snapshots" / f"{config.name}.current").exists():
+        raise FileNotFoundError("none yet; 'recsys ingest' makes it")
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     return f"{snapshot.id}: {snapshot.items.height:,} items, {snapshot.interactions.height:,} interactions"
 
@@ -88,7 +94,7 @@ def _describe_registry(config: Config, home: Path) -> str:
     store = connect(home, config)
     named = {alias: find_version(store, config.registry.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
-    return f"{store.uri}: {', '.join(states)}"
+    return f"{store.place}: {', '.join(states)}"
 
 
 def _describe_lists(home: Path) -> str:

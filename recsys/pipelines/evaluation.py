@@ -48,7 +48,7 @@ def read_run(home: Path, config_name: str, run: str | None = None) -> Run:
     pointer = home / "runs" / f"{config_name}.current"
     if run is None and not pointer.is_file():
         raise ArtifactError(f"run of '{config_name}': none in {home}; {_NEXT} first")
-    name = run or pointer.read_text(encoding="utf-8").strip()
+    name = pointer.read_text(encoding="utf-8").strip() if run is None else run
     folder = home / "runs" / name
     if not folder.is_dir():
         known = sorted(path.name for path in (home / "runs").glob("*") if path.is_dir())

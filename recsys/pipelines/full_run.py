@@ -52,4 +52,4 @@ def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> 
             raise
         logger.warning("%s; version %s goes on serving", refusal, champion.number)
         verdict = f"{refusal}; version {champion.number} goes on serving"
-    return FullRun(trained, verdict, generate(config, home, run_date, now), store.uri)
+    return FullRun(trained, verdict, generate(config, home, run_date, now), store.place)

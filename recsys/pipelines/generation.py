@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ def generate(config: Config, home: Path, run_date: str | None, now: datetime) ->
         end = resolve_end(snapshot.interactions, run_date)
         version, bundle = load_champion(config, home)
         _refuse_leak(bundle, version, end)
+        # What a list may hold (`repeats`) is for this config to say, not for the one that trained the champion.
+        bundle = replace(bundle, config=bundle.config.model_copy(update={"dataset": config.dataset}))
         day = run_date or (end or now).date().isoformat()
         with stage("histories") as done:
             history = cut(snapshot.interactions, end)

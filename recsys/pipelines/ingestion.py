@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from recsys.artifacts import write_snapshot
+from recsys.artifacts import lock, write_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion import Ingested, ingest
 from recsys.pipelines.stages import stage
@@ -19,7 +19,7 @@ def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Ingested
         home: where the snapshot goes.
         now: events later than a day after it are rejected.
     """
-    with stage("ingest") as done:
+    with lock(home, f"ingestion-{config.name}"), stage("ingest") as done:
         ingested = ingest(config.dataset, now=now)
         tables = {
             "items": ingested.items,

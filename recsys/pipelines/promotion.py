@@ -65,8 +65,9 @@ def rollback(config: Config, home: Path) -> tuple[str, str]:
     with lock(home, "promotion"):
         champion = need_version(store, name, CHAMPION, "nothing was ever promoted")
         previous = find_previous(home, name, champion.number)
-        append_line(home, "rollback", name, previous, champion.number, f"rolled back from version {champion.number}")
+        # The alias first: a version that was deleted stops here, and the ledger must not say that it serves.
         set_champion(store, name, previous)
+        append_line(home, "rollback", name, previous, champion.number, f"rolled back from version {champion.number}")
     logger.info("rollback: '%s' version %s is champion again, version %s is not", name, previous, champion.number)
     return champion.number, previous
 
@@ -90,7 +91,7 @@ def _compare(config: Config, home: Path, store: Store, challenger: Version, cham
     if champion is None:
         return decide(ours, measured.filter(pl.col("model") == _FIRST_RIVAL), _FIRST_RIVAL, config)
     rival = f"champion version {champion.number}"
-    same = ("snapshot", "test_start", "test_end", "protocol")
+    same = ("snapshot", "test_start", "test_end", "protocol", "test_pairs")
     if all(challenger.tags.get(key) == champion.tags.get(key) for key in same):
         # Both twins were measured on the very same window and users.
         theirs = _read_user_metrics(store, champion).filter(pl.col("model") == OURS)
@@ -112,7 +113,8 @@ def _measure_champion(config: Config, home: Path, store: Store, challenger: Vers
             f"from events until {champion.tags.get('end') or 'the end of its data'}, the test window starts at "
             f"{start or 'no instant'}; train on the same snapshot, or wait for a test window after the champion's data"
         )
-    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+    # Not the newest snapshot: an ingest since the training may have changed what lies in the window.
+    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"), challenger.tags["snapshot"])
     instant, stop = datetime.fromisoformat(start), datetime.fromisoformat(end)
     history = cut(snapshot.interactions, instant)
     inside = cut(snapshot.interactions, stop).filter((pl.col("time") >= instant) & pl.col("positive"))
@@ -121,7 +123,8 @@ def _measure_champion(config: Config, home: Path, store: Store, challenger: Vers
         pairs = history.select("user_id", "item_id").unique()
         positives = positives.join(pairs, on=["user_id", "item_id"], how="anti")
     window = Window("test", instant, stop, history, positives.sort("user_id", "item_id"))
-    measured_as = replace(bundle, config=bundle.config.model_copy(update={"evaluation": config.evaluation}))
+    ours = {"evaluation": config.evaluation, "dataset": config.dataset}
+    measured_as = replace(bundle, config=bundle.config.model_copy(update=ours))
     return measure(measured_as, window, snapshot.items, baselines=False).user_metrics
 
 

@@ -53,7 +53,9 @@ def _show_user(user: str, history: pl.DataFrame, lists: pl.DataFrame, titles: di
     )
     rows = lists.filter(pl.col("user_id") == user).head(length)
     # Texts, not strings: a catalogue's brackets must not be read as markup.
-    table = Table(title=Text(f"user {user}: {len(newest)} items, newest first"), title_justify="left")
+    # Ingest cleans texts, not ids: an id may hold what a terminal takes for a command.
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in user)
+    table = Table(title=Text(f"user {shown}: {len(newest)} items, newest first"), title_justify="left")
     for name in ("had", "rank", "gets", "because"):
         table.add_column(name, overflow="fold", justify="right" if name == "rank" else "left")
     recommended = list(rows.iter_rows(named=True))

@@ -21,7 +21,7 @@ from recsys.evaluation.plots import plot_curves, plot_importance, plot_metric_ta
 from recsys.pipelines.fitting import Fitted, fit_bundle, freeze_catalogue
 from recsys.pipelines.measuring import Measured, measure
 from recsys.pipelines.stages import logger, stage
-from recsys.registry.tracking import connect, log_training
+from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
 from recsys.tables import MetricTable, TrainingRows, UserMetrics
 
@@ -51,6 +51,8 @@ def train(config: Config, home: Path, run_date: str | None) -> Trained:
     """
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     end = resolve_end(snapshot.interactions, run_date)
+    # Now, not after hours of fitting: is there a store to log to?
+    store = connect(home, config)
     windows = _split(config, snapshot, end)
     items = snapshot.items
     frozen = freeze_catalogue(config, items)
@@ -68,7 +70,7 @@ def train(config: Config, home: Path, run_date: str | None) -> Trained:
     facts = _facts(config, snapshot, windows, run)
     write_folder(folder, lambda staging: _write_run(staging, config, twin, measured, metrics), {**facts, "kind": "run"})
     replace_text(home / "runs" / f"{config.name}.current", run + "\n")
-    version = _register(config, home, folder, facts, twin, refit, measured, metrics)
+    version = _register(config, home, store, folder, facts, twin, refit, measured, metrics)
     return Trained(run, version, metrics)
 
 
@@ -108,6 +110,7 @@ def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> di
         "test_start": test.cutoff.isoformat() if test.cutoff else "",
         "test_end": test.end.isoformat() if test.end else "",
         "protocol": config.windows.protocol,
+        "test_pairs": hashlib.sha256(test.positives.write_csv().encode()).hexdigest()[:12],
     }
 
 
@@ -142,6 +145,7 @@ def _write_run(folder: Path, config: Config, twin: Fitted, measured: Measured, m
 def _register(
     config: Config,
     home: Path,
+    store: Store,
     folder: Path,
     facts: dict[str, str],
     twin: Fitted,
@@ -153,7 +157,6 @@ def _register(
     numbers |= {"union_recall": measured.union_recall, "trees": float(refit.bundle.ranker.booster.num_trees())}
     curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
     with stage("MLflow") as done, tempfile.TemporaryDirectory(dir=home, prefix=".bundle-") as scratch:
-        store = connect(home, config)
         run_id = log_training(store, facts["run"], config, facts, metrics, numbers, curves, folder)
         bundle = Path(scratch) / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})

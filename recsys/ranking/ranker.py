@@ -26,7 +26,7 @@ class Ranker:
         booster: the trees.
         blend: its score is the first feature.
         features: the other feature columns, in order.
-        validation: nDCG@n after each tree on the users held out for early stopping; empty with a fixed count.
+        validation: nDCG@n after each tree on the groups held out for early stopping; empty with a fixed count.
     """
 
     booster: lgb.Booster
@@ -54,7 +54,7 @@ class Ranker:
             sources: whose z-scores the blend weighs.
             config: parameters of the trees.
             n: list length that counts.
-            seed: draws the users held out, and the trees' feature subsets.
+            seed: draws the groups held out, and the trees' feature subsets.
             threads: of LightGBM.
 
         Raises:
@@ -92,7 +92,8 @@ class Ranker:
 
     def save(self, folder: Path) -> None:
         """Write the trees as LightGBM text and the rest as JSON."""
-        self.booster.save_model(folder / "trees.txt")
+        # Not save_model: on a full disk it writes to stderr and raises an error of LightGBM's own.
+        (folder / "trees.txt").write_text(self.booster.model_to_string(), encoding="utf-8")
         content = {"blend": self.blend.weights, "features": self.features, "validation": self.validation}
         (folder / "ranker.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

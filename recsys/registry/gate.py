@@ -47,9 +47,7 @@ def decide(challenger: pl.DataFrame, rival: pl.DataFrame, rival_name: str, confi
     )
     name = f"{evaluation.metric}@{evaluation.n}"
     if pairs.is_empty():
-        return Decision(
-            False, f"no user was measured with both the challenger and {rival_name}", rival_name, 0, 0, 0, 0
-        )
+        return Decision(False, f"no user has {name} with both the challenger and {rival_name}", rival_name, 0, 0, 0, 0)
     ours, theirs = pairs["value"].to_numpy(), pairs["rival"].to_numpy()
     found = compare_paired(ours, theirs, evaluation.bootstrap_samples, evaluation.confidence, config.seed)
     floor = -config.registry.max_relative_loss * float(theirs.mean())

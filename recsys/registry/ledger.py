@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 from recsys.errors import RegistryError
 
+logger = logging.getLogger(__name__)
+
 
 def append_line(
     home: Path, action: Literal["promote", "rollback"], model: str, version: str, previous: str | None, reason: str
 ) -> None:
-    """Add a line and make sure it is on the disk."""
+    """Add a line and make sure it is on the disk.
+
+    Raises:
+        RegistryError: it cannot be written.
+    """
     line = {"action": action, "model": model, "version": version, "previous": previous, "reason": reason}
-    with _path(home).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    path = _path(home)
+    try:
+        with path.open("a+b") as file:
+            # A line that a crash or a full disk cut off must not swallow this one.
+            torn = file.tell() > 0 and path.read_bytes()[-1:] != b"\n"
+            file.write(b"\n" * torn + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RegistryError(
+            f"ledger {path}: cannot be written ({error.strerror}); mend that, then run again"
+        ) from error
 
 
 def read_lines(home: Path, model: str) -> list[dict[str, Any]]:
-    """Return the lines of one model, oldest first."""
+    """Return the lines of one model, oldest first; a line that was cut off is skipped with a warning."""
     if not _path(home).is_file():
         return []
-    lines = [json.loads(line) for line in _path(home).read_text(encoding="utf-8").splitlines() if line]
+    lines = []
+    for number, text in enumerate(_path(home).read_bytes().split(b"\n"), start=1):
+        try:
+            lines += [json.loads(text)] if text else []
+        except ValueError:
+            logger.warning("ledger %s: line %d was cut off and is skipped", _path(home), number)
     return [line for line in lines if line["model"] == model]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import mlflow
 import polars as pl
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.config import Config
 from recsys.errors import RegistryError
@@ -25,14 +27,21 @@ class Store:
     """A tracking store and registry that answers.
 
     Attributes:
-        uri: where it is.
+        uri: where it is, password and all; never shown.
         client: connected to it.
-        experiment_id: of the config's experiment.
+        experiment: name of the config's experiment; the first training makes it.
+        artifacts: URI of the folder that a new experiment's files go to; None: the server knows.
     """
 
     uri: str
     client: MlflowClient
-    experiment_id: str
+    experiment: str
+    artifacts: str | None
+
+    @property
+    def place(self) -> str:
+        """Where it is, without the password."""
+        return _hide_passwords(self.uri)
 
 
 def connect(home: Path, config: Config) -> Store:
@@ -41,25 +50,35 @@ def connect(home: Path, config: Config) -> Store:
     Raises:
         RegistryError: it does not answer.
     """
+    given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     # mlflow and its migration tool report every step of making a store; a user asked for none of it.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
-    home.mkdir(parents=True, exist_ok=True)
+    uri = given["MLFLOW_TRACKING_URI"] or f"sqlite:///{home / 'mlflow.db'}"
+    # A server knows where its artifacts go; a local store is told, or it would use the working directory.
+    artifacts = None if uri.startswith(("http://", "https://")) else (home / "mlartifacts").as_uri()
     try:
+        if not given["MLFLOW_TRACKING_URI"]:
+            home.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
-        client = MlflowClient(uri, uri)
-        experiment = client.get_experiment_by_name(config.registry.experiment)
-        if experiment is not None:
-            return Store(uri, client, experiment.experiment_id)
-        # A server knows where its artifacts go; a local store is told, or it would use the working directory.
-        location = None if uri.startswith(("http://", "https://")) else (home / "mlartifacts").as_uri()
-        return Store(uri, client, client.create_experiment(config.registry.experiment, artifact_location=location))
-    except MlflowException as error:
+        store = Store(uri, MlflowClient(uri, uri), config.registry.experiment, artifacts)
+        store.client.get_experiment_by_name(store.experiment)
+    # A database that is not one, a driver that is not installed, a home that is a file.
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        message = f"MLflow store {uri}: does not answer ({' '.join(str(error).split())})"
         raise RegistryError(
-            f"MLflow store {uri}: does not answer ({error.message}); check MLFLOW_TRACKING_URI and the server"
+            f"{_hide_passwords(message)}; check MLFLOW_TRACKING_URI, RECSYS_HOME and the server"
         ) from error
+    finally:
+        # mlflow leaves its URIs in the environment for child processes; there they would pass for the user's own
+        # choice, and a second home in this process would write to the first one's store.
+        for name, value in given.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    return store
 
 
 def log_training(
@@ -85,7 +104,7 @@ def log_training(
         artifacts: folder of files (resolved config, tables, plots) that go with the run.
     """
     try:
-        with mlflow.start_run(experiment_id=store.experiment_id, run_name=name, tags=dict(facts)) as run:
+        with mlflow.start_run(experiment_id=_need_experiment(store), run_name=name, tags=dict(facts)) as run:
             mlflow.log_params({key: str(value)[:_PARAM_CHARACTERS] for key, value in _flatten(config.resolved())})
             mlflow.log_metrics({**_name_metrics(metrics), **numbers})
             for curve, values in curves.items():
@@ -95,8 +114,8 @@ def log_training(
             mlflow.flush_async_logging()
             run_id: str = run.info.run_id
             return run_id
-    except MlflowException as error:
-        raise RegistryError(f"MLflow store {store.uri}: the run was not logged ({error.message}); run again") from error
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"MLflow store {store.place}: the run was not logged ({error}); run again") from error
 
 
 def fetch_run_file(store: Store, run_id: str, name: str) -> Path:
@@ -109,6 +128,16 @@ def fetch_run_file(store: Store, run_id: str, name: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=store.uri))
     except (MlflowException, OSError) as error:
         raise RegistryError(f"MLflow run {run_id}: no file '{name}' ({error}); train again") from error
+
+
+def _hide_passwords(text: str) -> str:
+    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)
+
+
+def _need_experiment(store: Store) -> str:
+    found = store.client.get_experiment_by_name(store.experiment)
+    made = found.experiment_id if found else store.client.create_experiment(store.experiment, store.artifacts)
+    return str(made)
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -19,6 +19,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 # Set last: a version without it was left by a training that died half way.
 _COMPLETE = "complete"
+# What the registry answers when it knows no such model, or no such alias of it.
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "user_id"), ColSpec(DataType.string, "item_id")]),
@@ -75,17 +77,23 @@ def register(store: Store, name: str, run_id: str, bundle: Path, facts: Mapping[
         for key, value in {**facts, _COMPLETE: "true"}.items():
             store.client.set_model_version_tag(name, number, key, value)
         store.client.set_registered_model_alias(name, CHALLENGER, number)
-    except MlflowException as error:
-        raise RegistryError(f"model '{name}' in {store.uri}: not registered ({error.message}); train again") from error
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"model '{name}' in {store.place}: not registered ({error}); train again") from error
     return Version(name, number, run_id, {**facts, _COMPLETE: "true"})
 
 
 def find_version(store: Store, name: str, alias: str) -> Version | None:
-    """Return the version an alias names, None where there is none."""
+    """Return the version an alias names, None where there is none.
+
+    Raises:
+        RegistryError: the registry does not answer. To take that for "none" would promote past the champion.
+    """
     try:
         found = store.client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in _UNKNOWN:
+            return None
+        raise RegistryError(f"model '{name}' in {store.place}: no answer ({error.message}); run again") from error
     return Version(name, str(found.version), found.run_id or "", dict(found.tags))
 
 
@@ -97,10 +105,10 @@ def need_version(store: Store, name: str, alias: str, next_step: str) -> Version
     """
     version = find_version(store, name, alias)
     if version is None:
-        raise RegistryError(f"model '{name}' in {store.uri}: no version has the alias '{alias}'; {next_step}")
+        raise RegistryError(f"model '{name}' in {store.place}: no version has the alias '{alias}'; {next_step}")
     if version.tags.get(_COMPLETE) != "true":
         raise RegistryError(
-            f"model '{name}' in {store.uri}: version {version.number} ({alias}) is not complete; {next_step}"
+            f"model '{name}' in {store.place}: version {version.number} ({alias}) is not complete; {next_step}"
         )
     return version
 
@@ -114,7 +122,7 @@ def set_champion(store: Store, name: str, number: str) -> None:
     try:
         store.client.set_registered_model_alias(name, CHAMPION, number)
     except MlflowException as error:
-        raise RegistryError(f"model '{name}' in {store.uri}: version {number} is gone ({error.message})") from error
+        raise RegistryError(f"model '{name}' in {store.place}: version {number} is gone ({error.message})") from error
 
 
 def fetch_bundle(store: Store, version: Version) -> Path:

@@ -87,6 +87,7 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
             model, loaded = AutoModel.from_pretrained(
                 where,
                 trust_remote_code=False,
+                use_safetensors=True,
                 attn_implementation="sdpa",
                 dtype="float32",
                 ignore_mismatched_sizes=True,

@@ -96,7 +96,7 @@ def fine_tune(
     owned = histories.matrix()
     log_q = _log_draw_probability(histories)
     losses: list[float] = []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[encoder.device] if encoder.device.type == "cuda" else []):
         torch.manual_seed(seed)
         upper.train()
         for users, anchors, targets in batches:

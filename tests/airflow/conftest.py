@@ -37,7 +37,9 @@ class Airflow:
         return self._ask({"dag_id": dag_id, **dates, **settings})
 
     def log(self) -> str:
-        return self._log.read_text()[-8000:]
+        """Return the end of the log; what the commands printed comes first."""
+        lines = self._log.read_text().splitlines()
+        return "\n".join([*[line for line in lines if "SubprocessHook" in line][-60:], *lines[-30:]])
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         self._requests.write(json.dumps(request) + "\n")

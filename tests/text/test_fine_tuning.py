@@ -20,10 +20,8 @@ from recsys.text.fine_tuning import (
 )
 
 # No two of these have anything in common: which go together is known from the users alone.
-WORDS = """
-anchor violin cactus ladder pepper glacier button rocket candle turtle
-ribbon hammer mirror pigeon velvet canyon teapot marble lantern walnut
-""".split()
+WORDS = ["anchor", "violin", "cactus", "ladder", "pepper", "glacier", "button", "rocket", "candle", "turtle"]
+WORDS += ["ribbon", "hammer", "mirror", "pigeon", "velvet", "canyon", "teapot", "marble", "lantern", "walnut"]
 CONFIG = FineTuneConfig(epochs=4, batch_size=16, learning_rate=5e-4)
 
 

@@ -1,0 +1,93 @@
+"""A whole system in miniature: the demo catalogue, settings that train in seconds, and homes to try things in."""
+
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.config import Config, parse_config
+
+# The demo's events lie in 2025-01-01 … 2025-02-09. The trained home is as of RUN_DATE; later events are there all the
+# time and must never show. Its test window is the week before.
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+RUN_DATE = "2025-02-03"
+TEST_START = datetime(2025, 1, 27, tzinfo=UTC)
+CUTOFF = datetime(2025, 2, 3, tzinfo=UTC)
+LAST_DAY = "2025-02-10"
+
+_EVENTS = {"view": 1.0, "click": 2.0, "like": 3.0, "comment": 4.0, "share": 4.0, "purchase": 5.0}
+
+
+def settings(raw: Path) -> dict[str, Any]:
+    """Return the settings of a miniature over the demo files of a folder, as a YAML file would hold them."""
+    items = {name: name for name in ("title", "description", "tags", "available", "created_at")}
+    return {
+        "name": "mini",
+        "threads": 1,
+        "dataset": {
+            "items": {
+                "path": str(raw / "items.jsonl.gz"),
+                "columns": {"item_id": "id", **items},
+                "attributes": {"category": "category"},
+            },
+            "interactions": {
+                "path": str(raw / "interactions.csv.gz"),
+                "columns": {"time": "timestamp", "event": "event"},
+                "event_weights": _EVENTS,
+            },
+        },
+        "windows": {"test_days": 7},
+        "text": {
+            "max_tokens": 16,
+            "fine_tune": {"max_steps_per_epoch": 3, "batch_size": 16},
+            "interest": {"epochs": 1, "max_examples": 500},
+        },
+        "ranking": {"max_trees": 20, "fixed_trees": 20},
+        "evaluation": {"bootstrap_samples": 100},
+        # So few users make wide intervals; what the gate does with them is tested by itself.
+        "registry": {"max_relative_loss": 0.5},
+    }
+
+
+def change(config: Config, **sections: Mapping[str, Any] | str | int) -> Config:
+    """Return the config with settings replaced; mappings reach into sections, however deep."""
+    return parse_config(_merge(config.model_dump(exclude_unset=True), sections), "test")
+
+
+def _merge(old: Any, new: Any) -> Any:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    return {**old, **{key: _merge(old.get(key), value) for key, value in new.items()}}
+
+
+def copy_home(source: Path, target: Path) -> Path:
+    """Copy a home with its MLflow store, which names its folders in full."""
+    shutil.copytree(source, target)
+    places = (
+        ("experiments", "artifact_location"),
+        ("runs", "artifact_uri"),
+        ("logged_models", "artifact_location"),
+        ("model_versions", "source"),
+        ("model_versions", "storage_location"),
+    )
+    with closing(sqlite3.connect(target / "mlflow.db")) as store:
+        for table, column in places:
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            store.execute(change, (source.as_uri(), target.as_uri()))
+        store.commit()
+    return target
+
+
+def read_lists(home: Path, run_date: str) -> pl.DataFrame:
+    """Return the published lists of a night, straight from the files."""
+    return pl.read_parquet(home / "recommendations" / f"run_date={run_date}" / "*.parquet")
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file below a folder, by relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
