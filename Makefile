@@ -28,7 +28,7 @@ help: ## List the targets (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 recommend: $(CORE) ## Install what is missing, write the demo catalogue, train, and publish its lists
-	$(BIN)/recsys demo-data $(DEMO) --out data/demo
+	$(BIN)/recsys demo-data $(DEMO) --out "$${RECSYS_DATA:-.}/data/demo"
 	$(BIN)/recsys run --config $(CONFIG)
 
 install: $(CORE) ## Install the package into .venv
@@ -61,7 +61,7 @@ $(CORE): pyproject.toml constraints.txt $(CUT_OFF)
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.11 or newer is needed;" \
 			"name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@if [ -n "$(CUT_OFF)" ] || ! $(BIN)/python -c "" 2> /dev/null; then \
-		echo "Making $(VENV)" >&2; \
+		echo "Making $(VENV)$(if $(CUT_OFF), anew: its last installation was cut off)" >&2; \
 		mkdir -p $(VENV); touch $(MARK); \
 		find $(VENV) -mindepth 1 -maxdepth 1 ! -path $(MARK) -exec rm -rf {} +; \
 		$(PYTHON) -m venv $(VENV); \

@@ -200,6 +200,12 @@ def _flush(folder: Path) -> None:
             os.close(descriptor)
 
 
+def _sweep(parent: Path, name: str) -> None:
+    """Delete what killed writers left behind; the caller holds the lock, so nobody is at work there."""
+    for left in parent.glob(f".{name}.*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def _swap_in(staging: Path, target: Path) -> None:
     """Put a folder in place; an old one is exchanged in one step where the system can (Linux renameat2)."""
     if not target.exists():
@@ -221,8 +227,12 @@ def _swap_in(staging: Path, target: Path) -> None:
 def write_snapshot(
     home: Path, name: str, tables: Mapping[str, pl.DataFrame], dataset: Mapping[str, Any], counts: Mapping[str, int]
 ) -> str:
-    """Write items, interactions and rejected rows, point the config's name at them, and return the snapshot's id."""
+    """Write items, interactions and rejected rows, point the config's name at them, and return the snapshot's id.
+
+    The caller holds a lock on the ingestion of this config.
+    """
     folder = home / "snapshots" / f"new-{name}"
+    _sweep(folder.parent, folder.name)
 
     def fill(staging: Path) -> None:
         for table, schema in _SNAPSHOT_TABLES.items():
@@ -268,8 +278,12 @@ def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: s
 
 
 def publish(home: Path, run_date: str, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> Path:
-    """Write the lists of one run date, then point readers at them; the pointer moves last."""
+    """Write the lists of one run date, then point readers at them; the pointer moves last.
+
+    The caller holds the lock on generation.
+    """
     folder = home / "recommendations" / f"run_date={run_date}"
+    _sweep(folder.parent, "run_date=*")
     write_folder(folder, fill, {"kind": "recommendations", "run_date": run_date, **facts})
     point_at(home, run_date)
     return folder

@@ -297,8 +297,6 @@ class EvaluationConfig(Section):
     def _n_is_measured(self) -> Self:
         if self.n not in self.n_values:
             raise ValueError(f"n is {self.n}, which is not in n_values {list(self.n_values)}")
-        if len(set(self.n_values)) < len(self.n_values):
-            raise ValueError(f"n_values {list(self.n_values)} names a length twice")
         return self
 
 

@@ -28,7 +28,6 @@ class Trained:
     """A home with one run of everything as of RUN_DATE: version 1 is champion, its lists are published."""
 
     config: Config
-    raw: Path
     home: Path
     # Where the process stood meanwhile; nothing may be written there.
     bystander: Path
@@ -59,7 +58,7 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
         shutil.copy(base / "mlflow.db", made[-1])
         return made[-1]
 
-    connect(base, parse_config(settings(base), "test"))
+    connect(base, parse_config(settings(), "test"))
     yield make
     # Every bundle holds an encoder of 90 MB.
     shutil.rmtree(base)
@@ -70,10 +69,18 @@ def trained(raw: Path, new_home: Callable[[], Path], tmp_path_factory: pytest.Te
     """Trained once for all tests, which must leave it as it is; `trained_copy` is there to be changed."""
     from recsys.pipelines.full_run import run_all
 
-    config, home, bystander = parse_config(settings(raw), "test"), new_home(), tmp_path_factory.mktemp("bystander")
-    with chdir(bystander):
+    config, home, bystander = parse_config(settings(), "test"), new_home(), tmp_path_factory.mktemp("bystander")
+    with chdir(bystander), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_DATA", str(raw))
         run_all(config, home, RUN_DATE, NOW)
-    return Trained(config, raw, home, bystander)
+    return Trained(config, home, bystander)
+
+
+@pytest.fixture
+def raw_in_place(raw: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The demo catalogue, where the settings look for it."""
+    monkeypatch.setenv("RECSYS_DATA", str(raw))
+    return raw
 
 
 @pytest.fixture

@@ -23,20 +23,23 @@ LAST_DAY = "2025-02-10"
 _EVENTS = {"view": 1.0, "click": 2.0, "like": 3.0, "comment": 4.0, "share": 4.0, "purchase": 5.0}
 
 
-def settings(raw: Path) -> dict[str, Any]:
-    """Return the settings of a miniature over the demo files of a folder, as a YAML file would hold them."""
+def settings() -> dict[str, Any]:
+    """Return the settings of a miniature over the demo's files, as a YAML file would hold them.
+
+    The files are looked for in RECSYS_DATA, so that the same settings can meet other data.
+    """
     items = {name: name for name in ("title", "description", "tags", "available", "created_at")}
     return {
         "name": "mini",
         "threads": 1,
         "dataset": {
             "items": {
-                "path": str(raw / "items.jsonl.gz"),
+                "path": "items.jsonl.gz",
                 "columns": {"item_id": "id", **items},
                 "attributes": {"category": "category"},
             },
             "interactions": {
-                "path": str(raw / "interactions.csv.gz"),
+                "path": "interactions.csv.gz",
                 "columns": {"time": "timestamp", "event": "event"},
                 "event_weights": _EVENTS,
             },

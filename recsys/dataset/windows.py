@@ -181,8 +181,8 @@ def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[
             "make test_share smaller"
         )
     ordered = times.sort()
-    sizes = [max(1, round(len(ordered) * share * number)) for number in numbers]
-    edges: list[datetime] = [ordered[len(ordered) - size] for size in sizes]
+    size = max(1, round(len(ordered) * share))
+    edges: list[datetime] = [ordered[max(0, len(ordered) - size * number)] for number in numbers]
     return [end, *edges]
 
 

@@ -19,7 +19,7 @@ from recsys.pipelines.stages import stage, track
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import label_rows, number_positives
 from recsys.text.encoder import Encoder
-from recsys.text.fine_tuning import FrozenStates, count_steps, fine_tune, freeze_states
+from recsys.text.fine_tuning import FrozenStates, count_steps, encode_frozen, fine_tune, freeze_states
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
 
@@ -116,7 +116,7 @@ def _fit_text(
         losses = fine_tune(encoder, frozen, histories, config.text.fine_tune, config.seed, progress)
         done(f"{len(losses):,} steps" + (f", loss {_ends(losses)}" if losses else ""))
     with stage("embedding") as done, track("Embedding", items.height) as progress:
-        embeddings = encoder.encode(make_texts(items, config.text.fields).to_list(), progress)
+        embeddings = encode_frozen(encoder, frozen, config.text.fine_tune, config.text.batch_tokens, progress)
         done(f"{items.height:,} texts")
     interest = InterestModel(encoder.embedding_size, config.text.interest)
     with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:

@@ -61,6 +61,25 @@ def freeze_states(
     return FrozenStates(torch.cat(rows), starts)
 
 
+def encode_frozen(
+    encoder: Encoder, frozen: FrozenStates, config: FineTuneConfig, batch_tokens: int, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Return what `encoder.encode` returns for the same texts, running only the layers that learned.
+
+    In float32 the vectors are equal up to rounding; in bfloat16 the states were rounded once more, and the cosine to
+    `encode` is above 0.9999.
+    """
+    upper = encoder.layers[-config.trainable_layers :]
+    vectors = np.zeros((len(frozen.starts) - 1, encoder.embedding_size), dtype=np.float32)
+    with torch.inference_mode(), encoder.autocast():
+        for batch in make_batches(np.diff(frozen.starts).tolist(), batch_tokens):
+            hidden, mask = frozen.pad(batch)
+            vectors[batch] = pool(encoder.run_layers(hidden, mask, upper), mask).float().cpu().numpy()
+            if progress:
+                progress(len(batch))
+    return vectors
+
+
 def fine_tune(
     encoder: Encoder,
     frozen: FrozenStates,

@@ -196,6 +196,14 @@ def test_share_is_exact_where_it_can_be(share, events):
     assert [one.positives.height for one in windows.windows] == [round(events * share)] * 3
 
 
+def test_a_window_of_a_share_holds_one_event_at_least():
+    rows = make_interactions(("u", "a", 1), ("u", "b", 2), ("u", "c", 3))
+    windows = split(rows, WindowsConfig(test_share=0.01), end=at(30))
+    assert [one.positives.rows() for one in windows.windows] == [[("u", "c")], [("u", "b")]]
+    config = WindowsConfig(test_share=0.01, label_windows=4)
+    assert "the label 2 window" in failure(rows, config, end=at(30))
+
+
 def test_what_the_user_has_is_no_positive_unless_it_repeats():
     rows = make_interactions(
         ("u", "a", 1), ("u", "a", 6), ("u", "b", 7), ("v", "a", 11), ("u", "a", 11), ("u", "c", 12)

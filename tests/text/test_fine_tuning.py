@@ -15,6 +15,7 @@ from recsys.text.fine_tuning import (
     _warm_up_then_cosine,
     count_steps,
     draw_pairs,
+    encode_frozen,
     fine_tune,
     freeze_states,
 )
@@ -63,6 +64,7 @@ def test_frozen_states_and_the_upper_layers_make_the_vectors_of_encode(encoder, 
     done: list[int] = []
     frozen = freeze_states(encoder, texts, config, 32, done.append)
     assert sum(done) == len(texts)
+    np.testing.assert_allclose(encode_frozen(encoder, frozen, config, 32), encoder.encode(texts), atol=1e-5)
     places = np.array([3, 0, 4, 1, 2, 0])
     hidden, mask = frozen.pad(places)
     with torch.no_grad():
@@ -75,9 +77,8 @@ def test_frozen_states_of_bfloat16_take_half_the_room_and_stay_near(encoder):
     half._config = TextConfig(precision="bfloat16")
     frozen = freeze_states(half, WORDS, CONFIG, 512)
     assert frozen.states.dtype == torch.bfloat16
-    hidden, mask = frozen.pad(np.arange(20))
-    with torch.no_grad(), half.autocast():
-        vectors = pool(half.run_layers(hidden, mask, half.layers[-1:]), mask).numpy()
+    vectors = encode_frozen(half, frozen, CONFIG, 512)
+    assert (vectors * half.encode(WORDS)).sum(1).min() > 0.9999
     assert (vectors * encoder.encode(WORDS)).sum(1).min() > 0.998
 
 

@@ -1,0 +1,111 @@
+import numpy as np
+import polars as pl
+import pytest
+from miniature import change, settings
+
+from recsys.config import Config, parse_config
+from recsys.registry.gate import Decision, decide
+from recsys.tables import UserMetrics, check
+
+USERS = 200
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    # At the interval's low end 5 % of the rival's mean may be lost.
+    return change(parse_config(settings(), "test"), registry={"max_relative_loss": 0.05})
+
+
+def metrics(values: object, metric: str = "ndcg", n: int = 10, first_user: int = 0) -> pl.DataFrame:
+    numbers = np.asarray(values, dtype=np.float64)
+    frame = pl.DataFrame(
+        {
+            "model": "ours",
+            "user_id": [f"u{number + first_user:04d}" for number in range(len(numbers))],
+            "metric": metric,
+            "n": pl.Series([n] * len(numbers), dtype=pl.UInt16),
+            "value": numbers,
+        }
+    )
+    return check(UserMetrics, frame, "test metrics", "mend the test")
+
+
+def noise(seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.random.default_rng(seed).normal(0.0, 0.05, USERS)
+
+
+BASE = np.random.default_rng(9).uniform(0.2, 0.8, USERS)
+
+
+def test_clearly_better_is_a_yes(config: Config) -> None:
+    decision = decide(metrics(BASE + 0.1 + noise(0)), metrics(BASE), "champion version 3", config)
+    assert decision.promoted
+    assert decision.users == USERS
+    assert decision.rival == "champion version 3"
+    assert decision.low < decision.difference < decision.high
+    assert decision.difference == pytest.approx(0.1, abs=0.02)
+    assert decision.low > 0.05
+
+
+def test_clearly_worse_is_a_no_that_says_its_numbers(config: Config) -> None:
+    worse = BASE - 0.1 + noise(0)
+    decision = decide(metrics(worse), metrics(BASE), "champion version 3", config)
+    assert not decision.promoted
+    for number in (
+        f"ndcg@10 {worse.mean():.4f} against {BASE.mean():.4f} of champion version 3 on 200 users",
+        f"{decision.difference:+.4f} [{decision.low:+.4f}, {decision.high:+.4f}]",
+        f"below the allowed {-0.05 * BASE.mean():+.4f}",
+    ):
+        assert number in decision.reason
+
+
+def test_a_better_mean_with_a_wide_interval_is_a_no(config: Config) -> None:
+    # One user gains much, the others lose a little: the mean is better, and nothing is sure.
+    ours = BASE - 0.04
+    ours[0] += 9.0
+    decision = decide(metrics(ours), metrics(BASE), "champion", config)
+    assert decision.difference > 0
+    assert not decision.promoted
+
+
+def test_a_little_worse_for_sure_is_a_yes(config: Config) -> None:
+    decision = decide(metrics(BASE * 0.97), metrics(BASE), "champion", config)
+    assert decision.high < 0
+    assert decision.promoted
+    assert not decide(metrics(BASE * 0.94), metrics(BASE), "champion", config).promoted
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.05])
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_equal_is_a_yes(loss: float, value: float, config: Config) -> None:
+    strict = change(config, registry={"max_relative_loss": loss})
+    decision = decide(metrics([value] * 5), metrics([value] * 5), "champion", strict)
+    assert decision.promoted
+    assert (decision.low, decision.difference, decision.high) == (0.0, 0.0, 0.0)
+
+
+def test_only_shared_users_and_the_named_number_count(config: Config) -> None:
+    ours = pl.concat([metrics([0.5] * 10), metrics([0.0] * 10, metric="recall"), metrics([0.0] * 10, n=5)])
+    # Users 5 to 9 are shared; the rival's own users are hopeless cases.
+    theirs = pl.concat([metrics([0.4] * 5, first_user=5), metrics([0.0] * 90, first_user=10)])
+    decision = decide(ours, theirs, "champion", config)
+    assert decision.users == 5
+    assert decision.difference == pytest.approx(0.1)
+    assert "against 0.4000 of champion on 5 users" in decision.reason
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [metrics([0.5] * 3, first_user=50), metrics([0.5] * 3, n=20), metrics([0.5]).clear()],
+    ids=["users", "n", "none"],
+)
+def test_nothing_shared_is_a_no(theirs: pl.DataFrame, config: Config) -> None:
+    decision = decide(metrics([0.5] * 3), theirs, "champion version 3", config)
+    assert decision == Decision(
+        False, "no user has ndcg@10 with both the challenger and champion version 3", "champion version 3", 0, 0, 0, 0
+    )
+
+
+def test_the_order_of_the_rows_changes_nothing(config: Config) -> None:
+    ours, theirs = metrics(BASE + noise(1)), metrics(BASE)
+    assert decide(ours.reverse(), theirs, "c", config) == decide(ours, theirs.sample(fraction=1, seed=3), "c", config)

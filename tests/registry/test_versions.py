@@ -1,0 +1,213 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import Trained
+from miniature import CUTOFF, read_files
+from mlflow import MlflowClient
+
+from recsys.artifacts import verify_folder, write_folder
+from recsys.bundle import Bundle, recommend_for
+from recsys.errors import RegistryError
+from recsys.registry.tracking import Store, connect, fetch_run_file, log_training
+from recsys.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    fetch_bundle,
+    find_version,
+    need_version,
+    register,
+    set_champion,
+)
+from recsys.tables import MetricTable, empty
+
+NAME = "recsys"
+
+
+@pytest.fixture
+def store(trained: Trained) -> Store:
+    return connect(trained.home, trained.config)
+
+
+@pytest.fixture
+def silent(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A server that was there a moment ago and is gone."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    return Store(uri, MlflowClient(uri, uri), "recsys", None)
+
+
+class TestStore:
+    def test_each_home_has_its_own(self, trained: Trained, new_home: Callable[[], Path]) -> None:
+        before = dict(os.environ)
+        here = connect(trained.home, trained.config)
+        other = connect(new_home(), trained.config)
+        assert here.uri != other.uri
+        assert find_version(here, NAME, CHAMPION) is not None
+        assert find_version(other, NAME, CHAMPION) is None
+        # mlflow would leave its URI there for child processes, and the next home would take it for a person's wish.
+        assert dict(os.environ) == before
+
+    def test_looking_makes_no_experiment(self, trained: Trained, new_home: Callable[[], Path]) -> None:
+        store = connect(new_home(), trained.config)
+        assert [one.name for one in store.client.search_experiments()] == ["Default"]
+
+    def test_the_environment_says_where(
+        self, trained: Trained, new_home: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uri = f"sqlite:///{new_home()}/mlflow.db"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert connect(tmp_path / "home", trained.config).uri == uri
+        assert os.environ["MLFLOW_TRACKING_URI"] == uri
+        assert not (tmp_path / "home").exists()
+
+    @pytest.mark.parametrize(
+        "uri", ["bogus://ana:secret@host/x", "mysql+nodriver://ana:secret@127.0.0.1/x", "http://ana:secret@127.0.0.1:1"]
+    )
+    def test_no_answer(self, uri: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(RegistryError, match="does not answer .*check MLFLOW_TRACKING_URI") as caught:
+            connect(tmp_path, trained.config)
+        assert "secret" not in str(caught.value)
+        assert "ana:***@" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_a_file_that_is_no_store(self, trained: Trained, tmp_path: Path) -> None:
+        (tmp_path / "mlflow.db").write_text("no database " * 100)
+        with pytest.raises(RegistryError, match=r"mlflow\.db: does not answer \(.*not a database"):
+            connect(tmp_path, trained.config)
+
+    def test_a_home_that_is_a_file(self, trained: Trained, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(RegistryError, match="RECSYS_HOME"):
+            connect(tmp_path / "file", trained.config)
+
+
+class TestRun:
+    def test_holds_settings_metrics_curves_and_files(self, trained: Trained, store: Store) -> None:
+        version = need_version(store, NAME, CHAMPION, "")
+        run = store.client.get_run(version.run_id)
+        assert run.data.params["dataset.items.columns.item_id"] == "id"
+        assert run.data.params["text.fine_tune.max_steps_per_epoch"] == "3"
+        assert run.data.tags["snapshot"] == version.tags["snapshot"]
+        metrics = pl.read_parquet(fetch_run_file(store, version.run_id, "metrics.parquet"))
+        row = metrics.row(by_predicate=(pl.col("model") == "ours") & (pl.col("metric") == "ndcg") & (pl.col("n") == 10))
+        assert run.data.metrics["ours/ndcg_at_10"] == row[metrics.columns.index("mean")]
+        assert run.data.metrics["ours/ndcg_at_10_low"] == row[metrics.columns.index("low")]
+        curve = store.client.get_metric_history(version.run_id, "fine_tuning_loss")
+        assert [point.step for point in sorted(curve, key=lambda point: point.step)] == [0, 1, 2]
+        folder = next(path for path in (trained.home / "runs").iterdir() if path.is_dir())
+        logged = fetch_run_file(store, version.run_id, "metrics.parquet").parent
+        assert read_files(logged) == read_files(folder)
+
+    def test_a_file_that_was_never_logged(self, store: Store) -> None:
+        run_id = need_version(store, NAME, CHAMPION, "").run_id
+        with pytest.raises(RegistryError, match=rf"run {run_id}: no file 'none\.parquet'.*train again"):
+            fetch_run_file(store, run_id, "none.parquet")
+
+    def test_a_server_that_went_away(self, silent: Store, trained: Trained, tmp_path: Path) -> None:
+        with pytest.raises(RegistryError, match="the run was not logged"):
+            log_training(silent, "x", trained.config, {}, empty(MetricTable), {}, {}, tmp_path)
+
+
+class TestVersion:
+    def test_the_trained_one_is_whole(self, store: Store) -> None:
+        champion = need_version(store, NAME, CHAMPION, "")
+        assert champion == find_version(store, NAME, CHALLENGER)
+        assert champion.number == "1"
+        assert champion.tags["complete"] == "true"
+        assert champion.tags["end"] == CUTOFF.isoformat()
+        assert champion.tags["test_end"] == CUTOFF.isoformat()
+        bundle = Bundle.load(fetch_bundle(store, champion))
+        assert bundle.cutoff == CUTOFF
+
+    def test_the_bundle_holds_no_pickle(self, store: Store) -> None:
+        folder = fetch_bundle(store, need_version(store, NAME, CHAMPION, "")).parents[1]
+        kinds = {Path(name).suffix for name in read_files(folder)}
+        assert kinds == {"", ".json", ".npz", ".parquet", ".py", ".safetensors", ".txt", ".yaml"}
+        npz = next(folder.rglob("item_to_item.npz"))
+        assert b"pickle" not in npz.read_bytes()
+
+    def test_an_unknown_alias_or_model(self, store: Store) -> None:
+        assert find_version(store, NAME, "darling") is None
+        assert find_version(store, "films", CHAMPION) is None
+        with pytest.raises(RegistryError, match=r"model 'films' in sqlite.*no version has the alias 'champion'; train"):
+            need_version(store, "films", CHAMPION, "train first")
+
+    def test_no_answer_is_not_a_no(self, silent: Store) -> None:
+        # Taken for "no champion", the challenger would only have to beat the popularity baseline.
+        with pytest.raises(RegistryError, match="no answer"):
+            find_version(silent, NAME, CHAMPION)
+
+    def test_register_comes_back(self, trained: Trained, new_home: Callable[[], Path], tmp_path: Path) -> None:
+        home = new_home()
+        store = connect(home, trained.config)
+        (tmp_path / "logged").mkdir()
+        run_id = log_training(store, "x", trained.config, {}, empty(MetricTable), {}, {}, tmp_path / "logged")
+        write_folder(tmp_path / "bundle", lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
+        first = register(store, "books", run_id, tmp_path / "bundle", {"end": "", "snapshot": "abc"})
+        second = register(store, "books", run_id, tmp_path / "bundle", {"end": ""})
+        assert (first.number, second.number) == ("1", "2")
+        assert find_version(store, "books", CHALLENGER) == second
+        assert find_version(store, "books", CHAMPION) is None
+        folder = fetch_bundle(store, first)
+        assert folder.is_relative_to(home / "mlartifacts")
+        assert set(verify_folder(folder, "")["files"]) == {"家.txt"}
+
+        set_champion(store, "books", "1")
+        assert find_version(store, "books", CHAMPION) == first
+        with pytest.raises(RegistryError, match="version 9 is gone"):
+            set_champion(store, "books", "9")
+        assert find_version(store, "books", CHAMPION) == first
+
+        # A training that died before the last tag.
+        store.client.delete_model_version_tag("books", "1", "complete")
+        with pytest.raises(RegistryError, match=r"version 1 \(champion\) is not complete; train again"):
+            need_version(store, "books", CHAMPION, "train again")
+
+
+PREDICT = """
+import json, sys
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model("models:/recsys@champion")
+rows = json.load(sys.stdin)
+found = model.predict(pd.DataFrame(rows, columns=["user_id", "item_id"]))
+json.dump({"columns": list(found.columns), "rows": found.values.tolist()}, sys.stdout)
+"""
+
+
+def test_mlflow_alone_serves_the_champion(trained: Trained, store: Store, tmp_path: Path) -> None:
+    bundle = Bundle.load(fetch_bundle(store, need_version(store, NAME, CHAMPION, "")))
+    known = bundle.items["item_id"].to_list()
+    taken = {"new user": known[:3], "用户": known[-2:], "stranger": ["no such item"]}
+    rows = [(user, item) for user, items in taken.items() for item in items]
+    expected = recommend_for(bundle, pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row"))
+    assert expected.group_by("user_id").len().sort("user_id").rows() == [
+        ("new user", 10),
+        ("stranger", 10),
+        ("用户", 10),
+    ]
+
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    command = [sys.executable, "-W", "ignore", "-c", PREDICT]
+    answer = subprocess.run(
+        command, input=json.dumps(rows), capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert found["columns"] == ["user_id", "rank", "item_id", "score"] == expected.columns
+    assert [row[:3] for row in found["rows"]] == [list(row[:3]) for row in expected.rows()]
+    assert [row[3] for row in found["rows"]] == pytest.approx(expected["score"].to_list(), abs=1e-6)
+    for user, rank, item, _ in found["rows"]:
+        assert item not in taken[user]
+        assert 1 <= rank <= 10
+    assert list(tmp_path.iterdir()) == []
