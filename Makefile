@@ -32,8 +32,10 @@ recommend: $(CORE) ## Install what is missing, write the demo catalogue, train, 
 	$(BIN)/recsys run --config $(CONFIG)
 
 install: $(CORE) ## Install the package into .venv
+	@:
 
 install-dev: $(DEV) ## Install the package and everything for tests, notebooks and Airflow into .venv
+	@:
 
 test: $(DEV) ## Run the tests; ARGS="-k word" goes to pytest
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)

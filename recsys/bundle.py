@@ -246,8 +246,10 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
         `user_id`, `rank` (Int32), `item_id`, `score`, sorted by user, then rank.
     """
     config = bundle.config
+    columns = config.dataset.interactions.columns
+    place = pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id")
     interactions = history.with_columns(
-        position=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id"),
+        position=place if columns.time or columns.order else pl.lit(0, dtype=pl.UInt32),
         time=pl.lit(None, dtype=pl.Datetime("us", "UTC")),
         weight=pl.lit(1.0, dtype=pl.Float32),
     )

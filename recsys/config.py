@@ -198,7 +198,7 @@ class AlsConfig(Section):
     """implicit's alternating least squares (Hu, Koren, Volinsky 2008)."""
 
     embedding_size: Count = 64
-    regularization: Annotated[float, Field(ge=0)] = 0.05
+    regularization: Annotated[float, Field(gt=0)] = 0.05
     alpha: Annotated[float, Field(gt=0)] = 5.0
     epochs: Count = 15
 

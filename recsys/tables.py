@@ -36,7 +36,7 @@ class Interactions(dy.Schema):
 
     user_id = dy.String(nullable=False, min_length=1)
     item_id = dy.String(nullable=False, min_length=1)
-    # Place in the user's own history, 0 the oldest; meaningless when the data has no time and no order.
+    # Place in the user's own history, 0 the oldest; 0 in every row when the data has no time and no order.
     position = dy.UInt32(nullable=False)
     # Null in every row when the raw data has no times.
     time = _instant(nullable=True)

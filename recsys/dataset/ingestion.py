@@ -58,8 +58,8 @@ def ingest(config: DatasetConfig, *, now: datetime) -> Ingested:
     """Read, clean and judge all raw rows.
 
     Items have the columns of `Items`, then the attributes in the order of the config, text where there is any and
-    empty where not. Interactions without a time or an order keep the order of the files, which is also the order
-    of ties. Times without a zone, `created_at` too, are in the zone of the interactions.
+    empty where not. Ties keep the order of the files; without times and an order every row has
+    position 0, so that nothing can take the files' order for the users'. Times without a zone, `created_at` too, are in the zone of the interactions.
 
     Args:
         config: raw files and what their columns mean.
@@ -169,7 +169,7 @@ def _ingest_interactions(
         parsed.filter(broken.is_null())
         .sort("user_id", "time", "order", "order_exact", maintain_order=True)
         .with_columns(
-            position=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id"),
+            position=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id") if ordered else pl.lit(0, pl.UInt32),
             positive=wanted,
             value=pl.col("value").cast(pl.Float32),
         )

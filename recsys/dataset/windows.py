@@ -124,7 +124,7 @@ def split_windows(
         case "global_time":
             parts = _split_by_time(everything, config, end)
         case "leave_last_out":
-            parts = _split_by_position(everything, config.label_windows)
+            parts = _split_by_position(everything, config.label_windows, repeats)
         case "random":
             parts = _split_by_keys(everything, _PAIR, config.holdout_share, seed)
         case "cold_items":
@@ -186,10 +186,15 @@ def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[
     return [end, *edges]
 
 
-def _split_by_position(everything: pl.DataFrame, label_windows: int) -> list[_Part]:
-    """Window w holds each user's positive row number w from the end; its history is all before that row."""
+def _split_by_position(everything: pl.DataFrame, label_windows: int, repeats: bool) -> list[_Part]:
+    """Window w holds each user's positive row number w from the end; its history is all before that row.
+
+    Without repeats only a user's first row on an item can be one to predict.
+    """
+    first = pl.col("position") == pl.col("position").min().over(_PAIR)
     from_end = pl.col("position").rank("ordinal", descending=True).over("user_id") - 1
-    positive = everything.filter("positive").with_columns(from_end.alias("from_end"))
+    positive = everything.filter(pl.lit(True) if repeats else first).filter("positive")
+    positive = positive.with_columns(from_end.alias("from_end"))
     parts: list[_Part] = []
     history = everything
     for number in range(label_windows + 1):

@@ -18,14 +18,14 @@ from recsys.pipelines.measuring import measure
 from recsys.pipelines.stages import logger
 from recsys.registry.gate import Decision, decide
 from recsys.registry.ledger import append_line, find_previous
-from recsys.registry.tracking import Store, connect, fetch_run_file
+from recsys.registry.tracking import Store, connect, read_run_table
 from recsys.registry.versions import (
     CHALLENGER,
     CHAMPION,
     Version,
-    fetch_bundle,
     find_version,
     need_version,
+    open_bundle,
     set_champion,
 )
 
@@ -80,9 +80,9 @@ def load_champion(config: Config, home: Path) -> tuple[Version, Bundle]:
 
 
 def _load(store: Store, version: Version) -> Bundle:
-    folder = fetch_bundle(store, version)
-    verify_folder(folder, "train and promote again, or roll back")
-    return Bundle.load(folder)
+    with open_bundle(store, version) as folder:
+        verify_folder(folder, "train and promote again, or roll back")
+        return Bundle.load(folder)
 
 
 def _compare(config: Config, home: Path, store: Store, challenger: Version, champion: Version | None) -> Decision:
@@ -129,4 +129,4 @@ def _measure_champion(config: Config, home: Path, store: Store, challenger: Vers
 
 
 def _read_user_metrics(store: Store, version: Version) -> pl.DataFrame:
-    return pl.read_parquet(fetch_run_file(store, version.run_id, "user_metrics.parquet"))
+    return read_run_table(store, version.run_id, "user_metrics.parquet")

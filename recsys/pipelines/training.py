@@ -14,6 +14,7 @@ import yaml
 
 from recsys.artifacts import Snapshot, read_snapshot, replace_text, write_folder, write_json, write_table
 from recsys.config import Config, data_path
+from recsys.dataset.cleaning import clean_ids
 from recsys.dataset.reading import read_table
 from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS, summarise
@@ -80,7 +81,8 @@ def _split(config: Config, snapshot: Snapshot, end: datetime | None) -> Windows:
         if config.windows.holdout_path:
             columns = config.dataset.interactions.columns
             wanted = {"user_id": columns.user_id, "item_id": columns.item_id}
-            holdout = read_table("hold-out pairs", data_path(config.windows.holdout_path), wanted).values
+            pairs = read_table("hold-out pairs", data_path(config.windows.holdout_path), wanted).values
+            holdout = pairs.select(clean_ids(pairs[name]).alias(name) for name in wanted)
         windows = split_windows(
             snapshot.interactions,
             config.windows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,16 +119,21 @@ def log_training(
         raise RegistryError(f"MLflow store {store.place}: the run was not logged ({error}); run again") from error
 
 
-def fetch_run_file(store: Store, run_id: str, name: str) -> Path:
-    """Return the local path of a file logged with a run.
+def read_run_table(store: Store, run_id: str, name: str) -> pl.DataFrame:
+    """Return a parquet table logged with a run.
 
     Raises:
-        RegistryError: the run has no such file.
+        RegistryError: the run has no such table.
     """
-    try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=store.uri))
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"MLflow run {run_id}: no file '{name}' ({error}); train again") from error
+    with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
+        try:
+            return pl.read_parquet(
+                mlflow.artifacts.download_artifacts(
+                    run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=store.uri
+                )
+            )
+        except (MlflowException, OSError, pl.exceptions.PolarsError) as error:
+            raise RegistryError(f"MLflow run {run_id}: no table '{name}' ({error}); train again") from error
 
 
 def _hide_passwords(text: str) -> str:

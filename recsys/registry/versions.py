@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlparse
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -125,15 +128,23 @@ def set_champion(store: Store, name: str, number: str) -> None:
         raise RegistryError(f"model '{name}' in {store.place}: version {number} is gone ({error.message})") from error
 
 
-def fetch_bundle(store: Store, version: Version) -> Path:
-    """Return the local folder of a version's bundle; a remote one is downloaded.
+@contextmanager
+def open_bundle(store: Store, version: Version) -> Iterator[Path]:
+    """Give the local folder of a version's bundle; what had to be downloaded is deleted when the block ends.
 
     Raises:
         RegistryError: it cannot be fetched.
     """
-    uri = f"models:/{version.name}/{version.number}"
-    try:
-        root = mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=store.uri)
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"model '{version.name}' version {version.number}: cannot be fetched ({error})") from error
-    return Path(root) / "artifacts" / "bundle"
+    name, number = version.name, version.number
+    with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
+        try:
+            # Files of this machine are read where they lie.
+            local = urlparse(store.client.get_model_version_download_uri(name, number)).scheme in ("", "file")
+            root = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"models:/{name}/{number}",
+                dst_path=None if local else scratch,
+                tracking_uri=store.uri,
+            )
+        except (MlflowException, OSError) as error:
+            raise RegistryError(f"model '{name}' version {number}: cannot be fetched ({error}); train again") from error
+        yield Path(root) / "artifacts" / "bundle"

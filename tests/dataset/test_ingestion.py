@@ -206,7 +206,7 @@ def test_order_column_sorts_by_number_however_large(shop):
     ]
 
 
-def test_without_time_and_order_the_files_give_the_order_and_values_do_not_make_rows_distinct(shop):
+def test_without_time_and_order_there_are_no_positions_and_values_do_not_make_rows_distinct(shop):
     shop.interactions("user_id,item_id,kind,stars", "u,b,rate,5", "u,a,rate,1", "u,b,save,", "u,b,rate,4")
     result = shop.ingest(
         columns={"event": "kind", "value": "stars"},
@@ -215,8 +215,8 @@ def test_without_time_and_order_the_files_give_the_order_and_values_do_not_make_
     )
     assert result.interactions.select("item_id", "event", "position", "positive").rows() == [
         ("b", "rate", 0, True),
-        ("a", "rate", 1, False),
-        ("b", "save", 2, True),
+        ("a", "rate", 0, False),
+        ("b", "save", 0, True),
     ]
     assert rules(result) == [("interactions", 4, "duplicate_interaction")]
 

@@ -200,7 +200,7 @@ def test_a_window_of_a_share_holds_one_event_at_least():
     rows = make_interactions(("u", "a", 1), ("u", "b", 2), ("u", "c", 3))
     windows = split(rows, WindowsConfig(test_share=0.01), end=at(30))
     assert [one.positives.rows() for one in windows.windows] == [[("u", "c")], [("u", "b")]]
-    config = WindowsConfig(test_share=0.01, label_windows=4)
+    config = WindowsConfig(test_share=0.01, label_windows=7)
     assert "the label 2 window" in failure(rows, config, end=at(30))
 
 

@@ -1,9 +1,12 @@
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -15,13 +18,13 @@ from mlflow import MlflowClient
 from recsys.artifacts import verify_folder, write_folder
 from recsys.bundle import Bundle, recommend_for
 from recsys.errors import RegistryError
-from recsys.registry.tracking import Store, connect, fetch_run_file, log_training
+from recsys.registry.tracking import Store, connect, log_training, read_run_table
 from recsys.registry.versions import (
     CHALLENGER,
     CHAMPION,
-    fetch_bundle,
     find_version,
     need_version,
+    open_bundle,
     register,
     set_champion,
 )
@@ -75,7 +78,7 @@ class TestStore:
     def test_no_answer(self, uri: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        with pytest.raises(RegistryError, match="does not answer .*check MLFLOW_TRACKING_URI") as caught:
+        with pytest.raises(RegistryError, match=r"does not answer .*check MLFLOW_TRACKING_URI") as caught:
             connect(tmp_path, trained.config)
         assert "secret" not in str(caught.value)
         assert "ana:***@" in str(caught.value)
@@ -99,20 +102,19 @@ class TestRun:
         assert run.data.params["dataset.items.columns.item_id"] == "id"
         assert run.data.params["text.fine_tune.max_steps_per_epoch"] == "3"
         assert run.data.tags["snapshot"] == version.tags["snapshot"]
-        metrics = pl.read_parquet(fetch_run_file(store, version.run_id, "metrics.parquet"))
+        metrics = read_run_table(store, version.run_id, "metrics.parquet")
         row = metrics.row(by_predicate=(pl.col("model") == "ours") & (pl.col("metric") == "ndcg") & (pl.col("n") == 10))
         assert run.data.metrics["ours/ndcg_at_10"] == row[metrics.columns.index("mean")]
         assert run.data.metrics["ours/ndcg_at_10_low"] == row[metrics.columns.index("low")]
         curve = store.client.get_metric_history(version.run_id, "fine_tuning_loss")
         assert [point.step for point in sorted(curve, key=lambda point: point.step)] == [0, 1, 2]
         folder = next(path for path in (trained.home / "runs").iterdir() if path.is_dir())
-        logged = fetch_run_file(store, version.run_id, "metrics.parquet").parent
-        assert read_files(logged) == read_files(folder)
+        assert read_files(trained.home / "mlartifacts" / version.run_id / "artifacts") == read_files(folder)
 
-    def test_a_file_that_was_never_logged(self, store: Store) -> None:
+    def test_a_table_that_was_never_logged(self, store: Store) -> None:
         run_id = need_version(store, NAME, CHAMPION, "").run_id
-        with pytest.raises(RegistryError, match=rf"run {run_id}: no file 'none\.parquet'.*train again"):
-            fetch_run_file(store, run_id, "none.parquet")
+        with pytest.raises(RegistryError, match=rf"run {run_id}: no table 'none\.parquet'.*train again"):
+            read_run_table(store, run_id, "none.parquet")
 
     def test_a_server_that_went_away(self, silent: Store, trained: Trained, tmp_path: Path) -> None:
         with pytest.raises(RegistryError, match="the run was not logged"):
@@ -127,11 +129,12 @@ class TestVersion:
         assert champion.tags["complete"] == "true"
         assert champion.tags["end"] == CUTOFF.isoformat()
         assert champion.tags["test_end"] == CUTOFF.isoformat()
-        bundle = Bundle.load(fetch_bundle(store, champion))
-        assert bundle.cutoff == CUTOFF
+        with open_bundle(store, champion) as folder:
+            assert Bundle.load(folder).cutoff == CUTOFF
 
     def test_the_bundle_holds_no_pickle(self, store: Store) -> None:
-        folder = fetch_bundle(store, need_version(store, NAME, CHAMPION, "")).parents[1]
+        with open_bundle(store, need_version(store, NAME, CHAMPION, "")) as inner:
+            folder = inner.parents[1]
         kinds = {Path(name).suffix for name in read_files(folder)}
         assert kinds == {"", ".json", ".npz", ".parquet", ".py", ".safetensors", ".txt", ".yaml"}
         npz = next(folder.rglob("item_to_item.npz"))
@@ -159,8 +162,8 @@ class TestVersion:
         assert (first.number, second.number) == ("1", "2")
         assert find_version(store, "books", CHALLENGER) == second
         assert find_version(store, "books", CHAMPION) is None
-        folder = fetch_bundle(store, first)
-        assert folder.is_relative_to(home / "mlartifacts")
+        with open_bundle(store, first) as folder:
+            assert folder.is_relative_to(home / "mlartifacts")
         assert set(verify_folder(folder, "")["files"]) == {"家.txt"}
 
         set_champion(store, "books", "1")
@@ -186,7 +189,8 @@ json.dump({"columns": list(found.columns), "rows": found.values.tolist()}, sys.s
 
 
 def test_mlflow_alone_serves_the_champion(trained: Trained, store: Store, tmp_path: Path) -> None:
-    bundle = Bundle.load(fetch_bundle(store, need_version(store, NAME, CHAMPION, "")))
+    with open_bundle(store, need_version(store, NAME, CHAMPION, "")) as folder:
+        bundle = Bundle.load(folder)
     known = bundle.items["item_id"].to_list()
     taken = {"new user": known[:3], "用户": known[-2:], "stranger": ["no such item"]}
     rows = [(user, item) for user, items in taken.items() for item in items]
@@ -211,3 +215,63 @@ def test_mlflow_alone_serves_the_champion(trained: Trained, store: Store, tmp_pa
         assert item not in taken[user]
         assert 1 <= rank <= 10
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server that keeps the artifacts itself."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--port", port, "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+    try:
+        for _ in range(600):
+            with socket.socket() as caller:
+                if caller.connect_ex(("127.0.0.1", int(port))) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def test_a_real_server(
+    trained: Trained,
+    store: Store,
+    server: str,
+    new_home: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    home = new_home()
+    with open_bundle(store, need_version(store, NAME, CHAMPION, "")) as local:
+        remote = connect(home, trained.config)
+        assert find_version(remote, NAME, CHAMPION) is None
+        run_id = log_training(
+            remote, "x", trained.config, {}, empty(MetricTable), {}, {}, local / "encoder" / "1_Pooling"
+        )
+        version = register(remote, NAME, run_id, local, {})
+    assert find_version(remote, NAME, CHALLENGER) == version
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with open_bundle(remote, version) as folder:
+        assert folder.is_relative_to(scratch)
+        assert verify_folder(folder, "") == verify_folder(local, "")
+        bundle = Bundle.load(folder)
+    # What was downloaded is gone, and the bundle needs it no more.
+    assert list(scratch.iterdir()) == []
+    history = pl.DataFrame({"user_id": ["u"], "item_id": [bundle.items["item_id"][0]]})
+    assert recommend_for(bundle, history).height == 10
+    assert bundle.encoder.encode(["a text"]).shape == (1, bundle.embeddings.shape[1])
+    assert not (home / "mlartifacts").exists()
