@@ -4,13 +4,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import chdir
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from miniature import NOW, RUN_DATE, copy_home, settings
+from miniature import NOW, RUN_DATE, Trained, copy_home, settings
 
-from recsys.config import Config, parse_config
+from recsys.config import parse_config
 
 # Nothing here asks the hub, or writes to a home or a store that a developer has set up.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,16 +20,6 @@ for name in ("RECSYS_HOME", "RECSYS_DATA", "MLFLOW_TRACKING_URI", "MLFLOW_REGIST
 def pytest_configure(config: pytest.Config) -> None:
     # What mlflow does inside itself (deprecated calls of SQLAlchemy, type hints it cannot read) is not ours to mend.
     config.addinivalue_line("filterwarnings", r"ignore:::mlflow\..*")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A home with one run of everything as of RUN_DATE: version 1 is champion, its lists are published."""
-
-    config: Config
-    home: Path
-    # Where the process stood meanwhile; nothing may be written there.
-    bystander: Path
 
 
 @pytest.fixture(scope="session")

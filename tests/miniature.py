@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ CUTOFF = datetime(2025, 2, 3, tzinfo=UTC)
 LAST_DAY = "2025-02-10"
 
 _EVENTS = {"view": 1.0, "click": 2.0, "like": 3.0, "comment": 4.0, "share": 4.0, "purchase": 5.0}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A home with one run of everything as of RUN_DATE: version 1 is champion, its lists are published."""
+
+    config: Config
+    home: Path
+    # Where the process stood meanwhile; nothing may be written there.
+    bystander: Path
 
 
 def settings() -> dict[str, Any]:

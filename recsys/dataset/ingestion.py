@@ -58,8 +58,9 @@ def ingest(config: DatasetConfig, *, now: datetime) -> Ingested:
     """Read, clean and judge all raw rows.
 
     Items have the columns of `Items`, then the attributes in the order of the config, text where there is any and
-    empty where not. Ties keep the order of the files; without times and an order every row has
-    position 0, so that nothing can take the files' order for the users'. Times without a zone, `created_at` too, are in the zone of the interactions.
+    empty where not. Ties keep the order of the files; without times and an order every row has position 0, so that
+    nothing can take the files' order for the users'. Times without a zone, `created_at` too, are in the zone of the
+    interactions.
 
     Args:
         config: raw files and what their columns mean.

@@ -261,6 +261,14 @@ def test_leave_last_out_by_hand():
     assert {(one.cutoff, one.end) for one in windows.windows} == {(None, None)}
 
 
+def test_leave_last_out_predicts_first_takes_unless_items_repeat():
+    rows = make_interactions(("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("u", "a", 4))
+    config = WindowsConfig(protocol="leave_last_out", label_windows=1)
+    assert [pairs(window.positives) for window in split(rows, config).windows] == [{("u", "c")}, {("u", "b")}]
+    repeated = split(rows, config, repeats=True)
+    assert [pairs(window.positives) for window in repeated.windows] == [{("u", "a")}, {("u", "c")}]
+
+
 def test_leave_last_out_takes_one_of_equal_times():
     rows = make_interactions(("u", "a", 1), ("u", "c", 2), ("u", "b", 2), ("v", "a", 1), ("v", "b", 1), ("v", "c", 1))
     test, label = split(rows, WindowsConfig(protocol="leave_last_out")).windows

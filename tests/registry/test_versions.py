@@ -11,8 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import Trained
-from miniature import CUTOFF, read_files
+from miniature import CUTOFF, Trained, read_files
 from mlflow import MlflowClient
 
 from recsys.artifacts import verify_folder, write_folder
@@ -218,7 +217,7 @@ def test_mlflow_alone_serves_the_champion(trained: Trained, store: Store, tmp_pa
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(new_home: Callable[[], Path], tmp_path: Path) -> Iterator[str]:
     """A real MLflow server that keeps the artifacts itself."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
