@@ -93,7 +93,9 @@ def name_lists(lists: pl.DataFrame, histories: Histories) -> pl.DataFrame:
 
 def _find_users(window: Window, everyone: Histories) -> tuple[Histories, pl.DataFrame]:
     known = pl.DataFrame({"user_id": everyone.user_ids})
-    positives = window.positives.join(known, on="user_id", how="semi")
+    # A hold-out file may name items that the catalogue does not have; nobody could recommend them.
+    catalogue = pl.DataFrame({"item_id": everyone.item_ids})
+    positives = window.positives.join(known, on="user_id", how="semi").join(catalogue, on="item_id", how="semi")
     users = everyone.take(positives["user_id"].unique())
     numbered = number_positives(positives, users)
     if numbered.is_empty():

@@ -6,7 +6,6 @@ Airflow changes logging, warnings and sqlalchemy for the whole process, so the t
 import json
 import os
 import sys
-from copy import deepcopy
 from datetime import datetime
 
 ANSWERS = os.fdopen(os.dup(1), "w")
@@ -52,7 +51,7 @@ def run(
 ) -> dict:
     """Run a DAG without retries and return its states, the events of the asset, and who waits for them."""
     os.environ.update(environment)
-    dag = deepcopy(BAG.dags[dag_id])
+    dag = DagBag().dags[dag_id]  # a fresh one: a run leaves its parameters behind in the object
     for task in dag.tasks:
         task.retries = 0  # a retry would wait its five minutes
     if unchecked:

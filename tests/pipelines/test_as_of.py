@@ -1,0 +1,130 @@
+"""Nothing at or after a run date may show in what is made as of it."""
+
+import csv
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from miniature import CUTOFF, NOW, RUN_DATE, TEST_START, Trained, read_files
+
+from recsys.artifacts import Snapshot, read_manifest
+from recsys.dataset.windows import split_windows
+from recsys.evaluation.comparison import summarise
+from recsys.pipelines.fitting import Fitted, fit_bundle, freeze_catalogue
+from recsys.pipelines.full_run import run_all
+from recsys.pipelines.measuring import Measured, measure
+from recsys.registry.tracking import connect
+from recsys.registry.versions import CHAMPION, Version, need_version
+
+
+def find_run(home: Path) -> Path:
+    return home / "runs" / (home / "runs/mini.current").read_text().strip()
+
+
+def find_champion(trained: Trained, home: Path) -> Version:
+    return need_version(connect(home, trained.config), "recsys", CHAMPION, "")
+
+
+@pytest.fixture(scope="module")
+def truncated(
+    trained: Trained, raw: Path, new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A home made of the same raw files without any event at or after the run date."""
+    cut = tmp_path_factory.mktemp("cut")
+    (cut / "items.jsonl.gz").write_bytes((raw / "items.jsonl.gz").read_bytes())
+    with (
+        gzip.open(raw / "interactions.csv.gz", "rt", encoding="utf-8", newline="") as whole,
+        gzip.open(cut / "interactions.csv.gz", "wt", encoding="utf-8", newline="") as kept,
+    ):
+        rows = csv.reader(whole)
+        writer = csv.writer(kept)
+        writer.writerow(next(rows))
+        early = [row for row in rows if row[3] < RUN_DATE]
+        writer.writerows(early)
+    assert len(early) > 0
+    home = new_home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_DATA", str(cut))
+        run_all(trained.config, home, RUN_DATE, NOW)
+    return home
+
+
+class TestEventsAfterTheRunDate:
+    def test_there_are_some(self, trained: Trained, truncated: Path) -> None:
+        # Otherwise the tests below would compare equal things.
+        snapshots = {
+            home: read_manifest(next((home / "snapshots").glob("*/manifest.json")).parent, "")["counts"]
+            for home in (trained.home, truncated)
+        }
+        assert snapshots[trained.home]["interactions"] > 1.1 * snapshots[truncated]["interactions"]
+        assert snapshots[trained.home]["items"] == snapshots[truncated]["items"]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "training_rows.parquet",
+            "lists.parquet",
+            "metrics.parquet",
+            "user_metrics.parquet",
+            "importance.parquet",
+            "curves.json",
+            "measured.json",
+            "config.yaml",
+            "plots/metrics.png",
+        ],
+    )
+    def test_leave_no_trace_in_the_run(self, name: str, trained: Trained, truncated: Path) -> None:
+        assert (find_run(truncated) / name).read_bytes() == (find_run(trained.home) / name).read_bytes()
+
+    def test_leave_no_trace_in_the_bundle(self, trained: Trained, truncated: Path) -> None:
+        full, cut = find_champion(trained, trained.home), find_champion(trained, truncated)
+        # The hash of every file of the bundle.
+        assert cut.tags["bundle"] == full.tags["bundle"]
+        assert {**cut.tags, "snapshot": "", "run": ""} == {**full.tags, "snapshot": "", "run": ""}
+
+    def test_leave_no_trace_in_the_lists(self, trained: Trained, truncated: Path) -> None:
+        full, cut = (read_files(home / "recommendations") for home in (trained.home, truncated))
+        manifest = f"run_date={RUN_DATE}/manifest.json"
+        assert full.pop(manifest) != cut.pop(manifest)
+        assert cut == full
+        assert sorted(full) == ["CURRENT", f"run_date={RUN_DATE}/part-00000.parquet"]
+
+
+@pytest.fixture(scope="module")
+def shuffled(trained: Trained, snapshot: Snapshot) -> tuple[Fitted, Measured]:
+    """The measured twin, had the events of the test window been on other items."""
+    config, interactions = trained.config, snapshot.interactions
+    inside = interactions["time"].is_between(TEST_START, CUTOFF, closed="left").arg_true()
+    other = np.random.default_rng(0).permutation(inside.to_numpy())
+    items = interactions["item_id"].scatter(inside, interactions["item_id"].gather(other))
+    windows = split_windows(
+        interactions.with_columns(items), config.windows, repeats=False, end=CUTOFF, seed=config.seed
+    )
+    frozen = freeze_catalogue(config, snapshot.items)
+    test = windows.test
+    twin = fit_bundle(config, snapshot.items, frozen, windows.measured_labels, test.history, test.cutoff)
+    return twin, measure(twin.bundle, test, snapshot.items, baselines=True)
+
+
+class TestItemsOfTheTestWindow:
+    def test_do_not_reach_the_training_rows(self, trained: Trained, shuffled: tuple[Fitted, Measured]) -> None:
+        rows = pl.read_parquet(find_run(trained.home) / "training_rows.parquet")
+        assert rows["label"].sum() > 50
+        assert shuffled[0].rows.equals(rows)
+
+    def test_do_not_reach_the_lists(self, trained: Trained, shuffled: tuple[Fitted, Measured]) -> None:
+        lists = pl.read_parquet(find_run(trained.home) / "lists.parquet")
+        # Who is measured may differ by a user whose new items were all old acquaintances.
+        both = lists.select("user_id").unique().join(shuffled[1].lists, on="user_id", how="semi")["user_id"]
+        assert len(both) > 0.9 * lists["user_id"].n_unique()
+        mine, theirs = (one.filter(pl.col("user_id").is_in(both.implode())) for one in (lists, shuffled[1].lists))
+        assert theirs.equals(mine)
+
+    def test_do_reach_the_metrics(self, trained: Trained, shuffled: tuple[Fitted, Measured]) -> None:
+        metrics = pl.read_parquet(find_run(trained.home) / "metrics.parquet")
+        config = trained.config
+        changed = summarise(shuffled[1].user_metrics, "ours", config.evaluation, config.seed)
+        assert not changed["mean"].equals(metrics["mean"])
