@@ -89,7 +89,7 @@ def _compare(config: Config, home: Path, store: Store, challenger: Version, cham
     measured = _read_user_metrics(store, challenger)
     ours = measured.filter(pl.col("model") == OURS)
     if champion is None:
-        return decide(ours, measured.filter(pl.col("model") == _FIRST_RIVAL), _FIRST_RIVAL, config)
+        return decide(ours, measured.filter(pl.col("model") == _FIRST_RIVAL), _FIRST_RIVAL, config, first=True)
     rival = f"champion version {champion.number}"
     same = ("snapshot", "test_start", "test_end", "protocol", "test_pairs")
     if all(challenger.tags.get(key) == champion.tags.get(key) for key in same):

@@ -31,11 +31,12 @@ class Decision:
     high: float
 
 
-def decide(challenger: pl.DataFrame, rival: pl.DataFrame, rival_name: str, config: Config) -> Decision:
+def decide(challenger: pl.DataFrame, rival: pl.DataFrame, rival_name: str, config: Config, *, first: bool) -> Decision:
     """Compare two `UserMetrics` tables on the users they share.
 
     The challenger passes when, at the low end of the paired interval, it loses at most `max_relative_loss` of the
-    rival's mean. So a worse model never passes by luck of a wide interval.
+    rival's mean, so a worse model never passes by luck of a wide interval. A first champion (`first`) has no lists to
+    protect: it passes when its mean loses at most that much against a baseline.
     """
     evaluation = config.evaluation
     wanted = (pl.col("metric") == evaluation.metric) & (pl.col("n") == evaluation.n)
@@ -51,11 +52,12 @@ def decide(challenger: pl.DataFrame, rival: pl.DataFrame, rival_name: str, confi
     ours, theirs = pairs["value"].to_numpy(), pairs["rival"].to_numpy()
     found = compare_paired(ours, theirs, evaluation.bootstrap_samples, evaluation.confidence, config.seed)
     floor = -config.registry.max_relative_loss * float(theirs.mean())
-    promoted = found.low >= floor
+    compared, bar = ("mean", found.mean) if first else ("low end", found.low)
+    promoted = bar >= floor
     numbers = (
         f"{name} {ours.mean():.4f} against {theirs.mean():.4f} of {rival_name} on {pairs.height:,} users: "
         f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
     )
     verdict = "at or above" if promoted else "below"
-    reason = f"{numbers}; the low end is {verdict} the allowed {floor:+.4f}"
+    reason = f"{numbers}; the {compared} is {verdict} the allowed {floor:+.4f}"
     return Decision(promoted, reason, rival_name, pairs.height, found.mean, found.low, found.high)
