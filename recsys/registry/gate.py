@@ -31,7 +31,9 @@ class Decision:
     high: float
 
 
-def decide(challenger: pl.DataFrame, rival: pl.DataFrame, rival_name: str, config: Config, *, first: bool) -> Decision:
+def decide(
+    challenger: pl.DataFrame, rival: pl.DataFrame, rival_name: str, config: Config, *, first: bool = False
+) -> Decision:
     """Compare two `UserMetrics` tables on the users they share.
 
     The challenger passes when, at the low end of the paired interval, it loses at most `max_relative_loss` of the

@@ -68,6 +68,18 @@ def test_a_better_mean_with_a_wide_interval_is_a_no(config: Config) -> None:
     assert not decision.promoted
 
 
+def test_a_first_champion_is_held_to_its_mean(config: Config) -> None:
+    unsure = BASE - 0.04
+    unsure[0] += 9.0
+    decision = decide(metrics(unsure), metrics(BASE), "popular", config, first=True)
+    assert decision.promoted
+    assert decision.low < -0.05 * BASE.mean()
+    assert "the mean is at or above the allowed" in decision.reason
+    worse = decide(metrics(BASE * 0.94), metrics(BASE), "popular", config, first=True)
+    assert not worse.promoted
+    assert "the mean is below the allowed" in worse.reason
+
+
 def test_a_little_worse_for_sure_is_a_yes(config: Config) -> None:
     decision = decide(metrics(BASE * 0.97), metrics(BASE), "champion", config)
     assert decision.high < 0
