@@ -2,7 +2,9 @@
 
 import csv
 import gzip
+import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from miniature import CUTOFF, NOW, RUN_DATE, TEST_START, Trained, read_files
 
 from recsys.artifacts import Snapshot, read_manifest
-from recsys.dataset.windows import split_windows
+from recsys.dataset.windows import Window, split_windows
 from recsys.evaluation.comparison import summarise
 from recsys.pipelines.fitting import Fitted, fit_bundle, freeze_catalogue
 from recsys.pipelines.full_run import run_all
@@ -93,11 +95,10 @@ class TestEventsAfterTheRunDate:
         assert sorted(full) == ["CURRENT", f"run_date={RUN_DATE}/part-00000.parquet"]
 
 
-@pytest.fixture(scope="module")
-def shuffled(trained: Trained, snapshot: Snapshot) -> tuple[Fitted, Measured]:
-    """The measured twin, had the events of the test window been on other items."""
+def fit_twin(trained: Trained, snapshot: Snapshot, start: datetime, end: datetime) -> tuple[Fitted, Window]:
+    """Fit the measured twin, had the events from start to end been on other items."""
     config, interactions = trained.config, snapshot.interactions
-    inside = interactions["time"].is_between(TEST_START, CUTOFF, closed="left").arg_true()
+    inside = interactions["time"].is_between(start, end, closed="left").arg_true()
     other = np.random.default_rng(0).permutation(inside.to_numpy())
     items = interactions["item_id"].scatter(inside, interactions["item_id"].gather(other))
     windows = split_windows(
@@ -105,7 +106,13 @@ def shuffled(trained: Trained, snapshot: Snapshot) -> tuple[Fitted, Measured]:
     )
     frozen = freeze_catalogue(config, snapshot.items)
     test = windows.test
-    twin = fit_bundle(config, snapshot.items, frozen, windows.measured_labels, test.history, test.cutoff)
+    return fit_bundle(config, snapshot.items, frozen, windows.measured_labels, test.history, test.cutoff), test
+
+
+@pytest.fixture(scope="module")
+def shuffled(trained: Trained, snapshot: Snapshot) -> tuple[Fitted, Measured]:
+    """The twin and its measures, had the events of the test window been on other items."""
+    twin, test = fit_twin(trained, snapshot, TEST_START, CUTOFF)
     return twin, measure(twin.bundle, test, snapshot.items, baselines=True)
 
 
@@ -128,3 +135,12 @@ class TestItemsOfTheTestWindow:
         config = trained.config
         changed = summarise(shuffled[1].user_metrics, "ours", config.evaluation, config.seed)
         assert not changed["mean"].equals(metrics["mean"])
+
+
+def test_items_of_the_label_window_do_not_reach_the_text_models(trained: Trained, snapshot: Snapshot) -> None:
+    # The ranker must learn how much a text score is worth for events that it has not seen.
+    twin, _ = fit_twin(trained, snapshot, TEST_START - timedelta(days=7), TEST_START)
+    curves = json.loads((find_run(trained.home) / "curves.json").read_text(encoding="utf-8"))
+    assert twin.curves == {name: curves[name] for name in ("fine_tuning_loss", "interest_loss")}
+    rows = pl.read_parquet(find_run(trained.home) / "training_rows.parquet")
+    assert not twin.rows["label"].equals(rows["label"])
