@@ -81,8 +81,8 @@ def write_folder(target: Path, fill: Callable[[Path], None], facts: Mapping[str,
         _flush(staging)
         _swap_in(staging, target)
     except Exception as error:
-        # polars and safetensors report a full disk as an error of their own, in Rust's words.
-        if not isinstance(error, OSError) and "(os error" not in str(error):
+        # A full disk as polars and safetensors put it; nothing that fills a folder reads parquet from it.
+        if not isinstance(error, OSError) and "(os error" not in str(error) and not str(error).startswith("parquet: "):
             raise
         raise ArtifactError(
             f"folder {target}: cannot be written ({getattr(error, 'strerror', None) or error}); "

@@ -386,9 +386,8 @@ def load_config(path: Path) -> Config:
     except yaml.YAMLError as error:
         raise ConfigError(f"config {path}: is not valid YAML: {error}; mend that line") from error
     if not isinstance(content, dict):
-        raise ConfigError(
-            f"config {path}: a {type(content).__name__}, expected sections such as 'dataset:'; see configs/demo.yaml"
-        )
+        found = "is empty" if content is None else f"is a {type(content).__name__}"
+        raise ConfigError(f"config {path}: {found}, expected sections such as 'dataset:'; see configs/demo.yaml")
     return parse_config(content, str(path))
 
 
@@ -397,7 +396,10 @@ def parse_config(content: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors()]
+        lines = [
+            f"  {'.'.join(map(str, one['loc'])) or 'config'}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        ]
         count = f"{len(lines)} setting{'s' * (len(lines) > 1)}"
         raise ConfigError(
             f"config {where}: {count} not as expected; mend and run again:\n" + "\n".join(lines)

@@ -98,7 +98,7 @@ class TestFolder:
             assert "Input/output error" in str(caught.value)
             assert "nothing was replaced" in str(caught.value)
 
-    @pytest.mark.parametrize("how", ["plain", "parquet", "safetensors", "trees"])
+    @pytest.mark.parametrize("how", ["plain", "parquet", "parquet footer", "safetensors", "trees"])
     def test_a_full_disk_leaves_the_old_one(self, how: str, small_disk: Path) -> None:
         write_folder(small_disk / "one", put(a="old"), {})
         before = read_files(small_disk)
@@ -141,6 +141,9 @@ def fill_disk(folder: Path, how: str) -> None:
         (folder / "a").write_bytes(noise.tobytes())
     elif how == "parquet":
         pl.DataFrame({"a": noise}).write_parquet(folder / "a")
+    elif how == "parquet footer":
+        # Mostly footer; polars says other words when the disk is full only then.
+        pl.DataFrame({f"c{number}": [1.0] for number in range(1500)}).write_parquet(folder / "a")
     elif how == "safetensors":
         save_file({"a": noise}, folder / "a")
     else:
