@@ -54,14 +54,16 @@ class Snapshot:
 # --- any folder --------------------------------------------------------------------------------------------
 
 
-def write_folder(target: Path, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> dict[str, Any]:
+def write_folder(
+    target: Path, fill: Callable[[Path], Mapping[str, Any] | None], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """Fill a folder beside the target, add its manifest, then put it in place at once.
 
     A folder that is already there is exchanged for the new one; whoever reads sees the old or the new, never half.
 
     Args:
         target: the folder to appear.
-        fill: writes the files into the empty folder it is given.
+        fill: writes the files into the empty folder it is given; may return further facts for the manifest.
         facts: what the manifest says besides the files' hashes.
 
     Returns:
@@ -75,8 +77,8 @@ def write_folder(target: Path, fill: Callable[[Path], None], facts: Mapping[str,
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        fill(staging)
-        manifest = {**facts, "files": hash_files(staging)}
+        found = fill(staging) or {}
+        manifest = {**facts, **found, "files": hash_files(staging)}
         write_json(staging / MANIFEST, manifest)
         _flush(staging)
         _swap_in(staging, target)
@@ -277,16 +279,45 @@ def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: s
 # --- published lists -----------------------------------------------------------------------------------------
 
 
-def publish(home: Path, run_date: str, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> Path:
-    """Write the lists of one run date, then point readers at them; the pointer moves last.
+def publish(
+    home: Path, name: str, run_date: str, fill: Callable[[Path], Mapping[str, Any]], facts: Mapping[str, Any]
+) -> bool:
+    """Write the lists of one run date, then point readers at them; the pointer moves last and never back in time.
 
     The caller holds the lock on generation.
+
+    Args:
+        home: where the lists lie.
+        name: of the config; a home publishes the lists of one.
+        run_date: YYYY-MM-DD.
+        fill: writes the parts and returns further facts for the manifest.
+        facts: what the manifest says.
+
+    Returns:
+        True if readers see these lists now, False if they follow a later run date.
+
+    Raises:
+        ArtifactError: the home publishes the lists of another config.
     """
-    folder = home / "recommendations" / f"run_date={run_date}"
+    current = read_pointer(home)
+    if current is not None:
+        theirs = read_manifest(list_folder(home, current), "publish that run date again").get("name", name)
+        if theirs != name:
+            raise ArtifactError(
+                f"lists of '{name}': {home / 'recommendations'} holds those of '{theirs}'; choose another RECSYS_HOME"
+            )
+    folder = list_folder(home, run_date)
     _sweep(folder.parent, "run_date=*")
-    write_folder(folder, fill, {"kind": "recommendations", "run_date": run_date, **facts})
+    write_folder(folder, fill, {"kind": "recommendations", "name": name, "run_date": run_date, **facts})
+    if current is not None and run_date < current:
+        return False
     point_at(home, run_date)
-    return folder
+    return True
+
+
+def list_folder(home: Path, run_date: str) -> Path:
+    """Return the folder of a run date's lists."""
+    return home / "recommendations" / f"run_date={run_date}"
 
 
 def point_at(home: Path, run_date: str) -> None:
@@ -295,7 +326,7 @@ def point_at(home: Path, run_date: str) -> None:
     Raises:
         ArtifactError: it is not there, or not complete.
     """
-    folder = home / "recommendations" / f"run_date={run_date}"
+    folder = list_folder(home, run_date)
     verify_folder(folder, f"run 'recsys generate --run-date {run_date}'")
     replace_text(home / "recommendations" / POINTER, f"run_date={run_date}\n")
 
@@ -317,7 +348,7 @@ def prune_published(home: Path, keep: int) -> list[str]:
     current = read_pointer(home)
     old = [date for date in find_published(home)[:-keep] if date != current]
     for date in old:
-        shutil.rmtree(home / "recommendations" / f"run_date={date}")
+        shutil.rmtree(list_folder(home, date))
     return old
 
 

@@ -192,7 +192,8 @@ class Bundle:
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
         _write_json(folder / "config.json", self.config.resolved())
-        _write_json(folder / "bundle.json", {"cutoff": self.cutoff.isoformat() if self.cutoff else None})
+        cutoff = self.cutoff.isoformat() if self.cutoff else None
+        _write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
         self.encoder.save(folder / "encoder")
         self.stage_one.interest.save(folder / "interest.safetensors")
         self.stage_one.als.save(folder / "als.safetensors")
@@ -252,6 +253,7 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
         position=place if columns.time or columns.order else pl.lit(0, dtype=pl.UInt32),
         time=pl.lit(None, dtype=pl.Datetime("us", "UTC")),
         weight=pl.lit(1.0, dtype=pl.Float32),
+        taken=pl.lit(True),
     )
     histories = build_histories(interactions, bundle.items, bundle.cutoff)
     recommender = Recommender.prepare(

@@ -132,8 +132,8 @@ def promote(config: ConfigOption) -> None:
     settings = _load(config)
     from recsys.pipelines.promotion import promote as promote_pipeline
 
-    version, decision = promote_pipeline(settings, home())
-    typer.echo(f"{version.name} version {version.number} is champion: {decision.reason}")
+    version, reason = promote_pipeline(settings, home())
+    typer.echo(f"{version.name} version {version.number} is champion: {reason}")
 
 
 @app.command()

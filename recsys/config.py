@@ -245,8 +245,8 @@ class CandidatesConfig(Section):
     }
     # Half-life of an interaction in the recent popularity; None: all times count the same.
     popularity_half_life_days: Annotated[float, Field(gt=0)] | None = 30.0
-    # An item with at most this many interactions is new.
-    new_item_interactions: Annotated[int, Field(ge=0)] = 3
+    # An item that at most this many users touched is new.
+    new_item_users: Annotated[int, Field(ge=0)] = 3
 
     @model_validator(mode="after")
     def _known_sources(self) -> Self:
@@ -303,9 +303,9 @@ class EvaluationConfig(Section):
 class RegistryConfig(Section):
     """Names in MLflow, and the gate."""
 
-    # MLflow takes no / : and quotes in a model's name.
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = "recsys"
-    experiment: Annotated[str, Field(min_length=1)] = "recsys"
+    # Names in MLflow; None: the config's name. MLflow takes no / : and quotes in a model's name.
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] | None = None
+    experiment: Annotated[str, Field(min_length=1)] | None = None
     # The challenger may lose at most this share of the champion's metric, at the interval's low end.
     max_relative_loss: Share = 0.05
 
@@ -356,6 +356,16 @@ class Config(Section):
         if self.generation.active_days is not None and not has_times:
             raise ValueError("generation.active_days needs dataset.interactions.columns.time")
         return self
+
+    @property
+    def model_name(self) -> str:
+        """Name of the registered model."""
+        return self.registry.model_name or self.name
+
+    @property
+    def experiment(self) -> str:
+        """Name of the MLflow experiment."""
+        return self.registry.experiment or self.name
 
     def resolved(self) -> dict[str, Any]:
         """Return every setting, defaults included, as plain JSON values."""

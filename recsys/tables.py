@@ -47,6 +47,9 @@ class Interactions(dy.Schema):
     value = dy.Float32(nullable=True)
     # True: an event the lists should predict. Other rows are history only.
     positive = dy.Bool(nullable=False)
+    # True: now the user has the item, and without repeats no list shows it again. Every positive row is one; so is a
+    # row whose kind counts and whose value does not (a bad rating).
+    taken = dy.Bool(nullable=False)
 
 
 class Rejected(dy.Schema):

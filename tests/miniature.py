@@ -64,7 +64,7 @@ def settings() -> dict[str, Any]:
         "ranking": {"max_trees": 20, "fixed_trees": 20},
         "evaluation": {"bootstrap_samples": 100},
         # So few users make wide intervals; what the gate does with them is tested by itself.
-        "registry": {"max_relative_loss": 0.5},
+        "registry": {"model_name": "recsys", "experiment": "recsys", "max_relative_loss": 0.5},
     }
 
 

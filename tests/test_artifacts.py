@@ -277,25 +277,41 @@ class TestSnapshot:
 
 
 def publish_night(home: Path, run_date: str, text: str = "lists") -> None:
-    publish(home, run_date, put(part=text), {"n": 1})
+    publish(home, "mini", run_date, put(part=text), {"n": 1})
 
 
 class TestPublished:
     def test_readers_follow_the_pointer(self, tmp_path: Path) -> None:
         assert read_pointer(tmp_path) is None
         assert find_published(tmp_path) == []
-        publish_night(tmp_path, "2025-02-01")
         publish_night(tmp_path, "2025-01-31")
         assert (tmp_path / "recommendations/CURRENT").read_text() == "run_date=2025-01-31\n"
-        assert read_pointer(tmp_path) == "2025-01-31"
+        publish_night(tmp_path, "2025-02-01")
+        assert read_pointer(tmp_path) == "2025-02-01"
         assert find_published(tmp_path) == ["2025-01-31", "2025-02-01"]
         manifest = read_manifest(tmp_path / "recommendations/run_date=2025-01-31", "")
         assert {**manifest, "files": set(manifest["files"])} == {
             "kind": "recommendations",
+            "name": "mini",
             "run_date": "2025-01-31",
             "n": 1,
             "files": {"part"},
         }
+
+    def test_an_older_night_is_published_but_readers_stay(self, tmp_path: Path) -> None:
+        assert publish(tmp_path, "mini", "2025-02-01", put(part="a"), {})
+        assert not publish(tmp_path, "mini", "2025-01-31", put(part="b"), {})
+        assert publish(tmp_path, "mini", "2025-02-01", put(part="c"), {})
+        assert find_published(tmp_path) == ["2025-01-31", "2025-02-01"]
+        assert read_pointer(tmp_path) == "2025-02-01"
+
+    def test_a_home_publishes_the_lists_of_one_config(self, tmp_path: Path) -> None:
+        publish(tmp_path, "shop", "2025-02-01", put(part="a"), {})
+        with pytest.raises(
+            ArtifactError, match=r"lists of 'mini': .* holds those of 'shop'; choose another RECSYS_HOME"
+        ):
+            publish(tmp_path, "mini", "2025-02-02", put(part="b"), {})
+        assert find_published(tmp_path) == ["2025-02-01"]
 
     def test_the_pointer_never_names_what_is_not_whole(self, tmp_path: Path) -> None:
         publish_night(tmp_path, "2025-01-31")
@@ -352,7 +368,7 @@ class TestKilled:
                     stop()
 
             artifacts.point_at = stop
-            artifacts.publish(Path(sys.argv[1]), "2025-02-01", fill, {})
+            artifacts.publish(Path(sys.argv[1]), "mini", "2025-02-01", fill, {})
         """
         process = start(code, tmp_path, Path(moment))
         await_word(process, "here")

@@ -63,6 +63,7 @@ def make_interactions(*rows: tuple[Any, ...] | Mapping[str, Any], ordered: bool 
             "weight": row.get("weight", 1.0),
             "value": row.get("value"),
             "positive": row.get("positive", True),
+            "taken": row.get("taken", True),
         }
         for row in given
     ]

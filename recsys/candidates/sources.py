@@ -103,7 +103,7 @@ class NewItemsSource:
         self._old = statistics.users > at_most
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score items with at most `new_item_interactions` users."""
+        """Score items with at most `new_item_users` users."""
         scores = self._text.score(histories)
         scores[:, self._old] = np.nan
         return scores
@@ -192,7 +192,7 @@ def make_sources(
         NeighbourSource("transitions", "Often chosen right after what you had last", transitions),
         text,
         PopularSource(statistics),
-        NewItemsSource(text, statistics, config.new_item_interactions),
+        NewItemsSource(text, statistics, config.new_item_users),
         RepeatSource(config.popularity_half_life_days),
     ]
     return [source for source in everything if source.name in config.depths]

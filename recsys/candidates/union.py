@@ -84,7 +84,7 @@ def _propose_batch(
     shape = (histories.n_users, histories.n_items)
     blocked = np.repeat(~recommendable[None, :], shape[0], axis=0)
     if not repeats:
-        blocked[histories.users, histories.items] = True
+        blocked[histories.users[histories.taken], histories.items[histories.taken]] = True
     scores: dict[str, NDArray[np.float32]] = {}
     ranks: dict[str, NDArray[np.uint16]] = {}
     proposed = np.zeros(shape, dtype=bool)

@@ -31,9 +31,11 @@ class Histories:
         items: (n_entries) int32 item numbers.
         weights: (n_entries) float32, sum of the event weights of the user on the item.
         counts: (n_entries) float32, how many events that were.
+        taken: (n_entries) bool, the user has the item now; False where the events only looked at it.
         ages: (n_entries) float32, days from the last of them to the cut-off; NaN without times.
         first_ages: (n_entries) float32, days from the first of them to the cut-off; NaN without times.
-        cutoff: the instant all of this is as of; None for data without a common clock.
+        cutoff: the instant all of this is as of; None for windows without a common clock.
+        reference: the instant ages are counted to: the cut-off, else the last event; None without times.
         ordered: False when the data has no order: entries then stand in a fixed arbitrary order.
     """
 
@@ -43,9 +45,11 @@ class Histories:
     items: NDArray[np.int32]
     weights: NDArray[np.float32]
     counts: NDArray[np.float32]
+    taken: NDArray[np.bool_]
     ages: NDArray[np.float32]
     first_ages: NDArray[np.float32]
     cutoff: datetime | None
+    reference: datetime | None
     ordered: bool
 
     @property
@@ -84,6 +88,7 @@ class Histories:
             items=self.items[first:last],
             weights=self.weights[first:last],
             counts=self.counts[first:last],
+            taken=self.taken[first:last],
             ages=self.ages[first:last],
             first_ages=self.first_ages[first:last],
         )
@@ -115,6 +120,7 @@ class Histories:
             items=self.items[entries],
             weights=self.weights[entries],
             counts=self.counts[entries],
+            taken=self.taken[entries],
             ages=self.ages[entries],
             first_ages=self.first_ages[entries],
         )
@@ -166,7 +172,8 @@ def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: dat
     user_ids = interactions["user_id"].unique().sort()
     ordered = bool((interactions["position"] > 0).any()) or interactions.height == 0
     pairs = _gather_pairs(interactions, item_ids, user_ids, ordered)
-    reference = cutoff if cutoff is not None else interactions["time"].max()
+    last = interactions["time"].max()
+    reference = cutoff or (last if isinstance(last, datetime) else None)
     lengths = np.bincount(pairs["user"].to_numpy(), minlength=len(user_ids))
     return Histories(
         user_ids=user_ids,
@@ -175,9 +182,11 @@ def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: dat
         items=pairs["item"].cast(pl.Int32).to_numpy(),
         weights=pairs["weight"].to_numpy(),
         counts=pairs["count"].cast(pl.Float32).to_numpy(),
+        taken=pairs["taken"].to_numpy(),
         ages=_ages(pairs["last"], reference),
         first_ages=_ages(pairs["first"], reference),
         cutoff=cutoff,
+        reference=reference,
         ordered=ordered,
     )
 
@@ -197,6 +206,7 @@ def _gather_pairs(interactions: pl.DataFrame, item_ids: pl.Series, user_ids: pl.
             # polars adds in any order; in Float64 the sum is exact, so the order cannot show.
             pl.col("weight").cast(pl.Float64).sum().cast(pl.Float32),
             pl.len().alias("count"),
+            pl.col("taken").any(),
             pl.col("time").max().alias("last"),
             pl.col("time").min().alias("first"),
         )
@@ -205,8 +215,8 @@ def _gather_pairs(interactions: pl.DataFrame, item_ids: pl.Series, user_ids: pl.
     )
 
 
-def _ages(times: pl.Series, reference: object) -> NDArray[np.float32]:
-    if not isinstance(reference, datetime) or times.null_count() == len(times):
+def _ages(times: pl.Series, reference: datetime | None) -> NDArray[np.float32]:
+    if reference is None or times.null_count() == len(times):
         return np.full(len(times), np.nan, dtype=np.float32)
     seconds = (pl.lit(reference) - pl.col("time")).dt.total_microseconds() / 1e6
     days = pl.DataFrame({"time": times}).select((seconds / SECONDS_PER_DAY).cast(pl.Float32).alias("days"))["days"]

@@ -163,7 +163,8 @@ def _ingest_interactions(
     key = ["user_id", "item_id", "event", *(["time", "order", "order_exact", "value"] if ordered else [])]
     broken = _judge(parsed, rules, "duplicate_interaction", key)
     rejected, counts = _set_aside("interactions", raw, broken, config.max_rejected_share)
-    wanted = pl.col("event").is_in(list(files.positive_events or files.event_weights))
+    taken = pl.col("event").is_in(list(files.positive_events or files.event_weights))
+    wanted = taken
     if files.positive_value is not None:
         wanted &= pl.col("value").is_null() | (pl.col("value") >= files.positive_value)
     kept = (
@@ -172,6 +173,7 @@ def _ingest_interactions(
         .with_columns(
             position=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id") if ordered else pl.lit(0, pl.UInt32),
             positive=wanted,
+            taken=taken,
             value=pl.col("value").cast(pl.Float32),
         )
     )

@@ -68,7 +68,7 @@ def resolve_end(interactions: pl.DataFrame, run_date: str | None) -> datetime | 
     """Return the instant a run is as of: 00:00 UTC of its run date.
 
     Without a run date it is 00:00 UTC of the day after the snapshot's last event, so it depends on the data and
-    never on a clock; None when the data has no times.
+    never on a clock. None when the data has no times: a run date then only names the night.
 
     Raises:
         DataError: the run date is not YYYY-MM-DD.
@@ -82,10 +82,11 @@ def resolve_end(interactions: pl.DataFrame, run_date: str | None) -> datetime | 
         # strptime also takes 2025-1-5; one day must have one spelling, since folders are named by it.
         if start.date().isoformat() != run_date:
             raise wrong
-        return start
     last = interactions["time"].max()
     if not isinstance(last, datetime):
         return None
+    if run_date is not None:
+        return start
     return datetime.combine(last.date() + timedelta(days=1), time(), tzinfo=UTC)
 
 
@@ -133,9 +134,7 @@ def split_windows(
             parts = _split_by_file(everything, holdout, config.holdout_share, seed)
     windows = []
     for number, (history, inside, cutoff, stop) in enumerate(parts):
-        positives = inside.filter("positive").select(_PAIR).unique()
-        if not repeats:
-            positives = positives.join(history.select(_PAIR).unique(), on=_PAIR, how="anti")
+        positives = find_positives(inside, history, repeats)
         name = "test" if number == 0 else f"label {number}"
         if history.is_empty() or positives.is_empty():
             lack = "history" if history.is_empty() else "positives"
@@ -143,7 +142,7 @@ def split_windows(
                 f"windows: the {name} window{_span(cutoff, stop)} has no {lack}; "
                 f"choose {_REMEDIES[lack if cutoff else 'no clock']}"
             )
-        windows.append(Window(name, cutoff, stop, history, positives.sort(_PAIR)))
+        windows.append(Window(name, cutoff, stop, history, positives))
     return Windows(tuple(windows), everything, end)
 
 
@@ -152,6 +151,19 @@ _REMEDIES = {
     "positives": "a longer test window or an earlier --run-date",
     "no clock": "fewer label_windows or another windows.protocol, or ingest more data",
 }
+
+
+def find_positives(inside: pl.DataFrame, history: pl.DataFrame, repeats: bool) -> pl.DataFrame:
+    """Return `user_id`, `item_id`, distinct and sorted: what a list made from the history should have held.
+
+    Without repeats a list cannot hold what the user already has, so that is not asked of it.
+    """
+    positives = inside.filter("positive").select(_PAIR).unique()
+    if not repeats:
+        positives = positives.join(history.filter("taken").select(_PAIR).unique(), on=_PAIR, how="anti")
+    return positives.sort(_PAIR)
+
+
 _Part = tuple[pl.DataFrame, pl.DataFrame, datetime | None, datetime | None]
 
 
@@ -189,9 +201,9 @@ def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[
 def _split_by_position(everything: pl.DataFrame, label_windows: int, repeats: bool) -> list[_Part]:
     """Window w holds each user's positive row number w from the end; its history is all before that row.
 
-    Without repeats only a user's first row on an item can be one to predict.
+    Without repeats only the row that first takes an item can be one to predict.
     """
-    first = pl.col("position") == pl.col("position").min().over(_PAIR)
+    first = pl.col("position") == pl.col("position").filter("taken").min().over(_PAIR)
     from_end = pl.col("position").rank("ordinal", descending=True).over("user_id") - 1
     positive = everything.filter(pl.lit(True) if repeats else first).filter("positive")
     positive = positive.with_columns(from_end.alias("from_end"))

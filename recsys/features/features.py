@@ -16,7 +16,6 @@ _RECENT = 5
 _USERS_AT_ONCE = 256
 
 SOURCE_FEATURES = {
-    "score": "Score that the source gives the item.",
     "rank": "Place of the item among the source's proposals, 1 the best.",
     "z": "Score in standard deviations above the mean of the user's candidates.",
     "gap": "Score below the best of the user's candidates, in standard deviations.",
@@ -111,8 +110,8 @@ def _item_features(
     users, recent = np.log1p(statistics.users), np.log1p(statistics.recent)
     lengths = items.select(pl.col("title").str.len_chars() + pl.col("description").str.len_chars())
     ages = statistics.first_age
-    if histories.cutoff is not None:
-        seconds = (pl.lit(histories.cutoff) - pl.col("created_at")).dt.total_seconds()
+    if histories.reference is not None:
+        seconds = (pl.lit(histories.reference) - pl.col("created_at")).dt.total_seconds()
         listed = items.select((seconds / SECONDS_PER_DAY).cast(pl.Float32).alias("age"))["age"]
         ages = np.where(listed.is_null().to_numpy(), ages, listed.fill_null(0.0).to_numpy())
     return {

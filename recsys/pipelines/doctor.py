@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from recsys.artifacts import find_published, read_pointer, read_snapshot, verify_folder
+from recsys.artifacts import find_published, list_folder, read_pointer, read_snapshot, verify_folder
 from recsys.config import Config, data_path
 from recsys.dataset.reading import find_files
 from recsys.errors import RecsysError
@@ -92,7 +92,7 @@ def _describe_registry(config: Config, home: Path) -> str:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (home / "mlflow.db").exists():
         raise FileNotFoundError("no store yet; 'recsys train' makes it")
     store = connect(home, config)
-    named = {alias: find_version(store, config.registry.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
+    named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
     return f"{store.place}: {', '.join(states)}"
 
@@ -101,5 +101,5 @@ def _describe_lists(home: Path) -> str:
     current = read_pointer(home)
     if current is None:
         raise FileNotFoundError("none published yet; 'recsys generate' makes them")
-    verify_folder(home / "recommendations" / f"run_date={current}", f"run 'recsys generate --run-date {current}'")
+    verify_folder(list_folder(home, current), f"run 'recsys generate --run-date {current}'")
     return f"readers see {current}; {len(find_published(home))} run dates published"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys.bundle import Bundle, Recommender, StageOne
 from recsys.candidates.sources import ItemStatistics
 from recsys.config import Config
-from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Window
 from recsys.pipelines.stages import stage, track
 from recsys.ranking.ranker import Ranker
@@ -118,9 +118,10 @@ def _fit_text(
     with stage("embedding") as done, track("Embedding", items.height) as progress:
         embeddings = encode_frozen(encoder, frozen, config.text.fine_tune, config.text.batch_tokens, progress)
         done(f"{items.height:,} texts")
+    known = find_recommendable(items, window.cutoff)
     interest = InterestModel(encoder.embedding_size, config.text.interest)
     with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:
-        means = interest.fit(histories, embeddings, config.seed, progress)
+        means = interest.fit(histories, embeddings, config.seed, progress, known=known)
         done(f"{len(means)} epochs" + (f", loss {means[0]:.3f} to {means[-1]:.3f}" if means else ""))
     return encoder, embeddings, interest, {"fine_tuning_loss": losses, "interest_loss": means}
 

@@ -44,10 +44,10 @@ def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> 
     trained = train(config, home, run_date)
     store = connect(home, config)
     try:
-        version, decision = promote(config, home)
-        verdict = f"version {version.number} is champion: {decision.reason}"
+        version, reason = promote(config, home)
+        verdict = f"version {version.number} is champion: {reason}"
     except Refused as refusal:
-        champion = find_version(store, config.registry.model_name, CHAMPION)
+        champion = find_version(store, config.model_name, CHAMPION)
         if champion is None:
             raise
         logger.warning("%s; version %s goes on serving", refusal, champion.number)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.artifacts import Snapshot, lock, prune_published, publish, read_snapshot, write_table
+from recsys.artifacts import Snapshot, list_folder, lock, prune_published, publish, read_snapshot, write_table
 from recsys.bundle import Bundle, Recommender
 from recsys.config import Config
 from recsys.dataset.histories import Histories, build_histories
@@ -76,7 +76,7 @@ def generate(config: Config, home: Path, run_date: str | None, now: datetime) ->
         night = _Night(config, bundle, recommender, version.number)
         counts: dict[str, int] = {"users": 0, "rows": 0, "fallback_rows": 0, "short_lists": 0}
 
-        def fill(folder: Path) -> None:
+        def fill(folder: Path) -> dict[str, Any]:
             with stage("lists") as done, track(f"Lists for {day}", active.n_users) as progress:
                 for number, (_, shard) in enumerate(active.split(config.generation.shard_size)):
                     lists = night.recommend(shard)
@@ -85,12 +85,16 @@ def generate(config: Config, home: Path, run_date: str | None, now: datetime) ->
                     _count(counts, lists, shard.n_users, config.generation.n)
                     progress(shard.n_users)
                 done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
+            if not counts["rows"]:
+                raise Refused(f"generate for {day}: nobody would get an item; the lists in place stay")
+            return {"counts": counts}
 
-        folder = publish(home, day, fill, _facts(config, snapshot, version, end, counts))
+        if not publish(home, config.name, day, fill, _facts(config, snapshot, version, end)):
+            logger.warning("lists for %s are published, but readers follow a later run date", day)
         gone = prune_published(home, config.generation.keep_run_dates)
         if gone:
             logger.info("pruned: run dates %s", ", ".join(gone))
-    return Generated(folder, day, counts)
+    return Generated(list_folder(home, day), day, counts)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,10 @@ class _Night:
         recommender = self.recommender
         candidates = recommender.propose(users)
         ranked = rank_candidates(candidates, self.bundle.ranker.score(recommender.describe(candidates, users)), n)
-        taken = pl.DataFrame({"user_index": users.users.astype(np.uint32), "item_index": users.items.astype(np.uint32)})
+        has = users.taken
+        taken = pl.DataFrame(
+            {"user_index": users.users[has].astype(np.uint32), "item_index": users.items[has].astype(np.uint32)}
+        )
         if self.config.dataset.repeats:
             taken = taken.clear()
         lists = fill_up(ranked, users.n_users, self._fallback_order(), taken, n)
@@ -172,9 +179,7 @@ def _count(counts: dict[str, int], lists: pl.DataFrame, users: int, n: int) -> N
     counts["short_lists"] += users - lists.filter(pl.col("rank") == n).height
 
 
-def _facts(
-    config: Config, snapshot: Snapshot, version: Version, end: datetime | None, counts: dict[str, int]
-) -> dict[str, Any]:
+def _facts(config: Config, snapshot: Snapshot, version: Version, end: datetime | None) -> dict[str, Any]:
     return {
         "model": version.name,
         "model_version": version.number,
@@ -182,5 +187,4 @@ def _facts(
         "snapshot": snapshot.id,
         "config": config.digest(),
         "end": end.isoformat() if end else None,
-        "counts": counts,
     }

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.artifacts import lock, read_snapshot, verify_folder
+from recsys.artifacts import Snapshot, lock, read_snapshot, verify_folder
 from recsys.bundle import Bundle
 from recsys.config import Config
-from recsys.dataset.windows import Window, cut
+from recsys.dataset.windows import Window, cut, find_positives
 from recsys.errors import Refused
 from recsys.evaluation.comparison import OURS
 from recsys.pipelines.measuring import measure
@@ -20,8 +20,10 @@ from recsys.registry.gate import Decision, decide
 from recsys.registry.ledger import append_line, find_previous
 from recsys.registry.tracking import Store, connect, read_run_table
 from recsys.registry.versions import (
+    BUNDLE,
     CHALLENGER,
     CHAMPION,
+    TWIN,
     Version,
     find_version,
     need_version,
@@ -32,8 +34,8 @@ from recsys.registry.versions import (
 _FIRST_RIVAL = "popular"
 
 
-def promote(config: Config, home: Path) -> tuple[Version, Decision]:
-    """Compare the challenger with the champion on the same users and, if it passes, make it champion.
+def promote(config: Config, home: Path) -> tuple[Version, str]:
+    """Compare the challenger with the champion on the same users and, if it passes, make it champion; return why.
 
     Without a champion the rival is the popularity baseline of the challenger's own run.
 
@@ -41,12 +43,13 @@ def promote(config: Config, home: Path) -> tuple[Version, Decision]:
         Refused: the gate said no; nothing was changed.
     """
     store = connect(home, config)
-    name = config.registry.model_name
+    name = config.model_name
     with lock(home, "promotion"):
         challenger = need_version(store, name, CHALLENGER, "run 'recsys train' first")
         champion = find_version(store, name, CHAMPION)
         if champion is not None and champion.number == challenger.number:
-            raise Refused(f"promote '{name}': version {champion.number} is champion already; run 'recsys train' first")
+            # A task that is run again must end as the first time.
+            return challenger, f"version {champion.number} is champion already"
         decision = _compare(config, home, store, challenger, champion)
         if not decision.promoted:
             raise Refused(f"promote '{name}' version {challenger.number}: no: {decision.reason}")
@@ -55,13 +58,13 @@ def promote(config: Config, home: Path) -> tuple[Version, Decision]:
         append_line(home, "promote", name, challenger.number, previous, decision.reason)
         set_champion(store, name, challenger.number)
     logger.info("promote: '%s' version %s is champion: %s", name, challenger.number, decision.reason)
-    return challenger, decision
+    return challenger, decision.reason
 
 
 def rollback(config: Config, home: Path) -> tuple[str, str]:
     """Make the previous champion champion again; return (the version left, the version that serves)."""
     store = connect(home, config)
-    name = config.registry.model_name
+    name = config.model_name
     with lock(home, "promotion"):
         champion = need_version(store, name, CHAMPION, "nothing was ever promoted")
         previous = find_previous(home, name, champion.number)
@@ -75,12 +78,12 @@ def rollback(config: Config, home: Path) -> tuple[str, str]:
 def load_champion(config: Config, home: Path) -> tuple[Version, Bundle]:
     """Fetch the champion's bundle, check its hashes and load it."""
     store = connect(home, config)
-    version = need_version(store, config.registry.model_name, CHAMPION, "run 'recsys train' and 'recsys promote' first")
-    return version, _load(store, version)
+    version = need_version(store, config.model_name, CHAMPION, "run 'recsys train' and 'recsys promote' first")
+    return version, _load(store, version, BUNDLE)
 
 
-def _load(store: Store, version: Version) -> Bundle:
-    with open_bundle(store, version) as folder:
+def _load(store: Store, version: Version, part: str) -> Bundle:
+    with open_bundle(store, version, part) as folder:
         verify_folder(folder, "train and promote again, or roll back")
         return Bundle.load(folder)
 
@@ -91,41 +94,58 @@ def _compare(config: Config, home: Path, store: Store, challenger: Version, cham
     if champion is None:
         return decide(ours, measured.filter(pl.col("model") == _FIRST_RIVAL), _FIRST_RIVAL, config, first=True)
     rival = f"champion version {champion.number}"
-    same = ("snapshot", "test_start", "test_end", "protocol", "test_pairs")
-    if all(challenger.tags.get(key) == champion.tags.get(key) for key in same):
-        # Both twins were measured on the very same window and users.
+    window = _find_window(config, home, challenger)
+    if window is None or _same_window(challenger, champion):
+        # Stored values of both twins: of the very same pairs or, without a common clock, each of its own.
         theirs = _read_user_metrics(store, champion).filter(pl.col("model") == OURS)
-        return decide(ours, theirs, rival, config)
-    return decide(ours, _measure_champion(config, home, store, challenger, champion), rival, config)
-
-
-def _measure_champion(config: Config, home: Path, store: Store, challenger: Version, champion: Version) -> pl.DataFrame:
-    """Score the champion's bundle on the challenger's test window.
-
-    Raises:
-        Refused: the champion has learned from that window, so the comparison would be worth nothing.
-    """
-    start, end = challenger.tags.get("test_start"), challenger.tags.get("test_end")
-    bundle = _load(store, champion)
-    if not start or not end or bundle.cutoff is None or bundle.cutoff > datetime.fromisoformat(start):
+        return decide(ours, theirs, rival if window else f"{rival} (each on its own held-out pairs)", config)
+    part = _find_unseeing_part(champion, challenger)
+    if part is None:
         raise Refused(
-            f"promote '{challenger.name}' version {challenger.number}: champion {champion.number} learned "
-            f"from events until {champion.tags.get('end') or 'the end of its data'}, the test window starts at "
-            f"{start or 'no instant'}; train on the same snapshot, or wait for a test window after the champion's data"
+            f"promote '{challenger.name}' version {challenger.number}: the test window starts at "
+            f"{challenger.tags['test_start']}, and all parts of {rival} learned from later events; "
+            "train with a later --run-date"
         )
-    # Not the newest snapshot: an ingest since the training may have changed what lies in the window.
-    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"), challenger.tags["snapshot"])
-    instant, stop = datetime.fromisoformat(start), datetime.fromisoformat(end)
-    history = cut(snapshot.interactions, instant)
-    inside = cut(snapshot.interactions, stop).filter((pl.col("time") >= instant) & pl.col("positive"))
-    positives = inside.select("user_id", "item_id").unique()
-    if not config.dataset.repeats:
-        pairs = history.select("user_id", "item_id").unique()
-        positives = positives.join(pairs, on=["user_id", "item_id"], how="anti")
-    window = Window("test", instant, stop, history, positives.sort("user_id", "item_id"))
-    ours = {"evaluation": config.evaluation, "dataset": config.dataset}
-    measured_as = replace(bundle, config=bundle.config.model_copy(update=ours))
-    return measure(measured_as, window, snapshot.items, baselines=False).user_metrics
+    bundle = _load(store, champion, part)
+    ours_now = {"evaluation": config.evaluation, "dataset": config.dataset}
+    measured_as = replace(bundle, config=bundle.config.model_copy(update=ours_now))
+    snapshot = _read_snapshot(config, home, challenger)
+    theirs = measure(measured_as, window, snapshot.items, baselines=False).user_metrics
+    return decide(ours, theirs, rival if part == BUNDLE else f"the twin of {rival}", config)
+
+
+def _same_window(challenger: Version, champion: Version) -> bool:
+    same = ("snapshot", "test_start", "test_end", "protocol", "test_pairs")
+    return all(challenger.tags.get(key) == champion.tags.get(key) for key in same)
+
+
+def _find_unseeing_part(champion: Version, challenger: Version) -> str | None:
+    """Return which bundle of the champion has seen nothing of the challenger's test window.
+
+    What serves comes first; its measured twin, which stopped at the champion's own test window, second.
+    """
+    start = datetime.fromisoformat(challenger.tags["test_start"])
+    for part, tag in ((BUNDLE, "end"), (TWIN, "test_start")):
+        cutoff = champion.tags.get(tag)
+        if cutoff and datetime.fromisoformat(cutoff) <= start:
+            return part
+    return None
+
+
+def _find_window(config: Config, home: Path, challenger: Version) -> Window | None:
+    """Return the challenger's test window, None for protocols without a common clock."""
+    if not challenger.tags.get("test_start"):
+        return None
+    interactions = _read_snapshot(config, home, challenger).interactions
+    start, end = (datetime.fromisoformat(challenger.tags[tag]) for tag in ("test_start", "test_end"))
+    history = cut(interactions, start)
+    inside = cut(interactions, end).filter(pl.col("time") >= start)
+    return Window("test", start, end, history, find_positives(inside, history, config.dataset.repeats))
+
+
+def _read_snapshot(config: Config, home: Path, challenger: Version) -> Snapshot:
+    """Not the newest snapshot: an ingest since the training may have changed what lies in the window."""
+    return read_snapshot(home, config.name, config.dataset.model_dump(mode="json"), challenger.tags["snapshot"])
 
 
 def _read_user_metrics(store: Store, version: Version) -> pl.DataFrame:

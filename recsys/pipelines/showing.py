@@ -8,7 +8,7 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from recsys.artifacts import read_snapshot, read_table, verify_folder
+from recsys.artifacts import list_folder, read_snapshot, read_table, verify_folder
 from recsys.config import Config
 from recsys.dataset.windows import cut, resolve_end
 from recsys.tables import Recommendations
@@ -18,7 +18,7 @@ _TITLE_WIDTH = 48
 
 def read_recommendations(home: Path, run_date: str) -> pl.DataFrame:
     """Return the published `Recommendations` of a run date, sorted by user, then rank."""
-    folder = home / "recommendations" / f"run_date={run_date}"
+    folder = list_folder(home, run_date)
     next_step = f"run 'recsys generate --run-date {run_date}'"
     manifest = verify_folder(folder, next_step)
     parts = [
@@ -49,13 +49,17 @@ def _show_user(user: str, history: pl.DataFrame, lists: pl.DataFrame, titles: di
         history.filter(pl.col("user_id") == user)
         .group_by("item_id")
         .agg(pl.col("position").max())
-        .sort("position", descending=True)["item_id"]
+        .sort(["position", "item_id"], descending=[True, False])["item_id"]
     )
     rows = lists.filter(pl.col("user_id") == user).head(length)
     # Texts, not strings: a catalogue's brackets must not be read as markup.
     # Ingest cleans texts, not ids: an id may hold what a terminal takes for a command.
     shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in user)
-    table = Table(title=Text(f"user {shown}: {len(newest)} items, newest first"), title_justify="left")
+    order = ", newest first" if history["position"].max() else ""
+    table = Table(
+        title=Text(f"user {shown}: {len(newest)} items{order}"),
+        title_justify="left",
+    )
     for name in ("had", "rank", "gets", "because"):
         table.add_column(name, overflow="fold", justify="right" if name == "rank" else "left")
     recommended = list(rows.iter_rows(named=True))

@@ -162,7 +162,9 @@ def _register(
         run_id = log_training(store, facts["run"], config, facts, metrics, numbers, curves, folder)
         bundle = Path(scratch) / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
+        measured_twin = Path(scratch) / "twin"
+        write_folder(measured_twin, twin.bundle.save, {**facts, "kind": "twin"})
         digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
-        version = register(store, config.registry.model_name, run_id, bundle, {**facts, "bundle": digest})
+        version = register(store, config.model_name, run_id, bundle, measured_twin, {**facts, "bundle": digest})
         done(f"run {run_id}, {version.name} version {version.number} is challenger")
     return version

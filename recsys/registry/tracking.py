@@ -63,7 +63,7 @@ def connect(home: Path, config: Config) -> Store:
             home.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
-        store = Store(uri, MlflowClient(uri, uri), config.registry.experiment, artifacts)
+        store = Store(uri, MlflowClient(uri, uri), config.experiment, artifacts)
         store.client.get_experiment_by_name(store.experiment)
     # A database that is not one, a driver that is not installed, a home that is a file.
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:

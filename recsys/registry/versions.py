@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -20,6 +22,9 @@ from recsys.registry.tracking import Store
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+# The two bundles of a version: what serves, and its measured twin, which has not seen the test window.
+BUNDLE = "bundle"
+TWIN = "twin"
 # Set last: a version without it was left by a training that died half way.
 _COMPLETE = "complete"
 # What the registry answers when it knows no such model, or no such alias of it.
@@ -36,7 +41,6 @@ _SIGNATURE = ModelSignature(
         ]
     ),
 )
-_REQUIREMENTS = ["recsys"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Version:
     tags: dict[str, str]
 
 
-def register(store: Store, name: str, run_id: str, bundle: Path, facts: Mapping[str, str]) -> Version:
-    """Log a bundle folder as a model of the run, register it, and give it the alias `challenger`.
+def register(store: Store, name: str, run_id: str, bundle: Path, twin: Path, facts: Mapping[str, str]) -> Version:
+    """Log a bundle folder and its twin as a model of the run, register it, and give it the alias `challenger`.
 
     The model is code, not a pickle: `mlflow.pyfunc.load_model("models:/NAME@challenger")` opens it.
     """
@@ -69,9 +73,11 @@ def register(store: Store, name: str, run_id: str, bundle: Path, facts: Mapping[
             info = mlflow.pyfunc.log_model(
                 name="bundle",
                 python_model=str(code),
-                artifacts={"bundle": str(bundle)},
+                artifacts={BUNDLE: str(bundle), TWIN: str(twin)},
                 signature=_SIGNATURE,
-                pip_requirements=_REQUIREMENTS,
+                pip_requirements=_pin_requirements(),
+                # The package itself travels along: no index has it under this name.
+                code_paths=[str(code.parents[1])],
             )
         if not store.client.search_registered_models(f"name = '{name}'"):
             store.client.create_registered_model(name)
@@ -83,6 +89,13 @@ def register(store: Store, name: str, run_id: str, bundle: Path, facts: Mapping[
     except (MlflowException, OSError) as error:
         raise RegistryError(f"model '{name}' in {store.place}: not registered ({error}); train again") from error
     return Version(name, number, run_id, {**facts, _COMPLETE: "true"})
+
+
+def _pin_requirements() -> list[str]:
+    """Return what the package needs to run, each pinned to the version that is installed here."""
+    needed = [line for line in metadata.requires("recsys") or [] if "extra ==" not in line]
+    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in needed]
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
 
 def find_version(store: Store, name: str, alias: str) -> Version | None:
@@ -129,8 +142,8 @@ def set_champion(store: Store, name: str, number: str) -> None:
 
 
 @contextmanager
-def open_bundle(store: Store, version: Version) -> Iterator[Path]:
-    """Give the local folder of a version's bundle; what had to be downloaded is deleted when the block ends.
+def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
+    """Give the local folder of a version's `BUNDLE` or `TWIN`; a download is deleted when the block ends.
 
     Raises:
         RegistryError: it cannot be fetched.
@@ -147,4 +160,4 @@ def open_bundle(store: Store, version: Version) -> Iterator[Path]:
             )
         except (MlflowException, OSError) as error:
             raise RegistryError(f"model '{name}' version {number}: cannot be fetched ({error}); train again") from error
-        yield Path(root) / "artifacts" / "bundle"
+        yield Path(root) / "artifacts" / part

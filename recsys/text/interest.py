@@ -38,6 +38,8 @@ class InterestModel:
         embeddings: NDArray[np.float32],
         seed: int,
         progress: Progress | None = None,
+        *,
+        known: NDArray[np.bool_] | None = None,
     ) -> list[float]:
         """Train on "given a history so far, which item came next?".
 
@@ -46,6 +48,7 @@ class InterestModel:
             embeddings: (n_items, embedding_size) float32, unit rows, in the order of `histories.item_ids`.
             seed: draws the examples.
             progress: called with 1 after each step.
+            known: (n_items) bool; items that joined the catalogue only after the cut-off are no negatives.
 
         Returns:
             Mean loss of each epoch; empty where no history has two items.
@@ -53,6 +56,10 @@ class InterestModel:
         config = self._config
         rng = np.random.default_rng(seed)
         items = torch.from_numpy(embeddings)
+        unknown = torch.zeros(len(items), dtype=torch.bool)
+        if known is not None:
+            touched = np.bincount(histories.items, minlength=histories.n_items) > 0
+            unknown = torch.from_numpy(~(known | touched))
         maps = [torch.zeros_like(torch.from_numpy(self.item_map), requires_grad=True) for _ in range(2)]
         optimizer = torch.optim.AdamW(maps, lr=config.learning_rate, weight_decay=config.weight_decay)
         means: list[float] = []
@@ -65,9 +72,9 @@ class InterestModel:
                 item_vectors = torch.nn.functional.normalize(items + items @ maps[0], dim=-1)
                 user_vectors = torch.nn.functional.normalize(mean + mean @ maps[1], dim=-1)
                 logits = user_vectors @ item_vectors.T / config.temperature
-                # What the user already has is never a negative (nor ever recommended).
+                # What the user already touched is never a negative.
                 rows, owned = _older_items(histories, entries)
-                seen = torch.zeros(logits.shape, dtype=torch.bool)
+                seen = unknown.repeat(len(entries), 1)
                 seen[rows, owned] = True
                 loss = torch.nn.functional.cross_entropy(logits.masked_fill(seen, -torch.inf), targets)
                 optimizer.zero_grad()

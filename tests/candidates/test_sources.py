@@ -42,7 +42,7 @@ TONIGHT = make_items(*BOARD, "untouched", "0 new", "zz new")["item_id"]
 UNTOUCHED = [TONIGHT.to_list().index(item) for item in ("untouched", "0 new", "zz new")]
 ALS = AlsConfig(embedding_size=2)
 INTEREST = InterestConfig(history_length=10)
-CONFIG = CandidatesConfig(depths=dict.fromkeys(SOURCES, 5), new_item_interactions=0)
+CONFIG = CandidatesConfig(depths=dict.fromkeys(SOURCES, 5), new_item_users=0)
 
 
 def embed(item_ids: pl.Series) -> np.ndarray:

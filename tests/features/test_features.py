@@ -99,11 +99,9 @@ def table() -> dict[str, list[float | None]]:
 RECENT_B = 0.5**0.4 + 0.5**0.2
 POPULARITY = {"ann": (LOG(1) + LOG(2)) / 2, "bob": LOG(2)}
 BY_HAND: dict[str, list[float | None]] = {
-    "als_score": [1, 3, 2, 5, 5, None],
     "als_rank": [3, 1, None, 1, 2, None],
     "als_z": [-1, 1, 0, 0, 0, None],
     "als_gap": [2, 0, 1, 0, 0, None],
-    "text_score": [None, 0.5, None, None, None, 0.1],
     "text_rank": [None, 1, None, None, None, 1],
     "text_z": [None, 0, None, None, None, 0],
     "text_gap": [None, 0, None, None, None, 0],

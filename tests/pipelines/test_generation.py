@@ -265,7 +265,7 @@ def test_no_champion(trained: Trained, snapshot: Snapshot, new_home: Callable[[]
 
 
 def test_a_damaged_champion(trained_copy: Path, trained: Trained) -> None:
-    trees = next(trained_copy.rglob("trees.txt"))
+    (trees,) = trained_copy.rglob("artifacts/bundle/trees.txt")
     trees.write_text(trees.read_text()[:-100])
     before = read_files(trained_copy / "recommendations")
     with pytest.raises(ArtifactError, match=r"trees\.txt is changed; train and promote again, or roll back"):

@@ -19,6 +19,7 @@ from recsys.bundle import Bundle, recommend_for
 from recsys.errors import RegistryError
 from recsys.registry.tracking import Store, connect, log_training, read_run_table
 from recsys.registry.versions import (
+    BUNDLE,
     CHALLENGER,
     CHAMPION,
     find_version,
@@ -128,13 +129,14 @@ class TestVersion:
         assert champion.tags["complete"] == "true"
         assert champion.tags["end"] == CUTOFF.isoformat()
         assert champion.tags["test_end"] == CUTOFF.isoformat()
-        with open_bundle(store, champion) as folder:
+        with open_bundle(store, champion, BUNDLE) as folder:
             assert Bundle.load(folder).cutoff == CUTOFF
 
     def test_the_bundle_holds_no_pickle(self, store: Store) -> None:
-        with open_bundle(store, need_version(store, NAME, CHAMPION, "")) as inner:
+        with open_bundle(store, need_version(store, NAME, CHAMPION, ""), BUNDLE) as inner:
             folder = inner.parents[1]
-        kinds = {Path(name).suffix for name in read_files(folder)}
+        kinds = {Path(name).suffix for name in read_files(folder) if not name.startswith("code/")}
+        assert (folder / "code/recsys/bundle.py").is_file()
         assert kinds == {"", ".json", ".npz", ".parquet", ".py", ".safetensors", ".txt", ".yaml"}
         npz = next(folder.rglob("item_to_item.npz"))
         assert b"pickle" not in npz.read_bytes()
@@ -155,13 +157,14 @@ class TestVersion:
         store = connect(home, trained.config)
         (tmp_path / "logged").mkdir()
         run_id = log_training(store, "x", trained.config, {}, empty(MetricTable), {}, {}, tmp_path / "logged")
-        write_folder(tmp_path / "bundle", lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
-        first = register(store, "books", run_id, tmp_path / "bundle", {"end": "", "snapshot": "abc"})
-        second = register(store, "books", run_id, tmp_path / "bundle", {"end": ""})
+        for part in ("bundle", "twin"):
+            write_folder(tmp_path / part, lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
+        first = register(store, "books", run_id, tmp_path / "bundle", tmp_path / "twin", {"end": "", "snapshot": "abc"})
+        second = register(store, "books", run_id, tmp_path / "bundle", tmp_path / "twin", {"end": ""})
         assert (first.number, second.number) == ("1", "2")
         assert find_version(store, "books", CHALLENGER) == second
         assert find_version(store, "books", CHAMPION) is None
-        with open_bundle(store, first) as folder:
+        with open_bundle(store, first, BUNDLE) as folder:
             assert folder.is_relative_to(home / "mlartifacts")
         assert set(verify_folder(folder, "")["files"]) == {"家.txt"}
 
@@ -188,7 +191,7 @@ json.dump({"columns": list(found.columns), "rows": found.values.tolist()}, sys.s
 
 
 def test_mlflow_alone_serves_the_champion(trained: Trained, store: Store, tmp_path: Path) -> None:
-    with open_bundle(store, need_version(store, NAME, CHAMPION, "")) as folder:
+    with open_bundle(store, need_version(store, NAME, CHAMPION, ""), BUNDLE) as folder:
         bundle = Bundle.load(folder)
     known = bundle.items["item_id"].to_list()
     taken = {"new user": known[:3], "用户": known[-2:], "stranger": ["no such item"]}
@@ -253,18 +256,18 @@ def test_a_real_server(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     home = new_home()
-    with open_bundle(store, need_version(store, NAME, CHAMPION, "")) as local:
+    with open_bundle(store, need_version(store, NAME, CHAMPION, ""), BUNDLE) as local:
         remote = connect(home, trained.config)
         assert find_version(remote, NAME, CHAMPION) is None
         run_id = log_training(
             remote, "x", trained.config, {}, empty(MetricTable), {}, {}, local / "encoder" / "1_Pooling"
         )
-        version = register(remote, NAME, run_id, local, {})
+        version = register(remote, NAME, run_id, local, local, {})
     assert find_version(remote, NAME, CHALLENGER) == version
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    with open_bundle(remote, version) as folder:
+    with open_bundle(remote, version, BUNDLE) as folder:
         assert folder.is_relative_to(scratch)
         assert verify_folder(folder, "") == verify_folder(local, "")
         bundle = Bundle.load(folder)
