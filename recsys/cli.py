@@ -22,6 +22,8 @@ from recsys.errors import RecsysError
 # Pipelines are imported inside the commands: `--help` stays instant, and thread counts are set before the
 # numerical libraries start.
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
 app = typer.Typer(
@@ -66,7 +68,10 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     language: Annotated[Language, typer.Option(help="Language of titles and descriptions.")] = Language.EN,
 ) -> None:
-    """Write a made-up catalogue and its users' events, to try everything with."""
+    """Write a made-up catalogue and its users' events, to try everything with.
+
+    Example: recsys demo-data --users 500 --language zh --out data/demo
+    """
     _set_up(threads=2)
     from recsys.dataset.demo import write_demo
     from recsys.pipelines.stages import stage, track
@@ -79,7 +84,11 @@ def demo_data(
 
 @app.command()
 def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """Read the raw files, set bad rows aside, and write a snapshot."""
+    """Read the raw files, set bad rows aside, and write a snapshot.
+
+    The snapshot lies in RECSYS_HOME/snapshots; its rejected.parquet holds every row set aside with the rule it broke.
+    Next: recsys train.
+    """
     settings = _load(config)
     from recsys.pipelines.ingestion import run_ingest
 
@@ -99,7 +108,11 @@ def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
 
 @app.command()
 def train(config: ConfigOption, run_date: RunDateOption = None) -> None:
-    """Fit, measure on the test window, refit on everything, log to MLflow and register the challenger."""
+    """Fit, measure on the test window, refit on everything, log to MLflow and register the challenger.
+
+    Needs a snapshot (recsys ingest). Writes RECSYS_HOME/runs/RUN and an MLflow run. Next: recsys evaluate, then
+    recsys promote.
+    """
     settings = _load(config)
     from recsys.pipelines.training import train as train_pipeline
 
@@ -114,7 +127,10 @@ def evaluate(
     run: Annotated[str | None, typer.Option(help="Name of a run below runs/; default: the config's last.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a training measured: ours beside the baselines, with intervals. Changes nothing."""
+    """Show what a training measured: ours beside the baselines, with intervals. Changes nothing.
+
+    Example: recsys evaluate --config configs/demo.yaml --json | jq .measured.coverage
+    """
     settings = _load(config)
     from recsys.pipelines.evaluation import read_run
 
@@ -123,12 +139,19 @@ def evaluate(
         _print_json({"run": found.name, "measured": found.measured, "metrics": found.metrics.to_dicts()})
         return
     _print_metrics(settings, found.metrics)
+    _print_metrics(settings, found.metrics, ("precision", "f1", "map"))
+    shares = ", ".join(f"{model} {share:.1%}" for model, share in found.measured["coverage"].items())
+    typer.echo(f"share of the catalogue in anyone's first {settings.evaluation.n}: {shares}")
     typer.echo(f"run {found.name}: the sources together found {found.measured['union_recall']:.1%} of the positives")
 
 
 @app.command()
 def promote(config: ConfigOption) -> None:
-    """Compare the challenger with the champion on the same users; make it champion if it holds up."""
+    """Compare the challenger with the champion on the same users; make it champion if it holds up.
+
+    Exit code 3 and a sentence with the numbers if it does not; the champion then goes on serving. Next: recsys
+    generate.
+    """
     settings = _load(config)
     from recsys.pipelines.promotion import promote as promote_pipeline
 
@@ -138,7 +161,10 @@ def promote(config: ConfigOption) -> None:
 
 @app.command()
 def rollback(config: ConfigOption) -> None:
-    """Make the previous champion champion again."""
+    """Make the previous champion champion again.
+
+    Next: recsys generate, which publishes its lists.
+    """
     settings = _load(config)
     from recsys.pipelines.promotion import rollback as rollback_pipeline
 
@@ -151,7 +177,11 @@ def rollback(config: ConfigOption) -> None:
 
 @app.command()
 def generate(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:
-    """Make the champion's lists for every active user and publish them in one step."""
+    """Make the champion's lists for every active user and publish them in one step.
+
+    Readers follow RECSYS_HOME/recommendations/CURRENT, which moves last. The same snapshot, champion and run date give
+    the same bytes. Example: recsys generate --config configs/demo.yaml --run-date 2025-03-02
+    """
     settings = _load(config)
     from recsys.pipelines.generation import generate as generate_pipeline
 
@@ -164,7 +194,10 @@ def generate(config: ConfigOption, run_date: RunDateOption = None, as_json: Json
 
 @app.command()
 def run(config: ConfigOption, run_date: RunDateOption = None) -> None:
-    """Do everything once: ingest, train, evaluate, promote, generate. What a newcomer starts with."""
+    """Do everything once: ingest, train, evaluate, promote, generate. What a newcomer starts with.
+
+    Prints our metrics beside the baselines, three users with their history and list, and where the results lie.
+    """
     settings = _load(config)
     from recsys.pipelines.full_run import run_all
     from recsys.pipelines.showing import show_users
@@ -180,7 +213,10 @@ def run(config: ConfigOption, run_date: RunDateOption = None) -> None:
 
 @app.command()
 def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """Check that everything is there that the other commands need. Changes nothing."""
+    """Check that everything is there that the other commands need. Changes nothing.
+
+    Exit code 2 if something is missing or damaged; each line says what to do.
+    """
     settings = _load(config)
     from rich.table import Table
     from rich.text import Text
@@ -215,15 +251,27 @@ def _set_up(threads: int) -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(threads)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    if sys.stderr.isatty():
+        # Through rich's own console, so that a log line does not cut through a progress bar.
+        from rich.logging import RichHandler
+
+        from recsys.pipelines.stages import console
+
+        logging.basicConfig(
+            format="%(message)s", handlers=[RichHandler(console=console, show_path=False, markup=False)]
+        )
+    else:
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("recsys").setLevel(logging.INFO)
 
 
-def _print_metrics(config: Config, metrics: pl.DataFrame) -> None:
+def _print_metrics(
+    config: Config, metrics: pl.DataFrame, names: Sequence[str] = ("ndcg", "recall", "mrr", "hit_rate")
+) -> None:
     from recsys.evaluation.comparison import OURS, render_metric_table
 
     evaluation = config.evaluation
-    _print_table(render_metric_table(metrics, OURS, n=evaluation.n, confidence=evaluation.confidence))
+    _print_table(render_metric_table(metrics, OURS, names, evaluation.n, confidence=evaluation.confidence))
 
 
 def _print_table(table: object) -> None:

@@ -161,7 +161,8 @@ def _ingest_interactions(
     }
     ordered = "time" in columns or "order" in columns
     key = ["user_id", "item_id", "event", *(["time", "order", "order_exact", "value"] if ordered else [])]
-    broken = _judge(parsed, rules, "duplicate_interaction", key)
+    # Without an order nothing tells a repeat from a duplicate; where repeats are real, both stay.
+    broken = _judge(parsed, rules, "duplicate_interaction", key if ordered or not config.repeats else [])
     rejected, counts = _set_aside("interactions", raw, broken, config.max_rejected_share)
     taken = pl.col("event").is_in(list(files.positive_events or files.event_weights))
     wanted = taken
@@ -213,12 +214,15 @@ def _within_float32(numbers: pl.Series) -> pl.Series:
 
 
 def _judge(parsed: pl.DataFrame, rules: _Rules, duplicate: str, key: list[str]) -> pl.Series:
-    """Return the first rule each row breaks, null for a good row; duplicates count among good rows only."""
+    """Return the first rule each row breaks, null for a good row; duplicates count among good rows only.
+
+    Without a key no row is the duplicate of another.
+    """
     first = pl.coalesce(pl.when(broken).then(pl.lit(rule)) for rule, broken in rules.items())
-    judged = parsed.select(key).with_columns(parsed.select(first.alias("rule"))).with_row_index("place")
+    judged = parsed.select(*key, first.alias("rule")).with_row_index("place")
     good = judged.filter(pl.col("rule").is_null())
     repeated = good.join(
-        good.unique(key, keep="first", maintain_order=True).select("place"),
+        good.unique(key or ["place"], keep="first", maintain_order=True).select("place"),
         on="place",
         how="anti",
     )["place"]

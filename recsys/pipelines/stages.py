@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,10 +17,14 @@ console = Console(stderr=True)
 
 @contextmanager
 def stage(name: str) -> Iterator[Callable[[str], None]]:
-    """Time a stage; the block calls what it is given with the rows it made, and one line is logged at the end."""
+    """Time a stage; the block calls what it is given with the rows it made, and one line is logged at the end.
+
+    On a terminal a spinner turns meanwhile, for the parts that cannot say how far they are.
+    """
     outcome: list[str] = []
     start = time.perf_counter()
-    yield outcome.append
+    with console.status(f"{name} …") if console.is_terminal else nullcontext():
+        yield outcome.append
     logger.info("%s: %s in %.1f s", name, ", ".join(outcome) or "done", time.perf_counter() - start)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -119,6 +121,13 @@ def test_union_by_hand():
 def test_with_repeats_what_the_user_has_is_proposed():
     table = propose([ONE], {"als": 2}, HISTORIES, ALL, repeats=True)
     assert table.rows() == [(0, 0, 9.0, 1), (0, 2, 3.0, 2), (1, 1, 9.0, 1), (1, 2, 9.0, 2)]
+
+
+def test_what_the_user_only_looked_at_is_proposed():
+    looked = replace(HISTORIES, taken=np.zeros(len(HISTORIES.items), dtype=bool))
+    kinds = [propose([ONE], {"als": 2}, one, ALL, repeats=False) for one in (looked, HISTORIES)]
+    assert kinds[0].equals(propose([ONE], {"als": 2}, HISTORIES, ALL, repeats=True))
+    assert not kinds[0].equals(kinds[1])
 
 
 def test_items_that_are_not_recommendable_are_never_proposed():

@@ -37,11 +37,12 @@ class Shop:
     def interactions(self, *lines: str) -> None:
         (self.folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def ingest(self, share: float = 1.0, items: Any = None, **interactions: Any) -> Ingested:
+    def ingest(self, share: float = 1.0, items: Any = None, repeats: bool = False, **interactions: Any) -> Ingested:
         sections = {
             "items": {"path": "items.csv", **(items or {})},
             "interactions": {"path": "log.csv", **interactions},
             "max_rejected_share": share,
+            "repeats": repeats,
         }
         return ingest(DatasetConfig.model_validate(sections), now=NOW)
 
@@ -203,6 +204,26 @@ def test_order_column_sorts_by_number_however_large(shop):
         ("interactions", 5, "bad_order"),
         ("interactions", 6, "bad_order"),
         ("interactions", 7, "duplicate_interaction"),
+    ]
+
+
+def test_without_time_and_order_repeats_stay_where_they_are_real(shop):
+    shop.interactions("user_id,item_id", "u,a", "u,a", "u,b")
+    assert shop.ingest(repeats=True).interactions["item_id"].to_list() == ["a", "a", "b"]
+
+
+def test_a_low_value_is_taken_but_not_predicted_and_a_view_is_neither(shop):
+    shop.interactions("user_id,item_id,kind,stars", "u,a,rate,5", "u,b,rate,1", "u,c,view,")
+    result = shop.ingest(
+        columns={"event": "kind", "value": "stars"},
+        event_weights={"rate": 1.0, "view": 0.5},
+        positive_events=["rate"],
+        positive_value=4,
+    )
+    assert result.interactions.sort("item_id").select("item_id", "taken", "positive").rows() == [
+        ("a", True, True),
+        ("b", True, False),
+        ("c", False, False),
     ]
 
 

@@ -217,6 +217,23 @@ def test_what_the_user_has_is_no_positive_unless_it_repeats():
     ]
 
 
+def test_what_the_user_only_looked_at_can_be_a_positive():
+    look = {"positive": False, "taken": False}
+    rows = make_interactions(
+        {"user": "u", "item": "a", "day": 1, **look},
+        {"user": "u", "item": "b", "day": 2, **look},
+        {"user": "u", "item": "c", "day": 3, "positive": False},
+        {"user": "u", "item": "b", "day": 8},
+        {"user": "u", "item": "c", "day": 11},
+        {"user": "u", "item": "a", "day": 12},
+    )
+    windows = split(rows, WindowsConfig(test_days=5), end=at(15)).windows
+    # a was only looked at before; c was taken without being liked.
+    assert [one.positives.rows() for one in windows] == [[("u", "a")], [("u", "b")]]
+    config = WindowsConfig(protocol="leave_last_out", label_windows=1)
+    assert [one.positives.rows() for one in split(rows, config).windows] == [[("u", "a")], [("u", "b")]]
+
+
 def test_rows_that_are_not_positive_are_history_only():
     rows = make_interactions(
         ("u", "a", 1),
