@@ -202,10 +202,22 @@ def _flush(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sweep(parent: Path, name: str) -> None:
+def sweep(parent: Path, name: str) -> None:
     """Delete what killed writers left behind; the caller holds the lock, so nobody is at work there."""
     for left in parent.glob(f".{name}.*.tmp"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(home: Path, name: str) -> Iterator[Path]:
+    """Give an empty folder of the home that is gone when the block ends; the caller holds a lock for the name."""
+    sweep(home, name)
+    folder = home / f".{name}.{os.getpid()}.tmp"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap_in(staging: Path, target: Path) -> None:
@@ -234,7 +246,7 @@ def write_snapshot(
     The caller holds a lock on the ingestion of this config.
     """
     folder = home / "snapshots" / f"new-{name}"
-    _sweep(folder.parent, folder.name)
+    sweep(folder.parent, folder.name)
 
     def fill(staging: Path) -> None:
         for table, schema in _SNAPSHOT_TABLES.items():
@@ -307,7 +319,7 @@ def publish(
                 f"lists of '{name}': {home / 'recommendations'} holds those of '{theirs}'; choose another RECSYS_HOME"
             )
     folder = list_folder(home, run_date)
-    _sweep(folder.parent, "run_date=*")
+    sweep(folder.parent, "run_date=*")
     write_folder(folder, fill, {"kind": "recommendations", "name": name, "run_date": run_date, **facts})
     if current is not None and run_date < current:
         return False

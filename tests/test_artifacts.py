@@ -26,6 +26,7 @@ from recsys.artifacts import (
     read_snapshot,
     read_table,
     replace_text,
+    scratch_folder,
     verify_folder,
     write_folder,
     write_snapshot,
@@ -403,6 +404,16 @@ class TestKilled:
         kill(holder)
         with lock(tmp_path, "generation"):
             pass
+
+
+def test_scratch_is_gone_afterwards_and_takes_older_ones_along(tmp_path: Path) -> None:
+    left = tmp_path / ".bundle.1.tmp"
+    left.mkdir()
+    (left / "of-a-killed-training").touch()
+    with scratch_folder(tmp_path, "bundle") as folder:
+        (folder / "part").touch()
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_is_free_after_an_error(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,17 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from recsys.artifacts import Snapshot, read_snapshot, replace_text, write_folder, write_json, write_table
+from recsys.artifacts import (
+    Snapshot,
+    lock,
+    read_snapshot,
+    replace_text,
+    scratch_folder,
+    sweep,
+    write_folder,
+    write_json,
+    write_table,
+)
 from recsys.config import Config, data_path
 from recsys.dataset.cleaning import clean_ids
 from recsys.dataset.reading import read_table
@@ -49,7 +58,16 @@ def train(config: Config, home: Path, run_date: str | None) -> Trained:
         config: all settings.
         home: where snapshots, runs and the default MLflow store lie.
         run_date: the run is as of 00:00 UTC of this day; None: the day after the snapshot's last event.
+
+    Raises:
+        ArtifactError: another training is at work in this home.
     """
+    with lock(home, "training"):
+        sweep(home / "runs", "*")
+        return _train(config, home, run_date)
+
+
+def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     end = resolve_end(snapshot.interactions, run_date)
     # Now, not after hours of fitting: is there a store to log to?
@@ -158,11 +176,11 @@ def _register(
     numbers = {f"{model}/coverage": share for model, share in measured.coverage.items()}
     numbers |= {"union_recall": measured.union_recall, "trees": float(refit.bundle.ranker.booster.num_trees())}
     curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
-    with stage("MLflow") as done, tempfile.TemporaryDirectory(dir=home, prefix=".bundle-") as scratch:
+    with stage("MLflow") as done, scratch_folder(home, "bundle") as scratch:
         run_id = log_training(store, facts["run"], config, facts, metrics, numbers, curves, folder)
-        bundle = Path(scratch) / "bundle"
+        bundle = scratch / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
-        measured_twin = Path(scratch) / "twin"
+        measured_twin = scratch / "twin"
         write_folder(measured_twin, twin.bundle.save, {**facts, "kind": "twin"})
         digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
         version = register(store, config.model_name, run_id, bundle, measured_twin, {**facts, "bundle": digest})

@@ -9,9 +9,9 @@ import pytest
 from miniature import NOW, Trained, read_files, read_lists
 from worlds import checkerboard
 
-from recsys.artifacts import read_manifest
+from recsys.artifacts import lock, read_manifest
 from recsys.config import Config, parse_config
-from recsys.errors import DataError, RegistryError
+from recsys.errors import ArtifactError, DataError, RegistryError
 from recsys.pipelines import training
 from recsys.pipelines.full_run import run_all
 from recsys.pipelines.generation import generate
@@ -116,6 +116,13 @@ class TestCannotBegin:
         with pytest.raises(RegistryError, match="does not answer"):
             train(trained.config, trained_copy, "2025-02-10")
         assert read_files(trained_copy / "runs") == before
+
+    def test_while_another_trains(self, trained: Trained, trained_copy: Path) -> None:
+        with (
+            lock(trained_copy, "training"),
+            pytest.raises(ArtifactError, match="training in .* another process is at it"),
+        ):
+            train(trained.config, trained_copy, "2025-02-10")
 
     @pytest.mark.parametrize(
         ("run_date", "reason"),
