@@ -120,7 +120,7 @@ class TestCannotBegin:
     def test_while_another_trains(self, trained: Trained, trained_copy: Path) -> None:
         with (
             lock(trained_copy, "training"),
-            pytest.raises(ArtifactError, match="training in .* another process is at it"),
+            pytest.raises(ArtifactError, match=r"training in .* another process is at it"),
         ):
             train(trained.config, trained_copy, "2025-02-10")
 
