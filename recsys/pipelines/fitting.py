@@ -67,33 +67,12 @@ def fit_bundle(
     """
     oldest = labels[-1]
     encoder, embeddings, interest, curves = _fit_text(config, items, frozen, oldest)
-    parts = []
-    features: list[str] = []
-    sources: list[str] = []
-    for number, window in enumerate(labels):
-        histories = build_histories(window.history, items, window.cutoff)
-        recommender = _fit_recommender(config, items, embeddings, interest, histories)[1]
-        features, sources = recommender.features, recommender.source_names
-        with stage(f"training rows, {window.name}") as done:
-            users = histories.take(_draw_users(window, histories, config))
-            described = recommender.describe(recommender.propose(users), users)
-            positives = number_positives(window.positives, users)
-            parts.append(
-                label_rows(
-                    described,
-                    positives,
-                    window=number,
-                    negative_share=config.ranking.negative_share,
-                    seed=config.seed + number,
-                )
-            )
-            done(f"{parts[-1].height:,} rows of {users.n_users:,} users")
-    rows = pl.concat(parts)
+    rows, recommender = _collect_rows(config, items, embeddings, interest, labels)
     with stage("ranker") as done:
         ranker = Ranker.fit(
             rows,
-            features,
-            sources,
+            recommender.features,
+            recommender.source_names,
             config.ranking,
             n=config.evaluation.n,
             seed=config.seed,
@@ -130,6 +109,28 @@ def _ends(losses: list[float]) -> str:
     """First and last tenth of a noisy curve."""
     tenth = max(1, len(losses) // 10)
     return f"{np.mean(losses[:tenth]):.3f} to {np.mean(losses[-tenth:]):.3f}"
+
+
+def _collect_rows(
+    config: Config,
+    items: pl.DataFrame,
+    embeddings: NDArray[np.float32],
+    interest: InterestModel,
+    labels: Sequence[Window],
+) -> tuple[pl.DataFrame, Recommender]:
+    """Return `TrainingRows` of all label windows, and one of their recommenders: all have the same features."""
+    parts = []
+    for number, window in enumerate(labels):
+        histories = build_histories(window.history, items, window.cutoff)
+        recommender = _fit_recommender(config, items, embeddings, interest, histories)[1]
+        with stage(f"training rows, {window.name}") as done:
+            users = histories.take(_draw_users(window, histories, config))
+            described = recommender.describe(recommender.propose(users), users)
+            positives = number_positives(window.positives, users)
+            share, seed = config.ranking.negative_share, config.seed + number
+            parts.append(label_rows(described, positives, window=number, negative_share=share, seed=seed))
+            done(f"{parts[-1].height:,} rows of {users.n_users:,} users")
+    return pl.concat(parts), recommender
 
 
 def _fit_recommender(
