@@ -253,12 +253,22 @@ def _set_up(threads: int) -> None:
         os.environ[name] = str(threads)
     if sys.stderr.isatty():
         # Through rich's own console, so that a log line does not cut through a progress bar.
+        from rich.highlighter import NullHighlighter
         from rich.logging import RichHandler
 
         from recsys.pipelines.stages import console
 
         logging.basicConfig(
-            format="%(message)s", handlers=[RichHandler(console=console, show_path=False, markup=False)]
+            format="%(message)s",
+            handlers=[
+                RichHandler(
+                    console=console,
+                    show_path=False,
+                    highlighter=NullHighlighter(),
+                    log_time_format="%H:%M:%S",
+                    omit_repeated_times=False,
+                )
+            ],
         )
     else:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
