@@ -132,6 +132,7 @@ def evaluate(
     Example: recsys evaluate --config configs/demo.yaml --json | jq .measured.coverage
     """
     settings = _load(config)
+    from recsys.evaluation.ledger import render_ledger
     from recsys.pipelines.evaluation import read_run
 
     found = read_run(home(), settings.name, run)
@@ -142,7 +143,9 @@ def evaluate(
     _print_metrics(settings, found.metrics, ("precision", "f1", "map"))
     shares = ", ".join(f"{model} {share:.1%}" for model, share in found.measured["coverage"].items())
     typer.echo(f"share of the catalogue in anyone's first {settings.evaluation.n}: {shares}")
-    typer.echo(f"run {found.name}: the sources together found {found.measured['union_recall']:.1%} of the positives")
+    _print_table(render_ledger(found.ledger))
+    fates = ", ".join(f"{count:,} {fate}" for fate, count in found.measured["positives"].items())
+    typer.echo(f"run {found.name}: positives: {fates}; found by any source {found.measured['union_recall']:.1%}")
 
 
 @app.command()

@@ -114,6 +114,19 @@ class MetricTable(dy.Schema):
     difference_high = dy.Float64(nullable=True)
 
 
+class CandidateLedger(dy.Schema):
+    """What each source proposed and found; shares are of all positives, and of all rows of the final lists."""
+
+    source = dy.String(primary_key=True)
+    proposed = dy.UInt64(nullable=False)
+    found = dy.UInt64(nullable=False)
+    # Positives that the source proposes at its depth.
+    recall = dy.Float64(nullable=False, min=0, max=1)
+    # Positives that no other source proposes: what the union would lose without it.
+    recall_alone = dy.Float64(nullable=False, min=0, max=1)
+    list_share = dy.Float64(nullable=False, min=0, max=1)
+
+
 class Recommendations(dy.Schema):
     """The lists of one run date, sorted by `user_id`, then `rank`."""
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys.artifacts import read_table, verify_folder
 from recsys.errors import ArtifactError
-from recsys.tables import MetricTable, UserMetrics
+from recsys.tables import CandidateLedger, MetricTable, UserMetrics
 
 _NEXT = "run 'recsys train' with this config"
 
@@ -25,15 +25,17 @@ class Run:
         facts: its manifest: snapshot, windows, config hash.
         metrics: `MetricTable`.
         user_metrics: `UserMetrics`.
+        ledger: `CandidateLedger`.
         importance: `feature`, `gain`.
         curves: name -> value by step.
-        measured: coverage, union recall, blend weights, users without history.
+        measured: coverage, the fates of the positives, blend weights, users without history.
     """
 
     name: str
     facts: dict[str, Any]
     metrics: pl.DataFrame
     user_metrics: pl.DataFrame
+    ledger: pl.DataFrame
     importance: pl.DataFrame
     curves: dict[str, list[float]]
     measured: dict[str, Any]
@@ -59,6 +61,7 @@ def read_run(home: Path, config_name: str, run: str | None = None) -> Run:
         facts=facts,
         metrics=read_table(folder / "metrics.parquet", MetricTable, f"metrics of run {name}", _NEXT),
         user_metrics=read_table(folder / "user_metrics.parquet", UserMetrics, f"user metrics of run {name}", _NEXT),
+        ledger=read_table(folder / "ledger.parquet", CandidateLedger, f"candidate ledger of run {name}", _NEXT),
         importance=pl.read_parquet(folder / "importance.parquet"),
         curves=json.loads((folder / "curves.json").read_text(encoding="utf-8")),
         measured=json.loads((folder / "measured.json").read_text(encoding="utf-8")),

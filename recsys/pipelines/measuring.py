@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import polars as pl
@@ -15,6 +17,7 @@ from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS, score_users
+from recsys.evaluation.ledger import Ledger, keep_ledger
 from recsys.evaluation.metrics import measure_coverage
 from recsys.pipelines.stages import stage, track
 from recsys.ranking.lists import list_matrix, rank_candidates
@@ -32,14 +35,14 @@ class Measured:
         user_metrics: `UserMetrics` of every model.
         coverage: share of the catalogue in anyone's first n items, per model.
         lists: `user_id`, `rank`, `item_id`, `score`: our lists.
-        union_recall: share of the positives that any source proposed, the ceiling of our recall.
+        ledger: what each source found, and where every positive was lost at the config's n.
         users_without_history: users with positives who could not be measured.
     """
 
     user_metrics: pl.DataFrame
     coverage: dict[str, float]
     lists: pl.DataFrame
-    union_recall: float
+    ledger: Ledger
     users_without_history: int
 
 
@@ -69,7 +72,7 @@ def measure(bundle: Bundle, window: Window, items: pl.DataFrame, *, baselines: b
         everyone = build_histories(window.history, items, window.cutoff)
         users, positives = _find_users(window, everyone)
         recommender = bundle.prepare(items, everyone)
-        lists, found = _make_lists(bundle, recommender, users, positives, depth, baselines)
+        lists, ledger = _make_lists(bundle, recommender, users, positives, depth, baselines)
         matrices = {name: list_matrix(rows, users.n_users, depth) for name, rows in lists.items()}
         matrix = _positive_matrix(positives, users)
         metrics = pl.concat(
@@ -78,7 +81,7 @@ def measure(bundle: Bundle, window: Window, items: pl.DataFrame, *, baselines: b
         coverage = {name: measure_coverage(ranked, users.n_items, evaluation.n) for name, ranked in matrices.items()}
         done(f"{len(lists)} models on {users.n_users:,} users, {positives.height:,} positives")
     absent = window.positives["user_id"].n_unique() - users.n_users
-    return Measured(metrics, coverage, name_lists(lists[OURS], users), found / positives.height, absent)
+    return Measured(metrics, coverage, name_lists(lists[OURS], users), ledger, absent)
 
 
 def name_lists(lists: pl.DataFrame, histories: Histories) -> pl.DataFrame:
@@ -114,11 +117,12 @@ def _positive_matrix(positives: pl.DataFrame, users: Histories) -> csr_array:
 
 def _make_lists(
     bundle: Bundle, recommender: Recommender, users: Histories, positives: pl.DataFrame, depth: int, baselines: bool
-) -> tuple[dict[str, pl.DataFrame], int]:
-    """Return each model's lists (numbers, rank, score), and how many positives the union of the sources holds."""
+) -> tuple[dict[str, pl.DataFrame], Ledger]:
+    """Return each model's lists (numbers, rank, score), and the ledger of ours."""
     alone = _baseline_sources(recommender, bundle, depth) if baselines else []
     parts: dict[str, list[pl.DataFrame]] = {}
-    found = 0
+    ledgers: list[Ledger] = []
+    recommendable = pl.Series(recommender.recommendable)
     with track("Measuring", users.n_users) as progress:
         for first, shard in users.split(bundle.config.generation.shard_size):
             candidates = recommender.propose(shard)
@@ -132,10 +136,13 @@ def _make_lists(
             for name, (rows, scores) in scored.items():
                 ranked = rank_candidates(rows.select("user_index", "item_index"), scores, depth)
                 parts.setdefault(name, []).append(ranked.with_columns(pl.col("user_index") + first))
-            numbered = candidates.select(pl.col("user_index") + first, "item_index")
-            found += positives.join(numbered, on=["user_index", "item_index"], how="semi").height
+            here = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
+            here = here.with_columns(pl.col("user_index") - first)
+            shown = parts[OURS][-1].filter(pl.col("rank") <= bundle.config.evaluation.n)
+            shown = shown.with_columns(pl.col("user_index") - first)
+            ledgers.append(keep_ledger(candidates, here, shown, recommendable, recommender.source_names))
             progress(shard.n_users)
-    return {name: pl.concat(shards) for name, shards in parts.items()}, found
+    return {name: pl.concat(shards) for name, shards in parts.items()}, reduce(add, ledgers)
 
 
 def _baseline_sources(recommender: Recommender, bundle: Bundle, depth: int) -> list[Source]:

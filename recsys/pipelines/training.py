@@ -33,7 +33,7 @@ from recsys.pipelines.measuring import Measured, measure
 from recsys.pipelines.stages import logger, stage
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
-from recsys.tables import MetricTable, TrainingRows, UserMetrics
+from recsys.tables import CandidateLedger, MetricTable, TrainingRows, UserMetrics
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def _write_run(folder: Path, config: Config, twin: Fitted, measured: Measured, m
     write_table(measured.user_metrics, UserMetrics, folder / "user_metrics.parquet", "user metrics")
     write_table(metrics, MetricTable, folder / "metrics.parquet", "metric table")
     measured.lists.write_parquet(folder / "lists.parquet")
+    write_table(measured.ledger.summarise(), CandidateLedger, folder / "ledger.parquet", "candidate ledger")
     importance = twin.bundle.ranker.importance()
     importance.write_parquet(folder / "importance.parquet")
     (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
@@ -149,7 +150,8 @@ def _write_run(folder: Path, config: Config, twin: Fitted, measured: Measured, m
         folder / "measured.json",
         {
             "coverage": measured.coverage,
-            "union_recall": measured.union_recall,
+            "positives": measured.ledger.fates,
+            "union_recall": measured.ledger.union_recall,
             "users_without_history": measured.users_without_history,
             "blend": twin.bundle.ranker.blend.weights,
         },
@@ -174,7 +176,7 @@ def _register(
     metrics: pl.DataFrame,
 ) -> Version:
     numbers = {f"{model}/coverage": share for model, share in measured.coverage.items()}
-    numbers |= {"union_recall": measured.union_recall, "trees": float(refit.bundle.ranker.booster.num_trees())}
+    numbers |= {"union_recall": measured.ledger.union_recall, "trees": float(refit.bundle.ranker.booster.num_trees())}
     curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
     with stage("MLflow") as done, scratch_folder(home, "bundle") as scratch:
         run_id = log_training(store, facts["run"], config, facts, metrics, numbers, curves, folder)

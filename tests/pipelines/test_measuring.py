@@ -53,7 +53,7 @@ def test_positives_that_no_source_found_count_as_misses(
     assert values(measured, "recall") == {a: 0.5, b: 1.0, c: 0.0}
     assert values(measured, "mrr") == {a: 1.0, b: 1.0, c: 0.0}
     assert values(measured, "ndcg") == pytest.approx({a: ONE_OF_TWO_FIRST, b: 1.0, c: 0.0})
-    assert measured.union_recall == 0.5
+    assert measured.ledger.union_recall == 0.5
     assert measured.users_without_history == 0
 
 
@@ -66,7 +66,7 @@ def test_users_without_history_are_counted_and_not_measured(
     measured = measure(bundle, window, snapshot.items, baselines=False)
     assert measured.users_without_history == 2
     assert measured.user_metrics["user_id"].unique().to_list() == [a]
-    assert measured.union_recall == 1.0
+    assert measured.ledger.union_recall == 1.0
     with pytest.raises(DataError, match="measuring on the test window: none of its users has a history before it"):
         measure(bundle, make_window(snapshot, *strangers), snapshot.items, baselines=False)
 
@@ -119,4 +119,5 @@ def test_shards_change_nothing(size: int, bundle: Bundle, snapshot: Snapshot) ->
     parts = measure(sharded, window, snapshot.items, baselines=True)
     assert parts.user_metrics.equals(whole.user_metrics)
     assert parts.lists.equals(whole.lists)
-    assert (parts.union_recall, parts.coverage) == (whole.union_recall, whole.coverage)
+    assert (parts.ledger.fates, parts.coverage) == (whole.ledger.fates, whole.coverage)
+    assert parts.ledger.summarise().equals(whole.ledger.summarise())
