@@ -137,7 +137,14 @@ def evaluate(
 
     found = read_run(home(), settings.name, run)
     if as_json:
-        _print_json({"run": found.name, "measured": found.measured, "metrics": found.metrics.to_dicts()})
+        _print_json(
+            {
+                "run": found.name,
+                "measured": found.measured,
+                "metrics": found.metrics.to_dicts(),
+                "ledger": found.ledger.to_dicts(),
+            }
+        )
         return
     _print_metrics(settings, found.metrics)
     _print_metrics(settings, found.metrics, ("precision", "f1", "map"))

@@ -274,8 +274,16 @@ class TestResults:
         metrics = pl.read_parquet(run / "metrics.parquet")
         assert rows.cast(dict(metrics.schema)).equals(metrics)
         assert 0 < found["measured"]["union_recall"] <= 1
+        assert {row["source"] for row in found["ledger"]} >= {"als", "text", "popular"}
         table = call("evaluate", "-c", write_config(), "--run", run.name, home=trained.home).out
-        for part in ("ours", "popular", "item_to_item", "95% intervals", f"run {run.name}: the sources together found"):
+        for part in (
+            "ours",
+            "popular",
+            "item_to_item",
+            "95% intervals",
+            "candidate ledger",
+            f"run {run.name}: positives:",
+        ):
             assert part in table
         assert read_files(trained.home) == before
 
