@@ -151,7 +151,7 @@ def evaluate(
     shares = ", ".join(f"{model} {share:.1%}" for model, share in found.measured["coverage"].items())
     typer.echo(f"share of the catalogue in anyone's first {settings.evaluation.n}: {shares}")
     _print_table(render_ledger(found.ledger))
-    fates = ", ".join(f"{count:,} {fate}" for fate, count in found.measured["positives"].items())
+    fates = ", ".join(f"{count:,} {fate}" for fate, count in found.measured["positives"])
     typer.echo(f"run {found.name}: positives: {fates}; found by any source {found.measured['union_recall']:.1%}")
 
 

@@ -150,7 +150,7 @@ def _write_run(folder: Path, config: Config, twin: Fitted, measured: Measured, m
         folder / "measured.json",
         {
             "coverage": measured.coverage,
-            "positives": measured.ledger.fates,
+            "positives": list(measured.ledger.fates.items()),
             "union_recall": measured.ledger.union_recall,
             "users_without_history": measured.users_without_history,
             "blend": twin.bundle.ranker.blend.weights,
