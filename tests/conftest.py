@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
 
+import hypothesis
 import pytest
 from miniature import NOW, RUN_DATE, Trained, copy_home, settings
 
 from recsys.config import parse_config
+
+# A busy machine is no finding; and CI tries the same examples each time.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("steady")
 
 # Nothing here asks the hub, or writes to a home or a store that a developer has set up.
 os.environ["HF_HUB_OFFLINE"] = "1"
