@@ -145,7 +145,8 @@ class TestWrongOrder:
         expect(before["promote"], "no version has the alias 'challenger'; run 'recsys train' first")
         expect(before["rollback"], "no version has the alias 'champion'; nothing was ever promoted")
         expect(before["generate"], "run 'recsys ingest' with this config first")
-        assert set(read_files(home)) <= {"mlflow.db", ".generation.lock", ".promotion.lock"}
+        locks = {".generation.lock", ".promotion.lock", ".training.lock"}
+        assert set(read_files(home)) <= {"mlflow.db", *locks}
 
         assert call("ingest", "-c", config, home=home).code == 0
         expect(call("generate", "-c", config, home=home), "run 'recsys train' and 'recsys promote' first")
