@@ -20,7 +20,7 @@ from recsys.config import Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.errors import DataError
 from recsys.features.features import make_features, name_features
-from recsys.ranking.lists import rank_candidates
+from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.interest import InterestModel
@@ -262,12 +262,7 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     candidates = recommender.propose(histories)
     scores = bundle.ranker.score(recommender.describe(candidates, histories))
     lists = rank_candidates(candidates, scores, config.generation.n)
-    return lists.select(
-        histories.user_ids.gather(lists["user_index"]).alias("user_id"),
-        pl.col("rank").cast(pl.Int32),
-        histories.item_ids.gather(lists["item_index"]).alias("item_id"),
-        "score",
-    )
+    return name_lists(lists, histories).with_columns(pl.col("rank").cast(pl.Int32))
 
 
 def _write_json(path: Path, content: object) -> None:

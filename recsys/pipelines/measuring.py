@@ -20,7 +20,7 @@ from recsys.evaluation.comparison import OURS, score_users
 from recsys.evaluation.ledger import Ledger, keep_ledger
 from recsys.evaluation.metrics import measure_coverage
 from recsys.pipelines.stages import stage, track
-from recsys.ranking.lists import list_matrix, rank_candidates
+from recsys.ranking.lists import list_matrix, name_lists, rank_candidates
 from recsys.ranking.training_rows import number_positives
 
 # Always measured, whatever the config's sources are.
@@ -84,16 +84,6 @@ def measure(bundle: Bundle, window: Window, items: pl.DataFrame, *, baselines: b
     return Measured(metrics, coverage, name_lists(lists[OURS], users), ledger, absent)
 
 
-def name_lists(lists: pl.DataFrame, histories: Histories) -> pl.DataFrame:
-    """Return `user_id`, `rank`, `item_id`, `score` of lists that carry numbers."""
-    return lists.select(
-        histories.user_ids.gather(lists["user_index"]).alias("user_id"),
-        "rank",
-        histories.item_ids.gather(lists["item_index"]).alias("item_id"),
-        "score",
-    )
-
-
 def _find_users(window: Window, everyone: Histories) -> tuple[Histories, pl.DataFrame]:
     known = pl.DataFrame({"user_id": everyone.user_ids})
     # A hold-out file may name items that the catalogue does not have; nobody could recommend them.
@@ -133,14 +123,16 @@ def _make_lists(
             for source in alone:
                 rows = _propose_alone(source, recommender, shard, depth)
                 scored[source.name] = (rows, rows[f"{source.name}_score"].to_numpy())
-            for name, (rows, scores) in scored.items():
-                ranked = rank_candidates(rows.select("user_index", "item_index"), scores, depth)
-                parts.setdefault(name, []).append(ranked.with_columns(pl.col("user_index") + first))
+            ranked = {
+                name: rank_candidates(rows.select("user_index", "item_index"), scores, depth)
+                for name, (rows, scores) in scored.items()
+            }
             here = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
             here = here.with_columns(pl.col("user_index") - first)
-            shown = parts[OURS][-1].filter(pl.col("rank") <= bundle.config.evaluation.n)
-            shown = shown.with_columns(pl.col("user_index") - first)
+            shown = ranked[OURS].filter(pl.col("rank") <= bundle.config.evaluation.n)
             ledgers.append(keep_ledger(candidates, here, shown, recommendable, recommender.source_names))
+            for name, rows in ranked.items():
+                parts.setdefault(name, []).append(rows.with_columns(pl.col("user_index") + first))
             progress(shard.n_users)
     return {name: pl.concat(shards) for name, shards in parts.items()}, reduce(add, ledgers)
 

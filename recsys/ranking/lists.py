@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.dataset.histories import Histories
+
 
 def rank_candidates(candidates: pl.DataFrame, scores: NDArray[np.float32] | pl.Series, n: int) -> pl.DataFrame:
     """Return each user's best `n` rows with `score` and `rank` (UInt16, 1 the best) added, sorted by user, rank.
@@ -73,6 +75,16 @@ def fill_up(
         )
     )
     return pl.concat([have, extra]).sort("user_index", "rank")
+
+
+def name_lists(lists: pl.DataFrame, histories: Histories) -> pl.DataFrame:
+    """Return `user_id`, `rank`, `item_id`, `score` of lists that carry numbers."""
+    return lists.select(
+        histories.user_ids.gather(lists["user_index"]).alias("user_id"),
+        "rank",
+        histories.item_ids.gather(lists["item_index"]).alias("item_id"),
+        "score",
+    )
 
 
 def list_matrix(lists: pl.DataFrame, n_users: int, n: int) -> NDArray[np.int32]:
