@@ -13,25 +13,20 @@ import pytest
 from miniature import read_files
 from worlds import make_interactions, make_items
 
-from recsys import artifacts
-from recsys.artifacts import (
-    find_published,
+from recsys.artifacts import folders
+from recsys.artifacts.folders import (
     hash_file,
     lock,
-    point_at,
-    prune_published,
-    publish,
     read_manifest,
-    read_pointer,
-    read_snapshot,
     read_table,
     replace_text,
     scratch_folder,
     verify_folder,
     write_folder,
-    write_snapshot,
     write_table,
 )
+from recsys.artifacts.recommendations import find_published, point_at, prune_published, publish, read_pointer
+from recsys.artifacts.snapshots import read_snapshot, write_snapshot
 from recsys.errors import ArtifactError, DataError
 from recsys.tables import Items, Rejected, empty
 
@@ -81,7 +76,7 @@ class TestFolder:
         assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
     def test_is_exchanged_without_the_system_call_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(artifacts.ctypes, "CDLL", lambda *_, **__: object())
+        monkeypatch.setattr(folders.ctypes, "CDLL", lambda *_, **__: object())
         self.test_a_folder_that_is_there_is_exchanged(tmp_path)
 
     @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("a bug"), KeyboardInterrupt()])
@@ -357,7 +352,7 @@ class TestKilled:
         code = """
             import sys, time
             from pathlib import Path
-            from recsys import artifacts
+            from recsys.artifacts import recommendations
 
             def stop(*_):
                 print("here", flush=True)
@@ -368,8 +363,8 @@ class TestKilled:
                 if sys.argv[2] == "between two parts":
                     stop()
 
-            artifacts.point_at = stop
-            artifacts.publish(Path(sys.argv[1]), "mini", "2025-02-01", fill, {})
+            recommendations.point_at = stop
+            recommendations.publish(Path(sys.argv[1]), "mini", "2025-02-01", fill, {})
         """
         process = start(code, tmp_path, Path(moment))
         await_word(process, "here")
@@ -387,7 +382,7 @@ class TestKilled:
     HOLD = """
         import sys, time
         from pathlib import Path
-        from recsys.artifacts import lock
+        from recsys.artifacts.folders import lock
 
         with lock(Path(sys.argv[1]), "generation"):
             print("held", flush=True)

@@ -19,7 +19,9 @@ from rich.console import Console
 from worlds import make_interactions, make_items
 
 from recsys import cli
-from recsys.artifacts import publish, write_snapshot, write_table
+from recsys.artifacts.folders import write_table
+from recsys.artifacts.recommendations import publish
+from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
 from recsys.tables import Recommendations, Rejected, empty
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from recsys.artifacts import find_published, list_folder, read_pointer, read_snapshot, verify_folder
+from recsys.artifacts.folders import verify_folder
+from recsys.artifacts.recommendations import find_published, list_folder, read_pointer
+from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config, data_path
 from recsys.dataset.reading import find_files
 from recsys.errors import RecsysError

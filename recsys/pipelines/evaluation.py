@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.artifacts import read_table, verify_folder
+from recsys.artifacts.folders import read_table, verify_folder
 from recsys.errors import ArtifactError
 from recsys.tables import CandidateLedger, MetricTable, UserMetrics
 

@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.artifacts import Snapshot, list_folder, lock, prune_published, publish, read_snapshot, write_table
+from recsys.artifacts.folders import lock, write_table
+from recsys.artifacts.recommendations import list_folder, prune_published, publish
+from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.bundle import Bundle, Recommender
 from recsys.config import Config
 from recsys.dataset.histories import Histories, build_histories

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from recsys.artifacts import lock, write_snapshot
+from recsys.artifacts.folders import lock
+from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion import Ingested, ingest
 from recsys.pipelines.stages import stage

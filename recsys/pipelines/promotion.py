@@ -8,7 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.artifacts import Snapshot, lock, read_snapshot, verify_folder
+from recsys.artifacts.folders import lock, verify_folder
+from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.bundle import Bundle
 from recsys.config import Config
 from recsys.dataset.windows import Window, cut, find_positives

@@ -8,24 +8,12 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from recsys.artifacts import list_folder, read_snapshot, read_table, verify_folder
+from recsys.artifacts.recommendations import read_recommendations
+from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, resolve_end
-from recsys.tables import Recommendations
 
 _TITLE_WIDTH = 48
-
-
-def read_recommendations(home: Path, run_date: str) -> pl.DataFrame:
-    """Return the published `Recommendations` of a run date, sorted by user, then rank."""
-    folder = list_folder(home, run_date)
-    next_step = f"run 'recsys generate --run-date {run_date}'"
-    manifest = verify_folder(folder, next_step)
-    parts = [
-        read_table(folder / name, Recommendations, f"recommendations for {run_date}", next_step)
-        for name in sorted(manifest["files"])
-    ]
-    return pl.concat(parts)
 
 
 def show_users(config: Config, home: Path, run_date: str, users: int = 3, length: int = 5) -> list[Table]:

@@ -11,17 +11,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from recsys.artifacts import (
-    Snapshot,
-    lock,
-    read_snapshot,
-    replace_text,
-    scratch_folder,
-    sweep,
-    write_folder,
-    write_json,
-    write_table,
-)
+from recsys.artifacts.folders import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
+from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config, data_path
 from recsys.dataset.cleaning import clean_ids
 from recsys.dataset.reading import read_table

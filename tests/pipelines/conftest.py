@@ -3,7 +3,7 @@
 import pytest
 from miniature import Trained
 
-from recsys.artifacts import Snapshot, read_snapshot
+from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.bundle import Bundle
 from recsys.pipelines.promotion import load_champion
 

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from miniature import CUTOFF, NOW, RUN_DATE, TEST_START, Trained, read_files
 
-from recsys.artifacts import Snapshot, read_manifest
+from recsys.artifacts.folders import read_manifest
+from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.windows import Window, split_windows
 from recsys.evaluation.comparison import summarise
 from recsys.pipelines.fitting import Fitted, fit_bundle, freeze_catalogue

@@ -8,7 +8,9 @@ import pytest
 from miniature import CUTOFF, LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
 from worlds import at, make_interactions, make_items
 
-from recsys.artifacts import Snapshot, point_at, read_manifest, read_pointer, verify_folder, write_snapshot
+from recsys.artifacts.folders import read_manifest, verify_folder
+from recsys.artifacts.recommendations import point_at, read_pointer
+from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.config import Config, parse_config
 from recsys.dataset.windows import cut
 from recsys.errors import ArtifactError, DataError, Refused, RegistryError

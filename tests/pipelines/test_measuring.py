@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from miniature import CUTOFF, change
 
-from recsys.artifacts import Snapshot
+from recsys.artifacts.snapshots import Snapshot
 from recsys.bundle import Bundle
 from recsys.dataset.windows import Window, cut
 from recsys.errors import DataError

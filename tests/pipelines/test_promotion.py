@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from miniature import CUTOFF, LAST_DAY, RUN_DATE, Trained, change, copy_home, read_files
 
-from recsys.artifacts import Snapshot, write_snapshot
+from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.bundle import Bundle
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.errors import Refused, RegistryError

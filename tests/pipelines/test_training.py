@@ -9,7 +9,7 @@ import pytest
 from miniature import NOW, Trained, read_files, read_lists
 from worlds import checkerboard
 
-from recsys.artifacts import lock, read_manifest
+from recsys.artifacts.folders import lock, read_manifest
 from recsys.config import Config, parse_config
 from recsys.errors import ArtifactError, DataError, RegistryError
 from recsys.pipelines import training

@@ -14,7 +14,7 @@ import pytest
 from miniature import CUTOFF, Trained, read_files
 from mlflow import MlflowClient
 
-from recsys.artifacts import verify_folder, write_folder
+from recsys.artifacts.folders import verify_folder, write_folder
 from recsys.bundle import Bundle, recommend_for
 from recsys.errors import RegistryError
 from recsys.registry.tracking import Store, connect, log_training, read_run_table

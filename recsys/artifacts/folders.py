@@ -1,25 +1,15 @@
-"""Folders on disk: snapshots, runs, bundles and published lists, each written whole or not at all.
-
-Everything lies under one home:
-
-    snapshots/ID/                    items, interactions, rejected rows; ID is the hash of their content
-    snapshots/NAME.current           the snapshot that the config NAME ingested last
-    runs/ID/                         one training: its tables, settings and plots
-    runs/NAME.current                the run that the config NAME trained last
-    recommendations/run_date=DATE/   the lists of one night
-    recommendations/CURRENT          the run date that readers follow
-"""
+"""Any folder or small file on disk: written whole or not at all, checked by hash, one writer at a time."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +17,9 @@ import dataframely as dy
 import polars as pl
 
 from recsys.errors import ArtifactError
-from recsys.tables import Interactions, Items, Rejected, check
+from recsys.tables import check
 
 MANIFEST = "manifest.json"
-POINTER = "CURRENT"
-_SNAPSHOT_TABLES: dict[str, type[dy.Schema]] = {"items": Items, "interactions": Interactions, "rejected": Rejected}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One ingested state of the data.
-
-    Attributes:
-        id: hash of the content: the same input is the same snapshot.
-        items: `Items`.
-        interactions: `Interactions`.
-        dataset: the dataset section it was ingested with, resolved.
-    """
-
-    id: str
-    items: pl.DataFrame
-    interactions: pl.DataFrame
-    dataset: dict[str, Any]
-
-
-# --- any folder --------------------------------------------------------------------------------------------
 
 
 def write_folder(
@@ -81,7 +49,7 @@ def write_folder(
         manifest = {**facts, **found, "files": hash_files(staging)}
         write_json(staging / MANIFEST, manifest)
         _flush(staging)
-        _swap_in(staging, target)
+        swap_in(staging, target)
     except Exception as error:
         # A full disk as polars and safetensors put it; nothing that fills a folder reads parquet from it.
         if not isinstance(error, OSError) and "(os error" not in str(error) and not str(error).startswith("parquet: "):
@@ -220,7 +188,7 @@ def scratch_folder(home: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _swap_in(staging: Path, target: Path) -> None:
+def swap_in(staging: Path, target: Path) -> None:
     """Put a folder in place; an old one is exchanged in one step where the system can (Linux renameat2)."""
     if not target.exists():
         staging.rename(target)
@@ -235,135 +203,6 @@ def _swap_in(staging: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-# --- snapshots ---------------------------------------------------------------------------------------------
-
-
-def write_snapshot(
-    home: Path, name: str, tables: Mapping[str, pl.DataFrame], dataset: Mapping[str, Any], counts: Mapping[str, int]
-) -> str:
-    """Write items, interactions and rejected rows, point the config's name at them, and return the snapshot's id.
-
-    The caller holds a lock on the ingestion of this config.
-    """
-    folder = home / "snapshots" / f"new-{name}"
-    sweep(folder.parent, folder.name)
-
-    def fill(staging: Path) -> None:
-        for table, schema in _SNAPSHOT_TABLES.items():
-            write_table(tables[table], schema, staging / f"{table}.parquet", f"snapshot table '{table}'")
-
-    manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset), "counts": dict(counts)})
-    text = json.dumps([manifest["files"], manifest["dataset"]], sort_keys=True)
-    identity = hashlib.sha256(text.encode()).hexdigest()[:12]
-    final = home / "snapshots" / identity
-    # The new one takes the place of an equal one too: that one may have been damaged since.
-    _swap_in(folder, final)
-    shutil.rmtree(folder, ignore_errors=True)
-    replace_text(home / "snapshots" / f"{name}.current", identity + "\n")
-    return identity
-
-
-def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: str | None = None) -> Snapshot:
-    """Read the snapshot that a config ingested last, or an earlier one by its id.
-
-    Raises:
-        ArtifactError: there is none, it was changed on disk, or the config's dataset section has changed since.
-    """
-    next_step = "run 'recsys ingest' with this config"
-    pointer = home / "snapshots" / f"{name}.current"
-    if identity is None:
-        if not pointer.is_file():
-            raise ArtifactError(f"snapshot of '{name}': none in {home}; {next_step} first")
-        identity = pointer.read_text(encoding="utf-8").strip()
-    folder = home / "snapshots" / identity
-    manifest = verify_folder(folder, next_step)
-    if manifest["dataset"] != dataset:
-        raise ArtifactError(
-            f"snapshot {identity} of '{name}': was ingested with other dataset settings than this config's; {next_step}"
-        )
-    items = read_table(folder / "items.parquet", Items, f"items of snapshot {identity}", next_step)
-    interactions = read_table(
-        folder / "interactions.parquet", Interactions, f"interactions of snapshot {identity}", next_step
-    )
-    return Snapshot(identity, items, interactions, manifest["dataset"])
-
-
-# --- published lists -----------------------------------------------------------------------------------------
-
-
-def publish(
-    home: Path, name: str, run_date: str, fill: Callable[[Path], Mapping[str, Any]], facts: Mapping[str, Any]
-) -> bool:
-    """Write the lists of one run date, then point readers at them; the pointer moves last and never back in time.
-
-    The caller holds the lock on generation.
-
-    Args:
-        home: where the lists lie.
-        name: of the config; a home publishes the lists of one.
-        run_date: YYYY-MM-DD.
-        fill: writes the parts and returns further facts for the manifest.
-        facts: what the manifest says.
-
-    Returns:
-        True if readers see these lists now, False if they follow a later run date.
-
-    Raises:
-        ArtifactError: the home publishes the lists of another config.
-    """
-    current = read_pointer(home)
-    if current is not None:
-        theirs = read_manifest(list_folder(home, current), "publish that run date again").get("name", name)
-        if theirs != name:
-            raise ArtifactError(
-                f"lists of '{name}': {home / 'recommendations'} holds those of '{theirs}'; choose another RECSYS_HOME"
-            )
-    folder = list_folder(home, run_date)
-    sweep(folder.parent, "run_date=*")
-    write_folder(folder, fill, {"kind": "recommendations", "name": name, "run_date": run_date, **facts})
-    if current is not None and run_date < current:
-        return False
-    point_at(home, run_date)
-    return True
-
-
-def list_folder(home: Path, run_date: str) -> Path:
-    """Return the folder of a run date's lists."""
-    return home / "recommendations" / f"run_date={run_date}"
-
-
-def point_at(home: Path, run_date: str) -> None:
-    """Point readers at a run date that is already published.
-
-    Raises:
-        ArtifactError: it is not there, or not complete.
-    """
-    folder = list_folder(home, run_date)
-    verify_folder(folder, f"run 'recsys generate --run-date {run_date}'")
-    replace_text(home / "recommendations" / POINTER, f"run_date={run_date}\n")
-
-
-def find_published(home: Path) -> list[str]:
-    """Return the run dates that are published, oldest first."""
-    folders = (home / "recommendations").glob("run_date=*/" + MANIFEST)
-    return sorted(path.parent.name.removeprefix("run_date=") for path in folders)
-
-
-def read_pointer(home: Path) -> str | None:
-    """Return the run date that readers follow, None before the first night."""
-    pointer = home / "recommendations" / POINTER
-    return pointer.read_text(encoding="utf-8").strip().removeprefix("run_date=") if pointer.is_file() else None
-
-
-def prune_published(home: Path, keep: int) -> list[str]:
-    """Delete the oldest run dates beyond `keep`, never the one the pointer names; return what went."""
-    current = read_pointer(home)
-    old = [date for date in find_published(home)[:-keep] if date != current]
-    for date in old:
-        shutil.rmtree(list_folder(home, date))
-    return old
-
-
 @contextmanager
 def lock(home: Path, name: str) -> Iterator[None]:
     """Hold a lock of this home while the block runs; the system frees it when the process ends, however it ends.
@@ -371,8 +210,6 @@ def lock(home: Path, name: str) -> Iterator[None]:
     Raises:
         ArtifactError: another process holds it, or the home cannot be written.
     """
-    import fcntl
-
     path = home / f".{name}.lock"
     try:
         home.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,109 @@
+"""Published lists: one folder per run date, and the pointer that readers follow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.artifacts.folders import (
+    MANIFEST,
+    read_manifest,
+    read_table,
+    replace_text,
+    sweep,
+    verify_folder,
+    write_folder,
+)
+from recsys.errors import ArtifactError
+from recsys.tables import Recommendations
+
+POINTER = "CURRENT"
+
+
+def publish(
+    home: Path, name: str, run_date: str, fill: Callable[[Path], Mapping[str, Any]], facts: Mapping[str, Any]
+) -> bool:
+    """Write the lists of one run date, then point readers at them; the pointer moves last and never back in time.
+
+    The caller holds the lock on generation.
+
+    Args:
+        home: where the lists lie.
+        name: of the config; a home publishes the lists of one.
+        run_date: YYYY-MM-DD.
+        fill: writes the parts and returns further facts for the manifest.
+        facts: what the manifest says.
+
+    Returns:
+        True if readers see these lists now, False if they follow a later run date.
+
+    Raises:
+        ArtifactError: the home publishes the lists of another config.
+    """
+    current = read_pointer(home)
+    if current is not None:
+        theirs = read_manifest(list_folder(home, current), "publish that run date again").get("name", name)
+        if theirs != name:
+            raise ArtifactError(
+                f"lists of '{name}': {home / 'recommendations'} holds those of '{theirs}'; choose another RECSYS_HOME"
+            )
+    folder = list_folder(home, run_date)
+    sweep(folder.parent, "run_date=*")
+    write_folder(folder, fill, {"kind": "recommendations", "name": name, "run_date": run_date, **facts})
+    if current is not None and run_date < current:
+        return False
+    point_at(home, run_date)
+    return True
+
+
+def list_folder(home: Path, run_date: str) -> Path:
+    """Return the folder of a run date's lists."""
+    return home / "recommendations" / f"run_date={run_date}"
+
+
+def point_at(home: Path, run_date: str) -> None:
+    """Point readers at a run date that is already published.
+
+    Raises:
+        ArtifactError: it is not there, or not complete.
+    """
+    folder = list_folder(home, run_date)
+    verify_folder(folder, f"run 'recsys generate --run-date {run_date}'")
+    replace_text(home / "recommendations" / POINTER, f"run_date={run_date}\n")
+
+
+def find_published(home: Path) -> list[str]:
+    """Return the run dates that are published, oldest first."""
+    folders = (home / "recommendations").glob("run_date=*/" + MANIFEST)
+    return sorted(path.parent.name.removeprefix("run_date=") for path in folders)
+
+
+def read_pointer(home: Path) -> str | None:
+    """Return the run date that readers follow, None before the first night."""
+    pointer = home / "recommendations" / POINTER
+    return pointer.read_text(encoding="utf-8").strip().removeprefix("run_date=") if pointer.is_file() else None
+
+
+def prune_published(home: Path, keep: int) -> list[str]:
+    """Delete the oldest run dates beyond `keep`, never the one the pointer names; return what went."""
+    current = read_pointer(home)
+    old = [date for date in find_published(home)[:-keep] if date != current]
+    for date in old:
+        shutil.rmtree(list_folder(home, date))
+    return old
+
+
+def read_recommendations(home: Path, run_date: str) -> pl.DataFrame:
+    """Return the published `Recommendations` of a run date, sorted by user, then rank."""
+    folder = list_folder(home, run_date)
+    next_step = f"run 'recsys generate --run-date {run_date}'"
+    manifest = verify_folder(folder, next_step)
+    parts = [
+        read_table(folder / name, Recommendations, f"recommendations for {run_date}", next_step)
+        for name in sorted(manifest["files"])
+    ]
+    return pl.concat(parts)
