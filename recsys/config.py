@@ -283,6 +283,31 @@ class RankingConfig(Section):
 # --- evaluation, registry, generation --------------------------------------------------------------------------
 
 
+class SegmentsConfig(Section):
+    """The cuts that a measurement is repeated for."""
+
+    # A user with at most this many distinct items before the window is new; with more than the second number, heavy;
+    # in between, light.
+    new_user_items: Count = 5
+    heavy_user_items: Count = 20
+    # An item that at most this many users touched before the window is cold.
+    cold_item_users: Annotated[int, Field(ge=0)] = 0
+    # Item columns whose values are segments: `tags` or attributes of the dataset section.
+    item_columns: tuple[str, ...] = ()
+    # Values of such a column that get a row of their own, those with most positives first.
+    max_values: Count = 8
+    # Fewer users say nothing; their rows are marked.
+    min_users: Count = 30
+
+    @model_validator(mode="after")
+    def _light_lies_between(self) -> Self:
+        if self.heavy_user_items < self.new_user_items:
+            raise ValueError(
+                f"heavy_user_items is {self.heavy_user_items}, below new_user_items {self.new_user_items}"
+            )
+        return self
+
+
 class EvaluationConfig(Section):
     """What is measured and how sure we must be."""
 
@@ -292,6 +317,9 @@ class EvaluationConfig(Section):
     # The number that models are compared by.
     metric: Literal["ndcg", "recall", "precision", "f1", "mrr", "map", "hit_rate"] = "ndcg"
     n: Count = 10
+    # Popularity-corrected recall weighs each positive by the item's users to minus this power; 0 is plain recall.
+    propensity_power: Annotated[float, Field(ge=0, le=2)] = 0.5
+    segments: SegmentsConfig = SegmentsConfig()
 
     @model_validator(mode="after")
     def _n_is_measured(self) -> Self:
@@ -353,6 +381,12 @@ class Config(Section):
         unknown = sorted(set(self.text.fields) - known)
         if unknown:
             raise ValueError(f"text.fields {unknown} are not item columns; known: {', '.join(sorted(known))}")
+        lacking = sorted(set(self.evaluation.segments.item_columns) - {"tags", *self.dataset.items.attributes})
+        if lacking:
+            raise ValueError(
+                f"evaluation.segments.item_columns {lacking} are neither tags nor attributes of dataset.items; "
+                f"known: {', '.join(sorted({'tags', *self.dataset.items.attributes}))}"
+            )
         if self.generation.active_days is not None and not has_times:
             raise ValueError("generation.active_days needs dataset.interactions.columns.time")
         return self

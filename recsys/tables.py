@@ -112,6 +112,57 @@ class MetricTable(dy.Schema):
     difference = dy.Float64(nullable=True)
     difference_low = dy.Float64(nullable=True)
     difference_high = dy.Float64(nullable=True)
+    # How often chance alone shows a difference this far from 0 (two-sided permutation test); null on our own row.
+    p_value = dy.Float64(nullable=True, min=0, max=1)
+
+
+class SegmentTable(dy.Schema):
+    """The metric table again, cut by who the user is or what the item is."""
+
+    # What the cut is by: `users`, `items`, `popularity`, `event`, or an item column that the config names.
+    dimension = dy.String(primary_key=True)
+    # The cut's value: `new`, `cold`, `purchase`, `Drama`.
+    segment = dy.String(primary_key=True)
+    model = dy.String(primary_key=True)
+    metric = dy.String(primary_key=True)
+    n = dy.UInt16(primary_key=True)
+    # Users with a positive in the segment; the means are over them, and only those positives count.
+    users = dy.UInt32(nullable=False)
+    positives = dy.UInt32(nullable=False)
+    # False: fewer users than `evaluation.segments.min_users`, too few to say anything.
+    enough = dy.Bool(nullable=False)
+    mean = dy.Float64(nullable=False)
+    low = dy.Float64(nullable=False)
+    high = dy.Float64(nullable=False)
+    difference = dy.Float64(nullable=True)
+    difference_low = dy.Float64(nullable=True)
+    difference_high = dy.Float64(nullable=True)
+    p_value = dy.Float64(nullable=True, min=0, max=1)
+
+
+class CatalogueTable(dy.Schema):
+    """What a model's lists show of the catalogue as a whole, in the first `evaluation.n` places."""
+
+    model = dy.String(primary_key=True)
+    # Share of the recommendable items that stand in anyone's list.
+    coverage = dy.Float64(nullable=False, min=0, max=1)
+    # 0: every recommendable item is shown equally often; near 1: one item takes all places.
+    gini = dy.Float64(nullable=False, min=0, max=1)
+
+
+class TestPositives(dy.Schema):
+    """What became of each item that a measured user took in the test window."""
+
+    user_id = dy.String(primary_key=True)
+    item_id = dy.String(primary_key=True)
+    # Kinds of the events that make it a positive, sorted.
+    events = dy.List(dy.String(nullable=False), nullable=False)
+    # One of `evaluation.ledger.FATES`.
+    fate = dy.String(nullable=False)
+    # Sources that proposed it, in the order of the config.
+    sources = dy.List(dy.String(nullable=False), nullable=False)
+    # Its place among our ranked candidates, 1 the best; null where it is no candidate.
+    rank = dy.UInt16(nullable=True, min=1)
 
 
 class CandidateLedger(dy.Schema):
@@ -125,6 +176,23 @@ class CandidateLedger(dy.Schema):
     # Positives that no other source proposes: what the union would lose without it.
     recall_alone = dy.Float64(nullable=False, min=0, max=1)
     list_share = dy.Float64(nullable=False, min=0, max=1)
+
+
+class LedgerDepths(dy.Schema):
+    """Share of the positives that a source proposes among its first `depth` items; source `union` is all of them."""
+
+    source = dy.String(primary_key=True)
+    depth = dy.UInt16(primary_key=True)
+    recall = dy.Float64(nullable=False, min=0, max=1)
+
+
+class LedgerOverlap(dy.Schema):
+    """Of what `source` proposes (and finds), the share that `other` proposes (and finds) as well."""
+
+    source = dy.String(primary_key=True)
+    other = dy.String(primary_key=True)
+    proposed_share = dy.Float64(nullable=False, min=0, max=1)
+    found_share = dy.Float64(nullable=False, min=0, max=1)
 
 
 class Recommendations(dy.Schema):
