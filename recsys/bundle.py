@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,52 +14,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from recsys.candidates.sources import ItemStatistics, Source, make_sources
-from recsys.candidates.union import propose
-from recsys.collab.als import AlsModel
-from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
-from recsys.config import Config, parse_config
+from recsys.candidates.stage_one import StageOne
+from recsys.candidates.union import cut_union, propose
+from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.errors import DataError
 from recsys.features.features import make_features, name_features
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
 from recsys.text.encoder import Encoder, Progress
-from recsys.text.interest import InterestModel
 from recsys.text.item_text import hash_texts, make_texts
-
-
-@dataclass(frozen=True)
-class StageOne:
-    """The fitted models behind the sources, over one catalogue."""
-
-    item_ids: pl.Series
-    als: AlsModel
-    item_to_item: NeighbourModel
-    transitions: NeighbourModel
-    interest: InterestModel
-
-    @classmethod
-    def fit(cls, histories: Histories, interest: InterestModel, config: Config) -> StageOne:
-        """Fit the collaborative models on histories as of their cut-off, beside a fitted interest model."""
-        return cls(
-            item_ids=histories.item_ids,
-            als=AlsModel.fit(histories, config.collab.als, config.seed, config.threads),
-            item_to_item=fit_item_to_item(histories, config.collab.item_to_item, config.threads),
-            transitions=fit_transitions(histories, config.collab.transitions),
-            interest=interest,
-        )
-
-    def align(self, item_ids: pl.Series) -> StageOne:
-        """Return the models over another catalogue; they say nothing about items they do not know."""
-        if self.item_ids.equals(item_ids):
-            return self
-        return StageOne(
-            item_ids=item_ids,
-            als=self.als.align(self.item_ids, item_ids),
-            item_to_item=self.item_to_item.align(self.item_ids, item_ids),
-            transitions=self.transitions.align(self.item_ids, item_ids),
-            interest=self.interest,
-        )
 
 
 @dataclass(frozen=True)
@@ -67,14 +32,16 @@ class Recommender:
 
     Attributes:
         items: `Items`, the catalogue.
+        stage_one: the models, aligned with it.
         statistics: of all users' histories, not only of those at hand.
         embeddings: (n_items, embedding_size) float32, unit rows.
-        sources: over this catalogue.
+        sources: over this catalogue, in the order of `config.SOURCES`.
         recommendable: (n_items) bool.
     """
 
     config: Config
     items: pl.DataFrame
+    stage_one: StageOne
     statistics: ItemStatistics
     embeddings: NDArray[np.float32]
     sources: list[Source]
@@ -92,24 +59,21 @@ class Recommender:
     ) -> Recommender:
         """Align the models with the catalogue and make the sources."""
         aligned = stage_one.align(items["item_id"])
-        sources = make_sources(
-            config.candidates,
-            statistics,
-            aligned.als,
-            aligned.item_to_item,
-            aligned.transitions,
-            aligned.interest,
-            embeddings,
-        )
-        return cls(config, items, statistics, embeddings, sources, find_recommendable(items, cutoff))
+        names = [name for name in SOURCES if name in config.candidates.depths]
+        sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
+        return cls(config, items, aligned, statistics, embeddings, sources, find_recommendable(items, cutoff))
 
     @property
     def source_names(self) -> list[str]:
         """Names of the sources, in order."""
         return [source.name for source in self.sources]
 
+    def make_sources(self, names: Sequence[str]) -> list[Source]:
+        """Return sources by name, whether or not the config proposes from them, in the order of the names."""
+        return make_sources(names, self.config.candidates, self.stage_one, self.statistics, self.embeddings)
+
     def propose(self, histories: Histories) -> pl.DataFrame:
-        """Return `Candidates` of these users."""
+        """Return `Candidates` of these users, before the union is cut."""
         return propose(
             self.sources,
             self.config.candidates.depths,
@@ -117,6 +81,10 @@ class Recommender:
             self.recommendable,
             repeats=self.config.dataset.repeats,
         )
+
+    def cut(self, candidates: pl.DataFrame) -> pl.DataFrame:
+        """Return the candidates that the config leaves of each user's."""
+        return cut_union(candidates, self.source_names, self.config.candidates.at_most)
 
     def describe(self, candidates: pl.DataFrame, histories: Histories) -> pl.DataFrame:
         """Return the candidates' features."""
@@ -135,7 +103,7 @@ class Bundle:
     Attributes:
         config: the resolved settings of the training.
         cutoff: nothing in the bundle has seen this instant or later; None for data without times.
-        stage_one: CF factors, neighbours, transitions and the interest model.
+        stage_one: the models behind the sources.
         ranker: blend and trees.
         encoder: the fine-tuned BERT.
         items: `Items` at training.
@@ -183,11 +151,16 @@ class Bundle:
     def prepare(self, items: pl.DataFrame, histories: Histories, progress: Progress | None = None) -> Recommender:
         """Return the recommender over a catalogue as of the cut-off of all users' histories.
 
-        New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue.
+        New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue. TF-IDF is
+        fitted anew where the texts have changed: it takes seconds, and items that joined since have neighbours too.
         """
         statistics = ItemStatistics.count(histories, self.config.candidates.popularity_half_life_days)
         embeddings = self.embed(items, progress)
-        return Recommender.prepare(self.config, self.stage_one, items, embeddings, statistics, histories.cutoff)
+        stage_one = self.stage_one.align(items["item_id"])
+        texts = make_texts(items, self.config.text.fields)
+        if not texts.equals(make_texts(self.items, self.config.text.fields)):
+            stage_one = stage_one.read_texts(texts, self.config)
+        return Recommender.prepare(self.config, stage_one, items, embeddings, statistics, histories.cutoff)
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
@@ -195,10 +168,7 @@ class Bundle:
         cutoff = self.cutoff.isoformat() if self.cutoff else None
         _write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
         self.encoder.save(folder / "encoder")
-        self.stage_one.interest.save(folder / "interest.safetensors")
-        self.stage_one.als.save(folder / "als.safetensors")
-        self.stage_one.item_to_item.save(folder / "item_to_item.npz")
-        self.stage_one.transitions.save(folder / "transitions.npz")
+        self.stage_one.save(folder)
         self.ranker.save(folder)
         self.items.write_parquet(folder / "items.parquet")
         arrays = {
@@ -217,17 +187,10 @@ class Bundle:
         cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]
         items = pl.read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
-        collab = config.collab
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
-            stage_one=StageOne(
-                item_ids=items["item_id"],
-                als=AlsModel.load(folder / "als.safetensors", collab.als, config.threads),
-                item_to_item=NeighbourModel.load(folder / "item_to_item.npz", collab.item_to_item.history_decay),
-                transitions=NeighbourModel.load(folder / "transitions.npz", collab.transitions.history_decay),
-                interest=InterestModel.load(folder / "interest.safetensors", config.text.interest),
-            ),
+            stage_one=StageOne.load(folder, items["item_id"], config),
             ranker=Ranker.load(folder),
             encoder=Encoder(str(folder / "encoder"), config.text),
             items=items,
@@ -259,7 +222,7 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     recommender = Recommender.prepare(
         config, bundle.stage_one, bundle.items, bundle.embeddings, bundle.statistics, bundle.cutoff
     )
-    candidates = recommender.propose(histories)
+    candidates = recommender.cut(recommender.propose(histories))
     scores = bundle.ranker.score(recommender.describe(candidates, histories))
     lists = rank_candidates(candidates, scores, config.generation.n)
     return name_lists(lists, histories).with_columns(pl.col("rank").cast(pl.Int32))

@@ -125,34 +125,59 @@ def train(config: ConfigOption, run_date: RunDateOption = None) -> None:
 def evaluate(
     config: ConfigOption,
     run: Annotated[str | None, typer.Option(help="Name of a run below runs/; default: the config's last.")] = None,
+    against: Annotated[str, typer.Option(help="The model that segments are compared with.")] = "blend",
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a training measured: ours beside the baselines, with intervals. Changes nothing.
+    """Show what a training measured: ours beside the baselines, for whom, and what was lost where. Changes nothing.
 
-    Example: recsys evaluate --config configs/demo.yaml --json | jq .measured.coverage
+    Example: recsys evaluate --config configs/demo.yaml --json | jq .measured.losses
     """
     settings = _load(config)
-    from recsys.evaluation.ledger import render_ledger
-    from recsys.pipelines.evaluation import read_run
+    from recsys.artifacts.runs import read_run
+    from recsys.evaluation.comparison import OURS, render_beyond_accuracy
+    from recsys.evaluation.ledger import describe_losses, render_ledger
+    from recsys.evaluation.segments import render_segments
 
     found = read_run(home(), settings.name, run)
     if as_json:
-        _print_json(
-            {
-                "run": found.name,
-                "measured": found.measured,
-                "metrics": found.metrics.to_dicts(),
-                "ledger": found.ledger.to_dicts(),
-            }
-        )
+        tables = ("metrics", "segments", "catalogue", "ledger", "depths", "overlap")
+        rows = {name: getattr(found, name).to_dicts() for name in tables}
+        _print_json({"run": found.name, "measured": found.measured, **rows})
         return
+    evaluation = settings.evaluation
     _print_metrics(settings, found.metrics)
-    _print_metrics(settings, found.metrics, ("precision", "f1", "map"))
-    shares = ", ".join(f"{model} {share:.1%}" for model, share in found.measured["coverage"].items())
-    typer.echo(f"share of the catalogue in anyone's first {settings.evaluation.n}: {shares}")
+    _print_metrics(settings, found.metrics, ("precision", "f1", "map", "recall_ips"))
+    n, confidence = evaluation.n, evaluation.confidence
+    _print_table(render_beyond_accuracy(found.metrics, found.catalogue, n, confidence=confidence))
+    _print_table(render_segments(found.segments, OURS, against, evaluation.metric, n, confidence=confidence))
     _print_table(render_ledger(found.ledger))
-    fates = ", ".join(f"{count:,} {fate}" for fate, count in found.measured["positives"])
-    typer.echo(f"run {found.name}: positives: {fates}; found by any source {found.measured['union_recall']:.1%}")
+    typer.echo("\n".join([f"run {found.name}", *describe_losses(found.measured)]))
+
+
+@app.command()
+def report(
+    config: ConfigOption,
+    run: Annotated[str | None, typer.Option(help="Name of a run below runs/; default: the config's last.")] = None,
+    run_date: Annotated[
+        str | None,
+        typer.Option(
+            "--run-date", metavar="YYYY-MM-DD", help="Published lists to show. Default: those of the newest run date."
+        ),
+    ] = None,
+    users: Annotated[int, typer.Option(min=1, help="How many users to show at most.")] = 300,
+    out: Annotated[Path | None, typer.Option(help="The file. Default: RECSYS_HOME/reports/RUN.html.")] = None,
+) -> None:
+    """Write one HTML page: is it better, for whom, what was lost where, what drifted, and what do users get.
+
+    The page holds all it needs: it opens from disk and asks no network for anything. It is logged to the run's MLflow
+    run too. Without published lists (recsys generate) it shows the run's own.
+
+    Example: recsys report --config configs/demo.yaml --out report.html
+    """
+    settings = _load(config)
+    from recsys.report.page import write_report
+
+    typer.echo(write_report(settings, home(), run=run, run_date=run_date, users=users, out=out))
 
 
 @app.command()
@@ -219,6 +244,41 @@ def run(config: ConfigOption, run_date: RunDateOption = None) -> None:
     typer.echo(f"gate          {done.verdict}")
     typer.echo(f"lists         {done.generated.folder}")
     typer.echo(f"MLflow store  {done.store}")
+
+
+@app.command()
+def tune(
+    config: ConfigOption,
+    space: Annotated[
+        Path, typer.Option("--space", "-s", help="YAML file of settings and ranges, such as configs/spaces/demo.yaml.")
+    ],
+    trials: Annotated[
+        int, typer.Option(min=1, help="How many trials in all, those of an earlier call of this search included.")
+    ] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the config with the winner's settings. Default: RECSYS_HOME/tuning/NAME.yaml."),
+    ] = None,
+    run_date: RunDateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search settings for quality and seconds, before the test window, and write the winner's config file.
+
+    Needs a snapshot (recsys ingest). A search that was stopped goes on where it was. Next: recsys train with the new
+    file, which measures it on the test window that the search never saw.
+
+    Example: recsys tune --config configs/demo.yaml --space configs/spaces/demo.yaml --trials 30
+    """
+    settings = _load(config)
+    from recsys.pipelines.search_result import describe_search, render_search, summarise_search
+    from recsys.pipelines.tuning import tune as tune_pipeline
+
+    tuned = tune_pipeline(config, settings, space, home(), run_date, trials, out)
+    if as_json:
+        _print_json(describe_search(tuned))
+        return
+    _print_table(render_search(tuned, settings))
+    typer.echo("\n".join(summarise_search(tuned)))
 
 
 @app.command()

@@ -175,8 +175,19 @@ class InterestConfig(Section):
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
 
 
+class TfidfConfig(Section):
+    """Nearest items by the words they share; a user's history is weighted by recency."""
+
+    # A term is a run of up to this many words, or characters in scripts without spaces.
+    max_words: Annotated[int, Field(ge=1, le=5)] = 2
+    # Terms that more than this share of the items have are left out: they tell nothing and cost most.
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    k: Count = 200
+    history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+
 class TextConfig(Section):
-    """Item text, the encoder and the interest model."""
+    """Item text, the encoder, the interest model and TF-IDF neighbours."""
 
     # Installed package name, folder, or hub name of a BERT-family checkpoint.
     checkpoint: str = "all-MiniLM-L6-v2"
@@ -189,6 +200,7 @@ class TextConfig(Section):
     batch_tokens: Annotated[int, Field(ge=512)] = 8192
     fine_tune: FineTuneConfig = FineTuneConfig()
     interest: InterestConfig = InterestConfig()
+    tfidf: TfidfConfig = TfidfConfig()
 
 
 # --- collab, candidates, ranking ---------------------------------------------------------------------------
@@ -220,15 +232,28 @@ class TransitionsConfig(Section):
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
+class EaseConfig(Section):
+    """EASE: each item predicted from all others by ridge regression (Steck 2019)."""
+
+    # In users: the larger, the more an item's evidence must be shared. Below 1 float32 would not hold.
+    regularization: Annotated[float, Field(ge=1)] = 200.0
+    # Entries kept per predicted item, the strongest by magnitude.
+    k: Count = 300
+    # Above so many touched items it is not fitted: time grows with their cube, memory with their square. 0: never.
+    max_items: Annotated[int, Field(ge=0)] = 12_000
+    history_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class CollabConfig(Section):
     """Collaborative-filtering models."""
 
     als: AlsConfig = AlsConfig()
     item_to_item: ItemToItemConfig = ItemToItemConfig()
     transitions: TransitionsConfig = TransitionsConfig()
+    ease: EaseConfig = EaseConfig()
 
 
-SOURCES = ("als", "item_to_item", "transitions", "text", "popular", "new_items", "repeat")
+SOURCES = ("als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "new_items", "repeat")
 
 
 class CandidatesConfig(Section):
@@ -239,10 +264,14 @@ class CandidatesConfig(Section):
         "als": 50,
         "item_to_item": 50,
         "transitions": 50,
+        "ease": 50,
+        "tfidf": 50,
         "text": 50,
         "popular": 50,
         "new_items": 20,
     }
+    # Candidates per user that the union is cut to, by reciprocal-rank fusion of the sources; None: no cut.
+    at_most: Count | None = None
     # Half-life of an interaction in the recent popularity; None: all times count the same.
     popularity_half_life_days: Annotated[float, Field(gt=0)] | None = 30.0
     # An item that at most this many users touched is new.
@@ -302,9 +331,7 @@ class SegmentsConfig(Section):
     @model_validator(mode="after")
     def _light_lies_between(self) -> Self:
         if self.heavy_user_items < self.new_user_items:
-            raise ValueError(
-                f"heavy_user_items is {self.heavy_user_items}, below new_user_items {self.new_user_items}"
-            )
+            raise ValueError(f"heavy_user_items is {self.heavy_user_items}, below new_user_items {self.new_user_items}")
         return self
 
 
@@ -405,10 +432,21 @@ class Config(Section):
         """Return every setting, defaults included, as plain JSON values."""
         return self.model_dump(mode="json")
 
+    def flatten(self) -> list[tuple[str, Any]]:
+        """Return every setting as (dotted path, plain value), in the order of the file."""
+        return _flatten(self.resolved(), "")
+
     def digest(self) -> str:
         """Return the SHA-256 of the resolved settings, 12 hexadecimal digits."""
         text = json.dumps(self.resolved(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _flatten(content: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        rows += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return rows
 
 
 def load_config(path: Path) -> Config:

@@ -163,6 +163,8 @@ class TestPositives(dy.Schema):
     sources = dy.List(dy.String(nullable=False), nullable=False)
     # Its place among our ranked candidates, 1 the best; null where it is no candidate.
     rank = dy.UInt16(nullable=True, min=1)
+    # The segments it counts in, each as `dimension: segment`.
+    segments = dy.List(dy.String(nullable=False), nullable=False)
 
 
 class CandidateLedger(dy.Schema):

@@ -25,7 +25,7 @@ from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
 from recsys.tables import Recommendations, Rejected, empty
 
-COMMANDS = ["demo-data", "ingest", "train", "evaluate", "promote", "rollback", "generate", "run", "doctor"]
+COMMANDS = ["demo-data", "ingest", "train", "evaluate", "report", "promote", "rollback", "generate", "run", "doctor"]
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -141,9 +141,10 @@ class TestWrongOrder:
         self, call: Call, write_config: Callable[..., Path], new_home: Callable[[], Path]
     ) -> None:
         config, home = write_config(), new_home()
-        before = {command: call(command, "-c", config, home=home) for command in COMMANDS[2:7]}
+        before = {command: call(command, "-c", config, home=home) for command in COMMANDS[2:8]}
         expect(before["train"], "snapshot of 'mini': none in", "run 'recsys ingest' with this config first")
         expect(before["evaluate"], "run of 'mini': none in", "run 'recsys train' with this config first")
+        expect(before["report"], "run of 'mini': none in", "run 'recsys train' with this config first")
         expect(before["promote"], "no version has the alias 'challenger'; run 'recsys train' first")
         expect(before["rollback"], "no version has the alias 'champion'; nothing was ever promoted")
         expect(before["generate"], "run 'recsys ingest' with this config first")
@@ -285,7 +286,10 @@ class TestResults:
             "item_to_item",
             "95% intervals",
             "candidate ledger",
-            f"run {run.name}: positives:",
+            "ndcg@10 by segment",
+            "what the lists of 10 show",
+            f"run {run.name}\nof ",
+            "ndcg@10 lost by retrieval",
         ):
             assert part in table
         assert read_files(trained.home) == before
@@ -325,7 +329,7 @@ class TestHelp:
         assert (answer.code, answer.err) == (0, "")
         assert f"recsys {command} [OPTIONS]" in answer.out
         assert ("--config" in answer.out) == (command != "demo-data")
-        assert ("--run-date" in answer.out) == (command in ("train", "generate", "run"))
+        assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "run"))
         assert ("--json" in answer.out) == (command in ("ingest", "evaluate", "generate", "doctor"))
 
     def test_lists_the_commands(self, call: Call) -> None:

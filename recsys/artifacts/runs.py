@@ -97,7 +97,7 @@ def read_run(home: Path, config_name: str, run: str | None = None) -> Run:
     Raises:
         ArtifactError: there is none, or its folder was changed.
     """
-    name = run or find_run(home, config_name)
+    name = find_run(home, config_name) if run is None else run
     if name is None:
         raise ArtifactError(f"run of '{config_name}': none in {home}; {_NEXT} first")
     folder = home / "runs" / name

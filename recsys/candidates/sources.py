@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recsys.candidates.stage_one import StageOne
 from recsys.collab.als import AlsModel
 from recsys.collab.neighbours import NeighbourModel
-from recsys.config import CandidatesConfig
+from recsys.config import CandidatesConfig, InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.interest import InterestModel
 
@@ -20,7 +22,7 @@ class Source(Protocol):
     """Something that knows which items a user may want.
 
     Attributes:
-        name: one of `config.SOURCES`; its columns are `{name}_score` and `{name}_rank`.
+        name: one of `config.SOURCES`, or that of a baseline; its columns are `{name}_score` and `{name}_rank`.
         reason: the sentence shown to a user for an item that this source found first.
     """
 
@@ -68,7 +70,11 @@ class NeighbourSource:
         self._model = model
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score items that some item of the history points at."""
+        """Score items that the history speaks for.
+
+        EASE can also speak against an item. Nobody should be shown such an item for EASE's sake, so at 0 and below it
+        says nothing, like the others.
+        """
         scores = self._model.score(histories)
         scores[scores <= 0] = np.nan
         return scores
@@ -77,10 +83,10 @@ class NeighbourSource:
 class TextSource:
     """Interest scores: what the history asks for, by text."""
 
-    name = "text"
     reason = "Its description fits what you read lately"
 
-    def __init__(self, model: InterestModel, embeddings: NDArray[np.float32]) -> None:
+    def __init__(self, model: InterestModel, embeddings: NDArray[np.float32], name: str = "text") -> None:
+        self.name = name
         self._model = model
         self._embeddings = embeddings
         self._items = model.item_vectors(embeddings)
@@ -90,6 +96,17 @@ class TextSource:
         scores = multiply(self._model.user_vectors(histories, self._embeddings), self._items)
         scores[histories.lengths == 0] = np.nan
         return scores
+
+
+class ProfileSource(TextSource):
+    """Plain cosines of a history's mean embedding, newest items most, with each item's: nothing is learned.
+
+    A baseline: what the checkpoint knows as it came shows what fine-tuning and interest model add.
+    """
+
+    def __init__(self, name: str, embeddings: NDArray[np.float32], config: InterestConfig | None = None) -> None:
+        # An interest model that has not been trained is just that.
+        super().__init__(InterestModel(embeddings.shape[1], config or InterestConfig()), embeddings, name)
 
 
 class NewItemsSource:
@@ -110,12 +127,12 @@ class NewItemsSource:
 
 
 class PopularSource:
-    """What everybody takes lately; the same for each user."""
+    """What everybody takes, lately if the statistics have a half-life; the same for each user."""
 
-    name = "popular"
     reason = "Popular right now"
 
-    def __init__(self, statistics: ItemStatistics) -> None:
+    def __init__(self, statistics: ItemStatistics, name: str = "popular") -> None:
+        self.name = name
         self._row = np.where(statistics.recent > 0, statistics.recent, np.nan).astype(np.float32)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
@@ -176,23 +193,32 @@ def decay_by_age(ages: NDArray[np.float32], half_life_days: float | None) -> NDA
 
 
 def make_sources(
+    names: Sequence[str],
     config: CandidatesConfig,
+    models: StageOne,
     statistics: ItemStatistics,
-    als: AlsModel,
-    item_to_item: NeighbourModel,
-    transitions: NeighbourModel,
-    interest: InterestModel,
     embeddings: NDArray[np.float32],
 ) -> list[Source]:
-    """Return the sources that `depths` names, in the order of `config.SOURCES`; all models share one catalogue."""
-    text = TextSource(interest, embeddings)
+    """Return the sources with these names, of `config.SOURCES`, in their order.
+
+    Args:
+        names: which sources.
+        config: what is new, and how long popularity lasts; its depths play no part.
+        models: over the catalogue.
+        statistics: of all users' histories on it.
+        embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
+    """
+    text = TextSource(models.interest, embeddings)
     everything: list[Source] = [
-        AlsSource(als),
-        NeighbourSource("item_to_item", "Often chosen together with what you have", item_to_item),
-        NeighbourSource("transitions", "Often chosen right after what you had last", transitions),
+        AlsSource(models.als),
+        NeighbourSource("item_to_item", "Often chosen together with what you have", models.item_to_item),
+        NeighbourSource("transitions", "Often chosen right after what you had last", models.transitions),
+        NeighbourSource("ease", "Goes with all that you have", models.ease),
+        NeighbourSource("tfidf", "Described in the words of what you had lately", models.tfidf),
         text,
         PopularSource(statistics),
         NewItemsSource(text, statistics, config.new_item_users),
         RepeatSource(config.popularity_half_life_days),
     ]
-    return [source for source in everything if source.name in config.depths]
+    known = {source.name: source for source in everything}
+    return [known[name] for name in names]

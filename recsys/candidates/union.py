@@ -14,6 +14,8 @@ from recsys.dataset.histories import Histories
 
 # Scores of one source held at a time, in cells; 16 million float32 are 64 MB.
 _CELLS = 16_000_000
+# Softens the first ranks when rankings are fused; the value of Cormack et al.
+_FUSION = 60.0
 
 
 def propose(
@@ -38,6 +40,44 @@ def propose(
         for users in batch_users(histories, len(sources))
     ]
     return pl.concat(parts) if parts else _empty(sources)
+
+
+def propose_with_ties(
+    source: Source, depth: int, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool
+) -> pl.DataFrame:
+    """Return one source's best `depth` items of each user, and every item that ties with the last of them.
+
+    What a source alone is worth can only be told with its ties: a cut among them would be by item number.
+
+    Returns:
+        `user_index`, `item_index`, `score` (Float32), sorted by user, then item; arguments as for `propose`.
+    """
+    parts = []
+    for users in batch_users(histories, 1):
+        some = histories.select(users)
+        scores = np.nan_to_num(source.score(some), nan=-np.inf)
+        scores[_find_blocked(some, recommendable, repeats)] = -np.inf
+        last = torch.topk(torch.from_numpy(scores), min(depth, scores.shape[1])).values[:, -1].numpy()
+        user, item = np.nonzero((scores >= last[:, None]) & (scores > -np.inf))
+        columns = {
+            "user_index": (user + users.start).astype(np.uint32),
+            "item_index": item.astype(np.uint32),
+            "score": scores[user, item],
+        }
+        parts.append(pl.DataFrame(columns))
+    return pl.concat(parts)
+
+
+def cut_union(candidates: pl.DataFrame, sources: Sequence[str], at_most: int | None) -> pl.DataFrame:
+    """Keep each user's `at_most` candidates with the largest reciprocal-rank sums (Cormack et al. 2009, SIGIR).
+
+    A source that does not propose an item adds nothing for it; ties go to the smaller item. None keeps all.
+    """
+    if at_most is None:
+        return candidates
+    reciprocal = [(1.0 / (_FUSION + pl.col(f"{source}_rank").cast(pl.Float64))).fill_null(0.0) for source in sources]
+    place = pl.sum_horizontal(reciprocal).rank("ordinal", descending=True).over("user_index")
+    return candidates.filter(place <= at_most)
 
 
 def batch_users(histories: Histories, n_sources: int) -> Iterator[slice]:
@@ -82,9 +122,7 @@ def _propose_batch(
     first_user: int,
 ) -> pl.DataFrame:
     shape = (histories.n_users, histories.n_items)
-    blocked = np.repeat(~recommendable[None, :], shape[0], axis=0)
-    if not repeats:
-        blocked[histories.users[histories.taken], histories.items[histories.taken]] = True
+    blocked = _find_blocked(histories, recommendable, repeats)
     scores: dict[str, NDArray[np.float32]] = {}
     ranks: dict[str, NDArray[np.uint16]] = {}
     proposed = np.zeros(shape, dtype=bool)
@@ -107,6 +145,14 @@ def _propose_batch(
         ranked = ranks[name][user, item]
         columns[f"{name}_rank"] = pl.Series(ranked).replace(0, None)
     return pl.DataFrame(columns)
+
+
+def _find_blocked(histories: Histories, recommendable: NDArray[np.bool_], repeats: bool) -> NDArray[np.bool_]:
+    """Return (n_users, n_items) bool: pairs that no list may hold."""
+    blocked = np.repeat(~recommendable[None, :], histories.n_users, axis=0)
+    if not repeats:
+        blocked[histories.users[histories.taken], histories.items[histories.taken]] = True
+    return blocked
 
 
 def _empty(sources: Sequence[Source]) -> pl.DataFrame:

@@ -30,7 +30,8 @@ class Window:
         cutoff: the instant its history is as of; None for protocols without a common clock.
         end: the first instant after it; None likewise.
         history: `Interactions` that may be known.
-        positives: `user_id`, `item_id`, distinct: what the lists should have held.
+        positives: `user_id`, `item_id`, distinct: what the lists should have held; `events` lists the kinds of the
+            events that say so.
     """
 
     name: str
@@ -154,11 +155,12 @@ _REMEDIES = {
 
 
 def find_positives(inside: pl.DataFrame, history: pl.DataFrame, repeats: bool) -> pl.DataFrame:
-    """Return `user_id`, `item_id`, distinct and sorted: what a list made from the history should have held.
+    """Return `user_id`, `item_id`, `events`, sorted by the pair: what a list made from the history should have held.
 
     Without repeats a list cannot hold what the user already has, so that is not asked of it.
     """
-    positives = inside.filter("positive").select(_PAIR).unique()
+    kinds = pl.col("event").drop_nulls().unique().sort().alias("events")
+    positives = inside.filter("positive").group_by(_PAIR).agg(kinds)
     if not repeats:
         positives = positives.join(history.filter("taken").select(_PAIR).unique(), on=_PAIR, how="anti")
     return positives.sort(_PAIR)
@@ -243,8 +245,10 @@ def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share
     newest, *older = _hold_out(everything, _PAIR, test, rest[order[: max(1, round(rest.height * share))]])
     # Test pairs often lie in their own file only; the ones that are also interactions say if they are positive.
     history, inside, cutoff, end = newest
-    only_named = test.join(everything, on=_PAIR, how="anti").with_columns(pl.lit(True).alias("positive"))
-    inside = pl.concat([inside.select(*_PAIR, "positive"), only_named])
+    only_named = test.join(everything, on=_PAIR, how="anti").with_columns(
+        pl.lit(True).alias("positive"), pl.lit(None, dtype=pl.String).alias("event")
+    )
+    inside = pl.concat([inside.select(*_PAIR, "positive", "event"), only_named])
     return [(history, inside, cutoff, end), *older]
 
 

@@ -20,9 +20,13 @@ Values = NDArray[np.float64]
 _CELLS_AT_ONCE = 2_000_000
 
 
+# What a value may be off by, as a share of the sums it is part of, before it is more than a last digit.
+_LAST_DIGITS = 1e-12
+
+
 @dataclass(frozen=True)
-class Difference:
-    """Mean of a − b over users, with the ends of its interval."""
+class Estimate:
+    """A mean over users, with the ends of its interval."""
 
     mean: float
     low: float
@@ -100,7 +104,28 @@ def interval(draws: Values, confidence: float) -> tuple[Values, Values]:
     return low, high
 
 
-def compare_paired(a: Values, b: Values, samples: int, confidence: float, seed: int) -> Difference:
+def mean_interval(values: Values, samples: int, confidence: float, seed: int) -> Estimate:
+    """Return the mean over users and its bootstrap interval.
+
+    Args:
+        values: `(n_users,)` float64, one number per user.
+        samples: bootstrap draws.
+        confidence: of the interval, such as 0.95.
+        seed: of the draws.
+
+    Returns:
+        The estimate; equal values give no width.
+
+    Raises:
+        DataError: no users, values that are not finite, not one column, or `samples` or `confidence` out of range.
+    """
+    _check(values, samples, dimensions=1)
+    exact = round_for_exact_sums(values)
+    low, high = interval(bootstrap_means(exact[:, None], samples, seed), confidence)
+    return Estimate(float(exact.mean()), float(low[0]), float(high[0]))
+
+
+def compare_paired(a: Values, b: Values, samples: int, confidence: float, seed: int) -> Estimate:
     """Compare two models on the same users: the mean of a − b and its bootstrap interval.
 
     Args:
@@ -114,46 +139,52 @@ def compare_paired(a: Values, b: Values, samples: int, confidence: float, seed: 
         The difference; positive where `a` is ahead. Equal models give exactly 0, 0, 0.
 
     Raises:
-        DataError: the shapes differ, no users, values that are not finite, or `samples` or `confidence`
-            out of range.
+        DataError: the shapes differ, or `mean_interval` refuses a − b.
     """
     if a.shape != b.shape:
         raise DataError(
             f"paired values: shapes {a.shape} and {b.shape}, expected the same; score both on the same users"
         )
-    _check(a - b, samples, dimensions=1)
-    differences = round_for_exact_sums(a - b)
-    low, high = interval(bootstrap_means(differences[:, None], samples, seed), confidence)
-    return Difference(float(differences.mean()), float(low[0]), float(high[0]))
+    return mean_interval(a - b, samples, confidence, seed)
 
 
-def permutation_p_value(differences: Values, samples: int, seed: int) -> float:
+def permutation_p_values(differences: Values, samples: int, seed: int) -> Values:
     """Return how often chance alone would show a mean difference this far from 0, in either direction.
 
-    If the two models were alike, each user's difference could as well have had the other sign; so signs are
-    flipped at random and the means compared with the one seen. The seen one counts as a sample, hence
-    (1 + as far or further) / (1 + samples), never 0 (Phipson & Smyth 2010).
+    If two models were alike, each user's difference could as well have had the other sign; so the signs of users are
+    flipped at random and the sums compared with the one seen. One set of flips serves all columns, so they stay
+    paired; a column's p-value does not depend on its neighbours. The sum seen counts as a sample, hence
+    (1 + as far or further) / (1 + samples), never 0 (Phipson & Smyth 2010). Sums that are equal but for their last
+    digits are equally far.
 
     Args:
-        differences: `(n_users,)` float64, a − b per user.
-        samples: random sign flips.
-        seed: of the flips.
+        differences: `(n_users, n_columns)` float64, a − b per user; one column per pair of models and metric.
+        samples: random sign flips of all users.
+        seed: same differences, samples and seed give the same bytes, on any number of threads.
+
+    Returns:
+        `(n_columns,)` float64, above 0 and at most 1; a column of zeros gives 1. Memory does not grow with `samples`.
 
     Raises:
-        DataError: no users, values that are not finite, not one column, or fewer than 1 sample.
+        DataError: no users, values that are not finite, not a matrix, or fewer than 1 sample.
     """
-    _check(differences, samples, dimensions=1)
-    # A flipped 0 is still 0; on sparse metrics this leaves out most users.
-    moving = differences[differences != 0.0]
-    # Sums that are equal on paper may differ in their last digits.
-    seen = abs(moving.sum()) - 1e-12 * np.abs(moving).sum()
+    _check(differences, samples, dimensions=2)
+    n_users = len(differences)
+    exact = round_for_exact_sums(differences)
+    lost = np.abs(differences - exact).sum(axis=0)
+    # Sums that are equal on paper may lie apart by what either lost on the grid, or lacked from the start.
+    seen = np.abs(exact.sum(axis=0)) - 2.0 * lost - _LAST_DIGITS * np.abs(exact).sum(axis=0)
     generator = np.random.default_rng(seed)
-    as_far = 0
-    for start, stop in _spans(samples, len(moving)):
-        flips = generator.integers(2, size=(stop - start, len(moving)), dtype=np.int8)
-        sums = (2.0 * flips - 1.0) @ moving
-        as_far += int((np.abs(sums) >= seen).sum())
-    return (1 + as_far) / (1 + samples)
+    # Whole words of random bits: the draws then do not depend on how the samples are cut into spans.
+    n_bytes = -(-n_users // 32) * 4
+    as_far = np.zeros(differences.shape[1], dtype=np.int64)
+    for start, stop in _spans(samples, n_users):
+        drawn = np.frombuffer(generator.bytes((stop - start) * n_bytes), dtype=np.uint8)
+        flips = np.unpackbits(drawn.reshape(-1, n_bytes), axis=1, count=n_users)
+        sums = (1.0 - 2.0 * flips) @ exact
+        as_far += (np.abs(sums) >= seen).sum(axis=0)
+    p_values: Values = (1 + as_far) / (1 + samples)
+    return p_values
 
 
 def _spans(samples: int, n_users: int) -> Iterator[tuple[int, int]]:

@@ -1,16 +1,20 @@
 """Ranking metrics as pure functions: lists and positives in, one number per user out.
 
-Every metric reads three things: `hits`, a `(n_users, list_length)` bool matrix that says which places of a
-list hold an item the user took; `n_positives`, a `(n_users,)` integer array of all the items the user took,
-also those that no list could contain; and `n`, how many places count. It returns `(n_users,)` float64 values
-between 0 and 1, 1 the best. All of them raise `DataError` when a user has no positives (there is nothing to
-find, so no honest number), when a list shows more hits than the user has positives, or when the lists are
-shorter than n places (pad short lists with -1 instead).
+Every metric reads three things: `hits`, which says what stands in the places of each list; `n_positives`, a
+`(n_users,)` integer array of all the items the user took, also those that no list could contain; and `n`, how many
+places count. It returns `(n_users,)` float64 values between 0 and 1, 1 the best. All of them raise `DataError` when a
+user has no positives (there is nothing to find, so no honest number), when a list shows more hits than the user has
+positives, or when the lists are shorter than n places (pad short lists with -1 instead).
+
+`hits` is a `(n_users, list_length)` bool matrix where every item has its own place, or `TiedHits` where scores tie.
+With ties each metric is its expected value over all orders of the tied items, each as likely (McSherry & Najork 2008),
+so no order of ids or rows can look like a gain, and a constant score is worth what a random order is worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +24,40 @@ from scipy.sparse import csr_array
 from recsys.errors import DataError
 
 Integers = NDArray[np.integer[Any]]
-Hits = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TiedHits:
+    """What stands in the places of lists whose items may tie; a place without a tie is a tie of one.
+
+    Attributes:
+        found: `(n_users, list_length)` integers, positives among the items that tie at the place, also those of them
+            that stand beyond the end of the list.
+        tied: the same shape, how many items tie at the place, at least 1, likewise.
+        above: the same shape, places of the same tie above this one.
+    """
+
+    found: Integers
+    tied: Integers
+    above: Integers
+
+    @property
+    def chance(self) -> Values:
+        """Chance that each place holds a hit, `(n_users, list_length)` float64."""
+        return self.found / self.tied
+
+    def select(self, users: NDArray[np.bool_]) -> TiedHits:
+        """Return the lists of some users."""
+        return TiedHits(self.found[users], self.tied[users], self.above[users])
+
+
+Hits = NDArray[np.bool_] | TiedHits
 Metric = Callable[[Hits, Counts, int], Values]
 
 
-def find_hits(lists: Integers, positives: csr_array) -> Hits:
+def find_hits(lists: Integers, positives: csr_array) -> NDArray[np.bool_]:
     """Mark the places of each list that hold one of the user's positives.
 
     Args:
@@ -47,14 +78,14 @@ def find_hits(lists: Integers, positives: csr_array) -> Hits:
         raise DataError(
             f"lists: {len(lists):,} rows, but positives have {n_users:,}; give both the same users, in order"
         )
-    _check_lists(lists, n_items)
+    check_lists(lists, n_items)
     tidy = _tidy(positives)
     first_key = np.arange(n_users, dtype=np.int64) * n_items
     keys = np.repeat(first_key, np.diff(tidy.indptr)) + tidy.indices
     # A last key beyond every pair, so that the search always lands on a key.
     keys = np.append(keys, n_users * n_items)
     wanted = first_key[:, None] + lists
-    found: Hits = (keys[np.searchsorted(keys, wanted)] == wanted) & (lists >= 0)
+    found: NDArray[np.bool_] = (keys[np.searchsorted(keys, wanted)] == wanted) & (lists >= 0)
     return found
 
 
@@ -72,7 +103,7 @@ def ndcg(hits: Hits, n_positives: Counts, n: int) -> Values:
     the second rank, as in Burges et al. (2005).
     """
     discounts = 1.0 / np.log2(np.arange(2, n + 2))
-    gained = _sum_in_order(_first(hits, n_positives, n) * discounts)
+    gained = _sum_in_order(_first(hits, n_positives, n).chance * discounts)
     ideal = np.cumsum(discounts)[np.minimum(n_positives, n) - 1]
     gains: Values = gained / ideal
     return gains
@@ -103,8 +134,9 @@ def f1(hits: Hits, n_positives: Counts, n: int) -> Values:
 def mrr(hits: Hits, n_positives: Counts, n: int) -> Values:
     """Reciprocal rank of the first hit in the first n, 0 without one. Voorhees (1999)."""
     first = _first(hits, n_positives, n)
-    reciprocal: Values = first.any(axis=1) / (first.argmax(axis=1) + 1)
-    return reciprocal
+    none_yet = _chance_of_none(first)
+    first_here = np.hstack([np.ones((len(none_yet), 1)), none_yet[:, :-1]]) - none_yet
+    return _sum_in_order(first_here / np.arange(1, n + 1))
 
 
 def average_precision(hits: Hits, n_positives: Counts, n: int) -> Values:
@@ -114,14 +146,20 @@ def average_precision(hits: Hits, n_positives: Counts, n: int) -> Values:
     cut at n.
     """
     first = _first(hits, n_positives, n)
-    precision_at_rank = np.cumsum(first, axis=1) / np.arange(1, n + 1)
-    average: Values = _sum_in_order(precision_at_rank * first) / np.minimum(n_positives, n)
+    chance = first.chance
+    # Hits expected above a place that holds one: independent of it above its tie, drawn with it inside the tie.
+    above = np.cumsum(chance, axis=1) - chance
+    above_tie = np.take_along_axis(above, np.arange(n) - first.above, axis=1)
+    both = chance * (first.found - 1) / np.maximum(first.tied - 1, 1)
+    expected = chance * (1.0 + above_tie) + first.above * both
+    average: Values = _sum_in_order(expected / np.arange(1, n + 1)) / np.minimum(n_positives, n)
     return average
 
 
 def hit_rate(hits: Hits, n_positives: Counts, n: int) -> Values:
-    """1 where at least one of the first n is a hit, else 0."""
-    return (_count_hits(hits, n_positives, n) > 0).astype(np.float64)
+    """1 where at least one of the first n is a hit, else 0; with ties the chance of one."""
+    chance: Values = 1.0 - _chance_of_none(_first(hits, n_positives, n))[:, -1]
+    return chance
 
 
 # Every metric by its name in configurations and tables, in the order that tables show them.
@@ -136,27 +174,6 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def measure_coverage(lists: Integers, n_items: int, n: int) -> float:
-    """Share of the catalogue that stands in anyone's first n; 0.0 without users. Ge et al. (2010).
-
-    Args:
-        lists: as in `find_hits`.
-        n_items: size of the catalogue.
-        n: how many places count.
-
-    Raises:
-        DataError: lists that `find_hits` would refuse, lists shorter than n, or an empty catalogue.
-    """
-    if n_items < 1:
-        raise DataError(f"catalogue: {n_items} items, expected at least 1; ingest items before measuring coverage")
-    _check_lists(lists, n_items)
-    _check_length(lists, n)
-    shown = np.zeros(n_items, dtype=bool)
-    first = lists[:, :n]
-    shown[first[first >= 0]] = True
-    return float(shown.mean())
-
-
 def _tidy(positives: csr_array) -> csr_array:
     """Return a copy with sorted indices, each pair once, and no stored zeros."""
     tidy = positives.astype(bool)
@@ -165,41 +182,59 @@ def _tidy(positives: csr_array) -> csr_array:
     return tidy
 
 
-def _first(hits: Hits, n_positives: Counts, n: int) -> Hits:
+def _first(hits: Hits, n_positives: Counts, n: int) -> TiedHits:
     """Return the first n places of the hits after the checks that every metric needs."""
-    _check_length(hits, n)
-    if n_positives.shape != hits.shape[:1]:
+    shape = hits.tied.shape if isinstance(hits, TiedHits) else hits.shape
+    check_length(shape, n)
+    if n_positives.shape != shape[:1]:
         raise DataError(
-            f"n_positives: shape {n_positives.shape}, expected ({len(hits)},), one count per list; "
+            f"n_positives: shape {n_positives.shape}, expected ({shape[0]},), one count per list; "
             "give both in the same user order"
         )
     lacking = int((n_positives < 1).sum())
     if lacking:
-        raise DataError(f"positives: {lacking:,} of {len(hits):,} users have none, expected at least 1; leave them out")
-    if (hits.sum(axis=1) > n_positives).any():
-        row = int(np.argmax(hits.sum(axis=1) > n_positives))
+        raise DataError(f"positives: {lacking:,} of {shape[0]:,} users have none, expected at least 1; leave them out")
+    if isinstance(hits, TiedHits):
+        found, expected = TiedHits(hits.found[:, :n], hits.tied[:, :n], hits.above[:, :n]), hits.chance.sum(axis=1)
+    else:
+        alone, zero = np.ones((1, n), np.int32), np.zeros((1, n), np.int32)
+        found, expected = TiedHits(hits[:, :n].astype(np.int32), alone, zero), hits.sum(axis=1)
+    # Shares of ties add up with a rounding error.
+    if (expected > n_positives + 1e-6).any():
+        row = int(np.argmax(expected > n_positives + 1e-6))
         raise DataError(
-            f"hits: row {row} has {hits[row].sum()} hits, expected at most its {n_positives[row]} positives; "
+            f"hits: row {row} has {expected[row]:g} hits, expected at most its {n_positives[row]} positives; "
             "count all positives, also those that no list could contain"
         )
-    return hits[:, :n]
+    return found
 
 
-def _count_hits(hits: Hits, n_positives: Counts, n: int) -> Counts:
+def _count_hits(hits: Hits, n_positives: Counts, n: int) -> Values:
     """Count the hits in the first n."""
-    counts: Counts = _first(hits, n_positives, n).sum(axis=1, dtype=np.int64)
-    return counts
+    return _sum_in_order(_first(hits, n_positives, n).chance)
 
 
-def _check_length(lists: NDArray[Any], n: int) -> None:
-    if lists.ndim != 2 or not 1 <= n <= lists.shape[1]:
+def _chance_of_none(first: TiedHits) -> Values:
+    """Return the chance that no place down to each one holds a hit, `(n_users, n)` float64.
+
+    After j places of a tie without a hit its positives are among the others, so the next one's chance grows.
+    """
+    left = np.maximum(first.tied - first.above, 1)
+    none: Values = np.cumprod(1.0 - np.minimum(first.found / left, 1.0), axis=1)
+    return none
+
+
+def check_length(shape: tuple[int, ...], n: int) -> None:
+    """Raise `DataError` where lists of a shape have no n places."""
+    if len(shape) != 2 or not 1 <= n <= shape[1]:
         raise DataError(
-            f"lists: shape {lists.shape}, expected (n_users, at least n = {n}) with n above 0; "
+            f"lists: shape {shape}, expected (n_users, at least n = {n}) with n above 0; "
             "make longer lists (padded with -1) or measure a smaller n"
         )
 
 
-def _check_lists(lists: Integers, n_items: int) -> None:
+def check_lists(lists: Integers, n_items: int) -> None:
+    """Raise `DataError` where lists hold what no list of a catalogue can hold; see `find_hits`."""
     if lists.ndim != 2 or not np.issubdtype(lists.dtype, np.integer):
         raise DataError(
             f"lists: shape {lists.shape} of {lists.dtype}, expected (n_users, n) of int32; give item indices"

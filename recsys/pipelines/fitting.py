@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.bundle import Bundle, Recommender, StageOne
+from recsys.bundle import Bundle, Recommender
 from recsys.candidates.sources import ItemStatistics
+from recsys.candidates.stage_one import StageOne, fit_text_neighbours
+from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Window
@@ -33,6 +35,17 @@ class Fitted:
     curves: dict[str, list[float]]
 
 
+@dataclass(frozen=True)
+class _TextModels:
+    """What reads the catalogue's texts, the same in every label window and at night."""
+
+    encoder: Encoder
+    embeddings: NDArray[np.float32]
+    interest: InterestModel
+    tfidf: NeighbourModel
+    curves: dict[str, list[float]]
+
+
 def freeze_catalogue(config: Config, items: pl.DataFrame) -> FrozenStates:
     """Run the catalogue's texts through the encoder layers that stay as they are, once for all fits of a run."""
     encoder = Encoder(config.text.checkpoint, config.text)
@@ -41,6 +54,19 @@ def freeze_catalogue(config: Config, items: pl.DataFrame) -> FrozenStates:
         frozen = freeze_states(encoder, texts, config.text.fine_tune, config.text.batch_tokens, progress)
         done(f"{len(texts):,} texts, {len(frozen.states):,} tokens")
     return frozen
+
+
+def embed_zero_shot(config: Config, frozen: FrozenStates) -> NDArray[np.float32]:
+    """Return (n_items, embedding_size) float32, unit rows: the catalogue by the checkpoint as it came.
+
+    It is what a baseline knows that nobody taught anything.
+    """
+    encoder = Encoder(config.text.checkpoint, config.text)
+    texts = len(frozen.starts) - 1
+    with stage("zero-shot embedding") as done, track("Zero-shot embedding", texts) as progress:
+        embeddings = encode_frozen(encoder, frozen, config.text.fine_tune, config.text.batch_tokens, progress)
+        done(f"{texts:,} texts")
+    return embeddings
 
 
 def fit_bundle(
@@ -65,9 +91,8 @@ def fit_bundle(
         history: `Interactions` that the serving parts may know.
         cutoff: the instant the bundle is as of.
     """
-    oldest = labels[-1]
-    encoder, embeddings, interest, curves = _fit_text(config, items, frozen, oldest)
-    rows, recommender = _collect_rows(config, items, embeddings, interest, labels)
+    text = _fit_text(config, items, frozen, labels[-1])
+    rows, recommender = _collect_rows(config, items, text, labels)
     with stage("ranker") as done:
         ranker = Ranker.fit(
             rows,
@@ -80,14 +105,12 @@ def fit_bundle(
         )
         done(f"{ranker.booster.num_trees()} trees on {rows.height:,} rows, blend {ranker.blend.describe()}")
     histories = build_histories(history, items, cutoff)
-    stage_one, recommender = _fit_recommender(config, items, embeddings, interest, histories)
-    bundle = Bundle(config, cutoff, stage_one, ranker, encoder, items, embeddings, recommender.statistics)
-    return Fitted(bundle, rows, curves)
+    served = _fit_recommender(config, items, text, histories)
+    bundle = Bundle(config, cutoff, served.stage_one, ranker, text.encoder, items, text.embeddings, served.statistics)
+    return Fitted(bundle, rows, text.curves)
 
 
-def _fit_text(
-    config: Config, items: pl.DataFrame, frozen: FrozenStates, window: Window
-) -> tuple[Encoder, NDArray[np.float32], InterestModel, dict[str, list[float]]]:
+def _fit_text(config: Config, items: pl.DataFrame, frozen: FrozenStates, window: Window) -> _TextModels:
     histories = build_histories(window.history, items, window.cutoff)
     encoder = Encoder(config.text.checkpoint, config.text)
     steps = count_steps(histories, config.text.fine_tune)
@@ -102,7 +125,11 @@ def _fit_text(
     with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:
         means = interest.fit(histories, embeddings, config.seed, progress, known=known)
         done(f"{len(means)} epochs" + (f", loss {means[0]:.3f} to {means[-1]:.3f}" if means else ""))
-    return encoder, embeddings, interest, {"fine_tuning_loss": losses, "interest_loss": means}
+    with stage("TF-IDF") as done:
+        tfidf = fit_text_neighbours(make_texts(items, config.text.fields), config)
+        done(f"{tfidf.similarity.nnz:,} neighbours")
+    curves = {"fine_tuning_loss": losses, "interest_loss": means}
+    return _TextModels(encoder, embeddings, interest, tfidf, curves)
 
 
 def _ends(losses: list[float]) -> str:
@@ -112,20 +139,16 @@ def _ends(losses: list[float]) -> str:
 
 
 def _collect_rows(
-    config: Config,
-    items: pl.DataFrame,
-    embeddings: NDArray[np.float32],
-    interest: InterestModel,
-    labels: Sequence[Window],
+    config: Config, items: pl.DataFrame, text: _TextModels, labels: Sequence[Window]
 ) -> tuple[pl.DataFrame, Recommender]:
     """Return `TrainingRows` of all label windows, and one of their recommenders: all have the same features."""
     parts = []
     for number, window in enumerate(labels):
         histories = build_histories(window.history, items, window.cutoff)
-        recommender = _fit_recommender(config, items, embeddings, interest, histories)[1]
+        recommender = _fit_recommender(config, items, text, histories)
         with stage(f"training rows, {window.name}") as done:
             users = histories.take(_draw_users(window, histories, config))
-            described = recommender.describe(recommender.propose(users), users)
+            described = recommender.describe(recommender.cut(recommender.propose(users)), users)
             positives = number_positives(window.positives, users)
             share, seed = config.ranking.negative_share, config.seed + number
             parts.append(label_rows(described, positives, window=number, negative_share=share, seed=seed))
@@ -133,19 +156,13 @@ def _collect_rows(
     return pl.concat(parts), recommender
 
 
-def _fit_recommender(
-    config: Config,
-    items: pl.DataFrame,
-    embeddings: NDArray[np.float32],
-    interest: InterestModel,
-    histories: Histories,
-) -> tuple[StageOne, Recommender]:
+def _fit_recommender(config: Config, items: pl.DataFrame, text: _TextModels, histories: Histories) -> Recommender:
     with stage("collaborative models") as done:
-        stage_one = StageOne.fit(histories, interest, config)
+        stage_one = StageOne.fit(histories, text.interest, text.tfidf, config)
         statistics = ItemStatistics.count(histories, config.candidates.popularity_half_life_days)
-        recommender = Recommender.prepare(config, stage_one, items, embeddings, statistics, histories.cutoff)
+        recommender = Recommender.prepare(config, stage_one, items, text.embeddings, statistics, histories.cutoff)
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
-    return stage_one, recommender
+    return recommender
 
 
 def _draw_users(window: Window, histories: Histories, config: Config) -> pl.Series:

@@ -1,30 +1,35 @@
-"""Measuring lists on a window: ours beside the baselines, per user."""
+"""Measuring lists on a window: ours beside the baselines, per user, per segment, and where the positives went."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_array
+from numpy.typing import NDArray
 
 from recsys.bundle import Bundle, Recommender
-from recsys.candidates.sources import Source, make_sources
-from recsys.candidates.union import propose
+from recsys.candidates.sources import Source
+from recsys.candidates.union import propose_with_ties
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
-from recsys.evaluation.comparison import OURS, score_users
-from recsys.evaluation.ledger import Ledger, keep_ledger
-from recsys.evaluation.metrics import measure_coverage
+from recsys.evaluation.beyond_accuracy import cold_share, diversity, measure_coverage, measure_gini, novelty
+from recsys.evaluation.comparison import OURS, name_values, score_users
+from recsys.evaluation.ledger import Ledger, keep_ledger, measure_losses
+from recsys.evaluation.metrics import METRICS
+from recsys.evaluation.placement import Placement, place_positives
+from recsys.evaluation.segments import Segment, find_segments, label_positives
+from recsys.pipelines.baselines import make_baselines
 from recsys.pipelines.stages import stage, track
-from recsys.ranking.lists import list_matrix, name_lists, rank_candidates
-from recsys.ranking.training_rows import number_positives
+from recsys.ranking.lists import name_lists, rank_candidates
 
-# Always measured, whatever the config's sources are.
-_BASELINES = ("popular", "item_to_item", "als", "text")
+BLEND = "blend"
+# Ranks are UInt16; a source that gives so many items one score says nothing that a longer list would.
+_MAX_RANK = 65_535
 
 
 @dataclass(frozen=True)
@@ -33,20 +38,35 @@ class Measured:
 
     Attributes:
         user_metrics: `UserMetrics` of every model.
-        coverage: share of the catalogue in anyone's first n items, per model.
+        catalogue: `CatalogueTable`.
+        placements: every model's lists with the places of the positives.
+        segments: the cuts that the measurement can be repeated for.
         lists: `user_id`, `rank`, `item_id`, `score`: our lists.
+        positives: `TestPositives`.
         ledger: what each source found, and where every positive was lost at the config's n.
+        losses: (n_users) loss of retrieval, loss of the ranker, in the config's metric.
         users_without_history: users with positives who could not be measured.
     """
 
     user_metrics: pl.DataFrame
-    coverage: dict[str, float]
+    catalogue: pl.DataFrame
+    placements: dict[str, Placement]
+    segments: list[Segment]
     lists: pl.DataFrame
+    positives: pl.DataFrame
     ledger: Ledger
+    losses: tuple[NDArray[np.float64], NDArray[np.float64]]
     users_without_history: int
 
 
-def measure(bundle: Bundle, window: Window, items: pl.DataFrame, *, baselines: bool) -> Measured:
+def measure(
+    bundle: Bundle,
+    window: Window,
+    items: pl.DataFrame,
+    *,
+    baselines: bool,
+    zero_shot: NDArray[np.float32] | None = None,
+) -> Measured:
     """Make lists as of the window's cut-off and hold them against what the users took.
 
     Measured are users with a history before the window and a positive inside it. Positives that no source found
@@ -56,7 +76,8 @@ def measure(bundle: Bundle, window: Window, items: pl.DataFrame, *, baselines: b
         bundle: fitted on nothing from the window on.
         window: to predict.
         items: `Items`.
-        baselines: also measure single sources and the blend.
+        baselines: also measure the blend, the single sources, and what is only ever a baseline.
+        zero_shot: embeddings of the items by the checkpoint as it came; None leaves that baseline out.
 
     Raises:
         DataError: the bundle has seen the window, or nobody can be measured.
@@ -66,94 +87,163 @@ def measure(bundle: Bundle, window: Window, items: pl.DataFrame, *, baselines: b
             f"measuring on the {window.name} window from {window.cutoff.isoformat()}: the bundle learned from events "
             f"until {bundle.cutoff}; measure with a bundle from before the window"
         )
-    evaluation = bundle.config.evaluation
-    depth = max(evaluation.n_values)
     with stage(f"measuring, {window.name}") as done:
         everyone = build_histories(window.history, items, window.cutoff)
         users, positives = _find_users(window, everyone)
         recommender = bundle.prepare(items, everyone)
-        lists, ledger = _make_lists(bundle, recommender, users, positives, depth, baselines)
-        matrices = {name: list_matrix(rows, users.n_users, depth) for name, rows in lists.items()}
-        matrix = _positive_matrix(positives, users)
-        metrics = pl.concat(
-            score_users(name, users.user_ids, ranked, matrix, evaluation.n_values) for name, ranked in matrices.items()
-        )
-        coverage = {name: measure_coverage(ranked, users.n_items, evaluation.n) for name, ranked in matrices.items()}
-        done(f"{len(lists)} models on {users.n_users:,} users, {positives.height:,} positives")
+        alone = make_baselines(bundle, recommender, everyone, zero_shot) if baselines else []
+        placements, lists, ledger = _make_lists(bundle, recommender, users, positives, alone, baselines)
+        done(f"{len(placements)} models on {users.n_users:,} users, {positives.height:,} positives")
     absent = window.positives["user_id"].n_unique() - users.n_users
-    return Measured(metrics, coverage, name_lists(lists[OURS], users), ledger, absent)
+    metrics = _score(placements, users.user_ids, positives, recommender, everyone.n_users)
+    segments = _cut(positives, users, recommender)
+    return Measured(
+        user_metrics=metrics,
+        catalogue=_measure_catalogue(placements, recommender),
+        placements=placements,
+        segments=segments,
+        lists=name_lists(lists, users),
+        positives=_name_positives(ledger, positives, users, segments),
+        ledger=ledger,
+        losses=_measure_losses(ledger, placements[OURS], recommender),
+        users_without_history=absent,
+    )
 
 
 def _find_users(window: Window, everyone: Histories) -> tuple[Histories, pl.DataFrame]:
-    known = pl.DataFrame({"user_id": everyone.user_ids})
+    """Return who can be measured, and their positives by number with the kinds of events, sorted."""
+    users = pl.DataFrame({"user_id": everyone.user_ids})
     # A hold-out file may name items that the catalogue does not have; nobody could recommend them.
-    catalogue = pl.DataFrame({"item_id": everyone.item_ids})
-    positives = window.positives.join(known, on="user_id", how="semi").join(catalogue, on="item_id", how="semi")
-    users = everyone.take(positives["user_id"].unique())
-    numbered = number_positives(positives, users)
-    if numbered.is_empty():
+    items = pl.DataFrame({"item_id": everyone.item_ids}).with_row_index("item_index")
+    known = window.positives.join(users, on="user_id", how="semi").join(items, on="item_id")
+    if known.is_empty():
         raise DataError(
             f"measuring on the {window.name} window: none of its users has a history before it; "
             "choose a longer history, a shorter test window or a later --run-date"
         )
-    return users, numbered
-
-
-def _positive_matrix(positives: pl.DataFrame, users: Histories) -> csr_array:
-    pairs = (positives["user_index"].to_numpy(), positives["item_index"].to_numpy())
-    ones = np.ones(positives.height, dtype=np.uint8)
-    return csr_array((ones, pairs), shape=(users.n_users, users.n_items))
+    histories = everyone.take(known["user_id"].unique())
+    numbers = pl.DataFrame({"user_id": histories.user_ids}).with_row_index("user_index")
+    positives = known.join(numbers, on="user_id").select("user_index", "item_index", "events")
+    return histories, positives.sort("user_index", "item_index")
 
 
 def _make_lists(
-    bundle: Bundle, recommender: Recommender, users: Histories, positives: pl.DataFrame, depth: int, baselines: bool
-) -> tuple[dict[str, pl.DataFrame], Ledger]:
-    """Return each model's lists (numbers, rank, score), and the ledger of ours."""
-    alone = _baseline_sources(recommender, bundle, depth) if baselines else []
-    parts: dict[str, list[pl.DataFrame]] = {}
+    bundle: Bundle,
+    recommender: Recommender,
+    users: Histories,
+    positives: pl.DataFrame,
+    alone: list[Source],
+    with_blend: bool,
+) -> tuple[dict[str, Placement], pl.DataFrame, Ledger]:
+    """Return each model's placement, our lists (numbers, rank, score), and the ledger of ours."""
+    config = bundle.config
+    depth, n = max(config.evaluation.n_values), config.evaluation.n
+    parts: dict[str, list[Placement]] = {}
     ledgers: list[Ledger] = []
+    lists: list[pl.DataFrame] = []
     recommendable = pl.Series(recommender.recommendable)
     with track("Measuring", users.n_users) as progress:
-        for first, shard in users.split(bundle.config.generation.shard_size):
-            candidates = recommender.propose(shard)
-            features = recommender.describe(candidates, shard)
-            scored = {OURS: (candidates, bundle.ranker.score(features))}
-            if baselines:
-                scored["blend"] = (candidates, bundle.ranker.blend.score(features))
-            for source in alone:
-                rows = _propose_alone(source, recommender, shard, depth)
-                scored[source.name] = (rows, rows[f"{source.name}_score"].to_numpy())
-            ranked = {
-                name: rank_candidates(rows.select("user_index", "item_index"), scores, depth)
-                for name, (rows, scores) in scored.items()
-            }
+        for first, shard in users.split(config.generation.shard_size):
             here = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
             here = here.with_columns(pl.col("user_index") - first)
-            shown = ranked[OURS].filter(pl.col("rank") <= bundle.config.evaluation.n)
-            ledgers.append(keep_ledger(candidates, here, shown, recommendable, recommender.source_names))
+            proposed = recommender.propose(shard)
+            candidates = recommender.cut(proposed)
+            features = recommender.describe(candidates, shard)
+            pairs = candidates.select("user_index", "item_index")
+            ranked = {OURS: _rank(pairs, bundle.ranker.score(features))}
+            if with_blend:
+                ranked[BLEND] = _rank(pairs, bundle.ranker.blend.score(features))
+            for source in alone:
+                rows = propose_with_ties(
+                    source, depth, shard, recommender.recommendable, repeats=config.dataset.repeats
+                )
+                ranked[source.name] = _rank(rows.drop("score"), rows["score"])
+            ours = ranked[OURS]
             for name, rows in ranked.items():
-                parts.setdefault(name, []).append(rows.with_columns(pl.col("user_index") + first))
+                parts.setdefault(name, []).append(place_positives(rows, here, shard.n_users, depth))
+            ledger = keep_ledger(proposed, ours, here, recommendable, config.candidates.depths, n)
+            ledgers.append(replace(ledger, positives=_shift(ledger.positives, first)))
+            lists.append(_shift(ours.filter(pl.col("rank") <= depth), first))
             progress(shard.n_users)
-    return {name: pl.concat(shards) for name, shards in parts.items()}, reduce(add, ledgers)
+    placements = {name: Placement.join(shards) for name, shards in parts.items()}
+    return placements, pl.concat(lists), reduce(add, ledgers)
 
 
-def _baseline_sources(recommender: Recommender, bundle: Bundle, depth: int) -> list[Source]:
-    """Each source alone: those always measured, and the others of the config."""
-    config = bundle.config.candidates
-    names = dict.fromkeys([*_BASELINES, *config.depths])
-    names.pop("new_items", None)
-    stage_one = bundle.stage_one.align(recommender.items["item_id"])
-    return make_sources(
-        config.model_copy(update={"depths": dict.fromkeys(names, depth)}),
-        recommender.statistics,
-        stage_one.als,
-        stage_one.item_to_item,
-        stage_one.transitions,
-        stage_one.interest,
-        recommender.embeddings,
+def _rank(pairs: pl.DataFrame, scores: NDArray[np.float32] | pl.Series) -> pl.DataFrame:
+    """Return everything that has a score, in order: where a positive below the list stands is told too."""
+    return rank_candidates(pairs, scores, min(pairs.height, _MAX_RANK))
+
+
+def _shift(rows: pl.DataFrame, first: int) -> pl.DataFrame:
+    return rows.with_columns(pl.col("user_index") + first)
+
+
+def _score(
+    placements: Mapping[str, Placement],
+    user_ids: pl.Series,
+    positives: pl.DataFrame,
+    recommender: Recommender,
+    n_users: int,
+) -> pl.DataFrame:
+    """Return the `UserMetrics` of every model; novelty counts among the n_users who have a history."""
+    evaluation, statistics = recommender.config.evaluation, recommender.statistics
+    n = evaluation.n
+    cold = statistics.users <= evaluation.segments.cold_item_users
+    touched = statistics.users[positives["item_index"].to_numpy()].astype(np.float64)
+    weights = (touched + 1.0) ** -evaluation.propensity_power
+    frames = []
+    for model, placement in placements.items():
+        counts = placement.count_positives()
+        frames.append(score_users(model, user_ids, placement.find_hits(), counts, evaluation.n_values))
+        found, total = (
+            np.bincount(placement.users, weights=values, minlength=len(counts))
+            for values in (weights * placement.chance_in_first(n), weights)
+        )
+        further = {
+            "recall_ips": found / total,
+            "novelty": novelty(placement.lists, statistics.users.astype(np.int64), n_users, n),
+            "diversity": diversity(placement.lists, recommender.embeddings, n),
+            "cold_share": cold_share(placement.lists, cold, n),
+        }
+        frames += [name_values(model, user_ids, metric, n, values) for metric, values in further.items()]
+    return pl.concat(frames)
+
+
+def _measure_catalogue(placements: Mapping[str, Placement], recommender: Recommender) -> pl.DataFrame:
+    """Return the `CatalogueTable`."""
+    n, shown = recommender.config.evaluation.n, recommender.recommendable
+    return pl.DataFrame(
+        {
+            "model": list(placements),
+            "coverage": [measure_coverage(one.lists, shown, n) for one in placements.values()],
+            "gini": [measure_gini(one.lists, shown, n) for one in placements.values()],
+        }
     )
 
 
-def _propose_alone(source: Source, recommender: Recommender, users: Histories, depth: int) -> pl.DataFrame:
-    repeats = recommender.config.dataset.repeats
-    return propose([source], {source.name: depth}, users, recommender.recommendable, repeats=repeats)
+def _cut(positives: pl.DataFrame, users: Histories, recommender: Recommender) -> list[Segment]:
+    config = recommender.config.evaluation.segments
+    return find_segments(positives, users.lengths, recommender.statistics.users, recommender.items, config)
+
+
+def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, segments: list[Segment]) -> pl.DataFrame:
+    """Return the `TestPositives`: the ledger's rows, which stand in the positives' order, by id."""
+    return ledger.positives.select(
+        users.user_ids.gather(ledger.positives["user_index"]).alias("user_id"),
+        users.item_ids.gather(ledger.positives["item_index"]).alias("item_id"),
+        positives["events"],
+        "fate",
+        "sources",
+        "rank",
+        label_positives(segments, positives.height),
+    )
+
+
+def _measure_losses(
+    ledger: Ledger, ours: Placement, recommender: Recommender
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    evaluation = recommender.config.evaluation
+    counts = ours.count_positives()
+    found = ours.count_positives(ledger.positives["rank"].is_not_null().to_numpy())
+    values = METRICS[evaluation.metric](ours.find_hits(), counts, evaluation.n)
+    return measure_losses(found, counts, values, evaluation.metric, evaluation.n)

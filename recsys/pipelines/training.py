@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import yaml
+from numpy.typing import NDArray
 
 from recsys.artifacts.folders import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
+from recsys.artifacts.runs import find_run, open_run, write_run_tables
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config, data_path
 from recsys.dataset.cleaning import clean_ids
 from recsys.dataset.reading import read_table
 from recsys.dataset.windows import Windows, resolve_end, split_windows
-from recsys.evaluation.comparison import OURS, summarise
-from recsys.evaluation.plots import plot_curves, plot_importance, plot_metric_table
-from recsys.pipelines.fitting import Fitted, fit_bundle, freeze_catalogue
-from recsys.pipelines.measuring import Measured, measure
+from recsys.evaluation.beyond_accuracy import churn
+from recsys.evaluation.comparison import OURS, name_numbers, summarise
+from recsys.evaluation.intervals import mean_interval
+from recsys.evaluation.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
+from recsys.evaluation.segments import measure_segments
+from recsys.pipelines.fitting import Fitted, embed_zero_shot, fit_bundle, freeze_catalogue
+from recsys.pipelines.measuring import BLEND, Measured, measure
 from recsys.pipelines.stages import logger, stage
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
-from recsys.tables import CandidateLedger, MetricTable, TrainingRows, UserMetrics
+from recsys.tables import TrainingRows
 
 
 @dataclass(frozen=True)
@@ -69,19 +77,75 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
     test = windows.test
     twin = fit_bundle(config, items, frozen, windows.measured_labels, test.history, test.cutoff)
-    measured = measure(twin.bundle, test, items, baselines=True)
+    measured = measure(twin.bundle, test, items, baselines=True, zero_shot=embed_zero_shot(config, frozen))
     with stage("intervals") as done:
-        metrics = summarise(measured.user_metrics, OURS, config.evaluation, config.seed)
-        done(f"{metrics.height:,} rows")
+        tables = _summarise(config, measured)
+        done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
+    run = _name_run(config, snapshot, end)
+    told = _tell_measured(config, home, run, measured, twin)
     logger.info("refit: all windows moved to the end")
     refit = fit_bundle(config, items, frozen, windows.refit_labels, windows.everything, end)
-    run = _name_run(config, snapshot, end)
     folder = home / "runs" / run
     facts = _facts(config, snapshot, windows, run)
-    write_folder(folder, lambda staging: _write_run(staging, config, twin, measured, metrics), {**facts, "kind": "run"})
+    write_folder(
+        folder,
+        lambda staging: _write_run(staging, config, twin, measured.lists, tables, told),
+        {**facts, "kind": "run"},
+    )
     replace_text(home / "runs" / f"{config.name}.current", run + "\n")
-    version = _register(config, home, store, folder, facts, twin, refit, measured, metrics)
-    return Trained(run, version, metrics)
+    version = _register(config, home, store, folder, facts, twin, refit)
+    return Trained(run, version, tables["metrics"])
+
+
+def _summarise(config: Config, measured: Measured) -> dict[str, pl.DataFrame]:
+    """Return the tables of a run, by their names in `Run`."""
+    ledger, evaluation = measured.ledger, config.evaluation
+    return {
+        "metrics": summarise(measured.user_metrics, OURS, evaluation, config.seed),
+        "user_metrics": measured.user_metrics,
+        "segments": measure_segments(measured.segments, measured.placements, OURS, evaluation, config.seed),
+        "catalogue": measured.catalogue,
+        "positives": measured.positives,
+        "ledger": ledger.summarise(),
+        "depths": ledger.summarise_depths(),
+        "overlap": ledger.summarise_overlap(),
+    }
+
+
+def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twin: Fitted) -> dict[str, Any]:
+    """Return what of a measurement is no table."""
+    evaluation = config.evaluation
+    losses = {
+        name: list(_estimate(config, values))
+        for name, values in zip(("retrieval", "ranking"), measured.losses, strict=True)
+    }
+    return {
+        "positives": list(measured.ledger.fates.items()),
+        "union_recall": measured.ledger.union_recall,
+        "losses": {"metric": evaluation.metric, "n": evaluation.n, **losses},
+        "churn": _compare_with_last_run(config, home, run, measured.lists),
+        "blend": twin.bundle.ranker.blend.weights,
+        "users_without_history": measured.users_without_history,
+    }
+
+
+def _compare_with_last_run(config: Config, home: Path, run: str, lists: pl.DataFrame) -> dict[str, Any] | None:
+    """Return how much of the lists is new against the config's last training, over the users of both."""
+    before = find_run(home, config.name)
+    path = home / "runs" / (before or "") / "lists.parquet"
+    # The same training once more must end in the same bytes.
+    if before is None or before == run or not path.is_file():
+        return None
+    changed = churn(lists, pl.read_parquet(path), config.evaluation.n)["churn"].to_numpy()
+    if not len(changed):
+        return None
+    mean, low, high = _estimate(config, changed)
+    return {"run": before, "users": len(changed), "mean": mean, "low": low, "high": high}
+
+
+def _estimate(config: Config, values: NDArray[np.float64]) -> tuple[float, float, float]:
+    found = mean_interval(values, config.evaluation.bootstrap_samples, config.evaluation.confidence, config.seed)
+    return found.mean, found.low, found.high
 
 
 def _split(config: Config, snapshot: Snapshot, end: datetime | None) -> Windows:
@@ -121,38 +185,40 @@ def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> di
         "test_start": test.cutoff.isoformat() if test.cutoff else "",
         "test_end": test.end.isoformat() if test.end else "",
         "protocol": config.windows.protocol,
-        "test_pairs": hashlib.sha256(test.positives.write_csv().encode()).hexdigest()[:12],
+        "test_pairs": hashlib.sha256(test.positives.drop("events").write_csv().encode()).hexdigest()[:12],
     }
 
 
-def _write_run(folder: Path, config: Config, twin: Fitted, measured: Measured, metrics: pl.DataFrame) -> None:
+def _write_run(
+    folder: Path,
+    config: Config,
+    twin: Fitted,
+    lists: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame],
+    measured: Mapping[str, Any],
+) -> None:
     """Write what the measured run saw and what came of it; the bundle itself goes to the registry."""
     write_table(twin.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
-    write_table(measured.user_metrics, UserMetrics, folder / "user_metrics.parquet", "user metrics")
-    write_table(metrics, MetricTable, folder / "metrics.parquet", "metric table")
-    measured.lists.write_parquet(folder / "lists.parquet")
-    write_table(measured.ledger.summarise(), CandidateLedger, folder / "ledger.parquet", "candidate ledger")
+    write_run_tables(folder, tables)
+    lists.write_parquet(folder / "lists.parquet")
     importance = twin.bundle.ranker.importance()
     importance.write_parquet(folder / "importance.parquet")
     (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
     curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
     write_json(folder / "curves.json", curves)
-    write_json(
-        folder / "measured.json",
-        {
-            "coverage": measured.coverage,
-            "positives": list(measured.ledger.fates.items()),
-            "union_recall": measured.ledger.union_recall,
-            "users_without_history": measured.users_without_history,
-            "blend": twin.bundle.ranker.blend.weights,
-        },
-    )
+    write_json(folder / "measured.json", measured)
     plots = folder / "plots"
     plots.mkdir()
-    evaluation = config.evaluation
-    plot_metric_table(metrics, evaluation.metric, evaluation.n, OURS).savefig(plots / "metrics.png", dpi=120)
-    plot_importance(importance).savefig(plots / "importance.png", dpi=120)
-    plot_curves(curves).savefig(plots / "curves.png", dpi=120)
+    metric, n = config.evaluation.metric, config.evaluation.n
+    drawn = {
+        "metrics": plot_metric_table(tables["metrics"], metric, n, OURS),
+        "segments": plot_segments(tables["segments"], metric, n, OURS, BLEND),
+        "ledger": plot_ledger(measured, tables["depths"]),
+        "importance": plot_importance(importance),
+        "curves": plot_curves(curves),
+    }
+    for name, figure in drawn.items():
+        figure.savefig(plots / f"{name}.png", dpi=120)
 
 
 def _register(
@@ -163,14 +229,17 @@ def _register(
     facts: dict[str, str],
     twin: Fitted,
     refit: Fitted,
-    measured: Measured,
-    metrics: pl.DataFrame,
 ) -> Version:
-    numbers = {f"{model}/coverage": share for model, share in measured.coverage.items()}
-    numbers |= {"union_recall": measured.ledger.union_recall, "trees": float(refit.bundle.ranker.booster.num_trees())}
-    curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
+    run = open_run(folder)
+    models = {model: name_numbers(run.metrics, run.catalogue, model) for model in run.catalogue["model"]}
+    numbers = {
+        **models.pop(OURS),
+        "union_recall": run.measured["union_recall"],
+        "trees": float(refit.bundle.ranker.booster.num_trees()),
+        **{f"{name}_loss": run.measured["losses"][name][0] for name in ("retrieval", "ranking")},
+    }
     with stage("MLflow") as done, scratch_folder(home, "bundle") as scratch:
-        run_id = log_training(store, facts["run"], config, facts, metrics, numbers, curves, folder)
+        run_id = log_training(store, run.name, config, facts, numbers, models, run.curves, folder)
         bundle = scratch / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
         measured_twin = scratch / "twin"

@@ -19,8 +19,9 @@ def rank_candidates(candidates: pl.DataFrame, scores: NDArray[np.float32] | pl.S
     return (
         scored.filter(pl.col("score").is_not_null())
         .sort(["user_index", "score", "item_index"], descending=[False, True, False])
-        .with_columns(pl.int_range(1, pl.len() + 1).over("user_index").cast(pl.UInt16).alias("rank"))
+        .with_columns(pl.int_range(1, pl.len() + 1).over("user_index").alias("rank"))
         .filter(pl.col("rank") <= n)
+        .with_columns(pl.col("rank").cast(pl.UInt16))
     )
 
 

@@ -6,14 +6,15 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
-import polars as pl
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +22,8 @@ from recsys.config import Config
 from recsys.errors import RegistryError
 
 _PARAM_CHARACTERS = 500
+# Artifact folder of a run that holds the files of its folder at home, and nothing else.
+_RUN_FOLDER = "run"
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ def log_training(
     name: str,
     config: Config,
     facts: Mapping[str, str],
-    metrics: pl.DataFrame,
     numbers: Mapping[str, float],
+    baselines: Mapping[str, Mapping[str, float]],
     curves: Mapping[str, list[float]],
     artifacts: Path,
 ) -> str:
@@ -99,19 +102,26 @@ def log_training(
         name: of the run.
         config: logged flat as parameters.
         facts: tags, such as the snapshot and the windows.
-        metrics: `MetricTable`; logged as `MODEL/METRIC_at_N` with `_low` and `_high`.
-        numbers: further single values.
+        numbers: single values, such as `ndcg_at_10`.
+        baselines: model -> its values under the same names; each becomes a nested run, so that all compare side by
+            side.
         curves: value by step.
         artifacts: folder of files (resolved config, tables, plots) that go with the run.
     """
     try:
         with mlflow.start_run(experiment_id=_need_experiment(store), run_name=name, tags=dict(facts)) as run:
-            mlflow.log_params({key: str(value)[:_PARAM_CHARACTERS] for key, value in _flatten(config.resolved())})
-            mlflow.log_metrics({**_name_metrics(metrics), **numbers})
+            mlflow.log_params({key: str(value)[:_PARAM_CHARACTERS] for key, value in config.flatten()})
+            mlflow.log_metrics(dict(numbers))
             for curve, values in curves.items():
                 for step, value in enumerate(values):
                     mlflow.log_metric(curve, value, step=step, synchronous=False)
-            mlflow.log_artifacts(str(artifacts))
+            for model, theirs in baselines.items():
+                tags = {"kind": "baseline", **facts}
+                # Without the experiment's number a nested run goes to the default one.
+                with mlflow.start_run(experiment_id=run.info.experiment_id, run_name=model, nested=True, tags=tags):
+                    mlflow.log_param("model", model)
+                    mlflow.log_metrics(dict(theirs))
+            mlflow.log_artifacts(str(artifacts), _RUN_FOLDER)
             mlflow.flush_async_logging()
             run_id: str = run.info.run_id
             return run_id
@@ -119,21 +129,100 @@ def log_training(
         raise RegistryError(f"MLflow store {store.place}: the run was not logged ({error}); run again") from error
 
 
-def read_run_table(store: Store, run_id: str, name: str) -> pl.DataFrame:
-    """Return a parquet table logged with a run.
+def open_search(store: Store, name: str, facts: Mapping[str, str]) -> str:
+    """Return the id of the run that a search's trials are nested in; a search taken up again has the same one.
+
+    Args:
+        store: from `connect`.
+        name: of the search; a new one is a new run.
+        facts: tags of a new run.
 
     Raises:
-        RegistryError: the run has no such table.
+        RegistryError: the store does not answer.
+    """
+    try:
+        experiment = _need_experiment(store)
+        found = store.client.search_runs([experiment], f"tags.search = '{name}'", max_results=1)
+        if found:
+            run_id = str(found[0].info.run_id)
+            store.client.update_run(run_id, status="RUNNING")
+            return run_id
+        tags = {**facts, "kind": "search", "search": name}
+        return str(store.client.create_run(experiment, tags=tags, run_name=f"tune {name}").info.run_id)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"MLflow store {store.place}: the search was not logged ({error}); run again") from error
+
+
+def log_trial(
+    store: Store,
+    search: str,
+    name: str,
+    params: Mapping[str, object],
+    numbers: Mapping[str, float],
+    tags: Mapping[str, str],
+) -> None:
+    """Log one trial of a search as a run nested in its run.
+
+    Args:
+        store: from `connect`.
+        search: id from `open_search`.
+        name: of the run.
+        params: the changed settings.
+        numbers: single values; none: the trial failed.
+        tags: such as its state.
+
+    Raises:
+        RegistryError: the store does not answer.
+    """
+    try:
+        every_tag = {**tags, "kind": "trial", "mlflow.parentRunId": search}
+        run_id = store.client.create_run(_need_experiment(store), tags=every_tag, run_name=name).info.run_id
+        shown = [Param(key, str(value)[:_PARAM_CHARACTERS]) for key, value in params.items()]
+        store.client.log_batch(run_id, metrics=_stamp(numbers), params=shown)
+        store.client.set_terminated(run_id, "FINISHED" if numbers else "FAILED")
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"MLflow store {store.place}: {name} was not logged ({error}); run again") from error
+
+
+def close_search(
+    store: Store, search: str, numbers: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]
+) -> None:
+    """Log what a search found, such as the winner's numbers and config file, and end its run.
+
+    Raises:
+        RegistryError: the store does not answer.
+    """
+    try:
+        store.client.log_batch(search, metrics=_stamp(numbers))
+        for key, value in tags.items():
+            store.client.set_tag(search, key, value)
+        for path in artifacts:
+            store.client.log_artifact(search, str(path))
+        store.client.set_terminated(search)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"MLflow store {store.place}: the search was not logged ({error}); run again") from error
+
+
+def _stamp(numbers: Mapping[str, float]) -> list[Metric]:
+    now = time.time_ns() // 1_000_000
+    return [Metric(key, value, now, 0) for key, value in numbers.items()]
+
+
+@contextmanager
+def open_run_folder(store: Store, run_id: str) -> Iterator[Path]:
+    """Fetch the folder that was logged with a run; it is gone when the block ends.
+
+    Raises:
+        RegistryError: the run has none, or the store does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         try:
-            return pl.read_parquet(
-                mlflow.artifacts.download_artifacts(
-                    run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=store.uri
-                )
+            folder = mlflow.artifacts.download_artifacts(
+                run_id=run_id, artifact_path=_RUN_FOLDER, dst_path=scratch, tracking_uri=store.uri
             )
-        except (MlflowException, OSError, pl.exceptions.PolarsError) as error:
-            raise RegistryError(f"MLflow run {run_id}: no table '{name}' ({error}); train again") from error
+        except (MlflowException, OSError) as error:
+            raise RegistryError(f"MLflow run {run_id}: no folder '{_RUN_FOLDER}' ({error}); train again") from error
+        yield Path(folder)
 
 
 def _hide_passwords(text: str) -> str:
@@ -146,16 +235,34 @@ def _need_experiment(store: Store) -> str:
     return str(made)
 
 
-def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        rows += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return rows
+def find_run_id(store: Store, run_name: str) -> str | None:
+    """Return the id of the newest MLflow run of a name in the config's experiment, None where there is none.
+
+    Raises:
+        RegistryError: the store does not answer.
+    """
+    try:
+        experiment = store.client.get_experiment_by_name(store.experiment)
+        if experiment is None:
+            return None
+        found = store.client.search_runs(
+            [experiment.experiment_id],
+            filter_string=f"attributes.run_name = '{run_name}'",
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+    except MlflowException as error:
+        raise RegistryError(f"MLflow store {store.place}: no answer ({error.message}); run again") from error
+    return str(found[0].info.run_id) if found else None
 
 
-def _name_metrics(metrics: pl.DataFrame) -> dict[str, float]:
-    named: dict[str, float] = {}
-    for row in metrics.iter_rows(named=True):
-        name = f"{row['model']}/{row['metric']}_at_{row['n']}"
-        named |= {name: row["mean"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
-    return named
+def log_file(store: Store, run_id: str, path: Path) -> None:
+    """Put a copy of a file beside the other files of an MLflow run; one of the same name is replaced.
+
+    Raises:
+        RegistryError: it cannot be written there.
+    """
+    try:
+        store.client.log_artifact(run_id, str(path))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"MLflow run {run_id}: {path.name} was not logged ({error}); run again") from error

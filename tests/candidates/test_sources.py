@@ -1,11 +1,13 @@
 """Every source keeps the same promises; then what is special about each."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from miniature import change
+from miniature import settings as miniature_settings
+from scipy.sparse import csr_array
 from worlds import at, checkerboard, make_interactions, make_items
 
 from recsys.candidates.sources import (
@@ -13,6 +15,7 @@ from recsys.candidates.sources import (
     NeighbourSource,
     NewItemsSource,
     PopularSource,
+    ProfileSource,
     RepeatSource,
     Source,
     TextSource,
@@ -20,29 +23,37 @@ from recsys.candidates.sources import (
     make_sources,
     multiply,
 )
+from recsys.candidates.stage_one import StageOne, fit_text_neighbours
 from recsys.candidates.union import propose
-from recsys.collab.als import AlsModel
-from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
-from recsys.config import (
-    SOURCES,
-    AlsConfig,
-    CandidatesConfig,
-    InterestConfig,
-    ItemToItemConfig,
-    TransitionsConfig,
-)
+from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
+from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_config
 from recsys.dataset.histories import Histories, build_histories
 from recsys.text.interest import InterestModel
+from recsys.text.item_text import make_texts
 
 BOARD_ITEMS, BOARD_ROWS = checkerboard(users=30, items=20)
 BOARD = [*BOARD_ITEMS["item_id"]]
-TRAINED = make_items(*BOARD, "left", "untouched")
+
+
+def extend(*more: str) -> pl.DataFrame:
+    """Return the board with more items, whose texts have the colours of all others."""
+    others = make_items(*({"item_id": item, "tags": ["white", "black"], "colour": "both"} for item in more))
+    return pl.concat([BOARD_ITEMS, others]).sort("item_id")
+
+
+TRAINED = extend("left", "untouched")
 # Tonight "left" is gone; "0 new" and "zz new" have come, so that every place in the catalogue has moved.
-TONIGHT = make_items(*BOARD, "untouched", "0 new", "zz new")["item_id"]
-UNTOUCHED = [TONIGHT.to_list().index(item) for item in ("untouched", "0 new", "zz new")]
-ALS = AlsConfig(embedding_size=2)
+TONIGHT = extend("untouched", "0 new", "zz new")
+UNTOUCHED = [TONIGHT["item_id"].to_list().index(item) for item in ("untouched", "0 new", "zz new")]
 INTEREST = InterestConfig(history_length=10)
-CONFIG = CandidatesConfig(depths=dict.fromkeys(SOURCES, 5), new_item_users=0)
+CONFIG = change(
+    parse_config(miniature_settings(), "test"),
+    seed=1,
+    dataset={"repeats": True},
+    text={"interest": {"history_length": 10}, "tfidf": {"max_share": 1.0, "k": 22}},
+    collab={"als": {"embedding_size": 2}, "item_to_item": {"k": 8}, "transitions": {"k": 8}, "ease": {"k": 8}},
+    candidates={"depths": dict.fromkeys(SOURCES, 5), "new_item_users": 0},
+)
 
 
 def embed(item_ids: pl.Series) -> np.ndarray:
@@ -55,61 +66,39 @@ def embed(item_ids: pl.Series) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@dataclass
-class Models:
-    als: AlsModel
-    item_to_item: NeighbourModel
-    transitions: NeighbourModel
-    interest: InterestModel
+def texts_of(items: pl.DataFrame) -> pl.Series:
+    return make_texts(items, CONFIG.text.fields)
 
-    @classmethod
-    def fit(cls) -> "Models":
-        left = make_interactions(("u000", "left", 61))
-        histories = build_histories(pl.concat([BOARD_ROWS, left]), TRAINED, at(62))
-        interest = InterestModel(8, INTEREST)
-        interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
-        return cls(
-            AlsModel.fit(histories, ALS, seed=1, threads=1),
-            fit_item_to_item(histories, ItemToItemConfig(k=8), threads=1),
-            fit_transitions(histories, TransitionsConfig(k=8)),
-            interest,
-        )
 
-    def through_files(self, folder: Path) -> "Models":
-        self.als.save(folder / "als")
-        self.item_to_item.save(folder / "item_to_item.npz")
-        self.transitions.save(folder / "transitions.npz")
-        self.interest.save(folder / "interest")
-        return Models(
-            AlsModel.load(folder / "als", ALS, threads=1),
-            NeighbourModel.load(folder / "item_to_item.npz", ItemToItemConfig().history_decay),
-            NeighbourModel.load(folder / "transitions.npz", TransitionsConfig().history_decay),
-            InterestModel.load(folder / "interest", INTEREST),
-        )
+def fit_models() -> StageOne:
+    """Return the models over the catalogue of the training."""
+    left = make_interactions(("u000", "left", 61))
+    histories = build_histories(pl.concat([BOARD_ROWS, left]), TRAINED, at(62))
+    interest = InterestModel(8, CONFIG.text.interest)
+    interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
+    return StageOne.fit(histories, interest, fit_text_neighbours(texts_of(TRAINED), CONFIG), CONFIG)
 
-    def sources(self, histories: Histories) -> dict[str, Source]:
-        """Return the sources over tonight's catalogue."""
-        ids = TRAINED["item_id"]
-        sources = make_sources(
-            CONFIG,
-            ItemStatistics.count(histories, CONFIG.popularity_half_life_days),
-            self.als.align(ids, TONIGHT),
-            self.item_to_item.align(ids, TONIGHT),
-            self.transitions.align(ids, TONIGHT),
-            self.interest,
-            embed(TONIGHT),
-        )
-        return {source.name: source for source in sources}
+
+def through_files(models: StageOne, folder: Path) -> StageOne:
+    models.save(folder)
+    return StageOne.load(folder, models.item_ids, CONFIG)
+
+
+def sources_of(models: StageOne, histories: Histories) -> dict[str, Source]:
+    """Return the sources over tonight's catalogue."""
+    aligned = models.align(TONIGHT["item_id"]).read_texts(texts_of(TONIGHT), CONFIG)
+    statistics = ItemStatistics.count(histories, CONFIG.candidates.popularity_half_life_days)
+    sources = make_sources(SOURCES, CONFIG.candidates, aligned, statistics, embed(TONIGHT["item_id"]))
+    return {source.name: source for source in sources}
 
 
 def tonight(*more: tuple[str, str, float]) -> Histories:
-    catalogue = pl.DataFrame({"item_id": TONIGHT})
-    return build_histories(pl.concat([BOARD_ROWS, make_interactions(*more)]), catalogue, at(62))
+    return build_histories(pl.concat([BOARD_ROWS, make_interactions(*more)]), TONIGHT, at(62))
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return Models.fit()
+def models() -> StageOne:
+    return fit_models()
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +112,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def source(name: str, models: Models, histories: Histories) -> Source:
-    return models.sources(histories)[name]
+def source(name: str, models: StageOne, histories: Histories) -> Source:
+    return sources_of(models, histories)[name]
 
 
 class TestEverySource:
@@ -154,7 +143,7 @@ class TestEverySource:
 
     def test_item_nobody_touched_is_for_text_only(self, source, name, histories):
         scores = source.score(histories)[:, UNTOUCHED]
-        if name in ("text", "new_items"):
+        if name in ("text", "new_items", "tfidf"):
             assert np.isfinite(scores).all()
         else:
             assert np.isnan(scores).all()
@@ -162,18 +151,18 @@ class TestEverySource:
     def test_item_new_tonight_and_touched_once(self, name, models):
         """The trained models know nothing of it; what counts tonight's events does."""
         now = tonight(("u003", "0 new", 61))
-        scores = models.sources(now)[name].score(now)[:, 0]
+        scores = sources_of(models, now)[name].score(now)[:, 0]
         if name == "repeat":
             assert np.flatnonzero(~np.isnan(scores)).tolist() == [3]
-        elif name in ("text", "popular"):
+        elif name in ("text", "popular", "tfidf"):
             assert np.isfinite(scores).all()
         else:
             assert np.isnan(scores).all()
 
     def test_user_with_only_new_items_is_no_user_of_score_zero(self, name, models):
         now = tonight(("late", "zz new", 61))
-        scores = models.sources(now)[name].score(now.take(pl.Series(["late"])))[0]
-        if name in ("als", "item_to_item", "transitions"):
+        scores = sources_of(models, now)[name].score(now.take(pl.Series(["late"])))[0]
+        if name in ("als", "item_to_item", "transitions", "ease"):
             assert np.isnan(scores).all()
         elif name == "repeat":
             assert np.flatnonzero(~np.isnan(scores)).tolist() == [22]
@@ -181,12 +170,12 @@ class TestEverySource:
             assert np.isfinite(scores).any()
 
     def test_saved_and_loaded_models_give_the_same_scores(self, source, name, models, histories, tmp_path):
-        again = models.through_files(tmp_path).sources(histories)[name]
+        again = sources_of(through_files(models, tmp_path), histories)[name]
         assert again.score(histories).tobytes() == source.score(histories).tobytes()
         assert (again.name, again.reason) == (source.name, source.reason)
 
     def test_same_seed_same_bytes(self, source, name, histories):
-        again = Models.fit().sources(histories)[name]
+        again = sources_of(fit_models(), histories)[name]
         assert again.score(histories).tobytes() == source.score(histories).tobytes()
 
     def test_a_user_scores_the_same_in_any_company(self, source, histories):
@@ -207,9 +196,9 @@ class TestEverySource:
         assert source.reason[0].isupper()
 
 
-@pytest.mark.parametrize("name", ["als", "item_to_item", "transitions", "text"])
+@pytest.mark.parametrize("name", ["als", "item_to_item", "transitions", "ease", "tfidf", "text"])
 def test_the_users_colour_comes_first(name, models, histories):
-    scores = models.sources(histories)[name].score(histories)
+    scores = sources_of(models, histories)[name].score(histories)
     scores[:, UNTOUCHED] = np.nan
     scores[histories.users, histories.items] = np.nan
     best = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=1)[:, :3]
@@ -220,17 +209,35 @@ def test_the_users_colour_comes_first(name, models, histories):
 # --- which sources -----------------------------------------------------------------------------------------
 
 
-def test_sources_are_the_ones_with_a_depth_in_a_fixed_order(models, histories):
-    statistics = ItemStatistics.count(histories, None)
-    ids = TRAINED["item_id"]
+def test_sources_come_in_the_order_of_their_names(models):
+    histories = build_histories(BOARD_ROWS, TRAINED, at(62))
+    statistics, embeddings = ItemStatistics.count(histories, None), embed(TRAINED["item_id"])
+    for names in ([*SOURCES], [*reversed(SOURCES)], ["popular", "als"], []):
+        made = make_sources(names, CONFIG.candidates, models, statistics, embeddings)
+        assert [source.name for source in made] == names
 
-    def names(*wanted: str) -> list[str]:
-        config = CandidatesConfig(depths=dict.fromkeys(wanted, 3))
-        parts = (models.als, models.item_to_item, models.transitions, models.interest, embed(ids))
-        return [one.name for one in make_sources(config, statistics, *parts)]
 
-    assert names(*reversed(SOURCES)) == list(SOURCES)
-    assert names("popular", "als") == ["als", "popular"]
+# --- stage one ---------------------------------------------------------------------------------------------
+
+
+def test_saved_and_loaded_models_give_the_same_bytes(models, tmp_path):
+    (one := tmp_path / "one").mkdir()
+    (two := tmp_path / "two").mkdir()
+    through_files(models, one).save(two)
+    names = sorted(path.name for path in one.iterdir())
+    assert {Path(name).stem for name in names} >= {"als", "ease", "tfidf", "transitions", "item_to_item", "interest"}
+    assert [(one / name).read_bytes() for name in names] == [(two / name).read_bytes() for name in names]
+
+
+def test_words_of_items_that_joined_are_known_once_the_texts_are_read(models):
+    aligned = models.align(TONIGHT["item_id"])
+    assert aligned.tfidf.similarity[:, UNTOUCHED[1:]].nnz == 0
+    # What was in the catalogue of the training has its neighbours, touched or not.
+    assert aligned.tfidf.similarity[:, UNTOUCHED[0]].nnz == 20
+    anew = aligned.read_texts(texts_of(TONIGHT), CONFIG)
+    assert (anew.tfidf.similarity[:, UNTOUCHED].toarray() > 0).sum() == 3 * 22
+    assert anew.als is aligned.als
+    assert models.align(models.item_ids) is models
 
 
 # --- statistics, popular, new items, repeat ------------------------------------------------------------------
@@ -294,6 +301,38 @@ def test_neighbours_that_point_nowhere_say_nothing():
     histories = build_histories(make_interactions(("u", "a", 1), ("u", "c", 2)), ITEMS, at(10))
     source = NeighbourSource("item_to_item", "Because", fit_item_to_item(SMALL, ItemToItemConfig(), threads=1))
     assert np.flatnonzero(~np.isnan(source.score(histories)[0])).tolist() == [1]
+
+
+def test_what_a_history_speaks_against_is_not_proposed():
+    similarity = csr_array(np.array([[0, 0.5, -0.25], [0, 0, 0.25], [0, 0, 0]], dtype=np.float32))
+    histories = build_histories(make_interactions(("u", "a", 1), ("v", "a", 1), ("v", "b", 2)), ITEMS, at(10))
+    scores = NeighbourSource("ease", "Because", NeighbourModel(similarity, 1.0)).score(histories)
+    # For v the two entries to c are in balance.
+    assert np.array_equal(scores, [[np.nan, 0.5, np.nan]] * 2, equal_nan=True)
+
+
+# --- baselines ---------------------------------------------------------------------------------------------
+
+
+def test_popular_by_another_name():
+    statistics = ItemStatistics.count(SMALL, None)
+    source = PopularSource(statistics, "popular_all_time")
+    assert source.name == "popular_all_time"
+    assert source.score(SMALL).tobytes() == PopularSource(statistics).score(SMALL).tobytes()
+    assert PopularSource(statistics).name == "popular"
+
+
+def test_profile_is_the_cosine_of_the_mean_history():
+    embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
+    histories = build_histories(make_interactions(("u", "a", 1), ("u", "b", 2), ("v", "c", 1)), ITEMS, at(10))
+    source = ProfileSource("text_zero_shot", embeddings, InterestConfig(history_decay=0.5))
+    # b is the newest: (0.5, 1), made unit length.
+    length = np.sqrt(1.25)
+    expected = [[0.5 / length, 1 / length, 1.1 / length], [0.6, 0.8, 1.0]]
+    assert source.score(histories) == pytest.approx(np.array(expected), rel=1e-5)
+    assert source.name == "text_zero_shot"
+    nobody = source.score(histories.take(pl.Series(["nobody"])))
+    assert np.isnan(nobody).all()
 
 
 def test_multiply_is_the_matrix_product():

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from worlds import at, make_interactions, make_items
 
 from recsys.candidates import union
-from recsys.candidates.union import batch_users, propose, select_top
+from recsys.candidates.union import batch_users, cut_union, propose, propose_with_ties, select_top
 from recsys.dataset.histories import Histories, build_histories
 from recsys.tables import Candidates, check
 
@@ -215,3 +215,42 @@ def test_an_empty_catalogue_has_no_candidates():
     assert propose(
         [FakeSource("als", {"u": []})], {"als": 3}, histories, np.ones(0, dtype=bool), repeats=True
     ).is_empty()
+
+
+# --- ties and the cut of the union ------------------------------------------------------------------------
+
+
+def test_a_source_alone_comes_with_all_that_ties_at_its_depth():
+    rows = propose_with_ties(ONE, 2, HISTORIES, ALL, repeats=True)
+    # u: 9, then two threes for the second place; v: two nines.
+    assert rows.rows() == [(0, 0, 9.0), (0, 2, 3.0), (0, 3, 3.0), (1, 1, 9.0), (1, 2, 9.0)]
+    assert rows.schema == {"user_index": pl.UInt32, "item_index": pl.UInt32, "score": pl.Float32}
+
+
+def test_a_source_alone_keeps_to_what_may_be_shown():
+    shown = np.array([True, True, True, False, True])
+    rows = propose_with_ties(ONE, 2, HISTORIES, shown, repeats=False)
+    # u has a, and d is not to be shown; v has b and c.
+    assert rows.rows() == [(0, 1, 1.0), (0, 2, 3.0), (1, 0, 2.0), (1, 4, 1.0)]
+    assert propose_with_ties(TWO, 3, HISTORIES, ALL, repeats=True)["user_index"].unique().to_list() == [0]
+
+
+@pytest.mark.parametrize("cells", [1, 7, 10_000])
+def test_runs_of_users_change_nothing_alone(cells, monkeypatch):
+    whole = propose_with_ties(ONE, 2, HISTORIES, ALL, repeats=True)
+    monkeypatch.setattr(union, "_CELLS", cells)
+    assert propose_with_ties(ONE, 2, HISTORIES, ALL, repeats=True).equals(whole)
+
+
+def offer(*rows):
+    schema = {"user_index": pl.UInt32, "item_index": pl.UInt32, "als_rank": pl.UInt16, "text_rank": pl.UInt16}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def test_the_cut_keeps_what_the_sources_agree_on():
+    # 1/(60+1) = .0164 alone; 1/(60+9) + 1/(60+9) = .0290 together; the last two tie, the smaller item stays.
+    candidates = offer((0, 1, 1, None), (0, 3, 9, 9), (0, 5, None, 2), (0, 6, 2, None), (1, 2, None, 50))
+    kept = cut_union(candidates, ["als", "text"], 3)
+    assert kept.select("user_index", "item_index").rows() == [(0, 1), (0, 3), (0, 5), (1, 2)]
+    assert cut_union(candidates, ["als", "text"], 1)["item_index"].to_list() == [3, 2]
+    assert cut_union(candidates, ["als", "text"], None).equals(candidates)

@@ -61,7 +61,7 @@ def facts(windows: Windows) -> list[object]:
     """All that may matter about windows, rows of a history in one order."""
     columns = ["user_id", "position", "item_id", "event", "weight", "positive", "time"]
     return [
-        (one.name, one.cutoff, one.end, one.history.sort(columns).rows(), one.positives.rows())
+        (one.name, one.cutoff, one.end, one.history.sort(columns).rows(), one.positives.select(PAIR).rows())
         for one in windows.windows
     ]
 
@@ -82,8 +82,10 @@ def test_nothing_to_predict_is_known_before(config, repeats, rows, seed):
     for newer, older in pairwise(known):
         assert newer >= older
     for number, window in enumerate(windows.windows):
-        assert window.positives.columns == PAIR
-        assert window.positives.rows() == sorted(pairs(window.positives), key=lambda pair: [k.encode() for k in pair])
+        assert window.positives.columns == [*PAIR, "events"]
+        assert window.positives.select(PAIR).rows() == sorted(
+            pairs(window.positives), key=lambda pair: [k.encode() for k in pair]
+        )
         for newer in windows.windows[: number + 1]:
             label_rows = find_label_rows(newer, interactions)
             assert pairs(label_rows) >= pairs(newer.positives)
@@ -199,7 +201,7 @@ def test_share_is_exact_where_it_can_be(share, events):
 def test_a_window_of_a_share_holds_one_event_at_least():
     rows = make_interactions(("u", "a", 1), ("u", "b", 2), ("u", "c", 3))
     windows = split(rows, WindowsConfig(test_share=0.01), end=at(30))
-    assert [one.positives.rows() for one in windows.windows] == [[("u", "c")], [("u", "b")]]
+    assert [one.positives.select(PAIR).rows() for one in windows.windows] == [[("u", "c")], [("u", "b")]]
     config = WindowsConfig(test_share=0.01, label_windows=7)
     assert "the label 2 window" in failure(rows, config, end=at(30))
 
@@ -210,8 +212,8 @@ def test_what_the_user_has_is_no_positive_unless_it_repeats():
     )
     config = WindowsConfig(test_days=5)
     plain, repeating = split(rows, config, end=at(15)), split(rows, config, repeats=True, end=at(15))
-    assert [one.positives.rows() for one in plain.windows] == [[("u", "c"), ("v", "a")], [("u", "b")]]
-    assert [one.positives.rows() for one in repeating.windows] == [
+    assert [one.positives.select(PAIR).rows() for one in plain.windows] == [[("u", "c"), ("v", "a")], [("u", "b")]]
+    assert [one.positives.select(PAIR).rows() for one in repeating.windows] == [
         [("u", "a"), ("u", "c"), ("v", "a")],
         [("u", "a"), ("u", "b")],
     ]
@@ -229,9 +231,9 @@ def test_what_the_user_only_looked_at_can_be_a_positive():
     )
     windows = split(rows, WindowsConfig(test_days=5), end=at(15)).windows
     # a was only looked at before; c was taken without being liked.
-    assert [one.positives.rows() for one in windows] == [[("u", "a")], [("u", "b")]]
+    assert [one.positives.select(PAIR).rows() for one in windows] == [[("u", "a")], [("u", "b")]]
     config = WindowsConfig(protocol="leave_last_out", label_windows=1)
-    assert [one.positives.rows() for one in split(rows, config).windows] == [[("u", "a")], [("u", "b")]]
+    assert [one.positives.select(PAIR).rows() for one in split(rows, config).windows] == [[("u", "a")], [("u", "b")]]
 
 
 def test_rows_that_are_not_positive_are_history_only():
@@ -244,9 +246,9 @@ def test_rows_that_are_not_positive_are_history_only():
         ("u", "b", 14),
     )
     test, label = split(rows, WindowsConfig(test_days=5), end=at(15)).windows
-    assert label.positives.rows() == [("u", "c")]
+    assert label.positives.select(PAIR).rows() == [("u", "c")]
     # b was looked at before, so it is the user's already; d became positive inside the window.
-    assert test.positives.rows() == [("u", "d")]
+    assert test.positives.select(PAIR).rows() == [("u", "d")]
     assert "b" in test.history["item_id"]
 
 
@@ -270,7 +272,7 @@ def test_leave_last_out_by_hand():
     assert held[0] == {"long": "abcd", "one": "a", "two": "a", "never": "ab", "mixed": "abc"}
     assert held[1] == {"long": "abc", "one": "a", "two": "a", "never": "ab", "mixed": "a"}
     assert held[2] == {"long": "ab", "one": "a", "two": "a", "never": "ab", "mixed": "a"}
-    assert [one.positives.rows() for one in windows.windows] == [
+    assert [one.positives.select(PAIR).rows() for one in windows.windows] == [
         [("long", "e"), ("mixed", "d"), ("two", "b")],
         [("long", "d"), ("mixed", "b")],
         [("long", "c")],
@@ -289,8 +291,8 @@ def test_leave_last_out_predicts_first_takes_unless_items_repeat():
 def test_leave_last_out_takes_one_of_equal_times():
     rows = make_interactions(("u", "a", 1), ("u", "c", 2), ("u", "b", 2), ("v", "a", 1), ("v", "b", 1), ("v", "c", 1))
     test, label = split(rows, WindowsConfig(protocol="leave_last_out")).windows
-    assert test.positives.rows() == [("u", "b"), ("v", "c")]
-    assert label.positives.rows() == [("u", "c"), ("v", "b")]
+    assert test.positives.select(PAIR).rows() == [("u", "b"), ("v", "c")]
+    assert label.positives.select(PAIR).rows() == [("u", "c"), ("v", "b")]
     assert label.history.select(PAIR).rows() == [("u", "a"), ("v", "a")]
 
 
@@ -336,7 +338,7 @@ def test_holdout_file_names_the_test_pairs():
     named = pl.DataFrame({"user_id": ["v", "u", "v", "v"], "item_id": ["a", "d", "b", "a"]})
     windows = split(interactions, FILE, end=None, holdout=named)
     # v-b is held out, but no positive.
-    assert windows.test.positives.rows() == [("u", "d"), ("v", "a")]
+    assert windows.test.positives.select(PAIR).rows() == [("u", "d"), ("v", "a")]
     assert windows.test.history.select(PAIR).rows() == [("u", "a"), ("u", "b"), ("u", "c")]
     assert windows.measured_labels[0].positives.height == 1
 
@@ -345,7 +347,7 @@ def test_holdout_pairs_may_lie_outside_the_interactions():
     interactions = make_interactions(("u", "a"), ("u", "b"), ("v", "a"))
     named = pl.DataFrame({"user_id": ["v", "u", "x", None, "u"], "item_id": ["b", "b", "a", "a", None]})
     windows = split(interactions, FILE, end=None, holdout=named)
-    assert windows.test.positives.rows() == [("u", "b"), ("v", "b"), ("x", "a")]
+    assert windows.test.positives.select(PAIR).rows() == [("u", "b"), ("v", "b"), ("x", "a")]
     assert windows.test.history.select(PAIR).rows() == [("u", "a"), ("v", "a")]
 
 

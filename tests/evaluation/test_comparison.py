@@ -11,9 +11,16 @@ from scipy.sparse import csr_array
 
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
-from recsys.evaluation.comparison import render_metric_table, score_users, summarise
-from recsys.evaluation.intervals import compare_paired
-from recsys.evaluation.metrics import METRICS
+from recsys.evaluation.comparison import (
+    name_numbers,
+    name_values,
+    render_beyond_accuracy,
+    render_metric_table,
+    score_users,
+    summarise,
+)
+from recsys.evaluation.intervals import compare_paired, permutation_p_values
+from recsys.evaluation.metrics import METRICS, count_positives, find_hits
 from recsys.tables import MetricTable, UserMetrics
 
 CONFIG = EvaluationConfig(n_values=(2, 3), n=2, bootstrap_samples=200)
@@ -31,7 +38,10 @@ def world() -> tuple[csr_array, dict[str, np.ndarray]]:
 
 def scored() -> pl.DataFrame:
     positives, models = world()
-    return pl.concat(score_users(name, USERS, lists, positives, [3, 2]) for name, lists in models.items())
+    counts = count_positives(positives)
+    return pl.concat(
+        score_users(name, USERS, find_hits(lists, positives), counts, [3, 2]) for name, lists in models.items()
+    )
 
 
 def printed(table: pl.DataFrame, ours: str, width: int = 200, **options: object) -> str:
@@ -44,7 +54,8 @@ class TestScoreUsers:
     def test_hand_worked(self) -> None:
         lists = np.array([[0, 1], [2, -1]], dtype=np.int32)
         positives = csr_array(np.array([[0, 1, 0], [1, 1, 1]], dtype=np.uint8))
-        frame = score_users("模型 [b]", pl.Series(["b", "a"]), lists, positives, [2, 1, 2])
+        hits, counts = find_hits(lists, positives), count_positives(positives)
+        frame = score_users("模型 [b]", pl.Series(["b", "a"]), hits, counts, [2, 1, 2])
         UserMetrics.validate(frame)
         assert frame.columns == ["model", "user_id", "metric", "n", "value"]
         assert frame["model"].unique().to_list() == ["模型 [b]"]
@@ -56,12 +67,12 @@ class TestScoreUsers:
 
     def test_user_without_positives(self) -> None:
         with pytest.raises(DataError, match="1 of 2 users have none"):
-            score_users("a", pl.Series(["u", "v"]), np.zeros((2, 1), np.int32), csr_array([[True], [False]]), [1])
+            score_users("a", pl.Series(["u", "v"]), np.zeros((2, 1), bool), np.array([1, 0]), [1])
 
     @pytest.mark.parametrize("ids", [["u"], ["u", "u"], ["u", None]])
     def test_user_ids_that_do_not_fit(self, ids: list[str | None]) -> None:
         with pytest.raises(DataError, match="user ids for 'a'"):
-            score_users("a", pl.Series(ids), np.zeros((2, 1), np.int32), csr_array(np.ones((2, 1))), [1])
+            score_users("a", pl.Series(ids), np.zeros((2, 1), bool), np.array([1, 1]), [1])
 
 
 class TestSummarise:
@@ -93,12 +104,39 @@ class TestSummarise:
 
     def test_difference_is_ours_minus_theirs(self) -> None:
         table = summarise(scored(), "z-ours", CONFIG, 0)
-        differences = table.select("difference", "difference_low", "difference_high")
-        assert differences.filter(table["model"] == "z-ours").null_count().row(0) == (14, 14, 14)
+        differences = table.select("difference", "difference_low", "difference_high", "p_value")
+        assert differences.filter(table["model"] == "z-ours").null_count().row(0) == (14, 14, 14, 14)
         twin = differences.filter(table["model"] == "twin")
-        assert set(twin.rows()) == {(0.0, 0.0, 0.0)}
+        assert set(twin.rows()) == {(0.0, 0.0, 0.0, 1.0)}
         guess = table.filter(pl.col("model") == "guess", pl.col("metric") == "ndcg")
         assert (guess["difference_low"] > 0).all()
+        assert (guess["p_value"] < 0.05).all()
+
+    def test_p_values_are_those_of_each_difference_alone(self) -> None:
+        metrics = scored()
+        table = summarise(metrics, "z-ours", CONFIG, 4)
+        at = metrics.filter(pl.col("metric") == "mrr", pl.col("n") == 3).sort("user_id")
+        ours, guess = (at.filter(pl.col("model") == model)["value"].to_numpy() for model in ("z-ours", "guess"))
+        row = table.row(
+            by_predicate=(pl.col("model") == "guess") & (pl.col("metric") == "mrr") & (pl.col("n") == 3), named=True
+        )
+        assert row["p_value"] == permutation_p_values((ours - guess)[:, None], 200, 4)[0]
+
+    def test_numbers_for_a_tracker(self) -> None:
+        table = summarise(scored(), "z-ours", CONFIG, 0)
+        catalogue = pl.DataFrame({"model": ["z-ours", "guess"], "coverage": [0.5, 0.6], "gini": [0.1, 0.2]})
+        ours, guess = (name_numbers(table, catalogue, model) for model in ("z-ours", "guess"))
+        row = table.row(
+            by_predicate=(pl.col("model") == "guess") & (pl.col("metric") == "ndcg") & (pl.col("n") == 2), named=True
+        )
+        assert (guess["ndcg_at_2"], guess["ndcg_at_2_difference_low"]) == (row["mean"], row["difference_low"])
+        assert (ours["coverage"], guess["gini"]) == (0.5, 0.2)
+        assert set(guess) - set(ours) == {
+            f"{name}_at_{n}_{part}"
+            for name in METRICS
+            for n in (2, 3)
+            for part in ("difference", "difference_low", "difference_high", "p_value")
+        }
 
     def test_same_bytes_whatever_the_order_of_users(self) -> None:
         metrics = scored()
@@ -129,7 +167,8 @@ class TestSummarise:
         # Everyone's only item stands second: 1 / log2(3), a number that sums round.
         lists = np.array([[0, 1, 2]] * 60, dtype=np.int32)
         positives = csr_array(np.array([[False, True, False]] * 60))
-        table = summarise(score_users("a", USERS, lists, positives, [2, 3]), "a", CONFIG, 0)
+        scores = score_users("a", USERS, find_hits(lists, positives), count_positives(positives), [2, 3])
+        table = summarise(scores, "a", CONFIG, 0)
         assert (table["low"] == table["mean"]).all()
         assert (table["high"] == table["mean"]).all()
 
@@ -173,6 +212,22 @@ class TestSummarise:
             summarise(metrics.with_columns(pl.col("n").cast(pl.Int64)), "z-ours", CONFIG, 0)
 
 
+def test_beyond_accuracy_is_laid_out() -> None:
+    users = pl.Series(["u", "v"])
+    values = {"novelty": [3.0, 5.0], "diversity": [0.5, 0.5], "cold_share": [0.0, 0.2]}
+    frames = [name_values("[b]我们", users, name, 2, np.array(two)) for name, two in values.items()]
+    table = summarise(pl.concat(frames), "[b]我们", CONFIG, 0)
+    catalogue = pl.DataFrame({"model": ["[b]我们"], "coverage": [0.256], "gini": [0.75]})
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_beyond_accuracy(table, catalogue, 2, confidence=0.95))
+    line = next(line for line in console.file.getvalue().splitlines() if "[b]我们" in line)  # type: ignore[attr-defined]
+    assert "4.000 [3.000, 5.000]" in line
+    assert "0.500 [0.500, 0.500]" in line
+    assert "0.100 [0.000, 0.200]" in line
+    assert "25.6%" in line
+    assert "0.75" in line
+
+
 class TestRender:
     table = pl.DataFrame(
         {
@@ -186,6 +241,7 @@ class TestRender:
             "difference": [None, None, 0.012, 0.25],
             "difference_low": [None, None, -0.004, 0.2],
             "difference_high": [None, None, 0.02, 0.3],
+            "p_value": [None, None, 0.21, 0.000999],
         },
         schema={name: column.dtype for name, column in MetricTable.columns().items()},
     )
@@ -200,12 +256,12 @@ class TestRender:
         assert "0.500 [0.450, 0.550]" in ours
         assert "(ours)" in ours
         assert "0.111 [0.100, 0.120]" in other
-        assert "ours +0.012 [-0.004, +0.020]" in other
+        assert "ours +0.012 [-0.004, +0.020] p 0.210" in other
         assert "difference, ndcg" in text
 
     def test_the_first_metric_is_compared(self) -> None:
         text = printed(self.table, "[red]我们", metrics=("recall", "ndcg"), confidence=0.9)
-        assert "ours +0.250 [+0.200, +0.300]" in text
+        assert "ours +0.250 [+0.200, +0.300] p 0.001" in text
         assert text.index("recall") < text.index("ndcg")
         assert "90% intervals" in text
 
@@ -217,7 +273,7 @@ class TestRender:
         text = printed(summarise(scored(), "z-ours", CONFIG, 0), "z-ours", n=3, confidence=0.95)
         header = next(line for line in text.splitlines() if "model" in line)
         assert header.index("ndcg") < header.index("recall") < header.index("mrr") < header.index("hit_rate")
-        assert "ours +0.000 [+0.000, +0.000]" in next(line for line in text.splitlines() if "twin" in line)
+        assert "ours +0.000 [+0.000, +0.000] p 1.000" in next(line for line in text.splitlines() if "twin" in line)
 
     @pytest.mark.parametrize(
         ("ours", "metrics", "n"),

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from math import fsum
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import permutation_test
 
 from recsys.errors import DataError
 from recsys.evaluation import intervals
 from recsys.evaluation.intervals import (
-    Difference,
+    Estimate,
     bootstrap_means,
     compare_paired,
     interval,
-    permutation_p_value,
+    mean_interval,
+    permutation_p_values,
     round_for_exact_sums,
 )
 
@@ -123,13 +126,35 @@ class TestInterval:
             interval(SOME, confidence)
 
 
+class TestMeanInterval:
+    def test_is_the_bootstrap_of_one_column(self) -> None:
+        found = mean_interval(SOME[:, 0], 300, 0.9, 1)
+        low, high = interval(bootstrap_means(SOME[:, [0]], 300, 1), 0.9)
+        assert (found.low, found.high) == (low[0], high[0])
+        assert found.mean == pytest.approx(SOME[:, 0].mean())
+        assert found.low < found.mean < found.high
+
+    def test_equal_values_have_no_width(self) -> None:
+        assert mean_interval(np.full(3, 0.25), 50, 0.95, 1) == Estimate(0.25, 0.25, 0.25)
+        found = mean_interval(np.full(70, 0.1), 50, 0.95, 1)
+        assert found.low == found.mean == found.high == pytest.approx(0.1)
+
+    def test_refusals(self) -> None:
+        with pytest.raises(DataError, match="at least one user"):
+            mean_interval(np.empty(0), 10, 0.95, 0)
+        with pytest.raises(DataError, match="1 dimension"):
+            mean_interval(SOME, 10, 0.95, 0)
+        with pytest.raises(DataError, match="confidence"):
+            mean_interval(SOME[:, 0], 10, 95.0, 0)
+
+
 class TestComparePaired:
     def test_equal_models_differ_by_exactly_0(self) -> None:
-        assert compare_paired(SOME[:, 0], SOME[:, 0].copy(), 200, 0.95, 1) == Difference(0.0, 0.0, 0.0)
+        assert compare_paired(SOME[:, 0], SOME[:, 0].copy(), 200, 0.95, 1) == Estimate(0.0, 0.0, 0.0)
 
     def test_constant_lead_has_no_width(self) -> None:
         b = np.array([0.0, 0.25, 0.5])
-        assert compare_paired(b + 0.5, b, 200, 0.95, 1) == Difference(0.5, 0.5, 0.5)
+        assert compare_paired(b + 0.5, b, 200, 0.95, 1) == Estimate(0.5, 0.5, 0.5)
         found = compare_paired(np.full(70, 0.1), np.zeros(70), 200, 0.95, 1)
         assert found.low == found.mean == found.high == pytest.approx(0.1)
 
@@ -152,44 +177,102 @@ class TestComparePaired:
 
     def test_cannot_be_changed_afterwards(self) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
-            Difference(0.0, 0.0, 0.0).mean = 1.0  # type: ignore[misc]
+            Estimate(0.0, 0.0, 0.0).mean = 1.0  # type: ignore[misc]
 
 
-class TestPermutationPValue:
+def enumerate_signs(differences: np.ndarray) -> float:
+    """The exact p-value: of all sign patterns, the share with a sum as far from 0. Needs whole numbers."""
+    signs = np.array(list(product([-1, 1], repeat=len(differences))))
+    return float(np.mean(np.abs(signs @ differences) >= abs(differences.sum())))
+
+
+class TestPermutationPValues:
     def test_no_difference_at_all_is_1(self) -> None:
-        assert permutation_p_value(np.zeros(50), 99, 0) == 1.0
+        columns = np.column_stack([np.zeros(50), SOME[:50, 0]])
+        found = permutation_p_values(columns, 99, 0)
+        assert found.dtype == np.float64
+        assert found.tolist() == [1.0, 1 / 100]  # every user ahead: never 0
 
     def test_all_signs_alike(self) -> None:
         # 3 users ahead by 1: of the 8 sign patterns +++ and --- reach |3|, so p is 2/8.
-        assert permutation_p_value(np.ones(3), 20_000, 0) == pytest.approx(0.25, abs=0.01)
+        assert permutation_p_values(np.ones((3, 1)), 20_000, 0)[0] == pytest.approx(0.25, abs=0.01)
+
+    @given(st.integers(1, 10), st.integers(0, 1000))
+    @settings(max_examples=25)
+    def test_near_every_sign_pattern_counted(self, n_users: int, seed: int) -> None:
+        # Small whole numbers, so that many patterns tie with the one seen.
+        whole = np.random.default_rng(seed).integers(-4, 6, size=(n_users, 5))
+        expected = [enumerate_signs(column) for column in whole.T]
+        # 5 standard errors of a share of 4,000 draws. Tenths tie on paper only, and count alike.
+        for values in (whole * 1.0, whole * 0.1, whole / 7):
+            assert permutation_p_values(values, 4_000, seed) == pytest.approx(expected, abs=0.04)
+
+    def test_agrees_with_scipy(self) -> None:
+        differences = SOME[:12] - [0.3, 0.4, 0.5, 0.7]
+        peer = permutation_test(
+            (differences,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", n_resamples=np.inf, axis=0
+        )
+        assert permutation_p_values(differences, 20_000, 4) == pytest.approx(peer.pvalue, abs=0.015)
+        assert peer.pvalue.min() < 0.1
+        assert peer.pvalue.max() > 0.3
 
     def test_ties_on_paper_count(self) -> None:
         # The sum is -0.1. Seven odd tenths and an even one sum to odd tenths under any signs, so no flips come
         # nearer to 0; but as floats many of those sums fall short of 0.1 in their last digit.
-        assert permutation_p_value(np.array([3, 1, -5, 1, 5, -4, -1, -1]) * 0.1, 500, 0) == 1.0
+        few = np.array([3, 1, -5, 1, 5, -4, -1, -1]) * 0.1
+        assert permutation_p_values(few[:, None], 500, 0).tolist() == [1.0]
+        # Three users a tenth apart, each by another last digit: any signs lead as far, or three times as far.
+        tenths = np.array([1.1 - 1.0, 0.7 - 0.6, 0.8 - 0.9])
+        assert permutation_p_values(tenths[:, None], 500, 0).tolist() == [1.0]
+        # The first eight again, among so many users that the grid is far coarser than a last digit.
+        many = np.zeros(200_000)
+        many[::25_000] = few
+        assert permutation_p_values(many[:, None], 50, 0).tolist() == [1.0]
 
-    def test_never_0(self) -> None:
-        assert permutation_p_value(np.ones(100), 99, 0) == 1 / 100
+    def test_a_column_does_not_depend_on_its_neighbours(self) -> None:
+        wide = np.random.default_rng(4).normal(0.02, 1.0, size=(997, 61)) * 10.0 ** np.arange(-30, 31)
+        found = permutation_p_values(wide, 200, 5)
+        assert [permutation_p_values(wide[:, [column]], 200, 5)[0] for column in range(61)] == found.tolist()
+        assert found.std() > 0.1
 
-    def test_users_without_difference_change_nothing(self) -> None:
-        differences = SOME[:30, 0] - 0.4
-        with_ties = np.insert(differences, [0, 10, 30], 0.0)
-        assert permutation_p_value(with_ties, 500, 3) == permutation_p_value(differences, 500, 3)
+    def test_size_of_the_unit_changes_nothing(self) -> None:
+        differences = SOME - 0.47
+        found = permutation_p_values(differences, 300, 1)
+        assert permutation_p_values(differences * 1e-9, 300, 1).tolist() == found.tolist()
+
+    def test_columns_are_flipped_together(self) -> None:
+        alike = np.repeat(SOME[:, [0]] - 0.47, 3, axis=1) * [1.0, -1.0, 8.0]
+        assert len(set(permutation_p_values(alike, 500, 3))) == 1
+
+    def test_chunks_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        differences = SOME - 0.47
+        whole = permutation_p_values(differences, 100, 1)
+        for cells in (1, 7 * 200, 100 * 200 - 1):
+            monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", cells)
+            assert permutation_p_values(differences, 100, 1).tobytes() == whole.tobytes()
 
     def test_two_sided_and_seeded(self) -> None:
-        differences = SOME[:, 0] - 0.45
-        first = permutation_p_value(differences, 500, 3)
-        assert first == permutation_p_value(-differences, 500, 3) == permutation_p_value(differences, 500, 3)
-        assert 0.0 < first < 0.2
+        differences = SOME[:, [0]] - 0.45
+        first = permutation_p_values(differences, 500, 3)
+        assert first == permutation_p_values(-differences, 500, 3) == permutation_p_values(differences, 500, 3)
+        assert 0.0 < first[0] < 0.2
+        assert {permutation_p_values(differences, 500, seed)[0] for seed in range(5)} != {first[0]}
 
     def test_is_uniform_when_nothing_differs(self) -> None:
-        generator = np.random.default_rng(8)
-        found = [permutation_p_value(generator.normal(size=30), 199, seed) for seed in range(300)]
-        assert np.mean(np.array(found) <= 0.1) == pytest.approx(0.1, abs=0.05)
+        # Columns are drawn apart here, so their p-values are, too.
+        found = permutation_p_values(np.random.default_rng(8).normal(size=(30, 600)), 499, 1)
+        assert np.mean(found <= 0.1) == pytest.approx(0.1, abs=0.05)
         assert np.mean(found) == pytest.approx(0.5, abs=0.06)
 
-    def test_refusals(self) -> None:
-        with pytest.raises(DataError, match="at least one user"):
-            permutation_p_value(np.empty(0), 10, 0)
-        with pytest.raises(DataError, match="samples"):
-            permutation_p_value(np.ones(3), 0, 0)
+    @pytest.mark.parametrize(
+        ("differences", "samples", "message"),
+        [
+            (np.empty((0, 2)), 10, "at least one user"),
+            (np.ones(3), 10, "2 dimension"),
+            (np.array([[1.0], [np.inf]]), 10, "1 are not finite"),
+            (np.ones((3, 1)), 0, "samples: 0"),
+        ],
+    )
+    def test_refusals(self, differences: np.ndarray, samples: int, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            permutation_p_values(differences, samples, 0)

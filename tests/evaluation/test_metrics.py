@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import chain, combinations, product
 from math import log2
 
 import numpy as np
@@ -12,12 +13,12 @@ from sklearn.metrics import average_precision_score, ndcg_score
 from recsys.errors import DataError
 from recsys.evaluation.metrics import (
     METRICS,
+    TiedHits,
     average_precision,
     count_positives,
     f1,
     find_hits,
     hit_rate,
-    measure_coverage,
     mrr,
     ndcg,
     precision,
@@ -281,21 +282,75 @@ class TestRefusals:
             recall(HITS, np.array([3, 6, 1]), 5)
 
 
-class TestCoverage:
-    def test_share_of_the_catalogue_in_the_first_n(self) -> None:
-        lists = np.array([[0, 1, 2], [0, 3, -1], [-1, -1, -1]], dtype=np.int32)
-        assert measure_coverage(lists, 8, 1) == 1 / 8  # item 0
-        assert measure_coverage(lists, 8, 2) == 3 / 8  # items 0, 1, 3
-        assert measure_coverage(lists, 8, 3) == 4 / 8
+def tie(*groups: tuple[int, int], places: int) -> TiedHits:
+    """One list of ties, each (items, positives), seen through its first places."""
+    found, tied, above = [], [], []
+    for size, positives in groups:
+        found += [positives] * size
+        tied += [size] * size
+        above += list(range(size))
+    return TiedHits(*(np.array([row[:places]], dtype=np.int32) for row in (found, tied, above)))
 
-    def test_nobody_sees_anything(self) -> None:
-        assert measure_coverage(np.empty((0, 3), dtype=np.int32), 8, 3) == 0.0
 
-    def test_refusals(self) -> None:
-        lists = np.array([[0, 1]], dtype=np.int32)
-        with pytest.raises(DataError, match="catalogue: 0 items"):
-            measure_coverage(lists, 0, 2)
-        with pytest.raises(DataError, match="shape"):
-            measure_coverage(lists, 2, 3)
-        with pytest.raises(DataError, match="outside"):
-            measure_coverage(lists, 1, 2)
+def all_orders(*groups: tuple[int, int]) -> np.ndarray:
+    """Every order of the ties' items, each as a list of hits."""
+    parts = [
+        [[place in chosen for place in range(size)] for chosen in combinations(range(size), positives)]
+        for size, positives in groups
+    ]
+    return np.array([list(chain(*order)) for order in product(*parts)])
+
+
+class TestTies:
+    def test_hand_worked(self) -> None:
+        # Two items tie for the first place, one is the user's only positive: half the time it stands first.
+        hits, one = tie((2, 1), places=2), np.array([1])
+        assert recall(hits, one, 1).tolist() == [0.5]
+        assert mrr(hits, one, 2).tolist() == [(1 + 1 / 2) / 2]
+        assert ndcg(hits, one, 2) == pytest.approx([(1 + 1 / log2(3)) / 2])
+        assert hit_rate(hits, one, 2).tolist() == [1.0]
+
+    @given(
+        st.lists(
+            st.integers(1, 4).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size))),
+            min_size=1,
+            max_size=3,
+        ),
+        st.integers(0, 3),
+        st.data(),
+    )
+    def test_is_the_mean_over_all_orders(self, groups: list[tuple[int, int]], missed: int, data: st.DataObject) -> None:
+        length = sum(size for size, _ in groups)
+        # The list may end inside a tie.
+        places = data.draw(st.integers(1, length))
+        n = data.draw(st.integers(1, places))
+        n_positives = max(1, sum(positives for _, positives in groups) + missed)
+        orders = all_orders(*groups)[:, :places]
+        for name, measure in METRICS.items():
+            each = measure(orders, np.full(len(orders), n_positives), n)
+            expected = measure(tie(*groups, places=places), np.array([n_positives]), n)
+            assert expected == pytest.approx([each.mean()]), name
+
+    @given(worlds())
+    def test_ties_of_one_are_no_ties(self, world: tuple[np.ndarray, np.ndarray, int]) -> None:
+        hits, n_positives, n = world
+        tied = TiedHits(hits.astype(np.int32), np.ones(hits.shape, np.int32), np.zeros(hits.shape, np.int32))
+        for measure in METRICS.values():
+            assert measure(tied, n_positives, n).tobytes() == measure(hits, n_positives, n).tobytes()
+
+    @pytest.mark.parametrize("n", [1, 5, 10])
+    def test_ndcg_agrees_with_sklearn(self, n: int) -> None:
+        generator = np.random.default_rng(7)
+        for _ in range(30):
+            taken = generator.random(25) < 0.2
+            taken[0] = True
+            scores = generator.integers(0, 4, 25)
+            groups = [
+                (int((scores == s).sum()), int(taken[scores == s].sum())) for s in sorted(set(scores), reverse=True)
+            ]
+            ours = ndcg(tie(*groups, places=25), np.array([taken.sum()]), n)
+            assert ours == pytest.approx([ndcg_score(taken[None].astype(float), scores[None], k=n)])
+
+    def test_more_hits_than_positives(self) -> None:
+        with pytest.raises(DataError, match=r"row 0 has 1\.5 hits.*at most its 1 positives"):
+            ndcg(tie((4, 3), places=2), np.array([1]), 2)

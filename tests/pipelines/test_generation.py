@@ -66,7 +66,7 @@ class TestLists:
 
     def test_scores_fall_and_reasons_are_given(self, lists: pl.DataFrame) -> None:
         assert lists.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
-        known = {"als", "item_to_item", "transitions", "text", "popular", "new_items"}
+        known = {"als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "new_items"}
         assert set(lists["sources"].explode()) <= known
         assert lists["sources"].list.len().min() == 1
         assert lists["reason"].str.len_chars().min() > 0

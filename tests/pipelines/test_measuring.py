@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from miniature import CUTOFF, change
@@ -19,6 +20,7 @@ ONE_OF_TWO_FIRST = 1.0 / (1.0 + 1.0 / 1.584962500721156)
 def make_window(snapshot: Snapshot, *pairs: tuple[str, str], cutoff: datetime | None = CUTOFF) -> Window:
     """The week after the bundle's cut-off, with what the users took in it made up."""
     positives = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row").sort("user_id", "item_id")
+    positives = positives.with_columns(pl.lit(["click"]).alias("events"))
     end = CUTOFF + timedelta(days=7)
     return Window("test", cutoff, end, cut(snapshot.interactions, CUTOFF), positives)
 
@@ -104,10 +106,11 @@ def test_all_models_are_measured_on_the_same_users(bundle: Bundle, snapshot: Sna
     window = make_window(snapshot, *((user, "i000000") for user in users))
     measured = measure(bundle, window, snapshot.items, baselines=True)
     models = set(measured.user_metrics["model"])
-    assert models == {OURS, "blend", "als", "item_to_item", "transitions", "text", "popular"} == set(measured.coverage)
+    rivals = {"blend", "als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "popular_all_time"}
+    assert models == {OURS, *rivals} == set(measured.catalogue["model"]) == set(measured.placements)
     for model in models:
         assert list(values(measured, "ndcg", model)) == users
-    assert all(0 < share <= 1 for share in measured.coverage.values())
+    assert measured.catalogue["coverage"].is_between(0, 1, closed="right").all()
 
 
 @pytest.mark.parametrize("size", [1, 7])
@@ -119,5 +122,8 @@ def test_shards_change_nothing(size: int, bundle: Bundle, snapshot: Snapshot) ->
     parts = measure(sharded, window, snapshot.items, baselines=True)
     assert parts.user_metrics.equals(whole.user_metrics)
     assert parts.lists.equals(whole.lists)
-    assert (parts.ledger.fates, parts.coverage) == (whole.ledger.fates, whole.coverage)
-    assert parts.ledger.summarise().equals(whole.ledger.summarise())
+    assert parts.positives.equals(whole.positives)
+    assert parts.catalogue.equals(whole.catalogue)
+    for name in ("summarise", "summarise_depths", "summarise_overlap"):
+        assert getattr(parts.ledger, name)().equals(getattr(whole.ledger, name)())
+    assert all(map(np.array_equal, parts.losses, whole.losses))

@@ -6,15 +6,17 @@ import polars as pl
 import pytest
 from miniature import CUTOFF, LAST_DAY, RUN_DATE, Trained, change, copy_home, read_files
 
+from recsys.artifacts.folders import MANIFEST, hash_files, read_manifest, write_json
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.bundle import Bundle
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.errors import Refused, RegistryError
+from recsys.pipelines.comparing import read_logged_run
 from recsys.pipelines.measuring import measure
 from recsys.pipelines.promotion import promote, rollback
 from recsys.pipelines.training import train
 from recsys.registry.ledger import read_lines
-from recsys.registry.tracking import Store, connect, read_run_table
+from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import CHALLENGER, CHAMPION, find_version, need_version, set_champion
 from recsys.tables import Rejected, empty
 
@@ -53,11 +55,17 @@ def champion(store: Store) -> str | None:
 
 def make_worse(home: Path, store: Store) -> None:
     """Take every hit from the challenger's lists."""
-    run = need_version(store, NAME, CHALLENGER, "").run_id
-    path = home / "mlartifacts" / run / "artifacts" / "user_metrics.parquet"
+    folder = run_folder(home, store)
     ours = pl.col("model") == "ours"
-    metrics = pl.read_parquet(path)
-    metrics.with_columns(pl.when(ours).then(0.0).otherwise("value").alias("value")).write_parquet(path)
+    metrics = pl.read_parquet(folder / "user_metrics.parquet")
+    metrics = metrics.with_columns(pl.when(ours).then(0.0).otherwise("value").alias("value"))
+    metrics.write_parquet(folder / "user_metrics.parquet")
+    write_json(folder / MANIFEST, {**read_manifest(folder, ""), "files": hash_files(folder)})
+
+
+def run_folder(home: Path, store: Store) -> Path:
+    """What the challenger's training logged."""
+    return home / "mlartifacts" / need_version(store, NAME, CHALLENGER, "").run_id / "artifacts" / "run"
 
 
 def test_the_first_has_to_beat_popularity(trained: Trained) -> None:
@@ -148,13 +156,13 @@ class TestTheNextWeek:
 
     def test_a_refusal_changes_nothing(self, home: Path, store: Store, trained: Trained) -> None:
         before = (home / "ledger.jsonl").read_bytes()
-        run = need_version(store, NAME, CHALLENGER, "").run_id
-        path = home / "mlartifacts" / run / "artifacts" / "user_metrics.parquet"
-        metrics = path.read_bytes()
+        folder = run_folder(home, store)
+        kept = {name: (folder / name).read_bytes() for name in ("user_metrics.parquet", MANIFEST)}
         make_worse(home, store)
         with pytest.raises(Refused, match=r"version 3: no: .* of champion version 1 on .* below the allowed"):
             promote(trained.config, home)
-        path.write_bytes(metrics)
+        for name, content in kept.items():
+            (folder / name).write_bytes(content)
         assert champion(store) == "1"
         assert (home / "ledger.jsonl").read_bytes() == before
 
@@ -217,4 +225,4 @@ class TestTheWayBack:
 
 def test_a_table_of_the_run_is_what_the_gate_reads(home: Path, store: Store) -> None:
     version = need_version(store, NAME, CHAMPION, "")
-    assert set(read_run_table(store, version.run_id, "user_metrics.parquet")["model"]) >= {"ours", "popular"}
+    assert set(read_logged_run(store, version).user_metrics["model"]) >= {"ours", "popular"}

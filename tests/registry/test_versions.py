@@ -15,9 +15,10 @@ from miniature import CUTOFF, Trained, read_files
 from mlflow import MlflowClient
 
 from recsys.artifacts.folders import verify_folder, write_folder
+from recsys.artifacts.runs import open_run
 from recsys.bundle import Bundle, recommend_for
 from recsys.errors import RegistryError
-from recsys.registry.tracking import Store, connect, log_training, read_run_table
+from recsys.registry.tracking import Store, connect, log_training, open_run_folder
 from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
@@ -28,7 +29,6 @@ from recsys.registry.versions import (
     register,
     set_champion,
 )
-from recsys.tables import MetricTable, empty
 
 NAME = "recsys"
 
@@ -95,6 +95,11 @@ class TestStore:
             connect(tmp_path / "file", trained.config)
 
 
+def read_metrics(store: Store, run_id: str) -> pl.DataFrame:
+    with open_run_folder(store, run_id) as folder:
+        return open_run(folder).metrics
+
+
 class TestRun:
     def test_holds_settings_metrics_curves_and_files(self, trained: Trained, store: Store) -> None:
         version = need_version(store, NAME, CHAMPION, "")
@@ -102,23 +107,45 @@ class TestRun:
         assert run.data.params["dataset.items.columns.item_id"] == "id"
         assert run.data.params["text.fine_tune.max_steps_per_epoch"] == "3"
         assert run.data.tags["snapshot"] == version.tags["snapshot"]
-        metrics = read_run_table(store, version.run_id, "metrics.parquet")
+        metrics = read_metrics(store, version.run_id)
         row = metrics.row(by_predicate=(pl.col("model") == "ours") & (pl.col("metric") == "ndcg") & (pl.col("n") == 10))
-        assert run.data.metrics["ours/ndcg_at_10"] == row[metrics.columns.index("mean")]
-        assert run.data.metrics["ours/ndcg_at_10_low"] == row[metrics.columns.index("low")]
+        assert run.data.metrics["ndcg_at_10"] == row[metrics.columns.index("mean")]
+        assert run.data.metrics["ndcg_at_10_low"] == row[metrics.columns.index("low")]
         curve = store.client.get_metric_history(version.run_id, "fine_tuning_loss")
         assert [point.step for point in sorted(curve, key=lambda point: point.step)] == [0, 1, 2]
         folder = next(path for path in (trained.home / "runs").iterdir() if path.is_dir())
-        assert read_files(trained.home / "mlartifacts" / version.run_id / "artifacts") == read_files(folder)
+        assert read_files(trained.home / "mlartifacts" / version.run_id / "artifacts" / "run") == read_files(folder)
 
-    def test_a_table_that_was_never_logged(self, store: Store) -> None:
-        run_id = need_version(store, NAME, CHAMPION, "").run_id
-        with pytest.raises(RegistryError, match=rf"run {run_id}: no table 'none\.parquet'.*train again"):
-            read_run_table(store, run_id, "none.parquet")
+    def test_each_baseline_is_a_run_of_its_own_below(self, store: Store) -> None:
+        version = need_version(store, NAME, CHAMPION, "")
+        metrics = read_metrics(store, version.run_id)
+        parent = store.client.get_run(version.run_id)
+        below = store.client.search_runs(
+            [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{version.run_id}'", max_results=50
+        )
+        assert {run.data.params["model"] for run in below} == set(metrics["model"]) - {"ours"}
+        popular = next(run for run in below if run.info.run_name == "popular")
+        row = metrics.row(
+            by_predicate=(pl.col("model") == "popular") & (pl.col("metric") == "recall") & (pl.col("n") == 5),
+            named=True,
+        )
+        assert popular.data.metrics["recall_at_5"] == row["mean"]
+        assert popular.data.metrics["recall_at_5_difference_high"] == row["difference_high"]
+        assert popular.data.metrics.keys() > parent.data.metrics.keys() - {"union_recall", "trees"} - {
+            name for name in parent.data.metrics if "loss" in name or "validation" in name
+        }
+
+    def test_a_run_without_its_folder(self, store: Store) -> None:
+        made = store.client.create_run(store.client.get_experiment_by_name(store.experiment).experiment_id)
+        with (
+            pytest.raises(RegistryError, match=rf"run {made.info.run_id}: no folder 'run'.*train again"),
+            open_run_folder(store, made.info.run_id),
+        ):
+            pass
 
     def test_a_server_that_went_away(self, silent: Store, trained: Trained, tmp_path: Path) -> None:
         with pytest.raises(RegistryError, match="the run was not logged"):
-            log_training(silent, "x", trained.config, {}, empty(MetricTable), {}, {}, tmp_path)
+            log_training(silent, "x", trained.config, {}, {}, {}, {}, tmp_path)
 
 
 class TestVersion:
@@ -156,7 +183,7 @@ class TestVersion:
         home = new_home()
         store = connect(home, trained.config)
         (tmp_path / "logged").mkdir()
-        run_id = log_training(store, "x", trained.config, {}, empty(MetricTable), {}, {}, tmp_path / "logged")
+        run_id = log_training(store, "x", trained.config, {}, {}, {}, {}, tmp_path / "logged")
         for part in ("bundle", "twin"):
             write_folder(tmp_path / part, lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
         first = register(store, "books", run_id, tmp_path / "bundle", tmp_path / "twin", {"end": "", "snapshot": "abc"})
@@ -259,9 +286,7 @@ def test_a_real_server(
     with open_bundle(store, need_version(store, NAME, CHAMPION, ""), BUNDLE) as local:
         remote = connect(home, trained.config)
         assert find_version(remote, NAME, CHAMPION) is None
-        run_id = log_training(
-            remote, "x", trained.config, {}, empty(MetricTable), {}, {}, local / "encoder" / "1_Pooling"
-        )
+        run_id = log_training(remote, "x", trained.config, {}, {}, {}, {}, local / "encoder" / "1_Pooling")
         version = register(remote, NAME, run_id, local, local, {})
     assert find_version(remote, NAME, CHALLENGER) == version
     scratch = tmp_path / "scratch"

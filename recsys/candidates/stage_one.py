@@ -1,0 +1,99 @@
+"""Stage one: the fitted models behind the sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from recsys.collab.als import AlsModel
+from recsys.collab.ease import fit_ease
+from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
+from recsys.config import Config
+from recsys.dataset.histories import Histories
+from recsys.text.interest import InterestModel
+from recsys.text.tfidf import fit_tfidf
+
+
+@dataclass(frozen=True)
+class StageOne:
+    """The fitted models over one catalogue: four that learn from histories, two that read texts.
+
+    Attributes:
+        item_ids: (n_items) strings, sorted: the catalogue.
+        als: what the users' taste has in common.
+        item_to_item: what is touched by the same users.
+        transitions: what follows what.
+        ease: what is left of that once all items share the credit.
+        tfidf: whose texts share words.
+        interest: what a history asks for, by embeddings; knows no catalogue.
+    """
+
+    item_ids: pl.Series
+    als: AlsModel
+    item_to_item: NeighbourModel
+    transitions: NeighbourModel
+    ease: NeighbourModel
+    tfidf: NeighbourModel
+    interest: InterestModel
+
+    @classmethod
+    def fit(cls, histories: Histories, interest: InterestModel, tfidf: NeighbourModel, config: Config) -> StageOne:
+        """Fit the collaborative models on histories as of their cut-off, beside the text models."""
+        collab = config.collab
+        return cls(
+            item_ids=histories.item_ids,
+            als=AlsModel.fit(histories, collab.als, config.seed, config.threads),
+            item_to_item=fit_item_to_item(histories, collab.item_to_item, config.threads),
+            transitions=fit_transitions(histories, collab.transitions),
+            ease=fit_ease(histories, collab.ease, config.threads),
+            tfidf=tfidf,
+            interest=interest,
+        )
+
+    def align(self, item_ids: pl.Series) -> StageOne:
+        """Return the models over another catalogue; they say nothing about items they do not know."""
+        if self.item_ids.equals(item_ids):
+            return self
+        return replace(
+            self,
+            item_ids=item_ids,
+            als=self.als.align(self.item_ids, item_ids),
+            item_to_item=self.item_to_item.align(self.item_ids, item_ids),
+            transitions=self.transitions.align(self.item_ids, item_ids),
+            ease=self.ease.align(self.item_ids, item_ids),
+            tfidf=self.tfidf.align(self.item_ids, item_ids),
+        )
+
+    def read_texts(self, texts: pl.Series, config: Config) -> StageOne:
+        """Return the models with TF-IDF fitted anew on the catalogue's texts: then it knows all of them."""
+        return replace(self, tfidf=fit_text_neighbours(texts, config))
+
+    def save(self, folder: Path) -> None:
+        """Write each model into an existing folder; the catalogue is the caller's to keep."""
+        self.als.save(folder / "als.safetensors")
+        self.item_to_item.save(folder / "item_to_item.npz")
+        self.transitions.save(folder / "transitions.npz")
+        self.ease.save(folder / "ease.npz")
+        self.tfidf.save(folder / "tfidf.npz")
+        self.interest.save(folder / "interest.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path, item_ids: pl.Series, config: Config) -> StageOne:
+        """Read what `save` wrote over the same catalogue."""
+        collab = config.collab
+        return cls(
+            item_ids=item_ids,
+            als=AlsModel.load(folder / "als.safetensors", collab.als, config.threads),
+            item_to_item=NeighbourModel.load(folder / "item_to_item.npz", collab.item_to_item.history_decay),
+            transitions=NeighbourModel.load(folder / "transitions.npz", collab.transitions.history_decay),
+            ease=NeighbourModel.load(folder / "ease.npz", collab.ease.history_decay),
+            tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.history_decay),
+            interest=InterestModel.load(folder / "interest.safetensors", config.text.interest),
+        )
+
+
+def fit_text_neighbours(texts: pl.Series, config: Config) -> NeighbourModel:
+    """Return the TF-IDF neighbours of a catalogue's texts, one text per item in the catalogue's order."""
+    return NeighbourModel(fit_tfidf(texts, config.text.tfidf), config.text.tfidf.history_decay)

@@ -1,0 +1,38 @@
+"""The baselines that keep us honest: every source alone, and two that are never anything else."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.bundle import Bundle, Recommender
+from recsys.candidates.sources import ItemStatistics, PopularSource, ProfileSource, Source
+from recsys.dataset.histories import Histories
+
+# Measured whatever the config's sources are.
+_ALWAYS = ("popular", "item_to_item", "ease", "als", "tfidf", "text")
+
+
+def make_baselines(
+    bundle: Bundle, recommender: Recommender, everyone: Histories, zero_shot: NDArray[np.float32] | None
+) -> list[Source]:
+    """Return what is measured alone beside our lists, in the order that tables show it.
+
+    Args:
+        bundle: whose parts are taken apart.
+        recommender: over the window's catalogue.
+        everyone: the histories of all users, which popularity counts.
+        zero_shot: (n_items, embedding_size) float32 by the checkpoint as it came; None leaves that baseline out.
+    """
+    config = bundle.config.candidates
+    # New items alone are no rival: by design the source says nothing about all others.
+    without = {"new_items"}
+    # Where the catalogue is too large for EASE there is nothing to measure.
+    if not recommender.stage_one.ease.similarity.nnz:
+        without.add("ease")
+    names = [name for name in dict.fromkeys([*_ALWAYS, *config.depths]) if name not in without]
+    baselines = recommender.make_sources(names)
+    baselines.append(PopularSource(ItemStatistics.count(everyone, None), "popular_all_time"))
+    if zero_shot is not None:
+        baselines.append(ProfileSource("text_zero_shot", zero_shot, bundle.config.text.interest))
+    return baselines

@@ -1,0 +1,187 @@
+"""One trial of a search: a config fitted and measured, on some of the users first, always before the test window."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import polars as pl
+
+from recsys.config import Config
+from recsys.dataset.windows import Window, Windows, split_windows
+from recsys.errors import DataError
+from recsys.evaluation.comparison import OURS
+from recsys.evaluation.intervals import Estimate, Values, compare_paired
+from recsys.pipelines.fitting import fit_bundle, freeze_catalogue
+from recsys.pipelines.measuring import measure
+from recsys.pipelines.stages import logger as stages
+from recsys.text.fine_tuning import FrozenStates
+
+# The first rung: a share of the users, unless so few of them could be measured that no trial would ever end there.
+RUNG_SHARE = 0.25
+RUNG_USERS = 100
+
+# Seconds of the same work differ by this share from one time to the next.
+_SAME_SECONDS = 0.05
+
+# What the frozen layers depend on.
+_FROZEN = ("checkpoint", "fields", "max_tokens", "precision", "batch_tokens")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a trial reached on one rung.
+
+    Attributes:
+        users: `user_id`, `value`, sorted: the config's metric of our lists.
+        seconds: for fitting and for making the lists.
+    """
+
+    users: pl.DataFrame
+    seconds: float
+
+    @property
+    def values(self) -> Values:
+        """(n_users) float64."""
+        return self.users["value"].to_numpy()
+
+    def is_faster(self, other: Score) -> bool:
+        """By more than the same work differs from one time to the next?"""
+        return self.seconds < other.seconds * (1 - _SAME_SECONDS)
+
+
+def compare_scores(score: Score, other: Score, config: Config) -> Estimate:
+    """Compare two trials on the same rung, user by user.
+
+    Raises:
+        DataError: they were measured on different users.
+    """
+    if not score.users["user_id"].equals(other.users["user_id"]):
+        raise DataError(
+            f"values of two trials: {score.users.height:,} and {other.users.height:,} users that are not the same; "
+            "delete the folder and database of this search and start it anew"
+        )
+    evaluation = config.evaluation
+    return compare_paired(score.values, other.values, evaluation.bootstrap_samples, evaluation.confidence, config.seed)
+
+
+def show_difference(difference: Estimate) -> str:
+    """Write a difference and its interval as `+0.0123 [-0.0010, +0.0256]`."""
+    return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+
+
+def find_prune_reason(score: Score, best: Score, config: Config) -> str | None:
+    """Say why a trial should end after a rung; None: it goes on.
+
+    It ends where it is worse than the best trial so far, by the whole of the paired interval, and not faster either.
+    """
+    difference = compare_scores(score, best, config)
+    if difference.high >= 0 or score.is_faster(best):
+        return None
+    return (
+        f"{show_difference(difference)} against the best so far, in {score.seconds:.1f} s against {best.seconds:.1f} s"
+    )
+
+
+def split_before(test: Window, config: Config) -> Windows:
+    """Split what came before the test window into windows again, so that nothing of it is ever looked at.
+
+    The newest of them is what trials are measured on. Pairs from a hold-out file are gone with the test window; what
+    is left is then split at random.
+
+    Raises:
+        DataError: too little came before it.
+    """
+    windows = config.windows
+    if windows.protocol == "holdout_file":
+        windows = windows.model_copy(update={"protocol": "random", "holdout_path": None})
+    repeats = config.dataset.repeats
+    try:
+        return split_windows(test.history, windows, repeats=repeats, end=test.cutoff, seed=config.seed)
+    except DataError as error:
+        raise DataError(f"tuning needs one more window before the test window; {error}") from error
+
+
+class Bench:
+    """Fits and measures configs on the same windows and users."""
+
+    def __init__(self, config: Config, items: pl.DataFrame, windows: Windows, *, text_changes: bool) -> None:
+        """Prepare the rungs.
+
+        Args:
+            config: the one that the search starts from.
+            items: `Items`.
+            windows: from `split_before`.
+            text_changes: trials differ in their text part, so its seconds count.
+        """
+        self._items = items
+        self._text_changes = text_changes
+        self._frozen: tuple[object, FrozenStates, float] | None = None
+        some = _take_share(windows, config.seed)
+        self.rungs = [some, windows] if some and count_measured(some.test) >= RUNG_USERS else [windows]
+
+    def run(self, config: Config, rung: int) -> Score:
+        """Fit on a rung's users and measure on the newest window."""
+        windows = self.rungs[rung]
+        test = windows.test
+        with _quiet():
+            frozen, freezing = self._freeze(config)
+            start = perf_counter()
+            fitted = fit_bundle(config, self._items, frozen, windows.measured_labels, test.history, test.cutoff)
+            measured = measure(fitted.bundle, test, self._items, baselines=False)
+            seconds = perf_counter() - start
+        evaluation = config.evaluation
+        ours = (pl.col("model") == OURS) & (pl.col("metric") == evaluation.metric) & (pl.col("n") == evaluation.n)
+        users = measured.user_metrics.filter(ours).select("user_id", "value").sort("user_id")
+        return Score(users, seconds + (freezing if self._text_changes else 0.0))
+
+    def _freeze(self, config: Config) -> tuple[FrozenStates, float]:
+        """Return the frozen layers' states and the seconds they took; those of the last trial where they are equal."""
+        text = config.text
+        key = (*(getattr(text, name) for name in _FROZEN), text.fine_tune.trainable_layers)
+        if self._frozen is None or self._frozen[0] != key:
+            # The old ones first: a large catalogue's fill gigabytes.
+            self._frozen = None
+            start = perf_counter()
+            frozen = freeze_catalogue(config, self._items)
+            self._frozen = key, frozen, perf_counter() - start
+        return self._frozen[1:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the stages' log lines back: a search has one line per trial."""
+    level = stages.level
+    stages.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        stages.setLevel(level)
+
+
+def _take_share(windows: Windows, seed: int) -> Windows | None:
+    """Return the windows of a share of the users; None where a window is left with nothing.
+
+    Drawn by hash, so that a search taken up again, on another machine or with another polars, has the same users.
+    """
+    everyone = windows.everything["user_id"].unique().sort()
+    limit = int(RUNG_SHARE * 2**32)
+    hashes = (hashlib.sha256(f"{seed} {user}".encode()).digest() for user in everyone)
+    users = pl.DataFrame({"user_id": everyone.filter([int.from_bytes(one[:4], "big") < limit for one in hashes])})
+
+    def take(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.join(users, on="user_id", how="semi", maintain_order="left")
+
+    parts = [replace(one, history=take(one.history), positives=take(one.positives)) for one in windows.windows]
+    if any(one.history.is_empty() or one.positives.is_empty() for one in parts):
+        return None
+    return Windows(tuple(parts), take(windows.everything), windows.end)
+
+
+def count_measured(window: Window) -> int:
+    """Return how many users have a positive in a window and a history before it."""
+    return window.positives.join(window.history, on="user_id", how="semi")["user_id"].n_unique()

@@ -1,0 +1,312 @@
+"""`recsys tune`: a search over settings for quality and seconds, which never looks at the test window."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import polars as pl
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from recsys.artifacts.folders import lock, replace_text
+from recsys.artifacts.snapshots import Snapshot, read_snapshot
+from recsys.config import Config
+from recsys.dataset.windows import Window, resolve_end
+from recsys.errors import ArtifactError, ConfigError, DataError
+from recsys.evaluation.intervals import mean_interval
+from recsys.pipelines.config_edits import apply_settings, list_changes, look_up, rewrite
+from recsys.pipelines.search_result import Trial, Tuned, Verdict, judge
+from recsys.pipelines.search_space import Choices, Space, read_space
+from recsys.pipelines.training import _split
+from recsys.pipelines.trials import Bench, Score, count_measured, find_prune_reason, split_before
+from recsys.registry.tracking import Store, close_search, connect, log_trial, open_search
+
+logger = logging.getLogger(__name__)
+
+# Settings drawn at random before the sampler learns from trials: searches here are short.
+_RANDOM_TRIALS = 8
+
+# So many draws in a row that were all tried before: the space is exhausted.
+_MAX_REPEATS = 20
+
+
+@dataclass(frozen=True)
+class _Search:
+    """All that a trial needs."""
+
+    config: Config
+    space: Space
+    study: optuna.Study
+    bench: Bench
+    folder: Path
+    store: Store
+    run_id: str
+
+
+def tune(
+    source: Path, config: Config, space_path: Path, home: Path, run_date: str | None, trials: int, out: Path | None
+) -> Tuned:
+    """Search until a study has so many trials, choose the winner and write it as a config file.
+
+    Everything is as of the start of the test window that a training with this run date has. The same config,
+    snapshot, run date and space are the same study, which goes on where it stopped.
+
+    Args:
+        source: the config's file.
+        config: what it says.
+        space_path: YAML of settings and ranges.
+        home: where snapshots, `tuning/` and the default MLflow store lie.
+        run_date: as `recsys train` takes it.
+        trials: in all, those of earlier calls included.
+        out: file for the winner; None: `tuning/NAME.yaml` in the home.
+
+    Raises:
+        ConfigError: a space that does not fit, or an `out` that is the config's own file.
+        ArtifactError: another search is at work in this home, or its files cannot be read.
+    """
+    target = out or home / "tuning" / f"{config.name}.yaml"
+    if target.exists() and target.samefile(source):
+        raise ConfigError(f"config {source}: the winner would be written over it; give --out another file")
+    text = source.read_bytes().decode("utf-8")
+    space = read_space(space_path, config)
+    # Now, not after hours of trials: can these settings be replaced in the file?
+    probe = {path: setting.probes()[0] for path, setting in space.settings.items()}
+    rewrite(text, str(source), apply_settings(config, probe), probe)
+    with lock(home, "tuning"):
+        snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+        end = resolve_end(snapshot.interactions, run_date)
+        store = connect(home, config)
+        test = _split(config, snapshot, end).test
+        before = test.cutoff.isoformat() if test.cutoff else ""
+        search = _open(_name_study(config, snapshot, end, space), config, space, home, store, snapshot, test)
+        users = " and then ".join(f"{count_measured(rung.test):,}" for rung in search.bench.rungs)
+        as_of = f" before {before}" if before else ""
+        logger.info("search in %s: %d trials, measured on %s users%s", search.folder, trials, users, as_of)
+        _run_trials(search, trials)
+        found = _read_trials(search.study)
+        scores = {one.number: _read_score(search, one, one.rung) for one in found if one.state == "complete"}
+        verdict = judge(found, scores, config)
+        changed = verdict.winner.changed
+        replace_text(target, rewrite(text, str(source), apply_settings(config, changed), changed))
+        _close(search, verdict, [target, space_path])
+    was = {path: look_up(config, path) for path in changed}
+    return Tuned(search.folder.name, found, verdict, scores[verdict.winner.number].users.height, before, was, target)
+
+
+def _close(search: _Search, verdict: Verdict, files: list[Path]) -> None:
+    winner = verdict.winner
+    numbers = {f"tuning/{_name_metric(search.config)}": winner.quality, "seconds": winner.seconds}
+    tags = {"winner": str(winner.number), "reason": verdict.reason}
+    close_search(search.store, search.run_id, numbers, tags, files)
+
+
+def _name_study(config: Config, snapshot: Snapshot, end: datetime | None, space: Space) -> str:
+    content = f"{config.digest()} {snapshot.id} {end.isoformat() if end else ''} {space.digest()}"
+    return f"{config.name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _name_metric(config: Config) -> str:
+    return f"{config.evaluation.metric}_at_{config.evaluation.n}"
+
+
+def _open(
+    name: str, config: Config, space: Space, home: Path, store: Store, snapshot: Snapshot, test: Window
+) -> _Search:
+    """Open a study, new or as it was left; trials that were killed are queued again."""
+    windows = split_before(test, config)
+    folder = home / "tuning" / name
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    database = home / "tuning" / f"{config.name}.db"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(f"sqlite:///{database}"),
+            study_name=name,
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
+        known = study.get_trials()
+    # Not a database, or one that another optuna wrote.
+    except (OSError, SQLAlchemyError, RuntimeError) as error:
+        raise ArtifactError(
+            f"search {name}: {database} cannot be opened ({' '.join(str(error).split())}); move it away and run again"
+        ) from error
+    for trial in known:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(
+                _fix(config, space) if "as_it_is" in trial.user_attrs else trial.params, trial.user_attrs
+            )
+            logger.info("trial %d was killed; its settings are tried again", trial.number)
+    if not known:
+        study.enqueue_trial(_fix(config, space), {"as_it_is": True})
+    facts = {"snapshot": snapshot.id, "config": config.digest(), "space": space.digest()}
+    run_id = open_search(store, name, facts)
+    text_changes = any(path.startswith("text.") for path in space.settings)
+    bench = Bench(config, snapshot.items, windows, text_changes=text_changes)
+    return _Search(config, space, study, bench, folder, store, run_id)
+
+
+def _run_trials(search: _Search, total: int) -> None:
+    study = search.study
+    repeats = 0
+    while (count := len(_read_trials(study))) < total and repeats < _MAX_REPEATS:
+        known = study.get_trials(deepcopy=False)
+        # By the place in the search: one that was killed and taken up again draws what it would have drawn.
+        place = sum("trial" in one.user_attrs or "repeats" in one.user_attrs for one in known)
+        seed = int(np.random.SeedSequence([search.config.seed, place]).generate_state(1)[0])
+        study.sampler = optuna.samplers.TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=seed)
+        drawn = study.ask()
+        config, changed = _draw(search, drawn)
+        twin = next((one for one in _read_trials(study) if one.changed == changed), None)
+        if twin is not None:
+            repeats += 1
+            drawn.set_user_attr("repeats", twin.number)
+            study.tell(drawn, state=TrialState.FAIL)
+            continue
+        repeats = 0
+        trial = _run_trial(search, drawn, config, changed)
+        left = _estimate_seconds(study) * (total - count - 1)
+        logger.info("trial %d (%d of %d): %s", trial.number, count + 1, total, _describe(trial, config, left))
+    if repeats:
+        logger.info("the last %d draws were all tried before; the search ends early", repeats)
+
+
+def _estimate_seconds(study: optuna.Study) -> float:
+    ended = [one for one in study.get_trials(deepcopy=False) if "trial" in one.user_attrs and one.duration]
+    return sum(one.duration.total_seconds() for one in ended if one.duration) / max(1, len(ended))
+
+
+def _draw(search: _Search, trial: optuna.Trial) -> tuple[Config, dict[str, Any]]:
+    """Return the trial's config, and what it changes."""
+    settings = {}
+    as_it_is = "as_it_is" in trial.user_attrs
+    for path, setting in search.space.settings.items():
+        if as_it_is and not setting.holds(look_up(search.config, path)):
+            continue
+        if isinstance(setting, Choices):
+            label = trial.suggest_categorical(path, setting.labels)
+            settings[path] = setting.choices[setting.labels.index(label)]
+        elif setting.whole:
+            step = int(setting.step or 1)
+            settings[path] = trial.suggest_int(path, int(setting.low), int(setting.high), step=step, log=setting.log)
+        else:
+            drawn = trial.suggest_float(path, setting.low, setting.high, step=setting.step, log=setting.log)
+            settings[path] = setting.round(drawn)
+    if as_it_is:
+        return search.config, {}
+    changed = apply_settings(search.config, settings)
+    return changed, list_changes(search.config, changed, settings)
+
+
+def _run_trial(search: _Search, drawn: optuna.Trial, config: Config, changed: dict[str, Any]) -> Trial:
+    """Run one trial to its end, keep its values, log it to MLflow and tell the study, in this order."""
+    scores: list[Score] = []
+    try:
+        for rung in range(len(search.bench.rungs)):
+            scores.append(search.bench.run(config, rung))
+            if rung + 1 < len(search.bench.rungs):
+                _prune(search, scores[-1], rung + 1)
+        state, reason = TrialState.COMPLETE, ""
+    except optuna.TrialPruned as pruned:
+        state, reason = TrialState.PRUNED, str(pruned)
+    except DataError as error:
+        # Settings may leave nothing to learn from or to measure; but then the config as it is must not.
+        if not changed:
+            raise
+        state, reason = TrialState.FAIL, str(error)
+    trial = _sum_up(search, drawn.number, state, changed, scores, reason)
+    if scores:
+        parts = [
+            one.users.with_columns(pl.lit(number, pl.UInt8).alias("rung"), pl.lit(one.seconds).alias("seconds"))
+            for number, one in enumerate(scores, 1)
+        ]
+        pl.concat(parts).write_parquet(_place(search, trial.number))
+    _log(search, trial)
+    drawn.set_user_attr("trial", asdict(trial))
+    search.study.tell(drawn, [trial.quality, trial.seconds] if state == TrialState.COMPLETE else None, state)
+    return trial
+
+
+def _prune(search: _Search, score: Score, rung: int) -> None:
+    """Halve in the open: optuna's own pruning knows no trials with two aims."""
+    rivals = [_read_score(search, one, rung) for one in _read_trials(search.study) if one.state == "complete"]
+    if rivals:
+        best = max(rivals, key=lambda one: float(one.values.mean()))
+        reason = find_prune_reason(score, best, search.config)
+        if reason:
+            raise optuna.TrialPruned(reason)
+
+
+def _sum_up(
+    search: _Search, number: int, state: TrialState, changed: dict[str, Any], scores: list[Score], reason: str
+) -> Trial:
+    names: dict[TrialState, Any] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
+    if state == TrialState.FAIL:
+        return Trial(number, "failed", changed, reason=reason)
+    score, evaluation = scores[-1], search.config.evaluation
+    found = mean_interval(score.values, evaluation.bootstrap_samples, evaluation.confidence, search.config.seed)
+    return Trial(number, names[state], changed, found.mean, found.low, found.high, score.seconds, len(scores), reason)
+
+
+def _log(search: _Search, trial: Trial) -> None:
+    numbers: dict[str, float] = {}
+    if trial.state != "failed":
+        metric = f"tuning/{_name_metric(search.config)}"
+        numbers = {metric: trial.quality, f"{metric}_low": trial.low, f"{metric}_high": trial.high}
+        numbers |= {"seconds": trial.seconds, "rung": float(trial.rung)}
+    tags = {"state": trial.state, "reason": trial.reason, "trial": str(trial.number)}
+    log_trial(search.store, search.run_id, f"trial {trial.number}", trial.changed, numbers, tags)
+
+
+def _describe(trial: Trial, config: Config, left: float) -> str:
+    """Return what came of a trial, then what it tried: numbers stand below each other in a log."""
+    parts = []
+    if trial.state != "failed":
+        metric = f"{config.evaluation.metric}@{config.evaluation.n}"
+        parts.append(f"{metric} {trial.quality:.4f} [{trial.low:.4f}, {trial.high:.4f}], {trial.seconds:.1f} s")
+    if trial.reason:
+        parts.append(f"{trial.state}: {trial.reason}")
+    parts.append(trial.describe_changes())
+    if left:
+        parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
+    return "; ".join(parts)
+
+
+def _read_trials(study: optuna.Study) -> list[Trial]:
+    """Return the trials that came to an end of their own."""
+    known = study.get_trials(deepcopy=False)
+    return [Trial(**one.user_attrs["trial"]) for one in known if one.state.is_finished() and "trial" in one.user_attrs]
+
+
+def _place(search: _Search, number: int) -> Path:
+    return search.folder / f"trial-{number:04d}.parquet"
+
+
+def _read_score(search: _Search, trial: Trial, rung: int) -> Score:
+    path = _place(search, trial.number)
+    try:
+        rows = pl.read_parquet(path).filter(pl.col("rung") == rung)
+        return Score(rows.select("user_id", "value"), rows["seconds"][0])
+    except (OSError, IndexError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(
+            f"search {search.folder.name}: values of trial {trial.number} cannot be read from {path} ({error}); "
+            f"put the file back, or move {search.folder.parent} away and search anew"
+        ) from error
+
+
+def _fix(config: Config, space: Space) -> dict[str, Any]:
+    """Return the config's own values as the study keeps them; those outside their range it cannot keep."""
+    values = {path: (setting, look_up(config, path)) for path, setting in space.settings.items()}
+    return {
+        path: setting.labels[[*setting.choices].index(value)] if isinstance(setting, Choices) else value
+        for path, (setting, value) in values.items()
+        if setting.holds(value)
+    }

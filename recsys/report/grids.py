@@ -1,0 +1,241 @@
+"""Tables of the page: what the charts show, as numbers for everyone who reads rather than looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from recsys.evaluation.comparison import OURS
+from recsys.evaluation.drift import ListDrift, ScoreDrift
+
+_MEAN = ("mean", "low", "high")
+_DIFFERENCE = ("difference", "difference_low", "difference_high")
+METRIC_NAMES = {
+    "ndcg": "nDCG",
+    "recall": "recall",
+    "precision": "precision",
+    "f1": "F1",
+    "mrr": "MRR",
+    "map": "MAP",
+    "hit_rate": "hit rate",
+    "recall_ips": "recall, popularity-corrected",
+    "coverage": "catalogue coverage",
+    "gini": "Gini",
+    "novelty": "novelty",
+    "diversity": "diversity",
+    "cold_share": "share of cold items",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a name, then cells.
+
+    Attributes:
+        cells: texts, the first the name of the row.
+        ours: stands out.
+        doubtful: too few users to say anything.
+        chosen: the values of the panel's choices for which the row is shown; empty: always.
+    """
+
+    cells: tuple[str, ...]
+    ours: bool = False
+    doubtful: bool = False
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table.
+
+    Attributes:
+        caption: what it shows.
+        head: of the columns; the first column names the rows.
+        rows: from top to bottom.
+        words: heads of the columns that hold words, not numbers, besides the first.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[Row, ...]
+    words: tuple[str, ...] = ()
+
+
+def name_metric(metric: str) -> str:
+    """Return a metric's name for people."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def write_number(value: float | None, digits: int = 4, *, signed: bool = False) -> str:
+    """Write a number, a dash where there is none; with a true minus sign."""
+    if value is None:
+        return "–"
+    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def write_spread(row: Mapping[str, Any], names: tuple[str, str, str], digits: int = 4, *, signed: bool = False) -> str:
+    """Write a mean with the ends of its interval, a dash where there is none."""
+    middle, low, high = (write_number(row[name], digits, signed=signed) for name in names)
+    return "–" if row[names[0]] is None else f"{middle} [{low}, {high}]"
+
+
+def write_p(value: float | None) -> str:
+    """Write a p-value; below a thousandth as a bound."""
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def list_metrics(rows: pl.DataFrame) -> Grid:
+    """Lay `MetricTable` rows out, best first within each metric and n; switched by `metric` and `n`."""
+    ordered = rows.sort("mean", descending=True, maintain_order=True)
+    return Grid(
+        "Each model's mean with its interval, and ours minus that model, paired by user",
+        ("model", "mean", "ours minus model", "p"),
+        tuple(
+            Row(
+                (
+                    row["model"],
+                    write_spread(row, _MEAN),
+                    write_spread(row, _DIFFERENCE, signed=True),
+                    write_p(row["p_value"]),
+                ),
+                ours=row["model"] == OURS,
+                chosen={"metric": row["metric"], "n": str(row["n"])},
+            )
+            for row in ordered.iter_rows(named=True)
+        ),
+    )
+
+
+def list_segments(rows: pl.DataFrame) -> Grid:
+    """Lay `SegmentTable` rows with their `label` out, ours beside the other; switched by `metric` and `model`."""
+    keys = ["label", "metric"]
+    ours = rows.filter(pl.col("model") == OURS).select(*keys, *(pl.col(name).alias(f"our_{name}") for name in _MEAN))
+    pairs = rows.filter(pl.col("model") != OURS).join(ours, on=keys, how="left", maintain_order="left")
+    return Grid(
+        "Ours beside the chosen model, by segment",
+        ("segment", "users", "positives", "ours", "other", "ours minus other", "p"),
+        tuple(
+            Row(
+                (
+                    row["label"] if row["enough"] else f"{row['label']} (too few users)",
+                    f"{row['users']:,}",
+                    f"{row['positives']:,}",
+                    write_spread(row, ("our_mean", "our_low", "our_high")),
+                    write_spread(row, _MEAN),
+                    write_spread(row, _DIFFERENCE, signed=True),
+                    write_p(row["p_value"]),
+                ),
+                doubtful=not row["enough"],
+                chosen={"metric": row["metric"], "model": row["model"]},
+            )
+            for row in pairs.iter_rows(named=True)
+        ),
+    )
+
+
+def list_fates(fates: pl.DataFrame) -> Grid:
+    """Lay out what became of the positives (`fate`, `positives`, `share`)."""
+    rows = (Row((fate, f"{count:,}", write_share(share))) for fate, count, share in fates.iter_rows())
+    return Grid("What became of the items that users took", ("fate", "positives", "share"), tuple(rows))
+
+
+def list_sources(ledger: pl.DataFrame) -> Grid:
+    """Lay a `CandidateLedger` out."""
+    shares = ("recall", "recall_alone", "list_share")
+    return Grid(
+        "What each source proposed and found",
+        ("source", "proposed", "found", "share of positives found", "found by it alone", "share of our lists"),
+        tuple(
+            Row((row["source"], f"{row['proposed']:,}", f"{row['found']:,}", *(f"{row[name]:.1%}" for name in shares)))
+            for row in ledger.iter_rows(named=True)
+        ),
+    )
+
+
+def list_depths(depths: pl.DataFrame) -> Grid:
+    """Lay `LedgerDepths` out, a row per depth and a column per source."""
+    wide = depths.pivot("source", index="depth", values="recall").sort("depth")
+    rows = (Row((f"{depth:,}", *(write_share(share) for share in shares))) for depth, *shares in wide.iter_rows())
+    return Grid("Share of the positives found, by items proposed", tuple(wide.columns), tuple(rows))
+
+
+def list_overlap(overlap: pl.DataFrame) -> Grid:
+    """Lay `LedgerOverlap` out, a row per source and a column per other; switched by `share`."""
+
+    def rows() -> Iterator[Row]:
+        for share in ("found_share", "proposed_share"):
+            wide = overlap.pivot("other", index="source", values=share)
+            for source, *shares in wide.iter_rows():
+                yield Row((source, *(write_share(share) for share in shares)), chosen={"share": share})
+
+    others = overlap["other"].unique(maintain_order=True)
+    return Grid("Of the row's items, the share that the column has too", ("source", *others), tuple(rows()))
+
+
+def list_curve(name: str, values: Sequence[float]) -> Grid:
+    """Lay a learning curve out."""
+    rows = (Row((str(step), write_number(value))) for step, value in enumerate(values, 1))
+    return Grid(name, ("step", "value"), tuple(rows))
+
+
+def list_importance(importance: pl.DataFrame) -> Grid:
+    """Lay the features' gain (`feature`, `gain`, `share`) out."""
+    rows = (
+        Row((row["feature"], f"{row['gain']:,.1f}", f"{row['share']:.1%}")) for row in importance.iter_rows(named=True)
+    )
+    return Grid("Gain of every feature over all trees", ("feature", "gain", "share"), tuple(rows))
+
+
+def list_beyond(rows: pl.DataFrame) -> Grid:
+    """Lay `model`, `metric`, `mean`, `low`, `high` out, a row per model and a column per metric."""
+    metrics = rows["metric"].unique(maintain_order=True)
+    cells = {(row["model"], row["metric"]): row for row in rows.iter_rows(named=True)}
+
+    def write(model: str, metric: str) -> str:
+        row = cells.get((model, metric))
+        if row is None:
+            return "–"
+        return write_number(row["mean"], 3) if row["low"] is None else write_spread(row, _MEAN, 3)
+
+    return Grid(
+        "What each model's lists show of the catalogue",
+        ("model", *map(name_metric, metrics)),
+        tuple(
+            Row((model, *(write(model, metric) for metric in metrics)), ours=model == OURS)
+            for model in rows["model"].unique(maintain_order=True)
+        ),
+    )
+
+
+def list_nights(lists: ListDrift, scores: ScoreDrift | None) -> Grid:
+    """Lay out how far two nights differ, each number with what it means."""
+    found = [
+        ("users in both nights", f"{lists.users:,}", ""),
+        ("list churn", write_share(lists.churn), "of a user's items, the mean share not shown the night before"),
+        ("Jaccard", write_number(lists.jaccard, 3), "items in both lists over items in either; 1: the same items"),
+        ("rank-biased overlap", write_number(lists.rbo, 3), "1: the same items in the same order"),
+        ("new users", write_share(lists.users_new), "of this night's users, without a list the night before"),
+        ("users gone", write_share(lists.users_gone), "of the users before, without a list this night"),
+        ("new items", write_share(lists.items_new), "of the items shown this night, shown to no one before"),
+    ]
+    if scores:
+        found += [
+            ("PSI of the scores", write_number(scores.psi, 3), "by custom calm below 0.1, a shift above 0.25"),
+            ("KS of the scores", write_number(scores.ks, 3), "largest gap between the two cumulative shares"),
+        ]
+    return Grid("This night against the one before", ("what", "found", "means"), tuple(map(Row, found)), ("means",))
+
+
+def list_bins(bins: pl.DataFrame) -> Grid:
+    """Lay the score bins (`bin`, `night`, `share`) out, a row per bin."""
+    wide = bins.pivot("night", index="bin", values="share").select("bin", "before", "now")
+    rows = (Row((name, write_share(before), write_share(now))) for name, before, now in wide.iter_rows())
+    return Grid("Share of the scores in each bin", ("score", "before", "now"), tuple(rows))
+
+
+def write_share(share: float | None) -> str:
+    """Write a share as a percentage, a dash where there is none."""
+    return "–" if share is None else f"{share:.1%}"

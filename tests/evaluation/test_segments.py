@@ -1,0 +1,141 @@
+"""Cuts of the positives, by hand, and the comparison inside them."""
+
+import io
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from recsys.config import EvaluationConfig, SegmentsConfig
+from recsys.errors import DataError
+from recsys.evaluation.metrics import METRICS
+from recsys.evaluation.placement import Placement, place_positives
+from recsys.evaluation.segments import (
+    Segment,
+    find_segments,
+    label_positives,
+    measure_segments,
+    read_segments,
+    render_segments,
+)
+from recsys.tables import SegmentTable, check
+
+# Users 0, 1, 2 with 2, 5 and 9 items in their histories.
+POSITIVES = pl.DataFrame(
+    {
+        "user_index": [0, 0, 1, 2, 2],
+        "item_index": [0, 4, 1, 2, 3],
+        "events": [["view"], ["buy", "view"], ["view"], ["buy"], []],
+    },
+    schema_overrides={"user_index": pl.UInt32, "item_index": pl.UInt32, "events": pl.List(pl.String)},
+)
+USER_ITEMS = np.array([2, 5, 9])
+# 12 touches: item 0 alone holds the first third and more, 1 reaches into the second, 2 and 3 are the tail, 4 is cold.
+ITEM_USERS = np.array([5, 3, 3, 1, 0], dtype=np.float32)
+ITEMS = pl.DataFrame({"tags": [["a", "猫"], ["a"], [], ["猫", "猫"], ["b"]], "genre": ["$x$", "", None, "y", "y"]})
+CONFIG = SegmentsConfig(new_user_items=2, heavy_user_items=5, item_columns=("tags", "genre"), min_users=2)
+
+
+def cut(config: SegmentsConfig = CONFIG) -> dict[tuple[str, str], list[int]]:
+    found = find_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, config)
+    return {(one.dimension, one.name): np.flatnonzero(one.kept).tolist() for one in found}
+
+
+def test_by_hand() -> None:
+    assert cut() == {
+        ("users", "new"): [0, 1],
+        ("users", "light"): [2],
+        ("users", "heavy"): [3, 4],
+        ("items", "cold"): [1],
+        ("items", "warm"): [0, 2, 3, 4],
+        ("popularity", "head"): [0],
+        ("popularity", "torso"): [2],
+        ("popularity", "tail"): [3, 4],
+        ("event", "buy"): [1, 3],
+        ("event", "view"): [0, 1, 2],
+        ("tags", "a"): [0, 2],
+        ("tags", "猫"): [0, 4],
+        ("tags", "b"): [1],
+        ("genre", "y"): [1, 4],
+        ("genre", "$x$"): [0],
+    }
+
+
+def test_only_the_largest_values_have_a_row() -> None:
+    names = [name for dimension, name in cut(CONFIG.model_copy(update={"max_values": 1})) if dimension == "tags"]
+    assert names == ["a"]
+
+
+def test_users_items_and_popularity_part_the_positives() -> None:
+    for dimension in ("users", "items"):
+        places = [place for (by, _), kept in cut().items() if by == dimension for place in kept]
+        assert sorted(places) == [0, 1, 2, 3, 4]
+
+
+def test_labels_read_back() -> None:
+    found = find_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, CONFIG)
+    labels = label_positives(found, POSITIVES.height)
+    assert labels[4].to_list() == ["users: heavy", "items: warm", "popularity: tail", "tags: 猫", "genre: y"]
+    again = {(one.dimension, one.name): np.flatnonzero(one.kept).tolist() for one in read_segments(labels)}
+    assert again == cut()
+    assert label_positives([], 2).to_list() == [[], []]
+
+
+def place(*lists: list[int]) -> Placement:
+    rows = [
+        {"user_index": user, "item_index": item, "score": -float(rank), "rank": rank + 1}
+        for user, items in enumerate(lists)
+        for rank, item in enumerate(items)
+    ]
+    schema = {"user_index": pl.UInt32, "item_index": pl.UInt32, "score": pl.Float32, "rank": pl.UInt16}
+    return place_positives(pl.DataFrame(rows, schema=schema), POSITIVES, 3, 3)
+
+
+# Ours: user 0 sees 0 then 4, both hits; user 1 sees nothing it took; user 2 sees 3 second.
+PLACEMENTS = {"ours": place([0, 4, 1], [2, 3, 0], [0, 3, 1]), "rival": place([1, 0, 4], [1, 0, 2], [2, 3, 0])}
+EVALUATION = EvaluationConfig(n_values=(2,), n=2, metric="mrr", bootstrap_samples=100, segments=CONFIG)
+
+
+def measure(*segments: Segment) -> pl.DataFrame:
+    table = measure_segments(segments, PLACEMENTS, "ours", EVALUATION, 0)
+    return check(SegmentTable, table, "segments", "mend the test")
+
+
+def test_only_positives_of_the_segment_count() -> None:
+    table = measure(Segment("items", "late", np.array([False, True, True, False, True])))
+    rows = {(row["model"], row["metric"]): row for row in table.iter_rows(named=True)}
+    assert {(row["users"], row["positives"], row["n"], row["enough"]) for row in rows.values()} == {(3, 3, 2, True)}
+    # User 0's item 4 stands second in ours and below n = 2 in the rival's; user 1's first in the rival's alone;
+    # user 2's second in both.
+    assert rows["ours", "mrr"]["mean"] == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
+    assert rows["rival", "mrr"]["mean"] == pytest.approx((0 + 1 + 1 / 2) / 3)
+    assert rows["rival", "mrr"]["difference"] == pytest.approx(-1 / 6)
+    assert rows["ours", "mrr"]["p_value"] is None
+    assert rows["ours", "recall"]["mean"] == pytest.approx(2 / 3)
+
+
+def test_all_positives_give_the_plain_metric() -> None:
+    table = measure(Segment("all", "all", np.ones(5, dtype=bool)))
+    plain = METRICS["mrr"](PLACEMENTS["ours"].find_hits(), PLACEMENTS["ours"].count_positives(), 2)
+    row = table.row(by_predicate=(pl.col("model") == "ours") & (pl.col("metric") == "mrr"), named=True)
+    assert row["mean"] == pytest.approx(plain.mean())
+
+
+def test_too_few_users_are_marked_and_said() -> None:
+    few = Segment("tags", "[b]猫", np.array([True, True, False, False, False]))
+    table = measure(few, Segment("items", "all", np.ones(5, dtype=bool)))
+    assert table.filter(pl.col("segment") == "[b]猫")["enough"].any() is False
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_segments(table, "ours", "rival", "mrr", 2, confidence=0.95))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    line = next(line for line in text.splitlines() if "[b]猫" in line)
+    assert "too few users" in line
+    assert " 1 " in line
+    assert "-0.333 [" in next(line for line in text.splitlines() if "all" in line)
+
+
+def test_a_rival_that_was_not_measured() -> None:
+    table = measure(Segment("items", "all", np.ones(5, dtype=bool)))
+    with pytest.raises(DataError, match="no model 'nobody'; found ours, rival"):
+        render_segments(table, "ours", "nobody", "mrr", 2, confidence=0.95)

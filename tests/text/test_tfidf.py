@@ -1,0 +1,122 @@
+from math import log, sqrt
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recsys.config import TfidfConfig
+from recsys.text.tfidf import fit_tfidf, weigh_terms
+
+ALL = TfidfConfig(max_share=1.0)
+
+
+def neighbours(*texts: str, config: TfidfConfig = ALL) -> np.ndarray:
+    found = fit_tfidf(pl.Series(texts, dtype=pl.String), config)
+    assert found.dtype == np.float32
+    return found.toarray()
+
+
+def test_by_hand():
+    # "red" is in all three, "tea" in two; "pot", "tea red" and "red pot" in one each, so they count for nothing.
+    similarity = neighbours("Tea red", "red POT", "tea tea? Red.", config=TfidfConfig(max_words=1, max_share=1.0))
+    red, tea = 1.0, 1.0 + log(4 / 3)
+    twice = tea * (1.0 + log(2))
+    first, third = sqrt(red**2 + tea**2), sqrt(red**2 + twice**2)
+    near = (red * red + tea * twice) / first / third
+    expected = [[0, red / first, near], [red / first, 0, red / third], [near, red / third, 0]]
+    assert similarity == pytest.approx(np.array(expected), rel=1e-5)
+
+
+def test_chinese_goes_by_character():
+    similarity = neighbours("红烧牛肉的做法", "家常红烧肉", "手机摄影教程", "摄影入门,手机就够了", "🎈")
+    assert np.argmax(similarity[0]) == 1
+    assert np.argmax(similarity[2]) == 3
+    assert similarity[0, 2] == similarity[1, 3] == 0
+    assert not similarity[4].any()
+    # 红烧 joined counts more than 红 and 烧 apart.
+    together, apart = neighbours("红烧", "红烧甲", "烧红乙")[0, 1:]
+    assert together > apart > 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "stranger"),
+    [
+        ("The Long Watch", "a long watch at sea", "Watchmaker's lament"),
+        ("ÉTÉ à Paris", "un été", "et tu"),
+        ("हिन्दी कविता", "नई हिन्दी कहानी", "हिम नदी"),
+        ("كتاب الطبخ", "كتاب جديد", "كتب"),
+        ("iPhone手机壳", "华为手机", "电脑桌"),
+        ("東京タワー", "東京駅", "大阪城"),
+        ("한국 요리", "요리 교실", "요리사"),
+        ("model 2049", "2049: the film", "20 49"),
+    ],
+)
+def test_words_of_many_scripts(one, other, stranger):
+    similarity = neighbours(one, other, stranger)
+    assert similarity[0, 1] > 0
+    assert similarity[0, 2] == similarity[1, 2] == 0
+
+
+def test_terms_in_too_many_items_are_left_out():
+    texts = ["the cat sat", "the cat ran", "the dog ran", "the dog slept"]
+    assert (neighbours(*texts) > 0).sum() == 12
+    kept = neighbours(*texts, config=TfidfConfig(max_share=0.5)) > 0
+    assert np.argwhere(kept).tolist() == [[0, 1], [1, 0], [1, 2], [2, 1], [2, 3], [3, 2]]
+    # Two items may always share a term, however small the catalogue.
+    assert (neighbours(*texts, config=TfidfConfig(max_share=0.01)) > 0).tolist() == kept.tolist()
+
+
+def test_nothing_to_say():
+    assert neighbours().shape == (0, 0)
+    for texts in (["one text"], ["", "", ""], ["?!", "…", "😀"], ["a", "b", "c"]):
+        assert not neighbours(*texts).any()
+        assert neighbours(*texts).shape == (len(texts), len(texts))
+
+
+def test_k_nearest_and_ties_go_to_the_smaller_item():
+    texts = ["tea", "tea", "tea cup", "tea cup", "tea"]
+    found = neighbours(*texts, config=TfidfConfig(k=2, max_share=1.0))
+    assert [np.flatnonzero(row).tolist() for row in found] == [[1, 4], [0, 4], [0, 3], [0, 2], [0, 1]]
+    assert not np.diagonal(neighbours(*texts, config=TfidfConfig(k=5, max_share=1.0))).any()
+
+
+def test_batches_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(list("abcdefgh"), 5)) for _ in range(40)]
+    whole = neighbours(*texts, config=TfidfConfig(k=6, max_share=1.0))
+    for cells in (1, 7 * 40, 39 * 40):
+        monkeypatch.setattr("recsys.text.tfidf._CELLS", cells)
+        assert neighbours(*texts, config=TfidfConfig(k=6, max_share=1.0)).tobytes() == whole.tobytes()
+
+
+WORDS = st.lists(st.sampled_from(["tea", "CUP", "红", "烧", "été", "!", "a-b"]), max_size=8).map(" ".join)
+
+
+@settings(max_examples=60)
+@given(st.lists(WORDS, min_size=2, max_size=8), st.integers(1, 3))
+def test_agrees_with_scikit_learn(texts, max_words):
+    found = weigh_terms(pl.Series(texts), TfidfConfig(max_words=max_words, max_share=1.0))
+    reference = TfidfVectorizer(
+        token_pattern=r"[红烧]|[^\W红烧]+", ngram_range=(1, max_words), min_df=2, sublinear_tf=True, norm="l2"
+    )
+    try:
+        expected = reference.fit_transform(texts)
+    except ValueError:  # no term in two texts
+        assert found.nnz == 0
+        return
+    assert found.shape == expected.shape
+    assert (found @ found.T).toarray() == pytest.approx((expected @ expected.T).toarray(), abs=1e-5)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(max_size=30), max_size=6))
+def test_any_text_at_all(texts):
+    similarity = neighbours(*texts)
+    assert np.isfinite(similarity).all()
+    assert (similarity == similarity.T).all()
+    assert (similarity >= 0).all()
+    assert (similarity < 1 + 1e-5).all()
+    assert similarity.tobytes() == neighbours(*texts).tobytes()
