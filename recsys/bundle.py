@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from recsys.candidates.sources import ItemStatistics, Source, make_sources
-from recsys.candidates.stage_one import StageOne
+from recsys.candidates.stage_one import StageOne, read_known_texts
 from recsys.candidates.union import cut_union, propose
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
@@ -152,13 +152,14 @@ class Bundle:
         """Return the recommender over a catalogue as of the cut-off of all users' histories.
 
         New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue. TF-IDF is
-        fitted anew where the texts have changed: it takes seconds, and items that joined since have neighbours too.
+        fitted anew where the known texts have changed: it takes seconds, and items that joined since have neighbours.
         """
         statistics = ItemStatistics.count(histories, self.config.candidates.popularity_half_life_days)
         embeddings = self.embed(items, progress)
         stage_one = self.stage_one.align(items["item_id"])
-        texts = make_texts(items, self.config.text.fields)
-        if not texts.equals(make_texts(self.items, self.config.text.fields)):
+        fields = self.config.text.fields
+        texts = read_known_texts(items, histories.cutoff, fields)
+        if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
             stage_one = stage_one.read_texts(texts, self.config)
         return Recommender.prepare(self.config, stage_one, items, embeddings, statistics, histories.cutoff)
 

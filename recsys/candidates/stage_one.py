@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +13,9 @@ from recsys.collab.als import AlsModel
 from recsys.collab.ease import fit_ease
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
 from recsys.config import Config
-from recsys.dataset.histories import Histories
+from recsys.dataset.histories import Histories, find_known
 from recsys.text.interest import InterestModel
+from recsys.text.item_text import make_texts
 from recsys.text.tfidf import fit_tfidf
 
 
@@ -92,6 +95,12 @@ class StageOne:
             tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.history_decay),
             interest=InterestModel.load(folder / "interest.safetensors", config.text.interest),
         )
+
+
+def read_known_texts(items: pl.DataFrame, cutoff: datetime | None, fields: Sequence[str]) -> pl.Series:
+    """Return (n_items) texts as they could be read at an instant: items that join the catalogue later have none."""
+    texts = make_texts(items, fields)
+    return texts.zip_with(find_known(items, cutoff), pl.Series([""]))
 
 
 def fit_text_neighbours(texts: pl.Series, config: Config) -> NeighbourModel:

@@ -223,7 +223,13 @@ def _ages(times: pl.Series, reference: datetime | None) -> NDArray[np.float32]:
     return days.fill_null(float("nan")).to_numpy()
 
 
+def find_known(items: pl.DataFrame, cutoff: datetime | None) -> pl.Series:
+    """Return (n_items) Boolean: the item was already in the catalogue at the cut-off; without one, always."""
+    if cutoff is None:
+        return pl.repeat(True, items.height, eager=True)
+    return items.select(known=pl.col("created_at").is_null() | (pl.col("created_at") < cutoff))["known"]
+
+
 def find_recommendable(items: pl.DataFrame, cutoff: datetime | None) -> NDArray[np.bool_]:
     """Return (n_items) bool: the item is available and, at the cut-off, was already in the catalogue."""
-    known = pl.lit(True) if cutoff is None else pl.col("created_at").is_null() | (pl.col("created_at") < cutoff)
-    return items.select((pl.col("available") & known).alias("ok"))["ok"].to_numpy()
+    return (items["available"] & find_known(items, cutoff)).to_numpy()

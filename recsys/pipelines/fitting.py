@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.bundle import Bundle, Recommender
 from recsys.candidates.sources import ItemStatistics
-from recsys.candidates.stage_one import StageOne, fit_text_neighbours
+from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
@@ -37,13 +37,26 @@ class Fitted:
 
 @dataclass(frozen=True)
 class _TextModels:
-    """What reads the catalogue's texts, the same in every label window and at night."""
+    """What reads the catalogue's texts. The encoder and what builds on it are the same in every window and at night."""
 
     encoder: Encoder
     embeddings: NDArray[np.float32]
     interest: InterestModel
-    tfidf: NeighbourModel
     curves: dict[str, list[float]]
+    # TF-IDF by what was known: in most catalogues that is the same for all windows.
+    neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
+
+    def find_neighbours(self, config: Config, items: pl.DataFrame, cutoff: datetime | None) -> NeighbourModel:
+        """Return the TF-IDF neighbours as of an instant: later texts may not even shift the weights of words."""
+        texts = read_known_texts(items, cutoff, config.text.fields)
+        for known, fitted in self.neighbours:
+            if known.equals(texts):
+                return fitted
+        with stage("TF-IDF") as done:
+            fitted = fit_text_neighbours(texts, config)
+            done(f"{fitted.similarity.nnz:,} neighbours")
+        self.neighbours.append((texts, fitted))
+        return fitted
 
 
 def freeze_catalogue(config: Config, items: pl.DataFrame) -> FrozenStates:
@@ -125,11 +138,7 @@ def _fit_text(config: Config, items: pl.DataFrame, frozen: FrozenStates, window:
     with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:
         means = interest.fit(histories, embeddings, config.seed, progress, known=known)
         done(f"{len(means)} epochs" + (f", loss {means[0]:.3f} to {means[-1]:.3f}" if means else ""))
-    with stage("TF-IDF") as done:
-        tfidf = fit_text_neighbours(make_texts(items, config.text.fields), config)
-        done(f"{tfidf.similarity.nnz:,} neighbours")
-    curves = {"fine_tuning_loss": losses, "interest_loss": means}
-    return _TextModels(encoder, embeddings, interest, tfidf, curves)
+    return _TextModels(encoder, embeddings, interest, {"fine_tuning_loss": losses, "interest_loss": means})
 
 
 def _ends(losses: list[float]) -> str:
@@ -157,8 +166,9 @@ def _collect_rows(
 
 
 def _fit_recommender(config: Config, items: pl.DataFrame, text: _TextModels, histories: Histories) -> Recommender:
+    tfidf = text.find_neighbours(config, items, histories.cutoff)
     with stage("collaborative models") as done:
-        stage_one = StageOne.fit(histories, text.interest, text.tfidf, config)
+        stage_one = StageOne.fit(histories, text.interest, tfidf, config)
         statistics = ItemStatistics.count(histories, config.candidates.popularity_half_life_days)
         recommender = Recommender.prepare(config, stage_one, items, text.embeddings, statistics, histories.cutoff)
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")

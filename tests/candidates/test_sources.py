@@ -23,7 +23,7 @@ from recsys.candidates.sources import (
     make_sources,
     multiply,
 )
-from recsys.candidates.stage_one import StageOne, fit_text_neighbours
+from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
 from recsys.candidates.union import propose
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
 from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_config
@@ -341,3 +341,13 @@ def test_multiply_is_the_matrix_product():
     product = multiply(users, items)
     assert product == pytest.approx(users @ items.T, rel=1e-5, abs=1e-6)
     assert (product.dtype, product.flags.writeable) == (np.float32, True)
+
+
+def test_texts_of_later_items_are_not_read_before_they_join():
+    items = make_items(*(f"i{n}" for n in range(3))).with_columns(
+        title=pl.Series(["wolf moon", "wolf sea", "wolf wolf"]),
+        created_at=pl.Series([None, at(3), at(5)], dtype=pl.Datetime("us", "UTC")),
+    )
+    assert read_known_texts(items, at(4), ["title"]).to_list() == ["wolf moon", "wolf sea", ""]
+    assert read_known_texts(items, at(5), ["title"]).to_list() == ["wolf moon", "wolf sea", ""]
+    assert read_known_texts(items, None, ["title"]).to_list() == ["wolf moon", "wolf sea", "wolf wolf"]
