@@ -270,8 +270,8 @@ def tune(
     Example: recsys tune --config configs/demo.yaml --space configs/spaces/demo.yaml --trials 30
     """
     settings = _load(config)
-    from recsys.pipelines.search_result import describe_search, render_search, summarise_search
-    from recsys.pipelines.tuning import tune as tune_pipeline
+    from recsys.pipelines.tuning.result import describe_search, render_search, summarise_search
+    from recsys.pipelines.tuning.search import tune as tune_pipeline
 
     tuned = tune_pipeline(config, settings, space, home(), run_date, trials, out)
     if as_json:

@@ -25,7 +25,21 @@ from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
 from recsys.tables import Recommendations, Rejected, empty
 
-COMMANDS = ["demo-data", "ingest", "train", "evaluate", "report", "promote", "rollback", "generate", "run", "doctor"]
+COMMANDS = [
+    "demo-data",
+    "ingest",
+    "train",
+    "evaluate",
+    "report",
+    "promote",
+    "rollback",
+    "generate",
+    "tune",
+    "run",
+    "doctor",
+]
+# What a command needs beside its config.
+REQUIRED = {"tune": ("--space", Path(__file__).parents[1] / "configs" / "spaces" / "demo.yaml")}
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -91,7 +105,8 @@ def expect(answer: Answer, *parts: str, code: int = 2) -> None:
 class TestBadConfig:
     def test_no_file(self, call: Call, tmp_path: Path) -> None:
         for command in COMMANDS[1:]:
-            expect(call(command, "--config", tmp_path / "none.yaml"), "none.yaml: cannot be read (No such file")
+            answer = call(command, "--config", tmp_path / "none.yaml", *REQUIRED.get(command, ()))
+            expect(answer, "none.yaml: cannot be read (No such file")
 
     def test_a_key_too_many(self, call: Call, write_config: Callable[..., Path]) -> None:
         config = write_config(generation={"lenght": 10})
@@ -329,8 +344,8 @@ class TestHelp:
         assert (answer.code, answer.err) == (0, "")
         assert f"recsys {command} [OPTIONS]" in answer.out
         assert ("--config" in answer.out) == (command != "demo-data")
-        assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "run"))
-        assert ("--json" in answer.out) == (command in ("ingest", "evaluate", "generate", "doctor"))
+        assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "tune", "run"))
+        assert ("--json" in answer.out) == (command in ("ingest", "evaluate", "generate", "tune", "doctor"))
 
     def test_lists_the_commands(self, call: Call) -> None:
         answer = call("--help")

@@ -36,7 +36,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class _TextModels:
+class TextModels:
     """What reads the catalogue's texts. The encoder and what builds on it are the same in every window and at night."""
 
     encoder: Encoder
@@ -89,6 +89,7 @@ def fit_bundle(
     labels: Sequence[Window],
     history: pl.DataFrame,
     cutoff: datetime | None,
+    text: TextModels | None = None,
 ) -> Fitted:
     """Fit all parts of one bundle.
 
@@ -103,8 +104,9 @@ def fit_bundle(
         labels: windows that the ranker learns from, newest first.
         history: `Interactions` that the serving parts may know.
         cutoff: the instant the bundle is as of.
+        text: from `fit_text` with the oldest label window, where several bundles share it; None: fitted here.
     """
-    text = _fit_text(config, items, frozen, labels[-1])
+    text = text or fit_text(config, items, frozen, labels[-1])
     rows, recommender = _collect_rows(config, items, text, labels)
     with stage("ranker") as done:
         ranker = Ranker.fit(
@@ -123,7 +125,8 @@ def fit_bundle(
     return Fitted(bundle, rows, text.curves)
 
 
-def _fit_text(config: Config, items: pl.DataFrame, frozen: FrozenStates, window: Window) -> _TextModels:
+def fit_text(config: Config, items: pl.DataFrame, frozen: FrozenStates, window: Window) -> TextModels:
+    """Fine-tune the encoder, embed the catalogue and fit the interest model on what came before a window."""
     histories = build_histories(window.history, items, window.cutoff)
     encoder = Encoder(config.text.checkpoint, config.text)
     steps = count_steps(histories, config.text.fine_tune)
@@ -138,7 +141,7 @@ def _fit_text(config: Config, items: pl.DataFrame, frozen: FrozenStates, window:
     with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:
         means = interest.fit(histories, embeddings, config.seed, progress, known=known)
         done(f"{len(means)} epochs" + (f", loss {means[0]:.3f} to {means[-1]:.3f}" if means else ""))
-    return _TextModels(encoder, embeddings, interest, {"fine_tuning_loss": losses, "interest_loss": means})
+    return TextModels(encoder, embeddings, interest, {"fine_tuning_loss": losses, "interest_loss": means})
 
 
 def _ends(losses: list[float]) -> str:
@@ -148,7 +151,7 @@ def _ends(losses: list[float]) -> str:
 
 
 def _collect_rows(
-    config: Config, items: pl.DataFrame, text: _TextModels, labels: Sequence[Window]
+    config: Config, items: pl.DataFrame, text: TextModels, labels: Sequence[Window]
 ) -> tuple[pl.DataFrame, Recommender]:
     """Return `TrainingRows` of all label windows, and one of their recommenders: all have the same features."""
     parts = []
@@ -165,7 +168,7 @@ def _collect_rows(
     return pl.concat(parts), recommender
 
 
-def _fit_recommender(config: Config, items: pl.DataFrame, text: _TextModels, histories: Histories) -> Recommender:
+def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, histories: Histories) -> Recommender:
     tfidf = text.find_neighbours(config, items, histories.cutoff)
     with stage("collaborative models") as done:
         stage_one = StageOne.fit(histories, text.interest, tfidf, config)

@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from recsys.artifacts.folders import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
 from recsys.artifacts.runs import find_run, open_run, write_run_tables
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
-from recsys.config import Config, data_path
-from recsys.dataset.cleaning import clean_ids
-from recsys.dataset.reading import read_table
-from recsys.dataset.windows import Windows, resolve_end, split_windows
+from recsys.config import Config
+from recsys.dataset.windows import Windows, resolve_end
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.comparison import OURS, name_numbers, summarise
 from recsys.evaluation.intervals import mean_interval
@@ -29,6 +27,7 @@ from recsys.evaluation.plots import plot_curves, plot_importance, plot_ledger, p
 from recsys.evaluation.segments import measure_segments
 from recsys.pipelines.fitting import Fitted, embed_zero_shot, fit_bundle, freeze_catalogue
 from recsys.pipelines.measuring import BLEND, Measured, measure
+from recsys.pipelines.splitting import split_snapshot
 from recsys.pipelines.stages import logger, stage
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
@@ -71,7 +70,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     end = resolve_end(snapshot.interactions, run_date)
     # Now, not after hours of fitting: is there a store to log to?
     store = connect(home, config)
-    windows = _split(config, snapshot, end)
+    windows = split_snapshot(config, snapshot, end)
     items = snapshot.items
     frozen = freeze_catalogue(config, items)
     logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
@@ -146,27 +145,6 @@ def _compare_with_last_run(config: Config, home: Path, run: str, lists: pl.DataF
 def _estimate(config: Config, values: NDArray[np.float64]) -> tuple[float, float, float]:
     found = mean_interval(values, config.evaluation.bootstrap_samples, config.evaluation.confidence, config.seed)
     return found.mean, found.low, found.high
-
-
-def _split(config: Config, snapshot: Snapshot, end: datetime | None) -> Windows:
-    with stage("windows") as done:
-        holdout = None
-        if config.windows.holdout_path:
-            columns = config.dataset.interactions.columns
-            wanted = {"user_id": columns.user_id, "item_id": columns.item_id}
-            pairs = read_table("hold-out pairs", data_path(config.windows.holdout_path), wanted).values
-            holdout = pairs.select(clean_ids(pairs[name]).alias(name) for name in wanted)
-        windows = split_windows(
-            snapshot.interactions,
-            config.windows,
-            repeats=config.dataset.repeats,
-            end=end,
-            seed=config.seed,
-            holdout=holdout,
-        )
-        sizes = [f"{one.name} {one.positives.height:,} positives" for one in windows.windows]
-        done(f"{windows.everything.height:,} interactions before {end or 'the end'}; " + ", ".join(sizes))
-    return windows
 
 
 def _name_run(config: Config, snapshot: Snapshot, end: datetime | None) -> str:

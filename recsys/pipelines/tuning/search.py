@@ -21,11 +21,11 @@ from recsys.config import Config
 from recsys.dataset.windows import Window, resolve_end
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.evaluation.intervals import mean_interval
-from recsys.pipelines.config_edits import apply_settings, list_changes, look_up, rewrite
-from recsys.pipelines.search_result import Trial, Tuned, Verdict, judge
-from recsys.pipelines.search_space import Choices, Space, read_space
-from recsys.pipelines.training import _split
-from recsys.pipelines.trials import Bench, Score, count_measured, find_prune_reason, split_before
+from recsys.pipelines.splitting import split_snapshot
+from recsys.pipelines.tuning.edits import apply_settings, list_changes, look_up, rewrite
+from recsys.pipelines.tuning.result import Trial, Tuned, Verdict, judge
+from recsys.pipelines.tuning.space import Choices, Space, read_space
+from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
 from recsys.registry.tracking import Store, close_search, connect, log_trial, open_search
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def tune(
         snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
         end = resolve_end(snapshot.interactions, run_date)
         store = connect(home, config)
-        test = _split(config, snapshot, end).test
+        test = split_snapshot(config, snapshot, end).test
         before = test.cutoff.isoformat() if test.cutoff else ""
         search = _open(_name_study(config, snapshot, end, space), config, space, home, store, snapshot, test)
         users = " and then ".join(f"{count_measured(rung.test):,}" for rung in search.bench.rungs)

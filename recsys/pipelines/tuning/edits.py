@@ -59,9 +59,9 @@ def rewrite(text: str, where: str, changed: Config, settings: Mapping[str, Any])
     Raises:
         ConfigError: the file shares values by anchors, so that one cannot be changed alone.
     """
-    for path in settings:
-        text = _replace(text, path.split("."), changed)
     try:
+        for path in settings:
+            text = _replace(text, path.split("."), changed)
         found = parse_config(yaml.safe_load(text), where).digest()
     except (yaml.YAMLError, ConfigError) as error:
         found = str(error)

@@ -10,9 +10,9 @@ from miniature import settings
 
 from recsys.config import Config, parse_config
 from recsys.errors import ConfigError
-from recsys.pipelines.config_edits import apply_settings, list_changes, look_up, rewrite
+from recsys.pipelines.tuning.edits import apply_settings, list_changes, look_up, rewrite
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 
 SETTINGS: dict[str, Any] = {
     "candidates.depths.text": 37,

@@ -7,9 +7,9 @@ from miniature import settings
 
 from recsys.config import Config, load_config, parse_config
 from recsys.errors import ConfigError
-from recsys.pipelines.search_space import Choices, Range, Space, read_space
+from recsys.pipelines.tuning.space import Choices, Range, Space, read_space
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @pytest.fixture(scope="module")

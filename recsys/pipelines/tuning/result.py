@@ -13,7 +13,7 @@ from rich.text import Text
 
 from recsys.config import Config
 from recsys.evaluation.intervals import Estimate
-from recsys.pipelines.trials import Score, compare_scores, show_difference
+from recsys.pipelines.tuning.trials import Score, compare_scores, show_difference
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from recsys.config import Config, Section
 from recsys.errors import ConfigError
-from recsys.pipelines.config_edits import apply_settings
+from recsys.pipelines.tuning.edits import apply_settings
 
 # What the other sections say decides what is measured, and how; a search that moved those would fool itself.
 SEARCHABLE = ("text", "collab", "candidates", "ranking")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from recsys.config import Config, parse_config
 from recsys.errors import DataError
-from recsys.pipelines.search_result import (
+from recsys.pipelines.tuning.result import (
     Trial,
     Tuned,
     Verdict,
@@ -20,7 +20,7 @@ from recsys.pipelines.search_result import (
     render_search,
     summarise_search,
 )
-from recsys.pipelines.trials import Score, compare_scores, find_prune_reason
+from recsys.pipelines.tuning.trials import Score, compare_scores, find_prune_reason
 
 USERS = 400
 BASE = np.random.default_rng(0).uniform(0.2, 0.6, USERS)

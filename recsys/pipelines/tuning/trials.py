@@ -11,12 +11,12 @@ from time import perf_counter
 
 import polars as pl
 
-from recsys.config import Config
+from recsys.config import Config, TextConfig
 from recsys.dataset.windows import Window, Windows, split_windows
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import Estimate, Values, compare_paired
-from recsys.pipelines.fitting import fit_bundle, freeze_catalogue
+from recsys.pipelines.fitting import TextModels, fit_bundle, fit_text, freeze_catalogue
 from recsys.pipelines.measuring import measure
 from recsys.pipelines.stages import logger as stages
 from recsys.text.fine_tuning import FrozenStates
@@ -121,6 +121,7 @@ class Bench:
         self._items = items
         self._text_changes = text_changes
         self._frozen: tuple[object, FrozenStates, float] | None = None
+        self._texts: dict[int, tuple[TextConfig, TextModels, float]] = {}
         some = _take_share(windows, config.seed)
         self.rungs = [some, windows] if some and count_measured(some.test) >= RUNG_USERS else [windows]
 
@@ -130,14 +131,16 @@ class Bench:
         test = windows.test
         with _quiet():
             frozen, freezing = self._freeze(config)
+            text, reading = self._fit_text(config, rung, frozen)
             start = perf_counter()
-            fitted = fit_bundle(config, self._items, frozen, windows.measured_labels, test.history, test.cutoff)
+            labels = windows.measured_labels
+            fitted = fit_bundle(config, self._items, frozen, labels, test.history, test.cutoff, text)
             measured = measure(fitted.bundle, test, self._items, baselines=False)
             seconds = perf_counter() - start
         evaluation = config.evaluation
         ours = (pl.col("model") == OURS) & (pl.col("metric") == evaluation.metric) & (pl.col("n") == evaluation.n)
         users = measured.user_metrics.filter(ours).select("user_id", "value").sort("user_id")
-        return Score(users, seconds + (freezing if self._text_changes else 0.0))
+        return Score(users, seconds + (freezing + reading if self._text_changes else 0.0))
 
     def _freeze(self, config: Config) -> tuple[FrozenStates, float]:
         """Return the frozen layers' states and the seconds they took; those of the last trial where they are equal."""
@@ -150,6 +153,14 @@ class Bench:
             frozen = freeze_catalogue(config, self._items)
             self._frozen = key, frozen, perf_counter() - start
         return self._frozen[1:]
+
+    def _fit_text(self, config: Config, rung: int, frozen: FrozenStates) -> tuple[TextModels, float]:
+        """Return a rung's text part and the seconds it took; that of the last trial where the settings are equal."""
+        if rung not in self._texts or self._texts[rung][0] != config.text:
+            start = perf_counter()
+            text = fit_text(config, self._items, frozen, self.rungs[rung].measured_labels[-1])
+            self._texts[rung] = config.text, text, perf_counter() - start
+        return self._texts[rung][1:]
 
 
 @contextmanager

@@ -20,12 +20,12 @@ from recsys.artifacts.snapshots import read_snapshot, write_snapshot
 from recsys.config import Config, load_config, parse_config
 from recsys.dataset.windows import Windows, split_windows
 from recsys.errors import ArtifactError, ConfigError, DataError
-from recsys.pipelines import trials as trials_file
-from recsys.pipelines import tuning
 from recsys.pipelines.ingestion import run_ingest
-from recsys.pipelines.search_result import Tuned
-from recsys.pipelines.trials import Score, split_before
-from recsys.pipelines.tuning import tune
+from recsys.pipelines.tuning import search as tuning
+from recsys.pipelines.tuning import trials as trials_file
+from recsys.pipelines.tuning.result import Tuned
+from recsys.pipelines.tuning.search import tune
+from recsys.pipelines.tuning.trials import Score, split_before
 from recsys.registry.tracking import connect
 from recsys.tables import Rejected, empty
 

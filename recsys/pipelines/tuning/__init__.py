@@ -1,0 +1,1 @@
+"""`recsys tune`: a search over settings for quality and seconds."""
