@@ -217,13 +217,17 @@ def describe_losses(measured: Mapping[str, Any]) -> list[str]:
     """Return the sentences that say where the positives went and what each stage lost.
 
     Args:
-        measured: `positives`, `union_recall` and `losses` as a run keeps them.
+        measured: `positives`, `union_recall`, `losses` and `churn` as a run keeps them.
     """
     total = max(1, sum(count for _, count in measured["positives"]))
     fates = ", ".join(f"{count:,} {fate} ({count / total:.1%})" for fate, count in measured["positives"])
     losses = measured["losses"]
     ends = {name: "{:.3f} [{:.3f}, {:.3f}]".format(*losses[name]) for name in ("retrieval", "ranking")}
-    return [
+    lines = [
         f"of {total:,} positives: {fates}; found by any source {measured['union_recall']:.1%}",
         f"{losses['metric']}@{losses['n']} lost by retrieval {ends['retrieval']}, by the ranker {ends['ranking']}",
     ]
+    if changed := measured["churn"]:
+        share = "{mean:.1%} [{low:.1%}, {high:.1%}]".format(**changed)
+        lines.append(f"new in the lists since run {changed['run']}: {share} on {changed['users']:,} users")
+    return lines

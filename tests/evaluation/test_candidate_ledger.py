@@ -111,8 +111,15 @@ def test_losses_add_up_to_the_perfect_list() -> None:
 
 def test_losses_in_words() -> None:
     losses = {"metric": "ndcg", "n": 10, "retrieval": [0.5, 0.4, 0.6], "ranking": [0.25, 0.2, 0.3]}
-    measured = {"positives": [("found by no source", 3), ("listed", 1)], "union_recall": 0.25, "losses": losses}
+    measured: dict[str, object] = {
+        "positives": [("found by no source", 3), ("listed", 1)],
+        "union_recall": 0.25,
+        "losses": losses,
+    }
+    measured["churn"] = None
     assert describe_losses(measured) == [
         "of 4 positives: 3 found by no source (75.0%), 1 listed (25.0%); found by any source 25.0%",
         "ndcg@10 lost by retrieval 0.500 [0.400, 0.600], by the ranker 0.250 [0.200, 0.300]",
     ]
+    measured["churn"] = {"run": "mini-1", "users": 1200, "mean": 0.125, "low": 0.1, "high": 0.15}
+    assert describe_losses(measured)[2] == "new in the lists since run mini-1: 12.5% [10.0%, 15.0%] on 1,200 users"
