@@ -39,6 +39,7 @@ def plot_metric_table(table: pl.DataFrame, metric: str, n: int, ours: str) -> Fi
     spread = [(rows["mean"] - rows["low"]).to_list(), (rows["high"] - rows["mean"]).to_list()]
     colours = [BLUE if model == ours else GREY for model in rows["model"]]
     axes.barh(rows["model"].to_list(), rows["mean"].to_list(), xerr=spread, color=colours, ecolor=INK, capsize=3)
+    axes.margins(y=0.02)
     axes.set_xlabel(f"{metric}@{n}, mean over {rows['users'][0]:,} users with interval")
     tidy(figure)
     return figure
@@ -104,7 +105,7 @@ def plot_fates(counts: pl.DataFrame) -> Figure:
     if counts.is_empty():
         return say("no positives to show")
     segments = counts["segment"].unique(maintain_order=True).reverse().to_list()
-    figure = Figure(figsize=(9, 0.45 * len(segments) + 1.6), layout="constrained")
+    figure = Figure(figsize=(9, 0.36 * len(segments) + 1.6), layout="constrained")
     axes = figure.add_subplot()
     left = dict.fromkeys(segments, 0.0)
     for ((fate,), rows), colour in zip(counts.group_by("fate", maintain_order=True), _FATES, strict=False):
@@ -120,6 +121,7 @@ def plot_fates(counts: pl.DataFrame) -> Figure:
             left[segment] += share
     totals = dict(counts.group_by("segment").agg(pl.col("positives").sum()).iter_rows())
     axes.set_yticks(range(len(segments)), [f"{plain(segment)} ({totals[segment]:,})" for segment in segments])
+    axes.margins(y=0.02)
     axes.set(xlim=(0, 1), xlabel="share of the positives (their number in brackets)")
     axes.legend(ncols=3, fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     tidy(figure)
@@ -223,6 +225,7 @@ def plot_importance(importance: pl.DataFrame, at_most: int = 20) -> Figure:
     axes = figure.add_subplot()
     total = max(float(importance["gain"].sum()), 1e-12)
     axes.barh(rows["feature"].to_list(), (rows["gain"] / total).to_list(), color=BLUE)
+    axes.margins(y=0.02)
     axes.set_xlabel("share of the trees' total gain")
     tidy(figure)
     return figure

@@ -1,4 +1,4 @@
-"""The baselines that keep us honest: every source alone, and two that are never anything else."""
+"""The baselines that keep us honest: every source alone, and some that are never anything else."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ def make_baselines(
     names = [name for name in dict.fromkeys([*_ALWAYS, *config.depths]) if name not in without]
     baselines = recommender.make_sources(names)
     baselines.append(PopularSource(ItemStatistics.count(everyone, None), "popular_all_time"))
+    # The text source in steps: the checkpoint as it came, fine-tuned, and (`text`) with the interest model on top.
+    interest = bundle.config.text.interest
+    baselines.append(ProfileSource("text_fine_tuned", recommender.embeddings, interest))
     if zero_shot is not None:
-        baselines.append(ProfileSource("text_zero_shot", zero_shot, bundle.config.text.interest))
+        baselines.append(ProfileSource("text_zero_shot", zero_shot, interest))
     return baselines

@@ -36,6 +36,7 @@ from recsys.registry.versions import (
 from recsys.tables import SegmentTable, empty
 
 _PAIR = ["user_id", "item_id"]
+_CUT = ["dimension", "segment"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Comparison:
         return [
             f"{self.names[0]} is {judge(theirs)} {self.names[1]}: {self.metric}@{self.n} {mine['mean']:.4f} against "
             f"{theirs['mean']:.4f}, difference {tell_difference(theirs)}",
-            f"settings that differ: {shorten(changed) or 'none'}",
+            f"settings that differ: {shorten(changed, at_most=10) or 'none'}",
             *_tell_losses(self.fates, self.lost, first, second),
             tell_segments(self.segments, self.metric, first, second),
         ]
@@ -127,7 +128,10 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
         n=config.evaluation.n,
         settings=_list_changes(mine.config, read_logged_run(store, theirs).config, first, second),
         metrics=_compare_users(mine.user_metrics, evidence.user_metrics, config, first, second),
-        segments=_cut(pairs, config, first, second),
+        # In the order that the training told them.
+        segments=mine.segments.select(_CUT)
+        .unique(maintain_order=True)
+        .join(_cut(pairs, config, first, second), on=_CUT, maintain_order="left_right"),
         fates=_count_fates(pairs, first, second),
         lost=pairs.filter(pl.col("fate") != "listed", pl.col(f"{second}_fate") == "listed").drop(f"{second}_fate"),
     )

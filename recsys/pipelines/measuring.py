@@ -142,6 +142,8 @@ def _make_lists(
     ledgers: list[Ledger] = []
     lists: list[pl.DataFrame] = []
     recommendable = pl.Series(recommender.recommendable)
+    # By the sources' own order: a bundle that was loaded has its depths by name.
+    depths = {name: config.candidates.depths[name] for name in recommender.source_names}
     with track("Measuring", users.n_users) as progress:
         for first, shard in users.split(config.generation.shard_size):
             here = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
@@ -161,7 +163,7 @@ def _make_lists(
             ours = ranked[OURS]
             for name, rows in ranked.items():
                 parts.setdefault(name, []).append(place_positives(rows, here, shard.n_users, depth))
-            ledger = keep_ledger(proposed, ours, here, recommendable, config.candidates.depths, n)
+            ledger = keep_ledger(proposed, ours, here, recommendable, depths, n)
             ledgers.append(replace(ledger, positives=_shift(ledger.positives, first)))
             lists.append(_shift(ours.filter(pl.col("rank") <= depth), first))
             progress(shard.n_users)

@@ -1,42 +1,120 @@
-"""Every notebook runs from top to bottom on a trained home and ends with an answer."""
+"""Every notebook runs from top to bottom on a trained home and ends with an answer; what is committed is whole."""
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 import yaml
-from miniature import Trained
-from nbclient import NotebookClient
+from execution import run_notebook
+from miniature import RUN_DATE, Trained, change, copy_home
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+from recsys.pipelines.training import train
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NAMES = ["01_data", "02_text_encoder", "03_offline_evaluation", "04_cold_start", "05_champion_vs_challenger"]
+# A number with its interval, as `+0.039 [+0.025, +0.052]` or `12.3% [9.1%, 15.0%]`.
+INTERVAL = r"[-+]?\d+\.\d+%? \[[-+]?\d+\.\d+%?, [-+]?\d+\.\d+%?\]"
 
 
-def read_text(notebook: nbformat.NotebookNode) -> str:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return "\n".join(str(output.get("text") or output.get("data")) for output in outputs)
+@pytest.fixture(scope="module")
+def two_versions(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose challenger has lost all sources but two."""
+    home = copy_home(trained.home, tmp_path_factory.mktemp("notebooks") / "home")
+    train(change(trained.config, candidates={"depths": {"als": 10, "popular": 10}}), home, RUN_DATE)
+    yield home
+    shutil.rmtree(home)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_and_answers(
-    path: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def run(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Run a notebook on a home, with the miniature's settings."""
     config = tmp_path / "mini.yaml"
     config.write_text(yaml.safe_dump(trained.config.resolved()), encoding="utf-8")
     monkeypatch.setenv("RECSYS_CONFIG", str(config))
-    monkeypatch.setenv("RECSYS_HOME", str(trained.home))
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
-    text = read_text(notebook)
-    assert "image/png" in text
-    assert re.search(r"ndcg@10: ours minus the best rival .* on \d+ users", text)
+
+    def on(name: str, home: Path) -> nbformat.NotebookNode:
+        monkeypatch.setenv("RECSYS_HOME", str(home))
+        return run_notebook(FOLDER / f"{name}.py")
+
+    return on
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_committed_outputs_are_whole_and_small(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(cell.execution_count == place + 1 for place, cell in enumerate(code)), "run it once from top to bottom"
-    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
-    assert path.stat().st_size < 500_000
-    assert str(Path.home()) not in path.read_text(encoding="utf-8")
+def read_answer(notebook: nbformat.NotebookNode) -> str:
+    """What the last cell prints."""
+    return "".join(output.text for output in notebook.cells[-1].outputs if output.output_type == "stream")
+
+
+def read_outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def check_outputs(notebook: nbformat.NotebookNode) -> None:
+    """Tables and plots, no error, no warning, and no catalogue text that a page would take for more than text."""
+    outputs = read_outputs(notebook)
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    tables = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
+    assert tables
+    assert all("tex2jax_ignore" in table for table in tables)
+    assert not [table for table in tables if re.search(r"<(script|img|iframe|a)\b", table)]
+    assert [output for output in outputs if "image/png" in output.get("data", {})]
+
+
+@pytest.mark.parametrize("name", NAMES[:4])
+def test_it_runs_and_answers(name: str, run, trained: Trained) -> None:
+    notebook = run(name, trained.home)
+    check_outputs(notebook)
+    assert re.search(INTERVAL, read_answer(notebook)), read_answer(notebook)
+
+
+def test_a_challenger_that_lost_is_explained(run, two_versions: Path) -> None:
+    notebook = run(NAMES[4], two_versions)
+    check_outputs(notebook)
+    answer = read_answer(notebook)
+    assert re.search(rf"^challenger version 2 is behind champion version 1: ndcg@10 .* {INTERVAL}", answer)
+    assert "candidates.depths.text not set against 50" in answer
+    assert re.search(r"to challenger those were found by no source \(\d+\)", answer)
+
+
+def test_without_a_second_version_it_says_so(run, trained: Trained) -> None:
+    answer = read_answer(run(NAMES[4], trained.home))
+    assert answer.startswith("challenger version 1 is champion as well: there is nothing to compare yet")
+
+
+def test_there_are_five() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.py")) == NAMES
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestWhatIsCommitted:
+    def test_asks_first_takes_parameters_and_ends_with_an_answer(self, name: str) -> None:
+        cells = jupytext.read(FOLDER / f"{name}.py").cells
+        assert re.match(r"# .*\?(\n| \(or)|# .*\(or .*\)\?\n", cells[0].source)
+        tagged = [place for place, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
+        assert tagged == [1]
+        assert "RECSYS_CONFIG" in cells[1].source
+        assert cells[-2].source == "## Answer"
+        assert cells[-1].cell_type == "code"
+
+    def test_both_files_are_in_step(self, name: str) -> None:
+        source, notebook = jupytext.read(FOLDER / f"{name}.py"), nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+        ours, theirs = (
+            [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in one.cells]
+            for one in (source, notebook)
+        )
+        assert ours == theirs, "edit the .py, then run 'make notebooks'; or carry edits over with 'make notebook-pairs'"
+
+    def test_outputs_are_whole_and_small(self, name: str) -> None:
+        path = FOLDER / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run 'make notebooks'"
+        check_outputs(notebook)
+        assert re.search(INTERVAL, read_answer(notebook))
+        assert path.stat().st_size < 300_000
+        for file in (path, path.with_suffix(".py")):
+            assert not re.findall(r"(?<![\w.:/>-])/(?:home|root|tmp|work|Users|mnt|opt)/\w+", file.read_text("utf-8"))

@@ -106,7 +106,8 @@ def test_all_models_are_measured_on_the_same_users(bundle: Bundle, snapshot: Sna
     window = make_window(snapshot, *((user, "i000000") for user in users))
     measured = measure(bundle, window, snapshot.items, baselines=True)
     models = set(measured.user_metrics["model"])
-    rivals = {"blend", "als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "popular_all_time"}
+    rivals = {"blend", "als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular"}
+    rivals |= {"popular_all_time", "text_fine_tuned"}
     assert models == {OURS, *rivals} == set(measured.catalogue["model"]) == set(measured.placements)
     for model in models:
         assert list(values(measured, "ndcg", model)) == users
