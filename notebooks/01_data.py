@@ -129,7 +129,7 @@ groups.to_pandas()
 def tell(values: pl.Series, form: str = ".1%") -> str:
     """A mean over users with its interval."""
     sure = config.evaluation
-    found = mean_interval(values.cast(pl.Float64).to_numpy(), sure.bootstrap_samples, sure.confidence, seed)
+    found = mean_interval(values.cast(pl.Float64).to_numpy(), sure.bootstrap_samples, sure.confidence, config.seed)
     return tell_mean(vars(found), form)
 
 

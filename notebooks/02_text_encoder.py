@@ -67,8 +67,8 @@ plot_curves({name: run.curves[name] for name in ("fine_tuning_loss", "interest_l
 # ## Text alone, before and after
 #
 # Lists made from text alone, for the users of the test window. `text_zero_shot` is the checkpoint as it came:
-# nothing was learned. `text` is the fine-tuned encoder with the interest model on top, so their difference is
-# what both have learned together. It is paired by user.
+# nothing was learned. `text_fine_tuned` is the same after fine-tuning; `text` has the interest model on top. The
+# differences are paired by user.
 
 # %%
 ladder = [model for model in ("text_zero_shot", "text_fine_tuned", "text") if model in run.metrics["model"]]

@@ -55,7 +55,7 @@ def find_segments(
         config: where the lines are drawn.
 
     Returns:
-        Segments with at least one positive, in the order they are told. A positive may be in several segments of a
+        Segments with at least one positive but not all of them, in the order they are told. A positive may be in several segments of a
         dimension (an item with two tags); every other dimension parts the positives.
     """
     users, numbers = positives["user_index"].to_numpy(), positives["item_index"].to_numpy()
@@ -75,7 +75,8 @@ def find_segments(
     for column in config.item_columns:
         values = items[column].gather(numbers)
         found += _cut_by_values(column, values, config.max_values)
-    return [segment for segment in found if segment.kept.any()]
+    # One that keeps everything, such as the only kind of event, is the plain comparison again.
+    return [segment for segment in found if segment.kept.any() and not segment.kept.all()]
 
 
 def _stratify(item_users: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -67,6 +67,12 @@ def test_only_the_largest_values_have_a_row() -> None:
     assert names == ["a"]
 
 
+def test_a_cut_that_keeps_everything_is_none() -> None:
+    one_kind = POSITIVES.with_columns(events=pl.lit(["view"]))
+    found = find_segments(one_kind, USER_ITEMS, np.ones(5, dtype=np.float32), ITEMS, CONFIG)
+    assert {one.dimension for one in found} == {"users", "popularity", "tags", "genre"}
+
+
 def test_users_items_and_popularity_part_the_positives() -> None:
     for dimension in ("users", "items"):
         places = [place for (by, _), kept in cut().items() if by == dimension for place in kept]
