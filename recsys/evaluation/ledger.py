@@ -222,10 +222,10 @@ def describe_losses(measured: Mapping[str, Any]) -> list[str]:
     total = max(1, sum(count for _, count in measured["positives"]))
     fates = ", ".join(f"{count:,} {fate} ({count / total:.1%})" for fate, count in measured["positives"])
     losses = measured["losses"]
-    ends = {name: "{:.3f} [{:.3f}, {:.3f}]".format(*losses[name]) for name in ("retrieval", "ranking")}
+    ends = {name: "{:.3f} [{:.3f}, {:.3f}]".format(*losses[name]) for name in ("retrieval", "ranker")}
     lines = [
         f"of {total:,} positives: {fates}; found by any source {measured['union_recall']:.1%}",
-        f"{losses['metric']}@{losses['n']} lost by retrieval {ends['retrieval']}, by the ranker {ends['ranking']}",
+        f"{losses['metric']}@{losses['n']} lost by retrieval {ends['retrieval']}, by the ranker {ends['ranker']}",
     ]
     if changed := measured["churn"]:
         share = "{mean:.1%} [{low:.1%}, {high:.1%}]".format(**changed)

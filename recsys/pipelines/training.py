@@ -116,7 +116,7 @@ def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twi
     evaluation = config.evaluation
     losses = {
         name: list(_estimate(config, values))
-        for name, values in zip(("retrieval", "ranking"), measured.losses, strict=True)
+        for name, values in zip(("retrieval", "ranker"), measured.losses, strict=True)
     }
     return {
         "positives": list(measured.ledger.fates.items()),
@@ -214,7 +214,7 @@ def _register(
         **models.pop(OURS),
         "union_recall": run.measured["union_recall"],
         "trees": float(refit.bundle.ranker.booster.num_trees()),
-        **{f"{name}_loss": run.measured["losses"][name][0] for name in ("retrieval", "ranking")},
+        **{f"{name}_loss": run.measured["losses"][name][0] for name in ("retrieval", "ranker")},
     }
     with stage("MLflow") as done, scratch_folder(home, "bundle") as scratch:
         run_id = log_training(store, run.name, config, facts, numbers, models, run.curves, folder)

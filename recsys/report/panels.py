@@ -154,7 +154,7 @@ def _tell_losses(run: Run) -> tuple[Stat, ...]:
     told = {
         f"{what} of our lists": ([ours[name] for name in ("mean", "low", "high")], "as measured"),
         "retrieval loss": (losses["retrieval"], "what no order of our candidates could reach"),
-        "ranker loss": (losses["ranking"], "what a perfect order of them would add"),
+        "ranker loss": (losses["ranker"], "what a perfect order of them would add"),
     }
     return tuple(
         Stat(write_number(mean, 3), label, f"[{write_number(low, 3)}, {write_number(high, 3)}] {why}")

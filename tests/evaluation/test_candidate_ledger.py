@@ -110,7 +110,7 @@ def test_losses_add_up_to_the_perfect_list() -> None:
 
 
 def test_losses_in_words() -> None:
-    losses = {"metric": "ndcg", "n": 10, "retrieval": [0.5, 0.4, 0.6], "ranking": [0.25, 0.2, 0.3]}
+    losses = {"metric": "ndcg", "n": 10, "retrieval": [0.5, 0.4, 0.6], "ranker": [0.25, 0.2, 0.3]}
     measured: dict[str, object] = {
         "positives": [("found by no source", 3), ("listed", 1)],
         "union_recall": 0.25,

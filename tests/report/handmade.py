@@ -192,7 +192,7 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
     measured = {
         "positives": [[fate, dict(counts.iter_rows()).get(fate, 0)] for fate in FATES],
         "union_recall": 0.61,
-        "losses": {"metric": "ndcg", "n": 10, "retrieval": [0.39, 0.36, 0.42], "ranking": [0.454, 0.43, 0.48]},
+        "losses": {"metric": "ndcg", "n": 10, "retrieval": [0.39, 0.36, 0.42], "ranker": [0.454, 0.43, 0.48]},
         "churn": {"run": "mini-2025-01-27-87654321", "users": 55, "mean": 0.31, "low": 0.28, "high": 0.35},
         "blend": {"als": 0.5, "text": 0.5},
         "users_without_history": 3,
