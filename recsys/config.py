@@ -449,12 +449,13 @@ def _flatten(content: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return rows
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path | str) -> Config:
     """Read and validate a configuration file.
 
     Raises:
         ConfigError: no such file, not YAML, or settings that do not fit; names each of them.
     """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

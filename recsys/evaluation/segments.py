@@ -55,8 +55,8 @@ def find_segments(
         config: where the lines are drawn.
 
     Returns:
-        Segments with at least one positive but not all of them, in the order they are told. A positive may be in several segments of a
-        dimension (an item with two tags); every other dimension parts the positives.
+        Segments with at least one positive but not all of them, in the order they are told. A positive may be in
+        several segments of a dimension (an item with two tags); every other dimension parts the positives.
     """
     users, numbers = positives["user_index"].to_numpy(), positives["item_index"].to_numpy()
     length = user_items[users]
