@@ -18,7 +18,7 @@ from recsys.candidates.stage_one import StageOne, read_known_texts
 from recsys.candidates.union import cut_union, propose
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
-from recsys.errors import DataError
+from recsys.errors import ArtifactError, DataError
 from recsys.features.features import make_features, name_features
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
@@ -182,7 +182,21 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: a part is not there: another version of this package wrote the folder.
+        """
+        try:
+            return cls._read(folder)
+        except FileNotFoundError as error:
+            lacking = Path(error.filename).name if error.filename else str(error)
+            raise ArtifactError(
+                f"bundle {folder}: no {lacking}; another version of recsys wrote it; train and promote again"
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path) -> Bundle:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = parse_config(content, str(folder / "config.json"))
         cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]

@@ -56,6 +56,7 @@ RunDateOption = Annotated[
         help="Only events before 00:00 UTC of this day are used. Default: the day after the snapshot's last event.",
     ),
 ]
+AliasOption = Annotated[str, typer.Option(help="Whose encoder: champion, or challenger before anything was promoted.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -282,6 +283,65 @@ def tune(
 
 
 @app.command()
+def embed(
+    config: ConfigOption,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-t", help="A text; may be given again. Default: one per line of stdin."),
+    ] = None,
+    alias: AliasOption = "champion",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the vectors that the champion's encoder gives to texts: a line per text, numbers separated by tabs.
+
+    Vectors have unit length, so the sum of products of two is their cosine. Only the first text.max_tokens tokens of a
+    text count. Changes nothing.
+
+    Example: cut -f2 titles.tsv | recsys embed --config configs/demo.yaml > vectors.tsv
+    """
+    settings = _load(config)
+    from recsys.pipelines.searching import embed_texts
+
+    texts = text or _read_lines()
+    vectors = embed_texts(settings, home(), texts, alias)
+    # The shortest digits that read back as the same float32.
+    rows = [[str(number) for number in vector] for vector in vectors]
+    if as_json:
+        pairs = zip(texts, rows, strict=True)
+        _print_json([{"text": text, "vector": [float(number) for number in row]} for text, row in pairs], indent=None)
+        return
+    typer.echo("\n".join("\t".join(row) for row in rows))
+
+
+@app.command()
+def search(
+    config: ConfigOption,
+    text: Annotated[str, typer.Argument(help="What to look for, in any language that the checkpoint knows.")],
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many items at most.")] = 10,
+    alias: AliasOption = "champion",
+    available: Annotated[
+        bool, typer.Option("--available/--all", help="Only available items, or those marked unavailable too.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the items of the newest snapshot whose texts are nearest to a text, by the champion's encoder.
+
+    Changes nothing. Items that joined since the training are found too.
+
+    Example: recsys search --config configs/demo.yaml "a crew lost in space" --n 5
+    """
+    settings = _load(config)
+    from recsys.pipelines.searching import render_nearest
+    from recsys.pipelines.searching import search as search_pipeline
+
+    nearest = search_pipeline(settings, home(), text, n, alias, available=available)
+    if as_json:
+        _print_json(nearest.to_dicts())
+        return
+    _print_table(render_nearest(nearest))
+
+
+@app.command()
 def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Check that everything is there that the other commands need. Changes nothing.
 
@@ -345,6 +405,15 @@ def _set_up(threads: int) -> None:
     logging.getLogger("recsys").setLevel(logging.INFO)
 
 
+def _read_lines() -> list[str]:
+    """Return the lines of stdin; bytes that are not UTF-8 become what no text holds, for the pipeline to name."""
+    if sys.stdin.isatty():
+        typer.echo("texts, one per line; end with Ctrl-D", err=True)
+    content = sys.stdin.buffer.read().decode("utf-8-sig", errors="surrogateescape")
+    # Not splitlines: a text may hold what that takes for a line's end.
+    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
+
+
 def _print_metrics(
     config: Config, metrics: pl.DataFrame, names: Sequence[str] = ("ndcg", "recall", "mrr", "hit_rate")
 ) -> None:
@@ -362,8 +431,8 @@ def _print_table(table: object) -> None:
     (console if console.is_terminal else Console(width=160)).print(table)
 
 
-def _print_json(content: object) -> None:
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+def _print_json(content: object, indent: int | None = 2) -> None:
+    typer.echo(json.dumps(content, indent=indent, ensure_ascii=False))
 
 
 def main() -> None:

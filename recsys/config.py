@@ -175,6 +175,34 @@ class InterestConfig(Section):
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
 
 
+class SequenceConfig(Section):
+    """The order-aware model: a small causal transformer over item vectors. Fitted where `depths` names `sequence`."""
+
+    # Passes over the histories; fewer where they would take more than `max_steps` batches.
+    epochs: Count = 20
+    max_steps: Count = 1500
+    # Users in a batch.
+    batch_size: Count = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    # Length of the vectors, and of what the transformer has.
+    size: Annotated[int, Field(ge=2)] = 64
+    layers: Count = 2
+    heads: Count = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    # Share of the items that lose their own residual in a step, so that the text alone must do.
+    residual_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
+    # Newest items of a history that are looked at.
+    history_length: Annotated[int, Field(ge=2)] = 100
+    # Items drawn per step against which every next item has to stand.
+    negatives: Count = 256
+
+    @model_validator(mode="after")
+    def _heads_share_the_size(self) -> Self:
+        if self.size % self.heads:
+            raise ValueError(f"size is {self.size}, which {self.heads} heads cannot share evenly")
+        return self
+
+
 class TfidfConfig(Section):
     """Nearest items by the words they share; a user's history is weighted by recency."""
 
@@ -200,6 +228,7 @@ class TextConfig(Section):
     batch_tokens: Annotated[int, Field(ge=512)] = 8192
     fine_tune: FineTuneConfig = FineTuneConfig()
     interest: InterestConfig = InterestConfig()
+    sequence: SequenceConfig = SequenceConfig()
     tfidf: TfidfConfig = TfidfConfig()
 
 
@@ -253,7 +282,7 @@ class CollabConfig(Section):
     ease: EaseConfig = EaseConfig()
 
 
-SOURCES = ("als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "new_items", "repeat")
+SOURCES = ("als", "item_to_item", "transitions", "ease", "sequence", "tfidf", "text", "popular", "new_items", "repeat")
 
 
 class CandidatesConfig(Section):

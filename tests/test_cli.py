@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -37,9 +39,14 @@ COMMANDS = [
     "tune",
     "run",
     "doctor",
+    "embed",
+    "search",
 ]
 # What a command needs beside its config.
-REQUIRED = {"tune": ("--space", Path(__file__).parents[1] / "configs" / "spaces" / "demo.yaml")}
+REQUIRED = {
+    "tune": ("--space", Path(__file__).parents[1] / "configs" / "spaces" / "demo.yaml"),
+    "search": ("a crew lost in space",),
+}
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -337,6 +344,77 @@ class TestResults:
         expect(call("demo-data", "--out", tmp_path / "x", "--users", 0), "users is 0, expected 1 or more")
 
 
+class TestTexts:
+    """`embed` and `search` as the shell sees them; what they find is tested with their pipeline."""
+
+    @pytest.fixture
+    def pipe(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+        """Put bytes on stdin."""
+        return lambda content: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    def test_embed(
+        self, call: Call, write_config: Callable[..., Path], trained: Trained, pipe: Callable[[bytes], None]
+    ) -> None:
+        before = read_files(trained.home)
+        config = write_config()
+        texts = ["bread & butter", "", "שלום [b] 🎬\u2028\x0c\0", " two  spaces "]
+        pipe("\n".join(texts).encode())
+        plain = call("embed", "-c", config, home=trained.home)
+        rows = [[np.float32(number) for number in line.split("\t")] for line in plain.out.splitlines()]
+        assert (len(rows), {len(row) for row in rows}) == (4, {384})
+        # Windows' line ends and its mark at the start, and a last line that is ended, are the same texts.
+        pipe(b"\xef\xbb\xbf" + "".join(text + "\r\n" for text in texts).encode())
+        found = json.loads(call("embed", "-c", config, "--json", home=trained.home).out)
+        assert [one["text"] for one in found] == texts
+        # Digits enough to read back the same float32, in either shape.
+        assert [np.float32(one["vector"]).tobytes() for one in found] == [np.array(row).tobytes() for row in rows]
+        given = call(
+            "embed", "-c", config, "--text", texts[0], "-t", texts[0], "--alias", "challenger", home=trained.home
+        )
+        assert len(set(given.out.splitlines())) == 1
+        np.testing.assert_allclose(np.float32(given.out.splitlines()[0].split("\t")), rows[0], atol=1e-3)
+        assert read_files(trained.home) == before
+
+    def test_search(self, call: Call, write_config: Callable[..., Path], trained: Trained) -> None:
+        before = read_files(trained.home)
+        config = write_config()
+        answer = call("search", "-c", config, "a crew lost in space", "--n", 500, "--all", "--json", home=trained.home)
+        found = json.loads(answer.out)
+        assert [set(row) for row in found] == [{"rank", "item_id", "title", "cosine"}] * 120
+        table = call("search", "-c", config, "a crew lost in space", "-n", 500, home=trained.home).out
+        shown = [row for row in found if re.search(rf" {row['item_id']} .* {row['cosine']:.4f} ", table)]
+        assert 60 < len(shown) < 120
+        assert shown[0]["title"] in table
+        assert read_files(trained.home) == before
+
+    def test_nothing_to_encode(
+        self, call: Call, write_config: Callable[..., Path], trained: Trained, pipe: Callable[[bytes], None]
+    ) -> None:
+        config = write_config()
+        pipe(b"")
+        expect(call("embed", "-c", config, home=trained.home), "embed: no text; give one or more with --text")
+        pipe("fine\ncafé".encode("latin-1"))
+        expect(call("embed", "-c", config, home=trained.home), "text 2 of 2: letter 4 is not valid Unicode")
+        expect(call("embed", "-c", config, "-t", "\udcff", home=trained.home), "text 1 of 1: letter 1 is not valid")
+        expect(call("search", "-c", config, " ", home=trained.home), "search: the text is empty")
+        expect(
+            call("search", "-c", config, "x", "--alias", "nobody", home=trained.home), "no version has the alias 'no"
+        )
+        for n in ("0", "-1", "x"):
+            answer = call("search", "-c", config, "x", "--n", n, home=trained.home)
+            assert (answer.code, answer.out) == (2, "")
+            assert "--n" in answer.err
+
+    def test_before_the_first_step(
+        self, call: Call, write_config: Callable[..., Path], tmp_path: Path, pipe: Callable[[bytes], None]
+    ) -> None:
+        config = write_config()
+        pipe(b"x")
+        expect(call("embed", "-c", config), "model 'recsys': no MLflow store in", "run 'recsys train' first")
+        expect(call("search", "-c", config, "x"), "snapshot of 'mini': none in", "run 'recsys ingest'")
+        assert not (tmp_path / "new home").exists()
+
+
 class TestHelp:
     @pytest.mark.parametrize("command", COMMANDS)
     def test_says_what_a_command_does(self, command: str, call: Call) -> None:
@@ -345,7 +423,9 @@ class TestHelp:
         assert f"recsys {command} [OPTIONS]" in answer.out
         assert ("--config" in answer.out) == (command != "demo-data")
         assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "tune", "run"))
-        assert ("--json" in answer.out) == (command in ("ingest", "evaluate", "generate", "tune", "doctor"))
+        assert ("--json" in answer.out) == (
+            command in ("ingest", "evaluate", "generate", "tune", "doctor", "embed", "search")
+        )
 
     def test_lists_the_commands(self, call: Call) -> None:
         answer = call("--help")

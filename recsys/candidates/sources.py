@@ -16,6 +16,7 @@ from recsys.collab.neighbours import NeighbourModel
 from recsys.config import CandidatesConfig, InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.interest import InterestModel
+from recsys.text.sequence import SequenceModel
 
 
 class Source(Protocol):
@@ -107,6 +108,25 @@ class ProfileSource(TextSource):
     def __init__(self, name: str, embeddings: NDArray[np.float32], config: InterestConfig | None = None) -> None:
         # An interest model that has not been trained is just that.
         super().__init__(InterestModel(embeddings.shape[1], config or InterestConfig()), embeddings, name)
+
+
+class SequenceSource:
+    """What comes next after the newest items, by their order and texts."""
+
+    name = "sequence"
+    reason = "Often the next step after what you had lately"
+
+    def __init__(self, model: SequenceModel, embeddings: NDArray[np.float32]) -> None:
+        self._model = model
+        self._items = model.item_vectors(embeddings)
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """Score every item, touched by anyone or not; users without a history, and all if untrained, get NaN."""
+        if not self._model.trained:
+            return np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
+        scores = multiply(self._model.user_vectors(histories, self._items), self._items)
+        scores[histories.lengths == 0] = np.nan
+        return scores
 
 
 class NewItemsSource:
@@ -214,6 +234,7 @@ def make_sources(
         NeighbourSource("item_to_item", "Often chosen together with what you have", models.item_to_item),
         NeighbourSource("transitions", "Often chosen right after what you had last", models.transitions),
         NeighbourSource("ease", "Goes with all that you have", models.ease),
+        SequenceSource(models.sequence, embeddings),
         NeighbourSource("tfidf", "Described in the words of what you had lately", models.tfidf),
         text,
         PopularSource(statistics),

@@ -16,12 +16,13 @@ from recsys.config import Config
 from recsys.dataset.histories import Histories, find_known
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
+from recsys.text.sequence import SequenceModel
 from recsys.text.tfidf import fit_tfidf
 
 
 @dataclass(frozen=True)
 class StageOne:
-    """The fitted models over one catalogue: four that learn from histories, two that read texts.
+    """The fitted models over one catalogue: some learn from histories, some read texts, one does both.
 
     Attributes:
         item_ids: (n_items) strings, sorted: the catalogue.
@@ -31,6 +32,7 @@ class StageOne:
         ease: what is left of that once all items share the credit.
         tfidf: whose texts share words.
         interest: what a history asks for, by embeddings; knows no catalogue.
+        sequence: what comes next, by order and embeddings.
     """
 
     item_ids: pl.Series
@@ -40,9 +42,17 @@ class StageOne:
     ease: NeighbourModel
     tfidf: NeighbourModel
     interest: InterestModel
+    sequence: SequenceModel
 
     @classmethod
-    def fit(cls, histories: Histories, interest: InterestModel, tfidf: NeighbourModel, config: Config) -> StageOne:
+    def fit(
+        cls,
+        histories: Histories,
+        interest: InterestModel,
+        sequence: SequenceModel,
+        tfidf: NeighbourModel,
+        config: Config,
+    ) -> StageOne:
         """Fit the collaborative models on histories as of their cut-off, beside the text models."""
         collab = config.collab
         return cls(
@@ -53,6 +63,7 @@ class StageOne:
             ease=fit_ease(histories, collab.ease, config.threads),
             tfidf=tfidf,
             interest=interest,
+            sequence=sequence,
         )
 
     def align(self, item_ids: pl.Series) -> StageOne:
@@ -67,6 +78,7 @@ class StageOne:
             transitions=self.transitions.align(self.item_ids, item_ids),
             ease=self.ease.align(self.item_ids, item_ids),
             tfidf=self.tfidf.align(self.item_ids, item_ids),
+            sequence=self.sequence.align(item_ids),
         )
 
     def read_texts(self, texts: pl.Series, config: Config) -> StageOne:
@@ -81,6 +93,7 @@ class StageOne:
         self.ease.save(folder / "ease.npz")
         self.tfidf.save(folder / "tfidf.npz")
         self.interest.save(folder / "interest.safetensors")
+        self.sequence.save(folder / "sequence.safetensors")
 
     @classmethod
     def load(cls, folder: Path, item_ids: pl.Series, config: Config) -> StageOne:
@@ -94,6 +107,7 @@ class StageOne:
             ease=NeighbourModel.load(folder / "ease.npz", collab.ease.history_decay),
             tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.history_decay),
             interest=InterestModel.load(folder / "interest.safetensors", config.text.interest),
+            sequence=SequenceModel.load(folder / "sequence.safetensors", item_ids, config.text.sequence),
         )
 
 

