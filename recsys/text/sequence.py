@@ -38,7 +38,10 @@ class SequenceModel:
     def __init__(self, embedding_size: int, item_ids: pl.Series, config: SequenceConfig) -> None:
         self._config = config
         self._item_ids = item_ids
-        self._tower = _Tower(embedding_size, config).eval()
+        with torch.random.fork_rng(devices=[]):
+            # Also one that is never trained has the same bytes each time.
+            torch.manual_seed(0)
+            self._tower = _Tower(embedding_size, config).eval()
         self._residuals: NDArray[np.float32] = np.zeros((len(item_ids), config.size), dtype=np.float32)
 
     def fit(

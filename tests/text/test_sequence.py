@@ -125,6 +125,12 @@ def test_nothing_to_learn_from(rows: list[tuple[str, str, float]], embeddings: n
     assert not model.trained
 
 
+def test_untrained_ones_are_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        SequenceModel(8, ITEMS["item_id"], CONFIG).save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 def test_save_and_load(model: SequenceModel, histories: Histories, embeddings: np.ndarray, tmp_path: Path) -> None:
     model.save(tmp_path / "sequence.safetensors")
     again = SequenceModel.load(tmp_path / "sequence.safetensors", ITEMS["item_id"], CONFIG)
