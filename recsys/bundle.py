@@ -73,7 +73,11 @@ class Recommender:
         return make_sources(names, self.config.candidates, self.stage_one, self.statistics, self.embeddings)
 
     def propose(self, histories: Histories) -> pl.DataFrame:
-        """Return `Candidates` of these users, before the union is cut."""
+        """Return `Candidates` of these users."""
+        return self.cut(self.propose_uncut(histories))
+
+    def propose_uncut(self, histories: Histories) -> pl.DataFrame:
+        """Return `Candidates` of these users before the union is cut: what the ledger counts."""
         return propose(
             self.sources,
             self.config.candidates.depths,
@@ -237,7 +241,7 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     recommender = Recommender.prepare(
         config, bundle.stage_one, bundle.items, bundle.embeddings, bundle.statistics, bundle.cutoff
     )
-    candidates = recommender.cut(recommender.propose(histories))
+    candidates = recommender.propose(histories)
     scores = bundle.ranker.score(recommender.describe(candidates, histories))
     lists = rank_candidates(candidates, scores, config.generation.n)
     return name_lists(lists, histories).with_columns(pl.col("rank").cast(pl.Int32))

@@ -116,28 +116,19 @@ class MetricTable(dy.Schema):
     p_value = dy.Float64(nullable=True, min=0, max=1)
 
 
-class SegmentTable(dy.Schema):
-    """The metric table again, cut by who the user is or what the item is."""
+class SegmentTable(MetricTable):
+    """The metric table again, cut by who the user is or what the item is.
+
+    `users` are those with a positive in the segment; the means are over them, and only those positives count.
+    """
 
     # What the cut is by: `users`, `items`, `popularity`, `event`, or an item column that the config names.
     dimension = dy.String(primary_key=True)
     # The cut's value: `new`, `cold`, `purchase`, `Drama`.
     segment = dy.String(primary_key=True)
-    model = dy.String(primary_key=True)
-    metric = dy.String(primary_key=True)
-    n = dy.UInt16(primary_key=True)
-    # Users with a positive in the segment; the means are over them, and only those positives count.
-    users = dy.UInt32(nullable=False)
     positives = dy.UInt32(nullable=False)
     # False: fewer users than `evaluation.segments.min_users`, too few to say anything.
     enough = dy.Bool(nullable=False)
-    mean = dy.Float64(nullable=False)
-    low = dy.Float64(nullable=False)
-    high = dy.Float64(nullable=False)
-    difference = dy.Float64(nullable=True)
-    difference_low = dy.Float64(nullable=True)
-    difference_high = dy.Float64(nullable=True)
-    p_value = dy.Float64(nullable=True, min=0, max=1)
 
 
 class CatalogueTable(dy.Schema):

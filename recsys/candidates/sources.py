@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -228,18 +229,22 @@ def make_sources(
         statistics: of all users' histories on it.
         embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
     """
-    text = TextSource(models.interest, embeddings)
-    everything: list[Source] = [
-        AlsSource(models.als),
-        NeighbourSource("item_to_item", "Often chosen together with what you have", models.item_to_item),
-        NeighbourSource("transitions", "Often chosen right after what you had last", models.transitions),
-        NeighbourSource("ease", "Goes with all that you have", models.ease),
-        SequenceSource(models.sequence, embeddings),
-        NeighbourSource("tfidf", "Described in the words of what you had lately", models.tfidf),
-        text,
-        PopularSource(statistics),
-        NewItemsSource(text, statistics, config.new_item_users),
-        RepeatSource(config.popularity_half_life_days),
-    ]
-    known = {source.name: source for source in everything}
-    return [known[name] for name in names]
+    # Made only when asked for: some map the whole catalogue first. `new_items` is `text` on fewer items.
+    text = cache(lambda: TextSource(models.interest, embeddings))
+    makers: dict[str, Callable[[], Source]] = {
+        "als": lambda: AlsSource(models.als),
+        "item_to_item": lambda: NeighbourSource(
+            "item_to_item", "Often chosen together with what you have", models.item_to_item
+        ),
+        "transitions": lambda: NeighbourSource(
+            "transitions", "Often chosen right after what you had last", models.transitions
+        ),
+        "ease": lambda: NeighbourSource("ease", "Goes with all that you have", models.ease),
+        "sequence": lambda: SequenceSource(models.sequence, embeddings),
+        "tfidf": lambda: NeighbourSource("tfidf", "Described in the words of what you had lately", models.tfidf),
+        "text": text,
+        "popular": lambda: PopularSource(statistics),
+        "new_items": lambda: NewItemsSource(text(), statistics, config.new_item_users),
+        "repeat": lambda: RepeatSource(config.popularity_half_life_days),
+    }
+    return [makers[name]() for name in names]

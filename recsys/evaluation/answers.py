@@ -7,10 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.evaluation.comparison import write_interval, write_p_value
-
-_MEAN = ("mean", "low", "high")
-_DIFFERENCE = ("difference", "difference_low", "difference_high")
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, write_interval, write_p_value
 
 
 def find_row(table: pl.DataFrame, **values: Any) -> dict[str, Any]:
@@ -22,12 +19,12 @@ def find_row(table: pl.DataFrame, **values: Any) -> dict[str, Any]:
 
 def tell_mean(row: Mapping[str, Any], form: str = ".4f") -> str:
     """Write a row's mean with its interval, as `0.149 [0.135, 0.163]`."""
-    return write_interval(dict(row), _MEAN, form)
+    return write_interval(dict(row), MEAN, form)
 
 
 def tell_difference(row: Mapping[str, Any], form: str = "+.4f") -> str:
     """Write a row's difference with its interval, how likely chance alone is, and on how many users that is."""
-    return f"{write_interval(dict(row), _DIFFERENCE, form)} {write_p_value(row['p_value'])} on {row['users']:,} users"
+    return f"{write_interval(dict(row), DIFFERENCE, form)} {write_p_value(row['p_value'])} on {row['users']:,} users"
 
 
 def judge(row: Mapping[str, Any]) -> str:
@@ -56,7 +53,7 @@ def tell_segments(segments: pl.DataFrame, metric: str, first: str, second: str) 
     for verdict in ("behind", "not told apart from"):
         if parts[verdict]:
             named = [
-                f"{row['dimension']}: {row['segment']} {write_interval(row, _DIFFERENCE, '+.3f')}"
+                f"{row['dimension']}: {row['segment']} {write_interval(row, DIFFERENCE, '+.3f')}"
                 for row in parts[verdict]
             ]
             told.append(f"{verdict.removesuffix(' from')} in {shorten(named)}")

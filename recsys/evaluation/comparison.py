@@ -25,6 +25,10 @@ OURS = "ours"
 # alone (`Placement`, `beyond_accuracy`).
 MEASURES = (*METRICS, "recall_ips", "novelty", "diversity", "cold_share")
 
+# Columns of a `MetricTable` that make a mean with its interval, and a difference with its own.
+MEAN = ("mean", "low", "high")
+DIFFERENCE = ("difference", "difference_low", "difference_high")
+
 # What makes one column of numbers: a value per user.
 _COLUMN = ["model", "metric", "n"]
 
@@ -193,14 +197,13 @@ def render_metric_table(
     rendered.add_column(f"difference, {metrics[0]}", justify="right")
     for model in shown["model"].unique(maintain_order=True):
         rows = {row["metric"]: row for row in shown.filter(pl.col("model") == model).iter_rows(named=True)}
-        means = [write_interval(rows[name], ("mean", "low", "high"), ".3f") for name in metrics]
+        means = [write_interval(rows[name], MEAN, ".3f") for name in metrics]
         # Texts, not strings: brackets in a model's name must not be read as markup.
         if model == ours:
             rendered.add_row(*map(Text, (model, *means, "(ours)")), style="bold green")
         else:
-            ends = ("difference", "difference_low", "difference_high")
             chance = write_p_value(rows[metrics[0]]["p_value"])
-            ahead = f"ours {write_interval(rows[metrics[0]], ends, '+.3f')} {chance}"
+            ahead = f"ours {write_interval(rows[metrics[0]], DIFFERENCE, '+.3f')} {chance}"
             rendered.add_row(*map(Text, (model, *means, ahead)))
     return rendered
 
@@ -220,7 +223,7 @@ def render_beyond_accuracy(table: pl.DataFrame, catalogue: pl.DataFrame, n: int,
         rendered.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     rows = {(row["model"], row["metric"]): row for row in table.filter(pl.col("n") == n).iter_rows(named=True)}
     for shown in catalogue.iter_rows(named=True):
-        means = [write_interval(rows[shown["model"], name], ("mean", "low", "high"), ".3f") for name in names]
+        means = [write_interval(rows[shown["model"], name], MEAN, ".3f") for name in names]
         rendered.add_row(*map(Text, (shown["model"], *means, f"{shown['coverage']:.1%}", f"{shown['gini']:.2f}")))
     return rendered
 

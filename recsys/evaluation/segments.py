@@ -13,7 +13,7 @@ from rich.text import Text
 
 from recsys.config import EvaluationConfig, SegmentsConfig
 from recsys.errors import DataError
-from recsys.evaluation.comparison import estimate, write_interval, write_p_value
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, estimate, write_interval, write_p_value
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.placement import Placement
 
@@ -177,9 +177,8 @@ def render_segments(table: pl.DataFrame, ours: str, rival: str, metric: str, n: 
     for (dimension, segment), pair in rows.group_by("dimension", "segment", maintain_order=True):
         by_model = {row["model"]: row for row in pair.iter_rows(named=True)}
         mine, theirs = by_model[ours], by_model[rival]
-        means = [write_interval(row, ("mean", "low", "high"), ".3f") for row in (mine, theirs)]
-        ends = ("difference", "difference_low", "difference_high")
-        ahead = f"{write_interval(theirs, ends, '+.3f')} {write_p_value(theirs['p_value'])}"
+        means = [write_interval(row, MEAN, ".3f") for row in (mine, theirs)]
+        ahead = f"{write_interval(theirs, DIFFERENCE, '+.3f')} {write_p_value(theirs['p_value'])}"
         by = str(dimension) if dimension != last else ""
         last = str(dimension)
         cells = (by, str(segment), f"{mine['users']:,}", f"{mine['positives']:,}", *means)

@@ -47,11 +47,13 @@ class Evidence:
         name: who was measured, such as `champion version 3` or `the twin of champion version 3`.
         user_metrics: `UserMetrics` of its lists, under the model name `ours`.
         positives: `TestPositives`.
+        config: the settings of its training.
     """
 
     name: str
     user_metrics: pl.DataFrame
     positives: pl.DataFrame
+    config: Config
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
         same=ours.number == theirs.number,
         metric=config.evaluation.metric,
         n=config.evaluation.n,
-        settings=_list_changes(mine.config, read_logged_run(store, theirs).config, first, second),
+        settings=_list_changes(mine.config, evidence.config, first, second),
         metrics=_compare_users(mine.user_metrics, evidence.user_metrics, config, first, second),
         # In the order that the training told them.
         segments=mine.segments.select(_CUT)
@@ -150,11 +152,12 @@ def measure_champion(
         Refused: every part of the champion has seen the window.
     """
     name = f"{alias} version {champion.number}"
-    window = _find_window(config, home, challenger)
-    if window is None or _same_window(challenger, champion):
+    clocked = bool(challenger.tags.get("test_start"))
+    if not clocked or _same_window(challenger, champion):
         stored = read_logged_run(store, champion)
         metrics = stored.user_metrics.filter(pl.col("model") == OURS)
-        return Evidence(name if window else f"{name} (each on its own held-out pairs)", metrics, stored.positives)
+        told = name if clocked else f"{name} (each on its own held-out pairs)"
+        return Evidence(told, metrics, stored.positives, stored.config)
     part = _find_unseeing_part(champion, challenger)
     if part is None:
         raise Refused(
@@ -166,8 +169,10 @@ def measure_champion(
     ours_now = {"evaluation": config.evaluation, "dataset": config.dataset}
     measured_as = replace(bundle, config=bundle.config.model_copy(update=ours_now))
     snapshot = _read_snapshot(config, home, challenger)
+    window = _find_window(config, snapshot, challenger)
     measured = measure(measured_as, window, snapshot.items, baselines=False)
-    return Evidence(name if part == BUNDLE else f"the twin of {name}", measured.user_metrics, measured.positives)
+    told = name if part == BUNDLE else f"the twin of {name}"
+    return Evidence(told, measured.user_metrics, measured.positives, bundle.config)
 
 
 def load_bundle(store: Store, version: Version, part: str) -> Bundle:
@@ -201,11 +206,9 @@ def _find_unseeing_part(champion: Version, challenger: Version) -> str | None:
     return None
 
 
-def _find_window(config: Config, home: Path, challenger: Version) -> Window | None:
-    """Return the challenger's test window, None for protocols without a common clock."""
-    if not challenger.tags.get("test_start"):
-        return None
-    interactions = _read_snapshot(config, home, challenger).interactions
+def _find_window(config: Config, snapshot: Snapshot, challenger: Version) -> Window:
+    """Return the challenger's test window; its protocol has a common clock."""
+    interactions = snapshot.interactions
     start, end = (datetime.fromisoformat(challenger.tags[tag]) for tag in ("test_start", "test_end"))
     history = cut(interactions, start)
     inside = cut(interactions, end).filter(pl.col("time") >= start)

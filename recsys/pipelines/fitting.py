@@ -170,7 +170,7 @@ def _collect_rows(
         recommender = _fit_recommender(config, items, text, histories)
         with stage(f"training rows, {window.name}") as done:
             users = histories.take(_draw_users(window, histories, config))
-            described = recommender.describe(recommender.cut(recommender.propose(users)), users)
+            described = recommender.describe(recommender.propose(users), users)
             positives = number_positives(window.positives, users)
             share, seed = config.ranking.negative_share, config.seed + number
             parts.append(label_rows(described, positives, window=number, negative_share=share, seed=seed))

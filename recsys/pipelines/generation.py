@@ -112,7 +112,7 @@ class _Night:
         """Return `Recommendations` of a shard."""
         n = self.config.generation.n
         recommender = self.recommender
-        candidates = recommender.cut(recommender.propose(users))
+        candidates = recommender.propose(users)
         ranked = rank_candidates(candidates, self.bundle.ranker.score(recommender.describe(candidates, users)), n)
         has = users.taken
         taken = pl.DataFrame(

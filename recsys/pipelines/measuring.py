@@ -148,7 +148,7 @@ def _make_lists(
         for first, shard in users.split(config.generation.shard_size):
             here = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
             here = here.with_columns(pl.col("user_index") - first)
-            proposed = recommender.propose(shard)
+            proposed = recommender.propose_uncut(shard)
             candidates = recommender.cut(proposed)
             features = recommender.describe(candidates, shard)
             pairs = candidates.select("user_index", "item_index")

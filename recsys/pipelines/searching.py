@@ -17,6 +17,7 @@ from recsys.bundle import Bundle
 from recsys.config import Config
 from recsys.errors import DataError, RegistryError
 from recsys.pipelines.comparing import load_bundle
+from recsys.pipelines.showing import show_id
 from recsys.pipelines.stages import logger, stage, track
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, need_version
@@ -127,10 +128,8 @@ def render_nearest(nearest: pl.DataFrame) -> Table:
     for name in ("rank", "item id", "title", "cosine"):
         table.add_column(name, overflow="fold", justify="right" if name in ("rank", "cosine") else "left")
     for rank, item, title, cosine in nearest.iter_rows():
-        # Ingest cleans texts, not ids: an id may hold what a terminal takes for a command.
-        shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in item)
         # Texts, not strings: a catalogue's brackets must not be read as markup.
-        table.add_row(*map(Text, (str(rank), shown, title, f"{cosine:.4f}")))
+        table.add_row(*map(Text, (str(rank), show_id(item), title, f"{cosine:.4f}")))
     return table
 
 

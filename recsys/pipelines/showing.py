@@ -41,11 +41,9 @@ def _show_user(user: str, history: pl.DataFrame, lists: pl.DataFrame, titles: di
     )
     rows = lists.filter(pl.col("user_id") == user).head(length)
     # Texts, not strings: a catalogue's brackets must not be read as markup.
-    # Ingest cleans texts, not ids: an id may hold what a terminal takes for a command.
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in user)
     order = ", newest first" if history["position"].max() else ""
     table = Table(
-        title=Text(f"user {shown}: {len(newest)} items{order}"),
+        title=Text(f"user {show_id(user)}: {len(newest)} items{order}"),
         title_justify="left",
     )
     for name in ("had", "rank", "gets", "because"):
@@ -57,6 +55,11 @@ def _show_user(user: str, history: pl.DataFrame, lists: pl.DataFrame, titles: di
         cells = (str(row["rank"]), _short(titles[row["item_id"]]), row["reason"]) if row else ("", "", "")
         table.add_row(*map(Text, (had, *cells)))
     return table
+
+
+def show_id(identity: str) -> str:
+    """Return an id as a terminal may show it: ingest cleans texts, not ids, and one may hold a terminal's commands."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in identity)
 
 
 def _short(title: str) -> str:

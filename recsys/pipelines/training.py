@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from recsys.artifacts.folders import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
-from recsys.artifacts.runs import find_run, open_run, write_run_tables
+from recsys.artifacts.runs import find_run, write_run_tables
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import Windows, resolve_end
@@ -82,17 +82,21 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
         done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
     run = _name_run(config, snapshot, end)
     told = _tell_measured(config, home, run, measured, twin)
+    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
     logger.info("refit: all windows moved to the end")
     refit = fit_bundle(config, items, frozen, windows.refit_labels, windows.everything, end)
     folder = home / "runs" / run
     facts = _facts(config, snapshot, windows, run)
     write_folder(
         folder,
-        lambda staging: _write_run(staging, config, twin, measured.lists, tables, told),
+        lambda staging: _write_run(staging, config, twin, measured.lists, tables, told, curves),
         {**facts, "kind": "run"},
     )
     replace_text(home / "runs" / f"{config.name}.current", run + "\n")
-    version = _register(config, home, store, folder, facts, twin, refit)
+    with stage("MLflow") as done:
+        run_id = log_training(store, run, config, facts, *_name_numbers(tables, told, refit), curves, folder)
+        version = _register(config, home, store, run_id, facts, twin, refit)
+        done(f"run {run_id}, {version.name} version {version.number} is challenger")
     return Trained(run, version, tables["metrics"])
 
 
@@ -174,6 +178,7 @@ def _write_run(
     lists: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
     measured: Mapping[str, Any],
+    curves: Mapping[str, list[float]],
 ) -> None:
     """Write what the measured run saw and what came of it; the bundle itself goes to the registry."""
     write_table(twin.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
@@ -182,7 +187,6 @@ def _write_run(
     importance = twin.bundle.ranker.importance()
     importance.write_parquet(folder / "importance.parquet")
     (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
-    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
     write_json(folder / "curves.json", curves)
     write_json(folder / "measured.json", measured)
     plots = folder / "plots"
@@ -199,30 +203,28 @@ def _write_run(
         figure.savefig(plots / f"{name}.png", dpi=120)
 
 
-def _register(
-    config: Config,
-    home: Path,
-    store: Store,
-    folder: Path,
-    facts: dict[str, str],
-    twin: Fitted,
-    refit: Fitted,
-) -> Version:
-    run = open_run(folder)
-    models = {model: name_numbers(run.metrics, run.catalogue, model) for model in run.catalogue["model"]}
+def _name_numbers(
+    tables: Mapping[str, pl.DataFrame], told: Mapping[str, Any], refit: Fitted
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return our numbers for the tracker, and those of every baseline by its name."""
+    catalogue = tables["catalogue"]
+    models = {model: name_numbers(tables["metrics"], catalogue, model) for model in catalogue["model"]}
     numbers = {
         **models.pop(OURS),
-        "union_recall": run.measured["union_recall"],
+        "union_recall": told["union_recall"],
         "trees": float(refit.bundle.ranker.booster.num_trees()),
-        **{f"{name}_loss": run.measured["losses"][name][0] for name in ("retrieval", "ranker")},
+        **{f"{name}_loss": told["losses"][name][0] for name in ("retrieval", "ranker")},
     }
-    with stage("MLflow") as done, scratch_folder(home, "bundle") as scratch:
-        run_id = log_training(store, run.name, config, facts, numbers, models, run.curves, folder)
+    return numbers, models
+
+
+def _register(
+    config: Config, home: Path, store: Store, run_id: str, facts: dict[str, str], twin: Fitted, refit: Fitted
+) -> Version:
+    with scratch_folder(home, "bundle") as scratch:
         bundle = scratch / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
         measured_twin = scratch / "twin"
         write_folder(measured_twin, twin.bundle.save, {**facts, "kind": "twin"})
         digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
-        version = register(store, config.model_name, run_id, bundle, measured_twin, {**facts, "bundle": digest})
-        done(f"run {run_id}, {version.name} version {version.number} is challenger")
-    return version
+        return register(store, config.model_name, run_id, bundle, measured_twin, {**facts, "bundle": digest})

@@ -108,25 +108,25 @@ def log_training(
         curves: value by step.
         artifacts: folder of files (resolved config, tables, plots) that go with the run.
     """
-    try:
-        with mlflow.start_run(experiment_id=_need_experiment(store), run_name=name, tags=dict(facts)) as run:
-            mlflow.log_params({key: str(value)[:_PARAM_CHARACTERS] for key, value in config.flatten()})
-            mlflow.log_metrics(dict(numbers))
-            for curve, values in curves.items():
-                for step, value in enumerate(values):
-                    mlflow.log_metric(curve, value, step=step, synchronous=False)
-            for model, theirs in baselines.items():
-                tags = {"kind": "baseline", **facts}
-                # Without the experiment's number a nested run goes to the default one.
-                with mlflow.start_run(experiment_id=run.info.experiment_id, run_name=model, nested=True, tags=tags):
-                    mlflow.log_param("model", model)
-                    mlflow.log_metrics(dict(theirs))
-            mlflow.log_artifacts(str(artifacts), _RUN_FOLDER)
-            mlflow.flush_async_logging()
-            run_id: str = run.info.run_id
-            return run_id
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"MLflow store {store.place}: the run was not logged ({error}); run again") from error
+    with (
+        _logging(store, "the run"),
+        mlflow.start_run(experiment_id=_need_experiment(store), run_name=name, tags=dict(facts)) as run,
+    ):
+        mlflow.log_params({key: str(value)[:_PARAM_CHARACTERS] for key, value in config.flatten()})
+        mlflow.log_metrics(dict(numbers))
+        for curve, values in curves.items():
+            for step, value in enumerate(values):
+                mlflow.log_metric(curve, value, step=step, synchronous=False)
+        for model, theirs in baselines.items():
+            tags = {"kind": "baseline", **facts}
+            # Without the experiment's number a nested run goes to the default one.
+            with mlflow.start_run(experiment_id=run.info.experiment_id, run_name=model, nested=True, tags=tags):
+                mlflow.log_param("model", model)
+                mlflow.log_metrics(dict(theirs))
+        mlflow.log_artifacts(str(artifacts), _RUN_FOLDER)
+        mlflow.flush_async_logging()
+        run_id: str = run.info.run_id
+        return run_id
 
 
 def open_search(store: Store, name: str, facts: Mapping[str, str]) -> str:
@@ -140,7 +140,7 @@ def open_search(store: Store, name: str, facts: Mapping[str, str]) -> str:
     Raises:
         RegistryError: the store does not answer.
     """
-    try:
+    with _logging(store, "the search"):
         experiment = _need_experiment(store)
         found = store.client.search_runs([experiment], f"tags.search = '{name}'", max_results=1)
         if found:
@@ -149,8 +149,6 @@ def open_search(store: Store, name: str, facts: Mapping[str, str]) -> str:
             return run_id
         tags = {**facts, "kind": "search", "search": name}
         return str(store.client.create_run(experiment, tags=tags, run_name=f"tune {name}").info.run_id)
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"MLflow store {store.place}: the search was not logged ({error}); run again") from error
 
 
 def log_trial(
@@ -174,14 +172,12 @@ def log_trial(
     Raises:
         RegistryError: the store does not answer.
     """
-    try:
+    with _logging(store, name):
         every_tag = {**tags, "kind": "trial", "mlflow.parentRunId": search}
         run_id = store.client.create_run(_need_experiment(store), tags=every_tag, run_name=name).info.run_id
         shown = [Param(key, str(value)[:_PARAM_CHARACTERS]) for key, value in params.items()]
         store.client.log_batch(run_id, metrics=_stamp(numbers), params=shown)
         store.client.set_terminated(run_id, "FINISHED" if numbers else "FAILED")
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"MLflow store {store.place}: {name} was not logged ({error}); run again") from error
 
 
 def close_search(
@@ -192,15 +188,13 @@ def close_search(
     Raises:
         RegistryError: the store does not answer.
     """
-    try:
+    with _logging(store, "the search"):
         store.client.log_batch(search, metrics=_stamp(numbers))
         for key, value in tags.items():
             store.client.set_tag(search, key, value)
         for path in artifacts:
             store.client.log_artifact(search, str(path))
         store.client.set_terminated(search)
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"MLflow store {store.place}: the search was not logged ({error}); run again") from error
 
 
 def _stamp(numbers: Mapping[str, float]) -> list[Metric]:
@@ -223,6 +217,14 @@ def open_run_folder(store: Store, run_id: str) -> Iterator[Path]:
         except (MlflowException, OSError) as error:
             raise RegistryError(f"MLflow run {run_id}: no folder '{_RUN_FOLDER}' ({error}); train again") from error
         yield Path(folder)
+
+
+@contextmanager
+def _logging(store: Store, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"MLflow store {store.place}: {what} was not logged ({error}); run again") from error
 
 
 def _hide_passwords(text: str) -> str:

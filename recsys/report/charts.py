@@ -13,7 +13,7 @@ import altair as alt
 import polars as pl
 from polars import selectors as cs
 
-from recsys.evaluation.comparison import OURS
+from recsys.evaluation.comparison import DIFFERENCE, OURS
 from recsys.evaluation.ledger import UNION
 
 Spec = dict[str, Any]
@@ -28,7 +28,7 @@ _AXIS = alt.Axis(grid=True, tickCount=5, labelOverlap="greedy")
 _SIGNED = alt.Axis(
     grid=True, tickCount=5, labelOverlap="greedy", format="+", labelExpr="datum.value == 0 ? '0' : datum.label"
 )
-_DIFFERENCE = ("difference", "difference_low", "difference_high", "p_value")
+_DIFFERENCE = (*DIFFERENCE, "p_value")
 _VERDICT_COLOURS = [_ACCENT, _MUTED, _WORSE, "var(--faint)"]
 _VERDICT_FILLS = [_ACCENT, _SURFACE, _WORSE, _SURFACE]
 

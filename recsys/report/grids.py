@@ -8,11 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from recsys.evaluation.comparison import OURS
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
 from recsys.evaluation.drift import ListDrift, ScoreDrift
 
-_MEAN = ("mean", "low", "high")
-_DIFFERENCE = ("difference", "difference_low", "difference_high")
 METRIC_NAMES = {
     "ndcg": "nDCG",
     "recall": "recall",
@@ -97,8 +95,8 @@ def list_metrics(rows: pl.DataFrame) -> Grid:
             Row(
                 (
                     row["model"],
-                    write_spread(row, _MEAN),
-                    write_spread(row, _DIFFERENCE, signed=True),
+                    write_spread(row, MEAN),
+                    write_spread(row, DIFFERENCE, signed=True),
                     write_p(row["p_value"]),
                 ),
                 ours=row["model"] == OURS,
@@ -112,7 +110,7 @@ def list_metrics(rows: pl.DataFrame) -> Grid:
 def list_segments(rows: pl.DataFrame) -> Grid:
     """Lay `SegmentTable` rows with their `label` out, ours beside the other; switched by `metric` and `model`."""
     keys = ["label", "metric"]
-    ours = rows.filter(pl.col("model") == OURS).select(*keys, *(pl.col(name).alias(f"our_{name}") for name in _MEAN))
+    ours = rows.filter(pl.col("model") == OURS).select(*keys, *(pl.col(name).alias(f"our_{name}") for name in MEAN))
     pairs = rows.filter(pl.col("model") != OURS).join(ours, on=keys, how="left", maintain_order="left")
     return Grid(
         "Ours beside the chosen model, by segment",
@@ -124,8 +122,8 @@ def list_segments(rows: pl.DataFrame) -> Grid:
                     f"{row['users']:,}",
                     f"{row['positives']:,}",
                     write_spread(row, ("our_mean", "our_low", "our_high")),
-                    write_spread(row, _MEAN),
-                    write_spread(row, _DIFFERENCE, signed=True),
+                    write_spread(row, MEAN),
+                    write_spread(row, DIFFERENCE, signed=True),
                     write_p(row["p_value"]),
                 ),
                 doubtful=not row["enough"],
@@ -198,7 +196,7 @@ def list_beyond(rows: pl.DataFrame) -> Grid:
         row = cells.get((model, metric))
         if row is None:
             return "–"
-        return write_number(row["mean"], 3) if row["low"] is None else write_spread(row, _MEAN, 3)
+        return write_number(row["mean"], 3) if row["low"] is None else write_spread(row, MEAN, 3)
 
     return Grid(
         "What each model's lists show of the catalogue",

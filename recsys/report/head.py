@@ -11,11 +11,12 @@ import polars as pl
 from recsys.artifacts.runs import Run
 from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.windows import cut
-from recsys.evaluation.comparison import OURS
-from recsys.report.charts import judge
+from recsys.evaluation.answers import find_row, judge
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
 from recsys.report.grids import name_metric, write_p, write_spread
 
-_DIFFERENCE = ("difference", "difference_low", "difference_high")
+# What an interval allows to say, as the answer to "is it really better?".
+_WORDS = {"ahead of": "Yes", "not told apart from": "Cannot tell", "behind": "No"}
 
 
 def find_rival(run: Run) -> dict[str, Any] | None:
@@ -31,19 +32,15 @@ def judge_run(run: Run) -> tuple[str, str]:
     """Say in a word and a sentence whether ours is really better than the best other model."""
     evaluation = run.config.evaluation
     what = f"{name_metric(evaluation.metric)}@{evaluation.n}"
-    ours = run.metrics.filter(
-        pl.col("model") == OURS, pl.col("metric") == evaluation.metric, pl.col("n") == evaluation.n
-    ).row(0, named=True)
-    mine = f"{what} is {write_spread(ours, ('mean', 'low', 'high'))} on {ours['users']:,} users"
+    ours = find_row(run.metrics, model=OURS, metric=evaluation.metric, n=evaluation.n)
+    mine = f"{what} is {write_spread(ours, MEAN)} on {ours['users']:,} users"
     rival = find_rival(run)
     if rival is None:
         return "Nothing to compare with", f"{mine}; no other model was measured."
-    words = {"ours is better": "Yes", "cannot tell": "Cannot tell", "ours is worse": "No"}
-    verdict = pl.DataFrame([rival], infer_schema_length=None).select(judge()).item()
-    ahead = write_spread(rival, _DIFFERENCE, signed=True)
+    ahead = write_spread(rival, DIFFERENCE, signed=True)
     p = write_p(rival["p_value"])
     chance = f"p {p}" if p.startswith("<") else f"p = {p}"
-    return words[verdict], f"{mine}. Against the best other model, {rival['model']}, that is {ahead}, {chance}."
+    return _WORDS[judge(rival)], f"{mine}. Against the best other model, {rival['model']}, that is {ahead}, {chance}."
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from itertools import cycle
 import polars as pl
 
 from recsys.artifacts.runs import Run
-from recsys.evaluation.comparison import OURS
+from recsys.evaluation.answers import find_row
+from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.ledger import UNION
 from recsys.report import charts, grids
 from recsys.report.grids import name_metric, write_number, write_share
@@ -147,12 +148,9 @@ def _tell_losses(run: Run) -> tuple[Stat, ...]:
     """Ours and the two losses, which add up to what a perfect list would reach."""
     losses = run.measured["losses"]
     what = f"{name_metric(losses['metric'])}@{losses['n']}"
-    ours = run.metrics.row(
-        by_predicate=(pl.col("model") == OURS) & (pl.col("metric") == losses["metric"]) & (pl.col("n") == losses["n"]),
-        named=True,
-    )
+    ours = find_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
     told = {
-        f"{what} of our lists": ([ours[name] for name in ("mean", "low", "high")], "as measured"),
+        f"{what} of our lists": ([ours[name] for name in MEAN], "as measured"),
         "retrieval loss": (losses["retrieval"], "what no order of our candidates could reach"),
         "ranker loss": (losses["ranker"], "what a perfect order of them would add"),
     }
