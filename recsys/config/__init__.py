@@ -1,0 +1,204 @@
+"""The configuration: one frozen model per stage, read from one YAML file that is complete on its own.
+
+Model parameters are declared here and nowhere else; constructors take their section. Places and secrets come
+from the environment (`RECSYS_HOME`, `RECSYS_DATA`, `MLFLOW_TRACKING_URI`), never from a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from recsys.config.dataset import (
+    DatasetConfig,
+    InteractionColumns,
+    InteractionFiles,
+    ItemColumns,
+    ItemFiles,
+    WindowsConfig,
+)
+from recsys.config.ranking import (
+    SOURCES,
+    AlsConfig,
+    CandidatesConfig,
+    CollabConfig,
+    EaseConfig,
+    ItemToItemConfig,
+    RankingConfig,
+    TransitionsConfig,
+)
+from recsys.config.section import Count, Section
+from recsys.config.serving import (
+    EvaluationConfig,
+    GenerationConfig,
+    RegistryConfig,
+    SegmentsConfig,
+)
+from recsys.config.text import (
+    FineTuneConfig,
+    InterestConfig,
+    SequenceConfig,
+    TextConfig,
+    TfidfConfig,
+)
+from recsys.errors import ConfigError
+
+__all__ = [
+    "SOURCES",
+    "AlsConfig",
+    "CandidatesConfig",
+    "CollabConfig",
+    "Config",
+    "DatasetConfig",
+    "EaseConfig",
+    "EvaluationConfig",
+    "FineTuneConfig",
+    "GenerationConfig",
+    "InteractionColumns",
+    "InteractionFiles",
+    "InterestConfig",
+    "ItemColumns",
+    "ItemFiles",
+    "ItemToItemConfig",
+    "RankingConfig",
+    "RegistryConfig",
+    "Section",
+    "SegmentsConfig",
+    "SequenceConfig",
+    "TextConfig",
+    "TfidfConfig",
+    "TransitionsConfig",
+    "WindowsConfig",
+    "data_path",
+    "home",
+    "load_config",
+    "parse_config",
+]
+
+
+class Config(Section):
+    """One product: its data, its models and its lists."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    # Stages count up from it; the generators take 32 bits.
+    seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
+    threads: Count = 2
+    dataset: DatasetConfig
+    windows: WindowsConfig
+    text: TextConfig = TextConfig()
+    collab: CollabConfig = CollabConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    ranking: RankingConfig = RankingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    registry: RegistryConfig = RegistryConfig()
+    generation: GenerationConfig = GenerationConfig()
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> Self:
+        has_times = self.dataset.interactions.columns.time is not None
+        has_order = has_times or self.dataset.interactions.columns.order is not None
+        if self.windows.protocol == "global_time" and not has_times:
+            raise ValueError("windows.protocol global_time needs dataset.interactions.columns.time")
+        if self.windows.protocol == "leave_last_out" and not has_order:
+            raise ValueError("windows.protocol leave_last_out needs a time or an order column")
+        if "repeat" in self.candidates.depths and not self.dataset.repeats:
+            raise ValueError("candidates.depths has 'repeat', but dataset.repeats is false")
+        known = {"title", "description", "tags", *self.dataset.items.attributes}
+        unknown = sorted(set(self.text.fields) - known)
+        if unknown:
+            raise ValueError(f"text.fields {unknown} are not item columns; known: {', '.join(sorted(known))}")
+        lacking = sorted(set(self.evaluation.segments.item_columns) - {"tags", *self.dataset.items.attributes})
+        if lacking:
+            raise ValueError(
+                f"evaluation.segments.item_columns {lacking} are neither tags nor attributes of dataset.items; "
+                f"known: {', '.join(sorted({'tags', *self.dataset.items.attributes}))}"
+            )
+        if self.generation.active_days is not None and not has_times:
+            raise ValueError("generation.active_days needs dataset.interactions.columns.time")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """Name of the registered model."""
+        return self.registry.model_name or self.name
+
+    @property
+    def experiment(self) -> str:
+        """Name of the MLflow experiment."""
+        return self.registry.experiment or self.name
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every setting, defaults included, as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def flatten(self) -> list[tuple[str, Any]]:
+        """Return every setting as (dotted path, plain value), in the order of the file."""
+        return _flatten(self.resolved(), "")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the resolved settings, 12 hexadecimal digits."""
+        text = json.dumps(self.resolved(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _flatten(content: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        rows += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return rows
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and validate a configuration file.
+
+    Raises:
+        ConfigError: no such file, not YAML, or settings that do not fit; names each of them.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"config {path}: cannot be read ({error.strerror}); give --config an existing file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config {path}: is not valid YAML: {error}; mend that line") from error
+    if not isinstance(content, dict):
+        found = "is empty" if content is None else f"is a {type(content).__name__}"
+        raise ConfigError(f"config {path}: {found}, expected sections such as 'dataset:'; see configs/demo.yaml")
+    return parse_config(content, str(path))
+
+
+def parse_config(content: dict[str, Any], where: str) -> Config:
+    """Validate settings that are already in memory; `where` names their origin in the message."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, one['loc'])) or 'config'}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        ]
+        count = f"{len(lines)} setting{'s' * (len(lines) > 1)}"
+        raise ConfigError(
+            f"config {where}: {count} not as expected; mend and run again:\n" + "\n".join(lines)
+        ) from error
+
+
+def home() -> Path:
+    """Return the one folder everything is written to (`RECSYS_HOME`, default `./data/home`), absolute."""
+    return Path(os.environ.get("RECSYS_HOME") or "data/home").expanduser().resolve()
+
+
+def data_path(path: str) -> Path:
+    """Return a raw-data path of a config, relative ones starting from `RECSYS_DATA` (default `.`), absolute."""
+    return Path(os.environ.get("RECSYS_DATA") or ".").expanduser().resolve() / Path(path).expanduser()

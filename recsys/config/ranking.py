@@ -1,0 +1,114 @@
+"""Settings of collaborative models, candidates and ranker."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from recsys.config.section import Count, PositiveShare, Section
+
+
+class AlsConfig(Section):
+    """implicit's alternating least squares (Hu, Koren, Volinsky 2008)."""
+
+    embedding_size: Count = 64
+    regularization: Annotated[float, Field(gt=0)] = 0.05
+    alpha: Annotated[float, Field(gt=0)] = 5.0
+    epochs: Count = 15
+
+
+class ItemToItemConfig(Section):
+    """implicit's item-to-item neighbours; a user's history is weighted by recency."""
+
+    weighting: Literal["cosine", "bm25", "tfidf"] = "cosine"
+    k: Count = 200
+    history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+
+class TransitionsConfig(Section):
+    """What follows what: decayed counts of ordered pairs inside a history."""
+
+    max_distance: Count = 10
+    distance_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
+    k: Count = 200
+    history_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
+
+
+class EaseConfig(Section):
+    """EASE: each item predicted from all others by ridge regression (Steck 2019)."""
+
+    # In users: the larger, the more an item's evidence must be shared. Below 1 float32 would not hold.
+    regularization: Annotated[float, Field(ge=1)] = 200.0
+    # Entries kept per predicted item, the strongest by magnitude.
+    k: Count = 300
+    # Above so many touched items it is not fitted: time grows with their cube, memory with their square. 0: never.
+    max_items: Annotated[int, Field(ge=0)] = 12_000
+    history_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class CollabConfig(Section):
+    """Collaborative-filtering models."""
+
+    als: AlsConfig = AlsConfig()
+    item_to_item: ItemToItemConfig = ItemToItemConfig()
+    transitions: TransitionsConfig = TransitionsConfig()
+    ease: EaseConfig = EaseConfig()
+
+
+SOURCES = ("als", "item_to_item", "transitions", "ease", "sequence", "tfidf", "text", "popular", "new_items", "repeat")
+
+
+class CandidatesConfig(Section):
+    """Which sources propose items, and how many each."""
+
+    # Source -> its depth: how many items it proposes per user. A source that is not named is off.
+    depths: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
+        default={
+            "als": 50,
+            "item_to_item": 50,
+            "transitions": 50,
+            "ease": 50,
+            "tfidf": 50,
+            "text": 50,
+            "popular": 50,
+            "new_items": 20,
+        }
+    )
+    # Candidates per user that the union is cut to, by reciprocal-rank fusion of the sources; None: no cut.
+    at_most: Count | None = None
+    # Half-life of an interaction in the recent popularity; None: all times count the same.
+    popularity_half_life_days: Annotated[float, Field(gt=0)] | None = 30.0
+    # An item that at most this many users touched is new.
+    new_item_users: Annotated[int, Field(ge=0)] = 3
+
+    @model_validator(mode="after")
+    def _known_sources(self) -> Self:
+        unknown = sorted(set(self.depths) - set(SOURCES))
+        if unknown:
+            raise ValueError(f"depths: no source {unknown}; sources are {', '.join(SOURCES)}")
+        if not self.depths:
+            raise ValueError(f"depths is empty; name at least one of {', '.join(SOURCES)}")
+        return self
+
+
+class RankingConfig(Section):
+    """LightGBM LambdaMART over the candidates."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    num_leaves: Annotated[int, Field(ge=2)] = 31
+    min_data_in_leaf: Count = 50
+    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.7
+    lambda_l2: Annotated[float, Field(ge=0)] = 1.0
+    truncation_level: Count = 30
+    max_trees: Count = 300
+    # Early stopping waits this many trees on groups held out for it.
+    patience: Count = 30
+    validation_share: PositiveShare = 0.2
+    # Below this many groups with a positive early stopping is noise: a fixed count of trees instead.
+    min_groups_for_early_stopping: Count = 300
+    fixed_trees: Count = 60
+    # Users of each label window that the ranker learns from at most, drawn at random; memory follows it.
+    max_users: Count = 5_000
+    # Share of each group's negatives that the ranker learns from.
+    negative_share: Annotated[float, Field(gt=0, le=1)] = 1.0

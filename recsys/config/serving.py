@@ -1,0 +1,74 @@
+"""Settings of measuring, registering and the nightly lists."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from recsys.config.section import Count, PositiveShare, Section, Share
+
+
+class SegmentsConfig(Section):
+    """The cuts that a measurement is repeated for."""
+
+    # A user with at most this many distinct items before the window is new; with more than the second number, heavy;
+    # in between, light.
+    new_user_items: Count = 5
+    heavy_user_items: Count = 20
+    # An item that at most this many users touched before the window is cold.
+    cold_item_users: Annotated[int, Field(ge=0)] = 0
+    # Item columns whose values are segments: `tags` or attributes of the dataset section.
+    item_columns: tuple[str, ...] = ()
+    # Values of such a column that get a row of their own, those with most positives first.
+    max_values: Count = 8
+    # Fewer users say nothing; their rows are marked.
+    min_users: Count = 30
+
+    @model_validator(mode="after")
+    def _light_lies_between(self) -> Self:
+        if self.heavy_user_items < self.new_user_items:
+            raise ValueError(f"heavy_user_items is {self.heavy_user_items}, below new_user_items {self.new_user_items}")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is measured and how sure we must be."""
+
+    n_values: Annotated[tuple[Count, ...], Field(min_length=1)] = (5, 10, 20)
+    bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
+    confidence: PositiveShare = 0.95
+    # The number that models are compared by.
+    metric: Literal["ndcg", "recall", "precision", "f1", "mrr", "map", "hit_rate"] = "ndcg"
+    n: Count = 10
+    # Popularity-corrected recall weighs each positive by the item's users to minus this power; 0 is plain recall.
+    propensity_power: Annotated[float, Field(ge=0, le=2)] = 0.5
+    segments: SegmentsConfig = SegmentsConfig()
+
+    @model_validator(mode="after")
+    def _n_is_measured(self) -> Self:
+        if self.n not in self.n_values:
+            raise ValueError(f"n is {self.n}, which is not in n_values {list(self.n_values)}")
+        return self
+
+
+class RegistryConfig(Section):
+    """Names in MLflow, and the gate."""
+
+    # Names in MLflow; None: the config's name. MLflow takes no / : and quotes in a model's name.
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] | None = None
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+    # The challenger may lose at most this share of the champion's metric, at the interval's low end.
+    max_relative_loss: Share = 0.05
+
+
+class GenerationConfig(Section):
+    """The nightly lists."""
+
+    n: Count = 10
+    # Users in one shard; memory follows it.
+    shard_size: Count = 5_000
+    # Users whose last interaction is older get no list; None: everyone with a history.
+    active_days: Annotated[float, Field(gt=0)] | None = None
+    # Published run dates kept, newest first; the one the pointer names always stays.
+    keep_run_dates: Count = 30
