@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from recsys.errors import ArtifactError, DataError
 from recsys.features.features import make_features, name_features
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
+from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
-from recsys.text.item_text import hash_texts, make_texts
+from recsys.text.item_text import hash_texts, make_texts, name_columns
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Recommender:
         cutoff: datetime | None,
     ) -> Recommender:
         """Align the models with the catalogue and make the sources."""
-        aligned = stage_one.align(items["item_id"])
+        aligned = stage_one.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
         names = [name for name in SOURCES if name in config.candidates.depths]
         sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
         return cls(config, items, aligned, statistics, embeddings, sources, find_recommendable(items, cutoff))
@@ -124,14 +126,21 @@ class Bundle:
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
 
-    def embed(self, items: pl.DataFrame, progress: Progress | None = None) -> NDArray[np.float32]:
+    def embed(
+        self, items: pl.DataFrame, progress: Progress | None = None, cache: EmbeddingCache | None = None
+    ) -> NDArray[np.float32]:
         """Return the embeddings of a catalogue; only texts the bundle has not met are encoded.
+
+        Args:
+            items: `Items`.
+            progress: called with the number of items done since the last call, those the bundle knows included.
+            cache: looked into for texts the bundle has not met, and given those that are encoded.
 
         Raises:
             DataError: the catalogue lacks a column that makes the texts.
         """
         fields = self.config.text.fields
-        lacking = [field for field in fields if field not in items.columns]
+        lacking = [column for column in name_columns(fields) if column not in items.columns]
         if lacking:
             raise DataError(
                 f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads as text; found "
@@ -148,18 +157,28 @@ class Bundle:
         )
         vectors = np.zeros((len(texts), self.embeddings.shape[1]), dtype=np.float32)
         vectors[places >= 0] = self.embeddings[places[places >= 0]]
+        if progress and (places >= 0).any():
+            progress(int((places >= 0).sum()))
         if (places < 0).any():
-            vectors[places < 0] = self.encoder.encode(texts.filter(pl.Series(places < 0)).to_list(), progress)
+            new = texts.filter(pl.Series(places < 0))
+            encode = partial(cache.encode, self.encoder) if cache else self.encoder.encode
+            vectors[places < 0] = encode(new.to_list(), progress)
         return vectors
 
-    def prepare(self, items: pl.DataFrame, histories: Histories, progress: Progress | None = None) -> Recommender:
+    def prepare(
+        self,
+        items: pl.DataFrame,
+        histories: Histories,
+        progress: Progress | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> Recommender:
         """Return the recommender over a catalogue as of the cut-off of all users' histories.
 
         New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue. TF-IDF is
         fitted anew where the known texts have changed: it takes seconds, and items that joined since have neighbours.
         """
         statistics = ItemStatistics.count(histories, self.config.candidates.popularity_half_life_days)
-        embeddings = self.embed(items, progress)
+        embeddings = self.embed(items, progress, cache)
         stage_one = self.stage_one.align(items["item_id"])
         fields = self.config.text.fields
         texts = read_known_texts(items, histories.cutoff, fields)

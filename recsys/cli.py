@@ -112,12 +112,15 @@ def train(config: ConfigOption, run_date: RunDateOption = None) -> None:
     """Fit, measure on the test window, refit on everything, log to MLflow and register the challenger.
 
     Needs a snapshot (recsys ingest). Writes RECSYS_HOME/runs/RUN and an MLflow run. Next: recsys evaluate, then
-    recsys promote.
+    recsys promote. A fine-tuning that was killed goes on where it stood. Several processes fine-tune together when
+    torchrun starts them: torchrun --nproc-per-node 2 -m recsys.cli train --config configs/demo.yaml
     """
     settings = _load(config)
-    from recsys.pipelines.training import train as train_pipeline
+    from recsys.pipelines.training import train_together
 
-    trained = train_pipeline(settings, home(), run_date)
+    trained = train_together(settings, home(), run_date)
+    if trained is None:
+        return
     _print_metrics(settings, trained.metrics)
     typer.echo(f"run {trained.run}: {trained.version.name} version {trained.version.number} is challenger")
 
@@ -339,6 +342,30 @@ def search(
         _print_json(nearest.to_dicts())
         return
     _print_table(render_nearest(nearest))
+
+
+@app.command()
+def export(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(help="The folder to appear; an older export in its place is exchanged.")],
+    int8: Annotated[bool, typer.Option("--int8", help="A quarter of the size; look at what it kept.")] = False,
+    alias: AliasOption = "champion",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the champion's encoder as ONNX, for machines without torch, and tell how near its vectors are.
+
+    Needs the extra recsys[export]. For sentence-transformers and transformers take the folder `encoder` of a bundle.
+
+    Example: recsys export --config configs/demo.yaml --out encoder-onnx --int8
+    """
+    settings = _load(config)
+    from recsys.pipelines.exporting import export_encoder, summarise_export
+
+    exported = export_encoder(settings, home(), out, int8=int8, alias=alias)
+    if as_json:
+        _print_json({**vars(exported), "folder": str(exported.folder)})
+        return
+    typer.echo("\n".join(summarise_export(exported)))
 
 
 @app.command()

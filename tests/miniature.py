@@ -59,7 +59,7 @@ def settings() -> dict[str, Any]:
         "text": {
             "max_tokens": 16,
             "fine_tune": {"max_steps_per_epoch": 3, "batch_size": 16},
-            "interest": {"epochs": 1, "max_examples": 500},
+            "interest": {"epochs": 1},
         },
         "ranking": {"max_trees": 20, "fixed_trees": 20},
         "evaluation": {"bootstrap_samples": 100},

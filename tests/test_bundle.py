@@ -1,9 +1,18 @@
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
+import polars as pl
 import pytest
+from miniature import settings
+from worlds import make_items
 
 from recsys.bundle import Bundle
-from recsys.errors import ArtifactError
+from recsys.config import parse_config
+from recsys.errors import ArtifactError, DataError
+from recsys.text.embedding_cache import EmbeddingCache
+from recsys.text.encoder import Progress
 
 
 def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) -> None:
@@ -11,3 +20,61 @@ def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) ->
         Bundle.load(tmp_path)
     with pytest.raises(ArtifactError, match=r"bundle .*nowhere: no config\.json"):
         Bundle.load(tmp_path / "nowhere")
+
+
+class Lengths:
+    """An encoder that knows how long a text is, and remembers what it was asked."""
+
+    embedding_size = 2
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def digest(self) -> str:
+        return "e" * 64
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
+        self.seen += texts
+        if progress:
+            progress(len(texts))
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    """A bundle that reads titles and authors, and has met Dune and Emma."""
+    content: dict[str, Any] = settings()
+    content["dataset"]["items"]["attributes"] = {"author": "author"}
+    content["text"] = {"fields": ["title", "by {author}"]}
+    items = make_items(*({"item_id": one, "title": one, "author": "Ann"} for one in ("Dune", "Emma")))
+    known = np.array([[-1, 0], [-2, 0]], dtype=np.float32)
+    nothing = cast(Any, None)
+    return Bundle(parse_config(content, "test"), None, nothing, nothing, cast(Any, Lengths()), items, known, nothing)
+
+
+def titled(*titles: str) -> pl.DataFrame:
+    return make_items(*({"item_id": f"{n}", "title": title, "author": "Ann"} for n, title in enumerate(titles)))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_only_texts_that_nobody_has_met_are_encoded(cached: bool, bundle: Bundle, tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path) if cached else None
+    items = titled("Emma", "Ulysses", "Dune", "Ulysses")
+    expected = [[-2, 0], [15, 1], [-1, 0], [15, 1]]
+    for _ in range(2):
+        told: list[int] = []
+        assert bundle.embed(items, told.append, cache).tolist() == expected
+        # Bars end full.
+        assert sum(told) == 4
+    seen = cast(Lengths, bundle.encoder).seen
+    assert seen == ["Ulysses. by Ann"] * (1 if cached else 4)
+
+
+def test_what_the_bundle_knows_costs_no_digest_and_leaves_no_trace(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.embed(titled("Dune"), None, EmbeddingCache(tmp_path)).tolist() == [[-1, 0]]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_within_a_phrase_is_missed(bundle: Bundle) -> None:
+    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads as text"):
+        bundle.embed(titled("Dune").drop("author"))

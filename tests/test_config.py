@@ -98,6 +98,33 @@ class TestSettings:
         changed = {**content, section: {**content.get(section, {}), key: value}}
         assert f"\n  {section}.{key}: " in reason_against(changed)
 
+    @pytest.mark.parametrize(
+        ("field", "reason"),
+        [
+            ("by {author", "expected '}' before end of string"),
+            ("by {", "Single '{' encountered"),
+            ("{title} }", "Single '}' encountered"),
+            ("{ti{tle}", "unexpected '{'"),
+            ("by {}", "braces hold the name of a column and nothing else"),
+            ("{title:>30}", "braces hold the name of a column and nothing else"),
+            ("{title!r}", "braces hold the name of a column and nothing else"),
+            ("{title:{description}}", "braces hold the name of a column and nothing else"),
+            ("{{title}}", "it names no column"),
+        ],
+    )
+    def test_a_phrase_that_cannot_be_read(self, field: str, reason: str, content: dict[str, Any]) -> None:
+        message = reason_against({**content, "text": {"fields": ["title", field]}})
+        assert message.startswith("config my.yaml: 1 setting not as expected")
+        assert f"\n  text.fields: '{field}' is no phrase: {reason}" in message
+        assert message.endswith("write it as 'by {author}', and double a brace that is meant as such")
+
+    def test_a_phrase_around_columns(self, content: dict[str, Any]) -> None:
+        fields = ["{tags} / {category}", "title", "{{{title}}}"]
+        content["text"]["fields"] = fields
+        config = parse_config(content, "my.yaml")
+        assert list(config.text.fields) == fields
+        assert parse_config(config.resolved(), "again") == config
+
     @pytest.mark.parametrize("seed", [-1, 2**40])
     def test_a_seed_that_a_generator_would_refuse(self, seed: int, content: dict[str, Any]) -> None:
         assert "\n  seed: " in reason_against({**content, "seed": seed})
@@ -125,6 +152,12 @@ class TestSectionsTogether:
             ("candidates", {"depths": {"repeat": 5}}, "dataset.repeats is false"),
             ("evaluation", {"n": 7}, "n is 7, which is not in n_values"),
             ("text", {"fields": ["title", "author"]}, "text.fields ['author'] are not item columns"),
+            (
+                "text",
+                {"fields": ["title", "{year} by {author}"]},
+                "text.fields ['author', 'year'] are not item columns",
+            ),
+            ("text", {"fields": ["{0}", "{title.upper}"]}, "text.fields ['0', 'title.upper'] are not item columns"),
             ("dataset.items.attributes", {"tags": "labels"}, "attributes ['tags'] have the names of item columns"),
             ("dataset.interactions.columns", {"time": "t", "order": "o"}, "are both given"),
             ("dataset.interactions.columns", {"order": "o"}, "global_time needs dataset.interactions.columns.time"),

@@ -17,7 +17,8 @@ from recsys.collab.neighbours import NeighbourModel
 from recsys.config import CandidatesConfig, InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.interest import InterestModel
-from recsys.text.sequence import SequenceModel
+
+_READ_LATELY = "Its description fits what you read lately"
 
 
 class Source(Protocol):
@@ -82,52 +83,35 @@ class NeighbourSource:
         return scores
 
 
-class TextSource:
-    """Interest scores: what the history asks for, by text."""
+class InterestSource:
+    """Interest scores: what the history asks for."""
 
-    reason = "Its description fits what you read lately"
-
-    def __init__(self, model: InterestModel, embeddings: NDArray[np.float32], name: str = "text") -> None:
+    def __init__(self, name: str, reason: str, model: InterestModel, embeddings: NDArray[np.float32]) -> None:
         self.name = name
+        self.reason = reason
         self._model = model
-        self._embeddings = embeddings
-        self._items = model.item_vectors(embeddings)
+        self._items = model.item_vectors(embeddings) if model.speaks else None
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score every item, touched by anyone or not; users without a history get NaN."""
-        scores = multiply(self._model.user_vectors(histories, self._embeddings), self._items)
+        """Score every item, touched by anyone or not; users without a history, and all before training, get NaN."""
+        if self._items is None:
+            return np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
+        scores = multiply(self._model.user_vectors(histories, self._items), self._items)
         scores[histories.lengths == 0] = np.nan
         return scores
 
 
-class ProfileSource(TextSource):
+class ProfileSource(InterestSource):
     """Plain cosines of a history's mean embedding, newest items most, with each item's: nothing is learned.
 
     A baseline: what the checkpoint knows as it came shows what fine-tuning and interest model add.
     """
 
     def __init__(self, name: str, embeddings: NDArray[np.float32], config: InterestConfig | None = None) -> None:
-        # An interest model that has not been trained is just that.
-        super().__init__(InterestModel(embeddings.shape[1], config or InterestConfig()), embeddings, name)
-
-
-class SequenceSource:
-    """What comes next after the newest items, by their order and texts."""
-
-    name = "sequence"
-    reason = "Often the next step after what you had lately"
-
-    def __init__(self, model: SequenceModel, embeddings: NDArray[np.float32]) -> None:
-        self._model = model
-        self._items = model.item_vectors(embeddings)
-
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score every item, touched by anyone or not; users without a history, and all if untrained, get NaN."""
-        if not self._model.trained:
-            return np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
-        scores = multiply(self._model.user_vectors(histories, self._items), self._items)
-        scores[histories.lengths == 0] = np.nan
-        return scores
+        # A plain interest model that has not been trained is just that; how far it looks back is the config's to say.
+        given = {} if config is None else config.model_dump(include={"history_length", "history_decay"})
+        model = InterestModel(embeddings.shape[1], InterestConfig(**given))
+        super().__init__(name, _READ_LATELY, model, embeddings)
 
 
 class NewItemsSource:
@@ -136,7 +120,7 @@ class NewItemsSource:
     name = "new_items"
     reason = "New, and its description fits you"
 
-    def __init__(self, text: TextSource, statistics: ItemStatistics, at_most: int) -> None:
+    def __init__(self, text: InterestSource, statistics: ItemStatistics, at_most: int) -> None:
         self._text = text
         self._old = statistics.users > at_most
 
@@ -230,7 +214,7 @@ def make_sources(
         embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
     """
     # Made only when asked for: some map the whole catalogue first. `new_items` is `text` on fewer items.
-    text = cache(lambda: TextSource(models.interest, embeddings))
+    text = cache(lambda: InterestSource("text", _READ_LATELY, models.interest, embeddings))
     makers: dict[str, Callable[[], Source]] = {
         "als": lambda: AlsSource(models.als),
         "item_to_item": lambda: NeighbourSource(
@@ -240,7 +224,9 @@ def make_sources(
             "transitions", "Often chosen right after what you had last", models.transitions
         ),
         "ease": lambda: NeighbourSource("ease", "Goes with all that you have", models.ease),
-        "sequence": lambda: SequenceSource(models.sequence, embeddings),
+        "sequence": lambda: InterestSource(
+            "sequence", "Often the next step after what you had lately", models.sequence, embeddings
+        ),
         "tfidf": lambda: NeighbourSource("tfidf", "Described in the words of what you had lately", models.tfidf),
         "text": text,
         "popular": lambda: PopularSource(statistics),

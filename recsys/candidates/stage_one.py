@@ -16,7 +16,6 @@ from recsys.config import Config
 from recsys.dataset.histories import Histories, find_known
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
-from recsys.text.sequence import SequenceModel
 from recsys.text.tfidf import fit_tfidf
 
 
@@ -31,8 +30,8 @@ class StageOne:
         transitions: what follows what.
         ease: what is left of that once all items share the credit.
         tfidf: whose texts share words.
-        interest: what a history asks for, by embeddings; knows no catalogue.
-        sequence: what comes next, by order and embeddings.
+        interest: what a history asks for, by embeddings.
+        sequence: the same where order says most; untrained where nobody asked for it.
     """
 
     item_ids: pl.Series
@@ -42,18 +41,18 @@ class StageOne:
     ease: NeighbourModel
     tfidf: NeighbourModel
     interest: InterestModel
-    sequence: SequenceModel
+    sequence: InterestModel
 
     @classmethod
     def fit(
         cls,
         histories: Histories,
         interest: InterestModel,
-        sequence: SequenceModel,
+        sequence: InterestModel,
         tfidf: NeighbourModel,
         config: Config,
     ) -> StageOne:
-        """Fit the collaborative models on histories as of their cut-off, beside the text models."""
+        """Fit the collaborative models on histories, beside text models as of the same cut-off."""
         collab = config.collab
         return cls(
             item_ids=histories.item_ids,
@@ -78,8 +77,13 @@ class StageOne:
             transitions=self.transitions.align(self.item_ids, item_ids),
             ease=self.ease.align(self.item_ids, item_ids),
             tfidf=self.tfidf.align(self.item_ids, item_ids),
+            interest=self.interest.align(item_ids),
             sequence=self.sequence.align(item_ids),
         )
+
+    def read_words(self, texts: pl.Series) -> StageOne:
+        """Return the models with the words of the catalogue's texts read, where an interest model has use for them."""
+        return replace(self, interest=self.interest.read_words(texts), sequence=self.sequence.read_words(texts))
 
     def read_texts(self, texts: pl.Series, config: Config) -> StageOne:
         """Return the models with TF-IDF fitted anew on the catalogue's texts: then it knows all of them."""
@@ -106,8 +110,8 @@ class StageOne:
             transitions=NeighbourModel.load(folder / "transitions.npz", collab.transitions.history_decay),
             ease=NeighbourModel.load(folder / "ease.npz", collab.ease.history_decay),
             tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.history_decay),
-            interest=InterestModel.load(folder / "interest.safetensors", config.text.interest),
-            sequence=SequenceModel.load(folder / "sequence.safetensors", item_ids, config.text.sequence),
+            interest=InterestModel.load(folder / "interest.safetensors", item_ids, config.text.interest),
+            sequence=InterestModel.load(folder / "sequence.safetensors", item_ids, config.text.sequence),
         )
 
 

@@ -41,31 +41,46 @@ from recsys.config.serving import (
     SegmentsConfig,
 )
 from recsys.config.text import (
+    AdaptationConfig,
+    AdapterConfig,
+    AugmentationConfig,
+    DistillationConfig,
     FineTuneConfig,
+    HardNegativesConfig,
     InterestConfig,
+    ObjectivesConfig,
+    OwnBertConfig,
     SequenceConfig,
     TextConfig,
     TfidfConfig,
+    read_field,
 )
 from recsys.errors import ConfigError
 
 __all__ = [
     "SOURCES",
+    "AdaptationConfig",
+    "AdapterConfig",
     "AlsConfig",
+    "AugmentationConfig",
     "CandidatesConfig",
     "CollabConfig",
     "Config",
     "DatasetConfig",
+    "DistillationConfig",
     "EaseConfig",
     "EvaluationConfig",
     "FineTuneConfig",
     "GenerationConfig",
+    "HardNegativesConfig",
     "InteractionColumns",
     "InteractionFiles",
     "InterestConfig",
     "ItemColumns",
     "ItemFiles",
     "ItemToItemConfig",
+    "ObjectivesConfig",
+    "OwnBertConfig",
     "RankingConfig",
     "RegistryConfig",
     "Section",
@@ -110,7 +125,7 @@ class Config(Section):
         if "repeat" in self.candidates.depths and not self.dataset.repeats:
             raise ValueError("candidates.depths has 'repeat', but dataset.repeats is false")
         known = {"title", "description", "tags", *self.dataset.items.attributes}
-        unknown = sorted(set(self.text.fields) - known)
+        unknown = sorted({column for field in self.text.fields for column in read_field(field)[1]} - known)
         if unknown:
             raise ValueError(f"text.fields {unknown} are not item columns; known: {', '.join(sorted(known))}")
         lacking = sorted(set(self.evaluation.segments.item_columns) - {"tags", *self.dataset.items.attributes})

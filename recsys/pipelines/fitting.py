@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -14,17 +16,16 @@ from recsys.bundle import Bundle, Recommender
 from recsys.candidates.sources import ItemStatistics
 from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
 from recsys.collab.neighbours import NeighbourModel
-from recsys.config import Config
+from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Window
+from recsys.pipelines.catalogue import Catalogue
+from recsys.pipelines.encoding import fit_encoder
 from recsys.pipelines.stages import stage, track
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import label_rows, number_positives
 from recsys.text.encoder import Encoder
-from recsys.text.fine_tuning import FrozenStates, count_steps, encode_frozen, fine_tune, freeze_states
 from recsys.text.interest import InterestModel
-from recsys.text.item_text import make_texts
-from recsys.text.sequence import SequenceModel
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,31 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What was known at one cut-off, and the interest models that learned from it."""
+
+    histories: Histories
+    interest: InterestModel
+    sequence: InterestModel
+
+
+@dataclass(frozen=True)
 class TextModels:
-    """What reads the catalogue's texts. The encoder and what builds on it are the same in every window and at night."""
+    """What reads the catalogue's texts.
+
+    Attributes:
+        encoder: the same in every window and at night, and so are the embeddings.
+        embeddings: (n_items, embedding_size) float32, unit rows.
+        pasts: the one that serves, then those of the label windows, newest first.
+        curves: losses of the fine-tuning, and of the interest models epoch by epoch from the oldest past to the newest:
+            all that the ones that serve have gone through.
+        neighbours: TF-IDF by what was known: in most catalogues that is the same for all windows.
+    """
 
     encoder: Encoder
     embeddings: NDArray[np.float32]
-    interest: InterestModel
-    sequence: SequenceModel
+    pasts: list[Past]
     curves: dict[str, list[float]]
-    # TF-IDF by what was known: in most catalogues that is the same for all windows.
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
 
     def find_neighbours(self, config: Config, items: pl.DataFrame, cutoff: datetime | None) -> NeighbourModel:
@@ -61,54 +78,34 @@ class TextModels:
         return fitted
 
 
-def freeze_catalogue(config: Config, items: pl.DataFrame) -> FrozenStates:
-    """Run the catalogue's texts through the encoder layers that stay as they are, once for all fits of a run."""
-    encoder = Encoder(config.text.checkpoint, config.text)
-    texts = make_texts(items, config.text.fields).to_list()
-    with stage("frozen layers") as done, track("Frozen layers", len(texts)) as progress:
-        frozen = freeze_states(encoder, texts, config.text.fine_tune, config.text.batch_tokens, progress)
-        done(f"{len(texts):,} texts, {len(frozen.states):,} tokens")
-    return frozen
-
-
-def embed_zero_shot(config: Config, frozen: FrozenStates) -> NDArray[np.float32]:
-    """Return (n_items, embedding_size) float32, unit rows: the catalogue by the checkpoint as it came.
-
-    It is what a baseline knows that nobody taught anything.
-    """
-    encoder = Encoder(config.text.checkpoint, config.text)
-    texts = len(frozen.starts) - 1
-    with stage("zero-shot embedding") as done, track("Zero-shot embedding", texts) as progress:
-        embeddings = encode_frozen(encoder, frozen, config.text.fine_tune, config.text.batch_tokens, progress)
-        done(f"{texts:,} texts")
-    return embeddings
-
-
 def fit_bundle(
     config: Config,
     items: pl.DataFrame,
-    frozen: FrozenStates,
+    catalogue: Catalogue,
     labels: Sequence[Window],
     history: pl.DataFrame,
     cutoff: datetime | None,
     text: TextModels | None = None,
+    resume: Path | None = None,
 ) -> Fitted:
     """Fit all parts of one bundle.
 
-    The text models learn from before the oldest label window, so their scores look in every label window as they
-    will at night. For each label window the collaborative models are fitted on what came before it; the ranker
-    learns from all of them; then the collaborative models that serve are fitted on the whole history.
+    The encoder learns from before the oldest label window, so its embeddings look in every label window as they will
+    at night. For each label window the interest and collaborative models are fitted on what came before it; the ranker
+    learns from all of them; those that serve are fitted on the whole history.
 
     Args:
         config: all settings.
         items: `Items`.
-        frozen: from `freeze_catalogue`.
+        catalogue: from `read_catalogue`.
         labels: windows that the ranker learns from, newest first.
         history: `Interactions` that the serving parts may know.
         cutoff: the instant the bundle is as of.
-        text: from `fit_text` with the oldest label window, where several bundles share it; None: fitted here.
+        text: from `fit_text` with the same windows, history and cut-off, where several bundles share it; None: fitted
+            here.
+        resume: folder in which a killed fine-tuning is found again; None: it starts anew.
     """
-    text = text or fit_text(config, items, frozen, labels[-1])
+    text = text or fit_text(config, items, catalogue, labels, history, cutoff, resume=resume)
     rows, recommender = _collect_rows(config, items, text, labels)
     with stage("ranker") as done:
         ranker = Ranker.fit(
@@ -121,43 +118,66 @@ def fit_bundle(
             threads=config.threads,
         )
         done(f"{ranker.booster.num_trees()} trees on {rows.height:,} rows, blend {ranker.blend.describe()}")
-    histories = build_histories(history, items, cutoff)
-    served = _fit_recommender(config, items, text, histories)
+    served = _fit_recommender(config, items, text, text.pasts[0])
     bundle = Bundle(config, cutoff, served.stage_one, ranker, text.encoder, items, text.embeddings, served.statistics)
     return Fitted(bundle, rows, text.curves)
 
 
-def fit_text(config: Config, items: pl.DataFrame, frozen: FrozenStates, window: Window) -> TextModels:
-    """Fine-tune the encoder, embed the catalogue and fit the interest model on what came before a window."""
-    histories = build_histories(window.history, items, window.cutoff)
-    encoder = Encoder(config.text.checkpoint, config.text)
-    steps = count_steps(histories, config.text.fine_tune)
-    with stage("fine-tuning") as done, track("Fine-tuning", steps) as progress:
-        losses = fine_tune(encoder, frozen, histories, config.text.fine_tune, config.seed, progress)
-        done(f"{len(losses):,} steps" + (f", loss {_ends(losses)}" if losses else ""))
-    with stage("embedding") as done, track("Embedding", items.height) as progress:
-        embeddings = encode_frozen(encoder, frozen, config.text.fine_tune, config.text.batch_tokens, progress)
-        done(f"{items.height:,} texts")
-    known = find_recommendable(items, window.cutoff)
-    interest = InterestModel(encoder.embedding_size, config.text.interest)
-    with stage("interest model") as done, track("Interest model", interest.count_steps(histories)) as progress:
-        means = interest.fit(histories, embeddings, config.seed, progress, known=known)
-        done(f"{len(means)} epochs" + (f", loss {means[0]:.3f} to {means[-1]:.3f}" if means else ""))
-    curves = {"fine_tuning_loss": losses, "interest_loss": means}
-    sequence = SequenceModel(encoder.embedding_size, histories.item_ids, config.text.sequence)
+def fit_text(
+    config: Config,
+    items: pl.DataFrame,
+    catalogue: Catalogue,
+    labels: Sequence[Window],
+    history: pl.DataFrame,
+    cutoff: datetime | None,
+    *,
+    resume: Path | None = None,
+) -> TextModels:
+    """Fit what reads texts: the encoder on the oldest past, and the interest models on each; see `fit_bundle`."""
+    pasts = [(history, cutoff), *((window.history, window.cutoff) for window in labels)]
+    known = [build_histories(interactions, items, instant) for interactions, instant in pasts]
+    encoder, embeddings, curves = fit_encoder(config, catalogue, known[-1], resume=resume)
+    bfloat16 = encoder.precision == "bfloat16"
+    texts = pl.Series("text", catalogue.texts, dtype=pl.String)
+    sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(known)
+    interest, curves["interest_loss"] = _fit_interest(config, "interest", items, texts, known, embeddings, bfloat16)
     if "sequence" in config.candidates.depths:
-        bfloat16 = encoder.precision == "bfloat16"
-        with stage("sequence model") as done, track("Sequence model", sequence.count_steps(histories)) as progress:
-            epochs = sequence.fit(histories, embeddings, config.seed, progress, bfloat16=bfloat16)
-            done(f"{len(epochs)} epochs" + (f", loss {epochs[0]:.3f} to {epochs[-1]:.3f}" if epochs else ""))
-        curves["sequence_loss"] = epochs
-    return TextModels(encoder, embeddings, interest, sequence, curves)
+        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", items, texts, known, embeddings, bfloat16)
+    return TextModels(encoder, embeddings, [*map(Past, known, interest, sequence)], curves)
 
 
-def _ends(losses: list[float]) -> str:
-    """First and last tenth of a noisy curve."""
-    tenth = max(1, len(losses) // 10)
-    return f"{np.mean(losses[:tenth]):.3f} to {np.mean(losses[-tenth:]):.3f}"
+def _fit_interest(
+    config: Config,
+    name: Literal["interest", "sequence"],
+    items: pl.DataFrame,
+    texts: pl.Series,
+    pasts: Sequence[Histories],
+    embeddings: NDArray[np.float32],
+    bfloat16: bool,
+) -> tuple[list[InterestModel], list[float]]:
+    """Return an interest model for each past and all losses; from the oldest on, each goes on from the one before."""
+    settings: InterestConfig = getattr(config.text, name)
+    models: list[InterestModel] = []
+    curve: list[float] = []
+    for histories in reversed(pasts):
+        model, start = InterestModel(embeddings.shape[1], settings), models[-1] if models else None
+        known = find_recommendable(items, histories.cutoff)
+        steps = model.count_steps(histories, start)
+        with stage(f"{name} model") as done, track(f"{name.capitalize()} model", steps) as progress:
+            losses = model.fit(
+                histories,
+                embeddings,
+                config.seed,
+                progress,
+                known=known,
+                texts=texts,
+                start=start,
+                bfloat16=bfloat16,
+            )
+            done(f"{len(losses)} epochs" + (f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if losses else ""))
+        models.append(model)
+        curve += losses
+    return models[::-1], curve
 
 
 def _collect_rows(
@@ -165,11 +185,10 @@ def _collect_rows(
 ) -> tuple[pl.DataFrame, Recommender]:
     """Return `TrainingRows` of all label windows, and one of their recommenders: all have the same features."""
     parts = []
-    for number, window in enumerate(labels):
-        histories = build_histories(window.history, items, window.cutoff)
-        recommender = _fit_recommender(config, items, text, histories)
+    for number, (window, past) in enumerate(zip(labels, text.pasts[1:], strict=True)):
+        recommender = _fit_recommender(config, items, text, past)
         with stage(f"training rows, {window.name}") as done:
-            users = histories.take(_draw_users(window, histories, config))
+            users = past.histories.take(_draw_users(window, past.histories, config))
             described = recommender.describe(recommender.propose(users), users)
             positives = number_positives(window.positives, users)
             share, seed = config.ranking.negative_share, config.seed + number
@@ -178,10 +197,11 @@ def _collect_rows(
     return pl.concat(parts), recommender
 
 
-def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, histories: Histories) -> Recommender:
+def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, past: Past) -> Recommender:
+    histories = past.histories
     tfidf = text.find_neighbours(config, items, histories.cutoff)
     with stage("collaborative models") as done:
-        stage_one = StageOne.fit(histories, text.interest, text.sequence, tfidf, config)
+        stage_one = StageOne.fit(histories, past.interest, past.sequence, tfidf, config)
         statistics = ItemStatistics.count(histories, config.candidates.popularity_half_life_days)
         recommender = Recommender.prepare(config, stage_one, items, text.embeddings, statistics, histories.cutoff)
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")

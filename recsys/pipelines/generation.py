@@ -24,6 +24,7 @@ from recsys.pipelines.stages import logger, stage, track
 from recsys.ranking.lists import fill_up, rank_candidates
 from recsys.registry.versions import Version
 from recsys.tables import Recommendations
+from recsys.text.embedding_cache import EmbeddingCache
 
 FALLBACK = "fallback"
 _FALLBACK_REASON = "Popular right now"
@@ -71,7 +72,8 @@ def generate(config: Config, home: Path, run_date: str | None, now: datetime) ->
                 "ingest newer data or raise generation.active_days; the lists in place stay"
             )
         with stage("catalogue") as done, track("Embedding", snapshot.items.height) as progress:
-            recommender = bundle.prepare(snapshot.items, histories, progress)
+            cache = EmbeddingCache(home / "embeddings")
+            recommender = bundle.prepare(snapshot.items, histories, progress, cache)
             done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
         if not recommender.recommendable.any():
             raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")

@@ -1,4 +1,4 @@
-"""`recsys embed` and `recsys search`: texts as a registered encoder sees them. Changes nothing."""
+"""`recsys embed` and `recsys search`: texts as a registered encoder sees them. Change nothing but what is cached."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from recsys.pipelines.showing import show_id
 from recsys.pipelines.stages import logger, stage, track
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, need_version
+from recsys.text.embedding_cache import EmbeddingCache
 
 
 def embed_texts(config: Config, home: Path, texts: Sequence[str], alias: str = CHAMPION) -> NDArray[np.float32]:
@@ -43,7 +44,7 @@ def embed_texts(config: Config, home: Path, texts: Sequence[str], alias: str = C
         raise DataError("embed: no text; give one or more with --text, or one per line on standard input")
     for number, text in enumerate(texts, start=1):
         _check_unicode(text, f"text {number} of {len(texts)}")
-    version, bundle = _load(config, home, alias)
+    version, bundle = load_registered(config, home, alias)
     _warn_unknown(bundle, texts)
     with stage("texts") as done, track("Embedding", len(texts)) as progress:
         vectors = bundle.encoder.encode(texts, progress)
@@ -82,14 +83,14 @@ def search(
             f"search: none of the {snapshot.items.height:,} items of snapshot {snapshot.id} is available; "
             "give --all to search them, or ingest newer data"
         )
-    version, bundle = _load(config, home, alias)
+    version, bundle = load_registered(config, home, alias)
     if not _know(bundle, [text])[0]:
         raise DataError(
             f"search: the vocabulary of {alias} version {version.number} ({bundle.config.text.checkpoint}) holds no "
             "word or letter of the text; give words of a language it knows, or train with another text.checkpoint"
         )
     with stage("catalogue") as done, track("Embedding", items.height) as progress:
-        embeddings = bundle.embed(items, progress)
+        embeddings = bundle.embed(items, progress, EmbeddingCache(home / "embeddings"))
         done(f"{items.height:,} items embedded with {alias} version {version.number}")
     nearest = find_nearest(embeddings, bundle.encoder.encode([text])[0], items["item_id"], n)
     titles = items.select("item_id", "title")
@@ -133,7 +134,13 @@ def render_nearest(nearest: pl.DataFrame) -> Table:
     return table
 
 
-def _load(config: Config, home: Path, alias: str) -> tuple[Version, Bundle]:
+def load_registered(config: Config, home: Path, alias: str) -> tuple[Version, Bundle]:
+    """Return the version that an alias names, and its bundle; a home without a store is left as it is.
+
+    Raises:
+        DataError: the alias is not valid Unicode.
+        RegistryError: there is no store yet, or the alias names nothing.
+    """
     other = CHALLENGER if alias == CHAMPION else CHAMPION
     next_step = f"run 'recsys train' and 'recsys promote' first, or give --alias {other}"
     _check_unicode(alias, "alias")

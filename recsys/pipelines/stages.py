@@ -42,3 +42,31 @@ def track(description: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def track_training(description: str, steps: int) -> Iterator[Callable[[int, float], None]]:
+    """Show a training's progress with loss, examples per second and time left.
+
+    The block calls what it is given after each step, with the step's examples and its loss.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}  {task.fields[rate]} examples/s"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    start, seen = time.perf_counter(), 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=steps, loss="–", rate="–")
+
+        def advance(examples: int, loss: float) -> None:
+            nonlocal seen
+            seen += examples
+            rate = seen / max(time.perf_counter() - start, 1e-9)
+            progress.update(task, advance=1, loss=f"{loss:.3f}", rate=f"{rate:,.0f}")
+
+        yield advance

@@ -19,13 +19,17 @@ from recsys.artifacts.folders import lock, replace_text, scratch_folder, sweep, 
 from recsys.artifacts.runs import find_run, write_run_tables
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
+from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Windows, resolve_end
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.comparison import OURS, name_numbers, summarise
+from recsys.evaluation.embedding_map import draw_embedding_map, group_items
 from recsys.evaluation.intervals import mean_interval
 from recsys.evaluation.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
 from recsys.evaluation.segments import measure_segments
-from recsys.pipelines.fitting import Fitted, embed_zero_shot, fit_bundle, freeze_catalogue
+from recsys.pipelines.catalogue import read_catalogue
+from recsys.pipelines.encoding import fit_encoder, join_training
+from recsys.pipelines.fitting import Fitted, fit_bundle
 from recsys.pipelines.measuring import BLEND, Measured, measure
 from recsys.pipelines.splitting import split_snapshot
 from recsys.pipelines.stages import logger, stage
@@ -65,18 +69,52 @@ def train(config: Config, home: Path, run_date: str | None) -> Trained:
         return _train(config, home, run_date)
 
 
-def _train(config: Config, home: Path, run_date: str | None) -> Trained:
+def train_together(config: Config, home: Path, run_date: str | None) -> Trained | None:
+    """Train with the other processes that torchrun started: all fine-tune, the first one does everything else.
+
+    Returns:
+        As `train`; None for all processes but the first.
+
+    Raises:
+        RecsysError: another process has stopped or is stuck.
+    """
+    processes = join_training()
+    try:
+        if processes.is_first:
+            return train(config, home, run_date)
+        _follow(config, home, run_date)
+        return None
+    finally:
+        processes.close()
+
+
+def _follow(config: Config, home: Path, run_date: str | None) -> None:
+    """Help the first of several processes with its fine-tuning: same snapshot, same batches, and nothing is written."""
+    snapshot, windows = _read(config, home, run_date)
+    catalogue = read_catalogue(config, snapshot.items, windows.measured_labels[-1].cutoff)
+    for labels in (windows.measured_labels, windows.refit_labels):
+        oldest = labels[-1]
+        fit_encoder(config, catalogue, build_histories(oldest.history, snapshot.items, oldest.cutoff))
+
+
+def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, Windows]:
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
-    end = resolve_end(snapshot.interactions, run_date)
+    return snapshot, split_snapshot(config, snapshot, resolve_end(snapshot.interactions, run_date))
+
+
+def _train(config: Config, home: Path, run_date: str | None) -> Trained:
+    snapshot, windows = _read(config, home, run_date)
     # Now, not after hours of fitting: is there a store to log to?
     store = connect(home, config)
-    windows = split_snapshot(config, snapshot, end)
-    items = snapshot.items
-    frozen = freeze_catalogue(config, items)
+    catalogue = read_catalogue(config, snapshot.items, windows.measured_labels[-1].cutoff)
+    items, end = snapshot.items, windows.end
+    resume = home / "fine_tuning" / config.name
     logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
     test = windows.test
-    twin = fit_bundle(config, items, frozen, windows.measured_labels, test.history, test.cutoff)
-    measured = measure(twin.bundle, test, items, baselines=True, zero_shot=embed_zero_shot(config, frozen))
+    twin = fit_bundle(
+        config, items, catalogue, windows.measured_labels, test.history, test.cutoff, resume=resume / "measured"
+    )
+    measured = measure(twin.bundle, test, items, baselines=True, zero_shot=catalogue.embed_zero_shot())
     with stage("intervals") as done:
         tables = _summarise(config, measured)
         done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
@@ -84,7 +122,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     told = _tell_measured(config, home, run, measured, twin)
     curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
     logger.info("refit: all windows moved to the end")
-    refit = fit_bundle(config, items, frozen, windows.refit_labels, windows.everything, end)
+    refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
     folder = home / "runs" / run
     facts = _facts(config, snapshot, windows, run)
     write_folder(
@@ -201,6 +239,11 @@ def _write_run(
     }
     for name, figure in drawn.items():
         figure.savefig(plots / f"{name}.png", dpi=120)
+    items = twin.bundle.items
+    columns = (*config.evaluation.segments.item_columns, "tags", *config.dataset.items.attributes)
+    titles = items["title"].zip_with(items["title"].str.strip_chars() != "", items["item_id"]).to_list()
+    page = draw_embedding_map(twin.bundle.embeddings, titles, group_items(items, columns), twin.bundle.statistics.users)
+    (plots / "embedding_map.html").write_text(page, "utf-8")
 
 
 def _name_numbers(

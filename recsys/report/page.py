@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import logging
 from datetime import datetime
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -22,6 +17,7 @@ from recsys.artifacts.runs import Run, read_run
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, split_windows
+from recsys.evaluation.pages import bundle_plotting, embed_json, hash_script
 from recsys.registry.tracking import connect, find_run_id, log_file
 from recsys.report.charts import CONFIG
 from recsys.report.head import Head, describe_run
@@ -93,7 +89,7 @@ def render(head: Head, panels: list[Panel], told: str, browser: dict[str, Any]) 
     environment = Environment(
         loader=PackageLoader("recsys.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    plotting = _bundle_plotting()
+    plotting = bundle_plotting()
     script, style = (
         resources.files("recsys.report").joinpath(name).read_text("utf-8") for name in ("page.js", "page.css")
     )
@@ -101,12 +97,12 @@ def render(head: Head, panels: list[Panel], told: str, browser: dict[str, Any]) 
     return environment.get_template("page.html.j2").render(
         head=head,
         panels=panels,
-        charts=_embed({"config": CONFIG, "charts": charts}),
+        charts=Markup(embed_json({"config": CONFIG, "charts": charts})),
         told=told,
-        browser=_embed(browser),
+        browser=Markup(embed_json(browser)),
         style=Markup(style),
         scripts=[Markup(plotting), Markup(script)],
-        hashes=" ".join(f"'sha256-{_hash(text)}'" for text in (plotting, script)),
+        hashes=" ".join(f"'sha256-{hash_script(text)}'" for text in (plotting, script)),
     )
 
 
@@ -148,21 +144,3 @@ def _open_snapshot(home: Path, config_name: str, identity: str) -> Snapshot:
     """Read a snapshot by its id, whatever the config's dataset section says today."""
     manifest = read_manifest(home / "snapshots" / identity, "run 'recsys ingest', then 'recsys train' with this config")
     return read_snapshot(home, config_name, manifest["dataset"], identity)
-
-
-@cache
-def _bundle_plotting() -> str:
-    """Return vega, vega-lite and vega-embed as one script, which draws altair's charts without a network."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
-
-
-def _embed(content: object) -> Markup:
-    """Return JSON that no HTML parser can take for a tag or an entity, whatever the catalogue's titles are."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

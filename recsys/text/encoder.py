@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,19 +15,35 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from recsys.config import TextConfig
+from recsys.errors import ConfigError
 from recsys.text.checkpoint import load_pretrained
+from recsys.text.head import Head
+from recsys.text.inference import CACHE_TOKENS, FastLayers, spread
 
 Progress = Callable[[int], None]
+# (batch, tokens, size) hidden states and the (batch, tokens) bool mask of real tokens -> hidden states
+Layers = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Result = TypeVar("Result")
 
 
 class Encoder:
-    """Mean-pooled, length-normalised BERT (Reimers and Gurevych 2019, arXiv 1908.10084).
+    """BERT with one vector per text: pooled, perhaps projected, unit length (Reimers and Gurevych 2019, 1908.10084).
 
     Texts go through in batches of similar length, padded only to their own longest.
 
     Args:
         checkpoint: folder, packaged name or hub name.
-        config: token limit, precision and batch size.
+        config: token limit, precision, batch size and pooling. A folder that `save` wrote keeps its own pooling and
+            projection.
+
+    Raises:
+        CheckpointError: it cannot be found or read.
+
+    Attributes:
+        tokenizer: of the checkpoint.
+        model: the transformer below the head, float32.
+        head: pooling and projection; what it has to learn is in its parameters.
+        max_tokens: texts are cut to so many.
     """
 
     def __init__(self, checkpoint: str, config: TextConfig) -> None:
@@ -35,10 +51,15 @@ class Encoder:
         self.tokenizer, self.model = load_pretrained(checkpoint)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
-        self.embedding_size: int = self.model.config.hidden_size
+        self.head = Head.load(self.model.name_or_path, self.model.config.hidden_size, config).to(self.device).eval()
         # Positions up to the padding index are not used by the RoBERTa family (CamemBERT is one of it).
         spare = 0 if self.model.config.model_type in ("bert", "electra") else 2
         self.max_tokens = min(config.max_tokens, self.model.config.max_position_embeddings - spare)
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of a text's vector."""
+        return self.head.embedding_size
 
     @property
     def layers(self) -> Any:
@@ -67,14 +88,36 @@ class Encoder:
         """
         vectors = np.zeros((len(texts), self.embedding_size), dtype=np.float32)
         tokens = self.tokenize(texts)
-        with torch.inference_mode(), self.autocast():
-            for batch in make_batches([len(one) for one in tokens], self._config.batch_tokens):
+        run = self.prepare(self.layers)
+
+        def work(batch: NDArray[np.int64]) -> torch.Tensor:
+            with torch.inference_mode():
                 ids, mask = self.pad([tokens[place] for place in batch])
-                hidden = self.run_layers(self.embed_tokens(ids), mask, self.layers)
-                vectors[batch] = pool(hidden, mask).float().cpu().numpy()
-                if progress:
-                    progress(len(batch))
+                return self.pool(run(self.embed_tokens(ids), mask), mask).cpu()
+
+        for batch, found in self.run_batches(work, [len(one) for one in tokens]):
+            vectors[batch] = found.numpy()
+            if progress:
+                progress(len(batch))
         return vectors
+
+    def run_batches(
+        self, work: Callable[[NDArray[np.int64]], Result], lengths: Sequence[int]
+    ) -> Iterator[tuple[NDArray[np.int64], Result]]:
+        """Yield batches of texts, longest first, each with what `work` makes of it without learning.
+
+        On a GPU the batches are of `batch_tokens`, one after the other. On a processor they are small enough for its
+        cache, and each of torch's threads has its own.
+
+        Args:
+            work: takes the places of a batch's texts; called on other threads.
+            lengths: tokens of each text.
+        """
+        if self.device.type == "cpu":
+            batches = list(make_batches(lengths, min(CACHE_TOKENS, self._config.batch_tokens)))
+            yield from zip(batches, spread(work, batches), strict=True)
+        else:
+            yield from ((batch, work(batch)) for batch in make_batches(lengths, self._config.batch_tokens))
 
     def pad(self, tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (batch, longest) int64 token numbers and the bool mask of real tokens, on the device."""
@@ -100,6 +143,49 @@ class Encoder:
             hidden = layer(hidden, attention_mask=mask[:, None, None, :])
         return hidden
 
+    def prepare(self, layers: Any) -> Layers:
+        """Return some of the layers, with the weights they have now, ready to run many batches without learning."""
+        if FastLayers.fits(layers):
+            return FastLayers(layers, getattr(torch, self.precision))
+
+        def run(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            with self.autocast():
+                return self.run_layers(hidden, mask, layers)
+
+        return run
+
+    def pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the texts' vectors, (batch, embedding_size) float32, rows unit length; gradients flow through.
+
+        Args:
+            hidden: (batch, tokens, size) states after the last layer.
+            mask: (batch, tokens) bool, the real tokens.
+        """
+        vectors: torch.Tensor = self.head(hidden, mask)
+        return vectors
+
+    def project(self, vectors: NDArray[np.float32], size: int) -> None:
+        """Make vectors shorter from now on: what they are along the principal axes of a catalogue's.
+
+        An encoder that was loaded with a projection keeps it.
+
+        Args:
+            vectors: (n, embedding_size) float32 as `encode` gives them now.
+            size: `embedding_size` afterwards.
+
+        Raises:
+            ConfigError: the vectors are not as long as that.
+        """
+        if self.head.projection is not None:
+            return
+        if size > self.embedding_size:
+            raise ConfigError(
+                f"text.projection: is {size}, but the encoder's vectors have {self.embedding_size} numbers; "
+                f"give at most {self.embedding_size}, or null to leave them as they are"
+            )
+        self.head.add_projection(vectors, size)
+        self.head.to(self.device)
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context that runs matrix products in the configured precision."""
         if self.precision == "bfloat16":
@@ -114,8 +200,13 @@ class Encoder:
         return self._config.precision
 
     def digest(self) -> str:
-        """Return the SHA-256 of weights, tokenizer, token limit and precision: equal digests give equal vectors."""
-        found = hashlib.sha256(save({name: value.cpu() for name, value in self.model.state_dict().items()}))
+        """Return the SHA-256 of weights, head, tokenizer, token limit and precision.
+
+        Equal digests give equal vectors.
+        """
+        found = hashlib.sha256(self.head.pooling.encode())
+        for part in (self.model, self.head):
+            found.update(save({name: value.cpu() for name, value in part.state_dict().items()}))
         # Not only the words count: a tokenizer may or may not lower them. How it last cut and padded does not.
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         tokenizer = json.loads(backend.to_str()) if backend else self.tokenizer.get_vocab()
@@ -131,21 +222,11 @@ class Encoder:
         self.tokenize([""])
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        modules = [
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
-        ]
-        pooling = {"word_embedding_dimension": self.embedding_size, "pooling_mode_mean_tokens": True}
+        modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+        modules += self.head.save(folder)
         settings = {"max_seq_length": self.max_tokens, "do_lower_case": False}
-        for name, content in (
-            ("modules.json", modules),
-            ("1_Pooling/config.json", pooling),
-            ("sentence_bert_config.json", settings),
-        ):
-            (folder / name).parent.mkdir(exist_ok=True)
+        for name, content in (("modules.json", modules), ("sentence_bert_config.json", settings)):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        (folder / "2_Normalize").mkdir(exist_ok=True)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -167,10 +248,3 @@ def make_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[NDArray[
         count = max(1, batch_tokens // max(1, lengths[order[start]]))
         yield order[start : start + count]
         start += count
-
-
-def pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean of the real tokens' hidden states, unit length, (batch, size) float32."""
-    weights = mask.unsqueeze(-1).float()
-    mean = (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1.0)
-    return torch.nn.functional.normalize(mean, dim=-1)

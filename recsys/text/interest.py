@@ -1,36 +1,68 @@
-"""The interest model: how much a user's history asks for an item, from text alone."""
+"""The interest model: how much a user's history asks for an item, by texts and, if wanted, by order and item."""
 
 from __future__ import annotations
 
+from copy import copy, deepcopy
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_array
+from torch import nn
+from torch.nn import functional
 
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.encoder import Progress
+from recsys.text.next_items import QuestionDrawer, Questions, cut_stretches, find_items
+from recsys.text.towers import INITIAL, make_tower
+from recsys.text.words import count_words, scale_words, weigh_buckets
+
+_USERS_AT_ONCE = 256
+_MAX_GRADIENT = 5.0
+# A logit that no softmax sees, and from which gradients are still numbers.
+_NEVER = -1e9
 
 
 class InterestModel:
-    """Scaled dot product of a user vector and an item vector.
+    """Dot product of a user vector and an item vector.
 
-    The item vector is the embedding e plus a learned linear map of it; the user vector is the mean m of the user's
-    newest embeddings, each step back weighing `history_decay` times less, plus another linear map of m. Both maps
-    start at zero, so an untrained model is the plain cosine of the encoder; items nobody has touched are scored
-    like all others. Both maps are trained together by a softmax over the whole catalogue.
+    An item's vector is a linear map of its text's embedding, or the embedding plus such a map, made unit length; with
+    `residual` a vector of its own is added, learned for items that training has seen. It says what texts cannot know,
+    and because it is dropped at random while training, items without one are placed by their text alone. With `words`
+    the vectors of the terms in its text are added too, which new items have like all others. A user's
+    vector is the tower's state after the newest item. All is trained together on every next item of the histories by a
+    softmax over the catalogue or over shared negatives drawn evenly (Klenitskiy and Vasilev 2023, RecSys: with a loss
+    over enough items the plain architecture is as good as later ones).
 
     Args:
         embedding_size: length of the encoder's vectors.
-        config: how to train and how far to look back.
+        config: shape and training.
+
+    Attributes:
+        trained: False: there was nothing to learn from, or nobody asked.
     """
 
     def __init__(self, embedding_size: int, config: InterestConfig) -> None:
         self._config = config
-        self.item_map: NDArray[np.float32] = np.zeros((embedding_size, embedding_size), dtype=np.float32)
-        self.user_map: NDArray[np.float32] = np.zeros((embedding_size, embedding_size), dtype=np.float32)
+        with torch.random.fork_rng(devices=[]):
+            # Also one that is never trained has the same bytes each time.
+            torch.manual_seed(0)
+            self._network = _Network(embedding_size, config).eval()
+        self._item_ids: pl.Series | None = None
+        self._residuals: torch.Tensor | None = None
+        # Of each bucket of words, how much it tells; and of each item of the catalogue, what its words add up to.
+        self._bucket_weights: NDArray[np.float32] | None = None
+        self._said: torch.Tensor | None = None
+        self.trained = False
+
+    @property
+    def speaks(self) -> bool:
+        """The scores mean something: it is trained, or of the kind that starts from the plain cosine."""
+        return self.trained or self._config.size is None
 
     def fit(
         self,
@@ -40,116 +72,252 @@ class InterestModel:
         progress: Progress | None = None,
         *,
         known: NDArray[np.bool_] | None = None,
+        texts: pl.Series | None = None,
+        start: InterestModel | None = None,
+        bfloat16: bool = False,
     ) -> list[float]:
-        """Train on "given a history so far, which item came next?".
+        """Train on "given the history so far, which item came next?" at many places of each history.
 
         Args:
-            histories: as of the cut-off.
+            histories: as of the cut-off. Without an order every draw shuffles them.
             embeddings: (n_items, embedding_size) float32, unit rows, in the order of `histories.item_ids`.
-            seed: draws the examples.
+            seed: draws initial weights, order, stretches, negatives and dropout.
             progress: called with 1 after each step.
-            known: (n_items) bool; items that joined the catalogue only after the cut-off are no negatives.
+            known: (n_items) bool; items that joined the catalogue only after the cut-off are no negatives. None: items
+                that nobody has touched are none.
+            texts: (n_items) of all items; needed for words.
+            start: a model of the same config as of an earlier cut-off, from which to go on.
+            bfloat16: run matrix products in it; the weights stay float32.
 
         Returns:
             Mean loss of each epoch; empty where no history has two items.
         """
         config = self._config
-        rng = np.random.default_rng(seed)
-        items = torch.from_numpy(embeddings)
-        unknown = torch.zeros(len(items), dtype=torch.bool)
-        if known is not None:
-            touched = np.bincount(histories.items, minlength=histories.n_items) > 0
-            unknown = torch.from_numpy(~(known | touched))
-        maps = [torch.zeros_like(torch.from_numpy(self.item_map), requires_grad=True) for _ in range(2)]
-        optimizer = torch.optim.AdamW(maps, lr=config.learning_rate, weight_decay=config.weight_decay)
-        means: list[float] = []
-        for _ in range(config.epochs):
-            losses = []
-            for entries in self._draw_examples(histories, rng):
-                past = torch.from_numpy(_past_items(histories, entries, config.history_length))
-                targets = torch.from_numpy(histories.items[entries].astype(np.int64))
-                mean = _weighted_mean(items, past, config.history_decay if histories.ordered else 1.0)
-                item_vectors = torch.nn.functional.normalize(items + items @ maps[0], dim=-1)
-                user_vectors = torch.nn.functional.normalize(mean + mean @ maps[1], dim=-1)
-                logits = user_vectors @ item_vectors.T / config.temperature
-                # What the user already touched is never a negative.
-                rows, owned = _older_items(histories, entries)
-                seen = unknown.repeat(len(entries), 1)
-                seen[rows, owned] = True
-                loss = torch.nn.functional.cross_entropy(logits.masked_fill(seen, -torch.inf), targets)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                losses.append(float(loss.detach()))
-                if progress:
-                    progress(1)
-            if losses:
+        touched = np.bincount(histories.items, minlength=histories.n_items) > 0
+        pool = np.flatnonzero(touched if known is None else touched | known)
+        drawer = QuestionDrawer(histories, pool, config, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network, residuals = self._begin(histories, embeddings, start)
+            words = self._count_words(texts, pool, start)
+            learned = [*network.parameters(), *([] if residuals is None else [residuals])]
+            optimizer, steps = self._make_optimizer(network, residuals), self.count_steps(histories, start)
+            scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, config.last_learning_share, max(1, steps))
+            vectors, means = torch.from_numpy(embeddings), []
+            for batches in drawer.draw_epochs(steps):
+                losses = []
+                for users in batches:
+                    questions = drawer.ask(users)
+                    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                        loss = _answer(network, vectors, residuals, words, questions, histories.ordered, config)
+                    optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    nn.utils.clip_grad_norm_(learned, _MAX_GRADIENT)
+                    optimizer.step()
+                    scheduler.step()
+                    losses.append(float(loss.detach()))
+                    if progress:
+                        progress(1)
                 means.append(float(np.mean(losses)))
-        self.item_map, self.user_map = (one.detach().numpy() for one in maps)
+        if means or (start and start.trained):
+            self._network, self.trained = network.eval(), True
+            if residuals is not None:
+                self._residuals = residuals.detach() * torch.from_numpy(touched)[:, None]
+            self._item_ids = histories.item_ids
+            if texts is not None:
+                self._said = self._add_up(texts)
         return means
 
-    def count_steps(self, histories: Histories) -> int:
+    def count_steps(self, histories: Histories, start: InterestModel | None = None) -> int:
         """Return how many steps `fit` will take, for a progress bar."""
-        examples = min(int((histories.lengths - 1).clip(min=0).sum()), self._config.max_examples)
-        return self._config.epochs * -(-examples // self._config.batch_size)
+        config = self._config
+        if not config.epochs:
+            return 0
+        epochs = config.refresh_epochs if start and start.trained else config.epochs
+        batches = -(-int((histories.lengths > 1).sum()) // config.batch_size)
+        # Who goes on from an earlier model may take as much less of the most steps.
+        return min(epochs * batches, -(-config.max_steps * epochs // config.epochs))
+
+    def align(self, item_ids: pl.Series) -> InterestModel:
+        """Return the model over another catalogue; items it does not know have no residual, and words must be read."""
+        if self._item_ids is None or self._item_ids.equals(item_ids):
+            return self
+        moved = copy(self)
+        moved._item_ids, moved._said = item_ids, None
+        if self._residuals is not None:
+            known = pl.DataFrame({"item_id": self._item_ids}).with_row_index("place")
+            places = pl.DataFrame({"item_id": item_ids}).join(known, on="item_id", how="left", maintain_order="left")
+            place = torch.tensor(places["place"].cast(pl.Int64).fill_null(-1).to_numpy())
+            moved._residuals = self._residuals[place] * (place >= 0)[:, None]
+        return moved
+
+    def read_words(self, texts: pl.Series) -> InterestModel:
+        """Return the model with the words of its catalogue's texts read, if it has any use for them and has not yet."""
+        if not self.trained or not self._config.words or self._said is not None:
+            return self
+        reader = copy(self)
+        reader._said = self._add_up(texts)
+        return reader
 
     def item_vectors(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n_items, embedding_size) float32, unit rows."""
-        return _unit_rows(embeddings + embeddings @ self.item_map)
+        """Return (n_items, size) float32 of the model's catalogue, unit rows where the config has no size."""
+        with torch.inference_mode():
+            vectors: NDArray[np.float32] = self._network.place(
+                torch.from_numpy(embeddings), self._residuals, self._said
+            ).numpy()
+        return vectors
 
-    def user_vectors(self, histories: Histories, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n_users, embedding_size) float32, unit rows; zeros for an empty history."""
-        past = torch.from_numpy(histories.recent_items(self._config.history_length).astype(np.int64))
-        decay = self._config.history_decay if histories.ordered else 1.0
-        mean = _weighted_mean(torch.from_numpy(embeddings), past, decay).numpy()
-        return _unit_rows(mean + mean @ self.user_map)
+    def user_vectors(self, histories: Histories, item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (n_users, size) float32 of histories over the model's catalogue; zeros for an empty one.
+
+        Args:
+            histories: as of the cut-off.
+            item_vectors: from `item_vectors`.
+        """
+        vectors = np.zeros((histories.n_users, item_vectors.shape[1]), dtype=np.float32)
+        items = torch.from_numpy(item_vectors)
+        # Users of like length go through together; what stands beside a user changes nothing but the last bit.
+        present = np.flatnonzero(histories.lengths > 0)
+        order = present[np.argsort(histories.lengths[present], kind="stable")]
+        with torch.inference_mode():
+            for start in range(0, len(order), _USERS_AT_ONCE):
+                users = order[start : start + _USERS_AT_ONCE]
+                entries, real = cut_stretches(histories, users, self._config.history_length, None)
+                sequences = items[torch.from_numpy(find_items(histories, entries, real))]
+                states = self._network.read(sequences, torch.from_numpy(real), histories.ordered)
+                vectors[users] = states[np.arange(len(users)), real.sum(axis=1) - 1].numpy()
+        return vectors
 
     def save(self, path: Path) -> None:
-        """Write both maps as safetensors."""
-        save_file({"item_map": self.item_map, "user_map": self.user_map}, path)
+        """Write weights and residuals as safetensors; the catalogue is the caller's to keep."""
+        more = {} if self._residuals is None else {"residuals": self._residuals}
+        if self._bucket_weights is not None:
+            more["bucket_weights"] = torch.from_numpy(self._bucket_weights)
+        save_file({**self._network.state_dict(), **more, "trained": torch.tensor(self.trained)}, path)
 
     @classmethod
-    def load(cls, path: Path, config: InterestConfig) -> InterestModel:
-        """Read what `save` wrote."""
-        maps = load_file(path)
-        model = cls(len(maps["item_map"]), config)
-        model.item_map, model.user_map = maps["item_map"], maps["user_map"]
+    def load(cls, path: Path, item_ids: pl.Series, config: InterestConfig) -> InterestModel:
+        """Read what `save` wrote over the same catalogue."""
+        state = load_file(path)
+        model = cls(state["map.weight"].shape[1], config)
+        model.trained = bool(state.pop("trained"))
+        model._item_ids, model._residuals = item_ids, state.pop("residuals", None)
+        if "bucket_weights" in state:
+            model._bucket_weights = state.pop("bucket_weights").numpy()
+        model._network.load_state_dict(state)
         return model
 
-    def _draw_examples(self, histories: Histories, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Draw one epoch of batches of entries that have an older entry before them."""
-        older = np.arange(len(histories.items)) - np.repeat(histories.starts[:-1], histories.lengths)
-        entries = rng.permutation(np.flatnonzero(older > 0))[: self._config.max_examples]
-        return np.array_split(entries, -(-len(entries) // self._config.batch_size)) if len(entries) else []
+    def _begin(
+        self, histories: Histories, embeddings: NDArray[np.float32], start: InterestModel | None
+    ) -> tuple[_Network, nn.Parameter | None]:
+        """Return what is to be trained: weights, and residuals if any, from an earlier model or from nothing."""
+        if start is not None and start.trained:
+            network, residuals = deepcopy(start._network), start.align(histories.item_ids)._residuals
+        else:
+            network, residuals = _Network(embeddings.shape[1], self._config), None
+            if self._config.residual:
+                # Beside unit vectors they may start at nothing; beside a random map that would say less than the map.
+                spread = 0.0 if self._config.size is None else INITIAL
+                residuals = torch.randn(histories.n_items, network.map.out_features) * spread
+        return network.train(), None if residuals is None else nn.Parameter(residuals.clone())
+
+    def _make_optimizer(self, network: _Network, residuals: nn.Parameter | None) -> torch.optim.Optimizer:
+        config = self._config
+        plain = [one for name, one in network.named_parameters() if name != "words"]
+        groups: list[dict[str, object]] = [{"params": [*plain, *([] if residuals is None else [residuals])]}]
+        if network.words is not None:
+            groups.append({"params": [network.words], "lr": config.words_learning_rate, "weight_decay": 0.0})
+        return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+    def _count_words(
+        self, texts: pl.Series | None, pool: NDArray[np.int64], start: InterestModel | None
+    ) -> csr_array | None:
+        """Return the items' words, weighed as in the earlier model, or by those that may be known."""
+        if texts is None or not self._config.words:
+            return None
+        words = count_words(texts, self._config.words)
+        if start is not None and start.trained:
+            self._bucket_weights = start._bucket_weights
+        else:
+            self._bucket_weights = weigh_buckets(csr_array(words[pool]))
+        return None if self._bucket_weights is None else scale_words(words, self._bucket_weights)
+
+    def _add_up(self, texts: pl.Series) -> torch.Tensor | None:
+        if self._bucket_weights is None or self._network.words is None:
+            return None
+        words = scale_words(count_words(texts, self._config.words), self._bucket_weights)
+        return torch.from_numpy(words @ self._network.words.detach().numpy())
 
 
-def _past_items(histories: Histories, entries: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Return (n_entries, length) int64 items before each entry, newest first, -1 where there is none."""
-    first = histories.starts[histories.users[entries]]
-    places = entries[:, None] - 1 - np.arange(length)[None, :]
-    found = places >= first[:, None]
-    return np.where(found, histories.items[np.where(found, places, 0)], -1).astype(np.int64)
+class _Network(nn.Module):
+    """What is learned apart from residuals."""
+
+    def __init__(self, embedding_size: int, config: InterestConfig) -> None:
+        super().__init__()
+        size = config.size or embedding_size
+        self._unit = config.size is None
+        self.map = nn.Linear(embedding_size, size, bias=False)
+        nn.init.normal_(self.map.weight, 0.0, 0.0 if self._unit else INITIAL)
+        self.tower = make_tower(size, config)
+        self.words = nn.Parameter(torch.zeros(config.words, size)) if config.words else None
+
+    def place(
+        self, texts: torch.Tensor, residuals: torch.Tensor | None, said: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(n, embedding_size) embeddings, and what is added to them, to (n, size) item vectors."""
+        vectors: torch.Tensor = texts + self.map(texts) if self._unit else self.map(texts)
+        for more in (residuals, said):
+            vectors = vectors if more is None else vectors + more
+        return functional.normalize(vectors, dim=-1) if self._unit else vectors
+
+    def read(self, vectors: torch.Tensor, real: torch.Tensor, ordered: bool) -> torch.Tensor:
+        """(batch, length, size) item vectors to (batch, length, size) user vectors, one after each place."""
+        states: torch.Tensor = self.tower(vectors, real, ordered)
+        return functional.normalize(states, dim=-1) if self._unit else states
 
 
-def _older_items(histories: Histories, entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return row (place among `entries`) and item number of everything before each entry, however far back."""
-    first = histories.starts[histories.users[entries]]
-    older = entries - first
-    rows = np.repeat(np.arange(len(entries)), older)
-    step = np.arange(len(rows)) - np.repeat(np.cumsum(older) - older, older)
-    return rows, histories.items[first[rows] + step].astype(np.int64)
-
-
-def _weighted_mean(items: torch.Tensor, past: torch.Tensor, decay: float) -> torch.Tensor:
-    """Return (rows, size): the mean of the past items' vectors, weights `decay ** steps back`; zeros for none."""
-    weights = (decay ** torch.arange(past.shape[1], dtype=torch.float32))[None, :] * (past >= 0)
-    total = torch.nn.functional.embedding_bag(
-        past.clamp(min=0), items, per_sample_weights=weights.to(items.dtype), mode="sum"
+def _answer(
+    network: _Network,
+    texts: torch.Tensor,
+    residuals: torch.Tensor | None,
+    words: csr_array | None,
+    questions: Questions,
+    ordered: bool,
+    config: InterestConfig,
+) -> torch.Tensor:
+    """Return the mean weighted softmax loss of every answer against the negatives of its question."""
+    sequences, negatives = questions.items, questions.negatives
+    needed, places = np.unique(np.concatenate([sequences.ravel(), negatives]), return_inverse=True)
+    rows = torch.from_numpy(needed)
+    own = said = None
+    if residuals is not None:
+        own = residuals[rows] * (torch.rand(len(needed), 1) >= config.residual_dropout)
+    if words is not None and network.words is not None:
+        said = _sum_words(words[needed], network.words) * (torch.rand(len(needed), 1) >= config.words_dropout)
+    vectors = network.place(texts[rows], own, said)
+    inside = places[: sequences.size]
+    real = torch.from_numpy(questions.real[:, :-1])
+    read = vectors[torch.from_numpy(inside.reshape(sequences.shape)[:, :-1])]
+    states = network.read(read, real, ordered)[torch.from_numpy(questions.rows), torch.from_numpy(questions.places)]
+    if config.size is None:
+        states = states / config.temperature
+    asked = torch.from_numpy(questions.asked)
+    right = (states[asked] * vectors[torch.from_numpy(inside[questions.answers])]).sum(dim=1).float()
+    wrong = (states @ vectors[torch.from_numpy(places[sequences.size :])].T).float() + float(
+        np.log(questions.stands_for)
     )
-    return total / weights.sum(1, keepdim=True).clamp(min=1e-12)
+    owned = torch.from_numpy(questions.owned)[torch.from_numpy(questions.rows)]
+    against = wrong.masked_fill(owned, _NEVER).logsumexp(dim=1)[asked]
+    losses = torch.logaddexp(right, against) - right
+    return (losses * torch.from_numpy(questions.weights)).mean()
 
 
-def _unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
-    return unit
+def _sum_words(words: csr_array, vectors: torch.Tensor) -> torch.Tensor:
+    """Return (n, size): the sum of each row's word vectors, by their weights."""
+    return functional.embedding_bag(
+        torch.from_numpy(words.indices.astype(np.int64)),
+        vectors,
+        torch.from_numpy(words.indptr[:-1].astype(np.int64)),
+        per_sample_weights=torch.from_numpy(words.data),
+        mode="sum",
+    )

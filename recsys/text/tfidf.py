@@ -44,7 +44,7 @@ def weigh_terms(texts: pl.Series, config: TfidfConfig) -> csr_array:
     1 + log((1 + n) / (1 + df)), where df of the n items have it. Terms of one item alone join nothing, and terms of
     more than `max_share` of the items tell nothing: both are left out. A text without terms is a row of zeros.
     """
-    counts = _count_terms(texts, config.max_words).with_columns(pl.len().over("term").alias("df"))
+    counts = count_terms(texts, config.max_words).with_columns(pl.len().over("term").alias("df"))
     telling = counts.filter(pl.col("df").is_between(2, max(2.0, config.max_share * len(texts))))
     # Sorted, so that numbers and sums do not depend on the order in which polars groups.
     telling = telling.with_columns(pl.col("term").rank("dense").cast(pl.Int64) - 1).sort("item", "term")
@@ -55,7 +55,7 @@ def weigh_terms(texts: pl.Series, config: TfidfConfig) -> csr_array:
     return csr_array((data, (item, term)), shape=(len(texts), int(term.max(initial=-1)) + 1))
 
 
-def _count_terms(texts: pl.Series, max_words: int) -> pl.DataFrame:
+def count_terms(texts: pl.Series, max_words: int) -> pl.DataFrame:
     """Return `item`, `term`, `count` of every term in every text, in no order."""
     tokens = (
         pl.DataFrame({"token": texts.str.to_lowercase().str.extract_all(_TOKEN)})

@@ -1,5 +1,6 @@
 """Every source keeps the same promises; then what is special about each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.sparse import csr_array
 from worlds import at, checkerboard, make_interactions, make_items
 
 from recsys.candidates.sources import (
+    InterestSource,
     ItemStatistics,
     NeighbourSource,
     NewItemsSource,
@@ -18,7 +20,6 @@ from recsys.candidates.sources import (
     ProfileSource,
     RepeatSource,
     Source,
-    TextSource,
     decay_by_age,
     make_sources,
     multiply,
@@ -30,7 +31,6 @@ from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_confi
 from recsys.dataset.histories import Histories, build_histories
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
-from recsys.text.sequence import SequenceModel
 
 BOARD_ITEMS, BOARD_ROWS = checkerboard(users=30, items=20)
 BOARD = [*BOARD_ITEMS["item_id"]]
@@ -81,7 +81,7 @@ def fit_models() -> StageOne:
     histories = build_histories(pl.concat([BOARD_ROWS, left]), TRAINED, at(62))
     interest = InterestModel(8, CONFIG.text.interest)
     interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
-    sequence = SequenceModel(8, TRAINED["item_id"], CONFIG.text.sequence)
+    sequence = InterestModel(8, CONFIG.text.sequence)
     sequence.fit(histories, embed(TRAINED["item_id"]), seed=1)
     return StageOne.fit(histories, interest, sequence, fit_text_neighbours(texts_of(TRAINED), CONFIG), CONFIG)
 
@@ -247,6 +247,24 @@ def test_words_of_items_that_joined_are_known_once_the_texts_are_read(models):
     assert models.align(models.item_ids) is models
 
 
+def test_a_model_that_was_never_trained_says_nothing_unless_it_is_a_cosine(models, histories):
+    sequence, interest = InterestModel(8, CONFIG.text.sequence), InterestModel(8, CONFIG.text.interest)
+    untrained = sources_of(replace(models, sequence=sequence, interest=interest), histories)
+    assert np.isnan(untrained["sequence"].score(histories)).all()
+    assert np.isfinite(untrained["text"].score(histories)).all()
+
+
+def test_items_keep_their_own_vectors_in_another_catalogue(models):
+    config = InterestConfig(residual=True, epochs=2)
+    histories = build_histories(BOARD_ROWS, TRAINED, at(62))
+    interest = InterestModel(8, config)
+    interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
+    tonight = replace(models, interest=interest).align(TONIGHT["item_id"]).interest
+    before = interest.item_vectors(embed(TRAINED["item_id"]))[TRAINED["item_id"].to_list().index("i007")]
+    after = tonight.item_vectors(embed(TONIGHT["item_id"]))[TONIGHT["item_id"].to_list().index("i007")]
+    assert after == pytest.approx(before, abs=1e-6)
+
+
 # --- statistics, popular, new items, repeat ------------------------------------------------------------------
 
 ITEMS = make_items("a", "b", "c")
@@ -292,7 +310,7 @@ def test_popular_is_recent_weight_for_everybody():
 @pytest.mark.parametrize(("at_most", "new"), [(0, [2]), (1, [1, 2]), (2, [0, 1, 2])])
 def test_new_items_have_at_most_so_many_users(at_most, new):
     histories = build_histories(make_interactions(("u", "a", 1), ("v", "a", 1), ("v", "b", 1)), ITEMS, at(10))
-    text = TextSource(InterestModel(3, INTEREST), np.eye(3, dtype=np.float32))
+    text = InterestSource("text", "Fits", InterestModel(3, INTEREST), np.eye(3, dtype=np.float32))
     scores = NewItemsSource(text, ItemStatistics.count(histories, None), at_most).score(histories)
     assert [np.flatnonzero(~np.isnan(row)).tolist() for row in scores] == [new, new]
     assert np.array_equal(scores[:, new], text.score(histories)[:, new])
@@ -329,10 +347,11 @@ def test_popular_by_another_name():
     assert PopularSource(statistics).name == "popular"
 
 
-def test_profile_is_the_cosine_of_the_mean_history():
+@pytest.mark.parametrize("change", [{}, {"tower": "attention"}, {"size": 4, "residual": True}])
+def test_profile_is_the_cosine_of_the_mean_history(change):
     embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
     histories = build_histories(make_interactions(("u", "a", 1), ("u", "b", 2), ("v", "c", 1)), ITEMS, at(10))
-    source = ProfileSource("text_zero_shot", embeddings, InterestConfig(history_decay=0.5))
+    source = ProfileSource("text_zero_shot", embeddings, InterestConfig(history_decay=0.5, **change))
     # b is the newest: (0.5, 1), made unit length.
     length = np.sqrt(1.25)
     expected = [[0.5 / length, 1 / length, 1.1 / length], [0.6, 0.8, 1.0]]

@@ -104,8 +104,10 @@ def test_an_items_own_text_finds_it(trained: Trained, bundle: Bundle, snapshot: 
     assert nearest["item_id"].sort().to_list() == snapshot.items.filter("available")["item_id"].sort().to_list()
 
 
-@pytest.mark.usefixtures("loaded")
-def test_an_item_that_joined_since_the_training_is_found(trained: Trained, trained_copy: Path, snapshot: Snapshot):
+@pytest.mark.parametrize("writable", [True, False])
+def test_an_item_that_joined_since_the_training_is_found(
+    writable: bool, loaded: Bundle, trained: Trained, trained_copy: Path, snapshot: Snapshot, monkeypatch, caplog
+):
     new = snapshot.items.head(1).with_columns(
         item_id=pl.lit("new"), title=pl.lit("红 teapots of Zanzibar"), tags=pl.lit([], dtype=pl.List(pl.String))
     )
@@ -117,8 +119,19 @@ def test_an_item_that_joined_since_the_training_is_found(trained: Trained, train
     dataset = trained.config.dataset.model_dump(mode="json")
     write_snapshot(trained_copy, trained.config.name, tables, dataset, {})
     assert read_snapshot(trained_copy, trained.config.name, dataset).id != snapshot.id
-    found = search(trained.config, trained_copy, "teapots from zanzibar", n=1, available=False)
-    assert found["title"].to_list() == ["红 teapots of Zanzibar"]
+    if not writable:
+        (trained_copy / "embeddings").write_text("in the way")
+    asked: list[str] = []
+    encode = loaded.encoder.encode
+    monkeypatch.setattr(loaded.encoder, "encode", lambda texts, *more: asked.extend(texts) or encode(texts, *more))
+    for _ in range(2):
+        found = search(trained.config, trained_copy, "teapots from zanzibar", n=1, available=False)
+        assert found["title"].to_list() == ["红 teapots of Zanzibar"]
+    # The new item's text is read once, where that can be kept.
+    assert sum(text.startswith("红 teapots") for text in asked) == (1 if writable else 2)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert all("cannot be written (Not a directory)" in warning for warning in warnings)
+    assert len(warnings) == (0 if writable else 2)
 
 
 @pytest.mark.usefixtures("loaded")

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import TextConfig
+from recsys.errors import ConfigError
 from recsys.text.checkpoint import DEFAULT_CHECKPOINT, find_checkpoint
-from recsys.text.encoder import Encoder, has_fast_bfloat16, make_batches, pool
+from recsys.text.encoder import Encoder, has_fast_bfloat16, make_batches
 
 FLOAT32 = TextConfig(precision="float32")
 TEXTS = [
@@ -115,7 +116,7 @@ def test_each_family_gives_what_its_own_model_gives(write_checkpoint, family, mo
     ids, mask = tiny.pad(tiny.tokenize(["abc de", "h", ""]))
     with torch.inference_mode():
         states = tiny.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    np.testing.assert_allclose(tiny.encode(["abc de", "h", ""]), pool(states, mask).numpy(), atol=1e-6)
+    np.testing.assert_allclose(tiny.encode(["abc de", "h", ""]), tiny.pool(states, mask).numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "limit"), [("bert", 24), ("electra", 24), ("camembert", 22), ("xlm-roberta", 22)])
@@ -129,6 +130,31 @@ def test_a_text_never_outruns_the_positions_of_the_model(write_checkpoint, famil
     tiny = Encoder(str(folder), FLOAT32)
     assert tiny.max_tokens == limit
     assert np.isfinite(tiny.encode(["a " * 100])).all()
+
+
+# --- projection ------------------------------------------------------------------------------------------
+
+
+def test_projection_shortens_vectors_and_nearly_keeps_who_is_near_whom(encoder):
+    short = copy.copy(encoder)
+    short.head = copy.deepcopy(encoder.head)
+    texts = [f"{first} {second}" for first in ("bread", "war", "stars") for second in ("of old", "at home", "for all")]
+    before = encoder.encode(texts)
+    short.project(before, 8)
+    after = short.encode(texts)
+    assert after.shape == (9, 8)
+    assert short.embedding_size == 8
+    assert encoder.embedding_size == 384
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(after @ after.T, before @ before.T, atol=0.05)
+    short.project(after, 4)
+    assert short.embedding_size == 8
+
+
+def test_projection_cannot_make_vectors_longer(write_checkpoint):
+    tiny = Encoder(str(write_checkpoint()), FLOAT32)
+    with pytest.raises(ConfigError, match=r"text.projection: is 17, but the encoder's vectors have 16 numbers"):
+        tiny.project(tiny.encode(["a"]), 17)
 
 
 # --- save and digest -------------------------------------------------------------------------------------
@@ -154,9 +180,37 @@ def test_saved_folder_opens_everywhere_with_the_same_vectors(encoder, tmp_path, 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
     batch = tokenizer(texts, padding=True, truncation=True, max_length=64, return_tensors="pt")
     with torch.inference_mode():
-        vectors = pool(model(**batch).last_hidden_state, batch["attention_mask"].bool())
+        vectors = encoder.pool(model(**batch).last_hidden_state, batch["attention_mask"].bool())
     np.testing.assert_allclose(vectors.numpy(), want, atol=1e-5)
     assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
+@pytest.mark.parametrize("size", [None, 5])
+def test_pooling_and_projection_are_saved_for_us_and_for_sentence_transformers(write_checkpoint, pooling, size):
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel
+
+    texts = ["abc de fgh", "h", "", "ab " * 30]
+    made = Encoder(str(write_checkpoint()), TextConfig(precision="float32", pooling=pooling))
+    if size:
+        made.project(made.encode([*texts, *"abcdefgh"]), size)
+    with torch.no_grad():
+        for parameter in made.head.parameters():
+            parameter += torch.linspace(-1, 1, parameter.numel()).view(parameter.shape)
+    want = made.encode(texts)
+    assert want.shape == (4, size or 16)
+    folder = write_checkpoint("saved")
+    made.save(folder)
+
+    again = Encoder(str(folder), FLOAT32)
+    assert again.digest() == made.digest()
+    assert np.array_equal(again.encode(texts), want)
+    peer = SentenceTransformer(str(folder), device="cpu", trust_remote_code=pooling == "attention")
+    np.testing.assert_allclose(peer.encode(texts), want, atol=1e-5)
+    assert peer.get_embedding_dimension() == made.embedding_size
+    _, loaded = AutoModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(loaded.values())
 
 
 def test_saved_bytes_are_the_same_each_time(write_checkpoint, tmp_path):
@@ -165,7 +219,7 @@ def test_saved_bytes_are_the_same_each_time(write_checkpoint, tmp_path):
     tiny.encode(["abc", "a"])
     tiny.save(tmp_path / "b")
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*") if path.is_file())
-    assert len(files) >= 7
+    assert len(files) >= 8
     changed = [file for file in files if (tmp_path / "a" / file).read_bytes() != (tmp_path / "b" / file).read_bytes()]
     assert changed == []
 
@@ -177,10 +231,14 @@ def test_digest_changes_with_all_that_changes_vectors(write_checkpoint):
     digests.append(Encoder(folder, TextConfig(precision="float32", max_tokens=8)).digest())
     digests.append(Encoder(str(write_checkpoint("cased", lower=False)), FLOAT32).digest())
     digests.append(Encoder(str(write_checkpoint("heads", num_attention_heads=4)), FLOAT32).digest())
+    cls, attention = (Encoder(folder, FLOAT32.model_copy(update={"pooling": name})) for name in ("cls", "attention"))
+    digests += [cls.digest(), attention.digest()]
     with torch.no_grad():
         tiny.layers[1].output.dense.bias[3] += 1e-3
-    digests.append(tiny.digest())
-    assert len(set(digests)) == 6
+        attention.head.attention.direction[3] += 1e-3
+    cls.project(cls.encode(["a", "b"]), 4)
+    digests += [tiny.digest(), attention.digest(), cls.digest()]
+    assert len(set(digests)) == 10
 
 
 def test_digest_does_not_change_with_use(write_checkpoint):
@@ -194,7 +252,7 @@ def test_digest_does_not_change_with_use(write_checkpoint):
     assert tiny.digest() == same.digest()
 
 
-# --- batches and pooling ---------------------------------------------------------------------------------
+# --- batches ---------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
@@ -207,9 +265,3 @@ def test_batches_hold_every_text_once_within_the_token_limit(lengths, batch_toke
         assert len(batch) == 1 or longest * len(batch) <= batch_tokens
     flat = [int(place) for batch in batches for place in batch]
     assert flat == sorted(flat, key=lambda place: (-lengths[place], place))
-
-
-def test_pool_is_the_unit_mean_of_real_tokens():
-    hidden = torch.tensor([[[3.0, 0.0], [3.0, 8.0], [99.0, 99.0]], [[0.0, 0.0], [5.0, 5.0], [5.0, 5.0]]])
-    mask = torch.tensor([[True, True, False], [True, False, False]])
-    assert pool(hidden, mask).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]

@@ -1,4 +1,10 @@
 import copy
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,23 +13,14 @@ from worlds import checkerboard, make_interactions, make_items
 
 from recsys.config import FineTuneConfig, TextConfig
 from recsys.dataset.histories import Histories, build_histories
-from recsys.text.encoder import Encoder, pool
-from recsys.text.fine_tuning import (
-    FrozenStates,
-    _allowed_negatives,
-    _log_draw_probability,
-    _warm_up_then_cosine,
-    count_steps,
-    draw_pairs,
-    encode_frozen,
-    fine_tune,
-    freeze_states,
-)
+from recsys.text.encoder import Encoder
+from recsys.text.training.fine_tuning import FineTuned, Material, count_steps, fine_tune
+from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_fields, read_tokens
 
 # No two of these have anything in common: which go together is known from the users alone.
 WORDS = ["anchor", "violin", "cactus", "ladder", "pepper", "glacier", "button", "rocket", "candle", "turtle"]
 WORDS += ["ribbon", "hammer", "mirror", "pigeon", "velvet", "canyon", "teapot", "marble", "lantern", "walnut"]
-CONFIG = FineTuneConfig(epochs=4, batch_size=16, learning_rate=5e-4)
+CONFIG = FineTuneConfig(epochs=8, batch_size=10, learning_rate=1e-3, head_learning_rate=1e-4, checkpoint_steps=3)
 
 
 def make_histories(*rows: tuple[object, ...], ordered: bool = True) -> Histories:
@@ -39,182 +36,258 @@ def histories() -> Histories:
 
 @pytest.fixture(scope="module")
 def frozen(encoder) -> FrozenStates:
-    return freeze_states(encoder, WORDS, CONFIG, 512)
+    return freeze_states(encoder, WORDS, 1)
 
 
-def contrast(encoder: Encoder) -> float:
+@pytest.fixture
+def tiny(write_checkpoint) -> Encoder:
+    """Two layers without dropout, and texts of one letter."""
+    return Encoder(
+        str(write_checkpoint(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)),
+        TextConfig(precision="float32"),
+    )
+
+
+LETTERS = [
+    "a b",
+    "b c d",
+    "c",
+    "d e f g",
+    "e a",
+    "f h",
+    "g",
+    "h a b c",
+    "a c",
+    "b d",
+    "c e",
+    "d f",
+    "e g",
+    "f a",
+    "g b",
+]
+LETTERS += ["h c", "a d e", "b e", "c f", "d g"]
+
+
+def contrast(vectors: np.ndarray) -> float:
     """Mean cosine inside a colour minus mean cosine across."""
-    vectors = encoder.encode(WORDS)
     similar = vectors @ vectors.T
     same = np.arange(20)[:, None] % 2 == np.arange(20)[None, :] % 2
     return float(similar[same & ~np.eye(20, dtype=bool)].mean() - similar[~same].mean())
 
 
-def weights(encoder: Encoder) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in encoder.model.state_dict().items()}
+def learn(encoder: Encoder, histories: Histories, config: FineTuneConfig = CONFIG, **more: object) -> FineTuned:
+    inputs = (
+        read_tokens(encoder, more.pop("texts", WORDS))
+        if config.method == "full"
+        else freeze_states(encoder, more.pop("texts", WORDS), config.trainable_layers)
+    )
+    return fine_tune(encoder, inputs, histories, config, 7, **more)
 
 
-# --- frozen states ---------------------------------------------------------------------------------------
+# --- inputs ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trainable", [1, 2, 6, 99])
 def test_frozen_states_and_the_upper_layers_make_the_vectors_of_encode(encoder, trainable):
     texts = ["A crew drifts between stars", "", "bread", "长夜 🎬", "bread flour " * 9]
-    config = FineTuneConfig(trainable_layers=trainable)
     done: list[int] = []
-    frozen = freeze_states(encoder, texts, config, 32, done.append)
+    frozen = freeze_states(encoder, texts, trainable, done.append)
     assert sum(done) == len(texts)
-    np.testing.assert_allclose(encode_frozen(encoder, frozen, config, 32), encoder.encode(texts), atol=1e-5)
-    places = np.array([3, 0, 4, 1, 2, 0])
-    hidden, mask = frozen.pad(places)
-    with torch.no_grad():
-        vectors = pool(encoder.run_layers(hidden, mask, encoder.layers[-trainable:]), mask).numpy()
-    np.testing.assert_allclose(vectors, encoder.encode(texts)[places], atol=1e-5)
+    np.testing.assert_allclose(encode_inputs(encoder, frozen), encoder.encode(texts), atol=1e-5)
+    assert frozen.trainable_layers == min(trainable, 6)
+
+
+def test_tokens_make_the_vectors_of_encode(encoder):
+    texts = ["A crew drifts between stars", "", "bread"]
+    np.testing.assert_allclose(encode_inputs(encoder, read_tokens(encoder, texts)), encoder.encode(texts), atol=1e-5)
 
 
 def test_frozen_states_of_bfloat16_take_half_the_room_and_stay_near(encoder):
     half = copy.copy(encoder)
     half._config = TextConfig(precision="bfloat16")
-    frozen = freeze_states(half, WORDS, CONFIG, 512)
+    frozen = freeze_states(half, WORDS, 1)
     assert frozen.states.dtype == torch.bfloat16
-    vectors = encode_frozen(half, frozen, CONFIG, 512)
-    assert (vectors * half.encode(WORDS)).sum(1).min() > 0.9999
+    vectors = encode_inputs(half, frozen)
+    assert (vectors * half.encode(WORDS)).sum(1).min() > 0.9995
     assert (vectors * encoder.encode(WORDS)).sum(1).min() > 0.998
 
 
-def test_learning_in_bfloat16_keeps_float32_weights(encoder, histories):
-    half = copy.deepcopy(encoder)
-    half._config = TextConfig(precision="bfloat16")
-    losses = fine_tune(half, freeze_states(half, WORDS, CONFIG, 512), histories, CONFIG, 7)
-    assert {value.dtype for value in half.model.state_dict().values()} == {torch.float32}
-    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
-    assert contrast(half) > 0.3
+def test_each_token_knows_its_field(encoder):
+    texts = ["bread. flour. butter", "bread", "a\0b. c"]
+    parts = [["bread", "flour", "butter"], ["bread", "", ""], ["a\0b", "c", ""]]
+    starts = read_tokens(encoder, texts).starts
+    fields = read_fields(encoder, texts, parts, starts)
+    assert fields[0].tolist() == [-1, 0, 0, 1, 1, 2, -1]
+    assert fields[1].tolist() == [-1, 0, -1]
+    assert [len(one) for one in fields] == np.diff(starts).tolist()
 
 
 # --- learning --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def tuned(encoder, frozen, histories) -> tuple[Encoder, list[float], list[int]]:
-    ours, steps = copy.deepcopy(encoder), list[int]()
-    losses = fine_tune(ours, frozen, histories, CONFIG, 7, steps.append)
-    return ours, losses, steps
+def tuned(encoder, frozen, histories) -> tuple[Encoder, FineTuned, list[int]]:
+    ours, examples = copy.deepcopy(encoder), list[int]()
+    found = fine_tune(ours, frozen, histories, CONFIG, 7, progress=lambda count, _: examples.append(count))
+    return ours, found, examples
 
 
 def test_unrelated_words_that_the_same_users_take_move_together(encoder, tuned):
-    ours, losses, _ = tuned
-    assert abs(contrast(encoder)) < 0.02
-    assert contrast(ours) > 0.3
-    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+    ours, found, _ = tuned
+    assert abs(contrast(encoder.encode(WORDS))) < 0.02
+    assert contrast(ours.encode(WORDS)) > 0.15
+    assert np.mean(found.losses[-4:]) < 0.7 * np.mean(found.losses[:4])
+
+
+def test_the_embeddings_are_those_of_the_encoder_as_it_is_now(tuned):
+    ours, found, _ = tuned
+    np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-5)
 
 
 def test_steps_are_those_announced(tuned, histories):
-    _, losses, steps = tuned
-    # 40 users with 5 items each: 160 pairs, 10 batches of 16, 4 epochs.
-    assert count_steps(histories, CONFIG) == 40
-    assert steps == [1] * 40
-    assert len(losses) == 40
+    _, found, examples = tuned
+    # 20 items in batches of 10, 8 epochs; at most 8 examples of each item.
+    assert count_steps(histories, CONFIG, 7) == len(found.losses) == len(examples) == 16
+    assert all(0 < count <= 80 for count in examples)
 
 
 def test_only_the_last_layers_learn(encoder, tuned):
-    before, after = weights(encoder), weights(tuned[0])
+    before, after = encoder.model.state_dict(), tuned[0].model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if name.startswith("encoder.layer.5.")}
     assert not any(module.training for module in tuned[0].model.modules())
 
 
 def test_same_seed_same_weights_and_the_callers_random_numbers_stay(encoder, frozen, histories, tuned):
-    again, other = copy.deepcopy(encoder), copy.deepcopy(encoder)
+    again = copy.deepcopy(encoder)
     torch.manual_seed(123)
     expected = torch.rand(3)
     torch.manual_seed(123)
-    losses = fine_tune(again, frozen, histories, CONFIG, 7)
+    found = fine_tune(again, frozen, histories, CONFIG, 7)
     assert torch.equal(torch.rand(3), expected)
-    fine_tune(other, frozen, histories, CONFIG.model_copy(update={"epochs": 1}), 8)
-    assert losses == tuned[1]
+    assert found.losses == tuned[1].losses
     assert again.digest() == tuned[0].digest()
-    assert other.digest() != tuned[0].digest()
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"batch_size": 161}])
-def test_with_nothing_to_learn_from_the_encoder_stays_untouched(encoder, frozen, histories, change):
-    config = CONFIG.model_copy(update=change)
-    before, steps = encoder.digest(), list[int]()
-    assert fine_tune(encoder, frozen, histories, config, 0, steps.append) == []
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objectives": {"next_item": 0, "co_interaction": 1}},
+        {"objectives": {"next_item": 0, "cf_alignment": 1}},
+        {"objectives": {"next_item": 1, "co_interaction": 0.5, "cf_alignment": 0.5}},
+        {"draw": "interactions", "negatives": "batch", "hard_negatives": {"als": 2, "text": 2}},
+        {"adversarial": 0.5},
+        {"augmentation": {"token_dropout": 0.2, "span_crop": 0.5}},
+        {"event_weights": True},
+        {"method": "full", "learning_rate": 1e-4},
+        {"method": "lora", "learning_rate": 2e-3},
+        {"method": "adalora", "learning_rate": 2e-3},
+        {"max_negatives": 12},
+        {"accumulation": 3},
+    ],
+    ids=str,
+)
+def test_every_switch_learns_and_leaves_plain_weights(encoder, histories, change):
+    ours = copy.deepcopy(encoder)
+    config = FineTuneConfig(**{**CONFIG.model_dump(), "learning_rate": 5e-4, "epochs": 10, **change})
+    factors = np.random.default_rng(0).normal(scale=0.1, size=(20, 4)).astype(np.float32)
+    factors[:, 0] += np.where(np.arange(20) % 2, -1, 1)
+    factors[3] = np.nan
+    found = learn(ours, histories, config, material=Material(factors=factors))
+    assert np.mean(found.losses[-4:]) < 0.9 * np.mean(found.losses[:4])
+    assert set(ours.model.state_dict()) == set(encoder.model.state_dict())
+    np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-4)
+
+
+def test_full_training_moves_the_word_vectors_too(tiny, histories):
+    before = tiny.model.embeddings.word_embeddings.weight.clone()
+    learn(tiny, histories, CONFIG.model_copy(update={"method": "full"}), texts=LETTERS)
+    assert not torch.equal(before, tiny.model.embeddings.word_embeddings.weight)
+
+
+def test_the_best_epoch_is_kept_and_training_stops_after_it(encoder, histories):
+    ours = copy.deepcopy(encoder)
+    more = {"validation_share": 0.8, "validation_n": 5, "epochs": 40, "patience": 2}
+    found = learn(ours, histories, CONFIG.model_copy(update=more))
+    best = int(np.argmax(found.recalls))
+    assert 0 < best == len(found.recalls) - 3 < 38
+    assert len(found.losses) == 2 * (len(found.recalls) - 1)
+    np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-5)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_users_with_one_item_teach_nothing(encoder, ordered):
+    lonely = make_histories(("u", "a"), ("v", "b"), ordered=ordered)
+    before = encoder.digest()
+    found = fine_tune(encoder, freeze_states(encoder, ["a", "b"], 1), lonely, CONFIG, 0)
+    assert (found.losses, count_steps(lonely, CONFIG, 0), encoder.digest()) == ([], 0, before)
+    np.testing.assert_allclose(found.embeddings, encoder.encode(["a", "b"]), atol=1e-5)
+
+
+def test_no_epochs_only_embed(encoder, frozen, histories):
+    config = CONFIG.model_copy(update={"epochs": 0})
+    before = encoder.digest()
+    assert fine_tune(encoder, frozen, histories, config, 0).losses == []
     assert encoder.digest() == before
-    assert count_steps(histories, config) == len(steps) == 0
 
 
-def test_users_with_one_item_teach_nothing(encoder, frozen):
-    lonely = make_histories(("u", "a"), ("v", "b"))
-    assert count_steps(lonely, CONFIG) == 0
-    assert fine_tune(encoder, frozen, lonely, CONFIG, 0) == []
+# --- killed and resumed ------------------------------------------------------------------------------------
 
-
-# --- examples --------------------------------------------------------------------------------------------
-
-
-def test_no_negative_is_an_item_the_user_has():
-    histories = make_histories(("u", "a"), ("u", "b"), ("v", "b"), ("v", "c"), ("w", "d"), ("w", "a"))
-    # Rows are u -> b, v -> c, w -> a, u -> a; columns their targets b, c, a, a.
-    users, targets = np.array([0, 1, 2, 0], dtype=np.int32), np.array([1, 2, 0, 0], dtype=np.int32)
-    allowed = _allowed_negatives(histories.matrix(), users, targets)
-    assert allowed.tolist() == [
-        [True, True, False, False],  # u has a and b
-        [False, True, True, True],  # v has b
-        [True, True, True, False],  # a stands twice: never against itself
-        [False, True, False, True],
-    ]
-
-
-def test_draw_probability_counts_each_items_users():
-    histories = make_histories(("u", "a"), ("u", "b"), ("v", "b"), ("v", "c"))
-    np.testing.assert_allclose(np.exp(_log_draw_probability(histories)), [2 / 7, 3 / 7, 2 / 7], rtol=1e-6)
-
-
-def place_in_history(histories: Histories, user: int, item: int) -> int:
-    own = histories.items[histories.starts[user] : histories.starts[user + 1]].tolist()
-    return own.index(item)
-
-
-@pytest.mark.parametrize("distance", [1, 2, 5, 100])
-def test_pairs_stay_inside_the_user_and_the_distance(distance):
-    items, interactions = checkerboard(users=30, items=40, seed=3)
+_SCRIPT = """
+    import os, signal, sys
+    sys.path[:0] = {paths!r}
+    import torch
+    torch.set_num_threads(1)
+    from pathlib import Path
+    from test_fine_tuning import CONFIG, LETTERS, Encoder, TextConfig
+    from test_fine_tuning import build_histories, checkerboard, fine_tune, freeze_states
+    from recsys.config import FineTuneConfig
+    from recsys.text.training.checkpoints import TrainingCheckpoint
+    items, interactions = checkerboard(users=40, items=20)
     histories = build_histories(interactions, items, None)
-    config = FineTuneConfig(batch_size=8, max_distance=distance)
-    batches = draw_pairs(histories, config, np.random.default_rng(0))
-    assert len(batches) == count_steps(histories, config) == 30 * 9 // 8
-    steps, anchors = set(), []
-    for users, first, later in batches:
-        assert len(users) == len(first) == len(later) == 8
-        for user, item, other in zip(users, first, later, strict=True):
-            steps.add(place_in_history(histories, user, other) - place_in_history(histories, user, item))
-            anchors.append((user, item))
-    assert steps == set(range(1, min(distance, 9) + 1))
-    assert len(set(anchors)) == len(anchors)
+    config = FineTuneConfig.model_validate_json({config!r})
+    encoder = Encoder({checkpoint!r}, TextConfig(precision="float32"))
+    frozen = freeze_states(encoder, LETTERS, 2)
+    steps = []
+    def progress(examples, loss):
+        steps.append(examples)
+        if len(steps) == {kill_at}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    found = fine_tune(encoder, frozen, histories, config, 7,
+                      checkpoint=TrainingCheckpoint(Path({folder!r}), "key"), progress=progress)
+    print(encoder.digest(), found.losses, found.recalls, sum(count > 0 for count in steps))
+"""
 
 
-def test_pairs_without_an_order_reach_everywhere_in_both_directions():
-    rows = [("u", f"i{number}") for number in range(9)]
-    histories = make_histories(*rows, ordered=False)
-    config = FineTuneConfig(batch_size=2, max_distance=1)
-    drawn = [pair for seed in range(40) for pair in draw_pairs(histories, config, np.random.default_rng(seed))]
-    steps = {
-        place_in_history(histories, user, other) - place_in_history(histories, user, item)
-        for users, first, later in drawn
-        for user, item, other in zip(users, first, later, strict=True)
-    }
-    assert steps == set(range(-8, 9)) - {0}
+def run_training(
+    folder: Path, checkpoint: Path, config: FineTuneConfig, kill_at: int
+) -> subprocess.CompletedProcess[str]:
+    script = textwrap.dedent(_SCRIPT).format(
+        paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
+        config=config.model_dump_json(),
+        checkpoint=str(checkpoint),
+        kill_at=kill_at,
+        folder=str(folder),
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=False)
 
 
-def test_an_epoch_is_cut_at_its_most_steps(histories):
-    config = FineTuneConfig(batch_size=16, max_steps_per_epoch=3, epochs=2)
-    assert len(draw_pairs(histories, config, np.random.default_rng(0))) == 3
-    assert count_steps(histories, config) == 6
-
-
-def test_learning_rate_warms_up_and_falls_to_nothing():
-    schedule = _warm_up_then_cosine(12, 0.17)
-    assert [schedule(step) for step in (0, 1, 2, 7)] == [0.5, 1.0, 1.0, pytest.approx(0.5)]
-    assert schedule(11) == pytest.approx(0.0245, abs=1e-4)
-    assert [_warm_up_then_cosine(1, share)(0) for share in (0.0, 1.0)] == [1.0, 1.0]
+@pytest.mark.parametrize(
+    ("change", "kill_at"),
+    [({}, 8), ({"method": "adalora", "accumulation": 2, "validation_share": 0.3, "patience": 99}, 11)],
+    ids=["layers", "adalora, accumulated, validated"],
+)
+def test_a_killed_training_goes_on_to_the_same_weights(write_checkpoint, tmp_path, change, kill_at):
+    # With dropout: its random numbers must be those of the step, too.
+    checkpoint = write_checkpoint()
+    config = FineTuneConfig(**{**CONFIG.model_dump(), "trainable_layers": 2, "checkpoint_steps": 1, **change})
+    whole = run_training(tmp_path / "whole", checkpoint, config, 0)
+    killed = run_training(tmp_path / "killed", checkpoint, config, kill_at)
+    assert killed.returncode == -signal.SIGKILL
+    resumed = run_training(tmp_path / "killed", checkpoint, config, 0)
+    assert whole.returncode == resumed.returncode == 0, resumed.stderr
+    *expected, every = whole.stdout.strip().rsplit(" ", 1)
+    *found, only = resumed.stdout.strip().rsplit(" ", 1)
+    assert found == expected
+    assert 0 < int(only) <= int(every) - kill_at + 2
+    assert not list((tmp_path / "killed").glob("*.safetensors"))

@@ -1,13 +1,18 @@
+"""Interest models: the cheap one on a checkerboard, the one for order in a world where after item i comes i + 1."""
+
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
-from worlds import checkerboard, make_interactions, make_items
+from worlds import at, checkerboard, make_interactions, make_items
 
-from recsys.config import InterestConfig
+from recsys.config import InterestConfig, SequenceConfig
 from recsys.dataset.histories import Histories, build_histories
-from recsys.text.interest import InterestModel, _older_items, _past_items
+from recsys.text.interest import InterestModel
 
-CONFIG = InterestConfig(epochs=8, batch_size=16, learning_rate=1e-2)
+CONFIG = InterestConfig(epochs=8, batch_size=8, learning_rate=1e-2)
 
 
 def make_histories(items: str, *rows: tuple[str, str], ordered: bool = True) -> Histories:
@@ -19,162 +24,364 @@ def unit(vectors: object) -> NDArray[np.float32]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def score(model: InterestModel, histories: Histories, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    items = model.item_vectors(embeddings)
+    return model.user_vectors(histories, items) @ items.T
+
+
 @pytest.fixture(scope="module")
-def world() -> tuple[Histories, NDArray[np.float32]]:
+def board() -> tuple[Histories, NDArray[np.float32]]:
     """A checkerboard whose colours show in the users only: the vectors are random."""
     items, interactions = checkerboard(users=40, items=20)
-    vectors = unit(np.random.default_rng(1).normal(size=(20, 16)))
-    return build_histories(interactions, items, None), vectors
-
-
-# u took a, b, c, d; v took b; w took c, a (item numbers 0 to 3).
-ROWS = (("u", "a"), ("u", "b"), ("u", "c"), ("u", "d"), ("v", "b"), ("w", "c"), ("w", "a"))
-
-
-# --- what came before ------------------------------------------------------------------------------------
-
-
-def test_past_items_are_the_users_own_earlier_ones_newest_first():
-    histories = make_histories("abcd", *ROWS)
-    past = _past_items(histories, np.arange(7), 2)
-    assert past.tolist() == [[-1, -1], [0, -1], [1, 0], [2, 1], [-1, -1], [-1, -1], [2, -1]]
-
-
-def test_older_items_reach_the_whole_past_however_long():
-    histories = make_histories("abcd", *ROWS)
-    rows, items = _older_items(histories, np.array([6, 3, 0, 2]))
-    assert list(zip(rows.tolist(), items.tolist(), strict=True)) == [
-        (0, 2),
-        *((1, item) for item in (0, 1, 2)),
-        *((3, item) for item in (0, 1)),
-    ]
-
-
-def test_past_never_holds_the_target_or_the_future(world):
-    histories, _ = world
-    entries = np.arange(len(histories.items))
-    past = _past_items(histories, entries, 50)
-    for entry in entries:
-        own = histories.items[histories.starts[histories.users[entry]] : entry][::-1].tolist()
-        assert past[entry, : len(own)].tolist() == own
-        assert (past[entry, len(own) :] == -1).all()
+    return build_histories(interactions, items, None), unit(np.random.default_rng(1).normal(size=(20, 16)))
 
 
 # --- untrained -------------------------------------------------------------------------------------------
 
 
-def test_untrained_model_is_the_plain_cosine():
+@pytest.mark.parametrize("tower", ["mean", "attention"])
+def test_untrained_model_is_the_plain_cosine(tower):
     histories = make_histories("abc", ("u", "a"), ("u", "b"))
     embeddings = unit([[1, 0], [0, 1], [1, 1]])
-    model = InterestModel(2, InterestConfig(history_decay=0.5))
+    model = InterestModel(2, InterestConfig(tower=tower, history_decay=0.5))
     np.testing.assert_allclose(model.item_vectors(embeddings), embeddings, atol=1e-6)
     # b is newest and weighs 1, a weighs 0.5: the direction is (0.5, 1).
     np.testing.assert_allclose(model.user_vectors(histories, embeddings), unit([[0.5, 1.0]]), atol=1e-6)
+    assert model.speaks
+    assert not model.trained
 
 
-def test_without_an_order_all_items_weigh_the_same():
+@pytest.mark.parametrize("tower", ["mean", "attention"])
+def test_without_an_order_all_items_weigh_the_same(tower):
     histories = make_histories("ab", ("u", "a"), ("u", "b"), ordered=False)
-    vectors = InterestModel(2, InterestConfig(history_decay=0.1)).user_vectors(histories, unit([[1, 0], [0, 1]]))
-    np.testing.assert_allclose(vectors, unit([[1, 1]]), atol=1e-6)
+    model = InterestModel(2, InterestConfig(tower=tower, history_decay=0.1))
+    np.testing.assert_allclose(model.user_vectors(histories, unit([[1, 0], [0, 1]])), unit([[1, 1]]), atol=1e-6)
 
 
 def test_only_the_newest_items_count():
-    histories = make_histories("abcd", *ROWS)
+    rows = (("u", "a"), ("u", "b"), ("u", "c"), ("u", "d"), ("v", "b"), ("w", "c"), ("w", "a"))
     model = InterestModel(4, InterestConfig(history_length=1))
-    np.testing.assert_allclose(model.user_vectors(histories, np.eye(4, dtype=np.float32)), np.eye(4)[[3, 1, 0]])
+    vectors = model.user_vectors(make_histories("abcd", *rows), np.eye(4, dtype=np.float32))
+    np.testing.assert_allclose(vectors, np.eye(4)[[3, 1, 0]])
 
 
-def test_an_empty_history_has_a_vector_of_zeros(world):
-    histories, embeddings = world
-    nobody = histories.take(histories.user_ids[:1].extend(histories.user_ids[:1] + "?"))
-    model = InterestModel(16, CONFIG)
-    model.fit(histories, embeddings, 0)
-    vectors = model.user_vectors(nobody, embeddings)
-    assert nobody.lengths.tolist() == [5, 0]
-    assert np.linalg.norm(vectors, axis=1).tolist() == [pytest.approx(1.0), 0.0]
-    assert model.user_vectors(histories.select(slice(0, 0)), embeddings).shape == (0, 16)
+def test_a_random_map_says_nothing_before_training():
+    assert not InterestModel(4, InterestConfig(size=2)).speaks
+    assert not InterestModel(4, SequenceConfig(size=2)).speaks
 
 
-# --- learning --------------------------------------------------------------------------------------------
+# --- learning on the board -------------------------------------------------------------------------------
 
 
 def mean_rank(model: InterestModel, histories: Histories, embeddings: NDArray[np.float32]) -> float:
     """Mean place of the items of the user's colour that the user does not have yet, among all such items."""
-    scores = model.user_vectors(histories, embeddings) @ model.item_vectors(embeddings).T
     new = histories.matrix().toarray() == 0
-    places = np.argsort(np.argsort(-np.where(new, scores, -np.inf), axis=1), axis=1)
+    scores = np.where(new, score(model, histories, embeddings), -np.inf)
+    places = np.argsort(np.argsort(-scores, axis=1), axis=1)
     colour = np.arange(histories.n_users)[:, None] % 2 == np.arange(histories.n_items)[None, :] % 2
     return float(places[new & colour].mean())
 
 
-def test_learning_lifts_the_items_of_the_users_colour(world):
-    histories, embeddings = world
-    untrained, model = InterestModel(16, CONFIG), InterestModel(16, CONFIG)
+KINDS = {
+    "plain": {},
+    "attention": {"tower": "attention"},
+    "residual": {"residual": True},
+    "drawn negatives": {"negatives": 12},
+    "mean of mapped texts": {"size": 8, "residual": True, "epochs": 20},
+    "attention of mapped texts": {"size": 8, "tower": "attention", "epochs": 20, "event_weights": True},
+    "transformer": {"size": 8, "tower": "transformer", "epochs": 20},
+}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("change", KINDS.values(), ids=KINDS)
+def test_learning_lifts_the_items_of_the_users_colour(board, change, ordered):
+    histories, embeddings = board
+    if not ordered:
+        items, interactions = checkerboard(users=40, items=20)
+        histories = build_histories(interactions.with_columns(position=pl.lit(0, pl.UInt32)), items, None)
+    config = CONFIG.model_copy(update=change)
+    model = InterestModel(16, config)
     losses = model.fit(histories, embeddings, 0)
-    assert len(losses) == CONFIG.epochs
-    assert losses[-1] < 0.7 * losses[0]
+    assert len(losses) == config.epochs
+    assert losses[-1] < 0.8 * losses[0]
     # 5 right items among 15 new ones: 7 by chance, 2 at best.
-    assert mean_rank(untrained, histories, embeddings) > 5.5
-    assert mean_rank(model, histories, embeddings) < 3.0
+    assert mean_rank(InterestModel(16, CONFIG), histories, embeddings) > 5.5
+    assert mean_rank(model, histories, embeddings) < 3.5
+    assert model.trained
 
 
-def test_vectors_stay_unit_length_and_item_nobody_took_gets_one(world):
-    histories, embeddings = world
+def test_vectors_are_of_unit_length_also_of_empty_histories_and_items_nobody_took(board):
+    histories, embeddings = board
     model = InterestModel(16, CONFIG)
     model.fit(histories, embeddings, 0)
     more = np.concatenate([embeddings, unit(np.ones((1, 16)))])
-    for vectors in (model.item_vectors(more), model.user_vectors(histories, embeddings)):
-        assert vectors.dtype == np.float32
-        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    nobody = histories.take(histories.user_ids[:1].extend(histories.user_ids[:1] + "?"))
+    items, users = model.item_vectors(more), model.user_vectors(nobody, model.item_vectors(embeddings))
+    assert items.dtype == users.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1.0, atol=1e-6)
+    assert np.linalg.norm(users, axis=1).tolist() == [pytest.approx(1.0), 0.0]
+    assert model.user_vectors(histories.select(slice(0, 0)), items).shape == (0, 16)
 
 
-def test_same_seed_same_maps(world):
-    histories, embeddings = world
-    models = [InterestModel(16, CONFIG) for _ in range(3)]
-    losses = [model.fit(histories, embeddings, seed) for model, seed in zip(models, (5, 5, 6), strict=True)]
-    assert losses[0] == losses[1] != losses[2]
-    assert np.array_equal(models[0].item_map, models[1].item_map)
-    assert np.array_equal(models[0].user_map, models[1].user_map)
+@pytest.mark.parametrize("change", [{}, {"size": 8, "tower": "transformer", "residual": True, "negatives": 5}])
+def test_same_seed_same_bytes(board, tmp_path, change):
+    histories, embeddings = board
+    config, made = CONFIG.model_copy(update=change), []
+    for number, seed in enumerate((5, 5, 6)):
+        model = InterestModel(16, config)
+        model.fit(histories, embeddings, seed)
+        model.save(tmp_path / str(number))
+        made.append((tmp_path / str(number)).read_bytes())
+    assert made[0] == made[1] != made[2]
 
 
-@pytest.mark.parametrize("length", [1, 50])
-@pytest.mark.parametrize("rows", [ROWS[:4], tuple(("u", item) for item in "dcab")])
-def test_what_the_user_already_has_is_never_a_negative(rows, length):
-    """With items a to d only, the last step has no negative at all: its loss is 0."""
-    histories = make_histories("abcd", *rows)
-    model = InterestModel(4, InterestConfig(epochs=1, batch_size=1, history_length=length, learning_rate=1e-9))
-    embeddings = np.eye(4, dtype=np.float32)
-    losses = []
-    for entry in range(1, 4):
-        model._draw_examples = lambda *_, entry=entry: [np.array([entry])]  # type: ignore[method-assign]
-        losses += model.fit(histories, embeddings, 0)
-    # All items are at right angles to the past: each item not yet had is as likely as the others.
-    np.testing.assert_allclose(losses, np.log([3, 2, 1]), atol=1e-4)
+@pytest.mark.parametrize(
+    ("change", "steps", "epochs"),
+    [
+        ({}, 40, 8),
+        ({"batch_size": 7}, 48, 8),
+        # The last epoch is cut short.
+        ({"max_steps": 12}, 12, 3),
+        ({"epochs": 0}, 0, 0),
+    ],
+)
+def test_steps_are_those_announced(board, change, steps, epochs):
+    histories, embeddings = board
+    model, calls = InterestModel(16, CONFIG.model_copy(update=change)), list[int]()
+    assert len(model.fit(histories, embeddings, 0, calls.append)) == epochs
+    assert model.count_steps(histories) == sum(calls) == len(calls) == steps
 
 
-@pytest.mark.parametrize("change", [{}, {"batch_size": 7}, {"max_examples": 50}, {"epochs": 0}])
-def test_steps_are_those_announced(world, change):
-    histories, embeddings = world
-    model, steps = InterestModel(16, CONFIG.model_copy(update=change)), list[int]()
-    model.fit(histories, embeddings, 0, steps.append)
-    assert model.count_steps(histories) == sum(steps) == len(steps)
-
-
-def test_with_nothing_to_learn_from_the_model_stays_the_cosine():
+@pytest.mark.parametrize("config", [CONFIG, SequenceConfig(size=4)])
+def test_with_nothing_to_learn_from_nothing_is_learned(config, tmp_path):
     lonely = make_histories("ab", ("u", "a"), ("v", "b"))
-    model = InterestModel(2, CONFIG)
-    assert model.fit(lonely, np.eye(2, dtype=np.float32), 0) == []
-    assert model.count_steps(lonely) == 0
-    assert not model.item_map.any() | model.user_map.any()
+    model = InterestModel(2, config)
+    for histories in (lonely, lonely.select(slice(0, 0))):
+        assert model.fit(histories, np.eye(2, dtype=np.float32), 0) == []
+        assert model.count_steps(histories) == 0
+    assert not model.trained
+    for name in ("one", "two"):
+        InterestModel(2, config).save(tmp_path / name)
+    model.save(tmp_path / "fitted")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == (tmp_path / "fitted").read_bytes()
 
 
-def test_saved_model_reads_the_same_vectors(world, tmp_path):
-    histories, embeddings = world
-    model = InterestModel(16, CONFIG)
-    model.fit(histories, embeddings, 0)
-    model.save(tmp_path / "interest.safetensors")
-    again = InterestModel.load(tmp_path / "interest.safetensors", CONFIG)
-    assert np.array_equal(again.item_vectors(embeddings), model.item_vectors(embeddings))
-    assert np.array_equal(again.user_vectors(histories, embeddings), model.user_vectors(histories, embeddings))
-    again.save(tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "interest.safetensors").read_bytes()
+# --- what may be a negative ------------------------------------------------------------------------------
+
+
+def first_loss(histories: Histories, n_items: int, known: NDArray[np.bool_] | None = None, **change: object) -> float:
+    """Loss of one step over a catalogue at right angles, where no item is nearer than another."""
+    config = InterestConfig(epochs=1, learning_rate=1e-9, **change)
+    model = InterestModel(n_items, config)
+    return model.fit(histories, np.eye(n_items, dtype=np.float32), 0, known=known)[0]
+
+
+@pytest.mark.parametrize("negatives", [None, 3])
+@pytest.mark.parametrize("length", [1, 50])
+def test_what_the_user_has_at_any_time_is_no_negative(length, negatives):
+    rows = [("u", item) for item in "abcd"]
+    change = {"history_length": length, "negatives": negatives}
+    assert first_loss(make_histories("abcd", *rows), 4, **change) == pytest.approx(0.0, abs=1e-6)
+    # v has an item that u lacks: the only negative of u, as likely as the right one. v itself asks nothing.
+    assert first_loss(make_histories("abcde", *rows, ("v", "e")), 5, history_length=length) == pytest.approx(np.log(2))
+
+
+def test_items_that_joined_later_are_no_negatives():
+    histories = make_histories("abcdef", ("u", "a"), ("u", "b"), ("v", "c"))
+    assert first_loss(histories, 6) == pytest.approx(np.log(2))
+    # d was there though nobody has touched it; that c was there too shows in v.
+    known = np.array([True, True, False, True, False, False])
+    assert first_loss(histories, 6, known) == pytest.approx(np.log(3))
+
+
+def test_drawn_negatives_stand_for_all():
+    others = [(f"v{item}", item) for item in "cdefghij"]
+    histories = make_histories("abcdefghij", ("u", "a"), ("u", "b"), *others)
+    whole = first_loss(histories, 10)
+    assert whole == pytest.approx(np.log(9))
+    drawn = [InterestModel(10, InterestConfig(epochs=1, learning_rate=1e-9, negatives=5)) for _ in range(40)]
+    losses = [model.fit(histories, np.eye(10, dtype=np.float32), seed)[0] for seed, model in enumerate(drawn)]
+    assert np.exp(losses).mean() == pytest.approx(9, rel=0.1)
+
+
+# --- weights of events -----------------------------------------------------------------------------------
+
+
+def test_next_items_count_as_much_as_their_events_weigh():
+    def learn(weight: float, wanted: bool) -> NDArray[np.float32]:
+        # After a comes b for u and c for v.
+        rows = [
+            {"user": user, "item": item, "day": day, "weight": weight if item == "b" else 1.0}
+            for user, item, day in (("u", "a", 1), ("u", "b", 2), ("v", "a", 1), ("v", "c", 2), ("w", "d", 1))
+        ]
+        histories = build_histories(make_interactions(*rows), make_items(*"abcd"), at(9))
+        model = InterestModel(4, InterestConfig(epochs=40, learning_rate=0.02, event_weights=wanted))
+        model.fit(histories, np.eye(4, dtype=np.float32), 0)
+        return score(model, histories.take(pl.Series(["u"])).select(slice(0, 1)), np.eye(4, dtype=np.float32))[0]
+
+    even, heavy = learn(1.0, True), learn(9.0, True)
+    assert heavy[1] - heavy[2] > even[1] - even[2] + 0.05
+    assert np.array_equal(learn(1.0, False), learn(9.0, False))
+
+
+# --- order: after item i comes i + 1 ---------------------------------------------------------------------
+
+# Many items and short histories: what a user has is no negative, so only others' items tell the next from the rest.
+N_ITEMS = 40
+ITEMS = make_items(*(f"i{number:02}" for number in range(N_ITEMS)), "new")
+ORDER = SequenceConfig(
+    epochs=40, size=16, batch_size=16, learning_rate=0.01, history_length=6, negatives=30, dropout=0.0
+)
+
+
+def walk(user: str, first: int, length: int) -> list[tuple[str, str, float]]:
+    return [(user, f"i{(first + step) % N_ITEMS:02}", step + 1) for step in range(length)]
+
+
+def histories_of(*rows: tuple[str, str, float], items: pl.DataFrame = ITEMS) -> Histories:
+    return build_histories(make_interactions(*rows), items, at(40))
+
+
+@pytest.fixture(scope="module")
+def histories() -> Histories:
+    rows = [row for number in range(80) for row in walk(f"u{number:02}", number, 2 + number // 40)]
+    return histories_of(*rows)
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> NDArray[np.float32]:
+    """Unit rows that say little of the order: item i + 1 has a text of its own, but the new item reads like item 3."""
+    rows = np.random.default_rng(0).standard_normal((N_ITEMS + 1, 8))
+    rows[N_ITEMS] = rows[3]
+    return unit(rows)
+
+
+@pytest.fixture(scope="module")
+def model(histories: Histories, embeddings: NDArray[np.float32]) -> InterestModel:
+    model = InterestModel(8, ORDER)
+    losses = model.fit(histories, embeddings, seed=1)
+    assert losses[-1] < 0.3 * losses[0]
+    return model
+
+
+def count_right(model: InterestModel, embeddings: NDArray[np.float32]) -> int:
+    """Of how many walks of two steps is the third one first?"""
+    right = 0
+    for first in range(N_ITEMS):
+        seen = histories_of(*walk("u", first, 2))
+        scores = score(model, seen, embeddings)[0]
+        scores[seen.items] = -np.inf
+        right += int(scores[:N_ITEMS].argmax()) == (first + 2) % N_ITEMS
+    return right
+
+
+class TestOrder:
+    def test_it_learns_what_comes_next(self, model, embeddings):
+        # Half of the training histories end where the next item would have come.
+        assert count_right(model, embeddings) >= 0.9 * N_ITEMS
+
+    def test_the_order_counts(self, model, embeddings):
+        forth = score(model, histories_of(("u", "i01", 1), ("u", "i20", 2)), embeddings)[0]
+        back = score(model, histories_of(("u", "i20", 1), ("u", "i01", 2)), embeddings)[0]
+        assert forth[21] > forth[2]
+        assert back[2] > back[21]
+
+    def test_an_item_without_a_past_is_placed_by_its_text(self, model, embeddings):
+        after_two = score(model, histories_of(*walk("u", 1, 2)), embeddings)[0]
+        # It reads like 3, which comes now; most others fit worse.
+        assert (after_two[N_ITEMS] > after_two[:N_ITEMS]).mean() > 0.6
+
+    def test_only_the_newest_items_are_looked_at(self, model, embeddings):
+        long = histories_of(*walk("u", 2, 9))
+        newest = histories_of(*[(user, item, day) for user, item, day in walk("u", 2, 9)][-ORDER.history_length :])
+        assert np.allclose(score(model, long, embeddings), score(model, newest, embeddings), atol=1e-6)
+
+    def test_users_beside_change_nothing(self, model, embeddings, histories):
+        items = model.item_vectors(embeddings)
+        parts = [model.user_vectors(part, items) for _, part in histories.split(7)]
+        assert np.allclose(model.user_vectors(histories, items), np.concatenate(parts), atol=1e-6)
+
+    def test_empty_histories_are_zeros(self, model, embeddings, histories):
+        strangers = histories.take(pl.Series(["nobody", "u00"]))
+        vectors = model.user_vectors(strangers, model.item_vectors(embeddings))
+        assert not vectors[0].any()
+        assert vectors[1].any()
+
+    def test_half_precision_learns_the_same(self, histories, embeddings):
+        config, losses = ORDER.model_copy(update={"epochs": 4}), []
+        for bfloat16 in (False, True):
+            model = InterestModel(8, config)
+            losses.append(model.fit(histories, embeddings, seed=1, bfloat16=bfloat16))
+            assert model.item_vectors(embeddings).dtype == np.float32
+        assert losses[0] != losses[1]
+        np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
+
+    def test_saved_model_gives_the_same_scores(self, model, histories, embeddings, tmp_path: Path):
+        model.save(tmp_path / "one")
+        again = InterestModel.load(tmp_path / "one", ITEMS["item_id"], ORDER)
+        assert again.trained
+        assert np.array_equal(score(again, histories, embeddings), score(model, histories, embeddings))
+        again.save(tmp_path / "two")
+        assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+    def test_another_catalogue(self, model, embeddings):
+        # Tonight item 4 is gone and "a first" has come, so every place has moved.
+        tonight = make_items("a first", *(f"i{number:02}" for number in range(N_ITEMS) if number != 4), "new")
+        moved = model.align(tonight["item_id"])
+        place = {item: number for number, item in enumerate(ITEMS["item_id"])}
+        there = np.array([embeddings[place.get(item, 0)] for item in tonight["item_id"]])
+        before, after = model.item_vectors(embeddings), moved.item_vectors(there)
+        for number, item in enumerate(tonight["item_id"]):
+            if item in place:
+                assert np.array_equal(after[number], before[place[item]])
+        seen = histories_of(*walk("u", 1, 2), items=tonight)
+        scores = score(moved, seen, there)[0]
+        scores[seen.items] = -np.inf
+        assert tonight["item_id"][int(scores[1:-1].argmax()) + 1] == "i03"
+        assert model.align(ITEMS["item_id"]) is model
+
+
+@pytest.fixture(scope="module")
+def early(embeddings: NDArray[np.float32]) -> InterestModel:
+    """A model of yesterday, when the walks of the upper half had not been seen and item 39 was not there."""
+    items = ITEMS.filter(pl.col("item_id") != "i39")
+    rows = [row for number in range(18) for row in walk(f"u{number:02}", number, 3)]
+    model = InterestModel(8, ORDER)
+    model.fit(histories_of(*rows, items=items), np.delete(embeddings, 39, axis=0), seed=1)
+    return model
+
+
+class TestGoingOn:
+    def test_it_learns_the_rest_in_fewer_epochs(self, early, histories, embeddings):
+        config = ORDER.model_copy(update={"refresh_epochs": 2})
+        fresh, later = InterestModel(8, config.model_copy(update={"epochs": 2})), InterestModel(8, config)
+        fresh.fit(histories, embeddings, seed=1)
+        calls: list[int] = []
+        assert len(later.fit(histories, embeddings, seed=1, start=early, progress=calls.append)) == 2
+        assert len(calls) == later.count_steps(histories, early) == 10
+        assert count_right(early.align(ITEMS["item_id"]), embeddings) <= 0.6 * N_ITEMS
+        assert count_right(later, embeddings) > count_right(fresh, embeddings) + 2
+
+    def test_it_may_take_as_much_less_of_the_most_steps(self, early, histories):
+        config = ORDER.model_copy(update={"refresh_epochs": 10, "max_steps": 60})
+        assert InterestModel(8, config).count_steps(histories) == 60
+        assert InterestModel(8, config).count_steps(histories, early) == 15
+
+    def test_the_earlier_one_stays_as_it_was(self, early, histories, embeddings, tmp_path):
+        early.save(tmp_path / "before")
+        InterestModel(8, ORDER).fit(histories, embeddings, seed=1, start=early)
+        early.save(tmp_path / "after")
+        assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
+
+    def test_with_nothing_new_to_learn_it_is_the_earlier_one(self, early, histories, embeddings):
+        model = InterestModel(8, ORDER.model_copy(update={"refresh_epochs": 0}))
+        assert model.fit(histories, embeddings, seed=1, start=early) == []
+        aligned = early.align(ITEMS["item_id"])
+        assert np.array_equal(score(model, histories, embeddings), score(aligned, histories, embeddings))
+
+    def test_from_an_untrained_one_it_starts_anew(self, histories, embeddings):
+        one, two = (InterestModel(8, ORDER.model_copy(update={"epochs": 2})) for _ in range(2))
+        assert one.fit(histories, embeddings, seed=1, start=InterestModel(8, ORDER)) == two.fit(
+            histories, embeddings, seed=1
+        )

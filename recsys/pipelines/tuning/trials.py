@@ -11,15 +11,15 @@ from time import perf_counter
 
 import polars as pl
 
-from recsys.config import Config, TextConfig
+from recsys.config import Config
 from recsys.dataset.windows import Window, Windows, split_windows
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import Estimate, Values, compare_paired
-from recsys.pipelines.fitting import TextModels, fit_bundle, fit_text, freeze_catalogue
+from recsys.pipelines.catalogue import Catalogue, read_catalogue
+from recsys.pipelines.fitting import TextModels, fit_bundle, fit_text
 from recsys.pipelines.measuring import measure
 from recsys.pipelines.stages import logger as stages
-from recsys.text.fine_tuning import FrozenStates
 
 # The first rung: a share of the users, unless so few of them could be measured that no trial would ever end there.
 RUNG_SHARE = 0.25
@@ -28,8 +28,19 @@ RUNG_USERS = 100
 # Seconds of the same work differ by this share from one time to the next.
 _SAME_SECONDS = 0.05
 
-# What the frozen layers depend on.
-_FROZEN = ("checkpoint", "fields", "max_tokens", "precision", "batch_tokens")
+# What the catalogue depends on, of the text section and of its fine-tuning.
+_READING = (
+    "checkpoint",
+    "fields",
+    "max_tokens",
+    "precision",
+    "batch_tokens",
+    "pooling",
+    "projection",
+    "own_bert",
+    "adaptation",
+)
+_FREEZING = ("method", "trainable_layers", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -120,8 +131,8 @@ class Bench:
         """
         self._items = items
         self._text_changes = text_changes
-        self._frozen: tuple[object, FrozenStates, float] | None = None
-        self._texts: dict[int, tuple[TextConfig, TextModels, float]] = {}
+        self._catalogue: tuple[object, Catalogue, float] | None = None
+        self._texts: dict[int, tuple[object, TextModels, float]] = {}
         some = _take_share(windows, config.seed)
         self.rungs = [some, windows] if some and count_measured(some.test) >= RUNG_USERS else [windows]
 
@@ -130,36 +141,41 @@ class Bench:
         windows = self.rungs[rung]
         test = windows.test
         with _quiet():
-            frozen, freezing = self._freeze(config)
-            text, reading = self._fit_text(config, rung, frozen)
+            catalogue, reading = self._read(config)
+            text, learning = self._fit_text(config, rung, catalogue)
             start = perf_counter()
             labels = windows.measured_labels
-            fitted = fit_bundle(config, self._items, frozen, labels, test.history, test.cutoff, text)
+            fitted = fit_bundle(config, self._items, catalogue, labels, test.history, test.cutoff, text)
             measured = measure(fitted.bundle, test, self._items, baselines=False)
             seconds = perf_counter() - start
         evaluation = config.evaluation
         ours = (pl.col("model") == OURS) & (pl.col("metric") == evaluation.metric) & (pl.col("n") == evaluation.n)
         users = measured.user_metrics.filter(ours).select("user_id", "value").sort("user_id")
-        return Score(users, seconds + (freezing + reading if self._text_changes else 0.0))
+        return Score(users, seconds + (reading + learning if self._text_changes else 0.0))
 
-    def _freeze(self, config: Config) -> tuple[FrozenStates, float]:
-        """Return the frozen layers' states and the seconds they took; those of the last trial where they are equal."""
+    def _read(self, config: Config) -> tuple[Catalogue, float]:
+        """Return the catalogue and the seconds it took; that of the last trial where the settings are equal."""
         text = config.text
-        key = (*(getattr(text, name) for name in _FROZEN), text.fine_tune.trainable_layers)
-        if self._frozen is None or self._frozen[0] != key:
-            # The old ones first: a large catalogue's fill gigabytes.
-            self._frozen = None
+        tuned = text.fine_tune
+        key = (*(getattr(text, name) for name in _READING), *(getattr(tuned, name) for name in _FREEZING))
+        if self._catalogue is None or self._catalogue[0] != key:
+            # The old one first: a large catalogue's frozen layers fill gigabytes.
+            self._catalogue = None
             start = perf_counter()
-            frozen = freeze_catalogue(config, self._items)
-            self._frozen = key, frozen, perf_counter() - start
-        return self._frozen[1:]
+            # Every rung has the same windows, with fewer users.
+            catalogue = read_catalogue(config, self._items, self.rungs[-1].measured_labels[-1].cutoff)
+            self._catalogue = key, catalogue, perf_counter() - start
+        return self._catalogue[1:]
 
-    def _fit_text(self, config: Config, rung: int, frozen: FrozenStates) -> tuple[TextModels, float]:
+    def _fit_text(self, config: Config, rung: int, catalogue: Catalogue) -> tuple[TextModels, float]:
         """Return a rung's text part and the seconds it took; that of the last trial where the settings are equal."""
-        if rung not in self._texts or self._texts[rung][0] != config.text:
-            start = perf_counter()
-            text = fit_text(config, self._items, frozen, self.rungs[rung].measured_labels[-1])
-            self._texts[rung] = config.text, text, perf_counter() - start
+        # The model of `sequence` is fitted only where lists are made with it.
+        key = config.text, "sequence" in config.candidates.depths
+        if rung not in self._texts or self._texts[rung][0] != key:
+            windows = self.rungs[rung]
+            test, start = windows.test, perf_counter()
+            text = fit_text(config, self._items, catalogue, windows.measured_labels, test.history, test.cutoff)
+            self._texts[rung] = key, text, perf_counter() - start
         return self._texts[rung][1:]
 
 

@@ -1,0 +1,231 @@
+"""Training checkpoints: a run that was killed goes on to the very weights it would have reached."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+_FILE = "training.safetensors"
+_Tensors = dict[str, torch.Tensor]
+
+_logger = logging.getLogger(__name__)
+
+
+class Stateful(Protocol):
+    """Whatever has a state of named tensors: a module, adapters, the best weights so far."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the tensors."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any:
+        """Take them over."""
+
+
+class Schedule(Protocol):
+    """A learning-rate scheduler of torch whose state is plain JSON."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Take it over."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a training goes on with, besides its weights.
+
+    Attributes:
+        step: steps that were done.
+        losses: of each of them.
+        extra: whatever JSON was saved with them.
+    """
+
+    step: int
+    losses: list[float]
+    extra: Any
+
+
+class TrainingCheckpoint:
+    """The one checkpoint of one training.
+
+    All of it is one file without pickle (safetensors, with JSON in its header) that is put in place at once: after a
+    kill at any instant there is the old one or the new one. A training can always do without: whatever goes wrong costs
+    the checkpoint and a warning, never the run.
+
+    Args:
+        folder: made when needed; no other training may write to it at the same time.
+        key: hash of all that decides the result (settings, data, starting weights); what has another key is ignored.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._path, self._key = folder / _FILE, key
+        # A fixed name: what a killed run left behind is overwritten by the next.
+        self._unfinished = folder / f".{_FILE}.tmp"
+        self._warned = False
+
+    def save(
+        self,
+        step: int,
+        parts: Mapping[str, Stateful],
+        optimizer: torch.optim.Optimizer,
+        scheduler: Schedule,
+        losses: Sequence[float],
+        extra: Any = None,
+    ) -> None:
+        """Replace the checkpoint by the state after `step` steps; a disk that is full costs one warning.
+
+        Args:
+            step: steps done.
+            parts: all that learns, by names without a slash. Of a module only what is not frozen is written: the rest
+                is in the starting weights.
+            optimizer: whose moments and learning rates are kept.
+            scheduler: of the learning rates.
+            losses: of the steps done.
+            extra: JSON that comes back as it is, such as the best measure so far, or a numpy generator's state.
+        """
+        tensors = {f"parts/{name}/{key}": value for name, part in parts.items() for key, value in _read(part).items()}
+        state = optimizer.state_dict()
+        for number, moments in state["state"].items():
+            tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
+        tensors |= _random_state()
+        facts = {
+            "key": self._key,
+            "step": step,
+            "groups": state["param_groups"],
+            "scheduler": scheduler.state_dict(),
+            "losses": list(losses),
+            "extra": extra,
+        }
+        metadata = {name: json.dumps(value) for name, value in facts.items()}
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(
+                {name: value.detach().contiguous() for name, value in tensors.items()}, self._unfinished, metadata
+            )
+            # Also a machine that goes down must not find the new name on the old blocks.
+            with self._unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+            self._unfinished.replace(self._path)
+        # A full disk is the one or the other, depending on who notices it.
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                self._unfinished.unlink(missing_ok=True)
+            if not self._warned:
+                _logger.warning(
+                    "training checkpoint %s: cannot be written (%s); training goes on without", self._path, error
+                )
+            self._warned = True
+
+    def load(
+        self, parts: Mapping[str, Stateful], optimizer: torch.optim.Optimizer, scheduler: Schedule
+    ) -> TrainingState | None:
+        """Bring everything, torch's random numbers included, to where `save` was called with the same arguments.
+
+        Returns:
+            None where there is nothing to go on from: no checkpoint, that of another training (an INFO line says so),
+            or one that is damaged (a warning says so). Then nothing was changed.
+        """
+        if not self._path.exists():
+            return None
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                facts = {name: json.loads(value) for name, value in file.metadata().items()}
+                if facts["key"] != self._key:
+                    _logger.info("training checkpoint %s: is of another training; starting anew", self._path)
+                    return None
+                names = file.keys()
+                tensors: _Tensors = {name: file.get_tensor(name) for name in names}
+            found = TrainingState(facts["step"], facts["losses"], facts["extra"])
+            states, moments = _part_tensors(tensors, parts), _optimizer_state(tensors, facts["groups"])
+            _check_fit(parts, states, optimizer, moments)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _logger.warning("training checkpoint %s: cannot be read (%s); starting anew", self._path, error)
+            return None
+        for name, part in parts.items():
+            _restore(part, states[name])
+        optimizer.load_state_dict(moments)
+        scheduler.load_state_dict(facts["scheduler"])
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random/cuda"])
+        _logger.info("training checkpoint %s: going on after step %s", self._path, f"{found.step:,}")
+        return found
+
+    def clear(self) -> None:
+        """Remove the checkpoint: its training is done."""
+        for path in (self._path, self._unfinished):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _random_state() -> _Tensors:
+    state = {"random/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["random/cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _read(part: Stateful) -> _Tensors:
+    """Return what of a part may have changed."""
+    named = part.named_parameters() if isinstance(part, nn.Module) else ()
+    frozen = {name for name, one in named if not one.requires_grad}
+    return {name: value for name, value in part.state_dict().items() if name not in frozen}
+
+
+def _restore(part: Stateful, state: _Tensors) -> None:
+    if isinstance(part, nn.Module):
+        part.load_state_dict(state, strict=False)
+    else:
+        part.load_state_dict(state)
+
+
+def _part_tensors(tensors: _Tensors, parts: Mapping[str, Stateful]) -> dict[str, _Tensors]:
+    found: dict[str, _Tensors] = {name: {} for name in parts}
+    for place, value in tensors.items():
+        kind, _, rest = place.partition("/")
+        if kind == "parts":
+            name, _, key = rest.partition("/")
+            # Own memory: what was read may be the file itself.
+            found[name][key] = value.clone()
+    return found
+
+
+def _optimizer_state(tensors: _Tensors, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    moments: dict[int, _Tensors] = {}
+    for place, value in tensors.items():
+        kind, _, rest = place.partition("/")
+        if kind == "optimizer":
+            number, _, name = rest.partition("/")
+            moments.setdefault(int(number), {})[name] = value.clone()
+    return {"state": moments, "param_groups": groups}
+
+
+def _check_fit(
+    parts: Mapping[str, Stateful],
+    states: Mapping[str, _Tensors],
+    optimizer: torch.optim.Optimizer,
+    moments: Mapping[str, Any],
+) -> None:
+    """Raise ValueError where a file with the right key still does not fit, before anything was changed."""
+    for name, part in parts.items():
+        if isinstance(part, nn.Module) and _shapes(states[name]) != _shapes(_read(part)):
+            raise ValueError(f"the weights of '{name}' have other names or shapes")
+    numbers = [group["params"] for group in moments["param_groups"]]
+    if numbers != [group["params"] for group in optimizer.state_dict()["param_groups"]]:
+        raise ValueError("the optimiser has other parameters")
+
+
+def _shapes(tensors: _Tensors) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}

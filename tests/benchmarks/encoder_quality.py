@@ -1,0 +1,188 @@
+"""What each way of training the encoder is worth on a real set, for warm and for cold items, and what it costs.
+
+    RECSYS_DATA=… python tests/benchmarks/encoder_quality.py --config configs/goodbooks.yaml --cold 2000 --liked 4
+    RECSYS_DATA=… python tests/benchmarks/encoder_quality.py --config configs/ml1m.yaml --cold 700 --recipes frozen,all
+
+Some items are held back as if nobody had touched them: they are ranked among themselves for users who took one. Beside
+it a fifth of the users' newest warm item is looked for among all warm ones. Every recipe is followed by the config's
+interest model, except `zero-shot`: the plain mean of a history's vectors by the checkpoint as it came. Differences are
+to `frozen`, by paired bootstrap over users. Examples are counted in fine-tuning alone; seconds are all of it, from
+text to interest model, without the evaluation; what lies below the layers that learn is computed once for all recipes
+and told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from cold_world import ColdWorld, Scorer, load_cold_world
+from numpy.typing import NDArray
+
+from recsys.candidates.sources import InterestSource, ProfileSource
+from recsys.collab.als import AlsModel
+from recsys.config import FineTuneConfig, TextConfig
+from recsys.evaluation.intervals import compare_paired, mean_interval
+from recsys.text.encoder import Encoder
+from recsys.text.interest import InterestModel
+from recsys.text.masked_language import adapt
+from recsys.text.training.fine_tuning import Material, fine_tune
+from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_tokens
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "zero-shot": {"epochs": 0},
+    "frozen": {"epochs": 0},
+    "next item": {},
+    "next item, drawn as taken, batch": {"draw": "interactions", "negatives": "batch"},
+    "  without log-Q": {"draw": "interactions", "negatives": "batch", "log_q": False},
+    "  hard negatives, ALS 2": {"draw": "interactions", "negatives": "batch", "hard_negatives": {"als": 2}},
+    "  hard negatives, text 2": {"draw": "interactions", "negatives": "batch", "hard_negatives": {"text": 2}},
+    "co-interaction": {"objectives": {"next_item": 0.0, "co_interaction": 1.0}},
+    "CF alignment": {"objectives": {"next_item": 0.0, "cf_alignment": 1.0}},
+    "next + co": {"objectives": {"next_item": 1.0, "co_interaction": 1.0}},
+    "next + CF": {"objectives": {"next_item": 1.0, "cf_alignment": 1.0}},
+    "all three": {"objectives": {"next_item": 1.0, "co_interaction": 1.0, "cf_alignment": 1.0}},
+    "next item, FGM 1": {"adversarial": 1.0},
+    "next item, token dropout .1": {"augmentation": {"token_dropout": 0.1}},
+    "next item, span crop .5": {"augmentation": {"span_crop": 0.5}},
+    "next item, event weights": {"event_weights": True},
+    "next item, LoRA 8": {"method": "lora", "learning_rate": 1e-3},
+    "next item, AdaLoRA 8": {"method": "adalora", "learning_rate": 2e-3},
+    "next item, full": {"method": "full"},
+    "masked language, then next item": {"adaptation": 1},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one recipe reached, user by user, and what it cost."""
+
+    values: dict[str, NDArray[np.float64]]
+    seconds: float
+    examples_per_second: float
+
+
+class Kitchen:
+    """The parts that all recipes share."""
+
+    def __init__(self, world: ColdWorld, text: TextConfig, fine_tune: FineTuneConfig) -> None:
+        self.world, self.text, self.settings = world, text, fine_tune
+        started = time.perf_counter()
+        self.frozen = self._freeze(self._encoder())
+        self.freezing = time.perf_counter() - started
+        self.factors: NDArray[np.float32] | None = None
+
+    def _encoder(self) -> Encoder:
+        return Encoder(self.text.checkpoint, self.text)
+
+    def _freeze(self, encoder: Encoder) -> FrozenStates:
+        return freeze_states(encoder, self.world.texts, self.settings.trainable_layers)
+
+    def cook(self, name: str, changes: Mapping[str, Any]) -> Row:
+        world, rest = self.world, dict(changes)
+        encoder, inputs = self._encoder(), self.frozen
+        started = time.perf_counter()
+        if rest.pop("adaptation", 0):
+            settings = self.text.adaptation.model_copy(update={"epochs": 1})
+            texts = [text for text, cold in zip(world.texts, world.cold, strict=True) if not cold]
+            adapt(encoder, texts, settings, self.text.batch_tokens, 0)
+            inputs = self._freeze(encoder)
+        settings = FineTuneConfig.model_validate({**self.settings.model_dump(), **rest})
+        seen: list[int] = []
+        began = time.perf_counter()
+        if not settings.epochs:
+            embeddings = encode_inputs(encoder, inputs)
+        else:
+            full = read_tokens(encoder, world.texts) if settings.method == "full" else inputs
+            tuned = fine_tune(
+                encoder,
+                full,
+                world.train,
+                settings,
+                0,
+                material=Material(factors=self._factors(settings)),
+                progress=lambda examples, _: seen.append(examples),
+            )
+            embeddings = tuned.embeddings
+        tuning = time.perf_counter() - began
+        score = self._fit_interest(embeddings, name == "zero-shot", encoder.precision == "bfloat16")
+        seconds = time.perf_counter() - started
+        values = {**world.measure_warm(score), **world.measure_cold(score)}
+        return Row(values, seconds, sum(seen) / tuning)
+
+    def _fit_interest(self, embeddings: NDArray[np.float32], plain: bool, bfloat16: bool) -> Scorer:
+        if plain:
+            return ProfileSource("zero-shot", embeddings).score
+        world = self.world
+        model = InterestModel(embeddings.shape[1], self.text.interest)
+        model.fit(world.train, embeddings, 0, known=~world.cold, texts=pl.Series(world.texts), bfloat16=bfloat16)
+        return InterestSource("text", "", model, embeddings).score
+
+    def _factors(self, settings: FineTuneConfig) -> NDArray[np.float32] | None:
+        if not settings.objectives.cf_alignment and not settings.hard_negatives.als:
+            return None
+        if self.factors is None:
+            config = self.world.config
+            self.factors = AlsModel.fit(self.world.train, config.collab.als, 0, config.threads).item_factors
+        return self.factors
+
+
+def main() -> None:
+    """Print one line per recipe."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--cold", type=int, required=True, help="items held back")
+    parser.add_argument("--liked", type=float, help="values from this one on count as taken")
+    parser.add_argument("--recipes", default="", help="names, separated by commas; all of them if left out")
+    parser.add_argument("--epochs", type=int, help="passes over the catalogue instead of the config's")
+    parser.add_argument("--layers", type=int, help="trainable layers instead of the config's")
+    parser.add_argument("--tokens", type=int, help="most tokens of a text instead of the config's")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    torch.set_num_threads(given.threads)
+    world = load_cold_world(given.config, given.cold, liked=given.liked)
+    text = world.config.text
+    if given.tokens:
+        text = text.model_copy(update={"max_tokens": given.tokens})
+    changes = {"epochs": given.epochs, "trainable_layers": given.layers}
+    settings = text.fine_tune.model_copy(update={name: value for name, value in changes.items() if value})
+    kitchen = Kitchen(world, text, settings)
+    print(
+        f"{world.config.name}: {world.items.height:,} items, {given.cold:,} of them cold; "
+        f"{world.train.n_users:,} users, {len(world.train.items):,} pairs; asked for cold items: "
+        f"{world.asked.n_users:,}, for a warm one: {world.warm_users.n_users:,}; frozen layers {kitchen.freezing:.0f} s"
+    )
+    names = [name.strip() for name in given.recipes.split(",")] if given.recipes else None
+    reference: Row | None = None
+    for name, recipe in RECIPES.items():
+        if names is not None and name.strip() not in names:
+            continue
+        row = kitchen.cook(name, recipe)
+        reference = row if name == "frozen" else reference
+        print(describe(name, row, reference), flush=True)
+
+
+def describe(name: str, row: Row, reference: Row | None) -> str:
+    """Return one line: means with intervals, and the differences to the reference."""
+    parts = [f"{name:33s} {row.seconds:5.0f} s {row.examples_per_second:6.0f} ex/s"]
+    for metric, values in row.values.items():
+        mean = mean_interval(values[:, None] if values.ndim == 2 else values, 1000, 0.95, 0)
+        text = f"{metric} {mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]"
+        if reference is not None and reference is not row:
+            gap = compare_paired(values, reference.values[metric], 1000, 0.95, 0)
+            text += f" ({gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}])"
+        parts.append(text)
+    return " | ".join(parts)
+
+
+if __name__ == "__main__":
+    main()

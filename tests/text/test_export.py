@@ -1,0 +1,217 @@
+import copy
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.config import TextConfig
+from recsys.errors import CheckpointError, ConfigError, RecsysError
+from recsys.text.distillation import prune_layers
+from recsys.text.encoder import Encoder
+from recsys.text.export import MODEL, OnnxEncoder, compare_exports, export_onnx, measure_agreement
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+CONFIG = TextConfig(max_tokens=16, precision="float32")
+# Nothing that a catalogue may hold should come out otherwise than from torch.
+TEXTS = [
+    "A crew drifts between stars, far from home",
+    "",
+    "bread",
+    "长夜 🎬",
+    "שלום עולם مرحبا",
+    "a crew\0lost\0in space",
+    "half a character \ud83d",
+    "bread flour " * 5_000,
+    *(f"{word} number {number}" for number, word in enumerate(["anchor", "violin", "cactus", "ladder"] * 3)),
+]
+
+
+@pytest.fixture(scope="module")
+def exported(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_onnx(encoder, tmp_path_factory.mktemp("export") / "new" / "fp32", int8=False).parent
+
+
+@pytest.fixture(scope="module")
+def quantised(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_onnx(encoder, tmp_path_factory.mktemp("export") / "int8", int8=True).parent
+
+
+def test_vectors_are_those_of_the_encoder(encoder, exported):
+    done: list[int] = []
+    vectors = OnnxEncoder(exported).encode(TEXTS, done.append)
+    assert sum(done) == len(TEXTS)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, encoder.encode(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 70, 100_000])
+def test_any_batch_and_length_will_do(encoder, exported, batch_tokens):
+    """Alone, in small batches, all at once: the file holds no size of what it was traced with."""
+    vectors = OnnxEncoder(exported, batch_tokens).encode(TEXTS)
+    np.testing.assert_allclose(vectors, encoder.encode(TEXTS), atol=1e-5)
+    assert OnnxEncoder(exported, batch_tokens).encode([]).shape == (0, 384)
+
+
+def test_a_folder_says_what_is_in_it(encoder, exported, quantised):
+    files = {path.name for path in exported.iterdir()}
+    assert {MODEL, "encoder.json", "tokenizer.json", "tokenizer_config.json"} <= files
+    expected = {"max_tokens": encoder.max_tokens, "embedding_size": 384, "encoder": encoder.digest()}
+    assert json.loads((exported / "encoder.json").read_text()) == {**expected, "int8": False}
+    assert json.loads((quantised / "encoder.json").read_text()) == {**expected, "int8": True}
+
+
+def test_int8_is_a_quarter_of_the_size_and_near(encoder, exported, quantised):
+    sizes = [(folder / MODEL).stat().st_size for folder in (quantised, exported)]
+    assert sizes[0] < 0.3 * sizes[1]
+    agreement = measure_agreement(OnnxEncoder(quantised).encode(TEXTS), encoder.encode(TEXTS))
+    # One scale per matrix instead of one per channel would bring the mean down to about 0.95.
+    assert agreement.mean_cosine > 0.98
+    assert agreement.lowest_cosine > 0.95
+    assert agreement.neighbours_kept > 0.8
+
+
+def test_the_file_alone_is_a_whole_encoder(encoder, exported):
+    """Nothing of ours is needed to use it: tokens in, unit vectors out."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported / MODEL, providers=["CPUExecutionProvider"])
+    assert [(one.name, one.shape) for one in session.get_inputs()] == [
+        ("input_ids", ["batch", "tokens"]),
+        ("attention_mask", ["batch", "tokens"]),
+    ]
+    tokens = np.array(encoder.tokenize(["bread"]))
+    (vectors,) = session.run(["vectors"], {"input_ids": tokens, "attention_mask": np.ones_like(tokens)})
+    np.testing.assert_allclose(vectors, encoder.encode(["bread"]), atol=1e-5)
+
+
+def test_the_encoder_stays_as_it_was(encoder, exported, quantised):
+    copied = copy.deepcopy(encoder)
+    before = copied.digest()
+    assert before == encoder.digest()
+    assert all(value.requires_grad for value in encoder.model.parameters())
+    assert not any(module.training for module in encoder.model.modules())
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+@pytest.mark.parametrize("int8", [False, True])
+def test_other_families_and_students(write_checkpoint, tmp_path, family, int8):
+    more = {"embedding_size": 8} if family == "electra" else {"pad_token_id": 0}
+    whole = Encoder(str(write_checkpoint(family=family, num_hidden_layers=3, **more)), CONFIG)
+    student = prune_layers(whole, 2)
+    texts = ["abc", "a b c d e f", "", "hgfedcba" * 9]
+    vectors = OnnxEncoder(export_onnx(student, tmp_path / "out", int8=int8).parent).encode(texts)
+    assert (vectors * student.encode(texts)).sum(1).min() > (0.98 if int8 else 0.99999)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
+@pytest.mark.parametrize("projection", [None, 8])
+def test_pooling_and_projection_are_in_the_file(write_checkpoint, tmp_path, pooling, projection):
+    encoder = Encoder(str(write_checkpoint()), CONFIG.model_copy(update={"pooling": pooling}))
+    texts = ["abc", "a b c d e f", "", "hgfedcba" * 9]
+    with torch.no_grad():
+        for value in encoder.head.parameters():
+            value.normal_(generator=torch.Generator().manual_seed(0))
+    if projection:
+        encoder.project(encoder.encode(texts), projection)
+    vectors = OnnxEncoder(export_onnx(encoder, tmp_path / "out", int8=False).parent).encode(texts)
+    assert vectors.shape == (4, projection or 16)
+    np.testing.assert_allclose(vectors, encoder.encode(texts), atol=1e-5)
+
+
+def test_equal_encoders_give_equal_bytes(write_checkpoint, tmp_path):
+    folder = str(write_checkpoint())
+    for int8 in (False, True):
+        paths = [export_onnx(Encoder(folder, CONFIG), tmp_path / f"{int8}{copy}", int8=int8) for copy in "ab"]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_bfloat16_encoder_is_exported_in_full(write_checkpoint, tmp_path):
+    folder = str(write_checkpoint())
+    half, full = (Encoder(folder, CONFIG.model_copy(update={"precision": name})) for name in ("bfloat16", "float32"))
+    vectors = OnnxEncoder(export_onnx(half, tmp_path / "out", int8=False).parent).encode(["abc", "d"])
+    np.testing.assert_allclose(vectors, full.encode(["abc", "d"]), atol=1e-6)
+
+
+# --- what can be wrong -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_missing_extra_is_named(write_checkpoint, tmp_path, monkeypatch, package):
+    encoder = Encoder(str(write_checkpoint()), CONFIG)
+    export_onnx(encoder, tmp_path / "whole", int8=False)
+    # What Python does where a package is not installed.
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(package)
+    with pytest.raises(RecsysError, match=rf"package {package} is not installed; install recsys\[export\]"):
+        export_onnx(encoder, tmp_path / "out", int8=False)
+    assert not (tmp_path / "out").exists()
+    if package == "onnxruntime":
+        with pytest.raises(RecsysError, match=r"install recsys\[export\]"):
+            OnnxEncoder(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("file", [MODEL, "encoder.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [None, b"", b"\x00 no such file \xff"])
+def test_a_folder_that_lacks_a_file_or_holds_a_broken_one(write_checkpoint, tmp_path, file, content):
+    folder = export_onnx(Encoder(str(write_checkpoint()), CONFIG), tmp_path / "out", int8=False).parent
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content)
+    reason = f"no {file}" if content is None else "cannot be read"
+    with pytest.raises(CheckpointError, match=rf"exported encoder {folder}: {reason}.*export the encoder again"):
+        OnnxEncoder(folder)
+
+
+def test_weights_too_large_for_one_file_are_refused(write_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("recsys.text.export._LARGEST_BYTES", 1_000)
+    with pytest.raises(ConfigError, match="one file holds"):
+        export_onnx(Encoder(str(write_checkpoint()), CONFIG), tmp_path / "out", int8=False)
+
+
+# --- agreement -------------------------------------------------------------------------------------------
+
+
+def unit(angles: list[float]) -> np.ndarray:
+    return np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], axis=1).astype(np.float32)
+
+
+def test_agreement_by_hand(monkeypatch):
+    monkeypatch.setattr("recsys.text.export._NEIGHBOURS", 1)
+    # The nearest of 0, 10, 50, 55 degrees are 10, 0, 55, 50. Then 10 moves to 49: those of 0 and 55 are still what
+    # they were (10 and 50), those of 10 and 50 become each other.
+    found = measure_agreement(unit([0, 49, 50, 55]), unit([0, 10, 50, 55]))
+    assert found.neighbours_kept == 0.5
+    assert found.lowest_cosine == pytest.approx(np.cos(np.radians(39)), abs=1e-6)
+    assert found.mean_cosine == pytest.approx((3 + np.cos(np.radians(39))) / 4, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 11, 40])
+def test_equal_vectors_agree_wholly(count):
+    vectors = unit(list(np.linspace(0, 300, count)))
+    found = measure_agreement(vectors, vectors)
+    assert (found.lowest_cosine, found.mean_cosine) == pytest.approx((1, 1), abs=1e-6)
+    assert found.neighbours_kept == 1
+
+
+def test_comparison_has_a_row_per_form(write_checkpoint):
+    encoder = Encoder(str(write_checkpoint()), CONFIG)
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("abcdefgh "), 12)) for _ in range(30)]
+    before = torch.get_num_threads()
+    table = compare_exports(encoder, CONFIG, texts)
+    assert torch.get_num_threads() == before
+    assert table["form"].to_list() == ["torch float32", "torch bfloat16", "onnx float32", "onnx int8"]
+    assert table.columns[1:] == ["texts_per_second", "lowest_cosine", "mean_cosine", "neighbours_kept", "megabytes"]
+    assert (table["texts_per_second"] > 0).all()
+    assert table["neighbours_kept"][0] == table["neighbours_kept"][2] == 1
+    np.testing.assert_allclose(table["lowest_cosine"][0, 2], 1, atol=1e-6)
+    # Eight bits of a random net of 16 numbers: near, but never the same.
+    assert 0.9 < table["lowest_cosine"][3] <= table["mean_cosine"][3] < 0.99999
