@@ -1,4 +1,4 @@
-"""The trained miniature that tests of pipelines, registry and command line share."""
+"""The trained miniature that tests of pipelines, registry and command line share, and a real browser."""
 
 import os
 import shutil
@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 from miniature import NOW, RUN_DATE, Trained, copy_home, settings
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from recsys.config import parse_config
 
@@ -83,3 +85,25 @@ def trained_copy(trained: Trained, tmp_path: Path) -> Iterator[Path]:
     home = copy_home(trained.home, tmp_path / "copied home")
     yield home
     shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Headless Chromium that remembers what its console and its network said."""
+    if os.environ.get("RECSYS_TEST_BROWSER") == "none":
+        pytest.skip("RECSYS_TEST_BROWSER is none")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary, driver = next(filter(None, map(shutil.which, names)), None), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.fail(
+            f"pages are tested in a real browser: found chromium at {binary}, chromedriver at {driver}; install "
+            "both ('apt-get install chromium chromium-driver') or set RECSYS_TEST_BROWSER=none to go without"
+        )
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
+    yield started
+    started.quit()

@@ -297,19 +297,21 @@ def _answer(
     vectors = network.place(texts[rows], own, said)
     inside = places[: sequences.size]
     real = torch.from_numpy(questions.real[:, :-1])
-    read = vectors[torch.from_numpy(inside.reshape(sequences.shape)[:, :-1])]
+    read = _take(vectors, inside.reshape(sequences.shape)[:, :-1])
     states = network.read(read, real, ordered)[torch.from_numpy(questions.rows), torch.from_numpy(questions.places)]
     if config.size is None:
         states = states / config.temperature
-    asked = torch.from_numpy(questions.asked)
-    right = (states[asked] * vectors[torch.from_numpy(inside[questions.answers])]).sum(dim=1).float()
-    wrong = (states @ vectors[torch.from_numpy(places[sequences.size :])].T).float() + float(
-        np.log(questions.stands_for)
-    )
+    right = (_take(states, questions.asked) * _take(vectors, inside[questions.answers])).sum(dim=1).float()
+    wrong = (states @ _take(vectors, places[sequences.size :]).T).float() + float(np.log(questions.stands_for))
     owned = torch.from_numpy(questions.owned)[torch.from_numpy(questions.rows)]
-    against = wrong.masked_fill(owned, _NEVER).logsumexp(dim=1)[asked]
+    against = _take(wrong.masked_fill(owned, _NEVER).logsumexp(dim=1, keepdim=True), questions.asked).squeeze(1)
     losses = torch.logaddexp(right, against) - right
     return (losses * torch.from_numpy(questions.weights)).mean()
+
+
+def _take(rows: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
+    """Return the rows at places; unlike plain indexing its gradients are added up in the same order each time."""
+    return functional.embedding(torch.from_numpy(np.ascontiguousarray(places)), rows)
 
 
 def _sum_words(words: csr_array, vectors: torch.Tensor) -> torch.Tensor:

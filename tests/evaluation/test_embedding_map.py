@@ -1,7 +1,4 @@
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 from worlds import make_items
 
@@ -169,25 +165,6 @@ def test_groups_are_of_the_first_column_that_says_anything() -> None:
 
 
 # --- in the browser --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """Headless Chromium that remembers what its console and its network said."""
-    if os.environ.get("RECSYS_TEST_BROWSER") == "none":
-        pytest.skip("RECSYS_TEST_BROWSER is none")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    binary, driver = next(filter(None, map(shutil.which, names)), None), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.fail(f"found chromium at {binary}, chromedriver at {driver}; set RECSYS_TEST_BROWSER=none to go without")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
-    yield started
-    started.quit()
 
 
 def asked_for(browser: webdriver.Chrome) -> list[str]:

@@ -9,7 +9,7 @@ from miniature import Trained, read_files
 from recsys.artifacts.folders import verify_folder
 from recsys.bundle import Bundle
 from recsys.errors import ArtifactError, RecsysError, RegistryError
-from recsys.pipelines import exporting
+from recsys.pipelines import exporting, searching
 from recsys.pipelines.exporting import export_encoder, summarise_export
 from recsys.text.export import MODEL, OnnxEncoder
 from recsys.text.item_text import make_texts
@@ -21,7 +21,7 @@ pytest.importorskip("onnxruntime")
 @pytest.fixture
 def loaded(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     """The champion's bundle, not read anew for each call."""
-    monkeypatch.setattr(exporting, "load_bundle", lambda *_: bundle)
+    monkeypatch.setattr(searching, "load_bundle", lambda *_: bundle)
     return bundle
 
 

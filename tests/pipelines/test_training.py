@@ -110,7 +110,7 @@ class TestCannotBegin:
         def fit(*_: object) -> None:
             raise AssertionError("hours of work that nobody could log")
 
-        monkeypatch.setattr(training, "freeze_catalogue", fit)
+        monkeypatch.setattr(training, "read_catalogue", fit)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "bogus://x")
         before = read_files(trained_copy / "runs")
         with pytest.raises(RegistryError, match="does not answer"):

@@ -1,6 +1,5 @@
 """Pages to look at: one made by hand with all there is to show, one of the trained miniature."""
 
-import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -9,8 +8,6 @@ from pathlib import Path
 import pytest
 from handmade import make_home
 from miniature import Trained, copy_home
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from recsys.report.page import write_report
 
@@ -46,25 +43,3 @@ def other_homes_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def trained_page(trained: Trained, reported_home: Path, other_homes_forgotten: None) -> Path:
     return write_report(trained.config, reported_home)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[webdriver.Chrome]:
-    """Headless Chromium that remembers what its console and its network said."""
-    if os.environ.get("RECSYS_TEST_BROWSER") == "none":
-        pytest.skip("RECSYS_TEST_BROWSER is none")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    binary, driver = next(filter(None, map(shutil.which, names)), None), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.fail(
-            f"the report is tested in a real browser: found chromium at {binary}, chromedriver at {driver}; install "
-            "both ('apt-get install chromium chromium-driver') or set RECSYS_TEST_BROWSER=none to go without"
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
-    yield started
-    started.quit()

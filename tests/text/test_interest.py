@@ -12,7 +12,7 @@ from recsys.config import InterestConfig, SequenceConfig
 from recsys.dataset.histories import Histories, build_histories
 from recsys.text.interest import InterestModel
 
-CONFIG = InterestConfig(epochs=8, batch_size=8, learning_rate=1e-2)
+CONFIG = InterestConfig(epochs=8, batch_size=8, learning_rate=1e-2, last_learning_share=1.0)
 
 
 def make_histories(items: str, *rows: tuple[str, str], ordered: bool = True) -> Histories:

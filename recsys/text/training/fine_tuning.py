@@ -327,7 +327,8 @@ class _Training:
         if goals.co_interaction:
             near = np.minimum((past >= 0).sum(axis=1), config.max_distance)
             partner = past[np.arange(len(past)), (rng.random(len(past)) * near).astype(np.int64)]
-            anchors = vectors[torch.from_numpy(partner).to(self.device)]
+            # Unlike plain indexing, it adds gradients up in the same order each time.
+            anchors = torch.nn.functional.embedding(torch.from_numpy(partner).to(self.device), vectors)
             total = total + goals.co_interaction * find_right(anchors, candidates, *rest)
         return total
 

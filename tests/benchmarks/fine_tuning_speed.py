@@ -1,0 +1,158 @@
+"""Examples per second of full fine-tuning beside sentence-transformers' own trainer, and what each has learned by then.
+
+    RECSYS_DATA=… python tests/benchmarks/fine_tuning_speed.py --config configs/goodbooks.yaml --seconds 150
+
+Both start from the same checkpoint, learn all layers and the word vectors from the same histories on texts of at most
+128 tokens, and stop after the same seconds. An example is one item that a user took beside others of the same user's: a
+pair in a row of MultipleNegativesRankingLoss there, a history and its next item here. Then both encoders embed the
+catalogue, and the plain mean of a history's vectors is asked for the item of each history that was kept aside, so that
+nothing but the encoders is compared.
+
+Needs sentence-transformers and datasets, which this project does not: pip install sentence-transformers datasets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cold_world import ColdWorld, load_cold_world
+from numpy.typing import NDArray
+
+from recsys.candidates.sources import ProfileSource
+from recsys.config import FineTuneConfig, TextConfig
+from recsys.evaluation.intervals import compare_paired
+from recsys.text.encoder import Encoder
+from recsys.text.training.fine_tuning import fine_tune
+from recsys.text.training.inputs import read_tokens
+
+_MAX_TOKENS = 128
+_PAIRS_PER_STEP = 32
+
+
+class _OverError(Exception):
+    """The seconds are over."""
+
+
+def train_ours(world: ColdWorld, text: TextConfig, seconds: float) -> tuple[Encoder, int, float]:
+    """Return the encoder, the examples it saw, and the seconds that took."""
+    encoder = Encoder(text.checkpoint, text)
+    config = FineTuneConfig(method="full", epochs=4, learning_rate=5e-5, batch_size=64, examples_per_item=16)
+    inputs = read_tokens(encoder, world.texts)
+    seen: list[int] = []
+    clock: list[float] = []
+
+    def watch(examples: int, _: float) -> None:
+        # The first step also embeds the catalogue for the memory; that is part of the cost, but of no step.
+        seen.append(examples)
+        clock.append(time.perf_counter())
+        if clock[-1] - started > seconds:
+            raise _OverError
+
+    started = time.perf_counter()
+    try:
+        fine_tune(encoder, inputs, world.train, config, 0, progress=watch)
+    except _OverError:
+        encoder.model.eval()
+    return encoder, sum(seen), clock[-1] - started
+
+
+def train_peer(world: ColdWorld, text: TextConfig, seconds: float) -> tuple[Encoder, int, float]:
+    """Return the same of sentence-transformers' trainer with its defaults, in as many steps as fit."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_training_stop = time.perf_counter() - started > seconds
+
+    with tempfile.TemporaryDirectory() as folder:
+        Encoder(text.checkpoint, text).save(Path(folder) / "start")
+        model = SentenceTransformer(str(Path(folder) / "start"), device="cpu")
+        pairs = Dataset.from_dict(_draw_pairs(world))
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=_PAIRS_PER_STEP,
+            learning_rate=5e-5,
+            warmup_steps=0.1,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=pairs,
+            loss=MultipleNegativesRankingLoss(model),
+            callbacks=[Stop()],
+        )
+        started = time.perf_counter()
+        trainer.train()
+        spent = time.perf_counter() - started
+        model.save(str(Path(folder) / "end"))
+        return Encoder(str(Path(folder) / "end"), text), trainer.state.global_step * _PAIRS_PER_STEP, spent
+
+
+def _draw_pairs(world: ColdWorld) -> dict[str, list[str]]:
+    """Return two texts of items of one user, in random order, as many as nobody gets through."""
+    rng = np.random.default_rng(0)
+    histories = world.train
+    able = np.flatnonzero(histories.lengths > 1)
+    users = able[rng.integers(len(able), size=20_000)]
+    first = rng.integers(histories.lengths[users])
+    second = (first + 1 + rng.integers(histories.lengths[users] - 1)) % histories.lengths[users]
+    items = [histories.items[histories.starts[users] + place] for place in (first, second)]
+    return {name: [world.texts[item] for item in column] for name, column in zip(("a", "b"), items, strict=True)}
+
+
+def _recall(world: ColdWorld, encoder: Encoder) -> NDArray[np.float64]:
+    return world.measure_warm(ProfileSource("profile", encoder.encode(world.texts)).score)["warm recall@20"]
+
+
+def main() -> None:
+    """Print seconds, examples per second, their ratio, and recall of both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=150.0)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    if find_spec("sentence_transformers") is None or find_spec("datasets") is None:
+        sys.exit("needs sentence-transformers and datasets: pip install sentence-transformers datasets")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    torch.set_num_threads(given.threads)
+    world = load_cold_world(given.config, 0, liked=4)
+    text = world.config.text.model_copy(update={"max_tokens": _MAX_TOKENS})
+    recalls, rates = {}, {}
+    start = _recall(world, Encoder(text.checkpoint, text))
+    print(f"before: recall@20 {start.mean():.4f} on {len(start):,} users", flush=True)
+    for name, train in (("sentence-transformers", train_peer), ("ours", train_ours)):
+        encoder, examples, spent = train(world, text, given.seconds)
+        recalls[name], rates[name] = _recall(world, encoder), examples / spent
+        print(
+            f"{name}: {examples:,} examples in {spent:.0f} s, {rates[name]:,.1f} per second; recall@20 "
+            f"{recalls[name].mean():.4f}",
+            flush=True,
+        )
+    gap = compare_paired(recalls["ours"], recalls["sentence-transformers"], 1000, 0.95, 0)
+    ratio = rates["ours"] / rates["sentence-transformers"]
+    print(f"ratio {ratio:.1f}; recall@20 ours minus theirs {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]")
+
+
+if __name__ == "__main__":
+    main()
