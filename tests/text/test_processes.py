@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 from recsys.errors import RecsysError
-from recsys.text.training.processes import join_processes
+from recsys.text.training.processes import Processes, join_processes
 
 
 def curve(processes):
@@ -71,13 +71,15 @@ def main(what, out):
     (out / f"ready_{rank}").touch()
     while what in ("die", "hang") and len(list(out.glob("ready_*"))) < 2:
         time.sleep(0.01)
+    processes = Processes()
     try:
         processes = join_processes(timeout_seconds=60 if what == "curve" else 2)
         assert join_processes() == processes
         found = curve(processes) if what == "curve" else lose(processes, what)
-        processes.close()
     except RecsysError as error:
         found = [str(error), time.monotonic() - started]
+    finally:
+        processes.close()
     (out / f"{rank}.json").write_text(json.dumps(found))
 
 
