@@ -84,7 +84,7 @@ def read_catalogue(config: Config, items: pl.DataFrame, cutoff: datetime | None)
     fields = None
     if text.fine_tune.augmentation.field_dropout:
         parts = zip(*(make_texts(items, [field]).to_list() for field in text.fields), strict=True)
-        fields = read_fields(encoder, everything, list(parts), inputs.starts)
+        fields = read_fields(encoder, everything, list(parts))
     return Catalogue(everything, is_known.to_numpy(), inputs, fields, curves, encoder)
 
 

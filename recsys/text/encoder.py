@@ -19,6 +19,7 @@ from recsys.errors import ConfigError
 from recsys.text.checkpoint import load_pretrained
 from recsys.text.head import Head
 from recsys.text.inference import CACHE_TOKENS, FastLayers, spread
+from recsys.text.item_text import clean_text
 
 Progress = Callable[[int], None]
 # (batch, tokens, size) hidden states and the (batch, tokens) bool mask of real tokens -> hidden states
@@ -68,16 +69,7 @@ class Encoder:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token numbers of each text, special tokens included, at most `max_tokens`."""
-        if not texts:
-            return []
-        # What no tokenizer expects must not reach it: NULs, half characters, a text of megabytes. Forty characters
-        # for each token is more than any writing needs.
-        limit = self.max_tokens * 40
-        clean = [text[:limit].replace("\0", " ").encode(errors="replace").decode() for text in texts]
-        tokens: list[list[int]] = self.tokenizer(
-            clean, truncation=True, max_length=self.max_tokens, return_attention_mask=False
-        )["input_ids"]
-        return tokens
+        return tokenize(self.tokenizer, texts, self.max_tokens)
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Return (n_texts, embedding_size) float32, rows unit length, in the order given.
@@ -227,6 +219,17 @@ class Encoder:
         settings = {"max_seq_length": self.max_tokens, "do_lower_case": False}
         for name, content in (("modules.json", modules), ("sentence_bert_config.json", settings)):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Return token numbers of each text, special tokens included, at most `max_tokens`, whatever the texts are."""
+    if not texts:
+        return []
+    clean = [clean_text(text, max_tokens) for text in texts]
+    tokens: list[list[int]] = tokenizer(clean, truncation=True, max_length=max_tokens, return_attention_mask=False)[
+        "input_ids"
+    ]
+    return tokens
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

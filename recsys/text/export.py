@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from recsys.config import TextConfig
 from recsys.errors import CheckpointError, ConfigError, RecsysError
 from recsys.evaluation.vectors import find_nearest
-from recsys.text.encoder import Encoder, Progress, make_batches
+from recsys.text.encoder import Encoder, Progress, make_batches, tokenize
 
 MODEL = "model.onnx"
 SETTINGS = "encoder.json"
@@ -123,24 +123,13 @@ class OnnxEncoder:
             progress: called with the number of texts done since the last call.
         """
         vectors = np.zeros((len(texts), self.embedding_size), dtype=np.float32)
-        tokens = self._tokenize(texts)
+        tokens = tokenize(self._tokenizer, texts, self.max_tokens)
         for batch in make_batches([len(one) for one in tokens], self._batch_tokens):
             ids, mask = self._pad([tokens[place] for place in batch])
             vectors[batch] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
             if progress:
                 progress(len(batch))
         return vectors
-
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return what `Encoder.tokenize` returns."""
-        if not texts:
-            return []
-        limit = self.max_tokens * 40
-        clean = [text[:limit].replace("\0", " ").encode(errors="replace").decode() for text in texts]
-        tokens: list[list[int]] = self._tokenizer(
-            clean, truncation=True, max_length=self.max_tokens, return_attention_mask=False
-        )["input_ids"]
-        return tokens
 
     def _pad(self, tokens: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         lengths = np.array([len(one) for one in tokens])

@@ -51,3 +51,12 @@ def _trim(text: pl.Expr) -> pl.Expr:
 def hash_texts(texts: pl.Series) -> pl.Series:
     """Return the SHA-256 of each text, hexadecimal: the key under which its embedding is cached."""
     return pl.Series("text_hash", [hashlib.sha256(text.encode()).hexdigest() for text in texts], dtype=pl.String)
+
+
+# More than any writing needs for one token.
+_CHARACTERS_PER_TOKEN = 40
+
+
+def clean_text(text: str, max_tokens: int) -> str:
+    """Return what a tokenizer can take of a text: no NULs, no half characters, nothing of a text of megabytes."""
+    return text[: max_tokens * _CHARACTERS_PER_TOKEN].replace("\0", " ").encode(errors="replace").decode()

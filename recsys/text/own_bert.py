@@ -11,12 +11,11 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from recsys.config import OwnBertConfig
 from recsys.errors import DataError
+from recsys.text.item_text import clean_text
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # Joined pieces must be met this often: a word met once teaches nothing that its characters do not.
 _LEAST_COUNT = 2
-# Characters read for each token a text may have, as many as the encoder reads.
-_CHARACTERS_PER_TOKEN = 40
 _LEAST_POSITIONS = 16
 
 
@@ -41,7 +40,7 @@ def build_own_bert(texts: Sequence[str], config: OwnBertConfig, max_tokens: int,
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    clean = [_clean(text, max_tokens) for text in texts]
+    clean = [clean_text(text, max_tokens) for text in texts]
     words = learn_vocabulary(clean, config.vocabulary_size)
     positions = max(_LEAST_POSITIONS, max_tokens)
     shape = BertConfig(
@@ -121,8 +120,3 @@ def _make_reader() -> tuple[normalizers.BertNormalizer, pre_tokenizers.BertPreTo
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=True
     )
     return normalizer, pre_tokenizers.BertPreTokenizer()
-
-
-def _clean(text: str, max_tokens: int) -> str:
-    """Cut a text of megabytes and replace what the tokenizer cannot take, as the encoder does."""
-    return text[: max_tokens * _CHARACTERS_PER_TOKEN].replace("\0", " ").encode(errors="replace").decode()

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.text.encoder import Encoder, Progress
+from recsys.text.item_text import clean_text
 from recsys.text.training.augmentation import find_fields
 
 
@@ -140,28 +141,20 @@ def _mask(starts: NDArray[np.int64], places: NDArray[np.int64], longest: int) ->
     return torch.arange(longest)[None, :] < lengths[:, None]
 
 
-def read_fields(
-    encoder: Encoder, texts: Sequence[str], parts: Sequence[Sequence[str]], starts: NDArray[np.int64]
-) -> list[NDArray[np.int16]]:
+def read_fields(encoder: Encoder, texts: Sequence[str], parts: Sequence[Sequence[str]]) -> list[NDArray[np.int16]]:
     """Return of each text the field that each token comes from, -1 for special ones.
 
     Args:
         encoder: whose tokenizer cuts the texts.
         texts: of the catalogue.
         parts: of each text what its fields contributed, in order.
-        starts: of the catalogue's `Inputs`. A text that was cleaned before it was cut (it held a NUL, say) counts as
-            one field.
     """
+    clean = [clean_text(text, encoder.max_tokens) for text in texts]
     encoded = encoder.tokenizer(
-        list(texts),
+        clean,
         truncation=True,
         max_length=encoder.max_tokens,
         return_special_tokens_mask=True,
         return_offsets_mapping=encoder.tokenizer.is_fast,
     )
-    found = find_fields(texts, parts, encoded)
-    for place, (fields, length) in enumerate(zip(found, np.diff(starts), strict=True)):
-        if len(fields) != length:
-            found[place] = np.full(length, 0, dtype=np.int16)
-            found[place][[0, -1]] = -1
-    return found
+    return find_fields(clean, parts, encoded)
