@@ -1,3 +1,4 @@
+import ast
 import copy
 import os
 import signal
@@ -290,3 +291,49 @@ def test_a_killed_training_goes_on_to_the_same_weights(write_checkpoint, tmp_pat
     assert found == expected
     assert 0 < int(only) <= int(every) - kill_at + 2
     assert not list((tmp_path / "killed").glob("*.safetensors"))
+
+
+# --- several processes -------------------------------------------------------------------------------------
+
+_TOGETHER = """
+import sys
+sys.path[:0] = {paths!r}
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from test_fine_tuning import LETTERS, Encoder, TextConfig, build_histories, checkerboard, fine_tune, freeze_states
+from recsys.config import FineTuneConfig
+from recsys.text.training.processes import join_processes
+processes = join_processes(60)
+items, interactions = checkerboard(users=40, items=20)
+histories = build_histories(interactions, items, None)
+config = FineTuneConfig.model_validate_json({config!r})
+encoder = Encoder({checkpoint!r}, TextConfig(precision="float32"))
+frozen = freeze_states(encoder, LETTERS, 2)
+found = fine_tune(encoder, frozen, histories, config, 7, processes=processes)
+Path({folder!r}, str(processes.rank)).write_text(repr((encoder.digest(), found.losses)))
+processes.close()
+"""
+
+
+def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path):
+    # Without dropout, which draws other numbers for other shares. Batches of 7: uneven shares.
+    checkpoint = write_checkpoint(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    more = {"batch_size": 7, "negatives": "batch", "draw": "interactions", "epochs": 1, "trainable_layers": 2}
+    config = FineTuneConfig(**{**CONFIG.model_dump(), **more, "accumulation": 2})
+    script = tmp_path / "together.py"
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    losses = {}
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        settings = {"paths": paths, "config": config.model_dump_json(), "checkpoint": str(checkpoint)}
+        script.write_text(_TOGETHER.format(**settings, folder=str(folder)))
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        done = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, env=os.environ, check=False)
+        assert done.returncode == 0, done.stderr
+        found = [ast.literal_eval((folder / str(rank)).read_text()) for rank in range(count)]
+        assert all(one == found[0] for one in found)
+        losses[count] = found[0][1]
+    assert len(losses[1]) > 20
+    np.testing.assert_allclose(losses[2], losses[1], atol=1e-4)
