@@ -247,7 +247,7 @@ class SequenceConfig(InterestConfig):
     history_length: Annotated[int, Field(ge=1)] = 100
     epochs: Annotated[int, Field(ge=0)] = 20
     refresh_epochs: Annotated[int, Field(ge=0)] = 10
-    max_steps: Count = 1500
+    max_steps: Count = 3000
     batch_size: Count = 64
     targets: Count | None = None
     negatives: Count | None = 256
