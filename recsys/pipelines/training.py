@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,6 +124,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
     logger.info("refit: all windows moved to the end")
     refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
+    shutil.rmtree(resume, ignore_errors=True)
     folder = home / "runs" / run
     facts = _facts(config, snapshot, windows, run)
     write_folder(
