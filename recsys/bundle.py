@@ -228,7 +228,8 @@ class Bundle:
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
-            stage_one=StageOne.load(folder, items["item_id"], config),
+            # Once, not whenever somebody asks for a list.
+            stage_one=StageOne.load(folder, items["item_id"], config).read_words(make_texts(items, config.text.fields)),
             ranker=Ranker.load(folder),
             encoder=Encoder(str(folder / "encoder"), config.text),
             items=items,

@@ -103,7 +103,8 @@ def _distil(
 def _identify(config: Config, encoder: Encoder, histories: Histories) -> str:
     """Return the hash of all that decides where a fine-tuning ends."""
     text = config.text.model_dump(mode="json", include={"fine_tune", "fields", "max_tokens", "pooling", "projection"})
-    found = hashlib.sha256(json.dumps([text, config.seed], sort_keys=True).encode())
+    factors = config.collab.als.model_dump(mode="json")
+    found = hashlib.sha256(json.dumps([text, factors, config.seed], sort_keys=True).encode())
     found.update(encoder.digest().encode())
     for array in (histories.starts, histories.items, histories.weights):
         found.update(array.tobytes())

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from recsys.config import DistillationConfig
 from recsys.errors import ConfigError, DataError
-from recsys.text.encoder import Encoder, Progress, make_batches
+from recsys.text.encoder import Encoder, Progress
+from recsys.text.training.batches import count_text_batches, mix_text_batches
 from recsys.text.training.optimizer import make_optimizer, warm_up_then_cosine
 
-# Training keeps every layer's states, and small batches make more steps of the same texts.
-_SMALLER_BATCH = 4
 _WEIGHT_DECAY = 0.01
 _WARMUP_SHARE = 0.1
 _LARGEST_GRADIENT = 1.0
@@ -88,7 +87,8 @@ def distil(
     if not texts:
         return []
     tokens = student.tokenize(texts)
-    batches = _draw_batches([len(one) for one in tokens], config.epochs, batch_tokens, seed)
+    lengths = [len(one) for one in tokens]
+    batches = list(mix_text_batches(lengths, config.epochs, batch_tokens, np.random.default_rng(seed)))
     optimizer = make_optimizer([(student.layers, config.learning_rate)], _WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_cosine(len(batches), _WARMUP_SHARE))
     losses: list[torch.Tensor] = []
@@ -118,7 +118,7 @@ def count_distillation_steps(
     student: Encoder, texts: Sequence[str], config: DistillationConfig, batch_tokens: int
 ) -> int:
     """Return how many steps `distil` will take, for a progress bar."""
-    return config.epochs * len(_cut_batches([len(one) for one in student.tokenize(texts)], batch_tokens))
+    return config.epochs * count_text_batches([len(one) for one in student.tokenize(texts)], batch_tokens)
 
 
 def _miss(vectors: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -126,18 +126,3 @@ def _miss(vectors: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     alone = (1.0 - (vectors * wanted).sum(1)).mean()
     among = (vectors @ vectors.T - wanted @ wanted.T).square().mean()
     return alone + among
-
-
-def _cut_batches(lengths: Sequence[int], batch_tokens: int) -> list[NDArray[np.int64]]:
-    return list(make_batches(lengths, batch_tokens // _SMALLER_BATCH))
-
-
-def _draw_batches(lengths: Sequence[int], epochs: int, batch_tokens: int, seed: int) -> list[NDArray[np.int64]]:
-    """Return batches of texts of like length, in each epoch others and in another order, as many in each."""
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(epochs):
-        mixed = rng.permutation(len(lengths))
-        batches = _cut_batches(np.asarray(lengths)[mixed].tolist(), batch_tokens)
-        drawn += [mixed[batches[number]] for number in rng.permutation(len(batches))]
-    return drawn

@@ -124,8 +124,7 @@ class InterestModel:
             if residuals is not None:
                 self._residuals = residuals.detach() * torch.from_numpy(touched)[:, None]
             self._item_ids = histories.item_ids
-            if texts is not None:
-                self._said = self._add_up(texts)
+            self._said = self._add_up(words)
         return means
 
     def count_steps(self, histories: Histories, start: InterestModel | None = None) -> int:
@@ -156,7 +155,7 @@ class InterestModel:
         if not self.trained or not self._config.words or self._said is not None:
             return self
         reader = copy(self)
-        reader._said = self._add_up(texts)
+        reader._said = self._add_up(self._weigh_words(count_words(texts, self._config.words)))
         return reader
 
     def item_vectors(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -240,12 +239,15 @@ class InterestModel:
             self._bucket_weights = start._bucket_weights
         else:
             self._bucket_weights = weigh_buckets(csr_array(words[pool]))
+        return self._weigh_words(words)
+
+    def _weigh_words(self, words: csr_array) -> csr_array | None:
         return None if self._bucket_weights is None else scale_words(words, self._bucket_weights)
 
-    def _add_up(self, texts: pl.Series) -> torch.Tensor | None:
-        if self._bucket_weights is None or self._network.words is None:
+    def _add_up(self, words: csr_array | None) -> torch.Tensor | None:
+        """Return (n_items, size): what each item's words add up to."""
+        if words is None or self._network.words is None:
             return None
-        words = scale_words(count_words(texts, self._config.words), self._bucket_weights)
         return torch.from_numpy(words @ self._network.words.detach().numpy())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,10 @@ from torch.nn import functional
 
 from recsys.config import AdaptationConfig
 from recsys.errors import CheckpointError
-from recsys.text.encoder import Encoder, Progress, make_batches
+from recsys.text.encoder import Encoder, Progress
+from recsys.text.training.batches import count_text_batches, mix_text_batches
 from recsys.text.training.optimizer import make_optimizer, warm_up_then_cosine
 
-# Training keeps every layer's states, so a batch is this much smaller than one that is only encoded.
-_SMALLER_BATCH = 4
 # Of the chosen tokens so many become the mask, so many more a random word; the rest stay as they are.
 _MASKED, _RANDOM = 0.8, 0.1
 _INITIAL = 0.02
@@ -61,7 +60,7 @@ def adapt(
     if not tokens:
         return []
     rng = np.random.default_rng(seed)
-    steps = config.epochs * len(_cut_batches(tokens, batch_tokens))
+    steps = config.epochs * count_text_batches([len(one) for one in tokens], batch_tokens)
     losses: list[torch.Tensor] = []
     with torch.random.fork_rng(devices=[encoder.device] if encoder.device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -71,7 +70,8 @@ def adapt(
         parts = [(part, config.learning_rate) for part in (encoder.model, head)]
         optimizer = make_optimizer(parts, config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_cosine(steps, config.warmup_share))
-        for batch in _draw_batches(tokens, config.epochs, batch_tokens, rng):
+        for places in mix_text_batches([len(one) for one in tokens], config.epochs, batch_tokens, rng):
+            batch = [tokens[place] for place in places]
             loss = _guess(encoder, head, _mask(batch, config.masked_share, guesses, rng))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -91,7 +91,8 @@ def count_adaptation_steps(encoder: Encoder, texts: Sequence[str], config: Adapt
     """Return how many steps `adapt` will take, for a progress bar."""
     if not config.epochs:
         return 0
-    return config.epochs * len(_cut_batches(_tokenize(encoder, texts, _read_guesses(encoder)), batch_tokens))
+    tokens = _tokenize(encoder, texts, _read_guesses(encoder))
+    return config.epochs * count_text_batches([len(one) for one in tokens], batch_tokens)
 
 
 @dataclass(frozen=True)
@@ -130,19 +131,6 @@ def _tokenize(encoder: Encoder, texts: Sequence[str], guesses: _Guesses) -> _Tok
     """Return the token numbers of the texts in which something can be masked."""
     tokens = [np.array(one, dtype=np.int64) for one in encoder.tokenize(texts)]
     return [one for one in tokens if guesses.allowed[one].any()]
-
-
-def _cut_batches(tokens: _Tokens, batch_tokens: int) -> list[NDArray[np.int64]]:
-    return list(make_batches([len(one) for one in tokens], batch_tokens // _SMALLER_BATCH))
-
-
-def _draw_batches(tokens: _Tokens, epochs: int, batch_tokens: int, rng: np.random.Generator) -> Iterator[_Tokens]:
-    """Yield batches of texts of like length, in each epoch others and in another order, as many in each."""
-    for _ in range(epochs):
-        mixed = [tokens[place] for place in rng.permutation(len(tokens))]
-        batches = _cut_batches(mixed, batch_tokens)
-        for number in rng.permutation(len(batches)):
-            yield [mixed[place] for place in batches[number]]
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def describe(name: str, row: Row, reference: Row | None) -> str:
     """Return one line: means with intervals, and the differences to the reference."""
     parts = [f"{name:33s} {row.seconds:5.0f} s {row.examples_per_second:6.0f} ex/s"]
     for metric, values in row.values.items():
-        mean = mean_interval(values[:, None] if values.ndim == 2 else values, 1000, 0.95, 0)
+        mean = mean_interval(values, 1000, 0.95, 0)
         text = f"{metric} {mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]"
         if reference is not None and reference is not row:
             gap = compare_paired(values, reference.values[metric], 1000, 0.95, 0)

@@ -80,8 +80,7 @@ def draw_batches(
         config: how items are drawn, how many, and how many examples each.
         rng: draws.
     """
-    older = np.arange(len(histories.items)) - np.repeat(histories.starts[:-1], histories.lengths)
-    entries = rng.permutation(np.flatnonzero(older > 0))
+    entries = rng.permutation(_find_examples(histories))
     if config.draw == "interactions":
         return _cut_entries(histories, entries, lengths, config)
     items = histories.items[entries]
@@ -102,13 +101,18 @@ def draw_batches(
 
 def count_batches(histories: Histories, config: FineTuneConfig) -> int:
     """Return how many batches `draw_batches` gives."""
-    older = np.arange(len(histories.items)) - np.repeat(histories.starts[:-1], histories.lengths)
-    able = older > 0
-    drawn = int(able.sum()) if config.draw == "interactions" else len(np.unique(histories.items[able]))
+    able = _find_examples(histories)
+    drawn = len(able) if config.draw == "interactions" else len(np.unique(histories.items[able]))
     if drawn < 2:
         return 0
     whole = -(-drawn // config.batch_size)
     return min(whole, config.max_steps_per_epoch)
+
+
+def _find_examples(histories: Histories) -> NDArray[np.int64]:
+    """Return the entries with an older one before them."""
+    older = np.arange(len(histories.items)) - np.repeat(histories.starts[:-1], histories.lengths)
+    return np.flatnonzero(older > 0)
 
 
 def _cut_items(

@@ -226,9 +226,10 @@ class _Training:
 
     def _is_time_to_save(self, steps: int) -> bool:
         """Between updates gradients are under way, and after its last step an epoch has more to do."""
-        within = steps % self.steps_per_epoch
-        due = self.config.checkpoint_steps and within // self.config.accumulation * self.config.accumulation == within
-        return bool(within and due and steps % self.config.checkpoint_steps < self.config.accumulation)
+        every = self.config.checkpoint_steps
+        if not every or not steps % self.steps_per_epoch or not self._ends_window(steps - 1):
+            return False
+        return steps % every < self.config.accumulation
 
     def _ends_window(self, step: int) -> bool:
         """Return whether the optimiser moves after this step."""
