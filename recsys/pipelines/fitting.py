@@ -17,7 +17,7 @@ from recsys.candidates.sources import ItemStatistics
 from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
-from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import Window
 from recsys.pipelines.catalogue import Catalogue
 from recsys.pipelines.encoding import fit_encoder
@@ -140,16 +140,15 @@ def fit_text(
     bfloat16 = encoder.precision == "bfloat16"
     texts = pl.Series("text", catalogue.texts, dtype=pl.String)
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(known)
-    interest, curves["interest_loss"] = _fit_interest(config, "interest", items, texts, known, embeddings, bfloat16)
+    interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, known, embeddings, bfloat16)
     if "sequence" in config.candidates.depths:
-        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", items, texts, known, embeddings, bfloat16)
+        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, known, embeddings, bfloat16)
     return TextModels(encoder, embeddings, [*map(Past, known, interest, sequence)], curves)
 
 
 def _fit_interest(
     config: Config,
     name: Literal["interest", "sequence"],
-    items: pl.DataFrame,
     texts: pl.Series,
     pasts: Sequence[Histories],
     embeddings: NDArray[np.float32],
@@ -161,7 +160,6 @@ def _fit_interest(
     curve: list[float] = []
     for histories in reversed(pasts):
         model, start = InterestModel(embeddings.shape[1], settings), models[-1] if models else None
-        known = find_recommendable(items, histories.cutoff)
         steps = model.count_steps(histories, start)
         with stage(f"{name} model") as done, track(f"{name.capitalize()} model", steps) as progress:
             losses = model.fit(
@@ -169,7 +167,6 @@ def _fit_interest(
                 embeddings,
                 config.seed,
                 progress,
-                known=known,
                 texts=texts,
                 start=start,
                 bfloat16=bfloat16,

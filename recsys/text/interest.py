@@ -17,8 +17,8 @@ from torch.nn import functional
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.encoder import Progress
-from recsys.text.next_items import QuestionDrawer, Questions, cut_stretches, find_items
-from recsys.text.towers import INITIAL, make_tower
+from recsys.text.next_items import QuestionDrawer, Questions, cut_stretches, find_items, find_length
+from recsys.text.towers import INITIAL, Stretches, add_up, make_tower, take
 from recsys.text.words import count_words, scale_words, weigh_buckets
 
 _USERS_AT_ONCE = 256
@@ -71,20 +71,19 @@ class InterestModel:
         seed: int,
         progress: Progress | None = None,
         *,
-        known: NDArray[np.bool_] | None = None,
         texts: pl.Series | None = None,
         start: InterestModel | None = None,
         bfloat16: bool = False,
     ) -> list[float]:
         """Train on "given the history so far, which item came next?" at many places of each history.
 
+        Items that nobody has touched are no negatives: they would be taught to stand low only because they are new.
+
         Args:
             histories: as of the cut-off. Without an order every draw shuffles them.
             embeddings: (n_items, embedding_size) float32, unit rows, in the order of `histories.item_ids`.
             seed: draws initial weights, order, stretches, negatives and dropout.
             progress: called with 1 after each step.
-            known: (n_items) bool; items that joined the catalogue only after the cut-off are no negatives. None: items
-                that nobody has touched are none.
             texts: (n_items) of all items; needed for words.
             start: a model of the same config as of an earlier cut-off, from which to go on.
             bfloat16: run matrix products in it; the weights stay float32.
@@ -94,7 +93,7 @@ class InterestModel:
         """
         config = self._config
         touched = np.bincount(histories.items, minlength=histories.n_items) > 0
-        pool = np.flatnonzero(touched if known is None else touched | known)
+        pool = np.flatnonzero(touched)
         drawer = QuestionDrawer(histories, pool, config, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -181,10 +180,11 @@ class InterestModel:
         with torch.inference_mode():
             for start in range(0, len(order), _USERS_AT_ONCE):
                 users = order[start : start + _USERS_AT_ONCE]
-                entries, real = cut_stretches(histories, users, self._config.history_length, None)
-                sequences = items[torch.from_numpy(find_items(histories, entries, real))]
-                states = self._network.read(sequences, torch.from_numpy(real), histories.ordered)
-                vectors[users] = states[np.arange(len(users)), real.sum(axis=1) - 1].numpy()
+                entries, real = cut_stretches(histories, users, find_length(histories, self._config), None)
+                rows, last = np.arange(len(users)), real.sum(axis=1) - 1
+                sequences = find_items(histories, entries, real)
+                stretches = Stretches(sequences, real, histories.ordered, rows, last)
+                vectors[users] = self._network.read(items, stretches).numpy()
         return vectors
 
     def save(self, path: Path) -> None:
@@ -231,7 +231,7 @@ class InterestModel:
     def _count_words(
         self, texts: pl.Series | None, pool: NDArray[np.int64], start: InterestModel | None
     ) -> csr_array | None:
-        """Return the items' words, weighed as in the earlier model, or by those that may be known."""
+        """Return the items' words, weighed as in the earlier model, or by those of touched items."""
         if texts is None or not self._config.words:
             return None
         words = count_words(texts, self._config.words)
@@ -272,9 +272,9 @@ class _Network(nn.Module):
             vectors = vectors if more is None else vectors + more
         return functional.normalize(vectors, dim=-1) if self._unit else vectors
 
-    def read(self, vectors: torch.Tensor, real: torch.Tensor, ordered: bool) -> torch.Tensor:
-        """(batch, length, size) item vectors to (batch, length, size) user vectors, one after each place."""
-        states: torch.Tensor = self.tower(vectors, real, ordered)
+    def read(self, vectors: torch.Tensor, stretches: Stretches) -> torch.Tensor:
+        """(n, size) item vectors to (n_asked, size) user vectors, one after each place that is asked about."""
+        states: torch.Tensor = self.tower(vectors, stretches)
         return functional.normalize(states, dim=-1) if self._unit else states
 
 
@@ -295,33 +295,17 @@ def _answer(
     if residuals is not None:
         own = residuals[rows] * (torch.rand(len(needed), 1) >= config.residual_dropout)
     if words is not None and network.words is not None:
-        said = _sum_words(words[needed], network.words) * (torch.rand(len(needed), 1) >= config.words_dropout)
+        said = add_up(network.words, words[needed]) * (torch.rand(len(needed), 1) >= config.words_dropout)
     vectors = network.place(texts[rows], own, said)
     inside = places[: sequences.size]
-    real = torch.from_numpy(questions.real[:, :-1])
-    read = _take(vectors, inside.reshape(sequences.shape)[:, :-1])
-    states = network.read(read, real, ordered)[torch.from_numpy(questions.rows), torch.from_numpy(questions.places)]
+    past = inside.reshape(sequences.shape)[:, :-1]
+    stretches = Stretches(past, questions.real[:, :-1], ordered, questions.rows, questions.places)
+    states = network.read(vectors, stretches)
     if config.size is None:
         states = states / config.temperature
-    right = (_take(states, questions.asked) * _take(vectors, inside[questions.answers])).sum(dim=1).float()
-    wrong = (states @ _take(vectors, places[sequences.size :]).T).float() + float(np.log(questions.stands_for))
+    right = (take(states, questions.asked) * take(vectors, inside[questions.answers])).sum(dim=1).float()
+    wrong = (states @ take(vectors, places[sequences.size :]).T).float() + float(np.log(questions.stands_for))
     owned = torch.from_numpy(questions.owned)[torch.from_numpy(questions.rows)]
-    against = _take(wrong.masked_fill(owned, _NEVER).logsumexp(dim=1, keepdim=True), questions.asked).squeeze(1)
+    against = take(wrong.masked_fill(owned, _NEVER).logsumexp(dim=1, keepdim=True), questions.asked).squeeze(1)
     losses = torch.logaddexp(right, against) - right
     return (losses * torch.from_numpy(questions.weights)).mean()
-
-
-def _take(rows: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
-    """Return the rows at places; unlike plain indexing its gradients are added up in the same order each time."""
-    return functional.embedding(torch.from_numpy(np.ascontiguousarray(places)), rows)
-
-
-def _sum_words(words: csr_array, vectors: torch.Tensor) -> torch.Tensor:
-    """Return (n, size): the sum of each row's word vectors, by their weights."""
-    return functional.embedding_bag(
-        torch.from_numpy(words.indices.astype(np.int64)),
-        vectors,
-        torch.from_numpy(words.indptr[:-1].astype(np.int64)),
-        per_sample_weights=torch.from_numpy(words.data),
-        mode="sum",
-    )

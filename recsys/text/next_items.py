@@ -71,7 +71,7 @@ class QuestionDrawer:
     def ask(self, users: NDArray[np.int64]) -> Questions:
         """Draw stretches of these users' histories, the places that are asked about, and shared negatives."""
         config, histories, pool = self._config, self._histories, self._pool
-        entries, real = cut_stretches(histories, users, config.history_length + 1, self._rng)
+        entries, real = cut_stretches(histories, users, find_length(histories, config) + 1, self._rng)
         rows, places = self._choose_places(real)
         asked, answers = _find_answers(real, rows, places, histories.ordered)
         weights = np.ones(len(asked), dtype=np.float32)
@@ -95,11 +95,14 @@ class QuestionDrawer:
         )
 
     def _choose_places(self, real: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return users and places: with an order all that have a next one, without one drawn place of each user."""
+        """Return users and places: with an order all that have a next one, without one drawn place of each user.
+
+        Without an order half of the history is known at least: whoever is asked at night will know all of it.
+        """
         if not self._histories.ordered:
             last = real.sum(axis=1) - 1
             rows = np.flatnonzero(last > 0)
-            return rows, (self._rng.random(len(rows)) * last[rows]).astype(np.int64)
+            return rows, ((0.5 + 0.5 * self._rng.random(len(rows))) * last[rows]).astype(np.int64)
         rows, places = np.nonzero(real[:, 1:])
         if self._config.targets is not None and len(rows) > self._config.targets:
             kept = np.sort(self._rng.choice(len(rows), self._config.targets, replace=False))
@@ -147,6 +150,13 @@ def cut_stretches(
         shuffled = own[np.lexsort((rng.random(len(rows)), rows))]
         entries = np.where(real, shuffled[np.where(real, (ends - lengths)[:, None] + steps, 0)], 0)
     return entries, real
+
+
+def find_length(histories: Histories, config: InterestConfig) -> int:
+    """Return how many items of a history are read: the newest, but where none is newer a mean takes all."""
+    if config.tower == "mean" and not histories.ordered:
+        return max(1, int(histories.lengths.max(initial=0)))
+    return config.history_length
 
 
 def find_items(histories: Histories, entries: NDArray[np.int64], real: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -1,15 +1,18 @@
-"""User towers: what a history of item vectors says at each of its places.
+"""User towers: what a history of item vectors says at places of it.
 
-All have one contract: `tower(vectors, real, ordered)` takes (batch, length, size) item vectors, oldest first, and
-(batch, length) bool that tells real places from padding; it returns (batch, length, size) states. The state at a place
-knows this place and real ones before it, never a later one, so that one pass answers "what came next?" at all places.
-`ordered` is False where the data has no order: no place then counts for more because it stands later.
+All have one contract: `tower(vectors, stretches)` takes (n, size) float32 item vectors and stretches of histories over
+them, and returns (n_asked, size) states. The state at a place knows this place and real ones before it, never a later
+one, so that one pass answers "what came next?" at all places.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import nn
 from torch.nn import functional
 
@@ -17,6 +20,41 @@ from recsys.config import InterestConfig
 
 # Spread of weights that must not start at zero.
 INITIAL = 0.02
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Stretches of histories, and the places of them that are asked about.
+
+    Attributes:
+        items: (n_users, longest) int64, rows of the vectors, oldest first; any number where nothing is.
+        real: (n_users, longest) bool: something is.
+        ordered: False where the data has no order: no place then counts for more because it stands later.
+        rows: (n_asked) int64, the user of each place that is asked about.
+        places: (n_asked) int64, the place.
+    """
+
+    items: NDArray[np.int64]
+    real: NDArray[np.bool_]
+    ordered: bool
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
+def take(vectors: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
+    """Return the rows at places; unlike plain indexing its gradients are added up in the same order each time."""
+    return functional.embedding(torch.from_numpy(np.ascontiguousarray(places)), vectors)
+
+
+def add_up(vectors: torch.Tensor, rows: csr_array) -> torch.Tensor:
+    """Return (n, size): for each of the sparse rows the sum of the vectors it names, by its weights."""
+    return functional.embedding_bag(
+        torch.from_numpy(rows.indices.astype(np.int64)),
+        vectors,
+        torch.from_numpy(rows.indptr[:-1].astype(np.int64)),
+        per_sample_weights=torch.from_numpy(rows.data),
+        mode="sum",
+    )
 
 
 def make_tower(size: int, config: InterestConfig) -> nn.Module:
@@ -41,11 +79,16 @@ class MeanTower(nn.Module):
         self._decay = decay
         self.map = _start_at_zero(size)
 
-    def forward(self, vectors: torch.Tensor, real: torch.Tensor, ordered: bool = True) -> torch.Tensor:
+    def forward(self, vectors: torch.Tensor, stretches: Stretches) -> torch.Tensor:
         """Read the histories."""
-        back = _count_steps_back(vectors.shape[1])
-        weights = (self._decay if ordered else 1.0) ** back.clamp(min=0) * _find_seen(real)
-        mean = weights @ vectors / weights.sum(dim=2, keepdim=True)
+        back = stretches.places[:, None] - np.arange(stretches.items.shape[1])[None, :]
+        seen = (back > 0) & stretches.real[stretches.rows] | (back == 0)
+        weights = np.where(seen, (self._decay if stretches.ordered else 1.0) ** np.maximum(back, 0), 0.0)
+        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        ends = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
+        shape = (len(seen), len(vectors))
+        past = csr_array((weights[seen], stretches.items[stretches.rows][seen], ends), shape=shape)
+        mean = add_up(vectors, past)
         moved: torch.Tensor = mean + self.map(mean)
         return moved
 
@@ -64,12 +107,14 @@ class AttentionTower(nn.Module):
         self.recency = nn.Parameter(float(np.log(decay)) * torch.arange(length, dtype=torch.float32))
         self.map = _start_at_zero(size)
 
-    def forward(self, vectors: torch.Tensor, real: torch.Tensor, ordered: bool = True) -> torch.Tensor:
+    def forward(self, vectors: torch.Tensor, stretches: Stretches) -> torch.Tensor:
         """Read the histories, which are no longer than the biases go back."""
-        scores = self.query_key(vectors) @ vectors.mT
-        if ordered:
-            scores = scores + self.recency[_count_steps_back(vectors.shape[1]).clamp(min=0)]
-        read = scores.masked_fill(~_find_seen(real), -torch.inf).softmax(dim=2) @ vectors
+        sequences = take(vectors, stretches.items)
+        scores = self.query_key(sequences) @ sequences.mT
+        if stretches.ordered:
+            scores = scores + self.recency[_count_steps_back(sequences.shape[1]).clamp(min=0)]
+        read = scores.masked_fill(~_find_seen(stretches.real), -torch.inf).softmax(dim=2) @ sequences
+        read = read[torch.from_numpy(stretches.rows), torch.from_numpy(stretches.places)]
         moved: torch.Tensor = read + self.map(read)
         return moved
 
@@ -88,13 +133,13 @@ class TransformerTower(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self._scale = float(size) ** 0.5
 
-    def forward(self, vectors: torch.Tensor, real: torch.Tensor, ordered: bool = True) -> torch.Tensor:
+    def forward(self, vectors: torch.Tensor, stretches: Stretches) -> torch.Tensor:
         """Read the histories, which are no longer than `history_length`."""
-        seen = _find_seen(real)[:, None]
-        states: torch.Tensor = self.dropout(vectors * self._scale + self.positions[: vectors.shape[1]])
+        sequences, seen = take(vectors, stretches.items), _find_seen(stretches.real)[:, None]
+        states: torch.Tensor = self.dropout(sequences * self._scale + self.positions[: sequences.shape[1]])
         for block in self.blocks:
             states = block(states, seen)
-        normed: torch.Tensor = self.norm(states)
+        normed: torch.Tensor = self.norm(states[torch.from_numpy(stretches.rows), torch.from_numpy(stretches.places)])
         return normed
 
 
@@ -134,7 +179,7 @@ def _count_steps_back(length: int) -> torch.Tensor:
     return places[:, None] - places[None, :]
 
 
-def _find_seen(real: torch.Tensor) -> torch.Tensor:
+def _find_seen(real: NDArray[np.bool_]) -> torch.Tensor:
     """Return (batch, length, length) bool: the row's place sees the column's. Each sees itself: none may be blind."""
     back = _count_steps_back(real.shape[1])
-    return (back > 0) & real[:, None, :] | (back == 0)
+    return (back > 0) & torch.from_numpy(real)[:, None, :] | (back == 0)

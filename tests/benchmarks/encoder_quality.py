@@ -1,7 +1,7 @@
 """What each way of training the encoder is worth on a real set, for warm and for cold items, and what it costs.
 
     RECSYS_DATA=… python tests/benchmarks/encoder_quality.py --config configs/goodbooks.yaml --cold 2000 --liked 4
-    RECSYS_DATA=… python tests/benchmarks/encoder_quality.py --config configs/ml1m.yaml --cold 700 --recipes frozen,all
+    RECSYS_DATA=… python tests/benchmarks/encoder_quality.py --config configs/ml1m.yaml --cold 700
 
 Some items are held back as if nobody had touched them: they are ranked among themselves for users who took one. Beside
 it a fifth of the users' newest warm item is looked for among all warm ones. Every recipe is followed by the config's
@@ -128,7 +128,7 @@ class Kitchen:
             return ProfileSource("zero-shot", embeddings).score
         world = self.world
         model = InterestModel(embeddings.shape[1], self.text.interest)
-        model.fit(world.train, embeddings, 0, known=~world.cold, texts=pl.Series(world.texts), bfloat16=bfloat16)
+        model.fit(world.train, embeddings, 0, texts=pl.Series(world.texts), bfloat16=bfloat16)
         return InterestSource("text", "", model, embeddings).score
 
     def _factors(self, settings: FineTuneConfig) -> NDArray[np.float32] | None:
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--cold", type=int, required=True, help="items held back")
     parser.add_argument("--liked", type=float, help="values from this one on count as taken")
-    parser.add_argument("--recipes", default="", help="names, separated by commas; all of them if left out")
+    parser.add_argument("--recipes", default="", help="names, separated by semicolons; all of them if left out")
     parser.add_argument("--epochs", type=int, help="passes over the catalogue instead of the config's")
     parser.add_argument("--layers", type=int, help="trainable layers instead of the config's")
     parser.add_argument("--tokens", type=int, help="most tokens of a text instead of the config's")
@@ -166,7 +166,7 @@ def main() -> None:
         f"{world.train.n_users:,} users, {len(world.train.items):,} pairs; asked for cold items: "
         f"{world.asked.n_users:,}, for a warm one: {world.warm_users.n_users:,}; frozen layers {kitchen.freezing:.0f} s"
     )
-    names = [name.strip() for name in given.recipes.split(",")] if given.recipes else None
+    names = [name.strip() for name in given.recipes.split(";")] if given.recipes else None
     reference: Row | None = None
     for name, recipe in RECIPES.items():
         if names is not None and name.strip() not in names:

@@ -5,8 +5,8 @@
 Both start from the same checkpoint, learn all layers and the word vectors from the same histories on texts of at most
 128 tokens, and stop after the same seconds. An example is one item that a user took beside others of the same user's: a
 pair in a row of MultipleNegativesRankingLoss there, a history and its next item here. Then both encoders embed the
-catalogue, and the plain mean of a history's vectors is asked for the item of each history that was kept aside, so that
-nothing but the encoders is compared.
+catalogue and are asked for the item of each history that was kept aside, by the plain mean of the history's vectors and
+by an interest model without words that is fitted on each of them alike, so that nothing but the encoders is compared.
 
 Needs sentence-transformers and datasets, which this project does not: pip install sentence-transformers datasets.
 """
@@ -27,25 +27,30 @@ import torch
 from cold_world import ColdWorld, load_cold_world
 from numpy.typing import NDArray
 
-from recsys.candidates.sources import ProfileSource
-from recsys.config import FineTuneConfig, TextConfig
+from recsys.candidates.sources import InterestSource, ProfileSource
+from recsys.config import FineTuneConfig, InterestConfig, ObjectivesConfig, TextConfig
 from recsys.evaluation.intervals import compare_paired
 from recsys.text.encoder import Encoder
+from recsys.text.interest import InterestModel
 from recsys.text.training.fine_tuning import fine_tune
 from recsys.text.training.inputs import read_tokens
 
 _MAX_TOKENS = 128
 _PAIRS_PER_STEP = 32
+_INTEREST = InterestConfig(batch_size=512, max_steps=150, epochs=20)
 
 
 class _OverError(Exception):
     """The seconds are over."""
 
 
-def train_ours(world: ColdWorld, text: TextConfig, seconds: float) -> tuple[Encoder, int, float]:
+def train_ours(world: ColdWorld, text: TextConfig, seconds: float, rate: float) -> tuple[Encoder, int, float]:
     """Return the encoder, the examples it saw, and the seconds that took."""
     encoder = Encoder(text.checkpoint, text)
-    config = FineTuneConfig(method="full", epochs=4, learning_rate=5e-5, batch_size=64, examples_per_item=16)
+    objectives = ObjectivesConfig(next_item=1.0, co_interaction=1.0)
+    config = FineTuneConfig(
+        method="full", objectives=objectives, learning_rate=rate, batch_size=64, examples_per_item=16
+    )
     inputs = read_tokens(encoder, world.texts)
     seen: list[int] = []
     clock: list[float] = []
@@ -65,7 +70,7 @@ def train_ours(world: ColdWorld, text: TextConfig, seconds: float) -> tuple[Enco
     return encoder, sum(seen), clock[-1] - started
 
 
-def train_peer(world: ColdWorld, text: TextConfig, seconds: float) -> tuple[Encoder, int, float]:
+def train_peer(world: ColdWorld, text: TextConfig, seconds: float, rate: float) -> tuple[Encoder, int, float]:
     """Return the same of sentence-transformers' trainer with its defaults, in as many steps as fit."""
     from datasets import Dataset
     from sentence_transformers import (
@@ -87,7 +92,7 @@ def train_peer(world: ColdWorld, text: TextConfig, seconds: float) -> tuple[Enco
         arguments = SentenceTransformerTrainingArguments(
             output_dir=folder,
             per_device_train_batch_size=_PAIRS_PER_STEP,
-            learning_rate=5e-5,
+            learning_rate=rate,
             warmup_steps=0.1,
             report_to="none",
             save_strategy="no",
@@ -121,8 +126,17 @@ def _draw_pairs(world: ColdWorld) -> dict[str, list[str]]:
     return {name: [world.texts[item] for item in column] for name, column in zip(("a", "b"), items, strict=True)}
 
 
-def _recall(world: ColdWorld, encoder: Encoder) -> NDArray[np.float64]:
-    return world.measure_warm(ProfileSource("profile", encoder.encode(world.texts)).score)["warm recall@20"]
+def _recall(world: ColdWorld, encoder: Encoder) -> dict[str, NDArray[np.float64]]:
+    """Return recall@20 of each user by the plain mean, and by an interest model."""
+    embeddings = encoder.encode(world.texts)
+    model = InterestModel(embeddings.shape[1], _INTEREST)
+    model.fit(world.train, embeddings, 0, bfloat16=encoder.precision == "bfloat16")
+    ways = {"mean": ProfileSource("mean", embeddings), "interest": InterestSource("interest", "", model, embeddings)}
+    return {name: world.measure_warm(source.score)["warm recall@20"] for name, source in ways.items()}
+
+
+def _describe(recalls: dict[str, NDArray[np.float64]]) -> str:
+    return ", ".join(f"{name} {values.mean():.4f}" for name, values in recalls.items())
 
 
 def main() -> None:
@@ -130,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=150.0)
+    parser.add_argument("--rate", type=float, default=2e-5, help="learning rate of both")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     if find_spec("sentence_transformers") is None or find_spec("datasets") is None:
@@ -140,18 +155,16 @@ def main() -> None:
     text = world.config.text.model_copy(update={"max_tokens": _MAX_TOKENS})
     recalls, rates = {}, {}
     start = _recall(world, Encoder(text.checkpoint, text))
-    print(f"before: recall@20 {start.mean():.4f} on {len(start):,} users", flush=True)
+    print(f"before: recall@20 {_describe(start)} on {len(start['mean']):,} users", flush=True)
     for name, train in (("sentence-transformers", train_peer), ("ours", train_ours)):
-        encoder, examples, spent = train(world, text, given.seconds)
+        encoder, examples, spent = train(world, text, given.seconds, given.rate)
         recalls[name], rates[name] = _recall(world, encoder), examples / spent
-        print(
-            f"{name}: {examples:,} examples in {spent:.0f} s, {rates[name]:,.1f} per second; recall@20 "
-            f"{recalls[name].mean():.4f}",
-            flush=True,
-        )
-    gap = compare_paired(recalls["ours"], recalls["sentence-transformers"], 1000, 0.95, 0)
-    ratio = rates["ours"] / rates["sentence-transformers"]
-    print(f"ratio {ratio:.1f}; recall@20 ours minus theirs {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]")
+        told = f"{examples:,} examples in {spent:.0f} s, {rates[name]:,.1f} per second"
+        print(f"{name}: {told}; recall@20 {_describe(recalls[name])}", flush=True)
+    print(f"ratio {rates['ours'] / rates['sentence-transformers']:.1f}")
+    for way in start:
+        gap = compare_paired(recalls["ours"][way], recalls["sentence-transformers"][way], 1000, 0.95, 0)
+        print(f"recall@20, {way}: ours minus theirs {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]")
 
 
 if __name__ == "__main__":

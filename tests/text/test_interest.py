@@ -107,7 +107,7 @@ def test_learning_lifts_the_items_of_the_users_colour(board, change, ordered):
     assert losses[-1] < 0.8 * losses[0]
     # 5 right items among 15 new ones: 7 by chance, 2 at best.
     assert mean_rank(InterestModel(16, CONFIG), histories, embeddings) > 5.5
-    assert mean_rank(model, histories, embeddings) < 3.5
+    assert mean_rank(model, histories, embeddings) < 4.0
     assert model.trained
 
 
@@ -170,11 +170,11 @@ def test_with_nothing_to_learn_from_nothing_is_learned(config, tmp_path):
 # --- what may be a negative ------------------------------------------------------------------------------
 
 
-def first_loss(histories: Histories, n_items: int, known: NDArray[np.bool_] | None = None, **change: object) -> float:
+def first_loss(histories: Histories, n_items: int, **change: object) -> float:
     """Loss of one step over a catalogue at right angles, where no item is nearer than another."""
     config = InterestConfig(epochs=1, learning_rate=1e-9, **change)
     model = InterestModel(n_items, config)
-    return model.fit(histories, np.eye(n_items, dtype=np.float32), 0, known=known)[0]
+    return model.fit(histories, np.eye(n_items, dtype=np.float32), 0)[0]
 
 
 @pytest.mark.parametrize("negatives", [None, 3])
@@ -187,12 +187,9 @@ def test_what_the_user_has_at_any_time_is_no_negative(length, negatives):
     assert first_loss(make_histories("abcde", *rows, ("v", "e")), 5, history_length=length) == pytest.approx(np.log(2))
 
 
-def test_items_that_joined_later_are_no_negatives():
+def test_what_nobody_has_touched_is_no_negative():
     histories = make_histories("abcdef", ("u", "a"), ("u", "b"), ("v", "c"))
     assert first_loss(histories, 6) == pytest.approx(np.log(2))
-    # d was there though nobody has touched it; that c was there too shows in v.
-    known = np.array([True, True, False, True, False, False])
-    assert first_loss(histories, 6, known) == pytest.approx(np.log(3))
 
 
 def test_drawn_negatives_stand_for_all():

@@ -4,7 +4,7 @@ from worlds import checkerboard, make_interactions, make_items
 
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories, build_histories
-from recsys.text.next_items import QuestionDrawer, cut_stretches, find_items
+from recsys.text.next_items import QuestionDrawer, cut_stretches, find_items, find_length
 
 # u took a, b, c, d; v took b; w took c, a (item numbers 0 to 3).
 ROWS = (("u", "a"), ("u", "b"), ("u", "c"), ("u", "d"), ("v", "b"), ("w", "c"), ("w", "a"))
@@ -79,7 +79,7 @@ def test_questions_by_hand():
     assert questions.stands_for == 1.0
 
 
-def test_without_an_order_all_that_is_left_is_right():
+def test_without_an_order_all_that_is_left_is_right_and_half_is_known():
     drawer = draw(make_histories(ordered=False))
     places = set()
     for _ in range(50):
@@ -89,7 +89,14 @@ def test_without_an_order_all_that_is_left_is_right():
         assert sorted([*known, *after[questions.asked == 0]]) == [0, 1, 2, 3]
         assert after[questions.asked == 1].tolist() == [2 - questions.items[1, 0]]
         places.add(int(questions.places[0]))
-    assert places == {0, 1, 2}
+    assert places == {1, 2}
+
+
+def test_a_mean_without_an_order_reads_all():
+    ordered, unordered = make_histories(), make_histories(ordered=False)
+    short, longer = InterestConfig(history_length=2), InterestConfig(history_length=2, tower="attention")
+    assert [find_length(ordered, short), find_length(unordered, short), find_length(unordered, longer)] == [2, 4, 2]
+    assert draw(unordered, history_length=1).ask(np.array([0])).items.shape == (1, 4)
 
 
 def test_no_more_questions_than_wanted_and_no_negative_twice():

@@ -51,7 +51,7 @@ def world():
 def model(world):
     histories, vectors, texts = world
     model = InterestModel(8, InterestConfig(words=256, epochs=20, batch_size=8, words_dropout=0.0))
-    model.fit(histories, vectors, 0, texts=texts, known=np.ones(36, dtype=bool))
+    model.fit(histories, vectors, 0, texts=texts)
     return model
 
 
@@ -68,7 +68,7 @@ def test_new_items_of_a_series_are_asked_for_by_its_readers(model, world):
     assert margins(model, world).mean() > 0.4
     histories, vectors, texts = world
     without = InterestModel(8, InterestConfig(epochs=20, batch_size=8))
-    without.fit(histories, vectors, 0, texts=texts, known=np.ones(36, dtype=bool))
+    without.fit(histories, vectors, 0, texts=texts)
     assert abs(margins(without, world).mean()) < 0.2
 
 
