@@ -14,8 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recsys.candidates.sources import ItemStatistics, Source, make_sources
+from recsys.candidates.sources import Source, make_sources
 from recsys.candidates.stage_one import StageOne, read_known_texts
+from recsys.candidates.statistics import ItemStatistics
 from recsys.candidates.union import cut_union, propose
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable

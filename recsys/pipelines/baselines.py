@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle import Bundle, Recommender
-from recsys.candidates.sources import ItemStatistics, PopularSource, ProfileSource, Source
+from recsys.candidates.sources import PopularSource, ProfileSource, Source
+from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import Histories
 
 # Measured whatever the config's sources are.

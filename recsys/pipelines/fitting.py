@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.bundle import Bundle, Recommender
-from recsys.candidates.sources import ItemStatistics
 from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
+from recsys.candidates.statistics import ItemStatistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable

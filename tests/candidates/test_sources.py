@@ -13,18 +13,17 @@ from worlds import at, checkerboard, make_interactions, make_items
 
 from recsys.candidates.sources import (
     InterestSource,
-    ItemStatistics,
     NeighbourSource,
     NewItemsSource,
     PopularSource,
     ProfileSource,
     RepeatSource,
     Source,
-    decay_by_age,
     make_sources,
     multiply,
 )
 from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
+from recsys.candidates.statistics import ItemStatistics, decay_by_age
 from recsys.candidates.union import propose
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
 from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_config
