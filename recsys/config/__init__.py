@@ -26,6 +26,7 @@ from recsys.config.dataset import (
 from recsys.config.ranking import (
     SOURCES,
     AlsConfig,
+    BprConfig,
     CandidatesConfig,
     CollabConfig,
     EaseConfig,
@@ -63,6 +64,7 @@ __all__ = [
     "AdapterConfig",
     "AlsConfig",
     "AugmentationConfig",
+    "BprConfig",
     "CandidatesConfig",
     "CollabConfig",
     "Config",

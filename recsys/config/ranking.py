@@ -18,6 +18,16 @@ class AlsConfig(Section):
     epochs: Count = 15
 
 
+class BprConfig(Section):
+    """implicit's Bayesian personalised ranking (Rendle et al. 2009): fitted where `depths` names `bpr`."""
+
+    embedding_size: Count = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    regularization: Annotated[float, Field(ge=0)] = 0.01
+    # Each draws as many pairs of items as there are entries in the histories.
+    epochs: Count = 100
+
+
 class ItemToItemConfig(Section):
     """implicit's item-to-item neighbours; a user's history is weighted by recency."""
 
@@ -51,6 +61,7 @@ class CollabConfig(Section):
     """Collaborative-filtering models."""
 
     als: AlsConfig = AlsConfig()
+    bpr: BprConfig = BprConfig()
     item_to_item: ItemToItemConfig = ItemToItemConfig()
     transitions: TransitionsConfig = TransitionsConfig()
     ease: EaseConfig = EaseConfig()
