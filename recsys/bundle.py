@@ -14,8 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recsys.candidates.sources import ItemStatistics, Source, make_sources
+from recsys.candidates.sources import Source, make_sources
 from recsys.candidates.stage_one import StageOne, read_known_texts
+from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.candidates.union import cut_union, propose
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
@@ -177,7 +178,7 @@ class Bundle:
         New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue. TF-IDF is
         fitted anew where the known texts have changed: it takes seconds, and items that joined since have neighbours.
         """
-        statistics = ItemStatistics.count(histories, self.config.candidates.popularity_half_life_days)
+        statistics = count_statistics(histories, items, self.config.candidates)
         embeddings = self.embed(items, progress, cache)
         stage_one = self.stage_one.align(items["item_id"])
         fields = self.config.text.fields
@@ -195,13 +196,7 @@ class Bundle:
         self.stage_one.save(folder)
         self.ranker.save(folder)
         self.items.write_parquet(folder / "items.parquet")
-        arrays = {
-            "embeddings": self.embeddings,
-            "users": self.statistics.users,
-            "recent": self.statistics.recent,
-            "first_age": self.statistics.first_age,
-        }
-        save_file(arrays, folder / "catalogue.safetensors")
+        save_file({"embeddings": self.embeddings, **self.statistics.to_arrays()}, folder / "catalogue.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -234,7 +229,7 @@ class Bundle:
             encoder=Encoder(str(folder / "encoder"), config.text),
             items=items,
             embeddings=arrays["embeddings"],
-            statistics=ItemStatistics(arrays["users"], arrays["recent"], arrays["first_age"]),
+            statistics=ItemStatistics.from_arrays(arrays),
         )
 
 

@@ -150,6 +150,8 @@ class TestSectionsTogether:
             ("candidates", {"depths": {}}, "depths is empty"),
             ("candidates", {"depths": {"als": 5, "magic": 5}}, "no source ['magic']"),
             ("candidates", {"depths": {"repeat": 5}}, "dataset.repeats is false"),
+            ("candidates", {"depths": {"segment_popular": 5}}, "depths has 'segment_popular', but no segment_column"),
+            ("candidates", {"segment_column": "genre"}, "'genre' is neither tags nor an attribute of dataset.items"),
             ("evaluation", {"n": 7}, "n is 7, which is not in n_values"),
             ("text", {"fields": ["title", "author"]}, "text.fields ['author'] are not item columns"),
             (
@@ -174,6 +176,17 @@ class TestSectionsTogether:
         message = reason_against(content)
         assert reason in message
         assert "Value error" not in message
+
+    @pytest.mark.parametrize("column", ["tags", "category"])
+    def test_segments_by_tags_or_an_attribute(self, column: str, content: dict[str, Any]) -> None:
+        content["candidates"] = {"depths": {"segment_popular": 5}, "segment_column": column}
+        assert parse_config(content, "my.yaml").candidates.segment_column == column
+
+    def test_bm25_stays_itself_whatever_else_is_set(self, content: dict[str, Any]) -> None:
+        content["collab"] = {"bm25": {"k": 7}}
+        assert parse_config(content, "my.yaml").collab.bm25.weighting == "bm25"
+        content["collab"] = {"bm25": {"weighting": "cosine"}}
+        assert "collab.bm25.weighting" in reason_against(content)
 
     @pytest.mark.parametrize("key", ["leave_last_out", "active_days"])
     def test_settings_that_need_a_time(self, key: str, content: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -12,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.candidates.stage_one import StageOne
+from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, decay_by_age
 from recsys.collab.als import AlsModel
+from recsys.collab.bpr import BprModel
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import CandidatesConfig, InterestConfig
 from recsys.dataset.histories import Histories
@@ -61,6 +62,23 @@ class AlsSource:
         scores = multiply(users, self._factors)
         scores[:, self._unknown] = np.nan
         scores[~users.any(axis=1)] = np.nan
+        return scores
+
+
+class BprSource:
+    """Dot products of histories' mean item factors and item factors, plus biases."""
+
+    name = "bpr"
+    reason = "People with your taste prefer it"
+
+    def __init__(self, model: BprModel) -> None:
+        self._model = model
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """Score known items; users without a history of known items get NaN."""
+        # Users and items that the model does not know are NaN throughout, and so are their products.
+        scores = multiply(self._model.user_factors(histories), self._model.item_factors)
+        scores += self._model.item_biases
         return scores
 
 
@@ -114,6 +132,38 @@ class ProfileSource(InterestSource):
         super().__init__(name, _READ_LATELY, model, embeddings)
 
 
+class NearestTextSource:
+    """The largest cosine of an item's text with those of the user's newest items: nothing is learned.
+
+    Where a mean of the history lies between its items, this stays close to one of them.
+    """
+
+    name = "nearest_text"
+    reason = "Its description is close to one you had lately"
+
+    def __init__(self, embeddings: NDArray[np.float32], length: int, decay: float) -> None:
+        """Take (n_items, embedding_size) float32 unit rows, how many items to look back on, and each step's weight."""
+        self._embeddings = embeddings
+        self._length = length
+        self._decay = decay
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """Score every item by the newest items other than itself, each cosine `decay` times less per step back.
+
+        Without an order the items are an arbitrary few, and weigh the same. Users without a history get NaN.
+        """
+        best = np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
+        for step, items in enumerate(histories.recent_items(self._length).T):
+            weight = self._decay**step if histories.ordered else 1.0
+            vectors = self._embeddings[items] * np.float32(weight)
+            vectors[items < 0] = np.nan
+            cosines = multiply(vectors, self._embeddings)
+            # Of an item to itself; where there is no item the row is NaN already.
+            cosines[np.arange(len(items)), items] = np.nan
+            np.fmax(best, cosines, out=best)
+        return best
+
+
 class NewItemsSource:
     """Interest scores of the items that hardly anyone has touched yet."""
 
@@ -132,17 +182,38 @@ class NewItemsSource:
 
 
 class PopularSource:
-    """What everybody takes, lately if the statistics have a half-life; the same for each user."""
+    """What everybody takes; the same for each user."""
 
-    reason = "Popular right now"
-
-    def __init__(self, statistics: ItemStatistics, name: str = "popular") -> None:
+    def __init__(self, name: str, reason: str, weights: NDArray[np.float32]) -> None:
+        """Take (n_items) float32 weights: 0 where nobody touched the item."""
         self.name = name
-        self._row = np.where(statistics.recent > 0, statistics.recent, np.nan).astype(np.float32)
+        self.reason = reason
+        self._row = np.where(weights > 0, weights, np.float32(np.nan))
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score every touched item by its recent weight."""
+        """Score every touched item by its weight."""
         return np.repeat(self._row[None, :], histories.n_users, axis=0)
+
+
+class SegmentPopularSource:
+    """What the users of the same segment take lately."""
+
+    name = "segment_popular"
+    reason = "Popular right now with people of your interests"
+
+    def __init__(self, segments: SegmentStatistics | None) -> None:
+        """Take the segments; None says nothing."""
+        self._segments = segments
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """Score the items that the user's segment touched; users without a segment get NaN."""
+        scores = np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
+        if self._segments is not None:
+            segments = self._segments.assign(histories)
+            users = np.flatnonzero(segments >= 0)
+            weights = self._segments.weights[segments[users]].toarray()
+            scores[users] = np.where(weights > 0, weights, np.nan)
+        return scores
 
 
 class RepeatSource:
@@ -162,41 +233,6 @@ class RepeatSource:
         return scores
 
 
-@dataclass(frozen=True)
-class ItemStatistics:
-    """What a catalogue's histories say about its items, as of their cut-off.
-
-    Attributes:
-        users: (n_items) float32, how many users touched the item.
-        recent: (n_items) float32, the same with each user's touch halved every half-life.
-        first_age: (n_items) float32, days since the first touch; NaN if none or without times.
-    """
-
-    users: NDArray[np.float32]
-    recent: NDArray[np.float32]
-    first_age: NDArray[np.float32]
-
-    @classmethod
-    def count(cls, histories: Histories, half_life_days: float | None) -> ItemStatistics:
-        """Count over all users of the histories."""
-        size = histories.n_items
-        weights = decay_by_age(histories.ages, half_life_days)
-        first = np.full(size, -np.inf, dtype=np.float32)
-        np.maximum.at(first, histories.items, np.nan_to_num(histories.first_ages, nan=-np.inf))
-        return cls(
-            users=np.bincount(histories.items, minlength=size).astype(np.float32),
-            recent=np.bincount(histories.items, weights=weights, minlength=size).astype(np.float32),
-            first_age=np.where(np.isneginf(first), np.nan, first).astype(np.float32),
-        )
-
-
-def decay_by_age(ages: NDArray[np.float32], half_life_days: float | None) -> NDArray[np.float32]:
-    """Return 0.5 ** (age / half-life) float32; 1 for all without a half-life or without times."""
-    if half_life_days is None:
-        return np.ones(len(ages), dtype=np.float32)
-    return (0.5 ** (np.nan_to_num(ages) / half_life_days)).astype(np.float32)
-
-
 def make_sources(
     names: Sequence[str],
     config: CandidatesConfig,
@@ -208,7 +244,7 @@ def make_sources(
 
     Args:
         names: which sources.
-        config: what is new, and how long popularity lasts; its depths play no part.
+        config: what is new, near and lately; its depths play no part.
         models: over the catalogue.
         statistics: of all users' histories on it.
         embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
@@ -217,8 +253,12 @@ def make_sources(
     text = cache(lambda: InterestSource("text", _READ_LATELY, models.interest, embeddings))
     makers: dict[str, Callable[[], Source]] = {
         "als": lambda: AlsSource(models.als),
+        "bpr": lambda: BprSource(models.bpr),
         "item_to_item": lambda: NeighbourSource(
             "item_to_item", "Often chosen together with what you have", models.item_to_item
+        ),
+        "bm25": lambda: NeighbourSource(
+            "bm25", "Chosen together with what you have by people of focused taste", models.bm25
         ),
         "transitions": lambda: NeighbourSource(
             "transitions", "Often chosen right after what you had last", models.transitions
@@ -229,7 +269,10 @@ def make_sources(
         ),
         "tfidf": lambda: NeighbourSource("tfidf", "Described in the words of what you had lately", models.tfidf),
         "text": text,
-        "popular": lambda: PopularSource(statistics),
+        "nearest_text": lambda: NearestTextSource(embeddings, config.nearest_items, config.nearest_decay),
+        "popular": lambda: PopularSource("popular", "Popular right now", statistics.recent),
+        "popular_all_time": lambda: PopularSource("popular_all_time", "Chosen by many", statistics.users),
+        "segment_popular": lambda: SegmentPopularSource(statistics.segments),
         "new_items": lambda: NewItemsSource(text(), statistics, config.new_item_users),
         "repeat": lambda: RepeatSource(config.popularity_half_life_days),
     }

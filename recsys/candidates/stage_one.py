@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys.collab.als import AlsModel
+from recsys.collab.bpr import BprModel
 from recsys.collab.ease import fit_ease
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
 from recsys.config import Config
@@ -26,7 +27,9 @@ class StageOne:
     Attributes:
         item_ids: (n_items) strings, sorted: the catalogue.
         als: what the users' taste has in common.
+        bpr: the same by the order of items; blank where nobody asked for it.
         item_to_item: what is touched by the same users.
+        bm25: the same with more said by focused users and rarer items; blank where nobody asked for it.
         transitions: what follows what.
         ease: what is left of that once all items share the credit.
         tfidf: whose texts share words.
@@ -36,7 +39,9 @@ class StageOne:
 
     item_ids: pl.Series
     als: AlsModel
+    bpr: BprModel
     item_to_item: NeighbourModel
+    bm25: NeighbourModel
     transitions: NeighbourModel
     ease: NeighbourModel
     tfidf: NeighbourModel
@@ -53,11 +58,14 @@ class StageOne:
         config: Config,
     ) -> StageOne:
         """Fit the collaborative models on histories, beside text models as of the same cut-off."""
-        collab = config.collab
+        collab, depths, size = config.collab, config.candidates.depths, histories.n_items
+        bpr, bm25 = BprModel.blank(size), NeighbourModel.blank(size, collab.bm25.history_decay)
         return cls(
             item_ids=histories.item_ids,
             als=AlsModel.fit(histories, collab.als, config.seed, config.threads),
+            bpr=BprModel.fit(histories, collab.bpr, config.seed) if "bpr" in depths else bpr,
             item_to_item=fit_item_to_item(histories, collab.item_to_item, config.threads),
+            bm25=fit_item_to_item(histories, collab.bm25, config.threads) if "bm25" in depths else bm25,
             transitions=fit_transitions(histories, collab.transitions),
             ease=fit_ease(histories, collab.ease, config.threads),
             tfidf=tfidf,
@@ -73,7 +81,9 @@ class StageOne:
             self,
             item_ids=item_ids,
             als=self.als.align(self.item_ids, item_ids),
+            bpr=self.bpr.align(self.item_ids, item_ids),
             item_to_item=self.item_to_item.align(self.item_ids, item_ids),
+            bm25=self.bm25.align(self.item_ids, item_ids),
             transitions=self.transitions.align(self.item_ids, item_ids),
             ease=self.ease.align(self.item_ids, item_ids),
             tfidf=self.tfidf.align(self.item_ids, item_ids),
@@ -92,7 +102,9 @@ class StageOne:
     def save(self, folder: Path) -> None:
         """Write each model into an existing folder; the catalogue is the caller's to keep."""
         self.als.save(folder / "als.safetensors")
+        self.bpr.save(folder / "bpr.safetensors")
         self.item_to_item.save(folder / "item_to_item.npz")
+        self.bm25.save(folder / "bm25.npz")
         self.transitions.save(folder / "transitions.npz")
         self.ease.save(folder / "ease.npz")
         self.tfidf.save(folder / "tfidf.npz")
@@ -106,7 +118,9 @@ class StageOne:
         return cls(
             item_ids=item_ids,
             als=AlsModel.load(folder / "als.safetensors", collab.als, config.threads),
+            bpr=BprModel.load(folder / "bpr.safetensors"),
             item_to_item=NeighbourModel.load(folder / "item_to_item.npz", collab.item_to_item.history_decay),
+            bm25=NeighbourModel.load(folder / "bm25.npz", collab.bm25.history_decay),
             transitions=NeighbourModel.load(folder / "transitions.npz", collab.transitions.history_decay),
             ease=NeighbourModel.load(folder / "ease.npz", collab.ease.history_decay),
             tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.history_decay),

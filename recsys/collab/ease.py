@@ -43,7 +43,7 @@ def fit_ease(histories: Histories, config: EaseConfig, threads: int) -> Neighbou
             f"{len(touched):,}",
             f"{config.max_items:,}",
         )
-        return NeighbourModel(csr_array((size, size), dtype=np.float32), config.history_decay)
+        return NeighbourModel.blank(size, config.history_decay)
     matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))[:, touched]
     with threadpool_limits(threads, "blas"):
         inverse = _invert(_count_together(csr_array(matrix)), config.regularization)

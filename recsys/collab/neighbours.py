@@ -42,6 +42,11 @@ class NeighbourModel:
         self.similarity = similarity
         self._history_decay = history_decay
 
+    @classmethod
+    def blank(cls, n_items: int, history_decay: float) -> NeighbourModel:
+        """Return a model in which no item points at another."""
+        return cls(csr_array((n_items, n_items), dtype=np.float32), history_decay)
+
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> NeighbourModel:
         """Return the model over another catalogue; items it does not know have no neighbours."""
         return NeighbourModel(align_square(self.similarity, trained_ids, item_ids), self._history_decay)
@@ -92,7 +97,7 @@ def fit_transitions(histories: Histories, config: TransitionsConfig) -> Neighbou
     """
     size = histories.n_items
     if not histories.ordered or not len(histories.items):
-        return NeighbourModel(csr_array((size, size), dtype=np.float32), config.history_decay)
+        return NeighbourModel.blank(size, config.history_decay)
     counts = csr_array((size, size), dtype=np.float32)
     behind = histories.steps_back
     for distance in range(1, config.max_distance + 1):

@@ -26,6 +26,8 @@ from recsys.config.dataset import (
 from recsys.config.ranking import (
     SOURCES,
     AlsConfig,
+    Bm25Config,
+    BprConfig,
     CandidatesConfig,
     CollabConfig,
     EaseConfig,
@@ -63,6 +65,8 @@ __all__ = [
     "AdapterConfig",
     "AlsConfig",
     "AugmentationConfig",
+    "Bm25Config",
+    "BprConfig",
     "CandidatesConfig",
     "CollabConfig",
     "Config",
@@ -128,11 +132,17 @@ class Config(Section):
         unknown = sorted({column for field in self.text.fields for column in read_field(field)[1]} - known)
         if unknown:
             raise ValueError(f"text.fields {unknown} are not item columns; known: {', '.join(sorted(known))}")
-        lacking = sorted(set(self.evaluation.segments.item_columns) - {"tags", *self.dataset.items.attributes})
+        columns = {"tags", *self.dataset.items.attributes}
+        lacking = sorted(set(self.evaluation.segments.item_columns) - columns)
         if lacking:
             raise ValueError(
                 f"evaluation.segments.item_columns {lacking} are neither tags nor attributes of dataset.items; "
-                f"known: {', '.join(sorted({'tags', *self.dataset.items.attributes}))}"
+                f"known: {', '.join(sorted(columns))}"
+            )
+        if self.candidates.segment_column not in {None, *columns}:
+            raise ValueError(
+                f"candidates.segment_column '{self.candidates.segment_column}' is neither tags nor an attribute of "
+                f"dataset.items; known: {', '.join(sorted(columns))}"
             )
         if self.generation.active_days is not None and not has_times:
             raise ValueError("generation.active_days needs dataset.interactions.columns.time")

@@ -18,12 +18,28 @@ class AlsConfig(Section):
     epochs: Count = 15
 
 
+class BprConfig(Section):
+    """implicit's Bayesian personalised ranking (Rendle et al. 2009): fitted where `depths` names `bpr`."""
+
+    embedding_size: Count = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    regularization: Annotated[float, Field(ge=0)] = 0.01
+    # Each draws as many pairs of items as there are entries in the histories.
+    epochs: Count = 100
+
+
 class ItemToItemConfig(Section):
     """implicit's item-to-item neighbours; a user's history is weighted by recency."""
 
     weighting: Literal["cosine", "bm25", "tfidf"] = "cosine"
     k: Count = 200
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+
+class Bm25Config(ItemToItemConfig):
+    """The same, where focused users and less popular items say more: fitted where `depths` names `bm25`."""
+
+    weighting: Literal["bm25"] = "bm25"
 
 
 class TransitionsConfig(Section):
@@ -51,12 +67,30 @@ class CollabConfig(Section):
     """Collaborative-filtering models."""
 
     als: AlsConfig = AlsConfig()
+    bpr: BprConfig = BprConfig()
     item_to_item: ItemToItemConfig = ItemToItemConfig()
+    bm25: Bm25Config = Bm25Config()
     transitions: TransitionsConfig = TransitionsConfig()
     ease: EaseConfig = EaseConfig()
 
 
-SOURCES = ("als", "item_to_item", "transitions", "ease", "sequence", "tfidf", "text", "popular", "new_items", "repeat")
+SOURCES = (
+    "als",
+    "bpr",
+    "item_to_item",
+    "bm25",
+    "transitions",
+    "ease",
+    "sequence",
+    "tfidf",
+    "text",
+    "nearest_text",
+    "popular",
+    "popular_all_time",
+    "segment_popular",
+    "new_items",
+    "repeat",
+)
 
 
 class CandidatesConfig(Section):
@@ -77,8 +111,13 @@ class CandidatesConfig(Section):
     )
     # Candidates per user that the union is cut to, by reciprocal-rank fusion of the sources; None: no cut.
     at_most: Count | None = None
+    # How many of the newest items `nearest_text` compares with, and how much less each step back weighs.
+    nearest_items: Count = 5
+    nearest_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     # Half-life of an interaction in the recent popularity; None: all times count the same.
     popularity_half_life_days: Annotated[float, Field(gt=0)] | None = 30.0
+    # Item column (tags or an attribute) whose values part the users, for `segment_popular`.
+    segment_column: str | None = None
     # An item that at most this many users touched is new.
     new_item_users: Annotated[int, Field(ge=0)] = 3
 
@@ -89,6 +128,8 @@ class CandidatesConfig(Section):
             raise ValueError(f"depths: no source {unknown}; sources are {', '.join(SOURCES)}")
         if not self.depths:
             raise ValueError(f"depths is empty; name at least one of {', '.join(SOURCES)}")
+        if "segment_popular" in self.depths and self.segment_column is None:
+            raise ValueError("depths has 'segment_popular', but no segment_column; name tags or an attribute of items")
         return self
 
 

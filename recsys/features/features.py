@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.sources import ItemStatistics
+from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import SECONDS_PER_DAY, Histories
 
 # How many of the newest items a candidate's text is compared with.

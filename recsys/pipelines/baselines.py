@@ -6,22 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle import Bundle, Recommender
-from recsys.candidates.sources import ItemStatistics, PopularSource, ProfileSource, Source
-from recsys.dataset.histories import Histories
+from recsys.candidates.sources import ProfileSource, Source
 
 # Measured whatever the config's sources are.
 _ALWAYS = ("popular", "item_to_item", "ease", "als", "tfidf", "text")
 
 
-def make_baselines(
-    bundle: Bundle, recommender: Recommender, everyone: Histories, zero_shot: NDArray[np.float32] | None
-) -> list[Source]:
+def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[np.float32] | None) -> list[Source]:
     """Return what is measured alone beside our lists, in the order that tables show it.
 
     Args:
         bundle: whose parts are taken apart.
         recommender: over the window's catalogue.
-        everyone: the histories of all users, which popularity counts.
         zero_shot: (n_items, embedding_size) float32 by the checkpoint as it came; None leaves that baseline out.
     """
     config = bundle.config.candidates
@@ -30,9 +26,8 @@ def make_baselines(
     # Where the catalogue is too large for EASE there is nothing to measure.
     if not recommender.stage_one.ease.similarity.nnz:
         without.add("ease")
-    names = [name for name in dict.fromkeys([*_ALWAYS, *config.depths]) if name not in without]
-    baselines = recommender.make_sources(names)
-    baselines.append(PopularSource(ItemStatistics.count(everyone, None), "popular_all_time"))
+    names = dict.fromkeys([*_ALWAYS, *config.depths, "popular_all_time"])
+    baselines = recommender.make_sources([name for name in names if name not in without])
     # The text source in steps: the checkpoint as it came, fine-tuned, and (`text`) with the interest model on top.
     interest = bundle.config.text.interest
     baselines.append(ProfileSource("text_fine_tuned", recommender.embeddings, interest))

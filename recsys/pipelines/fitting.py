@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.bundle import Bundle, Recommender
-from recsys.candidates.sources import ItemStatistics
 from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
+from recsys.candidates.statistics import count_statistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories
@@ -199,7 +199,7 @@ def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, past
     tfidf = text.find_neighbours(config, items, histories.cutoff)
     with stage("collaborative models") as done:
         stage_one = StageOne.fit(histories, past.interest, past.sequence, tfidf, config)
-        statistics = ItemStatistics.count(histories, config.candidates.popularity_half_life_days)
+        statistics = count_statistics(histories, items, config.candidates)
         recommender = Recommender.prepare(config, stage_one, items, text.embeddings, statistics, histories.cutoff)
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
     return recommender

@@ -91,7 +91,7 @@ def measure(
         everyone = build_histories(window.history, items, window.cutoff)
         users, positives = _find_users(window, everyone)
         recommender = bundle.prepare(items, everyone)
-        alone = make_baselines(bundle, recommender, everyone, zero_shot) if baselines else []
+        alone = make_baselines(bundle, recommender, zero_shot) if baselines else []
         placements, lists, ledger = _make_lists(bundle, recommender, users, positives, alone, baselines)
         done(f"{len(placements)} models on {users.n_users:,} users, {positives.height:,} positives")
     absent = window.positives["user_id"].n_unique() - users.n_users

@@ -13,18 +13,19 @@ from worlds import at, checkerboard, make_interactions, make_items
 
 from recsys.candidates.sources import (
     InterestSource,
-    ItemStatistics,
+    NearestTextSource,
     NeighbourSource,
     NewItemsSource,
     PopularSource,
     ProfileSource,
     RepeatSource,
+    SegmentPopularSource,
     Source,
-    decay_by_age,
     make_sources,
     multiply,
 )
 from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
+from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, count_statistics
 from recsys.candidates.union import propose
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
 from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_config
@@ -56,8 +57,15 @@ CONFIG = change(
         "tfidf": {"max_share": 1.0, "k": 22},
         "sequence": {"size": 8, "epochs": 4},
     },
-    collab={"als": {"embedding_size": 2}, "item_to_item": {"k": 8}, "transitions": {"k": 8}, "ease": {"k": 8}},
-    candidates={"depths": dict.fromkeys(SOURCES, 5), "new_item_users": 0},
+    collab={
+        "als": {"embedding_size": 2},
+        "bpr": {"embedding_size": 4},
+        "item_to_item": {"k": 8},
+        "bm25": {"k": 8},
+        "transitions": {"k": 8},
+        "ease": {"k": 8},
+    },
+    candidates={"depths": dict.fromkeys(SOURCES, 5), "new_item_users": 0, "segment_column": "tags"},
 )
 
 
@@ -94,7 +102,7 @@ def through_files(models: StageOne, folder: Path) -> StageOne:
 def sources_of(models: StageOne, histories: Histories) -> dict[str, Source]:
     """Return the sources over tonight's catalogue."""
     aligned = models.align(TONIGHT["item_id"]).read_texts(texts_of(TONIGHT), CONFIG)
-    statistics = ItemStatistics.count(histories, CONFIG.candidates.popularity_half_life_days)
+    statistics = count_statistics(histories, TONIGHT, CONFIG.candidates)
     sources = make_sources(SOURCES, CONFIG.candidates, aligned, statistics, embed(TONIGHT["item_id"]))
     return {source.name: source for source in sources}
 
@@ -142,7 +150,7 @@ class TestEverySource:
 
     def test_unknown_user_gets_nothing_but_what_everybody_gets(self, source, name, histories):
         scores = source.score(histories.take(pl.Series(["nobody", "u003"])))
-        if name == "popular":
+        if name in ("popular", "popular_all_time"):
             assert np.array_equal(scores[0], scores[1], equal_nan=True)
         else:
             assert np.isnan(scores[0]).all()
@@ -150,7 +158,7 @@ class TestEverySource:
 
     def test_item_nobody_touched_is_for_text_only(self, source, name, histories):
         scores = source.score(histories)[:, UNTOUCHED]
-        if name in ("text", "new_items", "sequence", "tfidf"):
+        if name in ("text", "nearest_text", "new_items", "sequence", "tfidf"):
             assert np.isfinite(scores).all()
         else:
             assert np.isnan(scores).all()
@@ -161,7 +169,13 @@ class TestEverySource:
         scores = sources_of(models, now)[name].score(now)[:, 0]
         if name == "repeat":
             assert np.flatnonzero(~np.isnan(scores)).tolist() == [3]
-        elif name in ("text", "popular", "sequence", "tfidf"):
+        elif name == "nearest_text":
+            # u003's newest: compared with the four items before it, but not with itself.
+            assert np.isfinite(scores).all()
+            assert scores[3] < 0.99
+        elif name == "segment_popular":
+            assert np.flatnonzero(~np.isnan(scores)).tolist() == [*range(1, 30, 2)]
+        elif name in ("text", "popular", "popular_all_time", "sequence", "tfidf"):
             assert np.isfinite(scores).all()
         else:
             assert np.isnan(scores).all()
@@ -169,10 +183,12 @@ class TestEverySource:
     def test_user_with_only_new_items_is_no_user_of_score_zero(self, name, models):
         now = tonight(("late", "zz new", 61))
         scores = sources_of(models, now)[name].score(now.take(pl.Series(["late"])))[0]
-        if name in ("als", "item_to_item", "transitions", "ease"):
+        if name in ("als", "bpr", "item_to_item", "bm25", "transitions", "ease"):
             assert np.isnan(scores).all()
         elif name == "repeat":
             assert np.flatnonzero(~np.isnan(scores)).tolist() == [22]
+        elif name == "nearest_text":
+            assert np.flatnonzero(np.isnan(scores)).tolist() == [22]
         else:
             assert np.isfinite(scores).any()
 
@@ -203,7 +219,10 @@ class TestEverySource:
         assert source.reason[0].isupper()
 
 
-@pytest.mark.parametrize("name", ["als", "item_to_item", "transitions", "ease", "tfidf", "text"])
+OF_ONE_COLOUR = ["als", "bpr", "item_to_item", "bm25", "transitions", "ease", "tfidf", "text", "nearest_text"]
+
+
+@pytest.mark.parametrize("name", [*OF_ONE_COLOUR, "segment_popular"])
 def test_the_users_colour_comes_first(name, models, histories):
     scores = sources_of(models, histories)[name].score(histories)
     scores[:, UNTOUCHED] = np.nan
@@ -232,7 +251,8 @@ def test_saved_and_loaded_models_give_the_same_bytes(models, tmp_path):
     (two := tmp_path / "two").mkdir()
     through_files(models, one).save(two)
     names = sorted(path.name for path in one.iterdir())
-    assert {Path(name).stem for name in names} >= {"als", "ease", "tfidf", "transitions", "item_to_item", "interest"}
+    fitted = {"als", "bpr", "item_to_item", "bm25", "transitions", "ease", "tfidf", "interest", "sequence"}
+    assert {Path(name).stem for name in names} == fitted
     assert [(one / name).read_bytes() for name in names] == [(two / name).read_bytes() for name in names]
 
 
@@ -254,6 +274,19 @@ def test_a_model_that_was_never_trained_says_nothing_unless_it_is_a_cosine(model
     assert np.isfinite(untrained["text"].score(histories)).all()
 
 
+def test_what_nobody_asked_for_is_not_fitted_and_says_nothing(models, histories, tmp_path):
+    settings = CONFIG.candidates.model_copy(update={"depths": {"als": 5}})
+    config = CONFIG.model_copy(update={"candidates": settings})
+    trained = build_histories(BOARD_ROWS, TRAINED, at(62))
+    lean = StageOne.fit(trained, models.interest, models.sequence, models.tfidf, config)
+    for stage_one in (lean, through_files(lean, tmp_path)):
+        sources = sources_of(stage_one, histories)
+        assert np.isnan(sources["bpr"].score(histories)).all()
+        assert np.isnan(sources["bm25"].score(histories)).all()
+    assert (lean.bpr.item_factors.size, lean.bm25.similarity.nnz) == (0, 0)
+    assert count_statistics(histories, TONIGHT, settings).segments is None
+
+
 def test_items_keep_their_own_vectors_in_another_catalogue(models):
     config = InterestConfig(residual=True, epochs=2)
     histories = build_histories(BOARD_ROWS, TRAINED, at(62))
@@ -265,46 +298,53 @@ def test_items_keep_their_own_vectors_in_another_catalogue(models):
     assert after == pytest.approx(before, abs=1e-6)
 
 
-# --- statistics, popular, new items, repeat ------------------------------------------------------------------
+# --- popular, new items, repeat, nearest ------------------------------------------------------------------
 
 ITEMS = make_items("a", "b", "c")
 ROWS = make_interactions(("u", "a", 0), ("u", "a", 8), ("u", "b", 9), ("v", "a", 6), ("w", "b", 2))
 SMALL = build_histories(ROWS, ITEMS, at(10))
 
 
-def test_statistics_by_hand():
+def test_popular_is_the_same_weight_for_everybody():
+    source = PopularSource("popular", "Because", np.array([2, 0.5, 0], dtype=np.float32))
+    assert np.array_equal(source.score(SMALL), [[2, 0.5, np.nan]] * 3, equal_nan=True)
+    assert (source.name, source.reason) == ("popular", "Because")
+
+
+def test_popular_now_and_popular_of_all_times(models):
     statistics = ItemStatistics.count(SMALL, half_life_days=2.0)
-    assert statistics.users.tolist() == [2, 2, 0]
-    # u's last touch of a was 2 days ago, v's 4; u's of b 1 day ago, w's 8.
-    assert statistics.recent == pytest.approx([0.5 + 0.25, 0.5**0.5 + 1 / 16, 0])
-    assert statistics.first_age == pytest.approx([10, 8, np.nan], nan_ok=True)
-    assert {one.dtype for one in vars(statistics).values()} == {np.dtype(np.float32)}
+    sources = make_sources(["popular", "popular_all_time"], CONFIG.candidates, models, statistics, np.eye(3))
+    lately, always = (source.score(SMALL) for source in sources)
+    assert np.array_equal(always, [[2, 2, np.nan]] * 3, equal_nan=True)
+    assert lately == pytest.approx(np.array([[0.75, 0.5**0.5 + 1 / 16, np.nan]] * 3), nan_ok=True)
 
 
-@pytest.mark.parametrize("half_life", [None, 2.0])
-def test_statistics_without_times_count_every_touch_fully(half_life):
-    timeless = build_histories(make_interactions(("u", "a"), ("v", "a"), ("v", "b")), ITEMS, None)
-    statistics = ItemStatistics.count(timeless, half_life)
-    assert statistics.recent.tolist() == statistics.users.tolist() == [2, 1, 0]
-    assert np.isnan(statistics.first_age).all()
+def test_segment_popular_is_what_users_of_the_segment_take():
+    tags = pl.Series([["x"], ["x", "y"], ["z"]])
+    segments = SegmentStatistics.count(SMALL, None, tags)
+    source = SegmentPopularSource(segments)
+    # All three belong to x: w's only item has x and y, a tie.
+    assert np.array_equal(source.score(SMALL), [[2, 2, np.nan]] * 3, equal_nan=True)
+    more = build_histories(make_interactions(("v", "c", 1), ("w", "a", 2), ("w", "c", 3)), ITEMS, at(10))
+    assert np.array_equal(source.score(more), [[np.nan] * 3, [2, 2, np.nan]], equal_nan=True)
+    assert np.isnan(SegmentPopularSource(None).score(SMALL)).all()
 
 
-def test_statistics_of_nobody():
-    statistics = ItemStatistics.count(SMALL.select(slice(0, 0)), 2.0)
-    assert statistics.users.tolist() == statistics.recent.tolist() == [0, 0, 0]
-    assert np.isnan(statistics.first_age).all()
-
-
-def test_decay_halves():
-    ages = np.array([0, 2, 4, np.nan], dtype=np.float32)
-    assert decay_by_age(ages, 2.0).tolist() == [1, 0.5, 0.25, 1]
-    assert decay_by_age(ages, None).tolist() == [1, 1, 1, 1]
-    assert decay_by_age(ages, 2.0).dtype == decay_by_age(ages, None).dtype == np.float32
-
-
-def test_popular_is_recent_weight_for_everybody():
-    scores = PopularSource(ItemStatistics.count(SMALL, None)).score(SMALL)
-    assert np.array_equal(scores, [[2, 2, np.nan]] * 3, equal_nan=True)
+def test_nearest_text_by_hand():
+    embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8], [-1, 0]], dtype=np.float32)
+    items = make_items("a", "b", "c", "d")
+    rows = [("u", "a", 1), ("u", "c", 2), ("u", "b", 3), ("v", "a", 1)]
+    histories = build_histories(make_interactions(*rows), items, at(10))
+    scores = NearestTextSource(embeddings, 2, 0.5).score(histories)
+    # u's last two are b and, at half, c; a is too long ago. No item is compared with itself.
+    expected = [[0.5 * 0.6, 0.5 * 0.8, 0.8, 0.0], [np.nan, 0.0, 0.6, -1.0]]
+    assert scores == pytest.approx(np.array(expected), abs=1e-6, nan_ok=True)
+    further = NearestTextSource(embeddings, 3, 0.5).score(histories)
+    assert further[0] == pytest.approx([0.3, 0.4, 0.8, 0.0], abs=1e-6)
+    assert further[1].tobytes() == scores[1].tobytes()
+    unordered = build_histories(make_interactions(*((u, i) for u, i, _ in rows), ordered=False), items, None)
+    alike = NearestTextSource(embeddings, 3, 0.5).score(unordered)
+    assert alike[0] == pytest.approx([0.6, 0.8, 0.8, 0.0], abs=1e-6)
 
 
 @pytest.mark.parametrize(("at_most", "new"), [(0, [2]), (1, [1, 2]), (2, [0, 1, 2])])
@@ -337,14 +377,6 @@ def test_what_a_history_speaks_against_is_not_proposed():
 
 
 # --- baselines ---------------------------------------------------------------------------------------------
-
-
-def test_popular_by_another_name():
-    statistics = ItemStatistics.count(SMALL, None)
-    source = PopularSource(statistics, "popular_all_time")
-    assert source.name == "popular_all_time"
-    assert source.score(SMALL).tobytes() == PopularSource(statistics).score(SMALL).tobytes()
-    assert PopularSource(statistics).name == "popular"
 
 
 @pytest.mark.parametrize("change", [{}, {"tower": "attention"}, {"size": 4, "residual": True}])

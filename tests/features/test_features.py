@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from worlds import at, checkerboard, make_interactions, make_items
 
-from recsys.candidates.sources import ItemStatistics
+from recsys.candidates.statistics import ItemStatistics
 from recsys.config import SOURCES
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import cut

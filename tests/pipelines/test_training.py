@@ -10,7 +10,7 @@ from miniature import NOW, Trained, read_files, read_lists
 from worlds import checkerboard
 
 from recsys.artifacts.folders import lock, read_manifest
-from recsys.config import Config, parse_config
+from recsys.config import SOURCES, Config, parse_config
 from recsys.errors import ArtifactError, DataError, RegistryError
 from recsys.pipelines import training
 from recsys.pipelines.full_run import run_all
@@ -80,13 +80,14 @@ class TestWithoutTimes:
 class TestRepeats:
     def test_from_raw_files_to_lists(self, new_home: Callable[[], Path], tmp_path: Path) -> None:
         interactions = write_board(tmp_path, twice=True)
-        depths = {"als": 10, "item_to_item": 10, "text": 10, "popular": 10, "repeat": 10}
+        sources = [name for name in SOURCES if name != "sequence"]
+        candidates = {"depths": dict.fromkeys(sources, 10), "segment_column": "tags"}
         config = small_config(
-            tmp_path, {"time": "time"}, repeats=True, windows={"test_days": 14}, candidates={"depths": depths}
+            tmp_path, {"time": "time"}, repeats=True, windows={"test_days": 14}, candidates=candidates
         )
         home = new_home()
         made = run_all(config, home, None, NOW)
-        assert "repeat" in set(made.trained.metrics["model"])
+        assert set(made.trained.metrics["model"]) >= {*sources} - {"new_items"}
         lists = read_lists(home, made.generated.run_date)
         had = lists.join(interactions, on=["user_id", "item_id"], how="semi")
         assert had.height > lists.height / 4

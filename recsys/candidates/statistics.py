@@ -1,0 +1,162 @@
+"""What all histories together say about the items, as of their cut-off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recsys.config import CandidatesConfig
+from recsys.dataset.histories import Histories
+from recsys.errors import DataError
+
+# What a sparse matrix is made of, in the order that its constructor takes.
+_PARTS = ("data", "indices", "indptr")
+
+
+@dataclass(frozen=True)
+class ItemStatistics:
+    """What a catalogue's histories say about its items, as of their cut-off.
+
+    Attributes:
+        users: (n_items) float32, how many users touched the item.
+        recent: (n_items) float32, the same with each user's touch halved every half-life.
+        first_age: (n_items) float32, days since the first touch; NaN if none or without times.
+        segments: what the users of each segment take; None where no source asks.
+    """
+
+    users: NDArray[np.float32]
+    recent: NDArray[np.float32]
+    first_age: NDArray[np.float32]
+    segments: SegmentStatistics | None = None
+
+    @classmethod
+    def count(
+        cls, histories: Histories, half_life_days: float | None, segment_values: pl.Series | None = None
+    ) -> ItemStatistics:
+        """Count over all users of the histories, and by segment where the items' values of one are given."""
+        size = histories.n_items
+        weights = decay_by_age(histories.ages, half_life_days)
+        first = np.full(size, -np.inf, dtype=np.float32)
+        np.maximum.at(first, histories.items, np.nan_to_num(histories.first_ages, nan=-np.inf))
+        return cls(
+            users=np.bincount(histories.items, minlength=size).astype(np.float32),
+            recent=np.bincount(histories.items, weights=weights, minlength=size).astype(np.float32),
+            first_age=np.where(np.isneginf(first), np.nan, first).astype(np.float32),
+            segments=None
+            if segment_values is None
+            else SegmentStatistics.count(histories, half_life_days, segment_values),
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays by name, for a file."""
+        arrays: dict[str, NDArray[Any]] = {"users": self.users, "recent": self.recent, "first_age": self.first_age}
+        if self.segments is not None:
+            for name, matrix in (("members", self.segments.members), ("weights", self.segments.weights)):
+                arrays |= {f"segment_{name}_{part}": getattr(matrix, part) for part in _PARTS}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> ItemStatistics:
+        """Return what `to_arrays` took apart; further arrays are left alone."""
+        segments = None
+        if "segment_members_data" in arrays:
+            members, weights = (
+                tuple(arrays[f"segment_{name}_{part}"] for part in _PARTS) for name in ("members", "weights")
+            )
+            shape = (len(members[-1]) - 1, len(weights[-1]) - 1)
+            segments = SegmentStatistics(csr_array(members, shape=shape), csr_array(weights, shape=shape[::-1]))
+        return cls(arrays["users"], arrays["recent"], arrays["first_age"], segments)
+
+
+@dataclass(frozen=True)
+class SegmentStatistics:
+    """What the users of each segment take, as of the histories' cut-off.
+
+    A segment is a value of an item column, such as a genre. A user belongs to the one that most items of the history
+    have, old and new alike; ties go to the smallest value. Whose history has no values belongs to none.
+
+    Attributes:
+        members: (n_items, n_segments) float32 sparse, 1 where the item has the value; segments sorted by value.
+        weights: (n_segments, n_items) float32 sparse: how many users of the segment touched the item, each touch
+            halved every half-life.
+    """
+
+    members: csr_array
+    weights: csr_array
+
+    @classmethod
+    def count(cls, histories: Histories, half_life_days: float | None, values: pl.Series) -> SegmentStatistics:
+        """Count over all users of the histories.
+
+        Args:
+            histories: of all users.
+            half_life_days: as for `decay_by_age`.
+            values: (n_items) strings, or lists of them, in the order of `histories.item_ids`; null and "" are none.
+        """
+        members = _spread(values)
+        segments = _assign(histories, members)
+        users = np.flatnonzero(segments >= 0)
+        ones = np.ones(len(users), dtype=np.float32)
+        belongs = csr_array((ones, (segments[users], users)), shape=(members.shape[1], histories.n_users))
+        touches = histories.matrix(decay_by_age(histories.ages, half_life_days))
+        return cls(members, (belongs @ touches).sorted_indices())
+
+    def assign(self, histories: Histories) -> NDArray[np.int64]:
+        """Return (n_users) int64: each user's segment, -1 for none."""
+        return _assign(histories, self.members)
+
+
+def count_statistics(histories: Histories, items: pl.DataFrame, config: CandidatesConfig) -> ItemStatistics:
+    """Count what the config's sources ask for.
+
+    Args:
+        histories: of all users.
+        items: `Items` in the order of `histories.item_ids`.
+        config: how long popularity lasts, and which column makes segments if a source asks for them.
+
+    Raises:
+        DataError: the catalogue lacks that column.
+    """
+    column = config.segment_column if "segment_popular" in config.depths else None
+    if column is not None and column not in items.columns:
+        raise DataError(
+            f"catalogue: no column '{column}', which candidates.segment_column names; found "
+            f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again"
+        )
+    return ItemStatistics.count(histories, config.popularity_half_life_days, None if column is None else items[column])
+
+
+def decay_by_age(ages: NDArray[np.float32], half_life_days: float | None) -> NDArray[np.float32]:
+    """Return 0.5 ** (age / half-life) float32; 1 for all without a half-life or without times."""
+    if half_life_days is None:
+        return np.ones(len(ages), dtype=np.float32)
+    return (0.5 ** (np.nan_to_num(ages) / half_life_days)).astype(np.float32)
+
+
+def _spread(values: pl.Series) -> csr_array:
+    """Return (n_items, n_values) float32, 1 where the item has the value; values sorted."""
+    rows = pl.DataFrame({"value": values}).with_row_index("item")
+    if isinstance(values.dtype, pl.List):
+        rows = rows.explode("value", keep_nulls=False, empty_as_null=False).unique(maintain_order=True)
+    rows = rows.filter(pl.col("value").str.len_chars() > 0)
+    columns = rows["value"].rank("dense").cast(pl.Int64).to_numpy() - 1
+    shape = (len(values), int(columns.max(initial=-1)) + 1)
+    ones = np.ones(rows.height, dtype=np.float32)
+    return csr_array((ones, (rows["item"].to_numpy(), columns)), shape=shape).sorted_indices()
+
+
+def _assign(histories: Histories, members: csr_array) -> NDArray[np.int64]:
+    """Return (n_users) int64: the segment that most of the user's items are members of, -1 for none."""
+    counts = (histories.matrix(np.ones(len(histories.items), dtype=np.float32)) @ members).tocoo()
+    user, segment = counts.coords
+    order = np.lexsort((segment, -counts.data, user))
+    users, first = np.unique(user[order], return_index=True)
+    segments = np.full(histories.n_users, -1, dtype=np.int64)
+    segments[users] = segment[order[first]]
+    return segments

@@ -1,0 +1,91 @@
+"""Bayesian personalised ranking: item factors and biases learned from which of two items a user has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from implicit.cpu.bpr import BayesianPersonalizedRanking
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from recsys.collab.id_map import align_rows
+from recsys.config import BprConfig
+from recsys.dataset.histories import Histories
+
+
+class BprModel:
+    """Matrix factorisation for the order of items (Rendle et al. 2009, UAI).
+
+    A user's score of an item is the dot product of their factors, plus the item's bias. The factors that training
+    found for users are not kept: a user is the mean of the factors of the items at hand, so users who are new or who
+    changed since training need nothing special. What is drawn against a touched item is another touched item, in
+    proportion to its users, so the bias says how much an item is wanted beyond its popularity.
+
+    Attributes:
+        item_factors: (n_items, embedding_size) float32; NaN for an item unknown at training.
+        item_biases: (n_items) float32; NaN likewise.
+    """
+
+    def __init__(self, item_factors: NDArray[np.float32], item_biases: NDArray[np.float32]) -> None:
+        self.item_factors = item_factors
+        self.item_biases = item_biases
+
+    @classmethod
+    def fit(cls, histories: Histories, config: BprConfig, seed: int) -> BprModel:
+        """Learn from who touched what; items nobody touched are unknown.
+
+        On one thread: with more, they would write into each other's factors, and no two runs would be the same.
+        """
+        touched = np.bincount(histories.items, minlength=histories.n_items) > 0
+        if not touched.any():
+            return cls.blank(histories.n_items)
+        solver = BayesianPersonalizedRanking(
+            factors=config.embedding_size,
+            learning_rate=config.learning_rate,
+            regularization=config.regularization,
+            iterations=config.epochs,
+            random_state=seed,
+            num_threads=1,
+        )
+        with threadpool_limits(1, "blas"):
+            matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))
+            solver.fit(csr_matrix(matrix), show_progress=False)
+        # implicit keeps an item's bias as its last factor, beside a 1 in every user's.
+        learned = np.where(touched[:, None], solver.item_factors, np.nan).astype(np.float32)
+        return cls(learned[:, :-1].copy(), learned[:, -1].copy())
+
+    @classmethod
+    def blank(cls, n_items: int) -> BprModel:
+        """Return a model that knows no item."""
+        return cls(np.empty((n_items, 0), dtype=np.float32), np.full(n_items, np.nan, dtype=np.float32))
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which items training has seen, (n_items) bool."""
+        return ~np.isnan(self.item_biases)
+
+    def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> BprModel:
+        """Return the model over another catalogue; items it does not know become NaN."""
+        factors = align_rows(self.item_factors, trained_ids, item_ids)
+        return BprModel(factors, align_rows(self.item_biases[:, None], trained_ids, item_ids)[:, 0])
+
+    def user_factors(self, histories: Histories) -> NDArray[np.float32]:
+        """Return (n_users, embedding_size) float32: the mean factors of each history's known items, NaN without any."""
+        matrix = histories.matrix(self.known[histories.items].astype(np.float32))
+        with np.errstate(invalid="ignore"):
+            means = (matrix @ np.nan_to_num(self.item_factors)) / matrix.sum(axis=1)[:, None]
+        return np.asarray(means, dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write factors and biases as safetensors."""
+        save_file({"item_factors": self.item_factors, "item_biases": self.item_biases}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> BprModel:
+        """Read what `save` wrote."""
+        arrays = load_file(path)
+        return cls(arrays["item_factors"], arrays["item_biases"])
