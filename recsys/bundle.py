@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from recsys.candidates.union import cut_union, propose
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.errors import ArtifactError, DataError
-from recsys.features.features import make_features, name_features
+from recsys.features.features import declare_features, make_features
+from recsys.features.item_facts import ItemFacts
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
 from recsys.text.embedding_cache import EmbeddingCache
@@ -39,6 +40,7 @@ class Recommender:
         embeddings: (n_items, embedding_size) float32, unit rows.
         sources: over this catalogue, in the order of `config.SOURCES`.
         recommendable: (n_items) bool.
+        facts: what the features need to know of the items.
     """
 
     config: Config
@@ -48,6 +50,7 @@ class Recommender:
     embeddings: NDArray[np.float32]
     sources: list[Source]
     recommendable: NDArray[np.bool_]
+    facts: ItemFacts
 
     @classmethod
     def prepare(
@@ -63,7 +66,10 @@ class Recommender:
         aligned = stage_one.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
         names = [name for name in SOURCES if name in config.candidates.depths]
         sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
-        return cls(config, items, aligned, statistics, embeddings, sources, find_recommendable(items, cutoff))
+        recommendable = find_recommendable(items, cutoff)
+        attributes = list(config.dataset.items.attributes)
+        facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff)
+        return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
 
     @property
     def source_names(self) -> list[str]:
@@ -94,12 +100,12 @@ class Recommender:
 
     def describe(self, candidates: pl.DataFrame, histories: Histories) -> pl.DataFrame:
         """Return the candidates' features."""
-        return make_features(candidates, histories, self.items, self.statistics, self.embeddings, self.source_names)
+        return make_features(candidates, histories, self.facts, self.source_names)
 
     @property
     def features(self) -> list[str]:
         """Names of the feature columns, in order."""
-        return name_features(self.source_names)
+        return list(declare_features(self.source_names, self.facts.attributes))
 
 
 @dataclass(frozen=True)
@@ -140,12 +146,7 @@ class Bundle:
             DataError: the catalogue lacks a column that makes the texts.
         """
         fields = self.config.text.fields
-        lacking = [column for column in name_columns(fields) if column not in items.columns]
-        if lacking:
-            raise DataError(
-                f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads as text; found "
-                f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
-            )
+        _demand_columns(items, name_columns(fields), "reads as text")
         known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("place")
         texts = make_texts(items, fields)
         places = (
@@ -176,7 +177,11 @@ class Bundle:
 
         New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue. TF-IDF is
         fitted anew where the known texts have changed: it takes seconds, and items that joined since have neighbours.
+
+        Raises:
+            DataError: the catalogue lacks a column that makes the texts or the features.
         """
+        _demand_columns(items, list(self.config.dataset.items.attributes), "makes features from")
         statistics = ItemStatistics.count(histories, self.config.candidates.popularity_half_life_days)
         embeddings = self.embed(items, progress, cache)
         stage_one = self.stage_one.align(items["item_id"])
@@ -195,13 +200,7 @@ class Bundle:
         self.stage_one.save(folder)
         self.ranker.save(folder)
         self.items.write_parquet(folder / "items.parquet")
-        arrays = {
-            "embeddings": self.embeddings,
-            "users": self.statistics.users,
-            "recent": self.statistics.recent,
-            "first_age": self.statistics.first_age,
-        }
-        save_file(arrays, folder / "catalogue.safetensors")
+        save_file({"embeddings": self.embeddings, **asdict(self.statistics)}, folder / "catalogue.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -212,8 +211,9 @@ class Bundle:
         """
         try:
             return cls._read(folder)
-        except FileNotFoundError as error:
-            lacking = Path(error.filename).name if error.filename else str(error)
+        except (FileNotFoundError, KeyError) as error:
+            name = error.filename if isinstance(error, FileNotFoundError) else error.args[0]
+            lacking = Path(name).name if name else str(error)
             raise ArtifactError(
                 f"bundle {folder}: no {lacking}; another version of recsys wrote it; train and promote again"
             ) from error
@@ -225,6 +225,7 @@ class Bundle:
         cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]
         items = pl.read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
+        statistics = ItemStatistics(**{name: arrays[name] for name in ItemStatistics.__dataclass_fields__})
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
@@ -234,7 +235,7 @@ class Bundle:
             encoder=Encoder(str(folder / "encoder"), config.text),
             items=items,
             embeddings=arrays["embeddings"],
-            statistics=ItemStatistics(arrays["users"], arrays["recent"], arrays["first_age"]),
+            statistics=statistics,
         )
 
 
@@ -265,6 +266,15 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     scores = bundle.ranker.score(recommender.describe(candidates, histories))
     lists = rank_candidates(candidates, scores, config.generation.n)
     return name_lists(lists, histories).with_columns(pl.col("rank").cast(pl.Int32))
+
+
+def _demand_columns(items: pl.DataFrame, columns: Sequence[str], use: str) -> None:
+    lacking = [column for column in columns if column not in items.columns]
+    if lacking:
+        raise DataError(
+            f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle {use}; found "
+            f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
+        )
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -170,11 +170,15 @@ class ItemStatistics:
         users: (n_items) float32, how many users touched the item.
         recent: (n_items) float32, the same with each user's touch halved every half-life.
         first_age: (n_items) float32, days since the first touch; NaN if none or without times.
+        last_age: (n_items) float32, days since the last touch; NaN if none or without times.
+        mean_weight: (n_items) float32, mean weight of the events; NaN if none.
     """
 
     users: NDArray[np.float32]
     recent: NDArray[np.float32]
     first_age: NDArray[np.float32]
+    last_age: NDArray[np.float32]
+    mean_weight: NDArray[np.float32]
 
     @classmethod
     def count(cls, histories: Histories, half_life_days: float | None) -> ItemStatistics:
@@ -183,10 +187,18 @@ class ItemStatistics:
         weights = decay_by_age(histories.ages, half_life_days)
         first = np.full(size, -np.inf, dtype=np.float32)
         np.maximum.at(first, histories.items, np.nan_to_num(histories.first_ages, nan=-np.inf))
+        last = np.full(size, np.inf, dtype=np.float32)
+        np.minimum.at(last, histories.items, np.nan_to_num(histories.ages, nan=np.inf))
+        weight, events = (
+            np.bincount(histories.items, weights=values, minlength=size)
+            for values in (histories.weights, histories.counts)
+        )
         return cls(
             users=np.bincount(histories.items, minlength=size).astype(np.float32),
             recent=np.bincount(histories.items, weights=weights, minlength=size).astype(np.float32),
             first_age=np.where(np.isneginf(first), np.nan, first).astype(np.float32),
+            last_age=np.where(np.isposinf(last), np.nan, last).astype(np.float32),
+            mean_weight=np.where(events > 0, weight / np.maximum(events, 1), np.nan).astype(np.float32),
         )
 
 
