@@ -24,6 +24,7 @@ from recsys.features.features import declare_features, make_features
 from recsys.features.item_facts import ItemFacts
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
+from recsys.tables import Items
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.item_text import hash_texts, make_texts, name_columns
@@ -61,13 +62,13 @@ class Recommender:
         embeddings: NDArray[np.float32],
         statistics: ItemStatistics,
         cutoff: datetime | None,
+        attributes: Sequence[str],
     ) -> Recommender:
-        """Align the models with the catalogue and make the sources."""
+        """Align the models with the catalogue, make the sources and gather what features need, of these attributes."""
         aligned = stage_one.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
         names = [name for name in SOURCES if name in config.candidates.depths]
         sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
         recommendable = find_recommendable(items, cutoff)
-        attributes = list(config.dataset.items.attributes)
         facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff)
         return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
 
@@ -132,6 +133,11 @@ class Bundle:
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
 
+    @property
+    def attributes(self) -> list[str]:
+        """Item columns that the ranker's features read: those of the catalogue at training, whatever tonight's has."""
+        return [column for column in self.items.columns if column not in Items.column_names()]
+
     def embed(
         self, items: pl.DataFrame, progress: Progress | None = None, cache: EmbeddingCache | None = None
     ) -> NDArray[np.float32]:
@@ -146,7 +152,7 @@ class Bundle:
             DataError: the catalogue lacks a column that makes the texts.
         """
         fields = self.config.text.fields
-        _demand_columns(items, name_columns(fields), "reads as text")
+        _demand_columns(items, name_columns(fields))
         known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("place")
         texts = make_texts(items, fields)
         places = (
@@ -181,7 +187,7 @@ class Bundle:
         Raises:
             DataError: the catalogue lacks a column that makes the texts or the features.
         """
-        _demand_columns(items, list(self.config.dataset.items.attributes), "makes features from")
+        _demand_columns(items, self.attributes)
         statistics = ItemStatistics.count(histories, self.config.candidates.popularity_half_life_days)
         embeddings = self.embed(items, progress, cache)
         stage_one = self.stage_one.align(items["item_id"])
@@ -189,7 +195,9 @@ class Bundle:
         texts = read_known_texts(items, histories.cutoff, fields)
         if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
             stage_one = stage_one.read_texts(texts, self.config)
-        return Recommender.prepare(self.config, stage_one, items, embeddings, statistics, histories.cutoff)
+        return Recommender.prepare(
+            self.config, stage_one, items, embeddings, statistics, histories.cutoff, self.attributes
+        )
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
@@ -260,7 +268,7 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     )
     histories = build_histories(interactions, bundle.items, bundle.cutoff)
     recommender = Recommender.prepare(
-        config, bundle.stage_one, bundle.items, bundle.embeddings, bundle.statistics, bundle.cutoff
+        config, bundle.stage_one, bundle.items, bundle.embeddings, bundle.statistics, bundle.cutoff, bundle.attributes
     )
     candidates = recommender.propose(histories)
     scores = bundle.ranker.score(recommender.describe(candidates, histories))
@@ -268,11 +276,11 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     return name_lists(lists, histories).with_columns(pl.col("rank").cast(pl.Int32))
 
 
-def _demand_columns(items: pl.DataFrame, columns: Sequence[str], use: str) -> None:
+def _demand_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
     lacking = [column for column in columns if column not in items.columns]
     if lacking:
         raise DataError(
-            f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle {use}; found "
+            f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads; found "
             f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
         )
 

@@ -47,7 +47,7 @@ def test_a_folder_of_a_version_that_counted_less_says_so(bundle: Bundle, tmp_pat
 
 def test_a_catalogue_without_an_attribute_gives_no_features(bundle: Bundle) -> None:
     histories = build_histories(make_interactions(("u", "0", 1)), titled("Dune"), at(2))
-    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle makes features from"):
+    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads; found"):
         bundle.prepare(titled("Dune").drop("author"), histories)
 
 
@@ -105,5 +105,5 @@ def test_what_the_bundle_knows_costs_no_digest_and_leaves_no_trace(bundle: Bundl
 
 
 def test_a_column_within_a_phrase_is_missed(bundle: Bundle) -> None:
-    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads as text"):
+    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads; found"):
         bundle.embed(titled("Dune").drop("author"))
