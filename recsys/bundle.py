@@ -21,9 +21,11 @@ from recsys.candidates.union import cut_union, propose
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.errors import ArtifactError, DataError
-from recsys.features.features import make_features, name_features
+from recsys.features.features import declare_features, make_features
+from recsys.features.item_facts import ItemFacts
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
+from recsys.tables import Items
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.item_text import hash_texts, make_texts, name_columns
@@ -40,6 +42,7 @@ class Recommender:
         embeddings: (n_items, embedding_size) float32, unit rows.
         sources: over this catalogue, in the order of `config.SOURCES`.
         recommendable: (n_items) bool.
+        facts: what the features need to know of the items.
     """
 
     config: Config
@@ -49,6 +52,7 @@ class Recommender:
     embeddings: NDArray[np.float32]
     sources: list[Source]
     recommendable: NDArray[np.bool_]
+    facts: ItemFacts
 
     @classmethod
     def prepare(
@@ -59,12 +63,15 @@ class Recommender:
         embeddings: NDArray[np.float32],
         statistics: ItemStatistics,
         cutoff: datetime | None,
+        attributes: Sequence[str],
     ) -> Recommender:
-        """Align the models with the catalogue and make the sources."""
+        """Align the models with the catalogue, make the sources and gather what features need, of these attributes."""
         aligned = stage_one.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
         names = [name for name in SOURCES if name in config.candidates.depths]
         sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
-        return cls(config, items, aligned, statistics, embeddings, sources, find_recommendable(items, cutoff))
+        recommendable = find_recommendable(items, cutoff)
+        facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff)
+        return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
 
     @property
     def source_names(self) -> list[str]:
@@ -95,12 +102,12 @@ class Recommender:
 
     def describe(self, candidates: pl.DataFrame, histories: Histories) -> pl.DataFrame:
         """Return the candidates' features."""
-        return make_features(candidates, histories, self.items, self.statistics, self.embeddings, self.source_names)
+        return make_features(candidates, histories, self.facts, self.source_names)
 
     @property
     def features(self) -> list[str]:
         """Names of the feature columns, in order."""
-        return name_features(self.source_names)
+        return list(declare_features(self.source_names, self.facts.attributes))
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,11 @@ class Bundle:
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
 
+    @property
+    def attributes(self) -> list[str]:
+        """Item columns that the ranker's features read: those of the catalogue at training, whatever tonight's has."""
+        return [column for column in self.items.columns if column not in Items.column_names()]
+
     def embed(
         self, items: pl.DataFrame, progress: Progress | None = None, cache: EmbeddingCache | None = None
     ) -> NDArray[np.float32]:
@@ -141,12 +153,7 @@ class Bundle:
             DataError: the catalogue lacks a column that makes the texts.
         """
         fields = self.config.text.fields
-        lacking = [column for column in name_columns(fields) if column not in items.columns]
-        if lacking:
-            raise DataError(
-                f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads as text; found "
-                f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
-            )
+        _demand_columns(items, name_columns(fields))
         known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("place")
         texts = make_texts(items, fields)
         places = (
@@ -177,7 +184,11 @@ class Bundle:
 
         New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue. TF-IDF is
         fitted anew where the known texts have changed: it takes seconds, and items that joined since have neighbours.
+
+        Raises:
+            DataError: the catalogue lacks a column that makes the texts or the features.
         """
+        _demand_columns(items, self.attributes)
         statistics = count_statistics(histories, items, self.config.candidates)
         embeddings = self.embed(items, progress, cache)
         stage_one = self.stage_one.align(items["item_id"])
@@ -185,7 +196,9 @@ class Bundle:
         texts = read_known_texts(items, histories.cutoff, fields)
         if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
             stage_one = stage_one.read_texts(texts, self.config)
-        return Recommender.prepare(self.config, stage_one, items, embeddings, statistics, histories.cutoff)
+        return Recommender.prepare(
+            self.config, stage_one, items, embeddings, statistics, histories.cutoff, self.attributes
+        )
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
@@ -207,8 +220,9 @@ class Bundle:
         """
         try:
             return cls._read(folder)
-        except FileNotFoundError as error:
-            lacking = Path(error.filename).name if error.filename else str(error)
+        except (FileNotFoundError, KeyError) as error:
+            name = error.filename if isinstance(error, FileNotFoundError) else error.args[0]
+            lacking = Path(name).name if name else str(error)
             raise ArtifactError(
                 f"bundle {folder}: no {lacking}; another version of recsys wrote it; train and promote again"
             ) from error
@@ -254,12 +268,21 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     )
     histories = build_histories(interactions, bundle.items, bundle.cutoff)
     recommender = Recommender.prepare(
-        config, bundle.stage_one, bundle.items, bundle.embeddings, bundle.statistics, bundle.cutoff
+        config, bundle.stage_one, bundle.items, bundle.embeddings, bundle.statistics, bundle.cutoff, bundle.attributes
     )
     candidates = recommender.propose(histories)
     scores = bundle.ranker.score(recommender.describe(candidates, histories))
     lists = rank_candidates(candidates, scores, config.generation.n)
     return name_lists(lists, histories).with_columns(pl.col("rank").cast(pl.Int32))
+
+
+def _demand_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
+    lacking = [column for column in columns if column not in items.columns]
+    if lacking:
+        raise DataError(
+            f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads; found "
+            f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
+        )
 
 
 def _write_json(path: Path, content: object) -> None:

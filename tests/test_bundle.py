@@ -1,15 +1,20 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import pytest
 from miniature import settings
-from worlds import make_items
+from safetensors.numpy import load_file, save_file
+from worlds import at, make_interactions, make_items
 
 from recsys.bundle import Bundle
+from recsys.candidates.statistics import ItemStatistics
 from recsys.config import parse_config
+from recsys.dataset.histories import build_histories
 from recsys.errors import ArtifactError, DataError
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Progress
@@ -20,6 +25,31 @@ def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) ->
         Bundle.load(tmp_path)
     with pytest.raises(ArtifactError, match=r"bundle .*nowhere: no config\.json"):
         Bundle.load(tmp_path / "nowhere")
+
+
+def test_a_folder_of_a_version_that_counted_less_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    parts = SimpleNamespace(save=lambda _: None, digest=lambda: "")
+    names = ("users", "recent", "first_age", "last_age", "mean_weight")
+    counted = {name: np.full(2, place) for place, name in enumerate(names)}
+    replace(
+        bundle,
+        stage_one=cast(Any, parts),
+        ranker=cast(Any, parts),
+        encoder=cast(Any, parts),
+        statistics=ItemStatistics(**counted),
+    ).save(tmp_path)
+    arrays = load_file(tmp_path / "catalogue.safetensors")
+    assert all((arrays[name] == values).all() for name, values in counted.items())
+    del arrays["last_age"]
+    save_file(arrays, tmp_path / "catalogue.safetensors")
+    with pytest.raises(ArtifactError, match="no last_age; another version of recsys wrote it; train and promote"):
+        Bundle.load(tmp_path)
+
+
+def test_a_catalogue_without_an_attribute_gives_no_features(bundle: Bundle) -> None:
+    histories = build_histories(make_interactions(("u", "0", 1)), titled("Dune"), at(2))
+    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads; found"):
+        bundle.prepare(titled("Dune").drop("author"), histories)
 
 
 class Lengths:
@@ -76,5 +106,5 @@ def test_what_the_bundle_knows_costs_no_digest_and_leaves_no_trace(bundle: Bundl
 
 
 def test_a_column_within_a_phrase_is_missed(bundle: Bundle) -> None:
-    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads as text"):
+    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads; found"):
         bundle.embed(titled("Dune").drop("author"))

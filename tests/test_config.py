@@ -161,6 +161,7 @@ class TestSectionsTogether:
             ),
             ("text", {"fields": ["{0}", "{title.upper}"]}, "text.fields ['0', 'title.upper'] are not item columns"),
             ("dataset.items.attributes", {"tags": "labels"}, "attributes ['tags'] have the names of item columns"),
+            ("dataset.items.attributes", {"list price": "price"}, "String should match pattern"),
             ("dataset.interactions.columns", {"time": "t", "order": "o"}, "are both given"),
             ("dataset.interactions.columns", {"order": "o"}, "global_time needs dataset.interactions.columns.time"),
             ("dataset.interactions.positive_events", ["like", "wish"], "['wish'] are not in event_weights"),

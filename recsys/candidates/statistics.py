@@ -17,6 +17,7 @@ from recsys.errors import DataError
 
 # What a sparse matrix is made of, in the order that its constructor takes.
 _PARTS = ("data", "indices", "indptr")
+_ITEM_ARRAYS = ("users", "recent", "first_age", "last_age", "mean_weight")
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class ItemStatistics:
         users: (n_items) float32, how many users touched the item.
         recent: (n_items) float32, the same with each user's touch halved every half-life.
         first_age: (n_items) float32, days since the first touch; NaN if none or without times.
+        last_age: (n_items) float32, days since the last touch; NaN if none or without times.
+        mean_weight: (n_items) float32, mean weight of the events; NaN if none.
         segments: what the users of each segment take; None where no source asks.
     """
 
     users: NDArray[np.float32]
     recent: NDArray[np.float32]
     first_age: NDArray[np.float32]
+    last_age: NDArray[np.float32]
+    mean_weight: NDArray[np.float32]
     segments: SegmentStatistics | None = None
 
     @classmethod
@@ -44,10 +49,18 @@ class ItemStatistics:
         weights = decay_by_age(histories.ages, half_life_days)
         first = np.full(size, -np.inf, dtype=np.float32)
         np.maximum.at(first, histories.items, np.nan_to_num(histories.first_ages, nan=-np.inf))
+        last = np.full(size, np.inf, dtype=np.float32)
+        np.minimum.at(last, histories.items, np.nan_to_num(histories.ages, nan=np.inf))
+        weight, events = (
+            np.bincount(histories.items, weights=values, minlength=size)
+            for values in (histories.weights, histories.counts)
+        )
         return cls(
             users=np.bincount(histories.items, minlength=size).astype(np.float32),
             recent=np.bincount(histories.items, weights=weights, minlength=size).astype(np.float32),
             first_age=np.where(np.isneginf(first), np.nan, first).astype(np.float32),
+            last_age=np.where(np.isposinf(last), np.nan, last).astype(np.float32),
+            mean_weight=np.where(events > 0, weight / np.maximum(events, 1), np.nan).astype(np.float32),
             segments=None
             if segment_values is None
             else SegmentStatistics.count(histories, half_life_days, segment_values),
@@ -55,7 +68,7 @@ class ItemStatistics:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as arrays by name, for a file."""
-        arrays: dict[str, NDArray[Any]] = {"users": self.users, "recent": self.recent, "first_age": self.first_age}
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ITEM_ARRAYS}
         if self.segments is not None:
             for name, matrix in (("members", self.segments.members), ("weights", self.segments.weights)):
                 arrays |= {f"segment_{name}_{part}": getattr(matrix, part) for part in _PARTS}
@@ -71,7 +84,8 @@ class ItemStatistics:
             )
             shape = (len(members[-1]) - 1, len(weights[-1]) - 1)
             segments = SegmentStatistics(csr_array(members, shape=shape), csr_array(weights, shape=shape[::-1]))
-        return cls(arrays["users"], arrays["recent"], arrays["first_age"], segments)
+        users, recent, first_age, last_age, mean_weight = (arrays[name] for name in _ITEM_ARRAYS)
+        return cls(users, recent, first_age, last_age, mean_weight, segments)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ class ItemFiles(Section):
 
     path: str
     columns: ItemColumns = ItemColumns()
-    # Further columns to keep: name in our tables -> raw column.
-    attributes: dict[str, str] = Field(default={})
+    # Further columns to keep: name in our tables -> raw column. Names become part of the ranker's features, and
+    # LightGBM refuses these characters in them.
+    attributes: dict[Annotated[str, Field(pattern=r'^[^\s\[\]{}":,]+$')], str] = Field(default={})
     # Splits a tags text such as "drama|war"; a real list needs none.
     tags_separator: Annotated[str, Field(min_length=1)] = ","
 

@@ -200,7 +200,10 @@ def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, past
     with stage("collaborative models") as done:
         stage_one = StageOne.fit(histories, past.interest, past.sequence, tfidf, config)
         statistics = count_statistics(histories, items, config.candidates)
-        recommender = Recommender.prepare(config, stage_one, items, text.embeddings, statistics, histories.cutoff)
+        attributes = list(config.dataset.items.attributes)
+        recommender = Recommender.prepare(
+            config, stage_one, items, text.embeddings, statistics, histories.cutoff, attributes
+        )
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
     return recommender
 

@@ -1,0 +1,188 @@
+"""What the features need to know of each item, whoever asks: gathered once, read for every run of users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recsys.candidates.stage_one import StageOne
+from recsys.candidates.statistics import ItemStatistics
+from recsys.dataset.histories import SECONDS_PER_DAY, find_known
+
+# How far into a text its writing is looked at.
+_CHARACTERS = 200
+# Kana and Han stand together in Japanese, so kana decide.
+_SCRIPTS = {
+    "Latin": r"\p{Latin}",
+    "Cyrillic": r"\p{Cyrillic}",
+    "Greek": r"\p{Greek}",
+    "Arabic": r"\p{Arabic}",
+    "Hebrew": r"\p{Hebrew}",
+    "Devanagari": r"\p{Devanagari}",
+    "Bengali": r"\p{Bengali}",
+    "Tamil": r"\p{Tamil}",
+    "Thai": r"\p{Thai}",
+    "Hangul": r"\p{Hangul}",
+    "Japanese": r"[\p{Hiragana}\p{Katakana}]",
+    "Han": r"\p{Han}",
+}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A unit vector per item.
+
+    Attributes:
+        rows: (n_items, size) float32, zeros where there is none.
+        known: (n_items) bool, there is one.
+    """
+
+    rows: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def normalise(cls, rows: NDArray[np.float32]) -> Vectors:
+        """Return the rows made unit length; rows of NaN or zeros are none."""
+        filled = np.nan_to_num(rows)
+        lengths = np.sqrt(np.vecdot(filled, filled))
+        return cls((filled / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32), lengths > 0)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Which items go together.
+
+    Attributes:
+        similarity: (n_items, n_items) float32 sparse; row = item in the history, column = candidate.
+        present: the same with 1 for every entry.
+        known: (n_items) bool, the item has neighbours or is one.
+    """
+
+    similarity: csr_array
+    present: csr_array
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, similarity: csr_array) -> Neighbours:
+        """Look at a neighbour model's matrix."""
+        ones = np.ones(similarity.nnz, dtype=np.float32)
+        present = csr_array((ones, similarity.indices, similarity.indptr), shape=similarity.shape)
+        named = np.bincount(similarity.indices, minlength=similarity.shape[1]) > 0
+        return cls(similarity, present, named | (np.diff(similarity.indptr) > 0))
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """The catalogue as the features see it, as of one cut-off.
+
+    Attributes:
+        statistics: of all users' histories.
+        joined: (n_items) float64, seconds from 1970 to when the item joined the catalogue; NaN: it was always there.
+        text_lengths: (n_items) float32, characters of title and description.
+        scripts: (n_items, n_scripts) float32 sparse: 1 for the script of most letters of title and description.
+        vectors: `text` and `als`.
+        neighbours: `item_to_item` and `transitions`.
+        values: of `tags` and of each attribute, (n_items, n_values) float32 sparse: 1 where the item has the value.
+        numbers: of each attribute, (n_items) float64: its value; NaN where that is no number.
+        spreads: of each attribute, the standard deviation of its numbers over the items known at the cut-off.
+    """
+
+    statistics: ItemStatistics
+    joined: NDArray[np.float64]
+    text_lengths: NDArray[np.float32]
+    scripts: csr_array
+    vectors: dict[str, Vectors]
+    neighbours: dict[str, Neighbours]
+    values: dict[str, csr_array]
+    numbers: dict[str, NDArray[np.float64]]
+    spreads: dict[str, float]
+
+    @classmethod
+    def gather(
+        cls,
+        items: pl.DataFrame,
+        attributes: Sequence[str],
+        statistics: ItemStatistics,
+        embeddings: NDArray[np.float32],
+        stage_one: StageOne,
+        cutoff: datetime | None,
+    ) -> ItemFacts:
+        """Read the catalogue and the models over it.
+
+        Args:
+            items: `Items` with a column for each attribute.
+            attributes: names of those columns.
+            statistics: of all users' histories on the catalogue.
+            embeddings: (n_items, embedding_size) float32, unit rows.
+            stage_one: models over the catalogue.
+            cutoff: the instant all of this is as of; None: every item counts as known.
+        """
+        attributes = sorted(attributes)
+        joined = items["created_at"].to_physical().cast(pl.Float64) / 1e6
+        numbers = {name: _read_numbers(items[name]) for name in attributes}
+        known = find_known(items, cutoff).to_numpy()
+        texts = pl.col("title") + " " + pl.col("description")
+        return cls(
+            statistics=statistics,
+            joined=joined.fill_null(float("nan")).to_numpy(),
+            text_lengths=items.select(texts.str.len_chars().cast(pl.Float32) - 1).to_series().to_numpy(),
+            scripts=_mark_values(_find_scripts(items.select(texts.str.head(_CHARACTERS)).to_series())),
+            vectors={
+                "text": Vectors(embeddings, np.any(embeddings, axis=1)),
+                "als": Vectors.normalise(stage_one.als.item_factors),
+            },
+            neighbours={
+                "item_to_item": Neighbours.read(stage_one.item_to_item.similarity),
+                "transitions": Neighbours.read(stage_one.transitions.similarity),
+            },
+            values={name: _mark_values(items[name]) for name in ("tags", *attributes)},
+            numbers=numbers,
+            spreads={name: _find_spread(values[known]) for name, values in numbers.items()},
+        )
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the attributes, sorted."""
+        return list(self.numbers)
+
+    def find_ages(self, reference: datetime | None) -> NDArray[np.float32]:
+        """Return (n_items) float32, days since the item joined the catalogue, else since its first touch, else NaN."""
+        if reference is None:
+            return self.statistics.first_age
+        listed = ((reference.timestamp() - self.joined) / SECONDS_PER_DAY).astype(np.float32)
+        return np.where(np.isnan(listed), self.statistics.first_age, listed)
+
+
+def _mark_values(values: pl.Series) -> csr_array:
+    """Return (n_items, n_values) float32 sparse; a text is as many values as `ingest` joined with commas."""
+    lists = values if isinstance(values.dtype, pl.List) else values.str.split(", ")
+    rows = pl.DataFrame({"value": lists}).with_row_index("row").explode("value", keep_nulls=False, empty_as_null=False)
+    rows = rows.filter(pl.col("value") != "").unique(maintain_order=True)
+    names = rows.select(pl.col("value").unique(maintain_order=True)).with_row_index("place")
+    places = rows.join(names, on="value", how="left", maintain_order="left")["place"].to_numpy()
+    ones = np.ones(rows.height, dtype=np.float32)
+    return csr_array((ones, (rows["row"].to_numpy(), places)), shape=(len(values), max(1, names.height)))
+
+
+def _find_scripts(texts: pl.Series) -> pl.Series:
+    """Return the script of most letters of each text; empty where no letter is of a known one."""
+    counts = {name: texts.str.count_matches(pattern).to_numpy().astype(np.int64) for name, pattern in _SCRIPTS.items()}
+    counts["Japanese"] += np.where(counts["Japanese"] > 0, counts["Han"], 0)
+    table = np.column_stack(list(counts.values()))
+    return pl.Series(np.where(table.any(axis=1), np.array(list(counts))[table.argmax(axis=1)], ""))
+
+
+def _read_numbers(values: pl.Series) -> NDArray[np.float64]:
+    numbers = values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _find_spread(numbers: NDArray[np.float64]) -> float:
+    numbers = numbers[~np.isnan(numbers)]
+    return float(numbers.std()) if len(numbers) else 0.0

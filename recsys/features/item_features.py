@@ -1,0 +1,44 @@
+"""Features of the item alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.features.item_facts import ItemFacts
+
+ITEM_FEATURES = {
+    "item_users": "Log of one plus the users who touched the item.",
+    "item_recent": "Log of one plus the same, each touch halved every half-life.",
+    "item_trend": "Difference of the two: near zero while the item is in fashion.",
+    "item_recent_share": "Share that is left of the item's touches when each is halved every half-life.",
+    "item_percentile": "Share of the touched items that fewer users touched.",
+    "item_age_days": "Days since the item joined the catalogue, else since its first touch.",
+    "item_days_since_last": "Days since anybody last touched the item.",
+    "item_weight": "Mean weight of the events on the item.",
+    "item_text_length": "Characters of title and description.",
+}
+
+
+def describe_items(
+    item: NDArray[np.uint32], facts: ItemFacts, reference: datetime | None
+) -> dict[str, NDArray[np.float32]]:
+    """Return the columns of `ITEM_FEATURES` for (n_rows) item numbers, NaN where nothing is known."""
+    statistics = facts.statistics
+    users, recent = np.log1p(statistics.users), np.log1p(statistics.recent)
+    touched = np.sort(statistics.users[statistics.users > 0])
+    fewer = np.searchsorted(touched, statistics.users, side="left")
+    known = statistics.users > 0
+    return {
+        "item_users": users[item],
+        "item_recent": recent[item],
+        "item_trend": (recent - users)[item],
+        "item_recent_share": np.where(known, statistics.recent / np.maximum(statistics.users, 1), np.nan)[item],
+        "item_percentile": (fewer / max(1, len(touched))).astype(np.float32)[item],
+        "item_age_days": facts.find_ages(reference)[item],
+        "item_days_since_last": statistics.last_age[item],
+        "item_weight": statistics.mean_weight[item],
+        "item_text_length": facts.text_lengths[item],
+    }

@@ -1,0 +1,56 @@
+"""Features of the user alone: how active, and with a taste for what kind of item."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.dataset.histories import Histories
+from recsys.features.item_facts import ItemFacts
+
+USER_FEATURES = {
+    "user_items": "Log of one plus the distinct items of the user.",
+    "user_days_since_last": "Days since the user's last touch.",
+    "user_gap_days": "Mean days from one item of the history to the next.",
+    "user_popularity": "Mean of item_users over the user's items: a taste for the popular.",
+    "user_item_age": "Mean of the log of one plus the days that the user's items were old when first touched.",
+    "user_weight": "Mean weight of the user's events.",
+    "user_looked_share": "Share of the user's items that the user only looked at.",
+}
+
+
+def describe_users(user: NDArray[np.uint32], histories: Histories, facts: ItemFacts) -> dict[str, NDArray[np.float32]]:
+    """Return the columns of `USER_FEATURES` for (n_rows) user numbers, NaN where nothing is known."""
+    lengths, ends = histories.lengths, histories.starts[1:]
+    touched, several = lengths > 0, lengths > 1
+    newest = np.full(histories.n_users, np.nan, dtype=np.float32)
+    newest[touched] = histories.ages[ends[touched] - 1]
+    gaps = np.full(histories.n_users, np.nan, dtype=np.float32)
+    span = histories.ages[histories.starts[:-1][several]] - newest[several]
+    gaps[several] = span / (lengths[several] - 1)
+    ages = facts.find_ages(histories.reference)[histories.items] - histories.first_ages
+    weights, counts = (
+        np.bincount(histories.users, weights=values, minlength=histories.n_users)
+        for values in (histories.weights, histories.counts)
+    )
+    columns = {
+        "user_items": np.log1p(lengths),
+        "user_days_since_last": newest,
+        "user_gap_days": gaps,
+        "user_popularity": average(np.log1p(facts.statistics.users)[histories.items], histories),
+        # A touch before the listed day makes the item new, not younger than new.
+        "user_item_age": average(np.log1p(np.maximum(ages, 0)), histories),
+        "user_weight": np.where(touched, weights / np.maximum(counts, 1), np.nan),
+        "user_looked_share": average(1.0 - histories.taken, histories),
+    }
+    return {name: values.astype(np.float32)[user] for name, values in columns.items()}
+
+
+def average(values: NDArray[np.floating], histories: Histories) -> NDArray[np.float64]:
+    """Return (n_users) float64 means of (n_entries) values; NaN entries do not count, and without others it is NaN."""
+    known = ~np.isnan(values)
+    users, size = histories.users[known], histories.n_users
+    # Added one after the other, so that what stands beside a user cannot change a bit.
+    sums = np.bincount(users, weights=values[known], minlength=size)
+    counts = np.bincount(users, minlength=size)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
