@@ -222,7 +222,8 @@ class Bundle:
             return cls._read(folder)
         except (FileNotFoundError, KeyError) as error:
             name = error.filename if isinstance(error, FileNotFoundError) else error.args[0]
-            lacking = Path(name).name if name else str(error)
+            # safetensors says it in words, which end with the path.
+            lacking = Path(name or str(error)).name
             raise ArtifactError(
                 f"bundle {folder}: no {lacking}; another version of recsys wrote it; train and promote again"
             ) from error
@@ -234,6 +235,7 @@ class Bundle:
         cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]
         items = pl.read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
+        statistics = ItemStatistics.from_arrays(arrays)
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
@@ -243,7 +245,7 @@ class Bundle:
             encoder=Encoder(str(folder / "encoder"), config.text),
             items=items,
             embeddings=arrays["embeddings"],
-            statistics=ItemStatistics.from_arrays(arrays),
+            statistics=statistics,
         )
 
 
