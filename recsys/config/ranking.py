@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recsys.config.section import Count, PositiveShare, Section
+from recsys.config.section import Count, Section
 
 
 class AlsConfig(Section):
@@ -143,11 +143,12 @@ class RankingConfig(Section):
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
     truncation_level: Count = 30
     max_trees: Count = 300
-    # Early stopping waits this many trees on groups held out for it.
+    # Number of trees, and how much of the blend is added to them, are chosen on groups held out in turn, one of so many
+    # folds after the other; early stopping waits this many trees.
+    folds: Annotated[int, Field(ge=2, le=20)] = 4
     patience: Count = 30
-    validation_share: PositiveShare = 0.2
-    # Below this many groups with a positive early stopping is noise: a fixed count of trees instead.
-    min_groups_for_early_stopping: Count = 300
+    # Below this many groups with a positive folds are noise: a fixed count of trees, and half of the blend, instead.
+    min_groups_for_folds: Count = 50
     fixed_trees: Count = 60
     # Users of each label window that the ranker learns from at most, drawn at random; memory follows it.
     max_users: Count = 5_000

@@ -117,7 +117,7 @@ def fit_bundle(
             seed=config.seed,
             threads=config.threads,
         )
-        done(f"{ranker.booster.num_trees()} trees on {rows.height:,} rows, blend {ranker.blend.describe()}")
+        done(f"{rows.height:,} rows; {ranker.describe()}")
     served = _fit_recommender(config, items, text, text.pasts[0])
     bundle = Bundle(config, cutoff, served.stage_one, ranker, text.encoder, items, text.embeddings, served.statistics)
     return Fitted(bundle, rows, text.curves)

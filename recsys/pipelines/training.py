@@ -121,7 +121,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
         done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
     run = _name_run(config, snapshot, end)
     told = _tell_measured(config, home, run, measured, twin)
-    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
+    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation.curve)}
     logger.info("refit: all windows moved to the end")
     refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
     shutil.rmtree(resume, ignore_errors=True)

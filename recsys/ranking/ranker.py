@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import lightgbm as lgb
@@ -14,8 +14,31 @@ from numpy.typing import NDArray
 
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.ranking.blend import Blend
+from recsys.ranking.blend import Blend, measure_groups
 from recsys.ranking.training_rows import group_sizes
+
+# Shares of the blend that are tried beside the trees.
+_SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
+# Where nothing can be measured: with half of the blend a prototype was never below the blend.
+_SAFE_SHARE = 0.5
+_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What folds said: every group was scored by trees that did not learn from it.
+
+    Attributes:
+        curve: nDCG@n after each tree, mean over the folds; empty where there were too few groups for folds.
+        shares: nDCG@n of trees plus the blend at each share that was tried.
+        blend: nDCG@n of the blend alone.
+        gain: the chosen mixture minus the blend, mean and ends of a 95 % interval over groups.
+    """
+
+    curve: tuple[float, ...] = ()
+    shares: Mapping[float, float] = field(default_factory=dict)
+    blend: float = float("nan")
+    gain: tuple[float, float, float] = (float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -26,13 +49,16 @@ class Ranker:
         booster: the trees.
         blend: its score is the first feature.
         features: the other feature columns, in order.
-        validation: nDCG@n after each tree on the groups held out for early stopping; empty with a fixed count.
+        blend_share: how much of the blend is added to the trees, both in standard deviations within the user; None: the
+            trees could not be told from the blend on groups they had not seen, so the blend alone ranks.
+        validation: what the number of trees and the share were chosen by.
     """
 
     booster: lgb.Booster
     blend: Blend
     features: tuple[str, ...]
-    validation: tuple[float, ...]
+    blend_share: float | None
+    validation: Validation
 
     @classmethod
     def fit(
@@ -46,7 +72,7 @@ class Ranker:
         seed: int,
         threads: int,
     ) -> Ranker:
-        """Tune the blend, find the number of trees, and fit on all groups.
+        """Tune the blend; find the number of trees and the share of the blend by folds over groups; fit on all groups.
 
         Args:
             rows: `TrainingRows` with the feature columns, sorted by window, user, item.
@@ -54,7 +80,7 @@ class Ranker:
             sources: whose z-scores the blend weighs.
             config: parameters of the trees.
             n: list length that counts.
-            seed: draws the groups held out, and the trees' feature subsets.
+            seed: draws the folds, and the trees' feature subsets.
             threads: of LightGBM.
 
         Raises:
@@ -66,23 +92,39 @@ class Ranker:
                 "use longer label windows, more depth in candidates.depths or more data"
             )
         blend = Blend.tune(rows, sources, n, seed)
-        matrix = _matrix(rows, blend, features)
-        label, sizes = rows["label"].to_numpy(), group_sizes(rows)
+        sizes = group_sizes(rows)
+        data = lgb.Dataset(
+            _matrix(rows, blend, features),
+            rows["label"].to_numpy(),
+            group=sizes,
+            feature_name=["blend", *features],
+            free_raw_data=False,
+        )
         parameters = _parameters(config, n, seed, threads)
-        names = ["blend", *features]
-        trees, validation = config.fixed_trees, tuple[float, ...]()
-        if len(sizes) >= max(2, config.min_groups_for_early_stopping):
-            trees, validation = _find_trees(matrix, label, sizes, names, parameters, config, n, seed)
-        data = lgb.Dataset(matrix, label, group=sizes, feature_name=names)
-        return cls(lgb.train(parameters, data, trees), blend, tuple(features), validation)
+        trees, share, validation = config.fixed_trees, _SAFE_SHARE, Validation()
+        if len(sizes) >= max(config.folds, config.min_groups_for_folds):
+            trees, share, validation = _validate(data, rows, blend, parameters, config, n, seed)
+        return cls(lgb.train(parameters, data, trees), blend, tuple(features), share, validation)
 
     def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows) float32, comparable within a user only."""
         if features.is_empty():
             return np.zeros(0, dtype=np.float32)
-        matrix = _matrix(features, self.blend, self.features)
+        blend = self.blend.score(features)
+        if self.blend_share is None:
+            return blend
+        known = features.select(self.features).to_numpy().astype(np.float32, copy=False)
         # The booster is told its threads at training; a loaded one takes them from the environment set up by the CLI.
-        return np.asarray(self.booster.predict(matrix), dtype=np.float32)
+        trees = np.asarray(self.booster.predict(np.column_stack([blend, known])), dtype=np.float32)
+        return mix(features, trees, blend, self.blend_share)
+
+    def describe(self) -> str:
+        """Return what ranks, and why, as text."""
+        gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*self.validation.gain)
+        if self.blend_share is None:
+            return f"the blend alone ranks ({self.blend.describe()}): trees had {gain} nDCG against it on unseen groups"
+        trees = f"{self.booster.num_trees()} trees + {self.blend_share:g} blend ({self.blend.describe()})"
+        return f"{trees}, {gain} nDCG against the blend on unseen groups" if self.validation.curve else trees
 
     def importance(self) -> pl.DataFrame:
         """Return `feature`, `gain` (Float64, total over all splits), largest first, ties by name."""
@@ -94,7 +136,12 @@ class Ranker:
         """Write the trees as LightGBM text and the rest as JSON."""
         # Not save_model: on a full disk it writes to stderr and raises an error of LightGBM's own.
         (folder / "trees.txt").write_text(self.booster.model_to_string(), encoding="utf-8")
-        content = {"blend": self.blend.weights, "features": self.features, "validation": self.validation}
+        content = {
+            "blend": self.blend.weights,
+            "features": self.features,
+            "blend_share": self.blend_share,
+            "validation": {**asdict(self.validation), "shares": list(self.validation.shares.items())},
+        }
         (folder / "ranker.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -102,7 +149,26 @@ class Ranker:
         """Read what `save` wrote."""
         content = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
         booster = lgb.Booster(model_file=folder / "trees.txt")
-        return cls(booster, Blend(content["blend"]), tuple(content["features"]), tuple(content["validation"]))
+        told = content["validation"]
+        validation = Validation(tuple(told["curve"]), dict(told["shares"]), told["blend"], tuple(told["gain"]))
+        blend, share = Blend(content["blend"]), content["blend_share"]
+        return cls(booster, blend, tuple(content["features"]), share, validation)
+
+
+def mix(
+    rows: pl.DataFrame, trees: NDArray[np.float32], blend: NDArray[np.float32], share: float
+) -> NDArray[np.float32]:
+    """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group."""
+    keys = ["window", "user_index"] if "window" in rows.columns else ["user_index"]
+    scores = rows.select(keys).with_columns(trees=pl.Series(trees), blend=pl.Series(blend))
+    spread = [pl.col(name).std(ddof=0).over(keys) for name in ("trees", "blend")]
+    # A part that says the same of all candidates says nothing.
+    z = [
+        pl.when(std > 0).then((pl.col(name) - pl.col(name).mean().over(keys)) / std).otherwise(0.0)
+        for name, std in zip(("trees", "blend"), spread, strict=True)
+    ]
+    mixed: NDArray[np.float32] = scores.select((z[0] + share * z[1]).cast(pl.Float32)).to_series().to_numpy()
+    return mixed
 
 
 def _matrix(rows: pl.DataFrame, blend: Blend, features: Sequence[str]) -> NDArray[np.float32]:
@@ -129,29 +195,47 @@ def _parameters(config: RankingConfig, n: int, seed: int, threads: int) -> dict[
     }
 
 
-def _find_trees(
-    matrix: NDArray[np.float32],
-    label: NDArray[np.uint8],
-    sizes: NDArray[np.int64],
-    names: list[str],
+def _validate(
+    data: lgb.Dataset,
+    rows: pl.DataFrame,
+    blend: Blend,
     parameters: dict[str, object],
     config: RankingConfig,
     n: int,
     seed: int,
-) -> tuple[int, tuple[float, ...]]:
-    """Stop early on held-out groups; return the best number of trees and the curve that shows it."""
-    count = min(max(1, round(len(sizes) * config.validation_share)), len(sizes) - 1)
-    held_out = np.random.default_rng(seed).permutation(len(sizes)) < count
-    row_held_out = np.repeat(held_out, sizes)
-    train = lgb.Dataset(matrix[~row_held_out], label[~row_held_out], group=sizes[~held_out], feature_name=names)
-    valid = train.create_valid(matrix[row_held_out], label[row_held_out], group=sizes[held_out])
-    curve: dict[str, dict[str, list[float]]] = {}
-    booster = lgb.train(
+) -> tuple[int, float | None, Validation]:
+    """Return the best number of trees, the best share of the blend (None: the blend alone), and why."""
+    sizes = group_sizes(rows)
+    fold = np.repeat(np.random.default_rng(seed).permutation(len(sizes)) % config.folds, sizes)
+    folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
+    found = lgb.cv(
         parameters,
-        train,
+        data,
         config.max_trees,
-        valid_sets=[valid],
-        valid_names=["held_out"],
-        callbacks=[lgb.early_stopping(config.patience, verbose=False), lgb.record_evaluation(curve)],
+        folds=folds,
+        callbacks=[lgb.early_stopping(config.patience, verbose=False)],
+        return_cvbooster=True,
     )
-    return max(1, booster.best_iteration), tuple(curve["held_out"][f"ndcg@{n}"])
+    boosters = found["cvbooster"]
+    trees = max(1, boosters.best_iteration)
+    unseen = np.empty(len(fold), dtype=np.float32)
+    matrix = data.get_data()
+    for booster, (_, inside) in zip(boosters.boosters, folds, strict=True):
+        unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
+    alone = blend.score(rows)
+    values = {share: measure_groups(rows, mix(rows, unseen, alone, share), n) for share in _SHARES}
+    reference = measure_groups(rows, alone, n)
+    means = {share: float(one.mean()) for share, one in values.items()}
+    best = max(_SHARES, key=lambda share: means[share])
+    low, high = _interval(values[best] - reference, seed)
+    gain = (means[best] - float(reference.mean()), low, high)
+    curve = tuple(found[f"valid ndcg@{n}-mean"])
+    return trees, best if low > 0 else None, Validation(curve, means, float(reference.mean()), gain)
+
+
+def _interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """Return the ends of a 95 % bootstrap interval of the mean over groups."""
+    rng = np.random.default_rng(seed)
+    draws = [differences[rng.integers(0, len(differences), len(differences))].mean() for _ in range(_DRAWS)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
