@@ -152,5 +152,7 @@ class RankingConfig(Section):
     fixed_trees: Count = 60
     # Users of each label window that the ranker learns from at most, drawn at random; memory follows it.
     max_users: Count = 5_000
+    # Features that the trees do not look at: names, or patterns such as text_*.
+    leave_out: tuple[str, ...] = ()
     # Share of each group's negatives that the ranker learns from.
     negative_share: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -110,7 +111,7 @@ def fit_bundle(
     with stage("ranker") as done:
         ranker = Ranker.fit(
             rows,
-            recommender.features,
+            _leave_out(recommender.features, config.ranking.leave_out),
             recommender.source_names,
             config.ranking,
             n=config.evaluation.n,
@@ -206,6 +207,10 @@ def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, past
         )
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
     return recommender
+
+
+def _leave_out(features: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    return [name for name in features if not any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def _draw_users(window: Window, histories: Histories, config: Config) -> pl.Series:
