@@ -137,6 +137,7 @@ class RankingConfig(Section):
     """LightGBM LambdaMART over the candidates."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    # Of each tree at most; a quarter of them is tried too, and groups held out say which: few groups want small trees.
     num_leaves: Annotated[int, Field(ge=2)] = 31
     min_data_in_leaf: Count = 50
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.7
