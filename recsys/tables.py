@@ -188,6 +188,18 @@ class LedgerOverlap(dy.Schema):
     found_share = dy.Float64(nullable=False, min=0, max=1)
 
 
+class FeatureShift(dy.Schema):
+    """How differently each feature is distributed where the ranker learned and where it was measured, most first."""
+
+    feature = dy.String(primary_key=True)
+    # distance + |missing_training - missing_night|: 0 alike.
+    shift = dy.Float64(nullable=False, min=0, max=2)
+    # Of Kolmogorov and Smirnov, over the values that are there.
+    distance = dy.Float64(nullable=False, min=0, max=1)
+    missing_training = dy.Float64(nullable=False, min=0, max=1)
+    missing_night = dy.Float64(nullable=False, min=0, max=1)
+
+
 class Recommendations(dy.Schema):
     """The lists of one run date, sorted by `user_id`, then `rank`."""
 

@@ -17,6 +17,7 @@ from recsys.errors import ArtifactError
 from recsys.tables import (
     CandidateLedger,
     CatalogueTable,
+    FeatureShift,
     LedgerDepths,
     LedgerOverlap,
     MetricTable,
@@ -35,6 +36,7 @@ _TABLES: dict[str, type[dy.Schema]] = {
     "ledger": CandidateLedger,
     "depths": LedgerDepths,
     "overlap": LedgerOverlap,
+    "shift": FeatureShift,
 }
 
 
@@ -55,10 +57,12 @@ class Run:
         ledger: `CandidateLedger`.
         depths: `LedgerDepths`.
         overlap: `LedgerOverlap`.
+        shift: `FeatureShift`.
         lists: `user_id`, `rank`, `item_id`, `score`: our lists for the test window.
         importance: `feature`, `gain`, largest first.
         curves: name -> value by step.
-        measured: what is no table: fates of the positives, losses, churn, blend weights, users without history.
+        measured: what is no table: fates of the positives, losses, churn, blend weights, what ranks, users
+            without history.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Run:
     ledger: pl.DataFrame
     depths: pl.DataFrame
     overlap: pl.DataFrame
+    shift: pl.DataFrame
     lists: pl.DataFrame
     importance: pl.DataFrame
     curves: dict[str, list[float]]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recsys.config.section import Count, PositiveShare, Section
+from recsys.config.section import Count, Section
 
 
 class AlsConfig(Section):
@@ -137,19 +137,23 @@ class RankingConfig(Section):
     """LightGBM LambdaMART over the candidates."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    # Of each tree at most; a quarter of them is tried too, and groups held out say which: few groups want small trees.
     num_leaves: Annotated[int, Field(ge=2)] = 31
     min_data_in_leaf: Count = 50
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.7
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
     truncation_level: Count = 30
     max_trees: Count = 300
-    # Early stopping waits this many trees on groups held out for it.
+    # Number of trees, and how much of the blend is added to them, are chosen on groups held out in turn, one of so many
+    # folds after the other; early stopping waits this many trees.
+    folds: Annotated[int, Field(ge=2, le=20)] = 4
     patience: Count = 30
-    validation_share: PositiveShare = 0.2
-    # Below this many groups with a positive early stopping is noise: a fixed count of trees instead.
-    min_groups_for_early_stopping: Count = 300
+    # Below this many groups with a positive folds are noise: a fixed count of trees, and half of the blend, instead.
+    min_groups_for_folds: Count = 50
     fixed_trees: Count = 60
     # Users of each label window that the ranker learns from at most, drawn at random; memory follows it.
     max_users: Count = 5_000
+    # Features that the trees do not look at: names, or patterns such as text_*.
+    leave_out: tuple[str, ...] = ()
     # Share of each group's negatives that the ranker learns from.
     negative_share: Annotated[float, Field(gt=0, le=1)] = 1.0

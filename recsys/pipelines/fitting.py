@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -110,14 +111,14 @@ def fit_bundle(
     with stage("ranker") as done:
         ranker = Ranker.fit(
             rows,
-            recommender.features,
+            _leave_out(recommender.features, config.ranking.leave_out),
             recommender.source_names,
             config.ranking,
             n=config.evaluation.n,
             seed=config.seed,
             threads=config.threads,
         )
-        done(f"{ranker.booster.num_trees()} trees on {rows.height:,} rows, blend {ranker.blend.describe()}")
+        done(f"{rows.height:,} rows; {ranker.describe()}")
     served = _fit_recommender(config, items, text, text.pasts[0])
     bundle = Bundle(config, cutoff, served.stage_one, ranker, text.encoder, items, text.embeddings, served.statistics)
     return Fitted(bundle, rows, text.curves)
@@ -206,6 +207,10 @@ def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, past
         )
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
     return recommender
+
+
+def _leave_out(features: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    return [name for name in features if not any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def _draw_users(window: Window, histories: Histories, config: Config) -> pl.Series:

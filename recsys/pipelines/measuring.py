@@ -30,6 +30,8 @@ from recsys.ranking.lists import name_lists, rank_candidates
 BLEND = "blend"
 # Ranks are UInt16; a source that gives so many items one score says nothing that a longer list would.
 _MAX_RANK = 65_535
+# Rows whose features are kept to be compared with those of the training.
+_FEATURE_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Measured:
         lists: `user_id`, `rank`, `item_id`, `score`: our lists.
         positives: `TestPositives`.
         ledger: what each source found, and where every positive was lost at the config's n.
+        features: keys and features of some users' candidates, as the ranker saw them.
         losses: (n_users) loss of retrieval, loss of the ranker, in the config's metric.
         users_without_history: users with positives who could not be measured.
     """
@@ -55,6 +58,7 @@ class Measured:
     lists: pl.DataFrame
     positives: pl.DataFrame
     ledger: Ledger
+    features: pl.DataFrame
     losses: tuple[NDArray[np.float64], NDArray[np.float64]]
     users_without_history: int
 
@@ -92,7 +96,7 @@ def measure(
         users, positives = _find_users(window, everyone)
         recommender = bundle.prepare(items, everyone)
         alone = make_baselines(bundle, recommender, zero_shot) if baselines else []
-        placements, lists, ledger = _make_lists(bundle, recommender, users, positives, alone, baselines)
+        placements, lists, ledger, features = _make_lists(bundle, recommender, users, positives, alone, baselines)
         done(f"{len(placements)} models on {users.n_users:,} users, {positives.height:,} positives")
     absent = window.positives["user_id"].n_unique() - users.n_users
     metrics = _score(placements, users.user_ids, positives, recommender, everyone.n_users)
@@ -105,6 +109,7 @@ def measure(
         lists=name_lists(lists, users),
         positives=_name_positives(ledger, positives, users, segments),
         ledger=ledger,
+        features=features,
         losses=_measure_losses(ledger, placements[OURS], recommender),
         users_without_history=absent,
     )
@@ -134,13 +139,14 @@ def _make_lists(
     positives: pl.DataFrame,
     alone: list[Source],
     with_blend: bool,
-) -> tuple[dict[str, Placement], pl.DataFrame, Ledger]:
-    """Return each model's placement, our lists (numbers, rank, score), and the ledger of ours."""
+) -> tuple[dict[str, Placement], pl.DataFrame, Ledger, pl.DataFrame]:
+    """Return each model's placement, our lists (numbers, rank, score), the ledger of ours, and some features."""
     config = bundle.config
     depth, n = max(config.evaluation.n_values), config.evaluation.n
     parts: dict[str, list[Placement]] = {}
     ledgers: list[Ledger] = []
     lists: list[pl.DataFrame] = []
+    kept: list[pl.DataFrame] = []
     recommendable = pl.Series(recommender.recommendable)
     # By the sources' own order: a bundle that was loaded has its depths by name.
     depths = {name: config.candidates.depths[name] for name in recommender.source_names}
@@ -151,6 +157,8 @@ def _make_lists(
             proposed = recommender.propose_uncut(shard)
             candidates = recommender.cut(proposed)
             features = recommender.describe(candidates, shard)
+            if sum(part.height for part in kept) < _FEATURE_ROWS:
+                kept.append(features.head(_FEATURE_ROWS))
             pairs = candidates.select("user_index", "item_index")
             ranked = {OURS: _rank(pairs, bundle.ranker.score(features))}
             if with_blend:
@@ -168,7 +176,7 @@ def _make_lists(
             lists.append(_shift(ours.filter(pl.col("rank") <= depth), first))
             progress(shard.n_users)
     placements = {name: Placement.join(shards) for name, shards in parts.items()}
-    return placements, pl.concat(lists), reduce(add, ledgers)
+    return placements, pl.concat(lists), reduce(add, ledgers), pl.concat(kept)
 
 
 def _rank(pairs: pl.DataFrame, scores: NDArray[np.float32] | pl.Series) -> pl.DataFrame:

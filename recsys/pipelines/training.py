@@ -28,6 +28,7 @@ from recsys.evaluation.embedding_map import draw_embedding_map, group_items
 from recsys.evaluation.intervals import mean_interval
 from recsys.evaluation.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
 from recsys.evaluation.segments import measure_segments
+from recsys.features.shift import measure_shift
 from recsys.pipelines.catalogue import read_catalogue
 from recsys.pipelines.encoding import fit_encoder, join_training
 from recsys.pipelines.fitting import Fitted, fit_bundle
@@ -117,11 +118,13 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     )
     measured = measure(twin.bundle, test, items, baselines=True, zero_shot=catalogue.embed_zero_shot())
     with stage("intervals") as done:
-        tables = _summarise(config, measured)
+        tables = _summarise(config, measured, twin)
         done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
+    worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
+    logger.info("features that shifted most between training and test: %s", ", ".join(worst))
     run = _name_run(config, snapshot, end)
     told = _tell_measured(config, home, run, measured, twin)
-    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation)}
+    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation.curve)}
     logger.info("refit: all windows moved to the end")
     refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
     shutil.rmtree(resume, ignore_errors=True)
@@ -140,7 +143,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     return Trained(run, version, tables["metrics"])
 
 
-def _summarise(config: Config, measured: Measured) -> dict[str, pl.DataFrame]:
+def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl.DataFrame]:
     """Return the tables of a run, by their names in `Run`."""
     ledger, evaluation = measured.ledger, config.evaluation
     return {
@@ -152,6 +155,7 @@ def _summarise(config: Config, measured: Measured) -> dict[str, pl.DataFrame]:
         "ledger": ledger.summarise(),
         "depths": ledger.summarise_depths(),
         "overlap": ledger.summarise_overlap(),
+        "shift": measure_shift(twin.rows, measured.features, twin.bundle.ranker.features),
     }
 
 
@@ -168,6 +172,7 @@ def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twi
         "losses": {"metric": evaluation.metric, "n": evaluation.n, **losses},
         "churn": _compare_with_last_run(config, home, run, measured.lists),
         "blend": twin.bundle.ranker.blend.weights,
+        "ranker": twin.bundle.ranker.describe(),
         "users_without_history": measured.users_without_history,
     }
 

@@ -47,7 +47,7 @@ class Blend:
         trials = [*np.eye(size), np.full(size, 1.0 / size), *rng.dirichlet(np.full(size, 0.7), _TRIALS)]
         best, best_value = trials[0], -1.0
         for weights in trials:
-            value = _mean_ndcg(z @ weights.astype(np.float32), label, group, n)
+            value = float(_ndcg(z @ weights.astype(np.float32), label, group, n).mean())
             if value > best_value:
                 best, best_value = weights, value
         for _ in range(_ROUNDS):
@@ -58,7 +58,7 @@ class Blend:
                     if weights.sum() <= 0:
                         continue
                     weights = weights / weights.sum()
-                    value = _mean_ndcg(z @ weights.astype(np.float32), label, group, n)
+                    value = float(_ndcg(z @ weights.astype(np.float32), label, group, n).mean())
                     if value > best_value:
                         best, best_value = weights, value
         return cls({source: round(float(weight), 6) for source, weight in zip(sources, best, strict=True)})
@@ -72,8 +72,16 @@ def _z_matrix(features: pl.DataFrame, sources: Sequence[str]) -> NDArray[np.floa
     return filled.to_numpy()
 
 
-def _mean_ndcg(scores: NDArray[np.float32], label: NDArray[np.bool_], group: NDArray[np.int64], n: int) -> float:
-    """Mean nDCG@n over groups; equal scores stand in row order."""
+def measure_groups(rows: pl.DataFrame, scores: NDArray[np.float32], n: int) -> NDArray[np.float64]:
+    """Return (n_groups) nDCG@n of each group of `TrainingRows` by these scores, in row order; so stand equal scores."""
+    sizes = group_sizes(rows)
+    return _ndcg(scores, rows["label"].to_numpy() > 0, np.repeat(np.arange(len(sizes)), sizes), n)
+
+
+def _ndcg(
+    scores: NDArray[np.float32], label: NDArray[np.bool_], group: NDArray[np.int64], n: int
+) -> NDArray[np.float64]:
+    """nDCG@n of each group; equal scores stand in row order."""
     order = np.lexsort((-scores, group))
     starts = np.searchsorted(group, np.arange(group[-1] + 1))
     place = np.arange(len(order)) - starts[group]
@@ -81,4 +89,5 @@ def _mean_ndcg(scores: NDArray[np.float32], label: NDArray[np.bool_], group: NDA
     gains = np.bincount(group[hit], weights=1.0 / np.log2(place[hit] + 2.0), minlength=len(starts))
     totals = np.bincount(group, weights=label)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])[np.minimum(totals, n).astype(int)]
-    return float(np.mean(gains / np.maximum(ideal, 1e-12)))
+    values: NDArray[np.float64] = gains / np.maximum(ideal, 1e-12)
+    return values

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -14,8 +15,33 @@ from numpy.typing import NDArray
 
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.ranking.blend import Blend
+from recsys.evaluation.intervals import compare_paired
+from recsys.ranking.blend import Blend, measure_groups
 from recsys.ranking.training_rows import group_sizes
+
+# Shares of the blend that are tried beside the trees. Never none: folds of the same windows cannot see how features
+# shift until tonight, and the blend shifts least.
+_SHARES = (0.25, 0.5, 1.0, 2.0)
+# Where nothing can be measured: with half of the blend a prototype was never below the blend.
+_SAFE_SHARE = 0.5
+_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What folds said: every group was scored by trees that did not learn from it.
+
+    Attributes:
+        curve: nDCG@n after each tree, mean over the folds; empty where there were too few groups for folds.
+        shares: nDCG@n of trees plus the blend at each share that was tried.
+        blend: nDCG@n of the blend alone.
+        gain: the chosen mixture minus the blend, mean and ends of a 95 % interval over groups.
+    """
+
+    curve: tuple[float, ...] = ()
+    shares: Mapping[float, float] = field(default_factory=dict)
+    blend: float = float("nan")
+    gain: tuple[float, float, float] = (float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -26,13 +52,16 @@ class Ranker:
         booster: the trees.
         blend: its score is the first feature.
         features: the other feature columns, in order.
-        validation: nDCG@n after each tree on the groups held out for early stopping; empty with a fixed count.
+        blend_share: how much of the blend is added to the trees, both in standard deviations within the user; None: the
+            trees could not be told from the blend on groups they had not seen, so the blend alone ranks.
+        validation: what the number of trees and the share were chosen by.
     """
 
     booster: lgb.Booster
     blend: Blend
     features: tuple[str, ...]
-    validation: tuple[float, ...]
+    blend_share: float | None
+    validation: Validation
 
     @classmethod
     def fit(
@@ -46,7 +75,7 @@ class Ranker:
         seed: int,
         threads: int,
     ) -> Ranker:
-        """Tune the blend, find the number of trees, and fit on all groups.
+        """Tune the blend; find the number of trees and the share of the blend by folds over groups; fit on all groups.
 
         Args:
             rows: `TrainingRows` with the feature columns, sorted by window, user, item.
@@ -54,7 +83,7 @@ class Ranker:
             sources: whose z-scores the blend weighs.
             config: parameters of the trees.
             n: list length that counts.
-            seed: draws the groups held out, and the trees' feature subsets.
+            seed: draws the folds, and the trees' feature subsets.
             threads: of LightGBM.
 
         Raises:
@@ -66,23 +95,43 @@ class Ranker:
                 "use longer label windows, more depth in candidates.depths or more data"
             )
         blend = Blend.tune(rows, sources, n, seed)
-        matrix = _matrix(rows, blend, features)
-        label, sizes = rows["label"].to_numpy(), group_sizes(rows)
+        sizes = group_sizes(rows)
+        data = lgb.Dataset(
+            _matrix(rows, blend, features),
+            rows["label"].to_numpy(),
+            group=sizes,
+            feature_name=["blend", *features],
+            free_raw_data=False,
+        )
         parameters = _parameters(config, n, seed, threads)
-        names = ["blend", *features]
-        trees, validation = config.fixed_trees, tuple[float, ...]()
-        if len(sizes) >= max(2, config.min_groups_for_early_stopping):
-            trees, validation = _find_trees(matrix, label, sizes, names, parameters, config, n, seed)
-        data = lgb.Dataset(matrix, label, group=sizes, feature_name=names)
-        return cls(lgb.train(parameters, data, trees), blend, tuple(features), validation)
+        leaves = max(2, config.num_leaves // 4)
+        trees, validation = config.fixed_trees, Validation()
+        share: float | None = _SAFE_SHARE
+        if len(sizes) >= max(config.folds, config.min_groups_for_folds):
+            sizes_tried = sorted({leaves, config.num_leaves})
+            trees, leaves, share, validation = _validate(data, rows, sources, parameters, sizes_tried, config, n, seed)
+        booster = lgb.train({**parameters, "num_leaves": leaves}, data, trees)
+        return cls(booster, blend, tuple(features), share, validation)
 
     def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows) float32, comparable within a user only."""
         if features.is_empty():
             return np.zeros(0, dtype=np.float32)
-        matrix = _matrix(features, self.blend, self.features)
+        blend = self.blend.score(features)
+        if self.blend_share is None:
+            return blend
+        known = features.select(self.features).to_numpy().astype(np.float32, copy=False)
         # The booster is told its threads at training; a loaded one takes them from the environment set up by the CLI.
-        return np.asarray(self.booster.predict(matrix), dtype=np.float32)
+        trees = np.asarray(self.booster.predict(np.column_stack([blend, known])), dtype=np.float32)
+        return mix(features, trees, blend, self.blend_share)
+
+    def describe(self) -> str:
+        """Return what ranks, and why, as text."""
+        gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*self.validation.gain)
+        if self.blend_share is None:
+            return f"the blend alone ranks ({self.blend.describe()}): trees had {gain} nDCG against it on unseen groups"
+        trees = f"{self.booster.num_trees()} trees + {self.blend_share:g} blend ({self.blend.describe()})"
+        return f"{trees}, {gain} nDCG against the blend on unseen groups" if self.validation.curve else trees
 
     def importance(self) -> pl.DataFrame:
         """Return `feature`, `gain` (Float64, total over all splits), largest first, ties by name."""
@@ -94,7 +143,12 @@ class Ranker:
         """Write the trees as LightGBM text and the rest as JSON."""
         # Not save_model: on a full disk it writes to stderr and raises an error of LightGBM's own.
         (folder / "trees.txt").write_text(self.booster.model_to_string(), encoding="utf-8")
-        content = {"blend": self.blend.weights, "features": self.features, "validation": self.validation}
+        content = {
+            "blend": self.blend.weights,
+            "features": self.features,
+            "blend_share": self.blend_share,
+            "validation": {**asdict(self.validation), "shares": list(self.validation.shares.items())},
+        }
         (folder / "ranker.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -102,7 +156,26 @@ class Ranker:
         """Read what `save` wrote."""
         content = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
         booster = lgb.Booster(model_file=folder / "trees.txt")
-        return cls(booster, Blend(content["blend"]), tuple(content["features"]), tuple(content["validation"]))
+        told = content["validation"]
+        validation = Validation(tuple(told["curve"]), dict(told["shares"]), told["blend"], tuple(told["gain"]))
+        blend, share = Blend(content["blend"]), content["blend_share"]
+        return cls(booster, blend, tuple(content["features"]), share, validation)
+
+
+def mix(
+    rows: pl.DataFrame, trees: NDArray[np.float32], blend: NDArray[np.float32], share: float
+) -> NDArray[np.float32]:
+    """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group."""
+    keys = ["window", "user_index"] if "window" in rows.columns else ["user_index"]
+    scores = rows.select(keys).with_columns(trees=pl.Series(trees), blend=pl.Series(blend))
+    spread = [pl.col(name).std(ddof=0).over(keys) for name in ("trees", "blend")]
+    # A part that says the same of all candidates says nothing.
+    z = [
+        pl.when(std > 0).then((pl.col(name) - pl.col(name).mean().over(keys)) / std).otherwise(0.0)
+        for name, std in zip(("trees", "blend"), spread, strict=True)
+    ]
+    mixed: NDArray[np.float32] = scores.select((z[0] + share * z[1]).cast(pl.Float32)).to_series().to_numpy()
+    return mixed
 
 
 def _matrix(rows: pl.DataFrame, blend: Blend, features: Sequence[str]) -> NDArray[np.float32]:
@@ -116,7 +189,6 @@ def _parameters(config: RankingConfig, n: int, seed: int, threads: int) -> dict[
         "metric": "ndcg",
         "eval_at": [n],
         "learning_rate": config.learning_rate,
-        "num_leaves": config.num_leaves,
         "min_data_in_leaf": config.min_data_in_leaf,
         "feature_fraction": config.feature_fraction,
         "lambda_l2": config.lambda_l2,
@@ -129,29 +201,60 @@ def _parameters(config: RankingConfig, n: int, seed: int, threads: int) -> dict[
     }
 
 
-def _find_trees(
-    matrix: NDArray[np.float32],
-    label: NDArray[np.uint8],
-    sizes: NDArray[np.int64],
-    names: list[str],
+def _validate(
+    data: lgb.Dataset,
+    rows: pl.DataFrame,
+    sources: Sequence[str],
     parameters: dict[str, object],
+    num_leaves: Sequence[int],
     config: RankingConfig,
     n: int,
     seed: int,
-) -> tuple[int, tuple[float, ...]]:
-    """Stop early on held-out groups; return the best number of trees and the curve that shows it."""
-    count = min(max(1, round(len(sizes) * config.validation_share)), len(sizes) - 1)
-    held_out = np.random.default_rng(seed).permutation(len(sizes)) < count
-    row_held_out = np.repeat(held_out, sizes)
-    train = lgb.Dataset(matrix[~row_held_out], label[~row_held_out], group=sizes[~held_out], feature_name=names)
-    valid = train.create_valid(matrix[row_held_out], label[row_held_out], group=sizes[held_out])
-    curve: dict[str, dict[str, list[float]]] = {}
-    booster = lgb.train(
-        parameters,
-        train,
-        config.max_trees,
-        valid_sets=[valid],
-        valid_names=["held_out"],
-        callbacks=[lgb.early_stopping(config.patience, verbose=False), lgb.record_evaluation(curve)],
+) -> tuple[int, int, float | None, Validation]:
+    """Return number and leaves of the trees, the share of the blend (None: the blend alone), and why."""
+    sizes = group_sizes(rows)
+    fold = np.repeat(np.random.default_rng(seed).permutation(len(sizes)) % config.folds, sizes)
+    folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
+    found, leaves = max(
+        ((_run_folds(data, {**parameters, "num_leaves": leaves}, folds, config), leaves) for leaves in num_leaves),
+        key=lambda one: max(one[0][f"valid ndcg@{n}-mean"]),
     )
-    return max(1, booster.best_iteration), tuple(curve["held_out"][f"ndcg@{n}"])
+    boosters = found["cvbooster"]
+    trees = max(1, boosters.best_iteration)
+    unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
+    matrix = data.get_data()
+    for booster, (outside, inside) in zip(boosters.boosters, folds, strict=True):
+        unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
+        # The rival, too, must not have seen them.
+        alone[inside] = Blend.tune(rows[outside], sources, n, seed).score(rows[inside])
+    reference = measure_groups(rows, alone, n)
+    values = {share: measure_groups(rows, mix(rows, unseen, alone, share), n) for share in _SHARES}
+    gains = {share: compare_paired(one, reference, _DRAWS, 0.95, seed) for share, one in values.items()}
+    # The surest gain, not the largest: much of the blend varies less than little of it.
+    best = max(_SHARES, key=lambda share: gains[share].low)
+    gain = gains[best]
+    validation = Validation(
+        curve=tuple(found[f"valid ndcg@{n}-mean"]),
+        shares={share: float(one.mean()) for share, one in values.items()},
+        blend=float(reference.mean()),
+        gain=(gain.mean, gain.low, gain.high),
+    )
+    return trees, leaves, best if gain.low > 0 else None, validation
+
+
+def _run_folds(
+    data: lgb.Dataset,
+    parameters: dict[str, object],
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    config: RankingConfig,
+) -> dict[str, Any]:
+    """Return the curve over the folds, and their boosters."""
+    found: dict[str, Any] = lgb.cv(
+        parameters,
+        data,
+        config.max_trees,
+        folds=folds,
+        callbacks=[lgb.early_stopping(config.patience, verbose=False)],
+        return_cvbooster=True,
+    )
+    return found

@@ -180,11 +180,12 @@ def list_curve(name: str, values: Sequence[float]) -> Grid:
 
 
 def list_importance(importance: pl.DataFrame) -> Grid:
-    """Lay the features' gain (`feature`, `gain`, `share`) out."""
+    """Lay the features' gain (`feature`, `gain`, `share`) and `shift`, null for the blend, out."""
     rows = (
-        Row((row["feature"], f"{row['gain']:,.1f}", f"{row['share']:.1%}")) for row in importance.iter_rows(named=True)
+        Row((row["feature"], f"{row['gain']:,.1f}", f"{row['share']:.1%}", write_number(row["shift"], 2)))
+        for row in importance.iter_rows(named=True)
     )
-    return Grid("Gain of every feature over all trees", ("feature", "gain", "share"), tuple(rows))
+    return Grid("Gain of every feature over all trees", ("feature", "gain", "share", "shift"), tuple(rows))
 
 
 def list_beyond(rows: pl.DataFrame) -> Grid:

@@ -163,7 +163,9 @@ def _tell_losses(run: Run) -> tuple[Stat, ...]:
 def show_training(run: Run) -> Panel:
     """Learning curves and feature importance."""
     total = max(float(run.importance["gain"].sum()), 1e-12)
-    importance = run.importance.with_columns((pl.col("gain") / total).alias("share"))
+    importance = run.importance.with_columns((pl.col("gain") / total).alias("share")).join(
+        run.shift.select("feature", "shift"), on="feature", how="left", maintain_order="left"
+    )
     curves = [
         Figure(
             f"curve-{place}",
@@ -187,7 +189,7 @@ def show_training(run: Run) -> Panel:
         "Learning curves and features",
         "Did each part learn, and what does the ranker look at?",
         figures=(*curves, *([features] if importance.height else [])),
-        notes=tuple(f"{name}: no steps." for name in without),
+        notes=(f"What ranks: {run.measured['ranker']}.", *(f"{name}: no steps." for name in without)),
     )
 
 

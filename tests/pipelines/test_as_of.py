@@ -74,6 +74,7 @@ class TestEventsAfterTheRunDate:
             "metrics.parquet",
             "user_metrics.parquet",
             "importance.parquet",
+            "shift.parquet",
             "curves.json",
             "measured.json",
             "config.yaml",

@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.ranking.blend import Blend, _mean_ndcg
+from recsys.ranking.blend import Blend, measure_groups
 
 SOURCES = ("als", "text", "popular")
 
@@ -73,9 +73,8 @@ def test_tuning_joins_two_sources_that_both_know():
 def test_tuning_is_the_same_each_time_and_needs_no_luck():
     rows = make_rows(informative=("als", "text"))
     assert Blend.tune(rows, SOURCES, 5, 3).weights == Blend.tune(rows, SOURCES, 5, 3).weights
-    label, group = rows["label"].to_numpy() > 0, rows["user_index"].to_numpy().astype(np.int64)
-    values = [_mean_ndcg(Blend.tune(rows, SOURCES, 5, seed).score(rows), label, group, 5) for seed in range(4)]
-    single = max(_mean_ndcg(rows[f"{source}_z"].to_numpy(), label, group, 5) for source in SOURCES)
+    values = [measure_groups(rows, Blend.tune(rows, SOURCES, 5, seed).score(rows), 5).mean() for seed in range(4)]
+    single = max(measure_groups(rows, rows[f"{source}_z"].to_numpy(), 5).mean() for source in SOURCES)
     assert min(values) > single
     assert max(values) - min(values) < 0.02
 
@@ -95,14 +94,15 @@ def test_description_names_the_weighty_first():
     assert Blend({"als": 0.38, "text": 0.62, "popular": 0.0}).describe() == "0.62 text, 0.38 als"
 
 
-def test_mean_ndcg_by_hand():
-    # Group 0: places of its two positives 1 and 3; group 1: its one positive is third; group 2 has none.
+def test_groups_by_hand():
+    # Group 0: places of its two positives 1 and 3; 1, a window later: its one positive is third; 2 has none.
     scores = np.array([3.0, 2.0, 1.0, 0.3, 0.2, 0.1, 5.0], dtype=np.float32)
-    label = np.array([True, False, True, False, False, True, False])
-    group = np.array([0, 0, 0, 1, 1, 1, 2])
+    rows = pl.DataFrame({"window": [0, 0, 0, 1, 1, 1, 1], "user_index": [4, 4, 4, 4, 4, 4, 5]}).with_columns(
+        label=pl.Series([1, 0, 1, 0, 0, 1, 0], dtype=pl.UInt8)
+    )
     first = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
-    assert _mean_ndcg(scores, label, group, 3) == pytest.approx((first + 0.5 + 0) / 3)
-    assert _mean_ndcg(scores, label, group, 2) == pytest.approx(1 / (1 + 1 / np.log2(3)) / 3)
-    assert _mean_ndcg(scores, label, group, 1) == pytest.approx(1 / 3)
+    assert measure_groups(rows, scores, 3) == pytest.approx([first, 0.5, 0])
+    assert measure_groups(rows, scores, 2) == pytest.approx([1 / (1 + 1 / np.log2(3)), 0, 0])
+    assert measure_groups(rows, scores, 1) == pytest.approx([1, 0, 0])
     # Equal scores stand in row order.
-    assert _mean_ndcg(np.zeros(7, dtype=np.float32), label, group, 1) == pytest.approx(1 / 3)
+    assert measure_groups(rows, np.zeros(7, dtype=np.float32), 1) == pytest.approx([1, 0, 0])

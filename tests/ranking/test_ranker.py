@@ -6,8 +6,8 @@ import pytest
 
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.ranking.ranker import Ranker
-from recsys.ranking.training_rows import group_sizes
+from recsys.ranking.blend import measure_groups
+from recsys.ranking.ranker import Ranker, mix
 
 FEATURES = ("text_z", "known", "noise")
 CONFIG = RankingConfig(min_data_in_leaf=5, num_leaves=7, fixed_trees=30, max_trees=60, patience=8)
@@ -96,27 +96,50 @@ def test_trees_do_not_depend_on_threads():
     assert texts[0].equals(texts[1])
 
 
-def test_few_groups_get_the_fixed_count_of_trees(ranker):
-    assert len(group_sizes(make_rows())) < CONFIG.min_groups_for_early_stopping
+def test_few_groups_get_the_fixed_count_of_trees_and_half_of_the_blend():
+    ranker = fit(make_rows(), CONFIG.model_copy(update={"min_groups_for_folds": 121}))
     assert ranker.booster.num_trees() == 30
-    assert ranker.validation == ()
+    assert ranker.blend_share == 0.5
+    assert ranker.validation.curve == ()
 
 
-def test_enough_groups_stop_early_at_the_best_of_the_curve():
-    rows = make_rows()
-    ranker = fit(rows, CONFIG.model_copy(update={"min_groups_for_early_stopping": 120}))
-    curve = ranker.validation
-    assert ranker.booster.num_trees() == 1 + int(np.argmax(curve))
-    assert ranker.booster.num_trees() <= len(curve) <= CONFIG.max_trees
-    assert fit(rows, CONFIG.model_copy(update={"min_groups_for_early_stopping": 121})).validation == ()
+def test_folds_tell_the_number_of_trees_and_the_share_of_the_blend(ranker):
+    told = ranker.validation
+    assert ranker.booster.num_trees() == 1 + int(np.argmax(told.curve)) <= len(told.curve) <= CONFIG.max_trees
+    mean, low, high = told.gain
+    assert mean == pytest.approx(told.shares[ranker.blend_share] - told.blend)
+    assert 0 < low < mean < high
+    # What the folds promise holds for rows that nobody has seen.
+    new = make_rows(seed=1)
+    assert measure_groups(new, ranker.score(new), 5).mean() == pytest.approx(told.shares[ranker.blend_share], abs=0.1)
+
+
+def test_where_the_features_know_nothing_the_blend_ranks():
+    rng = np.random.default_rng(3)
+    rows = make_rows().with_columns(known=pl.Series(rng.normal(size=1800).astype(np.float32)))
+    # The blend knows all there is to know.
+    rows = rows.with_columns(text_z=pl.col("text_z") + 2.0 * pl.col("label"))
+    ranker = fit(rows)
+    assert ranker.blend_share is None
+    assert ranker.validation.gain[1] <= 0
+    assert np.array_equal(ranker.score(rows), ranker.blend.score(rows))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 4])
-@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
-def test_early_stopping_always_has_someone_to_learn_from_and_someone_to_ask(groups, share):
-    config = CONFIG.model_copy(update={"min_groups_for_early_stopping": 1, "validation_share": share, "max_trees": 3})
+def test_the_fewest_groups_teach_something(groups):
+    config = CONFIG.model_copy(update={"min_groups_for_folds": 1, "folds": 2, "max_trees": 3})
     ranker = fit(make_rows(groups=groups), config)
-    assert bool(ranker.validation) == (groups > 1)
+    assert bool(ranker.validation.curve) == (groups > 1)
+
+
+def test_a_mixture_by_hand():
+    rows = pl.DataFrame({"user_index": [0, 0, 0, 1, 1]})
+    trees, blend = np.array([1, 2, 3, 7, 7], dtype=np.float32), np.array([10, 30, 20, 1, 2], dtype=np.float32)
+    unit = np.sqrt(1.5)
+    expected = [-unit - unit / 2, 0 + unit / 2, unit, -0.5, 0.5]
+    np.testing.assert_allclose(mix(rows, trees, blend, 0.5), expected, atol=1e-6)
+    apart = rows.with_columns(window=pl.Series([0, 0, 0, 1, 1]), user_index=pl.lit(0))
+    np.testing.assert_allclose(mix(apart, trees, blend, 0.5), expected, atol=1e-6)
 
 
 def test_saved_ranker_scores_the_same(ranker, tmp_path):
@@ -125,7 +148,11 @@ def test_saved_ranker_scores_the_same(ranker, tmp_path):
     again = Ranker.load(tmp_path)
     assert np.array_equal(again.score(new), ranker.score(new))
     assert again.blend.weights == ranker.blend.weights
-    assert (again.features, again.validation) == (ranker.features, ranker.validation)
+    assert (again.features, again.blend_share, again.validation) == (
+        ranker.features,
+        ranker.blend_share,
+        ranker.validation,
+    )
     assert again.importance().equals(ranker.importance())
     json.loads((tmp_path / "ranker.json").read_text())
     (tmp_path / "twice").mkdir()

@@ -188,6 +188,16 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
             orient="row",
         ),
     }
+    features = [f"feature_{i}" for i in range(24)]
+    tables["shift"] = pl.DataFrame(
+        {
+            "feature": features,
+            "shift": np.linspace(0.9, 0, 24),
+            "distance": np.linspace(0.9, 0, 24),
+            "missing_training": 0.0,
+            "missing_night": 0.0,
+        }
+    )
     counts = positives.group_by("fate").len()
     measured = {
         "positives": [[fate, dict(counts.iter_rows()).get(fate, 0)] for fate in FATES],
@@ -195,6 +205,7 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
         "losses": {"metric": "ndcg", "n": 10, "retrieval": [0.39, 0.36, 0.42], "ranker": [0.454, 0.43, 0.48]},
         "churn": {"run": "mini-2025-01-27-87654321", "users": 55, "mean": 0.31, "low": 0.28, "high": 0.35},
         "blend": {"als": 0.5, "text": 0.5},
+        "ranker": "40 trees + 0.5 blend (0.50 text, 0.50 als)",
         "users_without_history": 3,
     }
 
@@ -208,7 +219,7 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
             .join(pl.DataFrame({"rank": range(1, 11), "item_id": [f"i{i:02}" for i in range(10)]}), how="cross")
         )
         lists.with_columns(score=1.0 / pl.col("rank")).write_parquet(folder / "lists.parquet")
-        pl.DataFrame({"feature": [f"feature_{i}" for i in range(24)], "gain": np.geomspace(900, 1, 24)}).write_parquet(
+        pl.DataFrame({"feature": features, "gain": np.geomspace(900, 1, 24)}).write_parquet(
             folder / "importance.parquet"
         )
         write_json(
