@@ -76,11 +76,15 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
 
     found: dict[str, tuple[dict[str, Any], int | None, bool]] = {
         "everything": ({}, None, False),
-        "without text": (without(*_TEXT, features=("text_*", "match_*", "near_*", "*script*")), None, False),
+        "without text": (
+            without(*_TEXT, features=("text_*", "*match_*", "near_*", "lately_*", "script_share")),
+            None,
+            False,
+        ),
         "without TF-IDF": (without("tfidf"), None, False),
         "without the interest model": (without("text", "new_items"), None, False),
-        "without CF": (without(*_CF, features=("als_*", "cf_*", "covisit_*", "transition_*")), None, False),
-        "without transitions": (without("transitions", features=("transition_*",)), None, False),
+        "without CF": (without(*_CF, features=("als_*", "item_to_item_*", "transitions_*")), None, False),
+        "without transitions": (without("transitions", features=("transitions_*",)), None, False),
         "without EASE": (without("ease"), None, False),
         "with a sequence model": ({"candidates.depths": {**depths, "sequence": 50}}, None, True),
         "  without its residual": (

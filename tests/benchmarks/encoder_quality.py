@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="passes over the catalogue instead of the config's")
     parser.add_argument("--layers", type=int, help="trainable layers instead of the config's")
     parser.add_argument("--tokens", type=int, help="most tokens of a text instead of the config's")
+    parser.add_argument("--steps", type=int, help="most steps of the interest model instead of the config's")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -159,6 +160,8 @@ def main() -> None:
     text = world.config.text
     if given.tokens:
         text = text.model_copy(update={"max_tokens": given.tokens})
+    if given.steps:
+        text = text.model_copy(update={"interest": text.interest.model_copy(update={"max_steps": given.steps})})
     changes = {"epochs": given.epochs, "trainable_layers": given.layers}
     settings = text.fine_tune.model_copy(update={name: value for name, value in changes.items() if value})
     kitchen = Kitchen(world, text, settings)

@@ -65,6 +65,8 @@ POPULARITY = {"ann": (LOG(1) + LOG(2)) / 2, "bob": LOG(2)}
 AGE = {"ann": LOG(2) / 2, "bob": LOG(2)}
 # Years 2000, 2010 and 2020 spread by the root of 200/3. ann's are 5 from their mean, bob's only one is his mean.
 SPREAD = {"ann": np.sqrt((25 + 25 + 200 / 3) / 3), "bob": np.sqrt((0 + 200 / 3) / 2)}
+# What is left of the touches of a (2000) and b (2010) says how new the touched are.
+LATELY = (0.5 * 2000 + RECENT_B * 2010) / (0.5 + RECENT_B)
 NEVER: list[float | None] = [None] * 6
 BY_HAND: dict[str, list[float | None]] = {
     "als_rank": [3, 1, None, 1, 2, None],
@@ -136,7 +138,11 @@ BY_HAND: dict[str, list[float | None]] = {
     "match_year": [0.5, 0, 0, 0, 1, None],
     "recent_match_year": [1, 0, 0, 0, 1, None],
     "near_author": NEVER,
+    "lately_author": NEVER,
     "near_year": [5 / SPREAD["ann"], 15 / SPREAD["ann"], None, 10 / SPREAD["bob"], 0, None],
+    "lately_year": [
+        (year - LATELY) / np.sqrt(200 / 3) if year else None for year in (2000, 2020, None, 2000, 2010, None)
+    ],
     "had_count": [2, 0, 0, 0, 1, 0],
     "had_days": [10, None, None, None, 2, None],
     "had_interval_days": [8, None, None, None, None, None],
