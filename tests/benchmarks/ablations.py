@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from changes import change_config
 from numpy.typing import NDArray
 
-from recsys.config import Config, load_config, parse_config
+from recsys.config import Config, load_config
 from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS
@@ -95,18 +96,7 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
         "one label window": ({}, 1, False),
         **{f"{most} candidates": ({"candidates.at_most": most}, None, False) for most in (50, 100, 200, 400)},
     }
-    return {name: (_change(config, changes), windows, anew) for name, (changes, windows, anew) in found.items()}
-
-
-def _change(config: Config, changes: dict[str, Any]) -> Config:
-    content = config.resolved()
-    for path, value in changes.items():
-        *sections, last = path.split(".")
-        place = content
-        for section in sections:
-            place = place[section]
-        place[last] = value
-    return parse_config(content, "ablation")
+    return {name: (change_config(config, changes), windows, anew) for name, (changes, windows, anew) in found.items()}
 
 
 def read_values(measured: Measured, model: str, metric: str, n: int) -> NDArray[np.float64]:

@@ -1,12 +1,12 @@
 """An interest model alone, as one source, beside what else can be said from texts, on a real set.
 
     RECSYS_DATA=… python tests/benchmarks/interest_alone.py --config configs/qb_zh.yaml --model sequence --last-out
-    RECSYS_DATA=… python tests/benchmarks/interest_alone.py --config configs/ifdb.yaml --set words=65536
+    RECSYS_DATA=… python tests/benchmarks/interest_alone.py --config configs/ifdb.yaml --set text.interest.words=65536
 
 The model learns from the histories of the config's test window, or from everything but the last item of each user, over
-the checkpoint's embeddings as they come. It ranks the whole catalogue but what the user has. `--set` changes one of its
-settings. Beside it: TF-IDF neighbours and the plain mean of a history's vectors, with paired differences by bootstrap
-over users.
+the embeddings of an encoder that the config's own recipe has trained on them: `--set text.fine_tune.epochs=0` takes the
+checkpoint as it is. It ranks the whole catalogue but what the user has. `--set` changes one setting of the config.
+Beside it: TF-IDF neighbours and the plain mean of a history's vectors, with paired differences by bootstrap over users.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 import torch
 import yaml
+from changes import change_config
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -31,8 +32,9 @@ from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.evaluation.metrics import count_positives, find_hits, hit_rate, ndcg, recall
+from recsys.pipelines.catalogue import read_catalogue
+from recsys.pipelines.encoding import fit_encoder
 from recsys.ranking.training_rows import number_positives
-from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
 
@@ -110,20 +112,18 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--model", choices=["interest", "sequence"], default="interest")
     parser.add_argument("--last-out", action="store_true", help="instead of the config's test window")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the model")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the config")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    config = load_config(given.config)
+    changes = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in given.set)}
+    config = change_config(load_config(given.config), changes)
     question = Question(config, given.last_out)
     histories, texts = question.histories, make_texts(question.items, config.text.fields)
-    encoder = Encoder(config.text.checkpoint, config.text)
     started = time.perf_counter()
-    embeddings = encoder.encode(texts.to_list())
+    encoder, embeddings, _ = fit_encoder(config, read_catalogue(config, question.items, histories.cutoff), histories)
     embedding = time.perf_counter() - started
     settings = getattr(config.text, given.model)
-    changes = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in given.set)}
-    settings = type(settings).model_validate({**settings.model_dump(), **changes})
     model = InterestModel(embeddings.shape[1], settings)
     started = time.perf_counter()
     bfloat16 = encoder.precision == "bfloat16"
@@ -131,7 +131,7 @@ def main() -> None:
     fitting = time.perf_counter() - started
     print(
         f"{config.name}: {question.users.n_users:,} users asked, {question.positives.nnz:,} positives, "
-        f"{question.cold.nnz:,} of them cold; embedding {embedding:.0f} s, fitting {fitting:.0f} s, {len(losses)} "
+        f"{question.cold.nnz:,} of them cold; encoder {embedding:.0f} s, fitting {fitting:.0f} s, {len(losses)} "
         f"epochs, loss {losses[0]:.3f} to {losses[-1]:.3f}",
         flush=True,
     )
