@@ -205,7 +205,7 @@ class InterestConfig(Section):
     words_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
     words_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     # Divides cosines.
-    temperature: Annotated[float, Field(gt=0)] = 0.05
+    temperature: Annotated[float, Field(gt=0)] = 0.1
     # Newest items of a history that are looked at, and how much less each step back weighs; attention starts there.
     history_length: Annotated[int, Field(ge=1)] = 50
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
