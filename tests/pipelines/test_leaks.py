@@ -1,0 +1,54 @@
+"""A ranker that learned from sources which had seen the labels must not come to serve.
+
+It trusts scores that say at training what users did next, and at night say nothing of the kind: the commonest and most
+costly mistake of two-stage recommenders.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from miniature import NOW, RUN_DATE, change, settings
+
+from recsys.artifacts.runs import read_run
+from recsys.bundle import Recommender
+from recsys.config import Config, parse_config
+from recsys.dataset.demo import write_demo
+from recsys.errors import Refused
+from recsys.evaluation.answers import find_row
+from recsys.pipelines import fitting
+from recsys.pipelines.fitting import Past, TextModels
+from recsys.pipelines.full_run import run_all
+from recsys.pipelines.promotion import promote
+from recsys.pipelines.training import train
+
+
+def leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit the sources of every label window on what came after it, too."""
+    honest = fitting._fit_recommender
+
+    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, past: Past) -> Recommender:
+        return honest(config, items, text, text.pasts[0])
+
+    monkeypatch.setattr(fitting, "_fit_recommender", dishonest)
+
+
+def test_the_gate_refuses_a_ranker_of_leaky_rows(
+    tmp_path: Path, new_home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    write_demo(tmp_path, users=400, items=150, days=40, seed=0)
+    content: dict[str, Any] = settings() | {"text": {"max_tokens": 16, "fine_tune": {"epochs": 0}}}
+    config, home = change(parse_config(content, "test"), registry={"max_relative_loss": 0.1}), new_home()
+    run_all(config, home, RUN_DATE, NOW)
+    honest = find_row(read_run(home, config.name).metrics, model="ours", metric="ndcg", n=10)
+    leak(monkeypatch)
+    train(change(config, ranking={"max_trees": 21}), home, RUN_DATE)
+    leaky = read_run(home, config.name)
+    # Its folds, which share the leak, praise it.
+    assert ", +0." in leaky.measured["ranker"]
+    assert find_row(leaky.metrics, model="ours", metric="ndcg", n=10)["mean"] < 0.8 * honest["mean"]
+    with pytest.raises(Refused, match="no: "):
+        promote(config, home)
