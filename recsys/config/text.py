@@ -49,9 +49,9 @@ class ObjectivesConfig(Section):
     """What fine-tuning learns from, each with its weight in the sum; 0 leaves it out."""
 
     # Given a history so far, which item came next?
-    next_item: Annotated[float, Field(ge=0)] = 1.0
+    next_item: Annotated[float, Field(ge=0)] = 0.0
     # Given one item, which other did the same user take near it?
-    co_interaction: Annotated[float, Field(ge=0)] = 0.0
+    co_interaction: Annotated[float, Field(ge=0)] = 1.0
     # Text vectors point where the collaborative factors of their items do, by a learned map.
     cf_alignment: Annotated[float, Field(ge=0)] = 0.0
 
@@ -94,18 +94,19 @@ class FineTuneConfig(Section):
     # An epoch is at most this many batches, so that a large catalogue cannot take the night.
     max_steps_per_epoch: Count = 100
     # items: every touched item once an epoch. interactions: items as often as they were taken.
-    draw: Literal["items", "interactions"] = "items"
+    draw: Literal["items", "interactions"] = "interactions"
     # Items encoded in a step.
     batch_size: Annotated[int, Field(ge=2)] = 128
     # Histories in which an item is looked for in its step (draw: items).
     examples_per_item: Count = 8
     objectives: ObjectivesConfig = ObjectivesConfig()
-    # What stands against the right item: the whole touched catalogue, or the other items of the batch.
-    negatives: Literal["catalogue", "batch"] = "catalogue"
+    # What stands against the right item: the other items of the batch, or the whole touched catalogue. Of that only the
+    # batch is as the encoder is now, and to tell it from older vectors can be learned too, which is worth nothing.
+    negatives: Literal["catalogue", "batch"] = "batch"
     # Of a larger catalogue this many are drawn for a step.
     max_negatives: Count = 8192
     # Correct for how often an item is drawn as a negative (negatives: batch, draw: interactions).
-    log_q: bool = True
+    log_q: bool = False
     hard_negatives: HardNegativesConfig = HardNegativesConfig()
     temperature: Annotated[float, Field(gt=0)] = 0.05
     # The newest items of a history that make the user vector, each step back weighing this much less.

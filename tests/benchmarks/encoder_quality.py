@@ -37,21 +37,26 @@ from recsys.text.masked_language import adapt
 from recsys.text.training.fine_tuning import Material, fine_tune
 from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_tokens
 
+_NEXT, _CO = {"next_item": 1.0, "co_interaction": 0.0}, {"next_item": 0.0, "co_interaction": 1.0}
+# Each item as often as another, against the whole catalogue.
+_EVENLY = {"draw": "items", "negatives": "catalogue"}
 # Items as often as they were taken, against those of the batch. One such epoch has as many steps as four over the items
 # of ml1m.
-_TAKEN = {"draw": "interactions", "negatives": "batch", "epochs": 1}
+_TAKEN = {"draw": "interactions", "negatives": "batch", "epochs": 1, "objectives": _NEXT, "log_q": True}
 
 RECIPES: dict[str, dict[str, Any]] = {
     "zero-shot": {"epochs": 0},
     "frozen": {"epochs": 0},
-    "next item": {},
+    "next item": {**_EVENLY, "objectives": _NEXT},
+    "co-interaction": {**_EVENLY, "objectives": _CO},
+    "CF alignment": {**_EVENLY, "objectives": {"co_interaction": 0.0, "cf_alignment": 1.0}},
     "next item as taken": _TAKEN,
     "  without log-Q": {**_TAKEN, "log_q": False},
     "  hard negatives, ALS 2": {**_TAKEN, "hard_negatives": {"als": 2}},
     "  hard negatives, text 2": {**_TAKEN, "hard_negatives": {"text": 2}},
     "  four times as long": {**_TAKEN, "epochs": 4},
     "  and co-interaction": {**_TAKEN, "objectives": {"next_item": 1.0, "co_interaction": 1.0}},
-    "  and CF alignment": {**_TAKEN, "objectives": {"next_item": 1.0, "cf_alignment": 1.0}},
+    "  and CF alignment": {**_TAKEN, "objectives": {**_NEXT, "cf_alignment": 1.0}},
     "  and all three": {**_TAKEN, "objectives": {"next_item": 1.0, "co_interaction": 1.0, "cf_alignment": 1.0}},
     "  FGM 1": {**_TAKEN, "adversarial": 1.0},
     "  token dropout .1": {**_TAKEN, "augmentation": {"token_dropout": 0.1}},
@@ -61,9 +66,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "  AdaLoRA 8": {**_TAKEN, "method": "adalora", "learning_rate": 2e-3},
     "  full": {**_TAKEN, "method": "full"},
     "  masked language before": {**_TAKEN, "adaptation": 1},
-    "co-interaction": {"objectives": {"next_item": 0.0, "co_interaction": 1.0}},
-    "co-interaction as taken": {**_TAKEN, "objectives": {"next_item": 0.0, "co_interaction": 1.0}},
-    "CF alignment": {"objectives": {"next_item": 0.0, "cf_alignment": 1.0}},
+    "co-interaction as taken": {**_TAKEN, "objectives": _CO},
+    "  co-interaction without log-Q": {**_TAKEN, "objectives": _CO, "log_q": False},
+    "  co-interaction four times as long": {**_TAKEN, "objectives": _CO, "log_q": False, "epochs": 4},
 }
 
 

@@ -3,8 +3,8 @@
     RECSYS_DATA=… python tests/benchmarks/fine_tuning_speed.py --config configs/goodbooks.yaml --seconds 150
 
 Both start from the same checkpoint, learn all layers and the word vectors from the same histories on texts of at most
-128 tokens, and stop after the same seconds. An example is one item that a user took beside others of the same user's: a
-pair in a row of MultipleNegativesRankingLoss there, a history and its next item here. Then both encoders embed the
+128 tokens, and stop after the same seconds. An example is one item that a user took beside another of the same user's:
+two texts of MultipleNegativesRankingLoss there, a text and the vector that another last had here. Then both embed the
 catalogue and are asked for the item of each history that was kept aside, by the plain mean of the history's vectors and
 by an interest model without words that is fitted on each of them alike, so that nothing but the encoders is compared.
 
@@ -28,7 +28,7 @@ from cold_world import ColdWorld, load_cold_world
 from numpy.typing import NDArray
 
 from recsys.candidates.sources import InterestSource, ProfileSource
-from recsys.config import FineTuneConfig, InterestConfig, ObjectivesConfig, TextConfig
+from recsys.config import FineTuneConfig, InterestConfig, TextConfig
 from recsys.evaluation.intervals import compare_paired
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
@@ -47,10 +47,7 @@ class _OverError(Exception):
 def train_ours(world: ColdWorld, text: TextConfig, seconds: float, rate: float) -> tuple[Encoder, int, float]:
     """Return the encoder, the examples it saw, and the seconds that took."""
     encoder = Encoder(text.checkpoint, text)
-    objectives = ObjectivesConfig(next_item=1.0, co_interaction=1.0)
-    config = FineTuneConfig(
-        method="full", objectives=objectives, learning_rate=rate, batch_size=64, examples_per_item=16
-    )
+    config = FineTuneConfig(method="full", learning_rate=rate, batch_size=64)
     inputs = read_tokens(encoder, world.texts)
     seen: list[int] = []
     clock: list[float] = []
