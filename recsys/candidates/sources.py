@@ -19,6 +19,8 @@ from recsys.config import CandidatesConfig, InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.interest import InterestModel
 
+# Users in one matrix product.
+_ROWS = 128
 _READ_LATELY = "Its description fits what you read lately"
 
 
@@ -38,11 +40,21 @@ class Source(Protocol):
 
 
 def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the (n_users, n_items) float32 dot products, on the device that torch would use."""
+    """Return the (n_users, n_items) float32 dot products, on the device that torch would use.
+
+    Users go through in blocks of one size, the last one filled up: a product's last bits depend on how many rows it has,
+    and a user's scores may not depend on who stands beside.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    product = np.empty((len(users), len(items)), dtype=np.float32)
     with torch.inference_mode():
-        product = torch.from_numpy(users).to(device) @ torch.from_numpy(items).to(device).T
-    return product.cpu().numpy()
+        columns = torch.from_numpy(items).to(device).T
+        for start in range(0, len(users), _ROWS):
+            block = np.zeros((_ROWS, users.shape[1]), dtype=np.float32)
+            some = users[start : start + _ROWS]
+            block[: len(some)] = some
+            product[start : start + _ROWS] = (torch.from_numpy(block).to(device) @ columns).cpu().numpy()[: len(some)]
+    return product
 
 
 class AlsSource:

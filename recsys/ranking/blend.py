@@ -23,8 +23,11 @@ class Blend:
 
     def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows) float32; an item that a source says nothing about counts as that source's worst."""
-        weights = np.array(list(self.weights.values()), dtype=np.float32)
-        return (_z_matrix(features, list(self.weights)) @ weights).astype(np.float32)
+        scores = np.zeros(features.height, dtype=np.float32)
+        # Source by source: a matrix product's last bits depend on how many rows stand beside a row.
+        for z, weight in zip(_z_matrix(features, list(self.weights)).T, self.weights.values(), strict=True):
+            scores += z * np.float32(weight)
+        return scores
 
     def describe(self) -> str:
         """Return the weights as text, largest first, such as `0.62 text, 0.38 als`."""

@@ -21,7 +21,7 @@ from recsys.text.next_items import QuestionDrawer, Questions, cut_stretches, fin
 from recsys.text.towers import INITIAL, Stretches, add_up, make_tower, take
 from recsys.text.words import count_words, scale_words, weigh_buckets
 
-_USERS_AT_ONCE = 256
+_USERS_AT_ONCE = 128
 _MAX_GRADIENT = 5.0
 # A logit that no softmax sees, and from which gradients are still numbers.
 _NEVER = -1e9
@@ -174,17 +174,19 @@ class InterestModel:
         """
         vectors = np.zeros((histories.n_users, item_vectors.shape[1]), dtype=np.float32)
         items = torch.from_numpy(item_vectors)
-        # Users of like length go through together; what stands beside a user changes nothing but the last bit.
+        # Users of like length go through together, so that little is padded.
         present = np.flatnonzero(histories.lengths > 0)
         order = present[np.argsort(histories.lengths[present], kind="stable")]
         with torch.inference_mode():
             for start in range(0, len(order), _USERS_AT_ONCE):
-                users = order[start : start + _USERS_AT_ONCE]
+                some = order[start : start + _USERS_AT_ONCE]
+                # Always as many, the last one again and again: a product's last bits depend on how many rows it has.
+                users = np.pad(some, (0, _USERS_AT_ONCE - len(some)), mode="edge")
                 entries, real = cut_stretches(histories, users, find_length(histories, self._config), None)
                 rows, last = np.arange(len(users)), real.sum(axis=1) - 1
                 sequences = find_items(histories, entries, real)
                 stretches = Stretches(sequences, real, histories.ordered, rows, last)
-                vectors[users] = self._network.read(items, stretches).numpy()
+                vectors[some] = self._network.read(items, stretches).numpy()[: len(some)]
         return vectors
 
     def save(self, path: Path) -> None:

@@ -409,3 +409,13 @@ def test_texts_of_later_items_are_not_read_before_they_join():
     assert read_known_texts(items, at(4), ["title"]).to_list() == ["wolf moon", "wolf sea", ""]
     assert read_known_texts(items, at(5), ["title"]).to_list() == ["wolf moon", "wolf sea", ""]
     assert read_known_texts(items, None, ["title"]).to_list() == ["wolf moon", "wolf sea", "wolf wolf"]
+
+
+def test_a_users_products_do_not_depend_on_who_stands_beside():
+    rng = np.random.default_rng(0)
+    users, items = (rng.normal(size=(count, 64)).astype(np.float32) for count in (300, 517))
+    together = multiply(users, items)
+    np.testing.assert_allclose(together, users @ items.T, atol=1e-4)
+    for some in (slice(0, 1), slice(299, 300), slice(127, 131), slice(5, 290)):
+        assert np.array_equal(multiply(users[some], items), together[some])
+    assert multiply(users[:0], items).shape == (0, 517)
