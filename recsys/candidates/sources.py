@@ -42,8 +42,8 @@ class Source(Protocol):
 def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the (n_users, n_items) float32 dot products, on the device that torch would use.
 
-    Users go through in blocks of one size, the last one filled up: a product's last bits depend on how many rows it has,
-    and a user's scores may not depend on who stands beside.
+    Users go through in blocks of one size, the last one filled up: a product's last bits depend on how many rows it
+    has, and a user's scores may not depend on who stands beside.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     product = np.empty((len(users), len(items)), dtype=np.float32)
