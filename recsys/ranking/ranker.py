@@ -168,11 +168,13 @@ def mix(
     """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group."""
     keys = ["window", "user_index"] if "window" in rows.columns else ["user_index"]
     scores = rows.select(keys).with_columns(trees=pl.Series(trees), blend=pl.Series(blend))
-    spread = [pl.col(name).std(ddof=0).over(keys) for name in ("trees", "blend")]
+    parts = [pl.col(name).cast(pl.Float64) for name in ("trees", "blend")]
     # A part that says the same of all candidates says nothing.
     z = [
-        pl.when(std > 0).then((pl.col(name) - pl.col(name).mean().over(keys)) / std).otherwise(0.0)
-        for name, std in zip(("trees", "blend"), spread, strict=True)
+        pl.when(part.max().over(keys) > part.min().over(keys))
+        .then((part - part.mean().over(keys)) / part.std(ddof=0).over(keys))
+        .otherwise(0.0)
+        for part in parts
     ]
     mixed: NDArray[np.float32] = scores.select((z[0] + share * z[1]).cast(pl.Float32)).to_series().to_numpy()
     return mixed

@@ -138,6 +138,9 @@ def test_a_mixture_by_hand():
     unit = np.sqrt(1.5)
     expected = [-unit - unit / 2, 0 + unit / 2, unit, -0.5, 0.5]
     np.testing.assert_allclose(mix(rows, trees, blend, 0.5), expected, atol=1e-6)
+    # Numbers whose mean is none of them.
+    alike = np.full(3, 0.1, dtype=np.float32)
+    assert mix(pl.DataFrame({"user_index": [0, 0, 0]}), alike, alike, 1.0).tolist() == [0, 0, 0]
     apart = rows.with_columns(window=pl.Series([0, 0, 0, 1, 1]), user_index=pl.lit(0))
     np.testing.assert_allclose(mix(apart, trees, blend, 0.5), expected, atol=1e-6)
 
