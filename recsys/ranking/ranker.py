@@ -40,8 +40,8 @@ class Validation:
 
     curve: tuple[float, ...] = ()
     shares: Mapping[float, float] = field(default_factory=dict)
-    blend: float = float("nan")
-    gain: tuple[float, float, float] = (float("nan"), float("nan"), float("nan"))
+    blend: float | None = None
+    gain: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,12 @@ class Ranker:
 
     def describe(self) -> str:
         """Return what ranks, and why, as text."""
-        gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*self.validation.gain)
+        measured = self.validation.gain
+        gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*measured) if measured else ""
         if self.blend_share is None:
             return f"the blend alone ranks ({self.blend.describe()}): trees had {gain} nDCG against it on unseen groups"
         trees = f"{self.booster.num_trees()} trees + {self.blend_share:g} blend ({self.blend.describe()})"
-        return f"{trees}, {gain} nDCG against the blend on unseen groups" if self.validation.curve else trees
+        return f"{trees}, {gain} nDCG against the blend on unseen groups" if gain else trees
 
     def importance(self) -> pl.DataFrame:
         """Return `feature`, `gain` (Float64, total over all splits), largest first, ties by name."""
@@ -157,7 +158,8 @@ class Ranker:
         content = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
         booster = lgb.Booster(model_file=folder / "trees.txt")
         told = content["validation"]
-        validation = Validation(tuple(told["curve"]), dict(told["shares"]), told["blend"], tuple(told["gain"]))
+        gain = tuple(told["gain"]) if told["gain"] else None
+        validation = Validation(tuple(told["curve"]), dict(told["shares"]), told["blend"], gain)
         blend, share = Blend(content["blend"]), content["blend_share"]
         return cls(booster, blend, tuple(content["features"]), share, validation)
 

@@ -7,7 +7,7 @@ import pytest
 from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.ranking.blend import measure_groups
-from recsys.ranking.ranker import Ranker, mix
+from recsys.ranking.ranker import Ranker, Validation, mix
 
 FEATURES = ("text_z", "known", "noise")
 CONFIG = RankingConfig(min_data_in_leaf=5, num_leaves=7, fixed_trees=30, max_trees=60, patience=8)
@@ -100,7 +100,8 @@ def test_few_groups_get_the_fixed_count_of_trees_and_half_of_the_blend():
     ranker = fit(make_rows(), CONFIG.model_copy(update={"min_groups_for_folds": 121}))
     assert ranker.booster.num_trees() == 30
     assert ranker.blend_share == 0.5
-    assert ranker.validation.curve == ()
+    assert ranker.validation == Validation()
+    assert ranker.describe() == "30 trees + 0.5 blend (1.00 text)"
 
 
 def test_folds_tell_the_number_of_trees_and_the_share_of_the_blend(ranker):
@@ -122,6 +123,7 @@ def test_where_the_features_know_nothing_the_blend_ranks():
     ranker = fit(rows)
     assert ranker.blend_share is None
     assert ranker.validation.gain[1] <= 0
+    assert ranker.describe().startswith("the blend alone ranks (1.00 text): trees had ")
     assert np.array_equal(ranker.score(rows), ranker.blend.score(rows))
 
 
@@ -162,6 +164,14 @@ def test_saved_ranker_scores_the_same(ranker, tmp_path):
     again.save(tmp_path / "twice")
     for name in ("ranker.json", "trees.txt"):
         assert (tmp_path / "twice" / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_saved_ranker_of_few_groups_is_the_same(tmp_path):
+    ranker = fit(make_rows(groups=4))
+    ranker.save(tmp_path)
+    again = Ranker.load(tmp_path)
+    assert (again.blend_share, again.validation) == (ranker.blend_share, ranker.validation) == (0.5, Validation())
+    assert "NaN" not in (tmp_path / "ranker.json").read_text()
 
 
 def test_columns_beyond_the_features_and_their_order_do_not_matter(ranker):
