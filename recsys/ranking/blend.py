@@ -41,16 +41,13 @@ class Blend:
         Single sources, the plain mean and random weights are tried first, then the best is refined one weight at a
         time. The number of trials is fixed, so the same rows give the same weights.
         """
-        z = _z_matrix(rows, sources)
-        sizes = group_sizes(rows)
-        group = np.repeat(np.arange(len(sizes)), sizes)
-        label = rows["label"].to_numpy() > 0
+        z, groups = _z_matrix(rows, sources), Groups(rows)
         size = len(sources)
         rng = np.random.default_rng(seed)
         trials = [*np.eye(size), np.full(size, 1.0 / size), *rng.dirichlet(np.full(size, 0.7), _TRIALS)]
         best, best_value = trials[0], -1.0
         for weights in trials:
-            value = float(_ndcg(z @ weights.astype(np.float32), label, group, n).mean())
+            value = float(groups.measure(z @ weights.astype(np.float32), n).mean())
             if value > best_value:
                 best, best_value = weights, value
         for _ in range(_ROUNDS):
@@ -61,7 +58,7 @@ class Blend:
                     if weights.sum() <= 0:
                         continue
                     weights = weights / weights.sum()
-                    value = float(_ndcg(z @ weights.astype(np.float32), label, group, n).mean())
+                    value = float(groups.measure(z @ weights.astype(np.float32), n).mean())
                     if value > best_value:
                         best, best_value = weights, value
         return cls({source: round(float(weight), 6) for source, weight in zip(sources, best, strict=True)})
@@ -75,22 +72,32 @@ def _z_matrix(features: pl.DataFrame, sources: Sequence[str]) -> NDArray[np.floa
     return filled.to_numpy()
 
 
-def measure_groups(rows: pl.DataFrame, scores: NDArray[np.float32], n: int) -> NDArray[np.float64]:
-    """Return (n_groups) nDCG@n of each group of `TrainingRows` by these scores, in row order; so stand equal scores."""
-    sizes = group_sizes(rows)
-    return _ndcg(scores, rows["label"].to_numpy() > 0, np.repeat(np.arange(len(sizes)), sizes), n)
+class Groups:
+    """`TrainingRows` group by group, ready to measure many orders of them.
 
+    Only the places of positives count, so each is compared with the rows of its group and nothing is sorted.
+    """
 
-def _ndcg(
-    scores: NDArray[np.float32], label: NDArray[np.bool_], group: NDArray[np.int64], n: int
-) -> NDArray[np.float64]:
-    """nDCG@n of each group; equal scores stand in row order."""
-    order = np.lexsort((-scores, group))
-    starts = np.searchsorted(group, np.arange(group[-1] + 1))
-    place = np.arange(len(order)) - starts[group]
-    hit = label[order] & (place < n)
-    gains = np.bincount(group[hit], weights=1.0 / np.log2(place[hit] + 2.0), minlength=len(starts))
-    totals = np.bincount(group, weights=label)
-    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])[np.minimum(totals, n).astype(int)]
-    values: NDArray[np.float64] = gains / np.maximum(ideal, 1e-12)
-    return values
+    def __init__(self, rows: pl.DataFrame) -> None:
+        sizes = group_sizes(rows)
+        self._positives = np.flatnonzero(rows["label"].to_numpy() > 0)
+        self._group = np.repeat(np.arange(len(sizes)), sizes)[self._positives]
+        self._totals = np.bincount(self._group, minlength=len(sizes))
+        self._lengths = sizes[self._group]
+        self._firsts = np.cumsum(self._lengths) - self._lengths
+        starts = np.cumsum(sizes) - sizes
+        self._rivals = np.arange(self._lengths.sum()) - np.repeat(self._firsts - starts[self._group], self._lengths)
+        self._before = self._rivals < np.repeat(self._positives, self._lengths)
+
+    def measure(self, scores: NDArray[np.float32], n: int) -> NDArray[np.float64]:
+        """Return (n_groups) nDCG@n by (n_rows) scores; equal scores stand in row order."""
+        gains: NDArray[np.float64] = np.zeros(len(self._totals))
+        if len(self._positives):
+            own, theirs = np.repeat(scores[self._positives], self._lengths), scores[self._rivals]
+            ahead = (theirs > own) | ((theirs == own) & self._before)
+            place = np.add.reduceat(ahead, self._firsts, dtype=np.int64)
+            worth = np.where(place < n, 1.0 / np.log2(place + 2.0), 0.0)
+            gains = np.bincount(self._group, weights=worth, minlength=len(self._totals))
+        ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])[np.minimum(self._totals, n)]
+        values: NDArray[np.float64] = gains / np.maximum(ideal, 1e-12)
+        return values

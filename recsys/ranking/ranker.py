@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.evaluation.intervals import compare_paired
-from recsys.ranking.blend import Blend, measure_groups
+from recsys.ranking.blend import Blend, Groups
 from recsys.ranking.training_rows import group_sizes
 
 # Shares of the blend that are tried beside the trees. Never none: folds of the same windows cannot see how features
@@ -231,8 +231,9 @@ def _validate(
         unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
         # The rival, too, must not have seen them.
         alone[inside] = Blend.tune(rows[outside], sources, n, seed).score(rows[inside])
-    reference = measure_groups(rows, alone, n)
-    values = {share: measure_groups(rows, mix(rows, unseen, alone, share), n) for share in _SHARES}
+    groups = Groups(rows)
+    reference = groups.measure(alone, n)
+    values = {share: groups.measure(mix(rows, unseen, alone, share), n) for share in _SHARES}
     gains = {share: compare_paired(one, reference, _DRAWS, 0.95, seed) for share, one in values.items()}
     # The surest gain, not the largest: much of the blend varies less than little of it.
     best = max(_SHARES, key=lambda share: gains[share].low)

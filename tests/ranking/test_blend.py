@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.ranking.blend import Blend, measure_groups
+from recsys.ranking.blend import Blend, Groups
 
 SOURCES = ("als", "text", "popular")
 
@@ -73,8 +73,8 @@ def test_tuning_joins_two_sources_that_both_know():
 def test_tuning_is_the_same_each_time_and_needs_no_luck():
     rows = make_rows(informative=("als", "text"))
     assert Blend.tune(rows, SOURCES, 5, 3).weights == Blend.tune(rows, SOURCES, 5, 3).weights
-    values = [measure_groups(rows, Blend.tune(rows, SOURCES, 5, seed).score(rows), 5).mean() for seed in range(4)]
-    single = max(measure_groups(rows, rows[f"{source}_z"].to_numpy(), 5).mean() for source in SOURCES)
+    values = [Groups(rows).measure(Blend.tune(rows, SOURCES, 5, seed).score(rows), 5).mean() for seed in range(4)]
+    single = max(Groups(rows).measure(rows[f"{source}_z"].to_numpy(), 5).mean() for source in SOURCES)
     assert min(values) > single
     assert max(values) - min(values) < 0.02
 
@@ -101,8 +101,8 @@ def test_groups_by_hand():
         label=pl.Series([1, 0, 1, 0, 0, 1, 0], dtype=pl.UInt8)
     )
     first = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
-    assert measure_groups(rows, scores, 3) == pytest.approx([first, 0.5, 0])
-    assert measure_groups(rows, scores, 2) == pytest.approx([1 / (1 + 1 / np.log2(3)), 0, 0])
-    assert measure_groups(rows, scores, 1) == pytest.approx([1, 0, 0])
+    assert Groups(rows).measure(scores, 3) == pytest.approx([first, 0.5, 0])
+    assert Groups(rows).measure(scores, 2) == pytest.approx([1 / (1 + 1 / np.log2(3)), 0, 0])
+    assert Groups(rows).measure(scores, 1) == pytest.approx([1, 0, 0])
     # Equal scores stand in row order.
-    assert measure_groups(rows, np.zeros(7, dtype=np.float32), 1) == pytest.approx([1, 0, 0])
+    assert Groups(rows).measure(np.zeros(7, dtype=np.float32), 1) == pytest.approx([1, 0, 0])

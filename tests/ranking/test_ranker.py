@@ -6,7 +6,7 @@ import pytest
 
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.ranking.blend import measure_groups
+from recsys.ranking.blend import Groups
 from recsys.ranking.ranker import Ranker, Validation, mix
 
 FEATURES = ("text_z", "known", "noise")
@@ -112,7 +112,7 @@ def test_folds_tell_the_number_of_trees_and_the_share_of_the_blend(ranker):
     assert 0 < low < mean < high
     # What the folds promise holds for rows that nobody has seen.
     new = make_rows(seed=1)
-    assert measure_groups(new, ranker.score(new), 5).mean() == pytest.approx(told.shares[ranker.blend_share], abs=0.1)
+    assert Groups(new).measure(ranker.score(new), 5).mean() == pytest.approx(told.shares[ranker.blend_share], abs=0.1)
 
 
 def test_where_the_features_know_nothing_the_blend_ranks():
