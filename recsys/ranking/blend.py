@@ -97,7 +97,7 @@ class Groups:
             ahead = (theirs > own) | ((theirs == own) & self._before)
             place = np.add.reduceat(ahead, self._firsts, dtype=np.int64)
             worth = np.where(place < n, 1.0 / np.log2(place + 2.0), 0.0)
-            gains = np.bincount(self._group, weights=worth, minlength=len(self._totals))
+            gains += np.bincount(self._group, weights=worth, minlength=len(self._totals))
         ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])[np.minimum(self._totals, n)]
         values: NDArray[np.float64] = gains / np.maximum(ideal, 1e-12)
         return values
