@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from changes import change_config
 from numpy.typing import NDArray
 
 from recsys.config import Config, load_config
@@ -32,6 +31,7 @@ from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.pipelines.catalogue import read_catalogue
 from recsys.pipelines.fitting import TextModels, fit_bundle, fit_text
 from recsys.pipelines.measuring import BLEND, Measured, measure
+from recsys.pipelines.tuning.edits import apply_settings
 
 _TEXT = ("text", "new_items", "tfidf", "nearest_text", "sequence")
 _CF = ("als", "bpr", "item_to_item", "bm25", "transitions", "ease")
@@ -96,7 +96,7 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
         "one label window": ({}, 1, False),
         **{f"{most} candidates": ({"candidates.at_most": most}, None, False) for most in (50, 100, 200, 400)},
     }
-    return {name: (change_config(config, changes), windows, anew) for name, (changes, windows, anew) in found.items()}
+    return {name: (apply_settings(config, changes), windows, anew) for name, (changes, windows, anew) in found.items()}
 
 
 def read_values(measured: Measured, model: str, metric: str, n: int) -> NDArray[np.float64]:

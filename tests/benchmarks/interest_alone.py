@@ -20,7 +20,6 @@ import numpy as np
 import polars as pl
 import torch
 import yaml
-from changes import change_config
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -34,6 +33,7 @@ from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.evaluation.metrics import count_positives, find_hits, hit_rate, ndcg, recall
 from recsys.pipelines.catalogue import read_catalogue
 from recsys.pipelines.encoding import fit_encoder
+from recsys.pipelines.tuning.edits import apply_settings
 from recsys.ranking.training_rows import number_positives
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
@@ -117,7 +117,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     changes = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in given.set)}
-    config = change_config(load_config(given.config), changes)
+    config = apply_settings(load_config(given.config), changes)
     question = Question(config, given.last_out)
     histories, texts = question.histories, make_texts(question.items, config.text.fields)
     started = time.perf_counter()
