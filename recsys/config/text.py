@@ -208,6 +208,7 @@ class InterestConfig(Section):
     # Divides cosines.
     temperature: Annotated[float, Field(gt=0)] = 0.1
     # Newest items of a history that are looked at, and how much less each step back weighs; attention starts there.
+    # Where the data has no order none is newer, and the mean looks at all.
     history_length: Annotated[int, Field(ge=1)] = 50
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     # Of the transformer.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -151,6 +152,22 @@ class ItemFacts:
         """Names of the attributes, sorted."""
         return list(self.numbers)
 
+    @cached_property
+    def percentiles(self) -> NDArray[np.float32]:
+        """(n_items) float32, share of the touched items that fewer users touched."""
+        users = self.statistics.users
+        touched = np.sort(users[users > 0])
+        return (np.searchsorted(touched, users, side="left") / max(1, len(touched))).astype(np.float32)
+
+    @cached_property
+    def lately(self) -> dict[str, NDArray[np.float64]]:
+        """Of each attribute, (n_items) its number minus the mean weighed by recent touches, in spreads; else NaN.
+
+        Said so, a number that grows with time, such as a year, means the same tonight as in the training's windows.
+        """
+        recent = self.statistics.recent
+        return {name: _compare(numbers, recent, self.spreads[name]) for name, numbers in self.numbers.items()}
+
     def find_ages(self, reference: datetime | None) -> NDArray[np.float32]:
         """Return (n_items) float32, days since the item joined the catalogue, else since its first touch, else NaN."""
         if reference is None:
@@ -181,6 +198,15 @@ def _find_scripts(texts: pl.Series) -> pl.Series:
 def _read_numbers(values: pl.Series) -> NDArray[np.float64]:
     numbers = values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
     return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _compare(numbers: NDArray[np.float64], recent: NDArray[np.float32], spread: float) -> NDArray[np.float64]:
+    weights = np.where(np.isnan(numbers), 0.0, recent)
+    total = weights.sum()
+    if not total or not spread:
+        return np.full(len(numbers), np.nan)
+    lately: NDArray[np.float64] = (numbers - (weights * np.nan_to_num(numbers)).sum() / total) / spread
+    return lately
 
 
 def _find_spread(numbers: NDArray[np.float64]) -> float:

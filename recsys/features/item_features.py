@@ -28,15 +28,13 @@ def describe_items(
     """Return the columns of `ITEM_FEATURES` for (n_rows) item numbers, NaN where nothing is known."""
     statistics = facts.statistics
     users, recent = np.log1p(statistics.users), np.log1p(statistics.recent)
-    touched = np.sort(statistics.users[statistics.users > 0])
-    fewer = np.searchsorted(touched, statistics.users, side="left")
     known = statistics.users > 0
     return {
         "item_users": users[item],
         "item_recent": recent[item],
         "item_trend": (recent - users)[item],
         "item_recent_share": np.where(known, statistics.recent / np.maximum(statistics.users, 1), np.nan)[item],
-        "item_percentile": (fewer / max(1, len(touched))).astype(np.float32)[item],
+        "item_percentile": facts.percentiles[item],
         "item_age_days": facts.find_ages(reference)[item],
         "item_days_since_last": statistics.last_age[item],
         "item_weight": statistics.mean_weight[item],

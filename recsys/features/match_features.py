@@ -41,7 +41,7 @@ def describe_matches(
         columns[f"recent_match_{name}"] = np.where(np.isnan(recent), np.nan, recent > 0)
     for name, numbers in facts.numbers.items():
         columns[f"near_{name}"] = _measure_distance(user, item, histories, numbers, facts.spreads[name])
-        columns[f"lately_{name}"] = _compare_with_recent(numbers, facts.statistics.recent, facts.spreads[name])[item]
+        columns[f"lately_{name}"] = facts.lately[name][item]
     return {name: values.astype(np.float32) for name, values in columns.items()}
 
 
@@ -81,18 +81,3 @@ def _measure_distance(
     count = np.bincount(histories.users[~np.isnan(owned)], minlength=histories.n_users)
     deviation = np.sqrt((count * variance + spread**2) / (count + 1))
     return np.abs(numbers[item] - mean[user]) / np.where(deviation > 0, deviation, np.nan)[user]
-
-
-def _compare_with_recent(
-    numbers: NDArray[np.float64], recent: NDArray[np.float32], spread: float
-) -> NDArray[np.float64]:
-    """Return (n_items): each number minus the mean weighed by recent touches, in spreads; NaN where one is unknown.
-
-    Said so, a number that grows with time, such as a year, means the same tonight as in the windows of the training.
-    """
-    weights = np.where(np.isnan(numbers), 0.0, recent)
-    total = weights.sum()
-    if not total or not spread:
-        return np.full(len(numbers), np.nan)
-    lately: NDArray[np.float64] = (numbers - (weights * np.nan_to_num(numbers)).sum() / total) / spread
-    return lately

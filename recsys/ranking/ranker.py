@@ -97,7 +97,7 @@ class Ranker:
         blend = Blend.tune(rows, sources, n, seed)
         sizes = group_sizes(rows)
         data = lgb.Dataset(
-            _matrix(rows, blend, features),
+            _matrix(rows, blend.score(rows), features),
             rows["label"].to_numpy(),
             group=sizes,
             feature_name=["blend", *features],
@@ -120,9 +120,8 @@ class Ranker:
         blend = self.blend.score(features)
         if self.blend_share is None:
             return blend
-        known = features.select(self.features).to_numpy().astype(np.float32, copy=False)
         # The booster is told its threads at training; a loaded one takes them from the environment set up by the CLI.
-        trees = np.asarray(self.booster.predict(np.column_stack([blend, known])), dtype=np.float32)
+        trees = np.asarray(self.booster.predict(_matrix(features, blend, self.features)), dtype=np.float32)
         return mix(features, trees, blend, self.blend_share)
 
     def describe(self) -> str:
@@ -182,9 +181,8 @@ def mix(
     return mixed
 
 
-def _matrix(rows: pl.DataFrame, blend: Blend, features: Sequence[str]) -> NDArray[np.float32]:
-    known = rows.select(features).to_numpy().astype(np.float32, copy=False)
-    return np.column_stack([blend.score(rows), known])
+def _matrix(rows: pl.DataFrame, blend: NDArray[np.float32], features: Sequence[str]) -> NDArray[np.float32]:
+    return np.column_stack([blend, rows.select(features).to_numpy().astype(np.float32, copy=False)])
 
 
 def _parameters(config: RankingConfig, n: int, seed: int, threads: int) -> dict[str, object]:
