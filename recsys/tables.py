@@ -77,7 +77,10 @@ class Candidates(dy.Schema):
 
 
 class TrainingRows(dy.Schema):
-    """Candidates with a label, grouped by window and user; the feature columns stand to the right."""
+    """Candidates with a label, grouped by window and user; the feature columns stand to the right.
+
+    `user_index` is a place among the sorted users of all that is known, so a user has one number in all windows.
+    """
 
     # 0 the newest label window.
     window = dy.UInt8(primary_key=True)

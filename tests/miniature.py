@@ -34,6 +34,9 @@ class Trained:
     bystander: Path
 
 
+_SOURCES = ("als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "popular_all_time", "new_items")
+
+
 def settings() -> dict[str, Any]:
     """Return the settings of a miniature over the demo's files, as a YAML file would hold them.
 
@@ -61,6 +64,8 @@ def settings() -> dict[str, Any]:
             "fine_tune": {"max_steps_per_epoch": 3, "batch_size": 16},
             "interest": {"epochs": 1},
         },
+        # Less than the small catalogue has: something must be left for nobody to propose.
+        "candidates": {"depths": dict.fromkeys(_SOURCES, 50) | {"new_items": 20}},
         "ranking": {"max_trees": 20, "fixed_trees": 20},
         "evaluation": {"bootstrap_samples": 100},
         # So few users make wide intervals; what the gate does with them is tested by itself.

@@ -286,6 +286,6 @@ def make_sources(
         "popular_all_time": lambda: PopularSource("popular_all_time", "Chosen by many", statistics.users),
         "segment_popular": lambda: SegmentPopularSource(statistics.segments),
         "new_items": lambda: NewItemsSource(text(), statistics, config.new_item_users),
-        "repeat": lambda: RepeatSource(config.popularity_half_life_days),
+        "repeat": lambda: RepeatSource(config.half_life_days),
     }
     return [makers[name]() for name in names]

@@ -19,6 +19,15 @@ from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
 from recsys.text.tfidf import fit_tfidf
 
+# The item-by-item models, and the sections that say how they look at a history.
+NEIGHBOUR_SECTIONS = {
+    "item_to_item": "collab.item_to_item",
+    "bm25": "collab.bm25",
+    "transitions": "collab.transitions",
+    "ease": "collab.ease",
+    "tfidf": "text.tfidf",
+}
+
 
 @dataclass(frozen=True)
 class StageOne:
@@ -59,7 +68,7 @@ class StageOne:
     ) -> StageOne:
         """Fit the collaborative models on histories, beside text models as of the same cut-off."""
         collab, depths, size = config.collab, config.candidates.depths, histories.n_items
-        bpr, bm25 = BprModel.blank(size), NeighbourModel.blank(size, collab.bm25.history_decay)
+        bpr, bm25 = BprModel.blank(size), NeighbourModel.blank(size, collab.bm25.decay)
         return cls(
             item_ids=histories.item_ids,
             als=AlsModel.fit(histories, collab.als, config.seed, config.threads),
@@ -71,6 +80,23 @@ class StageOne:
             tfidf=tfidf,
             interest=interest,
             sequence=sequence,
+        )
+
+    @property
+    def neighbours(self) -> dict[str, NeighbourModel]:
+        """The item-by-item models, by the names of `NEIGHBOUR_SECTIONS`."""
+        return {name: getattr(self, name) for name in NEIGHBOUR_SECTIONS}
+
+    def with_decays(self, config: Config) -> StageOne:
+        """Return the same models, which look at histories as the config says."""
+        collab = config.collab
+        return replace(
+            self,
+            item_to_item=self.item_to_item.with_decay(collab.item_to_item.decay),
+            bm25=self.bm25.with_decay(collab.bm25.decay),
+            transitions=self.transitions.with_decay(collab.transitions.decay),
+            ease=self.ease.with_decay(collab.ease.decay),
+            tfidf=self.tfidf.with_decay(config.text.tfidf.decay),
         )
 
     def align(self, item_ids: pl.Series) -> StageOne:
@@ -119,11 +145,11 @@ class StageOne:
             item_ids=item_ids,
             als=AlsModel.load(folder / "als.safetensors", collab.als, config.threads),
             bpr=BprModel.load(folder / "bpr.safetensors"),
-            item_to_item=NeighbourModel.load(folder / "item_to_item.npz", collab.item_to_item.history_decay),
-            bm25=NeighbourModel.load(folder / "bm25.npz", collab.bm25.history_decay),
-            transitions=NeighbourModel.load(folder / "transitions.npz", collab.transitions.history_decay),
-            ease=NeighbourModel.load(folder / "ease.npz", collab.ease.history_decay),
-            tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.history_decay),
+            item_to_item=NeighbourModel.load(folder / "item_to_item.npz", collab.item_to_item.decay),
+            bm25=NeighbourModel.load(folder / "bm25.npz", collab.bm25.decay),
+            transitions=NeighbourModel.load(folder / "transitions.npz", collab.transitions.decay),
+            ease=NeighbourModel.load(folder / "ease.npz", collab.ease.decay),
+            tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.decay),
             interest=InterestModel.load(folder / "interest.safetensors", item_ids, config.text.interest),
             sequence=InterestModel.load(folder / "sequence.safetensors", item_ids, config.text.sequence),
         )
@@ -137,4 +163,4 @@ def read_known_texts(items: pl.DataFrame, cutoff: datetime | None, fields: Seque
 
 def fit_text_neighbours(texts: pl.Series, config: Config) -> NeighbourModel:
     """Return the TF-IDF neighbours of a catalogue's texts, one text per item in the catalogue's order."""
-    return NeighbourModel(fit_tfidf(texts, config.text.tfidf), config.text.tfidf.history_decay)
+    return NeighbourModel(fit_tfidf(texts, config.text.tfidf), config.text.tfidf.decay)

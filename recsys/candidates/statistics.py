@@ -143,7 +143,7 @@ def count_statistics(histories: Histories, items: pl.DataFrame, config: Candidat
             f"catalogue: no column '{column}', which candidates.segment_column names; found "
             f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again"
         )
-    return ItemStatistics.count(histories, config.popularity_half_life_days, None if column is None else items[column])
+    return ItemStatistics.count(histories, config.half_life_days, None if column is None else items[column])
 
 
 def decay_by_age(ages: NDArray[np.float32], half_life_days: float | None) -> NDArray[np.float32]:

@@ -56,7 +56,7 @@ def propose_with_ties(
     for users in batch_users(histories, 1):
         some = histories.select(users)
         scores = np.nan_to_num(source.score(some), nan=-np.inf)
-        scores[_find_blocked(some, recommendable, repeats)] = -np.inf
+        scores[find_blocked(some, recommendable, repeats=repeats)] = -np.inf
         last = torch.topk(torch.from_numpy(scores), min(depth, scores.shape[1])).values[:, -1].numpy()
         user, item = np.nonzero((scores >= last[:, None]) & (scores > -np.inf))
         columns = {
@@ -122,7 +122,7 @@ def _propose_batch(
     first_user: int,
 ) -> pl.DataFrame:
     shape = (histories.n_users, histories.n_items)
-    blocked = _find_blocked(histories, recommendable, repeats)
+    blocked = find_blocked(histories, recommendable, repeats=repeats)
     scores: dict[str, NDArray[np.float32]] = {}
     ranks: dict[str, NDArray[np.uint16]] = {}
     proposed = np.zeros(shape, dtype=bool)
@@ -147,7 +147,7 @@ def _propose_batch(
     return pl.DataFrame(columns)
 
 
-def _find_blocked(histories: Histories, recommendable: NDArray[np.bool_], repeats: bool) -> NDArray[np.bool_]:
+def find_blocked(histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool) -> NDArray[np.bool_]:
     """Return (n_users, n_items) bool: pairs that no list may hold."""
     blocked = np.repeat(~recommendable[None, :], histories.n_users, axis=0)
     if not repeats:

@@ -43,7 +43,7 @@ def fit_ease(histories: Histories, config: EaseConfig, threads: int) -> Neighbou
             f"{len(touched):,}",
             f"{config.max_items:,}",
         )
-        return NeighbourModel.blank(size, config.history_decay)
+        return NeighbourModel.blank(size, config.decay)
     matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))[:, touched]
     with threadpool_limits(threads, "blas"):
         inverse = _invert(_count_together(csr_array(matrix)), config.regularization)
@@ -51,7 +51,7 @@ def fit_ease(histories: Histories, config: EaseConfig, threads: int) -> Neighbou
     entries = _keep_strongest(inverse, config.k).tocoo()
     scored, owned = entries.coords
     pairs = (touched[owned], touched[scored])
-    return NeighbourModel(csr_array((entries.data, pairs), shape=(size, size)), config.history_decay)
+    return NeighbourModel(csr_array((entries.data, pairs), shape=(size, size)), config.decay)
 
 
 def _count_together(matrix: csr_array) -> NDArray[np.float32]:

@@ -47,6 +47,10 @@ class NeighbourModel:
         """Return a model in which no item points at another."""
         return cls(csr_array((n_items, n_items), dtype=np.float32), history_decay)
 
+    def with_decay(self, history_decay: float) -> NeighbourModel:
+        """Return the same neighbours, asked with another decay."""
+        return NeighbourModel(self.similarity, history_decay)
+
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> NeighbourModel:
         """Return the model over another catalogue; items it does not know have no neighbours."""
         return NeighbourModel(align_square(self.similarity, trained_ids, item_ids), self._history_decay)
@@ -86,7 +90,7 @@ def fit_item_to_item(histories: Histories, config: ItemToItemConfig, threads: in
         recommender.fit(csr_matrix(touched), show_progress=False)
     similarity = _drop_idle(csr_array(recommender.similarity, dtype=np.float32))
     # The item itself is not always among the k + 1 nearest (ties, bm25), so there may be one too many.
-    return NeighbourModel(keep_strongest(similarity, config.k), config.history_decay)
+    return NeighbourModel(keep_strongest(similarity, config.k), config.decay)
 
 
 def fit_transitions(histories: Histories, config: TransitionsConfig) -> NeighbourModel:
@@ -97,7 +101,7 @@ def fit_transitions(histories: Histories, config: TransitionsConfig) -> Neighbou
     """
     size = histories.n_items
     if not histories.ordered or not len(histories.items):
-        return NeighbourModel.blank(size, config.history_decay)
+        return NeighbourModel.blank(size, config.decay)
     counts = csr_array((size, size), dtype=np.float32)
     behind = histories.steps_back
     for distance in range(1, config.max_distance + 1):
@@ -109,7 +113,7 @@ def fit_transitions(histories: Histories, config: TransitionsConfig) -> Neighbou
     entries = _drop_idle(csr_array(counts)).tocoo()
     row, column = entries.coords
     scaled = csr_array((entries.data / root[row] / root[column], (row, column)), shape=(size, size))
-    return NeighbourModel(keep_strongest(scaled, config.k), config.history_decay)
+    return NeighbourModel(keep_strongest(scaled, config.k), config.decay)
 
 
 def keep_strongest(matrix: csr_array, k: int) -> csr_array:

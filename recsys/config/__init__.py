@@ -35,7 +35,7 @@ from recsys.config.ranking import (
     RankingConfig,
     TransitionsConfig,
 )
-from recsys.config.section import Count, Section
+from recsys.config.section import AUTO, Count, Section
 from recsys.config.serving import (
     EvaluationConfig,
     GenerationConfig,
@@ -60,6 +60,7 @@ from recsys.config.text import (
 from recsys.errors import ConfigError
 
 __all__ = [
+    "AUTO",
     "SOURCES",
     "AdaptationConfig",
     "AdapterConfig",

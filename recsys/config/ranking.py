@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recsys.config.section import Count, Section
+from recsys.config.section import AUTO, Auto, Count, DecayingSection, Section
 
 
 class AlsConfig(Section):
@@ -28,12 +28,11 @@ class BprConfig(Section):
     epochs: Count = 100
 
 
-class ItemToItemConfig(Section):
-    """implicit's item-to-item neighbours; a user's history is weighted by recency."""
+class ItemToItemConfig(DecayingSection):
+    """implicit's item-to-item neighbours."""
 
     weighting: Literal["cosine", "bm25", "tfidf"] = "cosine"
     k: Count = 200
-    history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
 
 
 class Bm25Config(ItemToItemConfig):
@@ -42,16 +41,15 @@ class Bm25Config(ItemToItemConfig):
     weighting: Literal["bm25"] = "bm25"
 
 
-class TransitionsConfig(Section):
+class TransitionsConfig(DecayingSection):
     """What follows what: decayed counts of ordered pairs inside a history."""
 
     max_distance: Count = 10
     distance_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
     k: Count = 200
-    history_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
-class EaseConfig(Section):
+class EaseConfig(DecayingSection):
     """EASE: each item predicted from all others by ridge regression (Steck 2019)."""
 
     # In users: the larger, the more an item's evidence must be shared. Below 1 float32 would not hold.
@@ -60,7 +58,6 @@ class EaseConfig(Section):
     k: Count = 300
     # Above so many touched items it is not fitted: time grows with their cube, memory with their square. 0: never.
     max_items: Annotated[int, Field(ge=0)] = 12_000
-    history_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class CollabConfig(Section):
@@ -99,14 +96,15 @@ class CandidatesConfig(Section):
     # Source -> its depth: how many items it proposes per user. A source that is not named is off.
     depths: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
         default={
-            "als": 50,
-            "item_to_item": 50,
-            "transitions": 50,
-            "ease": 50,
+            "als": 100,
+            "item_to_item": 100,
+            "transitions": 100,
+            "ease": 100,
             "tfidf": 50,
-            "text": 50,
-            "popular": 50,
-            "new_items": 20,
+            "text": 100,
+            "popular": 100,
+            "popular_all_time": 50,
+            "new_items": 50,
         }
     )
     # Candidates per user that the union is cut to, by reciprocal-rank fusion of the sources; None: no cut.
@@ -115,11 +113,16 @@ class CandidatesConfig(Section):
     nearest_items: Count = 5
     nearest_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     # Half-life of an interaction in the recent popularity; None: all times count the same.
-    popularity_half_life_days: Annotated[float, Field(gt=0)] | None = 30.0
+    popularity_half_life_days: Annotated[float, Field(gt=0)] | Auto | None = AUTO
     # Item column (tags or an attribute) whose values part the users, for `segment_popular`.
     segment_column: str | None = None
     # An item that at most this many users touched is new.
     new_item_users: Annotated[int, Field(ge=0)] = 3
+
+    @property
+    def half_life_days(self) -> float | None:
+        """`popularity_half_life_days`; until it is measured all times count the same."""
+        return None if self.popularity_half_life_days in (AUTO, None) else float(self.popularity_half_life_days)
 
     @model_validator(mode="after")
     def _known_sources(self) -> Self:
@@ -137,20 +140,19 @@ class RankingConfig(Section):
     """LightGBM LambdaMART over the candidates."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    # Of each tree at most; a quarter of them is tried too, and groups held out say which: few groups want small trees.
-    num_leaves: Annotated[int, Field(ge=2)] = 31
+    num_leaves: Annotated[int, Field(ge=2)] = 15
     min_data_in_leaf: Count = 50
-    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.7
+    # Of the features, which say the same thing many times over, each tree looks at so many: that keeps trees apart.
+    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
     truncation_level: Count = 30
-    max_trees: Count = 300
-    # Number of trees, and how much of the blend is added to them, are chosen on groups held out in turn, one of so many
-    # folds after the other; early stopping waits this many trees.
+    max_trees: Count = 200
+    # Number of trees, and how much of the blend is added to them, are chosen on users held out in turn, one of so many
+    # folds after the other.
     folds: Annotated[int, Field(ge=2, le=20)] = 4
-    patience: Count = 30
-    # Below this many groups with a positive folds are noise: a fixed count of trees, and half of the blend, instead.
-    min_groups_for_folds: Count = 50
-    fixed_trees: Count = 60
+    # Below this many users with a positive folds are noise: a fixed count of trees, and half of the blend, instead.
+    min_users_for_folds: Count = 50
+    fixed_trees: Count = 100
     # Users of each label window that the ranker learns from at most, drawn at random; memory follows it.
     max_users: Count = 5_000
     # Features that the trees do not look at: names, or patterns such as text_*.

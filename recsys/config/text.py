@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from recsys.config.section import Count, PositiveShare, Section, Share
+from recsys.config.section import Count, DecayingSection, PositiveShare, Section, Share
 
 
 def read_field(field: str) -> tuple[list[str], list[str]]:
@@ -258,15 +258,14 @@ class SequenceConfig(InterestConfig):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
-class TfidfConfig(Section):
-    """Nearest items by the words they share; a user's history is weighted by recency."""
+class TfidfConfig(DecayingSection):
+    """Nearest items by the words they share."""
 
     # A term is a run of up to this many words, or characters in scripts without spaces.
     max_words: Annotated[int, Field(ge=1, le=5)] = 2
     # Terms that more than this share of the items have are left out: they tell nothing and cost most.
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     k: Count = 200
-    history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
 
 
 class TextConfig(Section):

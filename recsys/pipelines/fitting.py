@@ -18,8 +18,9 @@ from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_know
 from recsys.candidates.statistics import count_statistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
-from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Window
+from recsys.pipelines.calibration import calibrate
 from recsys.pipelines.catalogue import Catalogue
 from recsys.pipelines.encoding import fit_encoder
 from recsys.pipelines.stages import stage, track
@@ -107,7 +108,7 @@ def fit_bundle(
         resume: folder in which a killed fine-tuning is found again; None: it starts anew.
     """
     text = text or fit_text(config, items, catalogue, labels, history, cutoff, resume=resume)
-    rows, recommender = _collect_rows(config, items, text, labels)
+    rows, recommender, config = _collect_rows(config, items, text, labels)
     with stage("ranker") as done:
         ranker = Ranker.fit(
             rows,
@@ -119,7 +120,8 @@ def fit_bundle(
             threads=config.threads,
         )
         done(f"{rows.height:,} rows; {ranker.describe()}")
-    served = _fit_recommender(config, items, text, text.pasts[0])
+    past = text.pasts[0]
+    served = _prepare(config, _fit_stage_one(config, items, text, past), items, text, past)
     bundle = Bundle(config, cutoff, served.stage_one, ranker, text.encoder, items, text.embeddings, served.statistics)
     return Fitted(bundle, rows, text.curves)
 
@@ -180,33 +182,59 @@ def _fit_interest(
 
 def _collect_rows(
     config: Config, items: pl.DataFrame, text: TextModels, labels: Sequence[Window]
-) -> tuple[pl.DataFrame, Recommender]:
-    """Return `TrainingRows` of all label windows, and one of their recommenders: all have the same features."""
-    parts = []
+) -> tuple[pl.DataFrame, Recommender, Config]:
+    """Return `TrainingRows` of all label windows, one of their recommenders (all have the same features), and settings.
+
+    The settings are the config's with each `auto` measured on the newest label window.
+    """
+    parts, everyone = [], text.pasts[0].histories.user_ids
     for number, (window, past) in enumerate(zip(labels, text.pasts[1:], strict=True)):
-        recommender = _fit_recommender(config, items, text, past)
+        stage_one = _fit_stage_one(config, items, text, past)
+        users = past.histories.take(_draw_users(window, past.histories, config))
+        positives = number_positives(window.positives, users)
+        if number == 0:
+            config = _calibrate(config, stage_one, past.histories, users, positives, items)
+        recommender = _prepare(config, stage_one, items, text, past)
         with stage(f"training rows, {window.name}") as done:
-            users = past.histories.take(_draw_users(window, past.histories, config))
             described = recommender.describe(recommender.propose(users), users)
-            positives = number_positives(window.positives, users)
             share, seed = config.ranking.negative_share, config.seed + number
-            parts.append(label_rows(described, positives, window=number, negative_share=share, seed=seed))
+            labelled = label_rows(described, positives, window=number, negative_share=share, seed=seed)
+            places = everyone.search_sorted(users.user_ids)
+            parts.append(labelled.with_columns(places.gather(labelled["user_index"]).alias("user_index")))
             done(f"{parts[-1].height:,} rows of {users.n_users:,} users")
-    return pl.concat(parts), recommender
+    return pl.concat(parts), recommender, config
 
 
-def _fit_recommender(config: Config, items: pl.DataFrame, text: TextModels, past: Past) -> Recommender:
-    histories = past.histories
-    tfidf = text.find_neighbours(config, items, histories.cutoff)
+def _calibrate(
+    config: Config,
+    stage_one: StageOne,
+    histories: Histories,
+    users: Histories,
+    positives: pl.DataFrame,
+    items: pl.DataFrame,
+) -> Config:
+    with stage("settings left to the data") as done:
+        recommendable = find_recommendable(items, histories.cutoff)
+        config, told = calibrate(config, stage_one, histories, users, positives, recommendable)
+        done("; ".join(told) or "none")
+    return config
+
+
+def _fit_stage_one(config: Config, items: pl.DataFrame, text: TextModels, past: Past) -> StageOne:
+    tfidf = text.find_neighbours(config, items, past.histories.cutoff)
     with stage("collaborative models") as done:
-        stage_one = StageOne.fit(histories, past.interest, past.sequence, tfidf, config)
-        statistics = count_statistics(histories, items, config.candidates)
-        attributes = list(config.dataset.items.attributes)
-        recommender = Recommender.prepare(
-            config, stage_one, items, text.embeddings, statistics, histories.cutoff, attributes
-        )
-        done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
-    return recommender
+        stage_one = StageOne.fit(past.histories, past.interest, past.sequence, tfidf, config)
+        done(f"{past.histories.n_users:,} users, {len(past.histories.items):,} pairs")
+    return stage_one
+
+
+def _prepare(config: Config, stage_one: StageOne, items: pl.DataFrame, text: TextModels, past: Past) -> Recommender:
+    statistics = count_statistics(past.histories, items, config.candidates)
+    attributes = list(config.dataset.items.attributes)
+    cutoff = past.histories.cutoff
+    return Recommender.prepare(
+        config, stage_one.with_decays(config), items, text.embeddings, statistics, cutoff, attributes
+    )
 
 
 def _leave_out(features: Sequence[str], patterns: Sequence[str]) -> list[str]:

@@ -111,25 +111,27 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     catalogue = read_catalogue(config, snapshot.items, windows.measured_labels[-1].cutoff)
     items, end = snapshot.items, windows.end
     resume = home / "fine_tuning" / config.name
+    run = _name_run(config, snapshot, end)
     logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
     test = windows.test
     twin = fit_bundle(
         config, items, catalogue, windows.measured_labels, test.history, test.cutoff, resume=resume / "measured"
     )
+    # From here on with what the data said where the config left it open: the refit serves what was measured.
+    facts = _facts(config, snapshot, windows, run)
+    config = twin.bundle.config
     measured = measure(twin.bundle, test, items, baselines=True, zero_shot=catalogue.embed_zero_shot())
     with stage("intervals") as done:
         tables = _summarise(config, measured, twin)
         done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
     worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
     logger.info("features that shifted most between training and test: %s", ", ".join(worst))
-    run = _name_run(config, snapshot, end)
     told = _tell_measured(config, home, run, measured, twin)
     curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation.curve)}
     logger.info("refit: all windows moved to the end")
     refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
     shutil.rmtree(resume, ignore_errors=True)
     folder = home / "runs" / run
-    facts = _facts(config, snapshot, windows, run)
     write_folder(
         folder,
         lambda staging: _write_run(staging, config, twin, measured.lists, tables, told, curves),

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from recsys.ranking.training_rows import group_sizes
 
-_TRIALS = 80
-_ROUNDS = 2
-_FACTORS = (0.0, 0.5, 2.0)
+# Of the first source's weight.
+_SMALLEST_STEP = 0.25
 
 
 class Blend:
@@ -35,33 +34,26 @@ class Blend:
         return ", ".join(f"{weight:.2f} {name}" for weight, name in weighty)
 
     @classmethod
-    def tune(cls, rows: pl.DataFrame, sources: Sequence[str], n: int, seed: int) -> Blend:
-        """Choose the weights with the highest mean nDCG@n over the training groups.
+    def tune(cls, rows: pl.DataFrame, sources: Sequence[str], n: int) -> Blend:
+        """Choose weights for a high mean nDCG@n over the training groups, source by source (Caruana et al. 2004, ICML).
 
-        Single sources, the plain mean and random weights are tried first, then the best is refined one weight at a
-        time. The number of trials is fixed, so the same rows give the same weights.
+        Starting from nothing, the source that helps most is added, again and again, one that is in already too; when
+        none helps any more, smaller steps are tried. What adds nothing keeps a weight of 0; ties go to the first.
         """
         z, groups = _z_matrix(rows, sources), Groups(rows)
-        size = len(sources)
-        rng = np.random.default_rng(seed)
-        trials = [*np.eye(size), np.full(size, 1.0 / size), *rng.dirichlet(np.full(size, 0.7), _TRIALS)]
-        best, best_value = trials[0], -1.0
-        for weights in trials:
-            value = float(groups.measure(z @ weights.astype(np.float32), n).mean())
-            if value > best_value:
-                best, best_value = weights, value
-        for _ in range(_ROUNDS):
-            for place in range(size):
-                for factor in _FACTORS:
-                    weights = best.copy()
-                    weights[place] = weights[place] * factor if best[place] > 0 or not factor else factor / size
-                    if weights.sum() <= 0:
-                        continue
-                    weights = weights / weights.sum()
-                    value = float(groups.measure(z @ weights.astype(np.float32), n).mean())
-                    if value > best_value:
-                        best, best_value = weights, value
-        return cls({source: round(float(weight), 6) for source, weight in zip(sources, best, strict=True)})
+        weights, step = np.zeros(len(sources)), 1.0
+        total, best = np.zeros(len(z), dtype=np.float32), -1.0
+        while step >= _SMALLEST_STEP:
+            trials = [total + np.float32(step) * z[:, place] for place in range(len(sources))]
+            values = [float(groups.measure(trial, n).mean()) for trial in trials]
+            place = int(np.argmax(values))
+            if values[place] <= best:
+                step /= 2
+                continue
+            weights[place] += step
+            total, best = trials[place], values[place]
+        weights /= weights.sum()
+        return cls({source: round(float(weight), 6) for source, weight in zip(sources, weights, strict=True)})
 
 
 def _z_matrix(features: pl.DataFrame, sources: Sequence[str]) -> NDArray[np.float32]:

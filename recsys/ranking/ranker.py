@@ -19,17 +19,18 @@ from recsys.evaluation.intervals import compare_paired
 from recsys.ranking.blend import Blend, Groups
 from recsys.ranking.training_rows import group_sizes
 
-# Shares of the blend that are tried beside the trees. Never none: folds of the same windows cannot see how features
-# shift until tonight, and the blend shifts least.
-_SHARES = (0.25, 0.5, 1.0, 2.0)
+# Shares of the blend that are tried beside the trees.
+_SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
 # Where nothing can be measured: with half of the blend a prototype was never below the blend.
 _SAFE_SHARE = 0.5
 _DRAWS = 1000
+# Trees over which the folds' curve is looked at together; it jumps up and down from one to the next.
+_STRETCH = 21
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What folds said: every group was scored by trees that did not learn from it.
+    """What folds said: every group was scored by trees that did not learn from its user.
 
     Attributes:
         curve: nDCG@n after each tree, mean over the folds; empty where there were too few groups for folds.
@@ -75,7 +76,7 @@ class Ranker:
         seed: int,
         threads: int,
     ) -> Ranker:
-        """Tune the blend; find the number of trees and the share of the blend by folds over groups; fit on all groups.
+        """Tune the blend; find the number of trees and the share of the blend by folds over users; fit on all groups.
 
         Args:
             rows: `TrainingRows` with the feature columns, sorted by window, user, item.
@@ -94,7 +95,7 @@ class Ranker:
                 "training rows: no candidate of any label window is a positive; "
                 "use longer label windows, more depth in candidates.depths or more data"
             )
-        blend = Blend.tune(rows, sources, n, seed)
+        blend = Blend.tune(rows, sources, n)
         sizes = group_sizes(rows)
         data = lgb.Dataset(
             _matrix(rows, blend.score(rows), features),
@@ -104,13 +105,11 @@ class Ranker:
             free_raw_data=False,
         )
         parameters = _parameters(config, n, seed, threads)
-        leaves = max(2, config.num_leaves // 4)
         trees, validation = config.fixed_trees, Validation()
         share: float | None = _SAFE_SHARE
-        if len(sizes) >= max(config.folds, config.min_groups_for_folds):
-            sizes_tried = sorted({leaves, config.num_leaves})
-            trees, leaves, share, validation = _validate(data, rows, sources, parameters, sizes_tried, config, n, seed)
-        booster = lgb.train({**parameters, "num_leaves": leaves}, data, trees)
+        if rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds):
+            trees, share, validation = _validate(data, rows, sources, parameters, config, n, seed)
+        booster = lgb.train(parameters, data, trees)
         return cls(booster, blend, tuple(features), share, validation)
 
     def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
@@ -191,6 +190,7 @@ def _parameters(config: RankingConfig, n: int, seed: int, threads: int) -> dict[
         "metric": "ndcg",
         "eval_at": [n],
         "learning_rate": config.learning_rate,
+        "num_leaves": config.num_leaves,
         "min_data_in_leaf": config.min_data_in_leaf,
         "feature_fraction": config.feature_fraction,
         "lambda_l2": config.lambda_l2,
@@ -208,33 +208,35 @@ def _validate(
     rows: pl.DataFrame,
     sources: Sequence[str],
     parameters: dict[str, object],
-    num_leaves: Sequence[int],
     config: RankingConfig,
     n: int,
     seed: int,
-) -> tuple[int, int, float | None, Validation]:
-    """Return number and leaves of the trees, the share of the blend (None: the blend alone), and why."""
-    sizes = group_sizes(rows)
-    fold = np.repeat(np.random.default_rng(seed).permutation(len(sizes)) % config.folds, sizes)
+) -> tuple[int, float | None, Validation]:
+    """Return the number of trees, the share of the blend (None: the blend alone), and why."""
+    # By user, not by group: someone with a group in each window would be known before being seen.
+    users = rows["user_index"].rank("dense").to_numpy() - 1
+    fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
     folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
-    found, leaves = max(
-        ((_run_folds(data, {**parameters, "num_leaves": leaves}, folds, config), leaves) for leaves in num_leaves),
-        key=lambda one: max(one[0][f"valid ndcg@{n}-mean"]),
+    found: dict[str, Any] = lgb.cv(
+        parameters,
+        data,
+        config.max_trees,
+        folds=folds,
+        return_cvbooster=True,
     )
     boosters = found["cvbooster"]
-    trees = max(1, boosters.best_iteration)
+    trees = _find_best(found[f"valid ndcg@{n}-mean"])
     unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
     matrix = data.get_data()
     for booster, (outside, inside) in zip(boosters.boosters, folds, strict=True):
         unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
         # The rival, too, must not have seen them.
-        alone[inside] = Blend.tune(rows[outside], sources, n, seed).score(rows[inside])
+        alone[inside] = Blend.tune(rows[outside], sources, n).score(rows[inside])
     groups = Groups(rows)
     reference = groups.measure(alone, n)
     values = {share: groups.measure(mix(rows, unseen, alone, share), n) for share in _SHARES}
     gains = {share: compare_paired(one, reference, _DRAWS, 0.95, seed) for share, one in values.items()}
-    # The surest gain, not the largest: much of the blend varies less than little of it.
-    best = max(_SHARES, key=lambda share: gains[share].low)
+    best = max(_SHARES, key=lambda share: gains[share].mean)
     gain = gains[best]
     validation = Validation(
         curve=tuple(found[f"valid ndcg@{n}-mean"]),
@@ -242,22 +244,10 @@ def _validate(
         blend=float(reference.mean()),
         gain=(gain.mean, gain.low, gain.high),
     )
-    return trees, leaves, best if gain.low > 0 else None, validation
+    return trees, best if gain.low > 0 else None, validation
 
 
-def _run_folds(
-    data: lgb.Dataset,
-    parameters: dict[str, object],
-    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    config: RankingConfig,
-) -> dict[str, Any]:
-    """Return the curve over the folds, and their boosters."""
-    found: dict[str, Any] = lgb.cv(
-        parameters,
-        data,
-        config.max_trees,
-        folds=folds,
-        callbacks=[lgb.early_stopping(config.patience, verbose=False)],
-        return_cvbooster=True,
-    )
-    return found
+def _find_best(curve: Sequence[float]) -> int:
+    """Return the number of trees in the middle of the best stretch: one best tree alone is luck, and often early."""
+    width = min(_STRETCH, len(curve))
+    return 1 + int(np.argmax(np.convolve(curve, np.ones(width), "valid"))) + width // 2

@@ -64,9 +64,9 @@ class TestLists:
         assert all(rank.to_list() == list(range(1, N + 1)) for rank in ranks)
         assert not lists.select("user_id", "item_id").is_duplicated().any()
 
-    def test_scores_fall_and_reasons_are_given(self, lists: pl.DataFrame) -> None:
+    def test_scores_fall_and_reasons_are_given(self, trained: Trained, lists: pl.DataFrame) -> None:
         assert lists.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
-        known = {"als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "new_items"}
+        known = set(trained.config.candidates.depths)
         assert set(lists["sources"].explode()) <= known
         assert lists["sources"].list.len().min() >= 1
         assert lists["reason"].str.len_chars().min() > 0

@@ -13,7 +13,7 @@ import pytest
 from miniature import NOW, RUN_DATE, change, settings
 
 from recsys.artifacts.runs import read_run
-from recsys.bundle import Recommender
+from recsys.candidates.stage_one import StageOne
 from recsys.config import Config, parse_config
 from recsys.dataset.demo import write_demo
 from recsys.errors import Refused
@@ -27,12 +27,12 @@ from recsys.pipelines.training import train
 
 def leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit the sources of every label window on what came after it, too."""
-    honest = fitting._fit_recommender
+    honest = fitting._fit_stage_one
 
-    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, past: Past) -> Recommender:
+    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, past: Past) -> StageOne:
         return honest(config, items, text, text.pasts[0])
 
-    monkeypatch.setattr(fitting, "_fit_recommender", dishonest)
+    monkeypatch.setattr(fitting, "_fit_stage_one", dishonest)
 
 
 def test_the_gate_refuses_a_ranker_of_leaky_rows(

@@ -34,7 +34,7 @@ collab:
 # The ranking is dear.
 ranking:
     max_trees: 20   # short
-    patience:       5
+    folds:          5
 # The end.
 text:
     fields:
@@ -46,7 +46,7 @@ text:
 
 def write(extra: str) -> tuple[str, Config]:
     """Return a file's text whose first part is made and whose last part is as given, and its config."""
-    given = {key: value for key, value in settings().items() if key not in ("text", "ranking")}
+    given = {key: value for key, value in settings().items() if key not in ("text", "ranking", "candidates")}
     text = yaml.safe_dump(given, sort_keys=False) + extra
     return text, parse_config(yaml.safe_load(text), "test")
 
@@ -77,12 +77,12 @@ def test_only_the_values_change() -> None:
 
 def test_settings_left_to_their_default_are_added_to_their_section() -> None:
     text, config = write(OWN)
-    values = {"collab.transitions.k": 9, "ranking.num_leaves": 15, "collab.als.regularization": 0.00001}
+    values = {"collab.transitions.k": 9, "ranking.num_leaves": 16, "collab.als.regularization": 0.00001}
     assert change(text, config, values) == [
         "-    als:   {epochs: 3,   alpha: 2.0}   # why three",
         "+    als:   {epochs: 3,   alpha: 2.0, regularization: 1.0e-05}   # why three",
         "+    transitions: {k: 9}",
-        "+    num_leaves: 15",
+        "+    num_leaves: 16",
     ]
 
 

@@ -40,11 +40,11 @@ def score(shift: float, seconds: float, noise: float = 0.01, seed: int = 1) -> S
 
 def decide(scores: list[Score], config: Config) -> Verdict:
     trials = [
-        Trial(number, "complete", {"ranking.patience": number} if number else {}, float(one.values.mean()),
+        Trial(number, "complete", {"ranking.min_data_in_leaf": number} if number else {}, float(one.values.mean()),
               seconds=one.seconds, rung=2)
         for number, one in enumerate(scores)
     ]  # fmt: skip
-    lost = [Trial(90, "pruned", {"ranking.patience": 90}, 0.9, seconds=0.1, rung=1), Trial(91, "failed", {})]
+    lost = [Trial(90, "pruned", {"ranking.min_data_in_leaf": 90}, 0.9, seconds=0.1, rung=1), Trial(91, "failed", {})]
     return judge([*trials, *lost], dict(enumerate(scores)), config)
 
 
@@ -105,14 +105,14 @@ def test_other_users_are_refused(config: Config) -> None:
 def test_what_a_person_reads(config: Config) -> None:
     verdict = decide([score(-0.05, 9.0), score(0.0, 5.0)], config)
     trials = [verdict.winner, Trial(0, "complete", {}, 0.35, seconds=9.0, rung=2), Trial(2, "failed", {}, reason="no")]
-    tuned = Tuned("mini-1", trials, verdict, 400, "2025-01-27T00:00", {"ranking.patience": 30}, Path("w.yaml"))
+    tuned = Tuned("mini-1", trials, verdict, 400, "2025-01-27T00:00", {"ranking.min_data_in_leaf": 30}, Path("w.yaml"))
     out = StringIO()
     Console(file=out, width=140).print(render_search(tuned, config))
     text = out.getvalue()
     for part in ("3 trials, 1 failed; 400 users before 2025-01-27; 95% intervals", "1 (wins, best)", "as it is"):
         assert part in text
     lines = summarise_search(tuned)
-    assert "  ranking.patience: 30 -> 1" in lines
+    assert "  ranking.min_data_in_leaf: 30 -> 1" in lines
     assert lines[1].startswith("against the config as it is: +0.0500 [")
     assert lines[-1] == "written to w.yaml; 'recsys train --config w.yaml' measures it on the test window"
     assert describe_search(tuned)["front"] == [1]

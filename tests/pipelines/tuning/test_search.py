@@ -164,7 +164,7 @@ class TestTrials:
         assert {trial.changed["collab.als.embedding_size"] for trial in failed} == {8}
         assert len(tuned.trials) == 6
         bench.refuses = 64
-        place.space.write_text("ranking.patience: {low: 5, high: 9}")
+        place.space.write_text("ranking.min_data_in_leaf: {low: 5, high: 9}")
         with pytest.raises(DataError, match="nothing to learn from"):
             place.tune(6)
 

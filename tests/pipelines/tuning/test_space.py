@@ -77,10 +77,10 @@ def test_all_example_spaces_fit_their_config() -> None:
         ("text.max_tokens: {low: 20, high: 90, step: 0}", "step is 0, expected a number above 0"),
         ("ranking.lambda_l2: {low: 0.0, high: 3.0, log: true}", "log needs low above 0 and no step"),
         ("ranking.lambda_l2: {low: 1.0, high: .inf}", "high: is inf, expected a number"),
-        ("ranking.patience: {choices: []}", "choices: Tuple should have at least 1 item"),
-        ("ranking.patience: {choices: [5, 9, 5]}", "a choice is listed twice"),
-        ("ranking.patience: {min: 5, high: 9}", "low: Field required; min: Extra inputs are not permitted"),
-        ("ranking.patience: 5", "found 5, expected {low: …, high: …} or {choices: […]}"),
+        ("ranking.min_data_in_leaf: {choices: []}", "choices: Tuple should have at least 1 item"),
+        ("ranking.min_data_in_leaf: {choices: [5, 9, 5]}", "a choice is listed twice"),
+        ("ranking.min_data_in_leaf: {min: 5, high: 9}", "low: Field required; min: Extra inputs are not permitted"),
+        ("ranking.min_data_in_leaf: 5", "found 5, expected {low: …, high: …} or {choices: […]}"),
         (
             "candidates.depths: {choices: [{als: 5}]}\ncandidates.depths.als: {low: 5, high: 9}",
             "candidates.depths.als: one of it and candidates.depths holds the other",
@@ -126,6 +126,6 @@ def test_what_a_range_holds() -> None:
 
 
 def test_the_digest_follows_the_content(config: Config, tmp_path: Path) -> None:
-    one = read("ranking.patience: {low: 5, high: 9}", config, tmp_path).digest()
-    assert one == read("# spaced\nranking.patience:   {high: 9, low: 5}\n", config, tmp_path).digest()
-    assert one != read("ranking.patience: {low: 5, high: 10}", config, tmp_path).digest()
+    one = read("ranking.min_data_in_leaf: {low: 5, high: 9}", config, tmp_path).digest()
+    assert one == read("# spaced\nranking.min_data_in_leaf:   {high: 9, low: 5}\n", config, tmp_path).digest()
+    assert one != read("ranking.min_data_in_leaf: {low: 5, high: 10}", config, tmp_path).digest()

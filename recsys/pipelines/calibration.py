@@ -1,0 +1,120 @@
+"""Settings left to the data: what the config says is `auto` becomes what serves the newest label window best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recsys.candidates.sources import PopularSource
+from recsys.candidates.stage_one import NEIGHBOUR_SECTIONS, StageOne
+from recsys.candidates.statistics import ItemStatistics
+from recsys.candidates.union import find_blocked, select_top
+from recsys.collab.neighbours import NeighbourModel
+from recsys.config import AUTO, Config
+from recsys.dataset.histories import Histories
+from recsys.evaluation.metrics import METRICS, find_hits
+from recsys.pipelines.tuning.edits import apply_settings, look_up
+
+# From "the order says nothing" to "little but the last items counts", and from last week to always.
+_DECAYS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.4)
+_HALF_LIVES = (7.0, 30.0, 90.0, 365.0, None)
+# Users who are asked; more would cost time and change little.
+_USERS = 1_000
+# Users scored at a time.
+_SHARD = 250
+
+
+def calibrate(
+    config: Config,
+    stage_one: StageOne,
+    histories: Histories,
+    users: Histories,
+    positives: pl.DataFrame,
+    recommendable: NDArray[np.bool_],
+) -> tuple[Config, list[str]]:
+    """Return the config with every `auto` replaced, and a line for each that tells what was chosen.
+
+    Each value is tried on the source it belongs to, alone: the one with the highest mean of the config's metric wins,
+    the first of equals. Where there is no order, or no common clock, there is nothing to choose and nothing
+    decays.
+
+    Args:
+        config: all settings.
+        stage_one: fitted on the histories.
+        histories: of everybody, as of the window's cut-off.
+        users: of those who took something in the window.
+        positives: `user_index` of those users, `item_index`: what they took.
+        recommendable: (n_items) bool.
+    """
+    question = _Question(config, users, positives, recommendable)
+    settings: dict[str, Any] = {}
+    told = []
+    for path, values, scorer in _list_choices(config, stage_one, histories):
+        measured = [question.measure(scorer(value)) for value in values]
+        best = int(np.argmax(measured))
+        settings[path] = values[best]
+        if len(values) > 1:
+            metric = f"{config.evaluation.metric}@{config.evaluation.n}"
+            told.append(f"{path} {values[best]} ({metric} {measured[best]:.4f}; {min(measured):.4f} at worst)")
+    return apply_settings(config, settings), told
+
+
+_Scorer = Callable[[Histories], NDArray[np.float32]]
+
+
+def _list_choices(
+    config: Config, stage_one: StageOne, histories: Histories
+) -> Iterator[tuple[str, Sequence[float | None], Callable[[Any], _Scorer]]]:
+    """Yield each `auto`: its path, the values to try, and what scores users under one of them."""
+    for name, path in NEIGHBOUR_SECTIONS.items():
+        if look_up(config, f"{path}.history_decay") == AUTO:
+            model = stage_one.neighbours[name]
+            decays: Sequence[float] = _DECAYS if histories.ordered and model.similarity.nnz else (1.0,)
+            yield f"{path}.history_decay", decays, partial(_score_decayed, model)
+    path = "candidates.popularity_half_life_days"
+    if look_up(config, path) == AUTO:
+        half_lives: Sequence[float | None] = (None,) if histories.cutoff is None else _HALF_LIVES
+        yield path, half_lives, partial(_score_recent, histories)
+
+
+def _score_decayed(model: NeighbourModel, decay: float) -> _Scorer:
+    return model.with_decay(decay).score
+
+
+def _score_recent(histories: Histories, half_life_days: float | None) -> _Scorer:
+    return PopularSource("", "", ItemStatistics.count(histories, half_life_days).recent).score
+
+
+class _Question:
+    """What some users took, asked of one source at a time."""
+
+    def __init__(
+        self, config: Config, users: Histories, positives: pl.DataFrame, recommendable: NDArray[np.bool_]
+    ) -> None:
+        drawn = np.sort(np.random.default_rng(config.seed).permutation(users.n_users)[:_USERS])
+        self._users = users.take(users.user_ids.gather(drawn))
+        pairs = positives.select("user_index", "item_index").to_numpy()
+        taken = csr_array((np.ones(len(pairs), dtype=bool), pairs.T), shape=(users.n_users, users.n_items))
+        self._positives = taken[drawn]
+        self._recommendable, self._repeats = recommendable, config.dataset.repeats
+        self._metric, self._n = METRICS[config.evaluation.metric], config.evaluation.n
+
+    def measure(self, score: _Scorer) -> float:
+        """Return the mean over the users of what lists by these scores reach."""
+        values = [self._measure(score, first, shard) for first, shard in self._users.split(_SHARD)]
+        return float(np.concatenate(values).mean())
+
+    def _measure(self, score: _Scorer, first: int, shard: Histories) -> NDArray[np.float64]:
+        scores = score(shard)
+        scores = np.where(find_blocked(shard, self._recommendable, repeats=self._repeats), np.nan, scores)
+        top, real = select_top(scores, self._n)
+        lists = np.full((shard.n_users, self._n), -1, dtype=np.int32)
+        lists[:, : top.shape[1]] = np.where(real, top, -1)
+        positives = self._positives[first : first + shard.n_users]
+        return self._metric(find_hits(lists, positives), np.diff(positives.indptr), self._n)
