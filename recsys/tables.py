@@ -203,6 +203,16 @@ class FeatureShift(dy.Schema):
     missing_night = dy.Float64(nullable=False, min=0, max=1)
 
 
+class FeatureImportance(dy.Schema):
+    """What the trees owe to each feature, most gain first."""
+
+    feature = dy.String(primary_key=True)
+    # Total over all splits.
+    gain = dy.Float64(nullable=False, min=0)
+    # nDCG lost on the test window where the feature's values are shuffled; null where it could not be measured.
+    loss = dy.Float64(nullable=True)
+
+
 class Recommendations(dy.Schema):
     """The lists of one run date, sorted by `user_id`, then `rank`."""
 

@@ -17,6 +17,7 @@ from recsys.errors import ArtifactError
 from recsys.tables import (
     CandidateLedger,
     CatalogueTable,
+    FeatureImportance,
     FeatureShift,
     LedgerDepths,
     LedgerOverlap,
@@ -37,6 +38,7 @@ _TABLES: dict[str, type[dy.Schema]] = {
     "depths": LedgerDepths,
     "overlap": LedgerOverlap,
     "shift": FeatureShift,
+    "importance": FeatureImportance,
 }
 
 
@@ -59,7 +61,7 @@ class Run:
         overlap: `LedgerOverlap`.
         shift: `FeatureShift`.
         lists: `user_id`, `rank`, `item_id`, `score`: our lists for the test window.
-        importance: `feature`, `gain`, largest first.
+        importance: `FeatureImportance`.
         curves: name -> value by step.
         measured: what is no table: fates of the positives, losses, churn, blend weights, what ranks, users
             without history.
@@ -129,7 +131,6 @@ def open_run(folder: Path) -> Run:
             for name, schema in _TABLES.items()
         },
         lists=pl.read_parquet(folder / "lists.parquet"),
-        importance=pl.read_parquet(folder / "importance.parquet"),
         curves=json.loads((folder / "curves.json").read_text(encoding="utf-8")),
         measured=json.loads((folder / "measured.json").read_text(encoding="utf-8")),
     )

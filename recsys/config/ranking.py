@@ -153,9 +153,9 @@ class RankingConfig(Section):
     # Below this many users with a positive folds are noise: a fixed count of trees, and half of the blend, instead.
     min_users_for_folds: Count = 50
     fixed_trees: Count = 100
-    # Users of each label window that the ranker learns from at most, drawn at random; memory follows it.
+    # Users of each label window that the ranker learns from at most, drawn at random.
     max_users: Count = 5_000
     # Features that the trees do not look at: names, or patterns such as text_*.
     leave_out: tuple[str, ...] = ()
-    # Share of each group's negatives that the ranker learns from.
-    negative_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # Rows that the ranker learns from, over all label windows; of more, negatives are left out at random.
+    max_rows: Annotated[int, Field(ge=1000)] = 400_000

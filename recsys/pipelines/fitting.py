@@ -197,8 +197,8 @@ def _collect_rows(
         recommender = _prepare(config, stage_one, items, text, past)
         with stage(f"training rows, {window.name}") as done:
             described = recommender.describe(recommender.propose(users), users)
-            share, seed = config.ranking.negative_share, config.seed + number
-            labelled = label_rows(described, positives, window=number, negative_share=share, seed=seed)
+            at_most, seed = config.ranking.max_rows // len(labels), config.seed + number
+            labelled = label_rows(described, positives, window=number, at_most=at_most, seed=seed)
             places = everyone.search_sorted(users.user_ids)
             parts.append(labelled.with_columns(places.gather(labelled["user_index"]).alias("user_index")))
             done(f"{parts[-1].height:,} rows of {users.n_users:,} users")

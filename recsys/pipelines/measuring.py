@@ -46,7 +46,7 @@ class Measured:
         lists: `user_id`, `rank`, `item_id`, `score`: our lists.
         positives: `TestPositives`.
         ledger: what each source found, and where every positive was lost at the config's n.
-        features: keys and features of some users' candidates, as the ranker saw them.
+        features: keys, `label` and features of some users' candidates, as the ranker saw them.
         losses: (n_users) loss of retrieval, loss of the ranker, in the config's metric.
         users_without_history: users with positives who could not be measured.
     """
@@ -158,7 +158,7 @@ def _make_lists(
             candidates = recommender.cut(proposed)
             features = recommender.describe(candidates, shard)
             if sum(part.height for part in kept) < _FEATURE_ROWS:
-                kept.append(features.head(_FEATURE_ROWS))
+                kept.append(_shift(_label(features.head(_FEATURE_ROWS), here), first))
             pairs = candidates.select("user_index", "item_index")
             ranked = {OURS: _rank(pairs, bundle.ranker.score(features))}
             if with_blend:
@@ -182,6 +182,12 @@ def _make_lists(
 def _rank(pairs: pl.DataFrame, scores: NDArray[np.float32] | pl.Series) -> pl.DataFrame:
     """Return everything that has a score, in order: where a positive below the list stands is told too."""
     return rank_candidates(pairs, scores, min(pairs.height, _MAX_RANK))
+
+
+def _label(features: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFrame:
+    keys = ["user_index", "item_index"]
+    taken = positives.select(*keys, pl.lit(1, dtype=pl.UInt8).alias("label"))
+    return features.join(taken, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
 
 
 def _shift(rows: pl.DataFrame, first: int) -> pl.DataFrame:

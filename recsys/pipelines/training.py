@@ -35,9 +35,13 @@ from recsys.pipelines.fitting import Fitted, fit_bundle
 from recsys.pipelines.measuring import BLEND, Measured, measure
 from recsys.pipelines.splitting import split_snapshot
 from recsys.pipelines.stages import logger, stage
+from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
 from recsys.tables import TrainingRows
+
+# Rows of the test window on which every feature is shuffled once.
+_IMPORTANCE_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
 
 def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl.DataFrame]:
     """Return the tables of a run, by their names in `Run`."""
-    ledger, evaluation = measured.ledger, config.evaluation
+    ledger, evaluation, ranker = measured.ledger, config.evaluation, twin.bundle.ranker
     return {
         "metrics": summarise(measured.user_metrics, OURS, evaluation, config.seed),
         "user_metrics": measured.user_metrics,
@@ -157,7 +161,8 @@ def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl
         "ledger": ledger.summarise(),
         "depths": ledger.summarise_depths(),
         "overlap": ledger.summarise_overlap(),
-        "shift": measure_shift(twin.rows, measured.features, twin.bundle.ranker.features),
+        "shift": measure_shift(twin.rows, measured.features, ranker.features),
+        "importance": measure_importance(ranker, measured.features.head(_IMPORTANCE_ROWS), evaluation.n, config.seed),
     }
 
 
@@ -231,8 +236,6 @@ def _write_run(
     write_table(twin.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
     write_run_tables(folder, tables)
     lists.write_parquet(folder / "lists.parquet")
-    importance = twin.bundle.ranker.importance()
-    importance.write_parquet(folder / "importance.parquet")
     (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
     write_json(folder / "curves.json", curves)
     write_json(folder / "measured.json", measured)
@@ -243,7 +246,7 @@ def _write_run(
         "metrics": plot_metric_table(tables["metrics"], metric, n, OURS),
         "segments": plot_segments(tables["segments"], metric, n, OURS, BLEND),
         "ledger": plot_ledger(measured, tables["depths"]),
-        "importance": plot_importance(importance),
+        "importance": plot_importance(tables["importance"]),
         "curves": plot_curves(curves),
     }
     for name, figure in drawn.items():

@@ -112,6 +112,10 @@ class Ranker:
         booster = lgb.train(parameters, data, trees)
         return cls(booster, blend, tuple(features), share, validation)
 
+    def gather(self, features: pl.DataFrame) -> NDArray[np.float32]:
+        """Return (n_rows, 1 + n_features) float32: what the trees look at, the blend first."""
+        return _matrix(features, self.blend.score(features), self.features)
+
     def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows) float32, comparable within a user only."""
         if features.is_empty():

@@ -21,7 +21,7 @@ def number_positives(positives: pl.DataFrame, histories: Histories) -> pl.DataFr
 
 
 def label_rows(
-    features: pl.DataFrame, positives: pl.DataFrame, *, window: int, negative_share: float, seed: int
+    features: pl.DataFrame, positives: pl.DataFrame, *, window: int, at_most: int, seed: int
 ) -> pl.DataFrame:
     """Return `TrainingRows`: the features with a label, groups without a found positive left out.
 
@@ -29,7 +29,7 @@ def label_rows(
         features: keys and features of every candidate of the window.
         positives: from `number_positives`.
         window: number of the label window, 0 the newest.
-        negative_share: share of the negatives kept, drawn at random; every positive stays.
+        at_most: about so many rows are left, the negatives drawn at random; every positive stays.
         seed: draws the negatives.
     """
     labelled = features.join(
@@ -39,8 +39,10 @@ def label_rows(
         maintain_order="left",
     ).with_columns(pl.col("label").fill_null(0))
     labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
-    if negative_share < 1.0:
-        drawn = np.random.default_rng(seed).random(labelled.height) < negative_share
+    if labelled.height > at_most:
+        positive = int(labelled["label"].sum())
+        share = max(0, at_most - positive) / max(1, labelled.height - positive)
+        drawn = np.random.default_rng(seed).random(labelled.height) < share
         labelled = labelled.filter((pl.col("label") > 0) | pl.Series(drawn))
     keys = ["user_index", "item_index", "label"]
     return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))

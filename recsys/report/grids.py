@@ -180,12 +180,21 @@ def list_curve(name: str, values: Sequence[float]) -> Grid:
 
 
 def list_importance(importance: pl.DataFrame) -> Grid:
-    """Lay the features' gain (`feature`, `gain`, `share`) and `shift`, null for the blend, out."""
+    """Lay the features' gain (`feature`, `gain`, `share`), `loss`, and `shift`, null for the blend, out."""
     rows = (
-        Row((row["feature"], f"{row['gain']:,.1f}", f"{row['share']:.1%}", write_number(row["shift"], 2)))
+        Row(
+            (
+                row["feature"],
+                f"{row['gain']:,.1f}",
+                f"{row['share']:.1%}",
+                write_number(row["loss"], 4),
+                write_number(row["shift"], 2),
+            )
+        )
         for row in importance.iter_rows(named=True)
     )
-    return Grid("Gain of every feature over all trees", ("feature", "gain", "share", "shift"), tuple(rows))
+    columns = ("feature", "gain", "share", "loss when shuffled", "shift")
+    return Grid("Gain of every feature over all trees, and nDCG lost without it", columns, tuple(rows))
 
 
 def list_beyond(rows: pl.DataFrame) -> Grid:

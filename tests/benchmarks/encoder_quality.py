@@ -60,6 +60,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "  and all three": {**_TAKEN, "objectives": {"next_item": 1.0, "co_interaction": 1.0, "cf_alignment": 1.0}},
     "  FGM 1": {**_TAKEN, "adversarial": 1.0},
     "  token dropout .1": {**_TAKEN, "augmentation": {"token_dropout": 0.1}},
+    "  field dropout .3": {**_TAKEN, "augmentation": {"field_dropout": 0.3}},
     "  span crop .5": {**_TAKEN, "augmentation": {"span_crop": 0.5}},
     "  event weights": {**_TAKEN, "event_weights": True},
     "  LoRA 8": {**_TAKEN, "method": "lora", "learning_rate": 1e-3},

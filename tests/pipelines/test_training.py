@@ -10,9 +10,11 @@ from miniature import NOW, Trained, read_files, read_lists
 from worlds import checkerboard
 
 from recsys.artifacts.folders import lock, read_manifest
-from recsys.config import SOURCES, Config, parse_config
+from recsys.artifacts.runs import read_run
+from recsys.config import AUTO, SOURCES, Config, parse_config
 from recsys.errors import ArtifactError, DataError, RegistryError
 from recsys.pipelines import training
+from recsys.pipelines.comparing import load_bundle
 from recsys.pipelines.full_run import run_all
 from recsys.pipelines.generation import generate
 from recsys.pipelines.ingestion import run_ingest
@@ -88,6 +90,15 @@ class TestRepeats:
         home = new_home()
         made = run_all(config, home, None, NOW)
         assert set(made.trained.metrics["model"]) >= {*sources} - {"new_items"}
+        # What was left to the data is settled, once for the twin and the refit that serves.
+        asked, settled = (dict(one.flatten()) for one in (config, read_run(home, config.name).config))
+        # The precision is the processor's to say, not the data's.
+        open_settings = {path for path, value in asked.items() if value == AUTO} - {"text.precision"}
+        assert len(open_settings) == 6
+        assert all(settled[path] == value for path, value in asked.items() if path not in open_settings)
+        store = connect(home, config)
+        served = load_bundle(store, need_version(store, config.model_name, CHAMPION, ""), "bundle").config
+        assert dict(served.flatten()) == settled
         lists = read_lists(home, made.generated.run_date)
         had = lists.join(interactions, on=["user_id", "item_id"], how="semi")
         assert had.height > lists.height / 4

@@ -35,7 +35,7 @@ def test_positives_are_numbered_as_the_histories_number_them():
 def test_labels_mark_what_was_taken_and_groups_without_a_find_are_dropped():
     # User 0 took 1; user 1 took only what was no candidate; user 2 took 0 and 2; user 3 took nothing.
     positives = make_pairs((0, 1), (1, 9), (2, 0), (2, 2))
-    rows = label_rows(make_features(4, 3), positives, window=5, negative_share=1.0, seed=0)
+    rows = label_rows(make_features(4, 3), positives, window=5, at_most=1000, seed=0)
     assert rows.columns == ["window", "user_index", "item_index", "label", "value"]
     assert rows.rows() == [
         (5, 0, 0, 0, 0.0),
@@ -50,38 +50,38 @@ def test_labels_mark_what_was_taken_and_groups_without_a_find_are_dropped():
 
 @pytest.mark.parametrize("positives", [make_pairs(), make_pairs((0, 9), (7, 0))])
 def test_nothing_found_leaves_no_rows(positives):
-    rows = label_rows(make_features(2, 3), positives, window=0, negative_share=0.5, seed=0)
+    rows = label_rows(make_features(2, 3), positives, window=0, at_most=3, seed=0)
     assert rows.is_empty()
     check(TrainingRows, rows, "test rows", "mend the test")
     assert group_sizes(rows).tolist() == []
-    empty = label_rows(make_features(0, 0), positives, window=0, negative_share=1.0, seed=0)
+    empty = label_rows(make_features(0, 0), positives, window=0, at_most=1000, seed=0)
     assert empty.schema == rows.schema
 
 
 @settings(deadline=None)
-@given(st.floats(0.01, 0.99), st.integers(0, 5))
-def test_thinning_keeps_every_positive_and_the_order(share, seed):
+@given(st.integers(1, 70), st.integers(0, 5))
+def test_thinning_keeps_every_positive_and_the_order(at_most, seed):
     positives = make_pairs(*((user, item) for user in range(6) for item in (user, 2 * user)))
     positives = positives.unique(maintain_order=True)
-    whole = label_rows(make_features(8, 12), positives, window=0, negative_share=1.0, seed=seed)
-    thin = label_rows(make_features(8, 12), positives, window=0, negative_share=share, seed=seed)
+    whole = label_rows(make_features(8, 12), positives, window=0, at_most=1000, seed=seed)
+    thin = label_rows(make_features(8, 12), positives, window=0, at_most=at_most, seed=seed)
     taken = pl.col("label") == 1
     assert thin.filter(taken).equals(whole.filter(taken))
     assert thin.equals(whole.join(thin.select(list(PAIR)), on=list(PAIR), how="semi"))
-    assert thin.equals(label_rows(make_features(8, 12), positives, window=0, negative_share=share, seed=seed))
+    assert thin.equals(label_rows(make_features(8, 12), positives, window=0, at_most=at_most, seed=seed))
 
 
-def test_thinning_keeps_about_its_share():
+def test_thinning_leaves_about_so_many_rows():
     positives = make_pairs(*((user, 0) for user in range(100)))
-    rows = label_rows(make_features(100, 51), positives, window=0, negative_share=0.3, seed=1)
+    rows = label_rows(make_features(100, 51), positives, window=0, at_most=1600, seed=1)
     assert rows["label"].sum() == 100
     # 5,000 negatives, 1,500 expected, standard deviation 32.
     assert rows.height - 100 == pytest.approx(1500, abs=130)
 
 
 def test_group_sizes_line_up_with_the_rows():
-    first = label_rows(make_features(3, 4), make_pairs((0, 0), (2, 1)), window=0, negative_share=1.0, seed=0)
-    second = label_rows(make_features(3, 2), make_pairs((2, 1), (1, 0)), window=1, negative_share=1.0, seed=0)
+    first = label_rows(make_features(3, 4), make_pairs((0, 0), (2, 1)), window=0, at_most=1000, seed=0)
+    second = label_rows(make_features(3, 2), make_pairs((2, 1), (1, 0)), window=1, at_most=1000, seed=0)
     rows = pl.concat([first, second])
     # User 2 is in both windows: two groups, although they touch in no other way.
     assert group_sizes(rows).tolist() == [4, 4, 2, 2]

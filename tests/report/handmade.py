@@ -198,6 +198,8 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
             "missing_night": 0.0,
         }
     )
+    gain = np.geomspace(900, 1, 24)
+    tables["importance"] = pl.DataFrame({"feature": features, "gain": gain, "loss": gain / 9000 - 0.01})
     counts = positives.group_by("fate").len()
     measured = {
         "positives": [[fate, dict(counts.iter_rows()).get(fate, 0)] for fate in FATES],
@@ -219,9 +221,6 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
             .join(pl.DataFrame({"rank": range(1, 11), "item_id": [f"i{i:02}" for i in range(10)]}), how="cross")
         )
         lists.with_columns(score=1.0 / pl.col("rank")).write_parquet(folder / "lists.parquet")
-        pl.DataFrame({"feature": features, "gain": np.geomspace(900, 1, 24)}).write_parquet(
-            folder / "importance.parquet"
-        )
         write_json(
             folder / "curves.json",
             {
