@@ -45,6 +45,8 @@ class Interactions(dy.Schema):
     weight = dy.Float32(nullable=False, min_exclusive=0)
     # The raw value (rating, quantity), where there is one.
     value = dy.Float32(nullable=True)
+    # Place at which the item stood where the user met it, 1 the first; null where nobody noted it.
+    shown_at = dy.UInt16(nullable=True, min=1)
     # True: an event the lists should predict. Other rows are history only.
     positive = dy.Bool(nullable=False)
     # True: now the user has the item, and without repeats no list shows it again. Every positive row is one; so is a
@@ -88,6 +90,8 @@ class TrainingRows(dy.Schema):
     item_index = dy.UInt32(primary_key=True)
     # 1 where the user took the item inside the label window.
     label = dy.UInt8(nullable=False)
+    # First place at which the user met the item inside the label window; null where nobody noted it.
+    shown_at = dy.UInt16(nullable=True, min=1)
 
 
 class UserMetrics(dy.Schema):

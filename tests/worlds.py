@@ -49,7 +49,7 @@ def make_interactions(*rows: tuple[Any, ...] | Mapping[str, Any], ordered: bool 
     """Return `Interactions`, sorted. A row is (user, item), (user, item, day), or a mapping.
 
     Keys of a mapping: `user`, `item`, `day` (as in `at`; without it there is no time), `event`, `weight`,
-    `value`, `positive`. A user's equal times, and data without times, keep the order of the rows given;
+    `value`, `shown_at`, `positive`. A user's equal times, and data without times, keep the order of the rows given;
     `ordered=False` makes data without any order, where every position is 0.
     """
     given = [row if isinstance(row, Mapping) else dict(zip(("user", "item", "day"), row, strict=False)) for row in rows]
@@ -62,6 +62,7 @@ def make_interactions(*rows: tuple[Any, ...] | Mapping[str, Any], ordered: bool 
             "event": row.get("event", "interaction"),
             "weight": row.get("weight", 1.0),
             "value": row.get("value"),
+            "shown_at": row.get("shown_at"),
             "positive": row.get("positive", True),
             "taken": row.get("taken", True),
         }

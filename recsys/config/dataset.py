@@ -48,6 +48,8 @@ class InteractionColumns(Section):
     order: str | None = None
     event: str | None = None
     value: str | None = None
+    # Place at which the item stood where the user met it, 1 the first: what stands first is taken more often.
+    shown_at: str | None = None
 
 
 class InteractionFiles(Section):

@@ -3,7 +3,7 @@
 A row is judged by the rules of its table in the order they stand here; the first it breaks is the one recorded.
 Items: missing_item_id, empty_text, bad_available, bad_created_at, duplicate_item_id (the first good row stays).
 Interactions: missing_user_id, missing_item_id, bad_time, early_time, future_time, unknown_item, unknown_event,
-bad_value, bad_order, duplicate_interaction (the first good row stays).
+bad_value, bad_shown_at, bad_order, duplicate_interaction (the first good row stays).
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ def _ingest_interactions(
         "unknown_item": ~pl.col("item_id").is_in(item_ids.implode()),
         "unknown_event": pl.col("weight").is_null(),
         "bad_value": pl.col("value").is_null() & ~pl.col("value_blank"),
+        "bad_shown_at": pl.col("shown_at").is_null() & ~pl.col("shown_at_blank"),
         "bad_order": pl.col("order").is_null() & pl.lit("order" in columns),
     }
     ordered = "time" in columns or "order" in columns
@@ -202,6 +203,8 @@ def _parse_interactions(files: InteractionFiles, values: pl.DataFrame) -> pl.Dat
             # Beyond the range of Float32 is no number either.
             "value": _within_float32(parse_numbers(given("value"))),
             "value_blank": is_blank(given("value")),
+            "shown_at": _read_places(parse_numbers(given("shown_at"))),
+            "shown_at_blank": is_blank(given("shown_at")),
             "order": parse_numbers(given("order")),
             # Counters above 2^53 (snowflake ids) differ only here.
             "order_exact": given("order").cast(pl.String).str.strip_chars().cast(pl.Int64, strict=False),
@@ -211,6 +214,11 @@ def _parse_interactions(files: InteractionFiles, values: pl.DataFrame) -> pl.Dat
 
 def _within_float32(numbers: pl.Series) -> pl.Series:
     return numbers.set(numbers.cast(pl.Float32).is_infinite(), None)
+
+
+def _read_places(numbers: pl.Series) -> pl.Series:
+    """Return whole numbers from 1 to 65,535 as UInt16; anything else is no place."""
+    return numbers.set(numbers != numbers.floor(), None).cast(pl.UInt16, strict=False).replace(0, None)
 
 
 def _judge(parsed: pl.DataFrame, rules: _Rules, duplicate: str, key: list[str]) -> pl.Series:

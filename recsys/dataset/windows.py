@@ -8,7 +8,7 @@ the refit moves all of them to the end: labels from windows 0, 1, …, and the f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 
@@ -19,6 +19,7 @@ from recsys.config import WindowsConfig
 from recsys.errors import DataError
 
 _PAIR = ["user_id", "item_id"]
+_SHOWN = {"user_id": pl.String(), "item_id": pl.String(), "shown_at": pl.UInt16()}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Window:
         history: `Interactions` that may be known.
         positives: `user_id`, `item_id`, distinct: what the lists should have held; `events` lists the kinds of the
             events that say so.
+        shown: `user_id`, `item_id`, `shown_at`: the first place at which the user met the item inside the window, for
+            pairs where it was noted.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Window:
     end: datetime | None
     history: pl.DataFrame
     positives: pl.DataFrame
+    shown: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_SHOWN))
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def split_windows(
                 f"windows: the {name} window{_span(cutoff, stop)} has no {lack}; "
                 f"choose {_REMEDIES[lack if cutoff else 'no clock']}"
             )
-        windows.append(Window(name, cutoff, stop, history, positives))
+        windows.append(Window(name, cutoff, stop, history, positives, _find_shown(inside)))
     return Windows(tuple(windows), everything, end)
 
 
@@ -164,6 +168,12 @@ def find_positives(inside: pl.DataFrame, history: pl.DataFrame, repeats: bool) -
     if not repeats:
         positives = positives.join(history.filter("taken").select(_PAIR).unique(), on=_PAIR, how="anti")
     return positives.sort(_PAIR)
+
+
+def _find_shown(inside: pl.DataFrame) -> pl.DataFrame:
+    """Return `Window.shown`, sorted by the pair."""
+    noted = inside.filter(pl.col("shown_at").is_not_null())
+    return noted.group_by(_PAIR).agg(pl.col("shown_at").min()).sort(_PAIR)
 
 
 _Part = tuple[pl.DataFrame, pl.DataFrame, datetime | None, datetime | None]
@@ -246,9 +256,11 @@ def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share
     # Test pairs often lie in their own file only; the ones that are also interactions say if they are positive.
     history, inside, cutoff, end = newest
     only_named = test.join(everything, on=_PAIR, how="anti").with_columns(
-        pl.lit(True).alias("positive"), pl.lit(None, dtype=pl.String).alias("event")
+        pl.lit(True).alias("positive"),
+        pl.lit(None, dtype=pl.String).alias("event"),
+        pl.lit(None, dtype=pl.UInt16).alias("shown_at"),
     )
-    inside = pl.concat([inside.select(*_PAIR, "positive", "event"), only_named])
+    inside = pl.concat([inside.select(*_PAIR, "positive", "event", "shown_at"), only_named])
     return [(history, inside, cutoff, end), *older]
 
 

@@ -25,7 +25,7 @@ from recsys.pipelines.catalogue import Catalogue
 from recsys.pipelines.encoding import fit_encoder
 from recsys.pipelines.stages import stage, track
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.training_rows import label_rows, number_positives
+from recsys.ranking.training_rows import label_rows, number_pairs
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 
@@ -191,14 +191,15 @@ def _collect_rows(
     for number, (window, past) in enumerate(zip(labels, text.pasts[1:], strict=True)):
         stage_one = _fit_stage_one(config, items, text, past)
         users = past.histories.take(_draw_users(window, past.histories, config))
-        positives = number_positives(window.positives, users)
+        positives = number_pairs(window.positives, users)
         if number == 0:
             config = _calibrate(config, stage_one, past.histories, users, positives, items)
         recommender = _prepare(config, stage_one, items, text, past)
         with stage(f"training rows, {window.name}") as done:
             described = recommender.describe(recommender.propose(users), users)
             at_most, seed = config.ranking.max_rows // len(labels), config.seed + number
-            labelled = label_rows(described, positives, window=number, at_most=at_most, seed=seed)
+            shown = number_pairs(window.shown, users)
+            labelled = label_rows(described, positives, shown, window=number, at_most=at_most, seed=seed)
             places = everyone.search_sorted(users.user_ids)
             parts.append(labelled.with_columns(places.gather(labelled["user_index"]).alias("user_index")))
             done(f"{parts[-1].height:,} rows of {users.n_users:,} users")

@@ -8,26 +8,32 @@ import polars as pl
 from recsys.dataset.histories import Histories
 
 
-def number_positives(positives: pl.DataFrame, histories: Histories) -> pl.DataFrame:
-    """Return `user_index`, `item_index` (UInt32) of the positives whose user and item the histories know, sorted."""
+def number_pairs(pairs: pl.DataFrame, histories: Histories) -> pl.DataFrame:
+    """Return `user_index`, `item_index` (UInt32) for the ids of pairs that the histories know, and `shown_at`, sorted.
+
+    Args:
+        pairs: `user_id`, `item_id`, and `shown_at` where it is asked for: a window's positives, or what it showed.
+        histories: of the users, over the catalogue.
+    """
     users = pl.DataFrame({"user_id": histories.user_ids}).with_row_index("user_index")
     items = pl.DataFrame({"item_id": histories.item_ids}).with_row_index("item_index")
     return (
-        positives.join(users, on="user_id")
+        pairs.join(users, on="user_id")
         .join(items, on="item_id")
-        .select("user_index", "item_index")
+        .select("user_index", "item_index", *(["shown_at"] if "shown_at" in pairs.columns else []))
         .sort("user_index", "item_index")
     )
 
 
 def label_rows(
-    features: pl.DataFrame, positives: pl.DataFrame, *, window: int, at_most: int, seed: int
+    features: pl.DataFrame, positives: pl.DataFrame, shown: pl.DataFrame, *, window: int, at_most: int, seed: int
 ) -> pl.DataFrame:
     """Return `TrainingRows`: the features with a label, groups without a found positive left out.
 
     Args:
         features: keys and features of every candidate of the window.
-        positives: from `number_positives`.
+        positives: from `number_pairs`.
+        shown: likewise, with `shown_at`.
         window: number of the label window, 0 the newest.
         at_most: about so many rows are left, the negatives drawn at random; every positive stays.
         seed: draws the negatives.
@@ -38,13 +44,14 @@ def label_rows(
         how="left",
         maintain_order="left",
     ).with_columns(pl.col("label").fill_null(0))
+    labelled = labelled.join(shown, on=["user_index", "item_index"], how="left", maintain_order="left")
     labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
     if labelled.height > at_most:
         positive = int(labelled["label"].sum())
         share = max(0, at_most - positive) / max(1, labelled.height - positive)
         drawn = np.random.default_rng(seed).random(labelled.height) < share
         labelled = labelled.filter((pl.col("label") > 0) | pl.Series(drawn))
-    keys = ["user_index", "item_index", "label"]
+    keys = ["user_index", "item_index", "label", "shown_at"]
     return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))
 
 

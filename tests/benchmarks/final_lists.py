@@ -54,6 +54,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     evaluation, ranker = config.evaluation, fitted.bundle.ranker
     pl.Config.set_tbl_rows(-1)
+    pl.Config.set_tbl_cols(-1)
+    pl.Config.set_tbl_width_chars(160)
     pl.Config.set_fmt_str_lengths(60)
     print(f"{config.name} {changes or ''}: {measured.lists['user_id'].n_unique():,} users")
     print(f"{reading:.0f} s reading texts, {fitting:.0f} s fitting, {measuring:.0f} s measuring; peak {peak:.1f} GB")

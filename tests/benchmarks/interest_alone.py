@@ -34,7 +34,7 @@ from recsys.evaluation.metrics import count_positives, find_hits, hit_rate, ndcg
 from recsys.pipelines.catalogue import read_catalogue
 from recsys.pipelines.encoding import fit_encoder
 from recsys.pipelines.tuning.edits import apply_settings
-from recsys.ranking.training_rows import number_positives
+from recsys.ranking.training_rows import number_pairs
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
 
@@ -57,7 +57,7 @@ class Question:
         known = pl.DataFrame({"user_id": self.histories.user_ids})
         able = test.positives.join(known, on="user_id", how="semi")
         self.users = self.histories.take(able["user_id"].unique())
-        pairs = number_positives(able, self.users)
+        pairs = number_pairs(able, self.users)
         rows, columns = pairs["user_index"].to_numpy(), pairs["item_index"].to_numpy()
         shape = (self.users.n_users, found.items.height)
         self.positives = csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)

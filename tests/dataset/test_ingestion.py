@@ -242,6 +242,15 @@ def test_without_time_and_order_there_are_no_positions_and_values_do_not_make_ro
     assert rules(result) == [("interactions", 4, "duplicate_interaction")]
 
 
+def test_places_are_whole_numbers_from_one_on_or_blank(shop):
+    rows = ["u,a,1", "u,b,", "u,c,2.0", "v,a,0", "v,b,1.5", "v,c,first", "w,a,70000", "w,b,65535", "w,c,-1"]
+    shop.interactions("user_id,item_id,slot", *rows)
+    result = shop.ingest(columns={"shown_at": "slot"})
+    assert result.interactions.sort("user_id", "item_id")["shown_at"].to_list() == [1, None, 2, 65535]
+    assert result.interactions.schema["shown_at"] == pl.UInt16
+    assert rules(result) == [("interactions", row, "bad_shown_at") for row in (4, 5, 6, 7, 9)]
+
+
 def test_positive_needs_the_event_and_the_value(shop):
     shop.interactions("user_id,item_id,kind,stars", "u,a,buy,4.1", "u,b,buy,4", "u,c,view,5", "v,a,buy,", "v,b,view,")
     result = shop.ingest(

@@ -236,6 +236,22 @@ def test_what_the_user_only_looked_at_can_be_a_positive():
     assert [one.positives.select(PAIR).rows() for one in split(rows, config).windows] == [[("u", "a")], [("u", "b")]]
 
 
+def test_a_window_knows_the_first_place_at_which_items_were_shown_in_it():
+    shown = {"positive": False, "taken": False}
+    rows = make_interactions(
+        {"user": "u", "item": "a", "day": 1, "shown_at": 9},
+        {"user": "u", "item": "b", "day": 11, "shown_at": 4, **shown},
+        {"user": "u", "item": "b", "day": 12, "shown_at": 2, **shown},
+        {"user": "u", "item": "c", "day": 13, "shown_at": 1},
+        {"user": "u", "item": "d", "day": 14},
+        {"user": "v", "item": "a", "day": 6},
+    )
+    test, label = split(rows, WindowsConfig(test_days=5), end=at(15)).windows
+    assert test.shown.rows() == [("u", "b", 2), ("u", "c", 1)]
+    assert label.shown.is_empty()
+    assert label.shown.schema == test.shown.schema
+
+
 def test_rows_that_are_not_positive_are_history_only():
     rows = make_interactions(
         ("u", "a", 1),

@@ -47,7 +47,8 @@ def write_board(raw: Path, twice: bool = False) -> pl.DataFrame:
         again = interactions.with_columns(pl.col("time") + pl.duration(days=20))
         interactions = pl.concat([interactions, again])
     items.write_parquet(raw / "items.parquet")
-    interactions.select("user_id", "item_id", "time").write_parquet(raw / "interactions.parquet")
+    slots = interactions.select("user_id", "item_id", "time", slot=pl.int_range(pl.len()) % 7 + 1)
+    slots.write_parquet(raw / "interactions.parquet")
     return interactions
 
 
@@ -85,13 +86,22 @@ class TestRepeats:
         sources = [name for name in SOURCES if name != "sequence"]
         candidates = {"depths": dict.fromkeys(sources, 10), "segment_column": "tags"}
         config = small_config(
-            tmp_path, {"time": "time"}, repeats=True, windows={"test_days": 14}, candidates=candidates
+            tmp_path,
+            {"time": "time", "shown_at": "slot"},
+            repeats=True,
+            windows={"test_days": 14},
+            candidates=candidates,
         )
         home = new_home()
         made = run_all(config, home, None, NOW)
         assert set(made.trained.metrics["model"]) >= {*sources} - {"new_items"}
+        # Where an item stood is known of what the user met in the label window.
+        run = read_run(home, config.name)
+        rows = pl.read_parquet(run.folder / "training_rows.parquet")
+        assert rows.filter(pl.col("label") == 1)["shown_at"].is_between(1, 7).all()
+        assert rows["shown_at"].null_count() > 0
         # What was left to the data is settled, once for the twin and the refit that serves.
-        asked, settled = (dict(one.flatten()) for one in (config, read_run(home, config.name).config))
+        asked, settled = (dict(one.flatten()) for one in (config, run.config))
         # The precision is the processor's to say, not the data's.
         open_settings = {path for path, value in asked.items() if value == AUTO} - {"text.precision"}
         assert len(open_settings) == 6

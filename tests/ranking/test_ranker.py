@@ -26,6 +26,7 @@ def make_rows(groups: int = 120, size: int = 15, seed: int = 0) -> pl.DataFrame:
             "user_index": np.repeat(np.arange(groups) % 70, size).astype(np.uint32),
             "item_index": np.tile(np.arange(size, dtype=np.uint32), groups),
             "label": label.ravel(),
+            "shown_at": pl.Series([None] * count, dtype=pl.UInt16),
             "text_z": (rng.normal(size=count) + 0.5 * label.ravel()).astype(np.float32),
             "known": np.where(known > 1, known, 0.0).astype(np.float32),
             "noise": rng.normal(size=count).astype(np.float32),
@@ -132,6 +133,34 @@ def test_a_user_of_two_windows_is_unseen_in_both_or_in_none():
 
 def _see(rows: pl.DataFrame, ranker: Ranker) -> np.ndarray:
     return np.column_stack([ranker.blend.score(rows), rows.select(FEATURES).to_numpy()])
+
+
+def test_what_a_place_alone_did_is_not_learned():
+    # `known` is where the old lists put things; what stands first is taken oftener, whatever it is.
+    rng = np.random.default_rng(0)
+    groups, size = 400, 12
+    liking, old = rng.normal(size=(groups, size)), rng.normal(size=(groups, size))
+    places = (-old).argsort(axis=1).argsort(axis=1) + 1
+    label = rng.random((groups, size)) < 1 / (1 + np.exp(0.8 - 1.5 * liking)) / places
+    rows = make_rows(groups=groups, size=size).with_columns(
+        user_index=pl.Series(np.repeat(np.arange(groups, dtype=np.uint32), size)),
+        window=pl.lit(0, dtype=pl.UInt8),
+        label=pl.Series(label.ravel().astype(np.uint8)),
+        text_z=pl.Series(liking.ravel().astype(np.float32)),
+        known=pl.Series(old.ravel().astype(np.float32)),
+    )
+    rows = rows.filter((pl.col("label").max() > 0).over("user_index"))
+    seen = rows.with_columns(shown_at=pl.Series(places.ravel().astype(np.uint16)).gather(_find(rows, size)))
+    blind, told = fit(rows), fit(seen)
+    leaning = [dict(one.importance().rows())["known"] for one in (blind, told)]
+    assert leaning[1] < 0.7 * leaning[0]
+    # The folds are told too: the same trees would have the same curve.
+    assert told.validation.curve != blind.validation.curve
+
+
+def _find(rows: pl.DataFrame, size: int) -> pl.Series:
+    """Where each row stood before some were left out."""
+    return rows["user_index"].cast(pl.Int64) * size + rows["item_index"].cast(pl.Int64)
 
 
 def test_where_the_features_know_nothing_the_blend_ranks():
