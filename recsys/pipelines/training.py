@@ -40,9 +40,6 @@ from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
 from recsys.tables import TrainingRows
 
-# Rows of the test window on which every feature is shuffled once.
-_IMPORTANCE_ROWS = 20_000
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -162,7 +159,7 @@ def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl
         "depths": ledger.summarise_depths(),
         "overlap": ledger.summarise_overlap(),
         "shift": measure_shift(twin.rows, measured.features, ranker.features),
-        "importance": measure_importance(ranker, measured.features.head(_IMPORTANCE_ROWS), evaluation.n, config.seed),
+        "importance": measure_importance(ranker, measured.features, evaluation.n, config.seed),
     }
 
 

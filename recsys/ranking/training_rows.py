@@ -46,13 +46,19 @@ def label_rows(
     ).with_columns(pl.col("label").fill_null(0))
     labelled = labelled.join(shown, on=["user_index", "item_index"], how="left", maintain_order="left")
     labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
-    if labelled.height > at_most:
-        positive = int(labelled["label"].sum())
-        share = max(0, at_most - positive) / max(1, labelled.height - positive)
-        drawn = np.random.default_rng(seed).random(labelled.height) < share
-        labelled = labelled.filter((pl.col("label") > 0) | pl.Series(drawn))
+    labelled = thin_negatives(labelled, at_most, seed)
     keys = ["user_index", "item_index", "label", "shown_at"]
     return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))
+
+
+def thin_negatives(rows: pl.DataFrame, at_most: int, seed: int) -> pl.DataFrame:
+    """Leave negatives out at random until about so many rows are left; every positive stays."""
+    if rows.height <= at_most:
+        return rows
+    positive = int(rows["label"].sum())
+    share = max(0, at_most - positive) / max(1, rows.height - positive)
+    drawn = np.random.default_rng(seed).random(rows.height) < share
+    return rows.filter((pl.col("label") > 0) | pl.Series(drawn))
 
 
 def group_sizes(rows: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

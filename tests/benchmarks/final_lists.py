@@ -29,7 +29,6 @@ from recsys.pipelines.measuring import measure
 from recsys.pipelines.tuning.edits import apply_settings
 from recsys.ranking.importance import measure_importance
 
-_IMPORTANCE_ROWS = 20_000
 _SHOWN = 12
 
 
@@ -71,7 +70,7 @@ def main() -> None:
     print(cold.select("model", "metric", "n", "users", pl.col("mean", "low", "high").round(4)))
     print(f"union recall {measured.ledger.union_recall:.4f}; positives {dict(measured.ledger.fates)}")
     print(measured.ledger.summarise())
-    importance = measure_importance(ranker, measured.features.head(_IMPORTANCE_ROWS), evaluation.n, config.seed)
+    importance = measure_importance(ranker, measured.features, evaluation.n, config.seed)
     print(importance.head(_SHOWN))
     print(importance.sort("loss", descending=True, nulls_last=True).head(_SHOWN))
     print(measure_shift(fitted.rows, measured.features, ranker.features).head(_SHOWN))
