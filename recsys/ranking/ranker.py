@@ -244,8 +244,9 @@ def _validate(
     values = {share: groups.measure(mix(rows, unseen, alone, share), n) for share in _SHARES}
     gains = {share: compare_paired(one, reference, _DRAWS, 0.95, seed) for share, one in values.items()}
     best = max(_SHARES, key=lambda share: gains[share].mean)
-    # The trees start from the blend already; more of it is added only where that surely helps.
-    if best and compare_paired(values[best], values[0.0], _DRAWS, 0.95, seed).low <= 0:
+    # The trees start from the blend already: alone they are enough, unless more of it surely helps.
+    surely = compare_paired(values[best], values[0.0], _DRAWS, 0.95, seed).low > 0
+    if gains[0.0].low > 0 and not surely:
         best = 0.0
     gain = gains[best]
     validation = Validation(
