@@ -10,9 +10,10 @@ import nbformat
 import pytest
 import yaml
 from execution import run_notebook
-from miniature import RUN_DATE, Trained, change, copy_home
+from miniature import RUN_DATE, Trained, copy_home
 
 from recsys.pipelines.training import train
+from recsys.pipelines.tuning.edits import apply_settings
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = ["01_data", "02_text_encoder", "03_offline_evaluation", "04_cold_start", "05_champion_vs_challenger"]
@@ -24,7 +25,7 @@ INTERVAL = r"[-+]?\d+\.\d+%? \[[-+]?\d+\.\d+%?, [-+]?\d+\.\d+%?\]"
 def two_versions(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home whose challenger has lost all sources but two."""
     home = copy_home(trained.home, tmp_path_factory.mktemp("notebooks") / "home")
-    train(change(trained.config, candidates={"depths": {"als": 10, "popular": 10}}), home, RUN_DATE)
+    train(apply_settings(trained.config, {"candidates.depths": {"als": 10, "popular": 10}}), home, RUN_DATE)
     yield home
     shutil.rmtree(home)
 
