@@ -33,9 +33,10 @@ from recsys.config import FineTuneConfig, TextConfig
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
+from recsys.text.item_text import make_texts
 from recsys.text.masked_language import adapt
 from recsys.text.training.fine_tuning import Material, fine_tune
-from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_tokens
+from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_fields, read_tokens
 
 _NEXT, _CO = {"next_item": 1.0, "co_interaction": 0.0}, {"next_item": 0.0, "co_interaction": 1.0}
 # Each item as often as another, against the whole catalogue.
@@ -120,7 +121,7 @@ class Kitchen:
                 world.train,
                 settings,
                 0,
-                material=Material(factors=self._factors(settings)),
+                material=Material(self._factors(settings), self._fields(settings, encoder)),
                 progress=lambda examples, _: seen.append(examples),
             )
             embeddings = tuned.embeddings
@@ -137,6 +138,12 @@ class Kitchen:
         model = InterestModel(embeddings.shape[1], self.text.interest)
         model.fit(world.train, embeddings, 0, texts=pl.Series(world.texts), bfloat16=bfloat16)
         return InterestSource("text", "", model, embeddings).score
+
+    def _fields(self, settings: FineTuneConfig, encoder: Encoder) -> list[NDArray[np.int16]] | None:
+        if not settings.augmentation.field_dropout:
+            return None
+        parts = zip(*(make_texts(self.world.items, [field]).to_list() for field in self.text.fields), strict=True)
+        return read_fields(encoder, self.world.texts, list(parts))
 
     def _factors(self, settings: FineTuneConfig) -> NDArray[np.float32] | None:
         if not settings.objectives.cf_alignment and not settings.hard_negatives.als:
