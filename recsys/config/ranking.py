@@ -147,8 +147,8 @@ class RankingConfig(Section):
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
     truncation_level: Count = 30
     max_trees: Count = 200
-    # Number of trees, and how much of the blend is added to them, are chosen on users held out in turn, one of so many
-    # folds after the other.
+    # Users held out in turn, one of so many folds after the other, say whether fewer trees are better, and whether some
+    # of the blend is added to them.
     folds: Annotated[int, Field(ge=2, le=20)] = 4
     # Below this many users with a positive folds are noise: a fixed count of trees, and half of the blend, instead.
     min_users_for_folds: Count = 50

@@ -59,6 +59,7 @@ def calibrate(
     settings: dict[str, Any] = {}
     told = []
     for path, values, scorer in _list_choices(config, stage_one, histories):
+        best = 0
         if len(values) > 1:
             measured = [question.measure(scorer(value)) for value in values]
             means = [float(one.mean()) for one in measured]
@@ -67,9 +68,7 @@ def calibrate(
                 best = 0
             metric = f"{config.evaluation.metric}@{config.evaluation.n}"
             told.append(f"{path} {values[best]} ({metric} {means[best]:.4f}; {means[0]:.4f} at {values[0]})")
-            settings[path] = values[best]
-        else:
-            settings[path] = values[0]
+        settings[path] = values[best]
     return apply_settings(config, settings), told
 
 

@@ -26,6 +26,7 @@ from recsys.evaluation.segments import Segment, find_segments, label_positives
 from recsys.pipelines.baselines import make_baselines
 from recsys.pipelines.stages import stage, track
 from recsys.ranking.lists import name_lists, rank_candidates
+from recsys.ranking.training_rows import mark_positives
 
 BLEND = "blend"
 # Ranks are UInt16; a source that gives so many items one score says nothing that a longer list would.
@@ -158,7 +159,7 @@ def _make_lists(
             candidates = recommender.cut(proposed)
             features = recommender.describe(candidates, shard)
             if sum(part.height for part in kept) < _FEATURE_ROWS:
-                kept.append(_shift(_label(features.head(_FEATURE_ROWS), here), first))
+                kept.append(_shift(mark_positives(features.head(_FEATURE_ROWS), here), first))
             pairs = candidates.select("user_index", "item_index")
             ranked = {OURS: _rank(pairs, bundle.ranker.score(features))}
             if with_blend:
@@ -182,12 +183,6 @@ def _make_lists(
 def _rank(pairs: pl.DataFrame, scores: NDArray[np.float32] | pl.Series) -> pl.DataFrame:
     """Return everything that has a score, in order: where a positive below the list stands is told too."""
     return rank_candidates(pairs, scores, min(pairs.height, _MAX_RANK))
-
-
-def _label(features: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFrame:
-    keys = ["user_index", "item_index"]
-    taken = positives.select(*keys, pl.lit(1, dtype=pl.UInt8).alias("label"))
-    return features.join(taken, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
 
 
 def _shift(rows: pl.DataFrame, first: int) -> pl.DataFrame:

@@ -38,17 +38,19 @@ def label_rows(
         at_most: about so many rows are left, the negatives drawn at random; every positive stays.
         seed: draws the negatives.
     """
-    labelled = features.join(
-        positives.with_columns(pl.lit(1, dtype=pl.UInt8).alias("label")),
-        on=["user_index", "item_index"],
-        how="left",
-        maintain_order="left",
-    ).with_columns(pl.col("label").fill_null(0))
+    labelled = mark_positives(features, positives)
     labelled = labelled.join(shown, on=["user_index", "item_index"], how="left", maintain_order="left")
     labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
     labelled = thin_negatives(labelled, at_most, seed)
     keys = ["user_index", "item_index", "label", "shown_at"]
     return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))
+
+
+def mark_positives(features: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows in their order with `label` (UInt8): 1 where the pair is among the positives, else 0."""
+    keys = ["user_index", "item_index"]
+    taken = positives.select(*keys, pl.lit(1, dtype=pl.UInt8).alias("label"))
+    return features.join(taken, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
 
 
 def thin_negatives(rows: pl.DataFrame, at_most: int, seed: int) -> pl.DataFrame:
