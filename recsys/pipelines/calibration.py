@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.sources import PopularSource
+from recsys.candidates.sources import NeighbourSource, PopularSource
 from recsys.candidates.stage_one import NEIGHBOUR_SECTIONS, StageOne
 from recsys.candidates.statistics import ItemStatistics
 from recsys.candidates.union import find_blocked, select_top
@@ -91,7 +91,7 @@ def _list_choices(
 
 
 def _score_decayed(model: NeighbourModel, decay: float) -> _Scorer:
-    return model.with_decay(decay).score
+    return NeighbourSource("", "", model.with_decay(decay)).score
 
 
 def _score_recent(histories: Histories, half_life_days: float | None) -> _Scorer:

@@ -66,6 +66,12 @@ def test_each_decay_is_the_one_that_finds_what_was_taken():
     assert f"collab.ease.history_decay 0.8 (ndcg@{n} 1.0000; {1 / np.log2(3):.4f} at 0.9)" in told
 
 
+def test_what_a_source_says_nothing_about_fills_no_list():
+    # Only y is pointed at. Items at 0 are no proposals: x must not be found for standing early in the catalogue.
+    _, told = ask(left_to_the_data(), make_histories(), "x", point(a={"y": 1.0}))
+    assert any(line.startswith("collab.ease.history_decay 0.9 (ndcg@10 0.0000; 0.0000 at 0.9)") for line in told)
+
+
 def test_what_the_config_says_is_left_alone():
     config = left_to_the_data(collab__ease__history_decay=0.33, **{HALF_LIFE.replace(".", "__"): 4.0})
     chosen, told = ask(config, make_histories(), "x")
