@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,11 +17,11 @@ from safetensors.numpy import load_file, save_file
 from recsys.candidates.sources import Source, make_sources
 from recsys.candidates.stage_one import StageOne, read_known_texts
 from recsys.candidates.statistics import ItemStatistics, count_statistics
-from recsys.candidates.union import cut_union, propose
+from recsys.candidates.union import CandidateRows, cut_union, map_blocks, propose
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.errors import ArtifactError, DataError
-from recsys.features.features import declare_features, make_features
+from recsys.features.features import declare_features, describe_rows, make_features
 from recsys.features.item_facts import ItemFacts
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
@@ -82,23 +82,37 @@ class Recommender:
         """Return sources by name, whether or not the config proposes from them, in the order of the names."""
         return make_sources(names, self.config.candidates, self.stage_one, self.statistics, self.embeddings)
 
+    def propose_block(self, users: Histories) -> CandidateRows:
+        """Return the candidates of a block of users before the union is cut."""
+        repeats = self.config.dataset.repeats
+        return propose(self.sources, self.config.candidates.depths, users, self.recommendable, repeats=repeats)
+
+    def cut_block(self, rows: CandidateRows) -> CandidateRows:
+        """Return the candidates that the config leaves of each user's."""
+        return cut_union(rows, self.config.candidates.at_most)
+
+    def describe_block(self, rows: CandidateRows, users: Histories) -> dict[str, NDArray[np.float32]]:
+        """Return the features of a block's candidates by name, (n_rows) float32 each."""
+        return describe_rows(rows, users, self.facts, self.source_names)
+
     def propose(self, histories: Histories) -> pl.DataFrame:
         """Return `Candidates` of these users."""
-        return self.cut(self.propose_uncut(histories))
+        return self._propose(histories, self.cut_block)
 
     def propose_uncut(self, histories: Histories) -> pl.DataFrame:
         """Return `Candidates` of these users before the union is cut: what the ledger counts."""
-        return propose(
-            self.sources,
-            self.config.candidates.depths,
-            histories,
-            self.recommendable,
-            repeats=self.config.dataset.repeats,
-        )
+        return self._propose(histories, lambda rows: rows)
 
-    def cut(self, candidates: pl.DataFrame) -> pl.DataFrame:
-        """Return the candidates that the config leaves of each user's."""
-        return cut_union(candidates, self.source_names, self.config.candidates.at_most)
+    def _propose(self, histories: Histories, cut: Callable[[CandidateRows], CandidateRows]) -> pl.DataFrame:
+        def work(first_user: int, users: Histories) -> pl.DataFrame:
+            return cut(self.propose_block(users)).to_frame(self.source_names, first_user)
+
+        return pl.concat(map_blocks(work, histories))
+
+    def cut(self, candidates: pl.DataFrame, histories: Histories) -> pl.DataFrame:
+        """Return the candidates that the config leaves of each of these users'."""
+        rows = CandidateRows.from_frame(candidates, self.source_names, histories.n_users)
+        return self.cut_block(rows).to_frame(self.source_names)
 
     def describe(self, candidates: pl.DataFrame, histories: Histories) -> pl.DataFrame:
         """Return the candidates' features."""
@@ -190,15 +204,18 @@ class Bundle:
         """
         _demand_columns(items, self.attributes)
         statistics = count_statistics(histories, items, self.config.candidates)
-        embeddings = self.embed(items, progress, cache)
+        return self.assemble(items, self.embed(items, progress, cache), statistics, histories.cutoff)
+
+    def assemble(
+        self, items: pl.DataFrame, embeddings: NDArray[np.float32], statistics: ItemStatistics, cutoff: datetime | None
+    ) -> Recommender:
+        """Return the recommender over a catalogue whose texts and histories have been read already."""
         stage_one = self.stage_one.align(items["item_id"])
         fields = self.config.text.fields
-        texts = read_known_texts(items, histories.cutoff, fields)
+        texts = read_known_texts(items, cutoff, fields)
         if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
             stage_one = stage_one.read_texts(texts, self.config)
-        return Recommender.prepare(
-            self.config, stage_one, items, embeddings, statistics, histories.cutoff, self.attributes
-        )
+        return Recommender.prepare(self.config, stage_one, items, embeddings, statistics, cutoff, self.attributes)
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""

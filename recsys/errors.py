@@ -33,6 +33,10 @@ class RegistryError(RecsysError):
     """The tracking store or the model registry lacks what was asked for."""
 
 
+class EngineError(RecsysError):
+    """Work could not be run where the config wants it: a worker died, or a cluster is not there."""
+
+
 class Refused(RecsysError):  # noqa: N818 - a refusal is an answer, not a failure
     """A gate or sanity check said no; the message says why. Nothing was changed."""
 

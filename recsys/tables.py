@@ -225,7 +225,7 @@ class Recommendations(dy.Schema):
     item_id = dy.String(nullable=False, min_length=1)
     # Falls with rank inside one list; not comparable between users.
     score = dy.Float32(nullable=False)
-    # Names of the sources that found the item; ["fallback"] where it only fills the list up.
+    # Names of the sources that found the item; ["fallback", step] where that step only fills the list up.
     sources = dy.List(dy.String(nullable=False), nullable=False)
     reason = dy.String(nullable=False)
     variant = dy.String(nullable=False)

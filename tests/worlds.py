@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
+from recsys.collab.neighbours import NeighbourModel
+from recsys.dataset.histories import Histories
 from recsys.tables import Interactions, Items, check
 
 DAY_ZERO = datetime(2025, 1, 1, tzinfo=UTC)
@@ -130,3 +132,8 @@ def event_rows(min_size: int = 1, max_size: int = 30) -> st.SearchStrategy[list[
 def shuffle(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Return the rows in another order."""
     return frame.sample(fraction=1.0, shuffle=True, seed=seed)
+
+
+def score(model: NeighbourModel, histories: Histories) -> np.ndarray:
+    """Return (n_users, n_items): what each history's items say together, for and against."""
+    return (histories.decayed_matrix(model.history_decay) @ model.similarity).toarray()

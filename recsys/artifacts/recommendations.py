@@ -18,6 +18,7 @@ from recsys.artifacts.folders import (
     verify_folder,
     write_folder,
 )
+from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
 from recsys.tables import Recommendations
 
@@ -60,6 +61,30 @@ def publish(
     return True
 
 
+def open_shards(home: Path, run_date: str, facts: Mapping[str, Any]) -> ShardFolder:
+    """Return the folder that collects a run date's shards until they are published; the caller holds the lock."""
+    return ShardFolder.open(home / "recommendations" / f".run_date={run_date}.shards", {"run_date": run_date, **facts})
+
+
+def is_published(home: Path, run_date: str, facts: Mapping[str, Any]) -> dict[str, int] | None:
+    """Return what a run date's manifest counts where it is published with these facts, whole; else None."""
+    if not (list_folder(home, run_date) / MANIFEST).is_file():
+        return None
+    try:
+        manifest = verify_folder(list_folder(home, run_date), "")
+    except ArtifactError:
+        return None
+    counts: dict[str, int] = manifest.get("counts", {})
+    return counts if all(manifest.get(name) == value for name, value in facts.items()) else None
+
+
+def scan_recommendations(home: Path, run_date: str) -> tuple[pl.LazyFrame, dict[str, Any]]:
+    """Return the published `Recommendations` of a run date, not read yet, and their manifest."""
+    folder = list_folder(home, run_date)
+    manifest = read_manifest(folder, f"run 'recsys generate --run-date {run_date}'")
+    return pl.scan_parquet([folder / name for name in sorted(manifest["files"]) if name.endswith(".parquet")]), manifest
+
+
 def list_folder(home: Path, run_date: str) -> Path:
     """Return the folder of a run date's lists."""
     return home / "recommendations" / f"run_date={run_date}"
@@ -89,11 +114,17 @@ def read_pointer(home: Path) -> str | None:
 
 
 def prune_published(home: Path, keep: int) -> list[str]:
-    """Delete the oldest run dates beyond `keep`, never the one the pointer names; return what went."""
-    current = read_pointer(home)
-    old = [date for date in find_published(home)[:-keep] if date != current]
+    """Delete the oldest run dates beyond `keep`, never the one the pointer names; return what went.
+
+    Shards of nights before the oldest that is left, which were never published, go too.
+    """
+    current, published = read_pointer(home), find_published(home)
+    old = [date for date in published[:-keep] if date != current]
     for date in old:
         shutil.rmtree(list_folder(home, date))
+    for folder in (home / "recommendations").glob(".run_date=*.shards"):
+        if folder.name.removeprefix(".run_date=").removesuffix(".shards") < published[-keep:][0]:
+            shutil.rmtree(folder)
     return old
 
 

@@ -9,7 +9,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from recsys.candidates.scores import DenseScores, Scores, SharedScores, SummedScores
 from recsys.candidates.stage_one import StageOne
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, decay_by_age
 from recsys.collab.als import AlsModel
@@ -19,8 +21,8 @@ from recsys.config import CandidatesConfig, InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.interest import InterestModel
 
-# Users in one matrix product.
-_ROWS = 128
+# Users in one matrix product, and looked at together.
+BLOCK = 128
 _READ_LATELY = "Its description fits what you read lately"
 
 
@@ -35,8 +37,8 @@ class Source(Protocol):
     name: str
     reason: str
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Return (n_users, n_items) float32, higher is better, NaN where the source says nothing."""
+    def score(self, histories: Histories) -> Scores:
+        """Return what the source says of each user and item."""
 
 
 def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,11 +51,11 @@ def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[
     product = np.empty((len(users), len(items)), dtype=np.float32)
     with torch.inference_mode():
         columns = torch.from_numpy(items).to(device).T
-        for start in range(0, len(users), _ROWS):
-            block = np.zeros((_ROWS, users.shape[1]), dtype=np.float32)
-            some = users[start : start + _ROWS]
+        for start in range(0, len(users), BLOCK):
+            block = np.zeros((BLOCK, users.shape[1]), dtype=np.float32)
+            some = users[start : start + BLOCK]
             block[: len(some)] = some
-            product[start : start + _ROWS] = (torch.from_numpy(block).to(device) @ columns).cpu().numpy()[: len(some)]
+            product[start : start + BLOCK] = (torch.from_numpy(block).to(device) @ columns).cpu().numpy()[: len(some)]
     return product
 
 
@@ -65,16 +67,15 @@ class AlsSource:
 
     def __init__(self, model: AlsModel) -> None:
         self._model = model
-        self._unknown = np.isnan(model.item_factors[:, 0])
-        self._factors = np.nan_to_num(model.item_factors)
+        self._known = np.flatnonzero(~np.isnan(model.item_factors[:, 0])).astype(np.int32)
+        self._factors = model.item_factors[self._known]
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score known items; users without a history of known items get NaN."""
+    def score(self, histories: Histories) -> Scores:
+        """Score known items for users with a history of known items."""
         users = self._model.fold_in(histories)
         scores = multiply(users, self._factors)
-        scores[:, self._unknown] = np.nan
-        scores[~users.any(axis=1)] = np.nan
-        return scores
+        scores[~users.any(axis=1)] = -np.inf
+        return DenseScores(scores, histories.n_items, self._known)
 
 
 class BprSource:
@@ -86,12 +87,12 @@ class BprSource:
     def __init__(self, model: BprModel) -> None:
         self._model = model
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score known items; users without a history of known items get NaN."""
+    def score(self, histories: Histories) -> Scores:
+        """Score known items for users with a history of known items."""
         # Users and items that the model does not know are NaN throughout, and so are their products.
         scores = multiply(self._model.user_factors(histories), self._model.item_factors)
         scores += self._model.item_biases
-        return scores
+        return DenseScores.read(scores)
 
 
 class NeighbourSource:
@@ -102,15 +103,10 @@ class NeighbourSource:
         self.reason = reason
         self._model = model
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score items that the history speaks for.
-
-        EASE can also speak against an item. Nobody should be shown such an item for EASE's sake, so at 0 and below it
-        says nothing, like the others.
-        """
-        scores = self._model.score(histories)
-        scores[scores <= 0] = np.nan
-        return scores
+    def score(self, histories: Histories) -> Scores:
+        """Score items that the history speaks for."""
+        weights = histories.weigh_steps(self._model.history_decay)
+        return SummedScores(histories.starts, histories.items, weights, self._model.similarity)
 
 
 class InterestSource:
@@ -122,13 +118,18 @@ class InterestSource:
         self._model = model
         self._items = model.item_vectors(embeddings) if model.speaks else None
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score every item, touched by anyone or not; users without a history, and all before training, get NaN."""
+    def score(self, histories: Histories) -> Scores:
+        """Score every item, touched by anyone or not, for users with a history; before training nothing is said."""
+        return self.score_some(histories, np.arange(histories.n_items, dtype=np.int32))
+
+    def score_some(self, histories: Histories, items: NDArray[np.int32]) -> Scores:
+        """Score only some items, by number, rising."""
         if self._items is None:
-            return np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
-        scores = multiply(self._model.user_vectors(histories, self._items), self._items)
-        scores[histories.lengths == 0] = np.nan
-        return scores
+            return DenseScores(np.zeros((histories.n_users, 0), dtype=np.float32), histories.n_items)
+        vectors = self._items if len(items) == len(self._items) else self._items[items]
+        scores = multiply(self._model.user_vectors(histories, self._items), vectors)
+        scores[histories.lengths == 0] = -np.inf
+        return DenseScores(scores, histories.n_items, items)
 
 
 class ProfileSource(InterestSource):
@@ -159,10 +160,10 @@ class NearestTextSource:
         self._length = length
         self._decay = decay
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
+    def score(self, histories: Histories) -> Scores:
         """Score every item by the newest items other than itself, each cosine `decay` times less per step back.
 
-        Without an order the items are an arbitrary few, and weigh the same. Users without a history get NaN.
+        Without an order the items are an arbitrary few, and weigh the same.
         """
         best = np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
         for step, items in enumerate(histories.recent_items(self._length).T):
@@ -173,7 +174,7 @@ class NearestTextSource:
             # Of an item to itself; where there is no item the row is NaN already.
             cosines[np.arange(len(items)), items] = np.nan
             np.fmax(best, cosines, out=best)
-        return best
+        return DenseScores.read(best)
 
 
 class NewItemsSource:
@@ -184,13 +185,11 @@ class NewItemsSource:
 
     def __init__(self, text: InterestSource, statistics: ItemStatistics, at_most: int) -> None:
         self._text = text
-        self._old = statistics.users > at_most
+        self._new = np.flatnonzero(statistics.users <= at_most).astype(np.int32)
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
+    def score(self, histories: Histories) -> Scores:
         """Score items with at most `new_item_users` users."""
-        scores = self._text.score(histories)
-        scores[:, self._old] = np.nan
-        return scores
+        return self._text.score_some(histories, self._new)
 
 
 class PopularSource:
@@ -201,10 +200,11 @@ class PopularSource:
         self.name = name
         self.reason = reason
         self._row = np.where(weights > 0, weights, np.float32(np.nan))
+        self._order = np.argsort(-weights, kind="stable")[: int((weights > 0).sum())].astype(np.int32)
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
+    def score(self, histories: Histories) -> Scores:
         """Score every touched item by its weight."""
-        return np.repeat(self._row[None, :], histories.n_users, axis=0)
+        return SharedScores(self._row, self._order, histories.n_users)
 
 
 class SegmentPopularSource:
@@ -217,15 +217,14 @@ class SegmentPopularSource:
         """Take the segments; None says nothing."""
         self._segments = segments
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Score the items that the user's segment touched; users without a segment get NaN."""
-        scores = np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
-        if self._segments is not None:
-            segments = self._segments.assign(histories)
-            users = np.flatnonzero(segments >= 0)
-            weights = self._segments.weights[segments[users]].toarray()
-            scores[users] = np.where(weights > 0, weights, np.nan)
-        return scores
+    def score(self, histories: Histories) -> Scores:
+        """Score the items that the user's segment touched."""
+        if self._segments is None:
+            return DenseScores(np.zeros((histories.n_users, 0), dtype=np.float32), histories.n_items)
+        segments = self._segments.assign(histories)
+        starts = np.concatenate([[0], np.cumsum(segments >= 0)])
+        one = np.ones(starts[-1], dtype=np.float32)
+        return SummedScores(starts, segments[segments >= 0].astype(np.int32), one, self._segments.weights)
 
 
 class RepeatSource:
@@ -237,12 +236,15 @@ class RepeatSource:
     def __init__(self, half_life_days: float | None) -> None:
         self._half_life_days = half_life_days
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
+    def score(self, histories: Histories) -> Scores:
         """Score the items of each user's own history."""
         values = histories.counts * decay_by_age(histories.ages, self._half_life_days)
-        scores = np.full((histories.n_users, histories.n_items), np.nan, dtype=np.float32)
-        scores[histories.users, histories.items] = values
-        return scores
+        return SummedScores(histories.starts, histories.items, values, _make_identity(histories.n_items))
+
+
+def _make_identity(size: int) -> csr_array:
+    numbers = np.arange(size + 1, dtype=np.int32)
+    return csr_array((np.ones(size, dtype=np.float32), numbers[:-1], numbers), shape=(size, size))
 
 
 def make_sources(

@@ -143,7 +143,7 @@ class StageOne:
         collab = config.collab
         return cls(
             item_ids=item_ids,
-            als=AlsModel.load(folder / "als.safetensors", collab.als, config.threads),
+            als=AlsModel.load(folder / "als.safetensors", collab.als),
             bpr=BprModel.load(folder / "bpr.safetensors"),
             item_to_item=NeighbourModel.load(folder / "item_to_item.npz", collab.item_to_item.decay),
             bm25=NeighbourModel.load(folder / "bm25.npz", collab.bm25.decay),

@@ -2,20 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 import torch
+from numba import njit
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from recsys.candidates.sources import Source
+from recsys.candidates.scores import Barred
+from recsys.candidates.sources import BLOCK, Source
 from recsys.dataset.histories import Histories
+from recsys.text.inference import spread
 
-# Scores of one source held at a time, in cells; 16 million float32 are 64 MB.
-_CELLS = 16_000_000
 # Softens the first ranks when rankings are fused; the value of Cormack et al.
 _FUSION = 60.0
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class CandidateRows:
+    """`Candidates` of a run of users as arrays, sorted by user, then item.
+
+    Attributes:
+        starts: (n_users + 1) int64; user u's rows are `starts[u]:starts[u + 1]`.
+        items: (n_rows) int32.
+        ranks: (n_sources, n_rows) uint16, 1 the best, 0 below the depth the source was asked for.
+        scores: (n_sources, n_rows) float32, NaN where the source says nothing.
+    """
+
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+    ranks: NDArray[np.uint16]
+    scores: NDArray[np.float32]
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """User number of each row, (n_rows) int64."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def take(self, rows: NDArray[np.bool_]) -> CandidateRows:
+        """Return only some of the rows."""
+        starts = np.concatenate([[0], np.cumsum(rows)])[self.starts]
+        return CandidateRows(starts, self.items[rows], self.ranks[:, rows], self.scores[:, rows])
+
+    def to_frame(self, sources: Sequence[str], first_user: int = 0) -> pl.DataFrame:
+        """Return `Candidates` of the sources with these names, users counted from `first_user`."""
+        columns = {
+            "user_index": pl.Series((self.users + first_user).astype(np.uint32)),
+            "item_index": pl.Series(self.items.astype(np.uint32)),
+        }
+        for name, scores, ranks in zip(sources, self.scores, self.ranks, strict=True):
+            columns[f"{name}_score"] = pl.Series(scores).fill_nan(None)
+            columns[f"{name}_rank"] = pl.Series(ranks).replace(0, None)
+        return pl.DataFrame(columns)
+
+    @classmethod
+    def from_frame(cls, candidates: pl.DataFrame, sources: Sequence[str], n_users: int) -> CandidateRows:
+        """Read what `to_frame` wrote of users counted from 0."""
+        starts = np.searchsorted(candidates["user_index"].to_numpy(), np.arange(n_users + 1)).astype(np.int64)
+        shape = (len(sources), candidates.height)
+        ranks, scores = np.zeros(shape, dtype=np.uint16), np.empty(shape, dtype=np.float32)
+        for place, name in enumerate(sources):
+            ranks[place] = candidates[f"{name}_rank"].fill_null(0).to_numpy()
+            scores[place] = candidates[f"{name}_score"].cast(pl.Float32).to_numpy()
+        return cls(starts, candidates["item_index"].cast(pl.Int32).to_numpy(), ranks, scores)
 
 
 def propose(
@@ -25,8 +79,8 @@ def propose(
     recommendable: NDArray[np.bool_],
     *,
     repeats: bool,
-) -> pl.DataFrame:
-    """Return `Candidates` for all users of the histories.
+) -> CandidateRows:
+    """Return the candidates of a block of users.
 
     Args:
         sources: all over the catalogue of the histories.
@@ -35,11 +89,32 @@ def propose(
         recommendable: (n_items) bool; other items are never proposed.
         repeats: False leaves out what the user already has.
     """
-    parts = [
-        _propose_batch(sources, depths, histories.select(users), recommendable, repeats, users.start)
-        for users in batch_users(histories, len(sources))
-    ]
-    return pl.concat(parts) if parts else _empty(sources)
+    barred = Barred.find(histories, recommendable, repeats=repeats)
+    said = [source.score(histories) for source in sources]
+    tops = [scores.find_top(depths[source.name], barred) for source, scores in zip(sources, said, strict=True)]
+    deepest = max(top.shape[1] for top in tops)
+    together = np.full((len(tops), histories.n_users, deepest), -1, dtype=np.int32)
+    for place, top in enumerate(tops):
+        together[place, :, : top.shape[1]] = top
+    starts, items, ranks = _unite(together, histories.n_items)
+    scores = np.empty(ranks.shape, dtype=np.float32)
+    for place, one in enumerate(said):
+        scores[place] = one.look_up(starts, items)
+    return CandidateRows(starts, items, ranks, scores)
+
+
+def map_blocks(work: Callable[[int, Histories], _Result], histories: Histories) -> list[_Result]:
+    """Return what `work` makes of each run of users that go through together, in order; nobody is one run.
+
+    Each is worked on by one thread, and by one alone: sums then do not depend on how many threads there are.
+
+    Args:
+        work: takes the number of the run's first user, and the run.
+        histories: of any number of users.
+    """
+    blocks = list(histories.split(BLOCK)) or [(0, histories)]
+    with threadpool_limits(1, "blas"):
+        return list(spread(lambda block: work(*block), blocks, share=False))
 
 
 def propose_with_ties(
@@ -52,111 +127,68 @@ def propose_with_ties(
     Returns:
         `user_index`, `item_index`, `score` (Float32), sorted by user, then item; arguments as for `propose`.
     """
-    parts = []
-    for users in batch_users(histories, 1):
-        some = histories.select(users)
-        scores = np.nan_to_num(source.score(some), nan=-np.inf)
-        scores[find_blocked(some, recommendable, repeats=repeats)] = -np.inf
-        last = torch.topk(torch.from_numpy(scores), min(depth, scores.shape[1])).values[:, -1].numpy()
-        user, item = np.nonzero((scores >= last[:, None]) & (scores > -np.inf))
-        columns = {
-            "user_index": (user + users.start).astype(np.uint32),
-            "item_index": item.astype(np.uint32),
-            "score": scores[user, item],
-        }
-        parts.append(pl.DataFrame(columns))
-    return pl.concat(parts)
+
+    def find(first_user: int, users: Histories) -> pl.DataFrame:
+        return _propose_with_ties(source, depth, first_user, users, recommendable, repeats)
+
+    return pl.concat(map_blocks(find, histories))
 
 
-def cut_union(candidates: pl.DataFrame, sources: Sequence[str], at_most: int | None) -> pl.DataFrame:
+def cut_union(rows: CandidateRows, at_most: int | None) -> CandidateRows:
     """Keep each user's `at_most` candidates with the largest reciprocal-rank sums (Cormack et al. 2009, SIGIR).
 
     A source that does not propose an item adds nothing for it; ties go to the smaller item. None keeps all.
     """
     if at_most is None:
-        return candidates
-    reciprocal = [(1.0 / (_FUSION + pl.col(f"{source}_rank").cast(pl.Float64))).fill_null(0.0) for source in sources]
-    place = pl.sum_horizontal(reciprocal).rank("ordinal", descending=True).over("user_index")
-    return candidates.filter(place <= at_most)
+        return rows
+    fused = np.where(rows.ranks > 0, 1.0 / (_FUSION + rows.ranks), 0.0).sum(axis=0)
+    users = rows.users
+    order = np.lexsort((rows.items, -fused, users))
+    kept = np.zeros(len(order), dtype=bool)
+    kept[order[np.arange(len(order)) - rows.starts[users] < at_most]] = True
+    return rows.take(kept)
 
 
-def batch_users(histories: Histories, n_sources: int) -> Iterator[slice]:
-    """Yield runs of users small enough that all sources' scores of a run fit in memory."""
-    size = max(1, _CELLS // max(1, histories.n_items * n_sources))
-    for start in range(0, histories.n_users, size):
-        yield slice(start, min(start + size, histories.n_users))
-
-
-def select_top(scores: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Return each row's best columns, best first, and which of them are real.
-
-    Args:
-        scores: (n_users, n_items) float32; NaN is never selected.
-        depth: how many at most.
-
-    Returns:
-        (n_users, depth) int32 columns and a bool mask of the same shape. Equal scores go to the smaller column,
-        whatever the batch, the threads or the device.
-    """
-    depth = min(depth, scores.shape[1])
-    clean = np.nan_to_num(scores, nan=-np.inf)
-    # One more than asked for shows in which rows a tie straddles the cut; only those need the exact choice.
-    values, columns = (part.numpy() for part in torch.topk(torch.from_numpy(clean), min(depth + 1, clean.shape[1])))
-    top = columns[:, :depth].astype(np.int32)
-    if values.shape[1] > depth:
-        tied = (values[:, depth - 1] == values[:, depth]) & (values[:, depth] > -np.inf)
-        if tied.any():
-            top[tied] = np.argsort(-clean[tied], axis=1, kind="stable")[:, :depth]
-    top.sort(axis=1)
-    best_first = np.argsort(-np.take_along_axis(clean, top, axis=1), axis=1, kind="stable")
-    top = np.take_along_axis(top, best_first, axis=1)
-    return top, np.take_along_axis(clean, top, axis=1) > -np.inf
-
-
-def _propose_batch(
-    sources: Sequence[Source],
-    depths: Mapping[str, int],
-    histories: Histories,
-    recommendable: NDArray[np.bool_],
-    repeats: bool,
-    first_user: int,
+def _propose_with_ties(
+    source: Source, depth: int, first_user: int, histories: Histories, recommendable: NDArray[np.bool_], repeats: bool
 ) -> pl.DataFrame:
-    shape = (histories.n_users, histories.n_items)
-    blocked = find_blocked(histories, recommendable, repeats=repeats)
-    scores: dict[str, NDArray[np.float32]] = {}
-    ranks: dict[str, NDArray[np.uint16]] = {}
-    proposed = np.zeros(shape, dtype=bool)
-    rows = np.arange(shape[0])[:, None]
-    for source in sources:
-        scored = source.score(histories)
-        scored[blocked] = np.nan
-        top, real = select_top(scored, depths[source.name])
-        ranked = np.zeros(shape, dtype=np.uint16)
-        ranked[rows, top] = np.where(real, np.arange(1, top.shape[1] + 1), 0)
-        scores[source.name], ranks[source.name] = scored, ranked
-        proposed |= ranked > 0
-    user, item = np.nonzero(proposed)
-    columns: dict[str, pl.Series] = {
-        "user_index": pl.Series((user + first_user).astype(np.uint32)),
-        "item_index": pl.Series(item.astype(np.uint32)),
+    scores = np.nan_to_num(source.score(histories).to_array(), nan=-np.inf)
+    scores[Barred.find(histories, recommendable, repeats=repeats).to_array()] = -np.inf
+    last = torch.topk(torch.from_numpy(scores), min(depth, scores.shape[1])).values[:, -1].numpy()
+    user, item = np.nonzero((scores >= last[:, None]) & (scores > -np.inf))
+    columns = {
+        "user_index": (user + first_user).astype(np.uint32),
+        "item_index": item.astype(np.uint32),
+        "score": scores[user, item],
     }
-    for name, scored in scores.items():
-        columns[f"{name}_score"] = pl.Series(scored[user, item]).fill_nan(None)
-        ranked = ranks[name][user, item]
-        columns[f"{name}_rank"] = pl.Series(ranked).replace(0, None)
     return pl.DataFrame(columns)
 
 
-def find_blocked(histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool) -> NDArray[np.bool_]:
-    """Return (n_users, n_items) bool: pairs that no list may hold."""
-    blocked = np.repeat(~recommendable[None, :], histories.n_users, axis=0)
-    if not repeats:
-        blocked[histories.users[histories.taken], histories.items[histories.taken]] = True
-    return blocked
-
-
-def _empty(sources: Sequence[Source]) -> pl.DataFrame:
-    schema: dict[str, pl.DataType] = {"user_index": pl.UInt32(), "item_index": pl.UInt32()}
-    for source in sources:
-        schema |= {f"{source.name}_score": pl.Float32(), f"{source.name}_rank": pl.UInt16()}
-    return pl.DataFrame(schema=schema)
+@njit(nogil=True, cache=True)
+def _unite(tops, n_items):  # type: ignore[no-untyped-def]
+    """Return starts, items and ranks of the rows that (n_sources, n_users, depth) proposals make, -1 for none."""
+    n_sources, n_users, depth = tops.shape
+    mark = np.zeros(n_items, dtype=np.int32)
+    place = np.zeros(n_items, dtype=np.int64)
+    starts = np.zeros(n_users + 1, dtype=np.int64)
+    items = np.empty(tops.size, dtype=np.int32)
+    count = 0
+    for user in range(n_users):
+        for source in range(n_sources):
+            for item in tops[source, user]:
+                if item >= 0 and mark[item] != user + 1:
+                    mark[item] = user + 1
+                    items[count] = item
+                    count += 1
+        items[starts[user] : count].sort()
+        starts[user + 1] = count
+    ranks = np.zeros((n_sources, count), dtype=np.uint16)
+    for user in range(n_users):
+        for row in range(starts[user], starts[user + 1]):
+            place[items[row]] = row
+        for source in range(n_sources):
+            for rank in range(depth):
+                item = tops[source, user, rank]
+                if item >= 0:
+                    ranks[source, place[item]] = rank + 1
+    return starts, items[:count].copy(), ranks

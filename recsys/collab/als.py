@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,9 @@ class AlsModel:
     An item unknown at training time has NaN factors: the model says nothing about it.
     """
 
-    def __init__(self, item_factors: NDArray[np.float32], config: AlsConfig, threads: int) -> None:
+    def __init__(self, item_factors: NDArray[np.float32], config: AlsConfig) -> None:
         self.item_factors = item_factors
         self._config = config
-        self._threads = threads
 
     @classmethod
     def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
@@ -39,29 +39,33 @@ class AlsModel:
             solver.fit(csr_matrix(_confidence(histories)), show_progress=False)
         factors = np.array(solver.item_factors, dtype=np.float32)
         factors[np.bincount(histories.items, minlength=histories.n_items) == 0] = np.nan
-        return cls(factors, config, threads)
+        return cls(factors, config)
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> AlsModel:
         """Return the model with its rows in the order of another catalogue; unknown items become NaN."""
-        return AlsModel(align_rows(self.item_factors, trained_ids, item_ids), self._config, self._threads)
+        return AlsModel(align_rows(self.item_factors, trained_ids, item_ids), self._config)
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """Return (n_users, embedding_size) float32: the least-squares factors of each history, zeros if empty."""
-        solver = _make_solver(self._config, self._threads, seed=0)
+        matrix = csr_matrix(_confidence(histories))
+        return np.asarray(self._solver.recalculate_user(np.arange(histories.n_users), matrix), dtype=np.float32)
+
+    @cached_property
+    def _solver(self) -> AlternatingLeastSquares:
+        # One thread: users are folded in block by block, and the blocks share the processors.
+        solver = _make_solver(self._config, 1, seed=0)
         # Zero factors take no part in the least squares, so unknown items neither help nor hurt.
         solver.item_factors = np.nan_to_num(self.item_factors)
-        matrix = csr_matrix(_confidence(histories))
-        with threadpool_limits(1, "blas"):
-            return np.asarray(solver.recalculate_user(np.arange(histories.n_users), matrix), dtype=np.float32)
+        return solver
 
     def save(self, path: Path) -> None:
         """Write the item factors as safetensors."""
         save_file({"item_factors": self.item_factors}, path)
 
     @classmethod
-    def load(cls, path: Path, config: AlsConfig, threads: int) -> AlsModel:
+    def load(cls, path: Path, config: AlsConfig) -> AlsModel:
         """Read what `save` wrote."""
-        return cls(load_file(path)["item_factors"], config, threads)
+        return cls(load_file(path)["item_factors"], config)
 
 
 def _make_solver(config: AlsConfig, threads: int, seed: int) -> AlternatingLeastSquares:

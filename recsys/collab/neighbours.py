@@ -14,7 +14,6 @@ from implicit.nearest_neighbours import (
     TFIDFRecommender,
 )
 from implicit.utils import ParameterWarning
-from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, csr_matrix
 
 from recsys.collab.id_map import align_square
@@ -36,11 +35,12 @@ class NeighbourModel:
 
     Attributes:
         similarity: (n_items, n_items) float32 sparse; row = item in the history, column = item scored.
+        history_decay: of a step.
     """
 
     def __init__(self, similarity: csr_array, history_decay: float) -> None:
         self.similarity = similarity
-        self._history_decay = history_decay
+        self.history_decay = history_decay
 
     @classmethod
     def blank(cls, n_items: int, history_decay: float) -> NeighbourModel:
@@ -53,12 +53,7 @@ class NeighbourModel:
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> NeighbourModel:
         """Return the model over another catalogue; items it does not know have no neighbours."""
-        return NeighbourModel(align_square(self.similarity, trained_ids, item_ids), self._history_decay)
-
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Return (n_users, n_items) float32; 0 where no item of the history points at the item."""
-        matrix = histories.decayed_matrix(self._history_decay) @ self.similarity
-        return np.asarray(matrix.toarray(), dtype=np.float32)
+        return NeighbourModel(align_square(self.similarity, trained_ids, item_ids), self.history_decay)
 
     def save(self, path: Path) -> None:
         """Write the matrix as an npz without objects."""

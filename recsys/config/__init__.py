@@ -37,9 +37,11 @@ from recsys.config.ranking import (
 )
 from recsys.config.section import AUTO, Count, Section
 from recsys.config.serving import (
+    EngineConfig,
     EvaluationConfig,
     GenerationConfig,
     RegistryConfig,
+    SanityConfig,
     SegmentsConfig,
 )
 from recsys.config.text import (
@@ -74,6 +76,7 @@ __all__ = [
     "DatasetConfig",
     "DistillationConfig",
     "EaseConfig",
+    "EngineConfig",
     "EvaluationConfig",
     "FineTuneConfig",
     "GenerationConfig",
@@ -88,6 +91,7 @@ __all__ = [
     "OwnBertConfig",
     "RankingConfig",
     "RegistryConfig",
+    "SanityConfig",
     "Section",
     "SegmentsConfig",
     "SequenceConfig",

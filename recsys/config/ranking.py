@@ -140,7 +140,7 @@ class RankingConfig(Section):
     """LightGBM LambdaMART over the candidates."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    num_leaves: Annotated[int, Field(ge=2)] = 15
+    num_leaves: Annotated[int, Field(ge=2, le=64)] = 15
     min_data_in_leaf: Count = 50
     # Of the features, which say the same thing many times over, each tree looks at so many: that keeps trees apart.
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3

@@ -62,12 +62,38 @@ class RegistryConfig(Section):
     max_relative_loss: Share = 0.05
 
 
+class EngineConfig(Section):
+    """Where a night's shards run."""
+
+    # `ray`: the cluster that RECSYS_RAY_ADDRESS names, else one made on this machine.
+    kind: Literal["local", "ray"] = "local"
+    # Processes of the local engine, each with the config's threads; 1: no process but the night's own.
+    workers: Count = 1
+
+
+class SanityConfig(Section):
+    """What lists must be like to be published; where one is not, last night's stay."""
+
+    # Rows that the fallback chain filled in, and users who get nothing.
+    max_fallback_share: Share = 0.5
+    max_empty_share: Share = 0.01
+    # Beside the lists that readers follow now: items of a user that are new in the list, mean over users of both; how
+    # much of the coverage must be left; and, for the same model, the largest gap between the scores' distributions.
+    max_churn: Share = 0.95
+    min_coverage_left: Share = 0.5
+    max_score_shift: Share = 0.5
+
+
 class GenerationConfig(Section):
     """The nightly lists."""
 
     n: Count = 10
     # Users in one shard; memory follows it.
     shard_size: Count = 5_000
+    engine: EngineConfig = EngineConfig()
+    sanity: SanityConfig = SanityConfig()
+    # Hours from the snapshot's last event to the run date: an older one is refused. None: any will do.
+    max_snapshot_age_hours: Annotated[float, Field(gt=0)] | None = None
     # Users whose last interaction is older get no list; None: everyone with a history.
     active_days: Annotated[float, Field(gt=0)] | None = None
     # Published run dates kept, newest first; the one the pointer names always stays.

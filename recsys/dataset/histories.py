@@ -107,15 +107,17 @@ class Histories:
             if self.n_users
             else np.zeros(len(wanted), dtype=bool)
         )
-        lengths = np.zeros(len(wanted), dtype=np.int64)
-        lengths[known] = self.lengths[place[known]]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        shift = np.zeros(len(wanted), dtype=np.int64)
-        shift[known] = self.starts[place[known]]
-        entries = np.repeat(shift - starts[:-1], lengths) + np.arange(starts[-1])
+        return self._pick(wanted, np.where(known, place, -1))
+
+    def pick(self, users: NDArray[np.int64]) -> Histories:
+        """Return some users as histories of their own, by number, rising."""
+        return self._pick(self.user_ids.gather(users), users)
+
+    def _pick(self, user_ids: pl.Series, users: NDArray[np.int64]) -> Histories:
+        starts, entries = pick_runs(self.starts, users)
         return replace(
             self,
-            user_ids=wanted,
+            user_ids=user_ids,
             starts=starts,
             items=self.items[entries],
             weights=self.weights[entries],
@@ -132,13 +134,17 @@ class Histories:
         return matrix.sorted_indices() if not matrix.has_sorted_indices else matrix
 
     def decayed_matrix(self, decay: float) -> csr_array:
-        """Return (n_users, n_items) float32 where the newest item weighs 1 and each step back `decay` times less.
+        """Return (n_users, n_items) float32 with the weights of `weigh_steps`."""
+        return self.matrix(self.weigh_steps(decay))
+
+    def weigh_steps(self, decay: float) -> NDArray[np.float32]:
+        """Return (n_entries) float32: 1 for a user's newest item, each step back `decay` times less.
 
         Without an order every item weighs 1.
         """
         if not self.ordered or decay == 1.0:
-            return self.matrix(np.ones(len(self.items), dtype=np.float32))
-        return self.matrix((decay**self.steps_back).astype(np.float32))
+            return np.ones(len(self.items), dtype=np.float32)
+        return (decay**self.steps_back).astype(np.float32)
 
     def recent_items(self, length: int) -> NDArray[np.int32]:
         """Return (n_users, length) int32 item numbers, newest first, -1 where the history is shorter."""
@@ -147,6 +153,15 @@ class Histories:
         if not len(self.items):
             return np.full(places.shape, -1, dtype=np.int32)
         return np.where(found, self.items[np.where(found, places, 0)], -1).astype(np.int32)
+
+
+def pick_runs(starts: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the starts of some runs put one after the other, and the entries they hold; run -1 is empty."""
+    if not len(starts) - 1:
+        return np.zeros(len(runs) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    lengths = np.where(runs >= 0, np.diff(starts)[runs], 0)
+    ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    return ends, np.repeat(np.where(runs >= 0, starts[runs], 0) - ends[:-1], lengths) + np.arange(ends[-1])
 
 
 def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: datetime | None) -> Histories:

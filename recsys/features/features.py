@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from recsys.candidates.union import CandidateRows, map_blocks
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
 from recsys.features.item_features import ITEM_FEATURES, describe_items
@@ -22,10 +24,6 @@ from recsys.features.similarity_features import (
 )
 from recsys.features.source_features import AGREEMENT_FEATURES, SOURCE_FEATURES, describe_sources
 from recsys.features.user_features import USER_FEATURES, describe_users
-
-# Users described at a time, and cells of the largest table (users by items or values) that this may need: 64 MB.
-_USERS_AT_ONCE = 128
-_CELLS = 16_000_000
 
 FIT_FEATURES = {
     "popularity_fit": "item_users minus user_popularity.",
@@ -67,53 +65,51 @@ def declare_features(sources: Sequence[str], attributes: Sequence[str]) -> dict[
     }
 
 
-def make_features(
-    candidates: pl.DataFrame, histories: Histories, facts: ItemFacts, sources: Sequence[str]
-) -> pl.DataFrame:
-    """Return the candidates' keys and one Float32 column per declared feature, null where there is nothing to say.
+def describe_rows(
+    rows: CandidateRows, histories: Histories, facts: ItemFacts, sources: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Return (n_rows) float32 of each feature in the order of `declare_features`, NaN where there is nothing to say.
 
     A row's values depend on the user's own candidates and history and on the facts, to the last bit: not on which users
     stand beside them.
 
     Args:
-        candidates: `Candidates` of these histories.
-        histories: as of the cut-off; no later event can reach a feature.
+        rows: candidates of these histories.
+        histories: of a block of users, as of the cut-off; no later event can reach a feature.
         facts: of the catalogue as of the same cut-off, in the order of `histories.item_ids`.
         sources: names of the sources in the candidates.
     """
-    widest = max(1, histories.n_items, *(values.shape[1] for values in facts.values.values()))
-    size = max(1, min(_USERS_AT_ONCE, _CELLS // widest))
-    starts = np.arange(0, max(1, histories.n_users), size)
-    ends = np.searchsorted(candidates["user_index"].to_numpy(), np.append(starts, histories.n_users))
-    return pl.concat(
-        _describe(
-            candidates[ends[place] : ends[place + 1]],
-            histories.select(slice(start, start + size)),
-            start,
-            facts,
-            sources,
-        )
-        for place, start in enumerate(starts.tolist())
-    )
-
-
-def _describe(
-    candidates: pl.DataFrame, histories: Histories, first_user: int, facts: ItemFacts, sources: Sequence[str]
-) -> pl.DataFrame:
-    user = candidates["user_index"].to_numpy() - np.uint32(first_user)
-    item = candidates["item_index"].to_numpy()
-    columns = describe_items(item, facts, histories.reference) | describe_users(user, histories, facts)
+    columns = describe_sources(rows, sources) | describe_items(rows, facts, histories.reference)
+    columns |= describe_users(rows, histories, facts)
     columns["popularity_fit"] = columns["item_users"] - columns["user_popularity"]
     columns["age_fit"] = np.log1p(np.maximum(columns["item_age_days"], 0)) - columns["user_item_age"]
     for name in VECTORS:
-        columns |= describe_nearness(name, user, item, histories, facts.vectors[name])
+        columns |= describe_nearness(name, rows, histories, facts.vectors[name])
     for name in NEIGHBOURS:
-        columns |= describe_company(name, user, item, histories, facts.neighbours[name])
-    columns |= describe_matches(user, item, histories, facts)
-    columns |= describe_repeats(user, item, histories)
-    names = declare_features(sources, facts.attributes)
-    return (
-        describe_sources(candidates, sources)
-        .hstack(pl.DataFrame(columns))
-        .select("user_index", "item_index", *(pl.col(name).cast(pl.Float32).fill_nan(None) for name in names))
-    )
+        columns |= describe_company(name, rows, histories, facts.neighbours[name])
+    columns |= describe_matches(rows, histories, facts)
+    columns |= describe_repeats(rows, histories)
+    return {name: columns[name] for name in declare_features(sources, facts.attributes)}
+
+
+def make_features(
+    candidates: pl.DataFrame, histories: Histories, facts: ItemFacts, sources: Sequence[str]
+) -> pl.DataFrame:
+    """Return the keys of `Candidates` and the columns of `describe_rows`, null where there is nothing to say.
+
+    Args:
+        candidates: of these histories.
+        histories: of any number of users.
+        facts: as for `describe_rows`.
+        sources: names of the sources in the candidates.
+    """
+    numbers = candidates["user_index"].to_numpy()
+
+    def describe(first: int, users: Histories) -> pl.DataFrame:
+        start, end = np.searchsorted(numbers, [first, first + users.n_users]).tolist()
+        some = candidates[start:end].with_columns(pl.col("user_index") - first)
+        columns = describe_rows(CandidateRows.from_frame(some, sources, users.n_users), users, facts, sources)
+        return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
+
+    features = pl.concat(map_blocks(describe, histories))
+    return candidates.select("user_index", "item_index").hstack(features)

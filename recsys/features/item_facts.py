@@ -61,21 +61,17 @@ class Neighbours:
 
     Attributes:
         similarity: (n_items, n_items) float32 sparse; row = item in the history, column = candidate.
-        present: the same with 1 for every entry.
         known: (n_items) bool, the item has neighbours or is one.
     """
 
     similarity: csr_array
-    present: csr_array
     known: NDArray[np.bool_]
 
     @classmethod
     def read(cls, similarity: csr_array) -> Neighbours:
         """Look at a neighbour model's matrix."""
-        ones = np.ones(similarity.nnz, dtype=np.float32)
-        present = csr_array((ones, similarity.indices, similarity.indptr), shape=similarity.shape)
         named = np.bincount(similarity.indices, minlength=similarity.shape[1]) > 0
-        return cls(similarity, present, named | (np.diff(similarity.indptr) > 0))
+        return cls(similarity, named | (np.diff(similarity.indptr) > 0))
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,35 @@ class ItemFacts:
         recent = self.statistics.recent
         return {name: _compare(numbers, recent, self.spreads[name]) for name, numbers in self.numbers.items()}
 
+    @cached_property
+    def users(self) -> NDArray[np.float32]:
+        """(n_items) float32, log of one plus the users who touched the item."""
+        return np.log1p(self.statistics.users)
+
+    @cached_property
+    def recent(self) -> NDArray[np.float32]:
+        """(n_items) float32, the same with each touch halved every half-life."""
+        return np.log1p(self.statistics.recent)
+
+    @cached_property
+    def recent_share(self) -> NDArray[np.float32]:
+        """(n_items) float32, share of the touches that is left so; NaN without any."""
+        users = self.statistics.users
+        return np.where(users > 0, self.statistics.recent / np.maximum(users, 1), np.float32(np.nan))
+
     def find_ages(self, reference: datetime | None) -> NDArray[np.float32]:
         """Return (n_items) float32, days since the item joined the catalogue, else since its first touch, else NaN."""
         if reference is None:
             return self.statistics.first_age
-        listed = ((reference.timestamp() - self.joined) / SECONDS_PER_DAY).astype(np.float32)
-        return np.where(np.isnan(listed), self.statistics.first_age, listed)
+        # All users of a night ask as of the same instant.
+        if reference not in self._ages:
+            listed = ((reference.timestamp() - self.joined) / SECONDS_PER_DAY).astype(np.float32)
+            self._ages[reference] = np.where(np.isnan(listed), self.statistics.first_age, listed)
+        return self._ages[reference]
+
+    @cached_property
+    def _ages(self) -> dict[datetime, NDArray[np.float32]]:
+        return {}
 
 
 def _mark_values(values: pl.Series) -> csr_array:

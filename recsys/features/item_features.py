@@ -7,6 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.candidates.union import CandidateRows
 from recsys.features.item_facts import ItemFacts
 
 ITEM_FEATURES = {
@@ -22,18 +23,15 @@ ITEM_FEATURES = {
 }
 
 
-def describe_items(
-    item: NDArray[np.uint32], facts: ItemFacts, reference: datetime | None
-) -> dict[str, NDArray[np.float32]]:
-    """Return the columns of `ITEM_FEATURES` for (n_rows) item numbers, NaN where nothing is known."""
-    statistics = facts.statistics
-    users, recent = np.log1p(statistics.users), np.log1p(statistics.recent)
-    known = statistics.users > 0
+def describe_items(rows: CandidateRows, facts: ItemFacts, reference: datetime | None) -> dict[str, NDArray[np.float32]]:
+    """Return the columns of `ITEM_FEATURES` for candidates, NaN where nothing is known."""
+    statistics, item = facts.statistics, rows.items
+    users, recent = facts.users[item], facts.recent[item]
     return {
-        "item_users": users[item],
-        "item_recent": recent[item],
-        "item_trend": (recent - users)[item],
-        "item_recent_share": np.where(known, statistics.recent / np.maximum(statistics.users, 1), np.nan)[item],
+        "item_users": users,
+        "item_recent": recent,
+        "item_trend": recent - users,
+        "item_recent_share": facts.recent_share[item],
         "item_percentile": facts.percentiles[item],
         "item_age_days": facts.find_ages(reference)[item],
         "item_days_since_last": statistics.last_age[item],

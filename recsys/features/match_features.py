@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.union import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
 from recsys.features.user_features import average
@@ -23,53 +25,33 @@ NUMBER_FEATURES = {
 }
 
 
-def describe_matches(
-    user: NDArray[np.uint32], item: NDArray[np.uint32], histories: Histories, facts: ItemFacts
-) -> dict[str, NDArray[np.float32]]:
+def describe_matches(rows: CandidateRows, histories: Histories, facts: ItemFacts) -> dict[str, NDArray[np.float32]]:
     """Return the columns of `SCRIPT_FEATURES`, and of the other two for `tags` and each attribute.
 
     A match is missing where the item has no value, or no item of the history in question has one; without an order
-    there are no newest items. Arguments are (n_rows) user and item numbers, the histories of these users, and the
-    catalogue.
+    there are no newest items.
     """
-    every = np.ones(len(histories.items), dtype=np.float32)
-    newest = ((histories.steps_back < _RECENT) & histories.ordered).astype(np.float32)
-    columns = {"script_share": _share(user, item, histories.matrix(every), facts.scripts)}
+    columns = {"script_share": _share(rows, histories, facts.scripts)[0]}
     for name, values in facts.values.items():
-        recent = _share(user, item, histories.matrix(newest), values)
-        columns[f"match_{name}"] = _share(user, item, histories.matrix(every), values)
-        columns[f"recent_match_{name}"] = np.where(np.isnan(recent), np.nan, recent > 0)
+        columns[f"match_{name}"], columns[f"recent_match_{name}"] = _share(rows, histories, values)
     for name, numbers in facts.numbers.items():
-        columns[f"near_{name}"] = _measure_distance(user, item, histories, numbers, facts.spreads[name])
-        columns[f"lately_{name}"] = facts.lately[name][item]
-    return {name: values.astype(np.float32) for name, values in columns.items()}
+        columns[f"near_{name}"] = _measure_distance(rows, histories, numbers, facts.spreads[name])
+        columns[f"lately_{name}"] = facts.lately[name][rows.items].astype(np.float32)
+    return columns
 
 
-def _share(
-    user: NDArray[np.uint32], item: NDArray[np.uint32], counted: csr_array, values: csr_array
-) -> NDArray[np.float64]:
-    """Return the mean over each item's values of the share of the user's counted items that have it; else NaN.
-
-    Only whole numbers are added, which float32 does exactly, so their order plays no part.
-    """
-    having = np.diff(values.indptr)
-    owned = (counted @ values).toarray()
-    totals = counted @ (having > 0).astype(np.float32)
-    row = np.repeat(np.arange(len(item)), having[item])
-    starts = np.cumsum(having[item]) - having[item]
-    entry = values.indptr[item][row] + np.arange(len(row)) - starts[row]
-    sums = np.bincount(row, weights=owned[user[row], values.indices[entry]], minlength=len(item))
-    most = having[item] * totals[user]
-    return np.where(most > 0, sums / np.where(most > 0, most, 1), np.nan)
+def _share(rows: CandidateRows, histories: Histories, values: csr_array) -> NDArray[np.float32]:
+    """Return (2, n_rows): the mean over the item's values of the share of the history with it, and a recent match."""
+    found = np.full((2, len(rows.items)), np.nan, dtype=np.float32)
+    past = (histories.starts, histories.items)
+    recent = _RECENT if histories.ordered else 0
+    _count_shares(rows.starts, rows.items, *past, values.indptr, values.indices, values.shape[1], recent, found)
+    return found
 
 
 def _measure_distance(
-    user: NDArray[np.uint32],
-    item: NDArray[np.uint32],
-    histories: Histories,
-    numbers: NDArray[np.float64],
-    spread: float,
-) -> NDArray[np.float64]:
+    rows: CandidateRows, histories: Histories, numbers: NDArray[np.float64], spread: float
+) -> NDArray[np.float32]:
     """Return the difference from the user's mean in the user's standard deviations, NaN where one is unknown.
 
     One more item, as far from the mean as the catalogue is wide, counts in the variance: one or two items of the same
@@ -80,4 +62,43 @@ def _measure_distance(
     variance = average((owned - mean[histories.users]) ** 2, histories)
     count = np.bincount(histories.users[~np.isnan(owned)], minlength=histories.n_users)
     deviation = np.sqrt((count * variance + spread**2) / (count + 1))
-    return np.abs(numbers[item] - mean[user]) / np.where(deviation > 0, deviation, np.nan)[user]
+    counts = np.diff(rows.starts)
+    width = np.repeat(np.where(deviation > 0, deviation, np.nan), counts)
+    distance: NDArray[np.float32] = (np.abs(numbers[rows.items] - np.repeat(mean, counts)) / width).astype(np.float32)
+    return distance
+
+
+@njit(nogil=True, cache=True)
+def _count_shares(starts, items, past_starts, past_items, pointers, values, n_values, recent, found):  # type: ignore[no-untyped-def]
+    # Of each value how many items of the history, and of the newest ones, have it.
+    mark, counts = np.zeros(n_values, dtype=np.int32), np.zeros((n_values, 2), dtype=np.int32)
+    for user in range(len(starts) - 1):
+        every = newest = 0
+        for step in range(past_starts[user + 1] - past_starts[user]):
+            item = past_items[past_starts[user + 1] - 1 - step]
+            if pointers[item] == pointers[item + 1]:
+                continue
+            near = step < recent
+            every += 1
+            newest += near
+            for place in range(pointers[item], pointers[item + 1]):
+                value = values[place]
+                if mark[value] != user + 1:
+                    mark[value], counts[value, 0], counts[value, 1] = user + 1, 0, 0
+                counts[value, 0] += 1
+                counts[value, 1] += near
+        for row in range(starts[user], starts[user + 1]):
+            item = items[row]
+            having = pointers[item + 1] - pointers[item]
+            if having == 0:
+                continue
+            total = total_newest = 0
+            for place in range(pointers[item], pointers[item + 1]):
+                value = values[place]
+                if mark[value] == user + 1:
+                    total += counts[value, 0]
+                    total_newest += counts[value, 1]
+            if every:
+                found[0, row] = total / (having * every)
+            if newest:
+                found[1, row] = total_newest > 0

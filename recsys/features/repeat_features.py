@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from recsys.candidates.union import CandidateRows
 from recsys.dataset.histories import Histories
 
 REPEAT_FEATURES = {
@@ -14,21 +16,28 @@ REPEAT_FEATURES = {
 }
 
 
-def describe_repeats(
-    user: NDArray[np.uint32], item: NDArray[np.uint32], histories: Histories
-) -> dict[str, NDArray[np.float32]]:
-    """Return the columns of `REPEAT_FEATURES` for (n_rows) user and item numbers; only the count is never missing."""
-    keys = histories.users.astype(np.int64) * histories.n_items + histories.items
-    order = np.argsort(keys, kind="stable")
-    wanted = user.astype(np.int64) * histories.n_items + item
-    place = np.searchsorted(keys, wanted, sorter=order)
-    entry = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), dtype=np.int64)
-    had = (keys[entry] == wanted) if len(order) else np.zeros(len(wanted), dtype=bool)
-    counts = np.where(had, histories.counts[entry] if len(order) else 0.0, 0.0).astype(np.float32)
-    missing = np.full(len(wanted), np.nan, dtype=np.float32)
-    if not had.any():
-        return {"had_count": counts, "had_days": missing, "had_interval_days": missing}
-    days = np.where(had, histories.ages[entry], np.nan).astype(np.float32)
-    span = histories.first_ages[entry] - histories.ages[entry]
-    interval = np.where(had & (counts > 1), span / np.maximum(counts - 1, 1), np.nan).astype(np.float32)
-    return {"had_count": counts, "had_days": days, "had_interval_days": interval}
+def describe_repeats(rows: CandidateRows, histories: Histories) -> dict[str, NDArray[np.float32]]:
+    """Return the columns of `REPEAT_FEATURES` for candidates; only the count is never missing."""
+    found = np.full((len(REPEAT_FEATURES), len(rows.items)), np.nan, dtype=np.float32)
+    past = (histories.starts, histories.items, histories.counts, histories.ages, histories.first_ages)
+    _look_up(rows.starts, rows.items, *past, histories.n_items, found)
+    return dict(zip(REPEAT_FEATURES, found, strict=True))
+
+
+@njit(nogil=True, cache=True)
+def _look_up(  # type: ignore[no-untyped-def]
+    starts, items, past_starts, past_items, past_counts, past_ages, past_first_ages, n_items, found
+):
+    mark, place = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int64)
+    for user in range(len(starts) - 1):
+        for entry in range(past_starts[user], past_starts[user + 1]):
+            mark[past_items[entry]], place[past_items[entry]] = user + 1, entry
+        for row in range(starts[user], starts[user + 1]):
+            item = items[row]
+            if mark[item] != user + 1:
+                found[0, row] = 0.0
+                continue
+            entry = place[item]
+            found[0, row], found[1, row] = past_counts[entry], past_ages[entry]
+            if past_counts[entry] > 1:
+                found[2, row] = (past_first_ages[entry] - past_ages[entry]) / (past_counts[entry] - np.float32(1.0))

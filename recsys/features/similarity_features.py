@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from recsys.candidates.union import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import Neighbours, Vectors
 
@@ -38,7 +39,7 @@ NEIGHBOUR_FEATURES = {
 
 
 def describe_nearness(
-    name: str, user: NDArray[np.uint32], item: NDArray[np.uint32], histories: Histories, vectors: Vectors
+    name: str, rows: CandidateRows, histories: Histories, vectors: Vectors
 ) -> dict[str, NDArray[np.float32]]:
     """Return the columns of `VECTOR_FEATURES`, NaN for items without a vector and histories without any.
 
@@ -46,83 +47,135 @@ def describe_nearness(
 
     Args:
         name: of the vectors, before each column's name.
-        user: (n_rows) user numbers, sorted.
-        item: (n_rows) item numbers.
+        rows: candidates.
         histories: of these users.
         vectors: of the catalogue.
     """
-    newest = histories.recent_items(_MOST)
-    present = (newest >= 0) & vectors.known[newest]
-    whole, decayed = (_average(histories, vectors, histories.decayed_matrix(decay)) for decay in (1.0, _DECAY))
-    single = vectors.rows[np.where(present, newest, 0)]
-    cosines = _compare(user, item, vectors, np.concatenate([single, whole[:, None], decayed[:, None]], axis=1))
-    single = cosines[:, :_MOST]
-    single[~present[user]] = np.nan
-    recent = single[:, :_RECENT] if histories.ordered else np.full((len(item), _RECENT), np.nan, dtype=np.float32)
-    counts = (~np.isnan(recent)).sum(axis=1)
-    lengths = np.vecdot(whole, whole)
-    columns = {
-        "last": recent[:, 0],
-        "recent_max": np.fmax.reduce(recent, axis=1),
-        "recent_mean": np.where(counts > 0, np.nansum(recent, axis=1) / np.maximum(counts, 1), np.nan),
-        "max": np.fmax.reduce(single, axis=1),
-        "mean": cosines[:, _MOST],
-        "decayed_mean": cosines[:, _MOST + 1],
-        "distance": np.sqrt(np.maximum(1 + lengths[user] - 2 * cosines[:, _MOST], 0)),
-        "breadth": (1 - np.sqrt(lengths))[user],
-    }
-    return {f"{name}_{kind}": values.astype(np.float32) for kind, values in columns.items()}
-
-
-def _average(histories: Histories, vectors: Vectors, weights: csr_array) -> NDArray[np.float32]:
-    """Return (n_users, size) float32 weighted means of the known vectors, NaN without any."""
-    # Rows without a vector are zeros: they add nothing above, and must not count below.
-    totals = np.asarray(weights @ vectors.known.astype(np.float32))
-    sums = np.asarray(weights @ vectors.rows)
-    return (sums / np.where(totals > 0, totals, np.nan)[:, None]).astype(np.float32)
-
-
-def _compare(
-    user: NDArray[np.uint32], item: NDArray[np.uint32], vectors: Vectors, others: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return (n_rows, n_others) float32 dot products of each row's item with the (n_users, n_others, size) others."""
-    ends = np.searchsorted(user, np.arange(len(others) + 1))
-    counts = np.diff(ends)
-    # Candidates of each user side by side, so that one call serves all of them.
-    real = np.arange(counts.max(initial=0))[None, :] < counts[:, None]
-    padded = np.zeros(real.shape, dtype=np.int64)
-    padded[real] = item
-    # One dot product per pair: a matrix product's last bits depend on how many candidates stand side by side.
-    products: NDArray[np.float32] = np.vecdot(vectors.rows[padded][:, :, None, :], others[:, None, :, :])[real]
-    products[~vectors.known[item]] = np.nan
-    return products
+    decay = _DECAY if histories.ordered else 1.0
+    found = np.full((len(VECTOR_FEATURES), len(rows.items)), np.nan, dtype=np.float32)
+    past = (histories.starts, histories.items)
+    _compare(rows.starts, rows.items, *past, vectors.rows, vectors.known, np.float32(decay), histories.ordered, found)
+    return {f"{name}_{kind}": column for kind, column in zip(VECTOR_FEATURES, found, strict=True)}
 
 
 def describe_company(
-    name: str, user: NDArray[np.uint32], item: NDArray[np.uint32], histories: Histories, neighbours: Neighbours
+    name: str, rows: CandidateRows, histories: Histories, neighbours: Neighbours
 ) -> dict[str, NDArray[np.float32]]:
     """Return the columns of `NEIGHBOUR_FEATURES`, NaN where the model knows neither of the two.
 
     It has to know the item, and one of the history's items in question. Arguments as for `describe_nearness`.
     """
-
-    def add_up(length: int, matrix: csr_array) -> NDArray[np.float32]:
-        newest = _take_newest(histories, length, neighbours.known)
-        heard = (np.diff(newest.indptr) > 0)[user] & neighbours.known[item]
-        return np.where(heard, (newest @ matrix).toarray()[user, item], np.nan).astype(np.float32)
-
-    nothing = np.full(len(item), np.nan, dtype=np.float32)
-    ordered = histories.ordered
-    return {
-        f"{name}_last": add_up(1, neighbours.similarity) if ordered else nothing,
-        f"{name}_recent": add_up(_RECENT, neighbours.similarity) if ordered else nothing,
-        f"{name}_count": add_up(_MOST, neighbours.present),
-    }
+    found = np.full((len(NEIGHBOUR_FEATURES), len(rows.items)), np.nan, dtype=np.float32)
+    past, matrix = (histories.starts, histories.items), neighbours.similarity
+    parts = (matrix.indptr, matrix.indices, matrix.data)
+    _add_up(rows.starts, rows.items, *past, *parts, neighbours.known, histories.ordered, found)
+    return {f"{name}_{kind}": column for kind, column in zip(NEIGHBOUR_FEATURES, found, strict=True)}
 
 
-def _take_newest(histories: Histories, length: int, known: NDArray[np.bool_]) -> csr_array:
-    """Return (n_users, n_items) float32 sparse: 1 for the known ones among the newest items."""
-    kept = (histories.steps_back < length) & known[histories.items]
-    ones = np.ones(int(kept.sum()), dtype=np.float32)
-    pairs = (histories.users[kept], histories.items[kept])
-    return csr_array((ones, pairs), shape=(histories.n_users, histories.n_items))
+# --- loops -------------------------------------------------------------------------------------------------------
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _multiply(vector, others, products):  # type: ignore[no-untyped-def]
+    """Write the dot products with the others, four at a time; how many there are has to be a multiple of four."""
+    for first in range(0, len(others), 4):
+        one = two = three = four = np.float32(0.0)
+        for place in range(len(vector)):
+            value = vector[place]
+            one += value * others[first, place]
+            two += value * others[first + 1, place]
+            three += value * others[first + 2, place]
+            four += value * others[first + 3, place]
+        products[first], products[first + 1] = one, two
+        products[first + 2], products[first + 3] = three, four
+
+
+@njit(nogil=True, cache=True)
+def _compare(starts, items, past_starts, past_items, vectors, known, decay, ordered, found):  # type: ignore[no-untyped-def]
+    size = vectors.shape[1]
+    # The mean, the decayed mean, then single items, newest first; zeros fill up to a multiple of four.
+    others = np.empty((_MOST + 5, size), dtype=np.float32)
+    steps = np.empty(_MOST, dtype=np.int64)
+    products = np.empty(_MOST + 5, dtype=np.float32)
+    for user in range(len(starts) - 1):
+        others[:2] = 0.0
+        count, total, heft, weight = 0, np.float32(0.0), np.float32(0.0), np.float32(1.0)
+        for step in range(past_starts[user + 1] - past_starts[user]):
+            item = past_items[past_starts[user + 1] - 1 - step]
+            if known[item]:
+                vector = vectors[item]
+                others[0] += vector
+                others[1] += weight * vector
+                total += np.float32(1.0)
+                heft += weight
+                if step < _MOST:
+                    others[2 + count] = vector
+                    steps[count] = step
+                    count += 1
+            weight *= decay
+        if total == 0:
+            continue
+        others[0] /= total
+        others[1] /= heft
+        square = np.float32(0.0)
+        for place in range(size):
+            square += others[0, place] * others[0, place]
+        length = np.sqrt(square)
+        filled = -(-(2 + count) // 4) * 4
+        others[2 + count : filled] = 0.0
+        for row in range(starts[user], starts[user + 1]):
+            found[7, row] = np.float32(1.0) - length
+            if not known[items[row]]:
+                continue
+            _multiply(vectors[items[row]], others[:filled], products)
+            best, recent_best, recent_total, n_recent = -np.inf, -np.inf, np.float32(0.0), 0
+            for place in range(count):
+                product = products[2 + place]
+                best = max(best, product)
+                if ordered and steps[place] < _RECENT:
+                    recent_best = max(recent_best, product)
+                    recent_total += product
+                    n_recent += 1
+                    if steps[place] == 0:
+                        found[0, row] = product
+            if n_recent:
+                found[1, row] = recent_best
+                found[2, row] = recent_total / np.float32(n_recent)
+            if count:
+                found[3, row] = best
+            found[4, row] = products[0]
+            found[5, row] = products[1]
+            found[6, row] = np.sqrt(max(np.float32(1.0) + square - np.float32(2.0) * products[0], np.float32(0.0)))
+
+
+@njit(nogil=True, cache=True)
+def _add_up(  # type: ignore[no-untyped-def]
+    starts, items, past_starts, past_items, pointers, columns, data, known, ordered, found
+):
+    mark = np.zeros(len(known), dtype=np.int32)
+    # Strength of the newest and of the recent ones, and how many point at the item.
+    sums = np.zeros((len(known), 3), dtype=np.float32)
+    for user in range(len(starts) - 1):
+        heard = np.zeros(3, dtype=np.bool_)
+        for step in range(min(past_starts[user + 1] - past_starts[user], _MOST)):
+            item = past_items[past_starts[user + 1] - 1 - step]
+            if not known[item]:
+                continue
+            near = np.array([ordered and step < 1, ordered and step < _RECENT, True])
+            heard |= near
+            for place in range(pointers[item], pointers[item + 1]):
+                other = columns[place]
+                if mark[other] != user + 1:
+                    mark[other] = user + 1
+                    sums[other] = 0.0
+                if near[0]:
+                    sums[other, 0] += data[place]
+                if near[1]:
+                    sums[other, 1] += data[place]
+                sums[other, 2] += np.float32(1.0)
+        for row in range(starts[user], starts[user + 1]):
+            item = items[row]
+            if known[item]:
+                for kind in range(3):
+                    if heard[kind]:
+                        found[kind, row] = sums[item, kind] if mark[item] == user + 1 else np.float32(0.0)

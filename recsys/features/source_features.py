@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import polars as pl
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.candidates.groups import standardise
+from recsys.candidates.union import CandidateRows
 
 SOURCE_FEATURES = {
     "rank": "Place of the item among the proposals of {source}, 1 the best.",
@@ -18,31 +22,21 @@ AGREEMENT_FEATURES = {
 }
 
 
-def describe_sources(candidates: pl.DataFrame, sources: Sequence[str]) -> pl.DataFrame:
-    """Return the candidates with the columns of `SOURCE_FEATURES` for each source, and of `AGREEMENT_FEATURES`.
+def describe_sources(rows: CandidateRows, sources: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Return the columns of `SOURCE_FEATURES` for each source, and of `AGREEMENT_FEATURES`.
 
     Scores themselves are no features: they shift from window to window, and rankers that learned from them were worse.
     """
-    ranks = [pl.col(f"{source}_rank") for source in sources]
-    proposing = [rank.is_not_null().cast(pl.Float32) for rank in ranks]
-    reciprocal = [(1.0 / rank.cast(pl.Float64)).fill_null(0.0) for rank in ranks]
-    return candidates.with_columns(
-        *(expression for source in sources for expression in _place_scores(source)),
-        pl.sum_horizontal(proposing).alias("n_sources"),
-        pl.min_horizontal(ranks).alias("best_rank"),
-        (pl.sum_horizontal(reciprocal) / len(ranks)).alias("mean_reciprocal_rank"),
-    )
-
-
-def _place_scores(source: str) -> list[pl.Expr]:
-    score = pl.col(f"{source}_score")
-    spread = score.std().over("user_index")
-    spread = pl.when(spread > 0).then(spread)
-    z = (score - score.mean().over("user_index")) / spread
-    gap = (score.max().over("user_index") - score) / spread
-    # One candidate, or all scores equal: the item is neither above nor below the others.
-    flat = pl.when(score.is_not_null()).then(0.0)
-    return [
-        pl.coalesce(z, flat).alias(f"{source}_z"),
-        pl.coalesce(gap, flat).alias(f"{source}_gap"),
-    ]
+    columns: dict[str, NDArray[np.float32]] = {}
+    for name, scores, ranks in zip(sources, rows.scores, rows.ranks, strict=True):
+        above, below = standardise(scores, rows.starts, 1)
+        place = np.where(ranks > 0, ranks, np.float32(np.nan)).astype(np.float32)
+        columns |= {f"{name}_rank": place, f"{name}_z": above, f"{name}_gap": below}
+    proposed = rows.ranks > 0
+    reciprocal = np.where(proposed, 1.0 / np.maximum(rows.ranks, 1), 0.0)
+    best = np.where(proposed, rows.ranks, np.iinfo(np.uint16).max).min(axis=0)
+    return columns | {
+        "n_sources": proposed.sum(axis=0).astype(np.float32),
+        "best_rank": np.where(proposed.any(axis=0), best, np.nan).astype(np.float32),
+        "mean_reciprocal_rank": (reciprocal.sum(axis=0) / len(sources)).astype(np.float32),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.candidates.union import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
 
@@ -19,8 +20,8 @@ USER_FEATURES = {
 }
 
 
-def describe_users(user: NDArray[np.uint32], histories: Histories, facts: ItemFacts) -> dict[str, NDArray[np.float32]]:
-    """Return the columns of `USER_FEATURES` for (n_rows) user numbers, NaN where nothing is known."""
+def describe_users(rows: CandidateRows, histories: Histories, facts: ItemFacts) -> dict[str, NDArray[np.float32]]:
+    """Return the columns of `USER_FEATURES` for candidates, NaN where nothing is known."""
     lengths, ends = histories.lengths, histories.starts[1:]
     touched, several = lengths > 0, lengths > 1
     newest = np.full(histories.n_users, np.nan, dtype=np.float32)
@@ -29,7 +30,7 @@ def describe_users(user: NDArray[np.uint32], histories: Histories, facts: ItemFa
     span = histories.ages[histories.starts[:-1][several]] - newest[several]
     gaps[several] = span / (lengths[several] - 1)
     ages = facts.find_ages(histories.reference)[histories.items] - histories.first_ages
-    weights, counts = (
+    weights, events = (
         np.bincount(histories.users, weights=values, minlength=histories.n_users)
         for values in (histories.weights, histories.counts)
     )
@@ -37,13 +38,14 @@ def describe_users(user: NDArray[np.uint32], histories: Histories, facts: ItemFa
         "user_items": np.log1p(lengths),
         "user_days_since_last": newest,
         "user_gap_days": gaps,
-        "user_popularity": average(np.log1p(facts.statistics.users)[histories.items], histories),
+        "user_popularity": average(facts.users[histories.items], histories),
         # A touch before the listed day makes the item new, not younger than new.
         "user_item_age": average(np.log1p(np.maximum(ages, 0)), histories),
-        "user_weight": np.where(touched, weights / np.maximum(counts, 1), np.nan),
+        "user_weight": np.where(touched, weights / np.maximum(events, 1), np.nan),
         "user_looked_share": average(1.0 - histories.taken, histories),
     }
-    return {name: values.astype(np.float32)[user] for name, values in columns.items()}
+    counts = np.diff(rows.starts)
+    return {name: np.repeat(values.astype(np.float32), counts) for name, values in columns.items()}
 
 
 def average(values: NDArray[np.floating], histories: Histories) -> NDArray[np.float64]:

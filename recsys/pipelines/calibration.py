@@ -11,10 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.scores import Barred, Scores
 from recsys.candidates.sources import NeighbourSource, PopularSource
 from recsys.candidates.stage_one import NEIGHBOUR_SECTIONS, StageOne
 from recsys.candidates.statistics import ItemStatistics
-from recsys.candidates.union import find_blocked, select_top
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import AUTO, Config
 from recsys.dataset.histories import Histories
@@ -72,7 +72,7 @@ def calibrate(
     return apply_settings(config, settings), told
 
 
-_Scorer = Callable[[Histories], NDArray[np.float32]]
+_Scorer = Callable[[Histories], Scores]
 
 
 def _list_choices(
@@ -117,10 +117,6 @@ class _Question:
         return np.concatenate([self._measure(score, first, shard) for first, shard in self._users.split(_SHARD)])
 
     def _measure(self, score: _Scorer, first: int, shard: Histories) -> NDArray[np.float64]:
-        scores = score(shard)
-        scores = np.where(find_blocked(shard, self._recommendable, repeats=self._repeats), np.nan, scores)
-        top, real = select_top(scores, self._n)
-        lists = np.full((shard.n_users, self._n), -1, dtype=np.int32)
-        lists[:, : top.shape[1]] = np.where(real, top, -1)
+        lists = score(shard).find_top(self._n, Barred.find(shard, self._recommendable, repeats=self._repeats))
         positives = self._positives[first : first + shard.n_users]
         return self._metric(find_hits(lists, positives), np.diff(positives.indptr), self._n)

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from recsys.artifacts.folders import lock, write_table
-from recsys.artifacts.recommendations import list_folder, prune_published, publish
+from recsys import __version__
+from recsys.artifacts.folders import lock
+from recsys.artifacts.recommendations import (
+    is_published,
+    list_folder,
+    open_shards,
+    prune_published,
+    publish,
+    read_pointer,
+    scan_recommendations,
+)
+from recsys.artifacts.shards import ShardFolder
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
-from recsys.bundle import Bundle, Recommender
+from recsys.bundle import Bundle
 from recsys.config import Config
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import cut, resolve_end
-from recsys.errors import Refused
+from recsys.engines import make_engine
+from recsys.errors import DataError, Refused
+from recsys.night import Night
 from recsys.pipelines.promotion import load_champion
+from recsys.pipelines.sanity import find_faults
+from recsys.pipelines.shard_work import ShardWork, add_counts, save_inputs
 from recsys.pipelines.stages import logger, stage, track
-from recsys.ranking.lists import fill_up, rank_candidates
 from recsys.registry.versions import Version
-from recsys.tables import Recommendations
 from recsys.text.embedding_cache import EmbeddingCache
 
-FALLBACK = "fallback"
-_FALLBACK_REASON = "Popular right now"
+# Seconds between two lines that tell how far the lists are.
+_PAUSE = 60.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,8 @@ class Generated:
 def generate(config: Config, home: Path, run_date: str | None, now: datetime) -> Generated:
     """Make and publish the lists of one run date with the champion.
 
-    Only events before 00:00 UTC of the run date are used. The pointer that readers follow moves last.
+    Only events before 00:00 UTC of the run date are used. Shards are kept as they are finished: a night that was killed
+    goes on from there, and ends in the same bytes. The pointer that readers follow moves last.
 
     Args:
         config: dataset and generation sections count; models come from the champion's own settings.
@@ -51,113 +64,168 @@ def generate(config: Config, home: Path, run_date: str | None, now: datetime) ->
         now: its day names the folder when the data has no times and no run date is given; nothing else reads it.
 
     Raises:
-        Refused: the champion learned from events of the run date or later, or no user would get a list.
+        Refused: the champion learned from events of the run date or later, the snapshot is too old, no user would get
+            a list, or the lists are not fit to be published.
     """
     with lock(home, "generation"):
-        snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
-        end = resolve_end(snapshot.interactions, run_date)
-        version, bundle = load_champion(config, home)
-        _refuse_leak(bundle, version, end)
-        # What a list may hold (`repeats`) is for this config to say, not for the one that trained the champion.
-        bundle = replace(bundle, config=bundle.config.model_copy(update={"dataset": config.dataset}))
-        day = run_date or (end or now).date().isoformat()
-        with stage("histories") as done:
-            history = cut(snapshot.interactions, end)
-            histories = build_histories(history, snapshot.items, end)
-            active = _find_active(histories, config.generation.active_days)
-            done(f"{histories.n_users:,} users, {active.n_users:,} active")
-        if not active.n_users:
-            raise Refused(
-                f"generate for {day}: no active user before {end}; "
-                "ingest newer data or raise generation.active_days; the lists in place stay"
-            )
-        with stage("catalogue") as done, track("Embedding", snapshot.items.height) as progress:
-            cache = EmbeddingCache(home / "embeddings")
-            recommender = bundle.prepare(snapshot.items, histories, progress, cache)
-            done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
-        if not recommender.recommendable.any():
-            raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
-        night = _Night(config, bundle, recommender, version.number)
-        counts: dict[str, int] = {"users": 0, "rows": 0, "fallback_rows": 0, "short_lists": 0}
+        source = _Source.read(config, home)
+        return _generate(source, home, run_date, now)
 
-        def fill(folder: Path) -> dict[str, Any]:
-            with stage("lists") as done, track(f"Lists for {day}", active.n_users) as progress:
-                for number, (_, shard) in enumerate(active.split(config.generation.shard_size)):
-                    lists = night.recommend(shard)
-                    what = f"recommendations for {day}, shard {number}"
-                    write_table(lists, Recommendations, folder / f"part-{number:05d}.parquet", what)
-                    _count(counts, lists, shard.n_users, config.generation.n)
-                    progress(shard.n_users)
-                done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
-            if not counts["rows"]:
-                raise Refused(f"generate for {day}: nobody would get an item; the lists in place stay")
-            return {"counts": counts}
 
-        if not publish(home, config.name, day, fill, _facts(config, snapshot, version, end)):
-            logger.warning("lists for %s are published, but readers follow a later run date", day)
-        gone = prune_published(home, config.generation.keep_run_dates)
-        if gone:
-            logger.info("pruned: run dates %s", ", ".join(gone))
-    return Generated(list_folder(home, day), day, counts)
+def generate_range(config: Config, home: Path, first: str, last: str, now: datetime) -> list[Generated]:
+    """Make the lists of each run date from first to last, in order; nights that are published already are left alone.
+
+    Published already means: by the same champion from the same snapshot and settings, to the same instant.
+
+    Raises:
+        DataError: a date is not YYYY-MM-DD, the last is before the first, or the data has no times.
+        Refused: as for `generate`; the nights before it are published.
+    """
+    with lock(home, "generation"):
+        source = _Source.read(config, home)
+        made = []
+        for day in _list_days(first, last, source.snapshot):
+            facts = source.describe(resolve_end(source.snapshot.interactions, day))
+            if (counts := is_published(home, day, facts)) is not None:
+                logger.info("lists for %s: published already", day)
+                made.append(Generated(list_folder(home, day), day, counts))
+            else:
+                made.append(_generate(source, home, day, now))
+        return made
 
 
 @dataclass(frozen=True)
-class _Night:
-    """What all shards of a night share."""
+class _Source:
+    """What a night is made from, before it is known which night."""
 
     config: Config
+    snapshot: Snapshot
+    version: Version
     bundle: Bundle
-    recommender: Recommender
-    model_version: str
 
-    def recommend(self, users: Histories) -> pl.DataFrame:
-        """Return `Recommendations` of a shard."""
-        n = self.config.generation.n
-        recommender = self.recommender
-        candidates = recommender.propose(users)
-        ranked = rank_candidates(candidates, self.bundle.ranker.score(recommender.describe(candidates, users)), n)
-        has = users.taken
-        taken = pl.DataFrame(
-            {"user_index": users.users[has].astype(np.uint32), "item_index": users.items[has].astype(np.uint32)}
+    @classmethod
+    def read(cls, config: Config, home: Path) -> _Source:
+        snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+        version, bundle = load_champion(config, home)
+        # What a list may hold (`repeats`) is for this config to say, not for the one that trained the champion.
+        tonight = replace(bundle, config=bundle.config.model_copy(update={"dataset": config.dataset}))
+        return cls(config, snapshot, version, tonight)
+
+    def describe(self, end: datetime | None) -> dict[str, Any]:
+        """Return everything that a night's bytes depend on, for its manifest."""
+        return {
+            "model": self.version.name,
+            "model_version": self.version.number,
+            "bundle": self.version.tags.get("bundle", ""),
+            "snapshot": self.snapshot.id,
+            "config": self.config.digest(),
+            "end": end.isoformat() if end else None,
+            "recsys": __version__,
+        }
+
+
+def _generate(source: _Source, home: Path, run_date: str | None, now: datetime) -> Generated:
+    config, snapshot = source.config, source.snapshot
+    end = resolve_end(snapshot.interactions, run_date)
+    day = run_date or (end or now).date().isoformat()
+    _refuse_leak(source.bundle, source.version, end)
+    night, active = _prepare(source, home, day, end)
+    facts = source.describe(end)
+    shards = open_shards(home, day, facts)
+    work = ShardWork(shards.folder / "inputs", shards.folder, config.generation.shard_size, day)
+    counts = _make_shards(source, night, active, work, shards)
+    _refuse_unfit(config, home, day, shards, counts, source.version.number)
+
+    def fill(folder: Path) -> dict[str, Any]:
+        shards.link_into(folder)
+        return {"counts": counts}
+
+    if not publish(home, config.name, day, fill, facts):
+        logger.warning("lists for %s are published, but readers follow a later run date", day)
+    shards.remove()
+    gone = prune_published(home, config.generation.keep_run_dates)
+    if gone:
+        logger.info("pruned: run dates %s", ", ".join(gone))
+    return Generated(list_folder(home, day), day, counts)
+
+
+def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tuple[Night, Histories]:
+    """Return the night and the histories of its active users."""
+    config, snapshot = source.config, source.snapshot
+    with stage("histories") as done:
+        history = cut(snapshot.interactions, end)
+        _refuse_age(config, day, end, history)
+        histories = build_histories(history, snapshot.items, end)
+        active = _find_active(histories, history, end, config.generation.active_days)
+        done(f"{histories.n_users:,} users, {active.n_users:,} active")
+    if not active.n_users:
+        raise Refused(
+            f"generate for {day}: no active user before {end}; "
+            "ingest newer data or raise generation.active_days; the lists in place stay"
         )
-        if self.config.dataset.repeats:
-            taken = taken.clear()
-        lists = fill_up(ranked, users.n_users, self._fallback_order(), taken, n)
-        keys = ["user_index", "item_index"]
-        explained = lists.join(ranked.select(pl.exclude("rank", "score")), on=keys, how="left", maintain_order="left")
-        return explained.select(
-            users.user_ids.gather(explained["user_index"]).alias("user_id"),
-            "rank",
-            users.item_ids.gather(explained["item_index"]).alias("item_id"),
-            "score",
-            self._sources().alias("sources"),
-            self._reason().alias("reason"),
-            pl.lit("ranker").alias("variant"),
-            pl.lit(self.model_version).alias("model_version"),
-        )
+    with stage("catalogue") as done, track("Embedding", snapshot.items.height) as progress:
+        cache = EmbeddingCache(home / "embeddings")
+        recommender = source.bundle.prepare(snapshot.items, histories, progress, cache)
+        done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
+    if not recommender.recommendable.any():
+        raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
+    return Night(config, source.bundle, recommender, source.version.number), active
 
-    def _fallback_order(self) -> NDArray[np.int32]:
-        """Recommendable items, recently popular first, ties by item number."""
-        recent = np.where(self.recommender.recommendable, self.recommender.statistics.recent, -1.0)
-        order = np.argsort(-recent, kind="stable")
-        return order[: int(self.recommender.recommendable.sum())].astype(np.int32)
 
-    def _sources(self) -> pl.Expr:
-        named = [
-            pl.when(pl.col(f"{name}_rank").is_not_null()).then(pl.lit(name)) for name in self.recommender.source_names
-        ]
-        found = pl.concat_list(named).list.drop_nulls()
-        return pl.when("fallback").then(pl.lit([FALLBACK], dtype=pl.List(pl.String))).otherwise(found)
+def _make_shards(
+    source: _Source, night: Night, active: Histories, work: ShardWork, shards: ShardFolder
+) -> dict[str, int]:
+    """Make what is not finished yet and return what all shards count."""
+    settings = source.config.generation
+    numbers = range(-(-active.n_users // work.size))
+    finished = shards.find_finished()
+    left = [number for number in numbers if number not in finished]
+    if finished:
+        logger.info("lists: %d of %d shards are finished already", len(numbers) - len(left), len(numbers))
+    if settings.engine.kind == "local" and settings.engine.workers == 1:
+        work.keep_here(night, active)
+    elif left:
+        with stage("inputs of the shards"):
+            save_inputs(work.inputs, night, active)
+    with stage("lists") as done, track(f"Lists for {work.run_date}", active.n_users) as progress:
+        progress(sum(counts["users"] for counts in finished.values()))
+        pace = _Pace(active.n_users - sum(counts["users"] for counts in finished.values()))
+        try:
+            for number, counts in make_engine(settings.engine, source.config.threads).run(work, left):
+                finished[number] = counts
+                progress(counts["users"])
+                pace.tell(counts["users"])
+        finally:
+            work.forget()
+        total: dict[str, int] = {}
+        for number in numbers:
+            total = add_counts(total, finished[number])
+        done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in total.items()) + pace.describe())
+    return total
 
-    def _reason(self) -> pl.Expr:
-        """The reason of the source that ranked the item highest; the first of equals."""
-        ranks = [pl.col(f"{source.name}_rank") for source in self.recommender.sources]
-        best = pl.min_horizontal(ranks)
-        reasons = [
-            pl.when(rank == best).then(pl.lit(source.reason))
-            for rank, source in zip(ranks, self.recommender.sources, strict=True)
-        ]
-        return pl.when("fallback").then(pl.lit(_FALLBACK_REASON)).otherwise(pl.coalesce(reasons))
+
+class _Pace:
+    """Says now and then how fast the lists come and how long it will take."""
+
+    def __init__(self, users: int) -> None:
+        self._users, self._made = users, 0
+        self._started = self._told = time.monotonic()
+
+    def tell(self, users: int) -> None:
+        """Count users whose lists are made."""
+        self._made += users
+        now = time.monotonic()
+        if now - self._told >= _PAUSE:
+            self._told = now
+            left = (self._users - self._made) * (now - self._started) / self._made / 60
+            logger.info(
+                "lists: %s of %s users%s, %.0f min left", f"{self._made:,}", f"{self._users:,}", self.describe(), left
+            )
+
+    def describe(self) -> str:
+        """Return the rate as text."""
+        seconds = time.monotonic() - self._started
+        return f", {self._made / seconds:,.0f} users per second" if self._made and seconds > 0 else ""
 
 
 def _refuse_leak(bundle: Bundle, version: Version, end: datetime | None) -> None:
@@ -169,26 +237,54 @@ def _refuse_leak(bundle: Bundle, version: Version, end: datetime | None) -> None
         )
 
 
-def _find_active(histories: Histories, active_days: float | None) -> Histories:
-    if active_days is None:
+def _refuse_age(config: Config, day: str, end: datetime | None, history: pl.DataFrame) -> None:
+    limit, last = config.generation.max_snapshot_age_hours, history["time"].max()
+    if limit is None or end is None or not isinstance(last, datetime):
+        return
+    hours = (end - last).total_seconds() / 3600
+    if hours > limit:
+        raise Refused(
+            f"generate for {day}: the snapshot's last event is {hours:,.0f} hours before it ({last.isoformat()}), "
+            f"expected at most generation.max_snapshot_age_hours {limit:g}; ingest newer data; the lists in place stay"
+        )
+
+
+def _refuse_unfit(
+    config: Config, home: Path, day: str, shards: ShardFolder, counts: dict[str, int], model_version: str
+) -> None:
+    current = read_pointer(home)
+    previous = scan_recommendations(home, current) if current else None
+    faults = find_faults(
+        pl.scan_parquet(shards.folder / "part-*.parquet", glob=True),
+        counts,
+        previous[0] if previous else None,
+        same_model=previous is not None and previous[1].get("model_version") == model_version,
+        config=config.generation.sanity,
+    )
+    if faults:
+        raise Refused(
+            f"generate for {day}: {'; '.join(faults)}; the lists in place stay; look at the data and the champion, or "
+            "change that limit"
+        )
+
+
+def _find_active(
+    histories: Histories, history: pl.DataFrame, end: datetime | None, active_days: float | None
+) -> Histories:
+    """Return the users who did anything lately, be it with items that have left the catalogue."""
+    if active_days is None or end is None:
         return histories
-    newest = histories.ages[histories.starts[1:] - 1]
-    return histories.take(histories.user_ids.filter(pl.Series(newest <= active_days)))
+    newest = history.group_by("user_id").agg(pl.col("time").max())
+    return histories.take(newest.filter(pl.col("time") >= end - timedelta(days=active_days))["user_id"])
 
 
-def _count(counts: dict[str, int], lists: pl.DataFrame, users: int, n: int) -> None:
-    counts["users"] += users
-    counts["rows"] += lists.height
-    counts["fallback_rows"] += lists.filter(pl.col("sources").list.first() == FALLBACK).height
-    counts["short_lists"] += users - lists.filter(pl.col("rank") == n).height
-
-
-def _facts(config: Config, snapshot: Snapshot, version: Version, end: datetime | None) -> dict[str, Any]:
-    return {
-        "model": version.name,
-        "model_version": version.number,
-        "bundle": version.tags.get("bundle", ""),
-        "snapshot": snapshot.id,
-        "config": config.digest(),
-        "end": end.isoformat() if end else None,
-    }
+def _list_days(first: str, last: str, snapshot: Snapshot) -> Sequence[str]:
+    ends = [resolve_end(snapshot.interactions, day) for day in (first, last)]
+    if None in ends:
+        raise DataError(
+            "run dates from and until: the data has no times, so all nights are the same; give one run date"
+        )
+    days: list[date] = [end.date() for end in ends if end]
+    if days[1] < days[0]:
+        raise DataError(f"run dates {first} until {last}: the last is before the first; swap them")
+    return [(days[0] + timedelta(days=step)).isoformat() for step in range((days[1] - days[0]).days + 1)]

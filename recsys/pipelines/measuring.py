@@ -156,7 +156,7 @@ def _make_lists(
             here = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
             here = here.with_columns(pl.col("user_index") - first)
             proposed = recommender.propose_uncut(shard)
-            candidates = recommender.cut(proposed)
+            candidates = recommender.cut(proposed, shard)
             features = recommender.describe(candidates, shard)
             if sum(part.height for part in kept) < _FEATURE_ROWS:
                 kept.append(_shift(mark_positives(features.head(_FEATURE_ROWS), here), first))

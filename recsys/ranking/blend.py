@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.ranking.training_rows import group_sizes
+from recsys.candidates.groups import fill_lowest
+from recsys.ranking.training_rows import find_starts, read_column
 
 # Of the first source's weight.
 _SMALLEST_STEP = 0.25
@@ -22,10 +23,17 @@ class Blend:
 
     def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows) float32; an item that a source says nothing about counts as that source's worst."""
-        scores = np.zeros(features.height, dtype=np.float32)
+        z = {f"{source}_z": read_column(features, f"{source}_z") for source in self.weights}
+        return self.score_columns(z, find_starts(features))
+
+    def score_columns(
+        self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the same of features by name, for groups of rows from each of the starts on."""
+        scores = np.zeros(starts[-1], dtype=np.float32)
         # Source by source: a matrix product's last bits depend on how many rows stand beside a row.
-        for z, weight in zip(_z_matrix(features, list(self.weights)).T, self.weights.values(), strict=True):
-            scores += z * np.float32(weight)
+        for source, weight in self.weights.items():
+            scores += fill_lowest(columns[f"{source}_z"], starts) * np.float32(weight)
         return scores
 
     def describe(self) -> str:
@@ -40,11 +48,12 @@ class Blend:
         Starting from nothing, the source that helps most is added, again and again, one that is in already too; when
         none helps any more, smaller steps are tried. What adds nothing keeps a weight of 0; ties go to the first.
         """
-        z, groups = _z_matrix(rows, sources), Groups(rows)
+        starts, groups = find_starts(rows), Groups(rows)
+        z = [fill_lowest(read_column(rows, f"{source}_z"), starts) for source in sources]
         weights, step = np.zeros(len(sources)), 1.0
-        total, best = np.zeros(len(z), dtype=np.float32), -1.0
+        total, best = np.zeros(rows.height, dtype=np.float32), -1.0
         while step >= _SMALLEST_STEP:
-            trials = [total + np.float32(step) * z[:, place] for place in range(len(sources))]
+            trials = [total + np.float32(step) * one for one in z]
             values = [float(groups.measure(trial, n).mean()) for trial in trials]
             place = int(np.argmax(values))
             if values[place] <= best:
@@ -56,14 +65,6 @@ class Blend:
         return cls({source: round(float(weight), 6) for source, weight in zip(sources, weights, strict=True)})
 
 
-def _z_matrix(features: pl.DataFrame, sources: Sequence[str]) -> NDArray[np.float32]:
-    keys = ["window", "user_index"] if "window" in features.columns else ["user_index"]
-    filled = features.select(
-        pl.col(f"{source}_z").fill_null(pl.col(f"{source}_z").min().over(keys)).fill_null(0.0) for source in sources
-    )
-    return filled.to_numpy()
-
-
 class Groups:
     """`TrainingRows` group by group, ready to measure many orders of them.
 
@@ -71,7 +72,7 @@ class Groups:
     """
 
     def __init__(self, rows: pl.DataFrame) -> None:
-        sizes = group_sizes(rows)
+        sizes = np.diff(find_starts(rows))
         self._positives = np.flatnonzero(rows["label"].to_numpy() > 0)
         self._group = np.repeat(np.arange(len(sizes)), sizes)[self._positives]
         self._totals = np.bincount(self._group, minlength=len(sizes))

@@ -6,14 +6,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.candidates.scores import Barred
+from recsys.candidates.sources import Source
 from recsys.dataset.histories import Histories
 
 
 def rank_candidates(candidates: pl.DataFrame, scores: NDArray[np.float32] | pl.Series, n: int) -> pl.DataFrame:
     """Return each user's best `n` rows with `score` and `rank` (UInt16, 1 the best) added, sorted by user, rank.
 
-    Rows without a score are left out; equal scores go to the smaller item number. This is where filters and
-    diversity will stand.
+    Rows without a score are left out; equal scores go to the smaller item number.
     """
     scored = candidates.with_columns(pl.Series("score", scores, dtype=pl.Float32).fill_nan(None))
     return (
@@ -26,56 +27,39 @@ def rank_candidates(candidates: pl.DataFrame, scores: NDArray[np.float32] | pl.S
 
 
 def fill_up(
-    lists: pl.DataFrame, n_users: int, fallback: NDArray[np.int32], taken: pl.DataFrame, n: int
-) -> pl.DataFrame:
-    """Return lists of `n` rows for every user, short ones filled from the fallback order.
+    items: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    source: Source,
+    users: Histories,
+    barred: Barred,
+) -> NDArray[np.bool_]:
+    """Fill what lists lack with a source's best items that are not barred and not in the list, in place.
 
     Args:
-        lists: `user_index`, `item_index`, `rank`, `score`.
-        n_users: every number below it gets a list.
-        fallback: item numbers, best first.
-        taken: `user_index`, `item_index` pairs that must not be filled in (what the user has).
-        n: list length; a catalogue with fewer items left for a user gives a shorter list.
+        items: (n_users, n) int32, best first, -1 where nothing is yet.
+        scores: (n_users, n) float32; what is filled in scores one below the row above it, and the first one -1.
+        source: asked for the users with a short list.
+        users: histories of the block.
+        barred: of the same users.
 
     Returns:
-        The lists with a Boolean column `fallback`; filled rows score below the list's last.
+        (n_users, n) bool, which places were filled; where the source has too little, the rest stays -1.
     """
-    keys = ["user_index", "item_index"]
-    have = lists.select(*keys, "rank", "score").with_columns(fallback=pl.lit(False))
-    short = (
-        pl.DataFrame({"user_index": np.arange(n_users, dtype=np.uint32)})
-        .join(
-            lists.group_by("user_index").agg(pl.len().alias("length"), pl.col("score").min()),
-            on="user_index",
-            how="left",
-        )
-        .with_columns(pl.col("length").fill_null(0), pl.col("score").fill_null(0.0))
-        .filter(pl.col("length") < n)
-    )
-    if short.is_empty():
-        return have
-    order = pl.DataFrame({"item_index": fallback.astype(np.uint32)}).with_row_index("place")
-    blocked = pl.concat([taken.select(keys), have.select(keys)])
-    # A user needs n places of the order and one more for each that the own items and list block: for everybody
-    # the reach of the keenest user would be too much.
-    reach = (pl.col("len").fill_null(0) + n).clip(upper_bound=len(fallback))
-    extra = (
-        short.join(blocked.group_by("user_index").len(), on="user_index", how="left")
-        .with_columns(place=pl.int_ranges(0, reach, dtype=pl.UInt32))
-        .explode("place")
-        .join(order, on="place")
-        .join(blocked, on=keys, how="anti")
-        .sort("user_index", "place")
-        .with_columns(step=pl.int_range(1, pl.len() + 1).over("user_index"))
-        .filter(pl.col("length") + pl.col("step") <= n)
-        .select(
-            *keys,
-            (pl.col("length") + pl.col("step")).cast(pl.UInt16).alias("rank"),
-            (pl.col("score") - pl.col("step")).cast(pl.Float32),
-            pl.lit(True).alias("fallback"),
-        )
-    )
-    return pl.concat([have, extra]).sort("user_index", "rank")
+    filled = np.zeros(items.shape, dtype=bool)
+    lengths = (items >= 0).sum(axis=1)
+    short = np.flatnonzero(lengths < items.shape[1])
+    if not len(short):
+        return filled
+    top = source.score(users.pick(short)).find_top(items.shape[1], barred.pick(short).add(items[short]))
+    for step in range(items.shape[1]):
+        have = lengths[short]
+        more = (have < items.shape[1]) & (top[:, step] >= 0)
+        user, place = short[more], have[more]
+        items[user, place], filled[user, place] = top[more, step], True
+        above = np.where(place > 0, scores[user, np.maximum(place - 1, 0)], 0.0)
+        scores[user, place] = above - 1.0
+        lengths[user] += 1
+    return filled
 
 
 def name_lists(lists: pl.DataFrame, histories: Histories) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import lightgbm as lgb
@@ -12,11 +13,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.candidates.groups import standardise
 from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.evaluation.intervals import compare_paired
 from recsys.ranking.blend import Blend, Groups
-from recsys.ranking.training_rows import group_sizes
+from recsys.ranking.training_rows import find_starts, read_column
+from recsys.ranking.trees import Forest
 
 # Shares of the blend that are tried beside the trees.
 _SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -110,14 +113,23 @@ class Ranker:
 
     def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows) float32, comparable within a user only."""
-        if features.is_empty():
-            return np.zeros(0, dtype=np.float32)
-        blend = self.blend.score(features)
+        read = dict.fromkeys([*self.features, *(f"{source}_z" for source in self.blend.weights)])
+        return self.score_columns({name: read_column(features, name) for name in read}, find_starts(features))
+
+    def score_columns(
+        self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the same of features by name, for groups of rows from each of the starts on."""
+        blend = self.blend.score_columns(columns, starts)
         if self.blend_share is None:
             return blend
-        # The booster is told its threads at training; a loaded one takes them from the environment set up by the CLI.
-        trees = np.asarray(self.booster.predict(_matrix(features, blend, self.features)), dtype=np.float32)
-        return mix(features, trees, blend, self.blend_share)
+        trees = self.forest.score([blend, *(columns[name] for name in self.features)])
+        return mix(trees.astype(np.float32), blend, starts, self.blend_share)
+
+    @cached_property
+    def forest(self) -> Forest:
+        """The trees, laid out for speed."""
+        return Forest.read(self.booster)
 
     def describe(self) -> str:
         """Return what ranks, and why, as text."""
@@ -159,21 +171,14 @@ class Ranker:
 
 
 def mix(
-    rows: pl.DataFrame, trees: NDArray[np.float32], blend: NDArray[np.float32], share: float
+    trees: NDArray[np.float32], blend: NDArray[np.float32], starts: NDArray[np.int64], share: float
 ) -> NDArray[np.float32]:
-    """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group."""
-    keys = ["window", "user_index"] if "window" in rows.columns else ["user_index"]
-    scores = rows.select(keys).with_columns(trees=pl.Series(trees), blend=pl.Series(blend))
-    parts = [pl.col(name).cast(pl.Float64) for name in ("trees", "blend")]
-    # A part that says the same of all candidates says nothing.
-    z = [
-        pl.when(part.max().over(keys) > part.min().over(keys))
-        .then((part - part.mean().over(keys)) / part.std(ddof=0).over(keys))
-        .otherwise(0.0)
-        for part in parts
-    ]
-    mixed: NDArray[np.float32] = scores.select((z[0] + share * z[1]).cast(pl.Float32)).to_series().to_numpy()
-    return mixed
+    """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group.
+
+    A part that says the same of all candidates says nothing.
+    """
+    mixed, _ = standardise(trees, starts, 0)
+    return mixed + np.float32(share) * standardise(blend, starts, 0)[0] if share else mixed
 
 
 def _matrix(rows: pl.DataFrame, blend: NDArray[np.float32], features: Sequence[str]) -> NDArray[np.float32]:
@@ -190,7 +195,7 @@ def _join(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str] | No
     return lgb.Dataset(
         matrix,
         rows["label"].to_numpy(),
-        group=group_sizes(rows),
+        group=np.diff(find_starts(rows)),
         position=None if shown.null_count() == len(shown) else shown.fill_null(0).cast(pl.Int32).to_numpy(),
         feature_name="auto" if names is None else names,
     )
@@ -239,9 +244,9 @@ def _validate(
         unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
         # The rival, too, must not have seen them.
         alone[inside] = Blend.tune(rows[outside], sources, n).score(rows[inside])
-    groups = Groups(rows)
+    groups, starts = Groups(rows), find_starts(rows)
     reference = groups.measure(alone, n)
-    values = {share: groups.measure(mix(rows, unseen, alone, share), n) for share in _SHARES}
+    values = {share: groups.measure(mix(unseen, alone, starts, share), n) for share in _SHARES}
     gains = {share: compare_paired(one, reference, _DRAWS, 0.95, seed) for share, one in values.items()}
     best = max(_SHARES, key=lambda share: gains[share].mean)
     # The trees start from the blend already: alone they are enough, unless more of it surely helps.
@@ -276,7 +281,7 @@ def _run_fold(
         parameters,
         data,
         trees,
-        valid_sets=[lgb.Dataset(matrix[inside], unseen["label"].to_numpy(), data, group=group_sizes(unseen))],
+        valid_sets=[lgb.Dataset(matrix[inside], unseen["label"].to_numpy(), data, group=np.diff(find_starts(unseen)))],
         valid_names=["fold"],
         callbacks=[lgb.record_evaluation(told)],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsys.dataset.histories import Histories
 
@@ -63,6 +64,13 @@ def thin_negatives(rows: pl.DataFrame, at_most: int, seed: int) -> pl.DataFrame:
     return rows.filter((pl.col("label") > 0) | pl.Series(drawn))
 
 
-def group_sizes(rows: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the rows of each (window, user) group, in row order."""
-    return rows.group_by("window", "user_index", maintain_order=True).len()["len"].cast(pl.Int64).to_numpy()
+def find_starts(rows: pl.DataFrame) -> NDArray[np.int64]:
+    """Return (n_groups + 1) int64: where each run of one (window, user) begins, or of one user without windows."""
+    keys = [key for key in ("window", "user_index") if key in rows.columns]
+    sizes = rows.select(pl.struct(keys).rle().struct.field("len").cast(pl.Int64)).to_series().to_numpy()
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
+
+
+def read_column(rows: pl.DataFrame, name: str) -> NDArray[np.float32]:
+    """Return (n_rows) float32 of a feature, NaN where it is missing."""
+    return rows[name].cast(pl.Float32).to_numpy()

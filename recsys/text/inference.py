@@ -31,7 +31,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def spread(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+def spread(work: Callable[[_Item], _Result], items: Sequence[_Item], *, share: bool = True) -> Iterator[_Result]:
     """Yield `work` of each item, in order, each done by one of as many threads as torch has.
 
     Threads that share every operation wait for each other after each, some thousand times a second, and for long
@@ -39,11 +39,12 @@ def spread(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator
 
     Args:
         work: torch operations that let others run meanwhile; it starts outside of any context such as `no_grad`.
-        items: a single one is done with all of torch's threads.
+        items: what to do.
+        share: all of torch's threads take part in a single item.
     """
     threads = torch.get_num_threads()
     torch.empty(_KEPT_BYTES, dtype=torch.uint8)
-    if threads == 1 or len(items) < 2:
+    if threads == 1 or (share and len(items) < 2):
         yield from map(work, items)
         return
     # Threads that start now take over the number.

@@ -21,7 +21,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.union import select_top
+from recsys.candidates.scores import Barred, DenseScores
+from recsys.candidates.sources import NeighbourSource
 from recsys.collab.neighbours import fit_item_to_item
 from recsys.config import Config, load_config
 from recsys.dataset.histories import Histories, build_histories
@@ -60,8 +61,9 @@ class World:
 
     def lists(self, model: str) -> Lists:
         """Return `(n_users, DEPTH)` item numbers, equal scores to the smaller number."""
-        top, real = select_top(self.scores[model], DEPTH)
-        return np.where(real, top, -1).astype(np.int32)
+        scores = DenseScores.read(self.scores[model])
+        n_users, n_items = self.scores[model].shape
+        return scores.find_top(DEPTH, Barred.find_none(n_users, n_items))
 
 
 def make_world(config: Config) -> World:
@@ -86,12 +88,12 @@ def make_world(config: Config) -> World:
 def _score(config: Config, everyone: Histories, users: Histories) -> dict[str, Scores]:
     shape = (users.n_users, users.n_items)
     popularity = np.bincount(everyone.items, minlength=users.n_items).astype(np.float32)
-    neighbours = fit_item_to_item(everyone, config.collab.item_to_item, threads=1).score(users)
+    neighbours = fit_item_to_item(everyone, config.collab.item_to_item, threads=1)
     scores = {
         "popular": np.tile(popularity, (users.n_users, 1)),
         # In steps of 25 users: most places of a list are tied.
         "popular in steps": np.tile(popularity // 25, (users.n_users, 1)),
-        "item_to_item": np.where(neighbours > 0, neighbours, np.nan),
+        "item_to_item": NeighbourSource("item_to_item", "", neighbours).score(users).to_array(),
         "random": np.random.default_rng(config.seed).random(shape, dtype=np.float32),
     }
     for values in scores.values():

@@ -23,6 +23,7 @@ import yaml
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.scores import Barred
 from recsys.candidates.sources import InterestSource, NeighbourSource, ProfileSource, Source
 from recsys.candidates.stage_one import fit_text_neighbours, read_known_texts
 from recsys.config import Config, WindowsConfig, load_config
@@ -83,14 +84,8 @@ class Question:
     def _rank(self, source: Source) -> NDArray[np.int32]:
         lists = []
         for _, shard in self.users.split(1024):
-            scores = np.nan_to_num(source.score(shard), nan=-np.inf)
-            scores[shard.users, shard.items] = -np.inf
-            scores[:, ~self.recommendable] = -np.inf
-            top = np.argpartition(-scores, _LONGEST, axis=1)[:, :_LONGEST]
-            best = np.take_along_axis(scores, top, 1)
-            order = np.argsort(-best, axis=1, kind="stable")
-            listed = np.where(np.isneginf(best), -1, top)
-            lists.append(np.take_along_axis(listed, order, 1).astype(np.int32))
+            barred = Barred(self.recommendable, shard.starts, shard.items)
+            lists.append(source.score(shard).find_top(_LONGEST, barred))
         return np.concatenate(lists)
 
 

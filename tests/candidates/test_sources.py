@@ -133,23 +133,23 @@ def source(name: str, models: StageOne, histories: Histories) -> Source:
 
 class TestEverySource:
     def test_shape_and_type(self, source, histories):
-        scores = source.score(histories)
+        scores = source.score(histories).to_array()
         assert isinstance(scores, np.ndarray)
         assert (scores.dtype, scores.shape) == (np.float32, (30, 23))
         assert not np.isinf(scores).any()
-        assert source.score(histories.select(slice(0, 0))).shape == (0, 23)
+        assert source.score(histories.select(slice(0, 0))).to_array().shape == (0, 23)
 
     def test_it_says_something_about_every_user(self, source, histories):
-        assert (~np.isnan(source.score(histories))).any(axis=1).all()
+        assert (~np.isnan(source.score(histories).to_array())).any(axis=1).all()
 
     def test_the_caller_may_write_into_the_scores(self, source, histories):
-        first = source.score(histories)
+        first = source.score(histories).to_array()
         kept = first.copy()
         first[:] = -7.0
-        assert source.score(histories).tobytes() == kept.tobytes()
+        assert source.score(histories).to_array().tobytes() == kept.tobytes()
 
     def test_unknown_user_gets_nothing_but_what_everybody_gets(self, source, name, histories):
-        scores = source.score(histories.take(pl.Series(["nobody", "u003"])))
+        scores = source.score(histories.take(pl.Series(["nobody", "u003"]))).to_array()
         if name in ("popular", "popular_all_time"):
             assert np.array_equal(scores[0], scores[1], equal_nan=True)
         else:
@@ -157,7 +157,7 @@ class TestEverySource:
         assert np.isfinite(scores[1]).any()
 
     def test_item_nobody_touched_is_for_text_only(self, source, name, histories):
-        scores = source.score(histories)[:, UNTOUCHED]
+        scores = source.score(histories).to_array()[:, UNTOUCHED]
         if name in ("text", "nearest_text", "new_items", "sequence", "tfidf"):
             assert np.isfinite(scores).all()
         else:
@@ -166,7 +166,7 @@ class TestEverySource:
     def test_item_new_tonight_and_touched_once(self, name, models):
         """The trained models know nothing of it; what counts tonight's events does."""
         now = tonight(("u003", "0 new", 61))
-        scores = sources_of(models, now)[name].score(now)[:, 0]
+        scores = sources_of(models, now)[name].score(now).to_array()[:, 0]
         if name == "repeat":
             assert np.flatnonzero(~np.isnan(scores)).tolist() == [3]
         elif name == "nearest_text":
@@ -182,7 +182,7 @@ class TestEverySource:
 
     def test_user_with_only_new_items_is_no_user_of_score_zero(self, name, models):
         now = tonight(("late", "zz new", 61))
-        scores = sources_of(models, now)[name].score(now.take(pl.Series(["late"])))[0]
+        scores = sources_of(models, now)[name].score(now.take(pl.Series(["late"]))).to_array()[0]
         if name in ("als", "bpr", "item_to_item", "bm25", "transitions", "ease"):
             assert np.isnan(scores).all()
         elif name == "repeat":
@@ -194,22 +194,23 @@ class TestEverySource:
 
     def test_saved_and_loaded_models_give_the_same_scores(self, source, name, models, histories, tmp_path):
         again = sources_of(through_files(models, tmp_path), histories)[name]
-        assert again.score(histories).tobytes() == source.score(histories).tobytes()
+        assert again.score(histories).to_array().tobytes() == source.score(histories).to_array().tobytes()
         assert (again.name, again.reason) == (source.name, source.reason)
 
     def test_same_seed_same_bytes(self, source, name, histories):
         again = sources_of(fit_models(), histories)[name]
-        assert again.score(histories).tobytes() == source.score(histories).tobytes()
+        assert again.score(histories).to_array().tobytes() == source.score(histories).to_array().tobytes()
 
     def test_a_user_scores_the_same_in_any_company(self, source, histories):
-        together = source.score(histories)
+        together = source.score(histories).to_array()
         for number in (0, 13, 29):
-            alone = source.score(histories.select(slice(number, number + 1)))[0]
+            alone = source.score(histories.select(slice(number, number + 1))).to_array()[0]
             assert alone == pytest.approx(together[number], rel=1e-5, abs=1e-6, nan_ok=True)
 
     def test_fewer_items_than_depth_gives_what_there_is(self, source, name, histories):
-        table = propose([source], {name: 1000}, histories, np.ones(23, dtype=bool), repeats=True)
-        said = ~np.isnan(source.score(histories))
+        rows = propose([source], {name: 1000}, histories, np.ones(23, dtype=bool), repeats=True)
+        table = rows.to_frame([name])
+        said = ~np.isnan(source.score(histories).to_array())
         assert table.select("user_index", "item_index").rows() == [tuple(pair) for pair in np.argwhere(said).tolist()]
         longest = table.group_by("user_index").agg(pl.col(f"{name}_rank").max()).sort("user_index")
         assert longest[f"{name}_rank"].to_list() == said.sum(axis=1).tolist()
@@ -224,7 +225,7 @@ OF_ONE_COLOUR = ["als", "bpr", "item_to_item", "bm25", "transitions", "ease", "t
 
 @pytest.mark.parametrize("name", [*OF_ONE_COLOUR, "segment_popular"])
 def test_the_users_colour_comes_first(name, models, histories):
-    scores = sources_of(models, histories)[name].score(histories)
+    scores = sources_of(models, histories)[name].score(histories).to_array()
     scores[:, UNTOUCHED] = np.nan
     scores[histories.users, histories.items] = np.nan
     best = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=1)[:, :3]
@@ -270,8 +271,8 @@ def test_words_of_items_that_joined_are_known_once_the_texts_are_read(models):
 def test_a_model_that_was_never_trained_says_nothing_unless_it_is_a_cosine(models, histories):
     sequence, interest = InterestModel(8, CONFIG.text.sequence), InterestModel(8, CONFIG.text.interest)
     untrained = sources_of(replace(models, sequence=sequence, interest=interest), histories)
-    assert np.isnan(untrained["sequence"].score(histories)).all()
-    assert np.isfinite(untrained["text"].score(histories)).all()
+    assert np.isnan(untrained["sequence"].score(histories).to_array()).all()
+    assert np.isfinite(untrained["text"].score(histories).to_array()).all()
 
 
 def test_what_nobody_asked_for_is_not_fitted_and_says_nothing(models, histories, tmp_path):
@@ -281,8 +282,8 @@ def test_what_nobody_asked_for_is_not_fitted_and_says_nothing(models, histories,
     lean = StageOne.fit(trained, models.interest, models.sequence, models.tfidf, config)
     for stage_one in (lean, through_files(lean, tmp_path)):
         sources = sources_of(stage_one, histories)
-        assert np.isnan(sources["bpr"].score(histories)).all()
-        assert np.isnan(sources["bm25"].score(histories)).all()
+        assert np.isnan(sources["bpr"].score(histories).to_array()).all()
+        assert np.isnan(sources["bm25"].score(histories).to_array()).all()
     assert (lean.bpr.item_factors.size, lean.bm25.similarity.nnz) == (0, 0)
     assert count_statistics(histories, TONIGHT, settings).segments is None
 
@@ -307,14 +308,14 @@ SMALL = build_histories(ROWS, ITEMS, at(10))
 
 def test_popular_is_the_same_weight_for_everybody():
     source = PopularSource("popular", "Because", np.array([2, 0.5, 0], dtype=np.float32))
-    assert np.array_equal(source.score(SMALL), [[2, 0.5, np.nan]] * 3, equal_nan=True)
+    assert np.array_equal(source.score(SMALL).to_array(), [[2, 0.5, np.nan]] * 3, equal_nan=True)
     assert (source.name, source.reason) == ("popular", "Because")
 
 
 def test_popular_now_and_popular_of_all_times(models):
     statistics = ItemStatistics.count(SMALL, half_life_days=2.0)
     sources = make_sources(["popular", "popular_all_time"], CONFIG.candidates, models, statistics, np.eye(3))
-    lately, always = (source.score(SMALL) for source in sources)
+    lately, always = (source.score(SMALL).to_array() for source in sources)
     assert np.array_equal(always, [[2, 2, np.nan]] * 3, equal_nan=True)
     assert lately == pytest.approx(np.array([[0.75, 0.5**0.5 + 1 / 16, np.nan]] * 3), nan_ok=True)
 
@@ -324,10 +325,10 @@ def test_segment_popular_is_what_users_of_the_segment_take():
     segments = SegmentStatistics.count(SMALL, None, tags)
     source = SegmentPopularSource(segments)
     # All three belong to x: w's only item has x and y, a tie.
-    assert np.array_equal(source.score(SMALL), [[2, 2, np.nan]] * 3, equal_nan=True)
+    assert np.array_equal(source.score(SMALL).to_array(), [[2, 2, np.nan]] * 3, equal_nan=True)
     more = build_histories(make_interactions(("v", "c", 1), ("w", "a", 2), ("w", "c", 3)), ITEMS, at(10))
-    assert np.array_equal(source.score(more), [[np.nan] * 3, [2, 2, np.nan]], equal_nan=True)
-    assert np.isnan(SegmentPopularSource(None).score(SMALL)).all()
+    assert np.array_equal(source.score(more).to_array(), [[np.nan] * 3, [2, 2, np.nan]], equal_nan=True)
+    assert np.isnan(SegmentPopularSource(None).score(SMALL).to_array()).all()
 
 
 def test_nearest_text_by_hand():
@@ -335,15 +336,15 @@ def test_nearest_text_by_hand():
     items = make_items("a", "b", "c", "d")
     rows = [("u", "a", 1), ("u", "c", 2), ("u", "b", 3), ("v", "a", 1)]
     histories = build_histories(make_interactions(*rows), items, at(10))
-    scores = NearestTextSource(embeddings, 2, 0.5).score(histories)
+    scores = NearestTextSource(embeddings, 2, 0.5).score(histories).to_array()
     # u's last two are b and, at half, c; a is too long ago. No item is compared with itself.
     expected = [[0.5 * 0.6, 0.5 * 0.8, 0.8, 0.0], [np.nan, 0.0, 0.6, -1.0]]
     assert scores == pytest.approx(np.array(expected), abs=1e-6, nan_ok=True)
-    further = NearestTextSource(embeddings, 3, 0.5).score(histories)
+    further = NearestTextSource(embeddings, 3, 0.5).score(histories).to_array()
     assert further[0] == pytest.approx([0.3, 0.4, 0.8, 0.0], abs=1e-6)
     assert further[1].tobytes() == scores[1].tobytes()
     unordered = build_histories(make_interactions(*((u, i) for u, i, _ in rows), ordered=False), items, None)
-    alike = NearestTextSource(embeddings, 3, 0.5).score(unordered)
+    alike = NearestTextSource(embeddings, 3, 0.5).score(unordered).to_array()
     assert alike[0] == pytest.approx([0.6, 0.8, 0.8, 0.0], abs=1e-6)
 
 
@@ -351,13 +352,13 @@ def test_nearest_text_by_hand():
 def test_new_items_have_at_most_so_many_users(at_most, new):
     histories = build_histories(make_interactions(("u", "a", 1), ("v", "a", 1), ("v", "b", 1)), ITEMS, at(10))
     text = InterestSource("text", "Fits", InterestModel(3, INTEREST), np.eye(3, dtype=np.float32))
-    scores = NewItemsSource(text, ItemStatistics.count(histories, None), at_most).score(histories)
+    scores = NewItemsSource(text, ItemStatistics.count(histories, None), at_most).score(histories).to_array()
     assert [np.flatnonzero(~np.isnan(row)).tolist() for row in scores] == [new, new]
-    assert np.array_equal(scores[:, new], text.score(histories)[:, new])
+    assert np.array_equal(scores[:, new], text.score(histories).to_array()[:, new])
 
 
 def test_repeat_is_often_and_lately():
-    scores = RepeatSource(2.0).score(SMALL)
+    scores = RepeatSource(2.0).score(SMALL).to_array()
     expected = [[2 * 0.5, 0.5**0.5, np.nan], [0.25, np.nan, np.nan], [np.nan, 1 / 16, np.nan]]
     assert scores == pytest.approx(np.array(expected), nan_ok=True)
 
@@ -365,13 +366,13 @@ def test_repeat_is_often_and_lately():
 def test_neighbours_that_point_nowhere_say_nothing():
     histories = build_histories(make_interactions(("u", "a", 1), ("u", "c", 2)), ITEMS, at(10))
     source = NeighbourSource("item_to_item", "Because", fit_item_to_item(SMALL, ItemToItemConfig(), threads=1))
-    assert np.flatnonzero(~np.isnan(source.score(histories)[0])).tolist() == [1]
+    assert np.flatnonzero(~np.isnan(source.score(histories).to_array()[0])).tolist() == [1]
 
 
 def test_what_a_history_speaks_against_is_not_proposed():
     similarity = csr_array(np.array([[0, 0.5, -0.25], [0, 0, 0.25], [0, 0, 0]], dtype=np.float32))
     histories = build_histories(make_interactions(("u", "a", 1), ("v", "a", 1), ("v", "b", 2)), ITEMS, at(10))
-    scores = NeighbourSource("ease", "Because", NeighbourModel(similarity, 1.0)).score(histories)
+    scores = NeighbourSource("ease", "Because", NeighbourModel(similarity, 1.0)).score(histories).to_array()
     # For v the two entries to c are in balance.
     assert np.array_equal(scores, [[np.nan, 0.5, np.nan]] * 2, equal_nan=True)
 
@@ -387,9 +388,9 @@ def test_profile_is_the_cosine_of_the_mean_history(change):
     # b is the newest: (0.5, 1), made unit length.
     length = np.sqrt(1.25)
     expected = [[0.5 / length, 1 / length, 1.1 / length], [0.6, 0.8, 1.0]]
-    assert source.score(histories) == pytest.approx(np.array(expected), rel=1e-5)
+    assert source.score(histories).to_array() == pytest.approx(np.array(expected), rel=1e-5)
     assert source.name == "text_zero_shot"
-    nobody = source.score(histories.take(pl.Series(["nobody"])))
+    nobody = source.score(histories.take(pl.Series(["nobody"]))).to_array()
     assert np.isnan(nobody).all()
 
 

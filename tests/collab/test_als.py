@@ -121,7 +121,7 @@ def test_saved_and_loaded_is_the_same(model, world, tmp_path):
     for name in ("one", "two"):
         model.save(tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    loaded = AlsModel.load(tmp_path / "one", CONFIG, threads=1)
+    loaded = AlsModel.load(tmp_path / "one", CONFIG)
     assert loaded.item_factors.tobytes() == model.item_factors.tobytes()
     assert loaded.fold_in(world).tobytes() == model.fold_in(world).tobytes()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
-from worlds import at, checkerboard, make_interactions, make_items
+from worlds import at, checkerboard, make_interactions, make_items, score
 
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions, keep_strongest
 from recsys.config import ItemToItemConfig, TransitionsConfig
@@ -145,7 +145,7 @@ def test_without_an_order_nothing_follows_anything():
     model = fit_transitions(histories, TransitionsConfig())
     assert model.similarity.shape == (4, 4)
     assert not dense(model).any()
-    assert not model.score(histories).any()
+    assert not score(model, histories).any()
 
 
 @settings(max_examples=60)
@@ -171,15 +171,15 @@ def test_score_sums_over_the_history_newest_most():
     similarity = np.array([[0, 8, 4, 0], [0, 0, 2, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=np.float32)
     model = NeighbourModel(csr_array(similarity), history_decay=0.5)
     rows = make_interactions(("u", "a", 1), ("u", "b", 2), ("v", "b", 1), ("w", "d", 1))
-    scores = model.score(build_histories(rows, ITEMS, at(5)))
+    scores = score(model, build_histories(rows, ITEMS, at(5)))
     assert scores.tolist() == [[0, 4, 4, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
     assert (scores.dtype, scores.shape) == (np.float32, (3, 4))
 
 
 def test_unknown_users_score_nothing():
     model = fit_item_to_item(SMALL, ItemToItemConfig(), threads=1)
-    assert not model.score(SMALL.take(pl.Series(["nobody"]))).any()
-    assert model.score(SMALL.select(slice(0, 0))).shape == (0, 4)
+    assert not score(model, SMALL.take(pl.Series(["nobody"]))).any()
+    assert score(model, SMALL.select(slice(0, 0))).shape == (0, 4)
 
 
 def test_items_new_tonight_have_no_neighbours_and_the_rest_moves_along():
@@ -190,7 +190,7 @@ def test_items_new_tonight_have_no_neighbours_and_the_rest_moves_along():
     assert aligned.similarity.nnz == 2
     # The decay came along: c is a step back, the new item is the newest.
     rows = make_interactions(("u", "c", 1), ("u", "0 new", 2))
-    scores = aligned.score(build_histories(rows, tonight, at(5)))
+    scores = score(aligned, build_histories(rows, tonight, at(5)))
     assert scores[0] == pytest.approx([0, 0.5 / sqrt(3), 0, 0, 0])
 
 
@@ -205,5 +205,5 @@ def test_saved_and_loaded_is_the_same(fit, tmp_path):
         model.save(tmp_path / name)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
     loaded = NeighbourModel.load(tmp_path / "one.npz", 0.6)
-    assert loaded.score(BOARD).tobytes() == model.score(BOARD).tobytes()
+    assert score(loaded, BOARD).tobytes() == score(model, BOARD).tobytes()
     assert loaded.similarity.shape == (20, 20)

@@ -147,10 +147,10 @@ def test_slices_of_users_get_the_same_bytes(size):
     assert pl.concat(parts).equals(whole)
 
 
-@pytest.mark.parametrize(("limit", "value"), [("_USERS_AT_ONCE", 3), ("_CELLS", 65), ("_CELLS", 1)])
-def test_more_users_than_one_run_holds(monkeypatch, limit, value):
+@pytest.mark.parametrize("size", [1, 7])
+def test_more_users_than_one_block_holds(monkeypatch, size):
     items, interactions = checkerboard(users=20, items=30)
     histories = build_histories(interactions, items, at(61))
     whole = describe(random_candidates(histories), histories, items)
-    monkeypatch.setattr(f"recsys.features.features.{limit}", value)
+    monkeypatch.setattr("recsys.candidates.union.BLOCK", size)
     assert describe(random_candidates(histories), histories, items).equals(whole)

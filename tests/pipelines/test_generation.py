@@ -8,13 +8,13 @@ import pytest
 from miniature import CUTOFF, LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
 from worlds import at, make_interactions, make_items
 
+from recsys.artifacts import shards
 from recsys.artifacts.folders import read_manifest, verify_folder
 from recsys.artifacts.recommendations import point_at, read_pointer
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.config import Config, parse_config
 from recsys.dataset.windows import cut
 from recsys.errors import ArtifactError, DataError, Refused, RegistryError
-from recsys.pipelines import generation
 from recsys.pipelines.generation import generate
 from recsys.tables import Recommendations, Rejected, check, empty
 
@@ -88,6 +88,7 @@ class TestLists:
             "rows": lists.height,
             "fallback_rows": 0,
             "short_lists": 0,
+            "empty_lists": 0,
         }
         assert (manifest["model_version"], manifest["snapshot"]) == ("1", snapshot.id)
         assert (manifest["config"], manifest["end"]) == (trained.config.digest(), CUTOFF.isoformat())
@@ -153,13 +154,14 @@ class TestNight:
         assert {"text", "new_items"} <= set(found)
 
     def test_long_lists_are_filled_up_and_say_so(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
-        long = change(trained.config, generation={"n": 200})
+        long = change(trained.config, generation={"n": 200, "sanity": {"max_fallback_share": 1.0}})
         made = generate(long, home, RUN_DATE, NOW)
         lists = read_lists(home, RUN_DATE)
         filled = lists.filter(pl.col("sources").list.first() == "fallback")
         assert filled.height == made.counts["fallback_rows"] > 0
-        assert set(filled["reason"]) == {"Popular right now"}
-        assert filled["sources"].list.len().max() == 1
+        # First what fits the texts of the history; everybody here has one, and every item a text.
+        assert set(filled["sources"].list.get(1)) == {"text"}
+        assert set(filled["reason"]) == {"Its description fits what you read lately"}
         assert lists.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
         # Everything that can be had is in every list, once.
         had = cut(snapshot.interactions, CUTOFF)
@@ -186,7 +188,11 @@ class TestNight:
         items = snapshot.items.filter(pl.col("available"), pl.col("created_at") < CUTOFF).head(6)
         few = snapshot.interactions.join(items, on="item_id", how="semi")
         ingest(home, trained.config, items, few)
-        made = generate(trained.config, home, RUN_DATE, NOW)
+        small = change(
+            trained.config,
+            generation={"sanity": {"min_coverage_left": 0.0, "max_empty_share": 1.0, "max_score_shift": 1.0}},
+        )
+        made = generate(small, home, RUN_DATE, NOW)
         users = cut(few, CUTOFF).group_by("user_id").agg(pl.col("item_id").n_unique())
         assert made.counts["users"] == made.counts["short_lists"] == users.height
         assert made.counts["rows"] == (6 - users["item_id"]).sum() == read_lists(home, RUN_DATE).height
@@ -213,23 +219,37 @@ class TestNight:
         assert 5 < len(active) < last.height - 5
         assert read_lists(home, RUN_DATE)["user_id"].unique().sort().to_list() == sorted([*active, "just so"])
 
-    def test_a_night_that_breaks_off_leaves_the_old_lists(
+    def test_a_full_disk_leaves_the_old_lists_and_the_finished_shards(
         self, home: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        config = change(trained.config, generation={"shard_size": 50})
         before = read_files(home / "recommendations")
-        real = generation._Night.recommend
-        calls = []
+        real, made = shards.write_table, []
 
-        def break_off(self: generation._Night, users: Any) -> pl.DataFrame:
-            calls.append(users)
-            if len(calls) == 2:
+        def fill_up(frame: pl.DataFrame, schema: Any, path: Path, what: str) -> None:
+            if len(made) == 1:
                 raise OSError(28, "No space left on device")
-            return real(self, users)
+            made.append(path)
+            real(frame, schema, path, what)
 
-        monkeypatch.setattr(generation._Night, "recommend", break_off)
-        with pytest.raises(ArtifactError, match="No space left on device"):
-            generate(change(trained.config, generation={"shard_size": 50}), home, LAST_DAY, NOW)
-        assert read_files(home / "recommendations") == before
+        with monkeypatch.context() as patched:
+            patched.setattr(shards, "write_table", fill_up)
+            with pytest.raises(
+                ArtifactError, match=r"shard 1: cannot be written to .*No space left.*run again: finished"
+            ):
+                generate(config, home, LAST_DAY, NOW)
+        left = home / "recommendations" / f".run_date={LAST_DAY}.shards"
+        assert sorted(path.name for path in left.iterdir()) == ["key.json", "part-00000.json", "part-00000.parquet"]
+        kept = (left / "part-00000.parquet").stat().st_ino
+        after = {
+            path: content for path, content in read_files(home / "recommendations").items() if ".shards" not in path
+        }
+        assert after == before
+        # There is room again: what was finished is not made anew.
+        folder = generate(config, home, LAST_DAY, NOW).folder
+        assert (folder / "part-00000.parquet").stat().st_ino == kept
+        assert not left.exists()
+        point_at(home, RUN_DATE)
 
     def test_old_nights_go(self, home: Path, trained: Trained) -> None:
         config = change(trained.config, generation={"keep_run_dates": 1})

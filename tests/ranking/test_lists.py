@@ -3,7 +3,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import at, make_interactions, make_items
 
+from recsys.candidates.scores import Barred, Scores, SharedScores
+from recsys.dataset.histories import Histories, build_histories
 from recsys.ranking.lists import fill_up, list_matrix, rank_candidates
 
 PAIR = {"user_index": pl.UInt32, "item_index": pl.UInt32}
@@ -53,82 +56,80 @@ def test_other_columns_stay_with_their_rows():
 # --- fill ------------------------------------------------------------------------------------------------
 
 
+class Order:
+    """A source with the same order for everybody, which it says in scores."""
+
+    name, reason = "order", "The test says so"
+
+    def __init__(self, *items: int) -> None:
+        self._items = items
+
+    def score(self, histories: Histories) -> Scores:
+        row = np.full(histories.n_items, np.nan, dtype=np.float32)
+        row[list(self._items)] = -np.arange(len(self._items), dtype=np.float32)
+        return SharedScores(row, np.array(self._items, dtype=np.int32), histories.n_users)
+
+
+def make_users(count: int, size: int) -> Histories:
+    rows = make_interactions(*((f"u{user:04d}", "i0000", 1) for user in range(count)))
+    return build_histories(rows, make_items(*(f"i{item:04d}" for item in range(size))), at(5))
+
+
+def bar(size: int, *taken: list[int]) -> Barred:
+    starts = np.concatenate([[0], np.cumsum([len(some) for some in taken])]).astype(np.int64)
+    return Barred(
+        np.ones(size, dtype=bool), starts, np.array([item for some in taken for item in some], dtype=np.int32)
+    )
+
+
 def test_filling_by_hand():
-    lists = rank(3, (0, 1, 0.5), (0, 2, 0.25), (2, 1, 9.0), (2, 2, 8.0), (2, 3, 7.0))
+    items = np.array([[1, 2, -1], [-1, -1, -1], [1, 2, 3]], dtype=np.int32)
+    scores = np.array([[0.5, 0.25, 0], [0, 0, 0], [9, 8, 7]], dtype=np.float32)
     # User 0 has 4 and lacks one; user 1 has nothing and lacks three; user 2 is complete.
-    filled = fill_up(lists, 3, np.array([2, 4, 3, 1, 0], dtype=np.int32), make_pairs((0, 4), (2, 0)), 3)
-    assert filled.columns == ["user_index", "item_index", "rank", "score", "fallback"]
-    assert filled.drop("score").rows() == [
-        (0, 1, 1, False),
-        (0, 2, 2, False),
-        (0, 3, 3, True),
-        (1, 2, 1, True),
-        (1, 4, 2, True),
-        (1, 3, 3, True),
-        (2, 1, 1, False),
-        (2, 2, 2, False),
-        (2, 3, 3, False),
-    ]
-    assert filled["score"].to_list() == [0.5, 0.25, -0.75, -1.0, -2.0, -3.0, 9.0, 8.0, 7.0]
-    assert filled.schema == {**PAIR, "rank": pl.UInt16, "score": pl.Float32, "fallback": pl.Boolean}
+    filled = fill_up(items, scores, Order(2, 4, 3, 1, 0), make_users(3, 5), bar(5, [4], [], [0]))
+    assert items.tolist() == [[1, 2, 3], [2, 4, 3], [1, 2, 3]]
+    assert filled.tolist() == [[False, False, True], [True] * 3, [False] * 3]
+    assert scores.tolist() == [[0.5, 0.25, -0.75], [-1, -2, -3], [9, 8, 7]]
 
 
-def test_complete_lists_stay_as_they_are():
-    lists = rank(2, (0, 1, 0.5), (0, 2, 0.25))
-    filled = fill_up(lists, 1, np.array([3], dtype=np.int32), make_pairs(), 2)
-    assert filled.drop("fallback").equals(lists.select("user_index", "item_index", "rank", "score"))
-    assert filled["fallback"].to_list() == [False, False]
-    longer = fill_up(lists, 2, np.array([3], dtype=np.int32), make_pairs(), 2)
-    assert longer.schema == filled.schema
+def test_one_source_after_the_other():
+    items, scores = np.full((1, 4), -1, dtype=np.int32), np.zeros((1, 4), dtype=np.float32)
+    users, barred = make_users(1, 5), bar(5, [0])
+    assert fill_up(items, scores, Order(3), users, barred).tolist() == [[True, False, False, False]]
+    assert fill_up(items, scores, Order(0, 3, 1), users, barred).tolist() == [[False, True, False, False]]
+    assert fill_up(items, scores, Order(*range(5)), users, barred).tolist() == [[False, False, True, True]]
+    assert items.tolist() == [[3, 1, 2, 4]]
+    assert scores.tolist() == [[-1, -2, -3, -4]]
 
 
 @st.composite
-def fillings(draw: st.DrawFn) -> tuple[pl.DataFrame, int, np.ndarray, pl.DataFrame, int]:
-    users, items, n = draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 6))
-    cells = st.tuples(st.integers(0, users - 1), st.integers(0, items - 1))
-    taken = draw(st.sets(cells, max_size=30))
-    scored = draw(st.dictionaries(cells, st.floats(-50, 50, width=32), max_size=20))
-    lists = rank(n, *((*pair, score) for pair, score in scored.items() if pair not in taken))
-    fallback = draw(st.permutations(range(items)))[: draw(st.integers(0, items))]
-    # A user may have touched an item more than once.
-    return lists, users, np.array(fallback, dtype=np.int32), make_pairs(*taken, *list(taken)[:3]), n
+def fillings(draw: st.DrawFn) -> tuple[np.ndarray, list[int], list[list[int]]]:
+    users, size, n = draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 6))
+    lists = np.full((users, n), -1, dtype=np.int32)
+    taken = []
+    for user in range(users):
+        items = draw(st.permutations(range(size)))
+        length = draw(st.integers(0, min(n, size)))
+        lists[user, :length] = items[:length]
+        taken.append(items[length : draw(st.integers(length, size))])
+    return lists, draw(st.permutations(range(size)))[: draw(st.integers(0, size))], taken
 
 
 @settings(deadline=None)
 @given(fillings())
-def test_everyone_gets_a_list_as_long_as_the_fallback_allows(filling):
-    lists, users, fallback, taken, n = filling
-    filled = fill_up(lists, users, fallback, taken, n)
-    assert filled.equals(filled.sort("user_index", "rank"))
-    assert filled.filter(~pl.col("fallback")).drop("fallback").equals(lists.select(filled.columns[:4]))
-    had = set(taken.rows())
-    for user in range(users):
-        own = filled.filter(pl.col("user_index") == user)
-        listed = set(lists.filter(pl.col("user_index") == user)["item_index"])
-        free = [item for item in fallback.tolist() if item not in listed and (user, item) not in had]
-        assert own.filter("fallback")["item_index"].to_list() == free[: n - len(listed)]
-        assert own.height == min(n, len(listed) + len(free))
-        assert own["item_index"].n_unique() == own.height
-        assert own["rank"].to_list() == list(range(1, own.height + 1))
-        below = own.filter("fallback")["score"].to_list()
-        above = own.filter(~pl.col("fallback"))["score"].to_list()
-        assert below == sorted(set(below), reverse=True)
-        assert not above or not below or below[0] < above[-1]
-
-
-def test_one_keen_user_does_not_make_the_others_expensive(monkeypatch):
-    """Each user's reach into the order follows what that user has, so a night's memory follows the lists."""
-    order, users = np.arange(3_000, dtype=np.int32), 3_000
-    keen = make_pairs(*((0, item) for item in range(2_990)))
-    joined: list[int] = []
-    join = pl.DataFrame.join
-    monkeypatch.setattr(
-        pl.DataFrame, "join", lambda *args, **more: joined.append((frame := join(*args, **more)).height) or frame
-    )
-    filled = fill_up(rank(5), users, order, keen, 5)
-    assert filled.height == 5 * users
-    assert filled.filter(pl.col("user_index") == 0)["item_index"].to_list() == [2990, 2991, 2992, 2993, 2994]
-    assert max(joined) <= 5 * users + 2_990
+def test_everyone_gets_a_list_as_long_as_the_source_allows(filling):
+    lists, order, taken = filling
+    before = lists.copy()
+    scores = np.where(lists >= 0, -np.arange(lists.shape[1]), 0).astype(np.float32)
+    filled = fill_up(lists, scores, Order(*order), make_users(len(lists), 9), bar(9, *taken))
+    for user, own in enumerate(lists.tolist()):
+        had = [item for item in before[user].tolist() if item >= 0]
+        free = [item for item in order if item not in had and item not in taken[user]]
+        expected = (had + free)[: len(own)]
+        assert own == expected + [-1] * (len(own) - len(expected))
+        assert filled[user].tolist() == [len(had) <= place < len(expected) for place in range(len(own))]
+        shown = scores[user][: len(expected)].tolist()
+        assert shown == sorted(set(shown), reverse=True)
 
 
 # --- matrix ----------------------------------------------------------------------------------------------

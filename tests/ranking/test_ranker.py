@@ -195,16 +195,15 @@ def test_the_fewest_groups_teach_something(groups):
 
 
 def test_a_mixture_by_hand():
-    rows = pl.DataFrame({"user_index": [0, 0, 0, 1, 1]})
+    starts = np.array([0, 3, 5])
     trees, blend = np.array([1, 2, 3, 7, 7], dtype=np.float32), np.array([10, 30, 20, 1, 2], dtype=np.float32)
     unit = np.sqrt(1.5)
     expected = [-unit - unit / 2, 0 + unit / 2, unit, -0.5, 0.5]
-    np.testing.assert_allclose(mix(rows, trees, blend, 0.5), expected, atol=1e-6)
+    np.testing.assert_allclose(mix(trees, blend, starts, 0.5), expected, atol=1e-6)
     # Numbers whose mean is none of them.
     alike = np.full(3, 0.1, dtype=np.float32)
-    assert mix(pl.DataFrame({"user_index": [0, 0, 0]}), alike, alike, 1.0).tolist() == [0, 0, 0]
-    apart = rows.with_columns(window=pl.Series([0, 0, 0, 1, 1]), user_index=pl.lit(0))
-    np.testing.assert_allclose(mix(apart, trees, blend, 0.5), expected, atol=1e-6)
+    assert mix(alike, alike, np.array([0, 3]), 1.0).tolist() == [0, 0, 0]
+    assert mix(trees, blend, starts, 0.0).tolist() == pytest.approx([-unit, 0, unit, 0, 0])
 
 
 def test_saved_ranker_scores_the_same(ranker, tmp_path):

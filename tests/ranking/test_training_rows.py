@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from worlds import make_interactions, make_items
 
 from recsys.dataset.histories import build_histories
-from recsys.ranking.training_rows import group_sizes, label_rows, number_pairs
+from recsys.ranking.training_rows import find_starts, label_rows, number_pairs
 from recsys.tables import TrainingRows, check
 
 PAIR = {"user_index": pl.UInt32, "item_index": pl.UInt32}
@@ -68,7 +68,7 @@ def test_nothing_found_leaves_no_rows(positives):
     rows = label_rows(make_features(2, 3), positives, NOTHING, window=0, at_most=3, seed=0)
     assert rows.is_empty()
     check(TrainingRows, rows, "test rows", "mend the test")
-    assert group_sizes(rows).tolist() == []
+    assert find_starts(rows).tolist() == [0]
     empty = label_rows(make_features(0, 0), positives, NOTHING, window=0, at_most=1000, seed=0)
     assert empty.schema == rows.schema
 
@@ -94,10 +94,10 @@ def test_thinning_leaves_about_so_many_rows():
     assert rows.height - 100 == pytest.approx(1500, abs=130)
 
 
-def test_group_sizes_line_up_with_the_rows():
+def test_groups_line_up_with_the_rows():
     first = label_rows(make_features(3, 4), make_pairs((0, 0), (2, 1)), NOTHING, window=0, at_most=1000, seed=0)
     second = label_rows(make_features(3, 2), make_pairs((2, 1), (1, 0)), NOTHING, window=1, at_most=1000, seed=0)
     rows = pl.concat([first, second])
     # User 2 is in both windows: two groups, although they touch in no other way.
-    assert group_sizes(rows).tolist() == [4, 4, 2, 2]
-    assert group_sizes(rows.filter(pl.col("user_index") == 2)).tolist() == [4, 2]
+    assert find_starts(rows).tolist() == [0, 4, 8, 10, 12]
+    assert find_starts(rows.filter(pl.col("user_index") == 2)).tolist() == [0, 4, 6]

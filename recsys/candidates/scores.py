@@ -1,0 +1,296 @@
+"""What a source says of a run of users: their best items, the score of any pair, or everything as one array.
+
+Three forms, so that a source pays only for what it says: a block of products, sums over sparse rows, one row for all.
+The loops are compiled (numba) and let other threads run meanwhile; they look at one user after the other, so nothing
+depends on who stands beside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recsys.candidates.heap import empty_into, push
+from recsys.dataset.histories import Histories, pick_runs
+
+# Columns whose largest score is looked at first: most runs of them hold nothing that would make a list.
+_RUN = 64
+
+
+@dataclass(frozen=True)
+class Barred:
+    """What no list may hold.
+
+    Attributes:
+        recommendable: (n_items) bool; other items are for nobody.
+        starts: (n_users + 1) int64; user u may not get `items[starts[u]:starts[u + 1]]`.
+        items: (n_entries) int32.
+    """
+
+    recommendable: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+
+    @classmethod
+    def find(cls, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool) -> Barred:
+        """Bar what is not recommendable and, without repeats, what each user has."""
+        if repeats:
+            nothing = np.zeros(histories.n_users + 1, dtype=np.int64)
+            return cls(recommendable, nothing, np.zeros(0, dtype=np.int32))
+        taken = np.concatenate([[0], np.cumsum(histories.taken)])[histories.starts]
+        return cls(recommendable, taken, histories.items[histories.taken])
+
+    @classmethod
+    def find_none(cls, n_users: int, n_items: int) -> Barred:
+        """Bar nothing."""
+        return cls(np.ones(n_items, dtype=bool), np.zeros(n_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
+
+    def pick(self, users: NDArray[np.int64]) -> Barred:
+        """Return what some users may not get, numbered in the order given."""
+        starts, entries = pick_runs(self.starts, users)
+        return Barred(self.recommendable, starts, self.items[entries])
+
+    def add(self, items: NDArray[np.int32]) -> Barred:
+        """Return the same with (n_users, any) more items barred, each row for one user; -1 is none."""
+        users = np.concatenate([np.repeat(np.arange(len(items)), np.diff(self.starts)), np.nonzero(items >= 0)[0]])
+        order = np.argsort(users, kind="stable")
+        starts = np.searchsorted(users[order], np.arange(len(items) + 1)).astype(np.int64)
+        return Barred(self.recommendable, starts, np.concatenate([self.items, items[items >= 0]])[order])
+
+    def to_array(self) -> NDArray[np.bool_]:
+        """Return (n_users, n_items) bool."""
+        barred = np.repeat(~self.recommendable[None, :], len(self.starts) - 1, axis=0)
+        barred[np.repeat(np.arange(len(barred)), np.diff(self.starts)), self.items] = True
+        return barred
+
+
+class Scores(Protocol):
+    """A source's scores of all items for some users, higher is better."""
+
+    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+        """Return (n_users, depth) item numbers, best first, -1 where nothing more is said; barred ones are left out.
+
+        Equal scores go to the smaller item number.
+        """
+
+    def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return (n_rows) float32 of pairs, NaN where nothing is said; user u's are those from `starts[u]` on."""
+
+    def to_array(self) -> NDArray[np.float32]:
+        """Return (n_users, n_items) float32, NaN where nothing is said; the caller's to write into."""
+
+
+class DenseScores:
+    """A block of numbers: (n_users, n_items), or of some of the items only; -inf where nothing is said."""
+
+    def __init__(
+        self, values: NDArray[np.float32], n_items: int | None = None, columns: NDArray[np.int32] | None = None
+    ) -> None:
+        """Take the block; `columns` names the items it is of, rising, of `n_items` in the catalogue."""
+        self._values = values
+        self._n_items = values.shape[1] if n_items is None else n_items
+        self._columns = np.arange(values.shape[1], dtype=np.int32) if columns is None else columns
+
+    @classmethod
+    def read(cls, array: NDArray[np.float32]) -> DenseScores:
+        """Take (n_users, n_items) with NaN where nothing is said."""
+        return cls(np.nan_to_num(array, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
+
+    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+        """See `Scores`."""
+        top: NDArray[np.int32] = _find_top(
+            self._values, self._columns, barred.recommendable, barred.starts, barred.items, depth
+        )
+        return top
+
+    def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `Scores`."""
+        places = np.full(self._n_items, -1, dtype=np.int32)
+        places[self._columns] = np.arange(len(self._columns), dtype=np.int32)
+        place = places[items]
+        users = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        if not self._values.size:
+            return np.full(len(items), np.nan, dtype=np.float32)
+        found = self._values[users, np.maximum(place, 0)]
+        return np.where((place >= 0) & (found > -np.inf), found, np.float32(np.nan))
+
+    def to_array(self) -> NDArray[np.float32]:
+        """See `Scores`."""
+        array = np.full((len(self._values), self._n_items), np.nan, dtype=np.float32)
+        array[:, self._columns] = np.where(self._values > -np.inf, self._values, np.float32(np.nan))
+        return array
+
+
+class SummedScores:
+    """Weighted sums of sparse rows; what they leave at 0 or below is not said.
+
+    Something can also speak against an item. Nobody should be shown such an item for that source's sake.
+    """
+
+    def __init__(
+        self, starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
+    ) -> None:
+        """Take which rows of the (any, n_items) float32 matrix each user adds up: `rows[starts[u]:starts[u + 1]]`."""
+        self._n_items = matrix.shape[1]
+        self._sums = (
+            starts.astype(np.int64, copy=False),
+            rows.astype(np.int32, copy=False),
+            weights.astype(np.float32, copy=False),
+            matrix.indptr.astype(np.int64, copy=False),
+            matrix.indices.astype(np.int32, copy=False),
+            matrix.data.astype(np.float32, copy=False),
+        )
+
+    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+        """See `Scores`."""
+        top: NDArray[np.int32] = _find_top_sums(*self._sums, barred.recommendable, barred.starts, barred.items, depth)
+        return top
+
+    def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `Scores`."""
+        found: NDArray[np.float32] = _look_up_sums(*self._sums, self._n_items, starts, items)
+        return found
+
+    def to_array(self) -> NDArray[np.float32]:
+        """See `Scores`."""
+        n_users = len(self._sums[0]) - 1
+        starts = np.arange(n_users + 1, dtype=np.int64) * self._n_items
+        items = np.tile(np.arange(self._n_items, dtype=np.int32), n_users)
+        return self.look_up(starts, items).reshape(n_users, self._n_items)
+
+
+class SharedScores:
+    """One row for everybody; NaN where nothing is said."""
+
+    def __init__(self, row: NDArray[np.float32], order: NDArray[np.int32], n_users: int) -> None:
+        """Take the (n_items) row and the items it says something about, best first, ties by number."""
+        self._row, self._order, self._n_users = row, order, n_users
+
+    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+        """See `Scores`."""
+        shown = self._order[barred.recommendable[self._order]]
+        top: NDArray[np.int32] = _walk(shown, len(self._row), barred.starts, barred.items, depth)
+        return top
+
+    def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `Scores`."""
+        return self._row[items]
+
+    def to_array(self) -> NDArray[np.float32]:
+        """See `Scores`."""
+        return np.repeat(self._row[None, :], self._n_users, axis=0)
+
+
+# --- loops -------------------------------------------------------------------------------------------------------
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def _find_largest(values):  # type: ignore[no-untyped-def]
+    largest = values[0]
+    for place in range(1, len(values)):
+        largest = max(largest, values[place])
+    return largest
+
+
+@njit(nogil=True, cache=True)
+def _find_top(values, columns, recommendable, starts, taken, depth):  # type: ignore[no-untyped-def]
+    n_users, width = values.shape
+    top = np.empty((n_users, depth), dtype=np.int32)
+    scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
+    mark = np.zeros(len(recommendable), dtype=np.int32)
+    for user in range(n_users):
+        for entry in range(starts[user], starts[user + 1]):
+            mark[taken[entry]] = user + 1
+        size = 0
+        for first in range(0, width, _RUN):
+            last = min(first + _RUN, width)
+            # Columns rise, so an equal score that comes later never gets in.
+            if size == depth and not _find_largest(values[user, first:last]) > scores[0]:
+                continue
+            for place in range(first, last):
+                score = values[user, place]
+                if score == -np.inf or (size == depth and not score > scores[0]):
+                    continue
+                item = columns[place]
+                if recommendable[item] and mark[item] != user + 1:
+                    size = push(scores, items, size, score, item)
+        empty_into(scores, items, size, top[user])
+    return top
+
+
+@njit(nogil=True, cache=True)
+def _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched):  # type: ignore[no-untyped-def]
+    """Add up a user's rows and return how many items they touch: `touched` names them, and `mark` says whose sum."""
+    count = 0
+    for entry in range(starts[user], starts[user + 1]):
+        row, weight = rows[entry], weights[entry]
+        for place in range(pointers[row], pointers[row + 1]):
+            item = columns[place]
+            if mark[item] != user + 1:
+                mark[item] = user + 1
+                sums[item] = np.float32(0.0)
+                touched[count] = item
+                count += 1
+            sums[item] += weight * data[place]
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _find_top_sums(  # type: ignore[no-untyped-def]
+    starts, rows, weights, pointers, columns, data, recommendable, barred_starts, barred, depth
+):
+    n_users, n_items = len(starts) - 1, len(recommendable)
+    top = np.empty((n_users, depth), dtype=np.int32)
+    scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
+    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    mark, taken = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int32)
+    for user in range(n_users):
+        for entry in range(barred_starts[user], barred_starts[user + 1]):
+            taken[barred[entry]] = user + 1
+        count = _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
+        size = 0
+        for place in range(count):
+            item = touched[place]
+            if sums[item] > 0 and recommendable[item] and taken[item] != user + 1:
+                size = push(scores, items, size, sums[item], item)
+        empty_into(scores, items, size, top[user])
+    return top
+
+
+@njit(nogil=True, cache=True)
+def _look_up_sums(  # type: ignore[no-untyped-def]
+    starts, rows, weights, pointers, columns, data, n_items, pair_starts, pair_items
+):
+    found = np.empty(len(pair_items), dtype=np.float32)
+    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    mark = np.zeros(n_items, dtype=np.int32)
+    for user in range(len(starts) - 1):
+        _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
+        for pair in range(pair_starts[user], pair_starts[user + 1]):
+            item = pair_items[pair]
+            said = mark[item] == user + 1 and sums[item] > 0
+            found[pair] = sums[item] if said else np.float32(np.nan)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _walk(order, n_items, starts, taken, depth):  # type: ignore[no-untyped-def]
+    n_users = len(starts) - 1
+    top = np.full((n_users, depth), -1, dtype=np.int32)
+    mark = np.zeros(n_items, dtype=np.int32)
+    for user in range(n_users):
+        for entry in range(starts[user], starts[user + 1]):
+            mark[taken[entry]] = user + 1
+        size = 0
+        for item in order:
+            if size == depth:
+                break
+            if mark[item] != user + 1:
+                top[user, size] = item
+                size += 1
+    return top

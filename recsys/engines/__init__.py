@@ -1,0 +1,5 @@
+"""Where work runs that can be cut into pieces: on this machine, or on a Ray cluster."""
+
+from recsys.engines.engine import Engine, make_engine
+
+__all__ = ["Engine", "make_engine"]

@@ -1,0 +1,75 @@
+"""This machine: one process, or several."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from recsys.errors import EngineError
+
+Result = TypeVar("Result")
+# What libraries read their number of threads from when they are loaded.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
+
+
+class LocalEngine:
+    """Runs pieces one after the other in this process, or in so many at once in processes of their own.
+
+    Args:
+        workers: 1: no further process.
+        threads: of each worker.
+    """
+
+    def __init__(self, workers: int, threads: int) -> None:
+        self._workers = workers
+        self._threads = threads
+
+    def run(self, work: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
+        """See `Engine`."""
+        if self._workers == 1:
+            for number in numbers:
+                yield number, work(number)
+            return
+        # Started anew and not forked: a process that has threads cannot be copied safely.
+        context = multiprocessing.get_context("spawn")
+        kept = {name: os.environ.get(name) for name in _THREADS}
+        os.environ.update(dict.fromkeys(_THREADS, str(self._threads)))
+        try:
+            with ProcessPoolExecutor(min(self._workers, max(1, len(numbers))), context) as pool:
+                yield from _collect(pool, work, numbers, 2 * self._workers)
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "local engine: a worker process died (killed, or out of memory); what was finished is kept; "
+                "run again, with fewer generation.engine.workers or a smaller generation.shard_size if memory is short"
+            ) from error
+        finally:
+            for name, value in kept.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _collect(
+    pool: ProcessPoolExecutor, work: Callable[[int], Result], numbers: Sequence[int], at_once: int
+) -> Iterator[tuple[int, Result]]:
+    """Yield results as they come; only a few pieces wait in the pool, so that an error stops the rest."""
+    left = iter(numbers)
+    running: dict[Future[Result], int] = {}
+    while True:
+        while len(running) < at_once and (number := next(left, None)) is not None:
+            running[pool.submit(work, number)] = number
+        if not running:
+            return
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for one in sorted(finished, key=running.__getitem__):
+            number = running.pop(one)
+            try:
+                yield number, one.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
