@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import Any
 
 import polars as pl
@@ -26,8 +27,6 @@ DAY = 33
 @pytest.fixture(scope="module")
 def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the trained home; tests ingest what they like and publish nights of their own into it."""
-    from shutil import rmtree
-
     home = copy_home(trained.home, tmp_path_factory.mktemp("generation") / "home")
     yield home
     rmtree(home)
@@ -98,8 +97,10 @@ class TestLists:
 class TestNight:
     @pytest.fixture(autouse=True)
     def demo(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
-        """Whatever a test ingested, the next one starts from the demo."""
+        """Whatever a test ingested and published, the next one starts from the demo."""
         ingest(home, trained.config, snapshot.items, snapshot.interactions)
+        rmtree(home / "recommendations")
+        copytree(trained.home / "recommendations", home / "recommendations")
 
     @pytest.mark.parametrize("shard_size", [5000, 7])
     def test_again_is_the_same_to_the_byte(self, shard_size: int, home: Path, trained: Trained) -> None:
@@ -188,10 +189,8 @@ class TestNight:
         items = snapshot.items.filter(pl.col("available"), pl.col("created_at") < CUTOFF).head(6)
         few = snapshot.interactions.join(items, on="item_id", how="semi")
         ingest(home, trained.config, items, few)
-        small = change(
-            trained.config,
-            generation={"sanity": {"min_coverage_left": 0.0, "max_empty_share": 1.0, "max_score_shift": 1.0}},
-        )
+        anything = {"min_coverage_left": 0.0, "max_empty_share": 1.0, "max_score_shift": 1.0}
+        small = change(trained.config, generation={"sanity": anything})
         made = generate(small, home, RUN_DATE, NOW)
         users = cut(few, CUTOFF).group_by("user_id").agg(pl.col("item_id").n_unique())
         assert made.counts["users"] == made.counts["short_lists"] == users.height
