@@ -20,6 +20,8 @@ from recsys.dataset.histories import Histories, pick_runs
 
 # Columns whose largest score is looked at first: most runs of them hold nothing that would make a list.
 _RUN = 64
+# Scores of a block that are kept as a whole: 10 MB of them.
+_CELLS = 2_500_000
 
 
 @dataclass(frozen=True)
@@ -126,16 +128,34 @@ class DenseScores:
         return array
 
 
-class SummedScores:
-    """Weighted sums of sparse rows; what they leave at 0 or below is not said.
+def add_up(
+    starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
+) -> Scores:
+    """Return weighted sums of sparse rows; what they leave at 0 or below is not said.
 
     Something can also speak against an item. Nobody should be shown such an item for that source's sake.
+
+    Args:
+        starts: (n_users + 1) int64; user u adds up `rows[starts[u]:starts[u + 1]]`.
+        rows: (n_entries) int32, of the matrix.
+        weights: (n_entries) float32.
+        matrix: (any, n_items) float32 sparse.
     """
+    if (len(starts) - 1) * matrix.shape[1] > _CELLS:
+        return SummedScores(starts, rows, weights, matrix)
+    # Where all sums fit in the processor's cache, to keep them is cheaper than to work them out twice.
+    sums = np.zeros((len(starts) - 1, matrix.shape[1]), dtype=np.float32)
+    _add_up(starts, rows, weights, matrix.indptr, matrix.indices, matrix.data, sums)
+    return DenseScores(sums)
+
+
+class SummedScores:
+    """Sums of `add_up` that are worked out whenever they are asked for: only what they touch costs anything."""
 
     def __init__(
         self, starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
     ) -> None:
-        """Take which rows of the (any, n_items) float32 matrix each user adds up: `rows[starts[u]:starts[u + 1]]`."""
+        """Take what `add_up` takes."""
         self._n_items = matrix.shape[1]
         self._sums = (
             starts.astype(np.int64, copy=False),
@@ -221,6 +241,20 @@ def _find_top(values, columns, recommendable, starts, taken, depth):  # type: ig
                     size = push(scores, items, size, score, item)
         empty_into(scores, items, size, top[user])
     return top
+
+
+@njit(nogil=True, cache=True)
+def _add_up(starts, rows, weights, pointers, columns, data, sums):  # type: ignore[no-untyped-def]
+    """Fill (n_users, n_items) zeros with the sums, -inf where they leave 0 or less."""
+    for user in range(len(sums)):
+        own = sums[user]
+        for entry in range(starts[user], starts[user + 1]):
+            row, weight = rows[entry], weights[entry]
+            for place in range(pointers[row], pointers[row + 1]):
+                own[columns[place]] += weight * data[place]
+        for item in range(len(own)):
+            if not own[item] > 0:
+                own[item] = -np.inf
 
 
 @njit(nogil=True, cache=True)

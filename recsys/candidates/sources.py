@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.scores import DenseScores, Scores, SharedScores, SummedScores
+from recsys.candidates.scores import DenseScores, Scores, SharedScores, add_up
 from recsys.candidates.stage_one import StageOne
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, decay_by_age
 from recsys.collab.als import AlsModel
@@ -106,7 +106,7 @@ class NeighbourSource:
     def score(self, histories: Histories) -> Scores:
         """Score items that the history speaks for."""
         weights = histories.weigh_steps(self._model.history_decay)
-        return SummedScores(histories.starts, histories.items, weights, self._model.similarity)
+        return add_up(histories.starts, histories.items, weights, self._model.similarity)
 
 
 class InterestSource:
@@ -224,7 +224,7 @@ class SegmentPopularSource:
         segments = self._segments.assign(histories)
         starts = np.concatenate([[0], np.cumsum(segments >= 0)])
         one = np.ones(starts[-1], dtype=np.float32)
-        return SummedScores(starts, segments[segments >= 0].astype(np.int32), one, self._segments.weights)
+        return add_up(starts, segments[segments >= 0].astype(np.int32), one, self._segments.weights)
 
 
 class RepeatSource:
@@ -239,7 +239,7 @@ class RepeatSource:
     def score(self, histories: Histories) -> Scores:
         """Score the items of each user's own history."""
         values = histories.counts * decay_by_age(histories.ages, self._half_life_days)
-        return SummedScores(histories.starts, histories.items, values, _make_identity(histories.n_items))
+        return add_up(histories.starts, histories.items, values, _make_identity(histories.n_items))
 
 
 def _make_identity(size: int) -> csr_array:

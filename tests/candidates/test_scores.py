@@ -1,6 +1,7 @@
 """Scores in every form keep the same promises: the best, any pair, everything."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from recsys.candidates.scores import Barred, DenseScores, Scores, SharedScores, SummedScores
+from recsys.candidates.scores import Barred, DenseScores, Scores, SharedScores, SummedScores, add_up
 
 NAN = np.nan
 
@@ -24,11 +25,19 @@ def some_columns(array: np.ndarray) -> Scores:
 
 
 def summed(array: np.ndarray) -> Scores:
+    return SummedScores(*make_sums(array))
+
+
+def summed_at_once(array: np.ndarray) -> Scores:
+    return add_up(*make_sums(array))
+
+
+def make_sums(array: np.ndarray) -> tuple[Any, ...]:
     """Every user adds half of a row of its own twice, and one that says nothing."""
     users, items = array.shape
     rows = np.stack([np.arange(users), np.full(users, users), np.arange(users)], axis=1).ravel()
     matrix = csr_array(np.concatenate([np.nan_to_num(array), np.zeros((1, items), dtype=np.float32)]))
-    return SummedScores(np.arange(users + 1) * 3, rows, np.full(3 * users, 0.5, dtype=np.float32), matrix)
+    return np.arange(users + 1) * 3, rows, np.full(3 * users, 0.5, dtype=np.float32), matrix
 
 
 def shared(array: np.ndarray) -> Scores:
@@ -37,7 +46,13 @@ def shared(array: np.ndarray) -> Scores:
     return SharedScores(row, order[: (~np.isnan(row)).sum()].astype(np.int32), len(array))
 
 
-FORMS = {"dense": dense, "some columns": some_columns, "summed": summed, "shared": shared}
+FORMS = {
+    "dense": dense,
+    "some columns": some_columns,
+    "summed": summed,
+    "summed at once": summed_at_once,
+    "shared": shared,
+}
 # Few values, so that ties abound.
 VALUES = [NAN, 0.25, 0.5, 1.0, 1e30]
 
@@ -114,4 +129,19 @@ def test_negative_scores_are_scores_where_they_are_not_sums():
     array = np.array([[-1.0, NAN, -0.0, 0.0]], dtype=np.float32)
     assert dense(array).find_top(4, Barred.find_none(1, 4)).tolist() == [[2, 3, 0, -1]]
     # Of sums, what is at 0 or below is not said.
-    assert summed(array).find_top(4, Barred.find_none(1, 4)).tolist() == [[-1] * 4]
+    for form in (summed, summed_at_once):
+        assert form(array).find_top(4, Barred.find_none(1, 4)).tolist() == [[-1] * 4]
+
+
+def test_large_catalogues_are_summed_as_they_are_asked_for():
+    rng = np.random.default_rng(0)
+    matrix = csr_array(
+        (rng.random((50, 30_000)) < 0.01).astype(np.float32) * rng.normal(size=30_000).astype(np.float32)
+    )
+    starts, rows = np.arange(0, 51, 5), np.arange(50, dtype=np.int32)
+    weights, barred = rng.random(50).astype(np.float32), Barred.find_none(10, 30_000)
+    few, many = add_up(starts[:11], rows, weights, matrix), SummedScores(starts[:11], rows, weights, matrix)
+    assert isinstance(few, DenseScores)
+    assert isinstance(add_up(np.tile(starts[:11], 10), rows, weights, matrix), SummedScores)
+    assert few.to_array().tobytes() == many.to_array().tobytes()
+    assert np.array_equal(few.find_top(100, barred), many.find_top(100, barred))
