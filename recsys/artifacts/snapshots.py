@@ -25,6 +25,7 @@ from recsys.artifacts.folders import (
 from recsys.errors import ArtifactError
 from recsys.tables import Interactions, Items, Rejected
 
+_NEXT_STEP = "run 'recsys ingest' with this config"
 _TABLES: dict[str, type[dy.Schema]] = {"items": Items, "interactions": Interactions, "rejected": Rejected}
 
 
@@ -43,6 +44,21 @@ class Snapshot:
     items: pl.DataFrame
     interactions: pl.DataFrame
     dataset: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OpenSnapshot:
+    """A snapshot whose interactions may be more than fit in memory.
+
+    Attributes:
+        id: hash of the content.
+        items: `Items`.
+        interactions: `Interactions`, not read yet; sorted by user.
+    """
+
+    id: str
+    items: pl.DataFrame
+    interactions: pl.LazyFrame
 
 
 def write_snapshot(
@@ -76,20 +92,39 @@ def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: s
     Raises:
         ArtifactError: there is none, it was changed on disk, or the config's dataset section has changed since.
     """
-    next_step = "run 'recsys ingest' with this config"
+    identity, folder = _find_folder(home, name, dataset, identity)
+    interactions = read_table(
+        folder / "interactions.parquet", Interactions, f"interactions of snapshot {identity}", _NEXT_STEP
+    )
+    return Snapshot(identity, _read_items(identity, folder), interactions, dict(dataset))
+
+
+def open_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> OpenSnapshot:
+    """Read the items of the snapshot that a config ingested last, and leave the interactions where they are.
+
+    Raises:
+        ArtifactError: as for `read_snapshot`.
+    """
+    identity, folder = _find_folder(home, name, dataset, None)
+    return OpenSnapshot(identity, _read_items(identity, folder), pl.scan_parquet(folder / "interactions.parquet"))
+
+
+def _read_items(identity: str, folder: Path) -> pl.DataFrame:
+    return read_table(folder / "items.parquet", Items, f"items of snapshot {identity}", _NEXT_STEP)
+
+
+def _find_folder(home: Path, name: str, dataset: Mapping[str, Any], identity: str | None) -> tuple[str, Path]:
+    """Return the id and the folder of a snapshot whose files are those that were written."""
     pointer = home / "snapshots" / f"{name}.current"
     if identity is None:
         if not pointer.is_file():
-            raise ArtifactError(f"snapshot of '{name}': none in {home}; {next_step} first")
+            raise ArtifactError(f"snapshot of '{name}': none in {home}; {_NEXT_STEP} first")
         identity = pointer.read_text(encoding="utf-8").strip()
     folder = home / "snapshots" / identity
-    manifest = verify_folder(folder, next_step)
+    manifest = verify_folder(folder, _NEXT_STEP)
     if manifest["dataset"] != dataset:
         raise ArtifactError(
-            f"snapshot {identity} of '{name}': was ingested with other dataset settings than this config's; {next_step}"
+            f"snapshot {identity} of '{name}': was ingested with other dataset settings than this config's; "
+            f"{_NEXT_STEP}"
         )
-    items = read_table(folder / "items.parquet", Items, f"items of snapshot {identity}", next_step)
-    interactions = read_table(
-        folder / "interactions.parquet", Interactions, f"interactions of snapshot {identity}", next_step
-    )
-    return Snapshot(identity, items, interactions, manifest["dataset"])
+    return identity, folder

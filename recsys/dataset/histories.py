@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,8 @@ from scipy.sparse import csr_array
 from recsys.errors import DataError
 
 SECONDS_PER_DAY = 86_400.0
+# Interactions that are gathered at a time.
+_ROWS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -183,12 +186,54 @@ def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: dat
                 f"histories as of {cutoff.isoformat()}: {late:,} interactions are not before it; "
                 "cut the interactions first"
             )
-    item_ids = items["item_id"]
-    user_ids = interactions["user_id"].unique().sort()
     ordered = bool((interactions["position"] > 0).any()) or interactions.height == 0
-    pairs = _gather_pairs(interactions, item_ids, user_ids, ordered)
     last = interactions["time"].max()
     reference = cutoff or (last if isinstance(last, datetime) else None)
+    return _build(interactions, items["item_id"], cutoff, reference, ordered)
+
+
+def stream_histories(interactions: pl.LazyFrame, items: pl.DataFrame, cutoff: datetime | None) -> Histories:
+    """Return what `build_histories` does, of rows that need not fit in memory.
+
+    Args:
+        interactions: `Interactions`, sorted by user as `ingest` writes them; what is not before the cut-off is left out.
+        items: `Items`; interactions on other items are left out.
+        cutoff: the instant all is as of; None for data without a common clock.
+    """
+    known = pl.lit(True) if cutoff is None else pl.col("time").is_null() | (pl.col("time") < cutoff)
+    facts = interactions.select(
+        total=pl.len(),
+        ordered=(pl.col("position").filter(known) > 0).any() | ~known.any(),
+        last=pl.col("time").filter(known).max(),
+    ).collect(engine="streaming")
+    total, ordered, last = facts.row(0)
+    parts: list[Histories] = []
+    left = interactions.head(0).collect()
+    for start in range(0, max(1, total), _ROWS):
+        rows = pl.concat([left, interactions.slice(start, _ROWS).collect()])
+        # A user whose rows go on in the next run waits for it.
+        whole = pl.lit(start + _ROWS >= total) | (pl.col("user_id") != pl.col("user_id").last())
+        left = rows.filter(~whole)
+        parts.append(_build(rows.filter(whole & known), items["item_id"], cutoff, cutoff or last, ordered))
+    return _join(parts)
+
+
+def _join(parts: list[Histories]) -> Histories:
+    """Return one after the other the histories of users that follow each other."""
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("items", "weights", "counts", "taken", "ages", "first_ages")
+    }
+    lengths = np.concatenate([part.lengths for part in parts])
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    return replace(parts[0], user_ids=pl.concat([part.user_ids for part in parts]), starts=starts, **joined)
+
+
+def _build(
+    interactions: pl.DataFrame, item_ids: pl.Series, cutoff: datetime | None, reference: datetime | None, ordered: bool
+) -> Histories:
+    user_ids = interactions["user_id"].unique().sort()
+    pairs = _gather_pairs(interactions, item_ids, user_ids, ordered)
     lengths = np.bincount(pairs["user"].to_numpy(), minlength=len(user_ids))
     return Histories(
         user_ids=user_ids,

@@ -69,7 +69,7 @@ class Windows:
         return self.windows[:-1]
 
 
-def resolve_end(interactions: pl.DataFrame, run_date: str | None) -> datetime | None:
+def resolve_end(interactions: pl.DataFrame | pl.LazyFrame, run_date: str | None) -> datetime | None:
     """Return the instant a run is as of: 00:00 UTC of its run date.
 
     Without a run date it is 00:00 UTC of the day after the snapshot's last event, so it depends on the data and
@@ -87,7 +87,7 @@ def resolve_end(interactions: pl.DataFrame, run_date: str | None) -> datetime | 
         # strptime also takes 2025-1-5; one day must have one spelling, since folders are named by it.
         if start.date().isoformat() != run_date:
             raise wrong
-    last = interactions["time"].max()
+    last = interactions.lazy().select(pl.col("time").max()).collect(engine="streaming").item()
     if not isinstance(last, datetime):
         return None
     if run_date is not None:

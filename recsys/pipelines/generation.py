@@ -23,11 +23,11 @@ from recsys.artifacts.recommendations import (
     scan_recommendations,
 )
 from recsys.artifacts.shards import ShardFolder
-from recsys.artifacts.snapshots import Snapshot, read_snapshot
+from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.bundle import Bundle
 from recsys.config import Config
-from recsys.dataset.histories import Histories, build_histories
-from recsys.dataset.windows import cut, resolve_end
+from recsys.dataset.histories import Histories, stream_histories
+from recsys.dataset.windows import resolve_end
 from recsys.engines import make_engine
 from recsys.errors import DataError, Refused
 from recsys.night import Night
@@ -99,13 +99,13 @@ class _Source:
     """What a night is made from, before it is known which night."""
 
     config: Config
-    snapshot: Snapshot
+    snapshot: OpenSnapshot
     version: Version
     bundle: Bundle
 
     @classmethod
     def read(cls, config: Config, home: Path) -> _Source:
-        snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+        snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
         version, bundle = load_champion(config, home)
         # What a list may hold (`repeats`) is for this config to say, not for the one that trained the champion.
         tonight = replace(bundle, config=bundle.config.model_copy(update={"dataset": config.dataset}))
@@ -153,10 +153,9 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
     """Return the night and the histories of its active users."""
     config, snapshot = source.config, source.snapshot
     with stage("histories") as done:
-        history = cut(snapshot.interactions, end)
-        _refuse_age(config, day, end, history)
-        histories = build_histories(history, snapshot.items, end)
-        active = _find_active(histories, history, end, config.generation.active_days)
+        _refuse_age(config, day, end, snapshot.interactions)
+        histories = stream_histories(snapshot.interactions, snapshot.items, end)
+        active = _find_active(histories, snapshot.interactions, end, config.generation.active_days)
         done(f"{histories.n_users:,} users, {active.n_users:,} active")
     if not active.n_users:
         raise Refused(
@@ -237,9 +236,12 @@ def _refuse_leak(bundle: Bundle, version: Version, end: datetime | None) -> None
         )
 
 
-def _refuse_age(config: Config, day: str, end: datetime | None, history: pl.DataFrame) -> None:
-    limit, last = config.generation.max_snapshot_age_hours, history["time"].max()
-    if limit is None or end is None or not isinstance(last, datetime):
+def _refuse_age(config: Config, day: str, end: datetime | None, interactions: pl.LazyFrame) -> None:
+    limit = config.generation.max_snapshot_age_hours
+    if limit is None or end is None:
+        return
+    last = interactions.filter(pl.col("time") < end).select(pl.col("time").max()).collect(engine="streaming").item()
+    if last is None:
         return
     hours = (end - last).total_seconds() / 3600
     if hours > limit:
@@ -269,16 +271,17 @@ def _refuse_unfit(
 
 
 def _find_active(
-    histories: Histories, history: pl.DataFrame, end: datetime | None, active_days: float | None
+    histories: Histories, interactions: pl.LazyFrame, end: datetime | None, active_days: float | None
 ) -> Histories:
     """Return the users who did anything lately, be it with items that have left the catalogue."""
     if active_days is None or end is None:
         return histories
-    newest = history.group_by("user_id").agg(pl.col("time").max())
-    return histories.take(newest.filter(pl.col("time") >= end - timedelta(days=active_days))["user_id"])
+    lately = pl.col("time").is_between(end - timedelta(days=active_days), end, closed="left")
+    users = interactions.filter(lately).select(pl.col("user_id").unique()).collect(engine="streaming")
+    return histories.take(users["user_id"])
 
 
-def _list_days(first: str, last: str, snapshot: Snapshot) -> Sequence[str]:
+def _list_days(first: str, last: str, snapshot: OpenSnapshot) -> Sequence[str]:
     ends = [resolve_end(snapshot.interactions, day) for day in (first, last)]
     if None in ends:
         raise DataError(

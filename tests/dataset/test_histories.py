@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import at, event_rows, make_interactions, make_items, shuffle
 
-from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.dataset.histories import Histories, build_histories, find_recommendable, stream_histories
+from recsys.dataset.windows import cut
 from recsys.errors import DataError
 
 ITEMS = make_items("a", "b", "c", "d")
@@ -261,3 +262,32 @@ def test_recommendable_is_available_and_already_listed():
     assert find_recommendable(catalogue, at(5)).tolist() == [True, True, False, False, False, False]
     assert find_recommendable(catalogue, None).tolist() == [True, True, False, True, True, False]
     assert find_recommendable(make_items(), at(5)).shape == (0,)
+
+
+# --- more rows than fit in memory --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("kind", ["timed", "ordered", "shapeless"])
+def test_streamed_histories_are_the_same(monkeypatch, size, kind):
+    rng = np.random.default_rng(size)
+    items = make_items(*(f"i{number}" for number in range(9)))
+    drawn = [(f"u{rng.integers(20):02d}", f"i{rng.integers(12)}", float(rng.integers(10))) for _ in range(200)]
+    rows = make_interactions(*(row if kind == "timed" else row[:2] for row in drawn), ordered=kind != "shapeless")
+    monkeypatch.setattr("recsys.dataset.histories._ROWS", size)
+    for cutoff in (at(5), at(20), at(0), None):
+        if kind != "timed" and cutoff:
+            continue
+        expected = build_histories(rows if cutoff is None else cut(rows, cutoff), items, cutoff)
+        streamed = stream_histories(rows.lazy(), items, cutoff)
+        for name in ("user_ids", "item_ids", "cutoff", "reference", "ordered"):
+            found, wanted = getattr(streamed, name), getattr(expected, name)
+            assert found.equals(wanted) if isinstance(found, pl.Series) else found == wanted
+        for name in ("starts", "items", "weights", "counts", "taken", "ages", "first_ages"):
+            one, other = getattr(streamed, name), getattr(expected, name)
+            assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes()), name
+
+
+def test_streamed_histories_of_nothing():
+    empty = make_interactions().lazy()
+    assert stream_histories(empty, make_items("a"), at(5)).n_users == 0
