@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from recsys.candidates.scores import Barred
 from recsys.candidates.sources import Source, make_sources
 from recsys.candidates.stage_one import StageOne, read_known_texts
 from recsys.candidates.statistics import ItemStatistics, count_statistics
@@ -82,10 +83,13 @@ class Recommender:
         """Return sources by name, whether or not the config proposes from them, in the order of the names."""
         return make_sources(names, self.config.candidates, self.stage_one, self.statistics, self.embeddings)
 
-    def propose_block(self, users: Histories) -> CandidateRows:
-        """Return the candidates of a block of users before the union is cut."""
-        repeats = self.config.dataset.repeats
-        return propose(self.sources, self.config.candidates.depths, users, self.recommendable, repeats=repeats)
+    def bar(self, users: Histories) -> Barred:
+        """Return what no list of these users may hold: what cannot be had and, without repeats, what they have."""
+        return Barred.find(users, self.recommendable, repeats=self.config.dataset.repeats)
+
+    def propose_block(self, users: Histories, barred: Barred | None = None) -> CandidateRows:
+        """Return the candidates of a block of users before the union is cut; `barred` is `bar`, or more."""
+        return propose(self.sources, self.config.candidates.depths, users, barred or self.bar(users))
 
     def cut_block(self, rows: CandidateRows) -> CandidateRows:
         """Return the candidates that the config leaves of each user's."""

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.bundle import Bundle, Recommender
-from recsys.candidates.groups import find_best
-from recsys.candidates.scores import Barred
 from recsys.candidates.sources import PopularSource, Source
-from recsys.candidates.union import map_blocks
+from recsys.candidates.union import CandidateRows, map_blocks
 from recsys.config import Config
 from recsys.dataset.histories import Histories
+from recsys.dataset.user_items import UserItems
+from recsys.features.item_facts import mark_values
 from recsys.ranking.lists import fill_up
+from recsys.ranking.reasons import find_nearest, group_features
+from recsys.ranking.rules import Rules, lower
 
 FALLBACK = "fallback"
 # Asked in turn for what a list lacks: what fits the texts of the history, what people of the same interests take, what
 # everybody takes, and at last anything that can be had.
 _CHAIN = ("text", "segment_popular", "popular")
 _ANYTHING = "catalogue"
+# Sources that look at texts: their reason names an item of the user's whose text is near enough.
+_TEXTUAL = ("text", "new_items", "nearest_text", "tfidf")
+_NEAR = 0.3
+# Letters of a title that a reason shows.
+_TITLE = 80
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,9 @@ class _Block:
         items: (n_rows) int32.
         scores: (n_rows) float32.
         found: (n_rows) int64, bit s: source s proposed the item; a bit above them: that step of the chain filled it in.
-        first: (n_rows) int8, the source that ranked it highest, the first of equals; behind them the chain's steps.
+        reasons: (n_rows) int16, places among `Night.reasons`.
+        because: (n_rows) int32, the item of the user's that the reason names, -1 for none.
+        dropped: (n_rows) int8, rules dropped for the row; -1 where it was filled in.
     """
 
     users: NDArray[np.int64]
@@ -44,7 +55,9 @@ class _Block:
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
     found: NDArray[np.int64]
-    first: NDArray[np.int8]
+    reasons: NDArray[np.int16]
+    because: NDArray[np.int32]
+    dropped: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -52,63 +65,146 @@ class Night:
     """The champion over tonight's catalogue.
 
     Attributes:
-        config: says how long lists are, and what may be repeated.
+        config: says how long lists are, what may be repeated, and the rules.
         bundle: the champion.
         recommender: of the bundle, over the catalogue.
         model_version: of the champion.
+        reference: the instant that ages are counted to; None without times.
+        blocked: `user_id`, `item_id`: pairs that no list may hold, beyond what cannot be had and what users have.
+        shown: parquet files of earlier nights' `Recommendations`, night by night, the last one first.
     """
 
     config: Config
     bundle: Bundle
     recommender: Recommender
     model_version: str
+    reference: datetime | None = None
+    blocked: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"user_id": str, "item_id": str}))
+    shown: Sequence[Sequence[Path]] = ()
 
     def recommend(self, users: Histories) -> pl.DataFrame:
         """Return `Recommendations` of a shard of users; a user's rows do not depend on who else is in it."""
-        blocks = map_blocks(self._recommend, users)
-        user, rank, item, score, found, first = (
-            np.concatenate([getattr(block, name) for block in blocks])
-            for name in ("users", "ranks", "items", "scores", "found", "first")
-        )
-        names = self._names
-        masks, kind = np.unique(found, return_inverse=True)
-        kinds = pl.Series([_name_bits(int(mask), names) for mask in masks], dtype=pl.List(pl.String))
+        blocked = UserItems.number(self.blocked.with_columns(value=pl.lit(0.0)), users)
+        shown = self._read_shown(users)
+
+        def work(first_user: int, block: Histories) -> _Block:
+            parts = (one.select(first_user, block.n_users) for one in (blocked, shown))
+            return self._recommend(first_user, block, *parts)
+
+        blocks = map_blocks(work, users)
+        rows = _Block(*(np.concatenate([getattr(block, name) for block in blocks]) for name in _Block.__annotations__))
+        titles = self.recommender.items["title"].gather(np.maximum(rows.because, 0)).str.strip_chars()
+        named = (rows.because >= 0) & (titles != "").to_numpy()
+        short = titles.str.slice(0, _TITLE) + pl.Series(np.where(titles.str.len_chars() > _TITLE, "…", ""))
+        plain = pl.Series(self.reasons, dtype=pl.String).gather(rows.reasons)
+        masks, kind = np.unique(rows.found, return_inverse=True)
+        kinds = pl.Series([_name_bits(int(mask), self._names) for mask in masks], dtype=pl.List(pl.String))
+        dropped = {-1: FALLBACK, **{count: self._rules.describe(count) for count in range(4)}}
         return pl.DataFrame(
             {
-                "user_id": users.user_ids.gather(user),
-                "rank": rank,
-                "item_id": users.item_ids.gather(item),
-                "score": score,
+                "user_id": users.user_ids.gather(rows.users),
+                "rank": rows.ranks,
+                "item_id": users.item_ids.gather(rows.items),
+                "score": rows.scores,
                 "sources": kinds.gather(kind),
-                "reason": pl.Series(self._reasons, dtype=pl.String).gather(first),
-                "variant": pl.repeat("ranker", len(user), dtype=pl.String, eager=True),
-                "model_version": pl.repeat(self.model_version, len(user), dtype=pl.String, eager=True),
+                "reason": ("Because you chose “" + short + "”").zip_with(pl.Series(named), plain),
+                "variant": pl.Series(rows.dropped).replace_strict(dropped, return_dtype=pl.String),
+                "model_version": pl.repeat(self.model_version, len(rows.users), dtype=pl.String, eager=True),
             }
         )
 
-    def _recommend(self, first_user: int, users: Histories) -> _Block:
-        recommender, n = self.recommender, self.config.generation.n
-        rows = recommender.cut_block(recommender.propose_block(users))
-        scores = self.bundle.ranker.score_columns(recommender.describe_block(rows, users), rows.starts)
-        best = find_best(scores, rows.starts, n)
+    def _recommend(self, first_user: int, users: Histories, blocked: UserItems, shown: UserItems) -> _Block:
+        recommender, ranker, n = self.recommender, self.bundle.ranker, self.config.generation.n
+        barred = recommender.bar(users).add(blocked.starts, blocked.items)
+        rows = recommender.cut_block(recommender.propose_block(users, barred))
+        columns = recommender.describe_block(rows, users)
+        scores = lower(rows, ranker.score_columns(columns, rows.starts), shown)
+        best, dropped = self._rules.choose(rows, scores, n)
         ranked = best >= 0
+        chosen = best[ranked]
         items = np.full(best.shape, -1, dtype=np.int32)
-        items[ranked] = rows.items[best[ranked]]
+        items[ranked] = rows.items[chosen]
         values = np.zeros(best.shape, dtype=np.float32)
-        values[ranked] = scores[best[ranked]]
-        found, first = np.zeros(best.shape, dtype=np.int64), np.zeros(best.shape, dtype=np.int8)
-        proposals = rows.ranks[:, best[ranked]]
-        found[ranked] = ((proposals > 0) * (1 << np.arange(len(proposals)))[:, None]).sum(axis=0)
-        first[ranked] = np.where(proposals > 0, proposals, np.iinfo(np.uint16).max).argmin(axis=0)
-        barred = Barred.find(users, recommender.recommendable, repeats=self.config.dataset.repeats)
+        values[ranked] = scores[chosen]
+        # A rule may put a lower score above a higher one; what is shown never rises.
+        values = np.minimum.accumulate(np.where(ranked, values, np.float32(np.inf)), axis=1, dtype=np.float32)
+        values[~ranked] = 0.0
+        proposed = rows.ranks[:, chosen] > 0
+        found = np.zeros(best.shape, dtype=np.int64)
+        found[ranked] = (proposed * (1 << np.arange(len(proposed)))[:, None]).sum(axis=0)
+        reasons, because = np.zeros(best.shape, dtype=np.int16), np.full(best.shape, -1, dtype=np.int32)
+        reasons[ranked] = self._find_reasons(rows, columns, chosen)
         for step, source in enumerate(self._chain):
             filled = fill_up(items, values, source, users, barred)
-            found[filled] = 1 << (len(proposals) + step)
-            first[filled] = len(proposals) + step
+            found[filled] = 1 << (len(proposed) + step)
+            reasons[filled], dropped[filled] = self.reasons.index(source.reason), -1
         listed = items >= 0
         user, place = np.nonzero(listed)
-        ranks = (place + 1).astype(np.uint16)
-        return _Block(user + first_user, ranks, items[listed], values[listed], found[listed], first[listed])
+        textual = np.isin(reasons[listed], self._textual)
+        because[listed] = np.where(textual, -1, -2)
+        near = find_nearest(user[textual], items[listed][textual], users, recommender.embeddings, _NEAR)
+        because[user[textual], place[textual]] = near
+        return _Block(
+            user + first_user,
+            (place + 1).astype(np.uint16),
+            items[listed],
+            values[listed],
+            found[listed],
+            reasons[listed],
+            because[listed],
+            dropped[listed],
+        )
+
+    def _find_reasons(
+        self, rows: CandidateRows, columns: dict[str, NDArray[np.float32]], chosen: NDArray[np.int64]
+    ) -> NDArray[np.int16]:
+        """Return the place among `reasons` of what adds most to each of some rows, else of what ranks it highest."""
+        ranker, n_sources = self.bundle.ranker, len(self.recommender.sources)
+        ranks = rows.ranks[:, chosen]
+        first: NDArray[np.int16] = np.where(ranks > 0, ranks, np.iinfo(np.uint16).max).argmin(axis=0).astype(np.int16)
+        if ranker.blend_share is None:
+            return first
+        picked = {name: column[chosen] for name, column in columns.items()}
+        blend = ranker.blend.score_columns(columns, rows.starts)[chosen]
+        features = [blend, *(picked[name] for name in ranker.features)]
+        added = ranker.forest.explain(features, self._groups, len(self.reasons))
+        # A source that says nothing of the item, or a column that does not match, is no reason.
+        added[:, :n_sources][np.isnan(rows.scores[:, chosen].T)] = 0.0
+        for column, place in self._matches.items():
+            added[~(picked[f"match_{column}"] > 0), place] = 0.0
+        strongest = added.argmax(axis=1)
+        told: NDArray[np.int16] = np.where(added.max(axis=1, initial=0.0) > 0, strongest, first).astype(np.int16)
+        return told
+
+    def _read_shown(self, users: Histories) -> UserItems:
+        """Return how much less each item counts for having been shown to these users on earlier nights."""
+        rules, nights = self.config.generation.rules, []
+        for back, files in enumerate(self.shown):
+            low, high = pl.lit(users.user_ids.first()), pl.lit(users.user_ids.last())
+            rows = pl.scan_parquet(list(files)).filter(pl.col("user_id").is_between(low, high))
+            value = pl.lit(rules.shown_penalty * rules.shown_decay**back)
+            nights.append(rows.select("user_id", "item_id", value=value).collect())
+        none = pl.DataFrame(schema={"user_id": str, "item_id": str, "value": float})
+        together = pl.concat([none, *nights]).group_by("user_id", "item_id").agg(pl.col("value").sum())
+        return UserItems.number(together, users)
+
+    @cached_property
+    def reasons(self) -> list[str]:
+        """Sentences: of the sources, of the chain's steps, and of the columns that may match."""
+        columns = [f"Of a {column} that you often choose" for column in self._columns]
+        return list(dict.fromkeys([source.reason for source in (*self.recommender.sources, *self._chain)] + columns))
+
+    @cached_property
+    def _rules(self) -> Rules:
+        rules, recommender = self.config.generation.rules, self.recommender
+        facts, statistics = recommender.facts, recommender.statistics
+        return Rules(
+            config=rules,
+            values={column: mark_values(recommender.items[column]) for column in rules.max_per_value},
+            new=statistics.users <= recommender.config.candidates.new_item_users,
+            ages=facts.find_ages(self.reference),
+            embeddings=recommender.embeddings,
+        )
 
     @cached_property
     def _chain(self) -> Sequence[Source]:
@@ -127,8 +223,26 @@ class Night:
         ]
 
     @cached_property
-    def _reasons(self) -> list[str]:
-        return [source.reason for source in (*self.recommender.sources, *self._chain)]
+    def _columns(self) -> list[str]:
+        """Columns of the items that a feature compares with the history's."""
+        return [name.removeprefix("match_") for name in self.bundle.ranker.features if name.startswith("match_")]
+
+    @cached_property
+    def _matches(self) -> dict[str, int]:
+        return {column: self.reasons.index(f"Of a {column} that you often choose") for column in self._columns}
+
+    @cached_property
+    def _groups(self) -> NDArray[np.int32]:
+        """Of each feature of the trees, the place of its reason, -1 for none."""
+        places = {source.name: self.reasons.index(source.reason) for source in self.recommender.sources}
+        places |= {f"match {column}": place for column, place in self._matches.items()}
+        names = group_features(("blend", *self.bundle.ranker.features), self.recommender.source_names)
+        return np.array([places.get(name, -1) for name in names], dtype=np.int32)
+
+    @cached_property
+    def _textual(self) -> list[int]:
+        named = [source.reason for source in (*self.recommender.sources, *self._chain) if source.name in _TEXTUAL]
+        return sorted({self.reasons.index(reason) for reason in named})
 
 
 def _name_bits(mask: int, names: Sequence[list[str]]) -> list[str]:

@@ -80,9 +80,13 @@ def is_published(home: Path, run_date: str, facts: Mapping[str, Any]) -> dict[st
 
 def scan_recommendations(home: Path, run_date: str) -> tuple[pl.LazyFrame, dict[str, Any]]:
     """Return the published `Recommendations` of a run date, not read yet, and their manifest."""
-    folder = list_folder(home, run_date)
-    manifest = read_manifest(folder, f"run 'recsys generate --run-date {run_date}'")
-    return pl.scan_parquet([folder / name for name in sorted(manifest["files"]) if name.endswith(".parquet")]), manifest
+    manifest = read_manifest(list_folder(home, run_date), f"run 'recsys generate --run-date {run_date}'")
+    return pl.scan_parquet(find_parts(home, run_date)), manifest
+
+
+def find_parts(home: Path, run_date: str) -> list[Path]:
+    """Return the parquet files of a run date's lists, in order."""
+    return sorted(list_folder(home, run_date).glob("part-*.parquet"))
 
 
 def list_folder(home: Path, run_date: str) -> Path:

@@ -57,12 +57,13 @@ class Barred:
         starts, entries = pick_runs(self.starts, users)
         return Barred(self.recommendable, starts, self.items[entries])
 
-    def add(self, items: NDArray[np.int32]) -> Barred:
-        """Return the same with (n_users, any) more items barred, each row for one user; -1 is none."""
-        users = np.concatenate([np.repeat(np.arange(len(items)), np.diff(self.starts)), np.nonzero(items >= 0)[0]])
+    def add(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> Barred:
+        """Return the same with more items barred: for user u `items[starts[u]:starts[u + 1]]`."""
+        n_users = len(starts) - 1
+        users = np.concatenate([np.repeat(np.arange(n_users), np.diff(one)) for one in (self.starts, starts)])
         order = np.argsort(users, kind="stable")
-        starts = np.searchsorted(users[order], np.arange(len(items) + 1)).astype(np.int64)
-        return Barred(self.recommendable, starts, np.concatenate([self.items, items[items >= 0]])[order])
+        ends = np.searchsorted(users[order], np.arange(n_users + 1)).astype(np.int64)
+        return Barred(self.recommendable, ends, np.concatenate([self.items, items])[order])
 
     def to_array(self) -> NDArray[np.bool_]:
         """Return (n_users, n_items) bool."""

@@ -76,9 +76,7 @@ def propose(
     sources: Sequence[Source],
     depths: Mapping[str, int],
     histories: Histories,
-    recommendable: NDArray[np.bool_],
-    *,
-    repeats: bool,
+    barred: Barred,
 ) -> CandidateRows:
     """Return the candidates of a block of users.
 
@@ -86,10 +84,8 @@ def propose(
         sources: all over the catalogue of the histories.
         depths: how many items each source proposes per user.
         histories: as of the cut-off.
-        recommendable: (n_items) bool; other items are never proposed.
-        repeats: False leaves out what the user already has.
+        barred: what is never proposed to them.
     """
-    barred = Barred.find(histories, recommendable, repeats=repeats)
     said = [source.score(histories) for source in sources]
     tops = [scores.find_top(depths[source.name], barred) for source, scores in zip(sources, said, strict=True)]
     deepest = max(top.shape[1] for top in tops)
@@ -124,8 +120,15 @@ def propose_with_ties(
 
     What a source alone is worth can only be told with its ties: a cut among them would be by item number.
 
+    Args:
+        source: over the catalogue of the histories.
+        depth: how many items, ties left aside.
+        histories: as of the cut-off, of any number of users.
+        recommendable: (n_items) bool; other items are never proposed.
+        repeats: False leaves out what the user already has.
+
     Returns:
-        `user_index`, `item_index`, `score` (Float32), sorted by user, then item; arguments as for `propose`.
+        `user_index`, `item_index`, `score` (Float32), sorted by user, then item.
     """
 
     def find(first_user: int, users: Histories) -> pl.DataFrame:

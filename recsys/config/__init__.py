@@ -41,6 +41,7 @@ from recsys.config.serving import (
     EvaluationConfig,
     GenerationConfig,
     RegistryConfig,
+    RulesConfig,
     SanityConfig,
     SegmentsConfig,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "OwnBertConfig",
     "RankingConfig",
     "RegistryConfig",
+    "RulesConfig",
     "SanityConfig",
     "Section",
     "SegmentsConfig",
@@ -148,6 +150,12 @@ class Config(Section):
             raise ValueError(
                 f"candidates.segment_column '{self.candidates.segment_column}' is neither tags nor an attribute of "
                 f"dataset.items; known: {', '.join(sorted(columns))}"
+            )
+        ruled = sorted(set(self.generation.rules.max_per_value) - columns)
+        if ruled:
+            raise ValueError(
+                f"generation.rules.max_per_value {ruled} are neither tags nor attributes of dataset.items; "
+                f"known: {', '.join(sorted(columns))}"
             )
         if self.generation.active_days is not None and not has_times:
             raise ValueError("generation.active_days needs dataset.interactions.columns.time")

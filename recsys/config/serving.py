@@ -84,10 +84,37 @@ class SanityConfig(Section):
     max_score_shift: Share = 0.5
 
 
+class RulesConfig(Section):
+    """What lists must and must not hold, beyond the order. Where a list would be short the first three are dropped.
+
+    They are dropped from the last named here to the first, and each row says which were.
+    """
+
+    # Days since an item joined the catalogue; older ones are not shown. None: any.
+    max_item_age_days: Annotated[float, Field(gt=0)] | None = None
+    # Column of items (tags or an attribute) -> most items of a list that share a value of it.
+    max_per_value: dict[str, Count] = Field(default={})
+    # Least share of a list that is new: touched by at most candidates.new_item_users users.
+    min_new_share: Share = 0.0
+    # 0: by score alone; 1: each item as unlike those above it as can be, by text. Among so many of a user's best.
+    diversity: Share = 0.0
+    diversity_pool: Count = 100
+    # Standard deviations that an item falls for each of the last nights that listed it for the user, if it was not
+    # taken since; a night further back counts `shown_decay` times less.
+    shown_penalty: Annotated[float, Field(ge=0)] = 0.0
+    shown_nights: Count = 7
+    shown_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    # CSV files below RECSYS_DATA, never dropped: `item_id` that nobody gets; `user_id`, `item_id` that one user does
+    # not get.
+    blocked_items: str | None = None
+    blocked_pairs: str | None = None
+
+
 class GenerationConfig(Section):
     """The nightly lists."""
 
     n: Count = 10
+    rules: RulesConfig = RulesConfig()
     # Users in one shard; memory follows it.
     shard_size: Count = 5_000
     engine: EngineConfig = EngineConfig()

@@ -196,7 +196,7 @@ def stream_histories(interactions: pl.LazyFrame, items: pl.DataFrame, cutoff: da
     """Return what `build_histories` does, of rows that need not fit in memory.
 
     Args:
-        interactions: `Interactions`, sorted by user as `ingest` writes them; what is not before the cut-off is left out.
+        interactions: `Interactions`, sorted by user as `ingest` writes them; those not before the cut-off are left out.
         items: `Items`; interactions on other items are left out.
         cutoff: the instant all is as of; None for data without a common clock.
     """

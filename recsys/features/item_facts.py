@@ -129,7 +129,7 @@ class ItemFacts:
             statistics=statistics,
             joined=joined.fill_null(float("nan")).to_numpy(),
             text_lengths=items.select(texts.str.len_chars().cast(pl.Float32) - 1).to_series().to_numpy(),
-            scripts=_mark_values(_find_scripts(items.select(texts.str.head(_CHARACTERS)).to_series())),
+            scripts=mark_values(_find_scripts(items.select(texts.str.head(_CHARACTERS)).to_series())),
             vectors={
                 "text": Vectors(embeddings, np.any(embeddings, axis=1)),
                 "als": Vectors.normalise(stage_one.als.item_factors),
@@ -138,7 +138,7 @@ class ItemFacts:
                 "item_to_item": Neighbours.read(stage_one.item_to_item.similarity),
                 "transitions": Neighbours.read(stage_one.transitions.similarity),
             },
-            values={name: _mark_values(items[name]) for name in ("tags", *attributes)},
+            values={name: mark_values(items[name]) for name in ("tags", *attributes)},
             numbers=numbers,
             spreads={name: _find_spread(values[known]) for name, values in numbers.items()},
         )
@@ -195,7 +195,7 @@ class ItemFacts:
         return {}
 
 
-def _mark_values(values: pl.Series) -> csr_array:
+def mark_values(values: pl.Series) -> csr_array:
     """Return (n_items, n_values) float32 sparse; a text is as many values as `ingest` joined with commas."""
     lists = values if isinstance(values.dtype, pl.List) else values.str.split(", ")
     rows = pl.DataFrame({"value": lists}).with_row_index("row").explode("value", keep_nulls=False, empty_as_null=False)

@@ -12,8 +12,10 @@ from typing import Any
 import polars as pl
 
 from recsys import __version__
-from recsys.artifacts.folders import lock
+from recsys.artifacts.folders import MANIFEST, hash_file, hash_text, lock
 from recsys.artifacts.recommendations import (
+    find_parts,
+    find_published,
     is_published,
     list_folder,
     open_shards,
@@ -25,8 +27,9 @@ from recsys.artifacts.recommendations import (
 from recsys.artifacts.shards import ShardFolder
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.bundle import Bundle
-from recsys.config import Config
+from recsys.config import Config, data_path
 from recsys.dataset.histories import Histories, stream_histories
+from recsys.dataset.user_items import read_block_list
 from recsys.dataset.windows import resolve_end
 from recsys.engines import make_engine
 from recsys.errors import DataError, Refused
@@ -85,7 +88,7 @@ def generate_range(config: Config, home: Path, first: str, last: str, now: datet
         source = _Source.read(config, home)
         made = []
         for day in _list_days(first, last, source.snapshot):
-            facts = source.describe(resolve_end(source.snapshot.interactions, day))
+            facts = source.describe(home, day, resolve_end(source.snapshot.interactions, day))
             if (counts := is_published(home, day, facts)) is not None:
                 logger.info("lists for %s: published already", day)
                 made.append(Generated(list_folder(home, day), day, counts))
@@ -102,6 +105,8 @@ class _Source:
     snapshot: OpenSnapshot
     version: Version
     bundle: Bundle
+    blocked_items: pl.DataFrame
+    blocked_pairs: pl.DataFrame
 
     @classmethod
     def read(cls, config: Config, home: Path) -> _Source:
@@ -109,10 +114,19 @@ class _Source:
         version, bundle = load_champion(config, home)
         # What a list may hold (`repeats`) is for this config to say, not for the one that trained the champion.
         tonight = replace(bundle, config=bundle.config.model_copy(update={"dataset": config.dataset}))
-        return cls(config, snapshot, version, tonight)
+        rules = config.generation.rules
+        return cls(
+            config,
+            snapshot,
+            version,
+            tonight,
+            _read_blocked(rules.blocked_items, ["item_id"]),
+            _read_blocked(rules.blocked_pairs, ["user_id", "item_id"]),
+        )
 
-    def describe(self, end: datetime | None) -> dict[str, Any]:
+    def describe(self, home: Path, day: str, end: datetime | None) -> dict[str, Any]:
         """Return everything that a night's bytes depend on, for its manifest."""
+        shown = {one: hash_file(list_folder(home, one) / MANIFEST) for one in self.find_shown(home, day)}
         return {
             "model": self.version.name,
             "model_version": self.version.number,
@@ -121,7 +135,15 @@ class _Source:
             "config": self.config.digest(),
             "end": end.isoformat() if end else None,
             "recsys": __version__,
+            "blocked": [hash_text(one.write_csv()) for one in (self.blocked_items, self.blocked_pairs)],
+            "shown": shown,
         }
+
+    def find_shown(self, home: Path, day: str) -> list[str]:
+        """Return the run dates whose lists count against their items tonight, the last one first."""
+        rules = self.config.generation.rules
+        earlier = [one for one in find_published(home) if one < day] if rules.shown_penalty else []
+        return earlier[::-1][: rules.shown_nights]
 
 
 def _generate(source: _Source, home: Path, run_date: str | None, now: datetime) -> Generated:
@@ -130,7 +152,7 @@ def _generate(source: _Source, home: Path, run_date: str | None, now: datetime) 
     day = run_date or (end or now).date().isoformat()
     _refuse_leak(source.bundle, source.version, end)
     night, active = _prepare(source, home, day, end)
-    facts = source.describe(end)
+    facts = source.describe(home, day, end)
     shards = open_shards(home, day, facts)
     work = ShardWork(shards.folder / "inputs", shards.folder, config.generation.shard_size, day)
     counts = _make_shards(source, night, active, work, shards)
@@ -164,11 +186,16 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
         )
     with stage("catalogue") as done, track("Embedding", snapshot.items.height) as progress:
         cache = EmbeddingCache(home / "embeddings")
-        recommender = source.bundle.prepare(snapshot.items, histories, progress, cache)
+        items = snapshot.items.with_columns(
+            available=pl.col("available") & ~pl.col("item_id").is_in(source.blocked_items["item_id"].implode())
+        )
+        recommender = source.bundle.prepare(items, histories, progress, cache)
         done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
     if not recommender.recommendable.any():
         raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
-    return Night(config, source.bundle, recommender, source.version.number), active
+    shown = [find_parts(home, one) for one in source.find_shown(home, day)]
+    number, reference = source.version.number, histories.reference
+    return Night(config, source.bundle, recommender, number, reference, source.blocked_pairs, shown), active
 
 
 def _make_shards(
@@ -225,6 +252,14 @@ class _Pace:
         """Return the rate as text."""
         seconds = time.monotonic() - self._started
         return f", {self._made / seconds:,.0f} users per second" if self._made and seconds > 0 else ""
+
+
+def _read_blocked(path: str | None, columns: list[str]) -> pl.DataFrame:
+    if path is None:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    found = read_block_list(data_path(path), columns)
+    logger.info("block list %s: %s rows", path, f"{found.height:,}")
+    return found
 
 
 def _refuse_leak(bundle: Bundle, version: Version, end: datetime | None) -> None:

@@ -98,6 +98,7 @@ def save_inputs(folder: Path, night: Night, users: Histories) -> None:
     night.bundle.save(folder / "bundle")
     recommender = night.recommender
     recommender.items.write_parquet(folder / "items.parquet")
+    night.blocked.write_parquet(folder / "blocked.parquet")
     pl.DataFrame({"user_id": users.user_ids}).write_parquet(folder / "users.parquet")
     for name in ("starts", *_ENTRIES):
         np.save(folder / f"{name}.npy", getattr(users, name), allow_pickle=False)
@@ -108,6 +109,7 @@ def save_inputs(folder: Path, night: Night, users: Histories) -> None:
         {
             "config": night.config.resolved(),
             "model_version": night.model_version,
+            "shown": [[str(path.resolve()) for path in files] for files in night.shown],
             "cutoff": users.cutoff.isoformat() if users.cutoff else None,
             "reference": users.reference.isoformat() if users.reference else None,
             "ordered": users.ordered,
@@ -136,7 +138,15 @@ def _load_night(folder: Path) -> Night:
         ItemStatistics.from_arrays(arrays),
         _read_instant(facts["cutoff"]),
     )
-    return Night(config, bundle, recommender, facts["model_version"])
+    return Night(
+        config,
+        bundle,
+        recommender,
+        facts["model_version"],
+        _read_instant(facts["reference"]),
+        pl.read_parquet(folder / "blocked.parquet"),
+        [[Path(path) for path in files] for files in facts["shown"]],
+    )
 
 
 def _load_users(folder: Path, run: slice, item_ids: pl.Series) -> Histories:

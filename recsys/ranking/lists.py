@@ -50,7 +50,10 @@ def fill_up(
     short = np.flatnonzero(lengths < items.shape[1])
     if not len(short):
         return filled
-    top = source.score(users.pick(short)).find_top(items.shape[1], barred.pick(short).add(items[short]))
+    listed = items[short] >= 0
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(listed.sum(axis=1))])
+    open_to = barred.pick(short).add(starts, items[short][listed])
+    top = source.score(users.pick(short)).find_top(items.shape[1], open_to)
     for step in range(items.shape[1]):
         have = lengths[short]
         more = (have < items.shape[1]) & (top[:, step] >= 0)

@@ -50,7 +50,8 @@ def add_up(vectors: torch.Tensor, rows: csr_array) -> torch.Tensor:
     """Return (n, size): for each of the sparse rows the sum of the vectors it names, by its weights."""
     return functional.embedding_bag(
         torch.from_numpy(rows.indices.astype(np.int64)),
-        vectors,
+        # Under autocast they may be of half precision, and the weights are not.
+        vectors.float(),
         torch.from_numpy(rows.indptr[:-1].astype(np.int64)),
         per_sample_weights=torch.from_numpy(rows.data),
         mode="sum",

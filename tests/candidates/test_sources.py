@@ -11,6 +11,7 @@ from miniature import settings as miniature_settings
 from scipy.sparse import csr_array
 from worlds import at, checkerboard, make_interactions, make_items
 
+from recsys.candidates.scores import Barred
 from recsys.candidates.sources import (
     InterestSource,
     NearestTextSource,
@@ -208,7 +209,7 @@ class TestEverySource:
             assert alone == pytest.approx(together[number], rel=1e-5, abs=1e-6, nan_ok=True)
 
     def test_fewer_items_than_depth_gives_what_there_is(self, source, name, histories):
-        rows = propose([source], {name: 1000}, histories, np.ones(23, dtype=bool), repeats=True)
+        rows = propose([source], {name: 1000}, histories, Barred.find_none(histories.n_users, 23))
         table = rows.to_frame([name])
         said = ~np.isnan(source.score(histories).to_array())
         assert table.select("user_index", "item_index").rows() == [tuple(pair) for pair in np.argwhere(said).tolist()]

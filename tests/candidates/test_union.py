@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import at, make_interactions, make_items
 
-from recsys.candidates.scores import DenseScores, Scores
+from recsys.candidates.scores import Barred, DenseScores, Scores
 from recsys.candidates.union import CandidateRows, cut_union, map_blocks, propose, propose_with_ties
 from recsys.dataset.histories import Histories, build_histories
 from recsys.tables import Candidates, check
@@ -37,7 +37,7 @@ class FakeSource:
 
 
 def offer(sources, depths, histories, recommendable, *, repeats):
-    rows = propose(sources, depths, histories, recommendable, repeats=repeats)
+    rows = propose(sources, depths, histories, Barred.find(histories, recommendable, repeats=repeats))
     return rows.to_frame([source.name for source in sources])
 
 

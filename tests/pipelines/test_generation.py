@@ -162,7 +162,9 @@ class TestNight:
         assert filled.height == made.counts["fallback_rows"] > 0
         # First what fits the texts of the history; everybody here has one, and every item a text.
         assert set(filled["sources"].list.get(1)) == {"text"}
-        assert set(filled["reason"]) == {"Its description fits what you read lately"}
+        assert set(filled["variant"]) == {"fallback"}
+        reasons = set(filled["reason"].str.replace("“.*”", "X"))
+        assert reasons <= {"Its description fits what you read lately", "Because you chose X"}
         assert lists.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
         # Everything that can be had is in every list, once.
         had = cut(snapshot.interactions, CUTOFF)

@@ -67,3 +67,19 @@ def test_trees_that_found_nothing_to_split_on():
 def test_other_trees_are_refused(leaves, more):
     with pytest.raises(ArtifactError, match="train again"):
         Forest.read(train(leaves, 5, **more))
+
+
+def test_what_features_add_sums_up_to_the_score():
+    booster = train(15, 40)
+    forest, matrix = Forest.read(booster), draw(500, 7, 0.2)
+    each = forest.explain(list(matrix.T), np.arange(FEATURES, dtype=np.int32), FEATURES)
+    means = sum(forest.means[root] for root in forest.roots)
+    assert each.sum(axis=1) + means == pytest.approx(booster.predict(matrix))
+    # Feature 3 is the same everywhere; 0, 1 and 5 are what the label is made of.
+    weight = np.abs(each).mean(axis=0)
+    assert weight[3] == 0
+    assert set(np.argsort(-weight)[:3]) == {0, 1, 5}
+    groups = np.where(np.arange(FEATURES) == 5, 1, -1).astype(np.int32)
+    groups[[0, 1]] = 0
+    some = forest.explain(list(matrix.T), groups, 2)
+    assert some == pytest.approx(np.stack([each[:, 0] + each[:, 1], each[:, 5]], axis=1))

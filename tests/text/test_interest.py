@@ -305,8 +305,9 @@ class TestOrder:
         assert not vectors[0].any()
         assert vectors[1].any()
 
-    def test_half_precision_learns_the_same(self, histories, embeddings):
-        config, losses = ORDER.model_copy(update={"epochs": 4}), []
+    @pytest.mark.parametrize("change", [{}, {"tower": "mean", "size": 4}, {"tower": "mean", "size": None}])
+    def test_half_precision_learns_the_same(self, change, histories, embeddings):
+        config, losses = ORDER.model_copy(update={"epochs": 4, **change}), []
         for bfloat16 in (False, True):
             model = InterestModel(8, config)
             losses.append(model.fit(histories, embeddings, seed=1, bfloat16=bfloat16))

@@ -1,0 +1,193 @@
+"""The final list by score and by rule: no more than so many of a kind, some that are new, not all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
+
+from recsys.candidates.groups import find_best
+from recsys.candidates.union import CandidateRows
+from recsys.config import RulesConfig
+from recsys.dataset.user_items import UserItems
+
+# Dropped one after the other where they would leave a list short.
+RELAXED_IN_ORDER = ("min_new_share", "max_per_value", "max_item_age_days")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a list must look like beyond its order.
+
+    Attributes:
+        config: which rules there are.
+        values: of each column that `max_per_value` names, (n_items, n_values) sparse, 1 where the item has the value.
+        new: (n_items) bool, hardly anyone has touched it.
+        ages: (n_items) float32, days since the item joined; NaN counts as young.
+        embeddings: (n_items, embedding_size) float32, unit rows.
+    """
+
+    config: RulesConfig
+    values: Mapping[str, csr_array]
+    new: NDArray[np.bool_]
+    ages: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+    def choose(
+        self, rows: CandidateRows, scores: NDArray[np.float32], n: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """Choose each user's list, best first.
+
+        Where all rules together leave a list short of n, they are dropped in the order of `RELAXED_IN_ORDER`, each with
+        those before it, and only for what is still lacking. With diversity the next item is the one with the most
+        (1 - diversity) * score - diversity * largest cosine with those above it (Carbonell and Goldstein 1998, SIGIR),
+        the scores of the user's best `diversity_pool` between 0 and 1.
+
+        Args:
+            rows: candidates of a block of users.
+            scores: (n_rows) float32, higher is better; NaN is never chosen.
+            n: list length.
+
+        Returns:
+            (n_users, n) int64 row numbers, -1 where no candidate is left; (n_users, n) int8, how many of
+            `RELAXED_IN_ORDER` were dropped for the row.
+        """
+        shape = (len(rows.starts) - 1, n)
+        if not self.active:
+            return find_best(scores, rows.starts, n), np.zeros(shape, dtype=np.int8)
+        config = self.config
+        order = find_best(scores, rows.starts, int(np.diff(rows.starts).max(initial=0)))
+        best, relaxed = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.int8)
+        _choose(
+            order,
+            rows.items,
+            scores,
+            (self._values.indptr, self._values.indices, self._limits),
+            int(np.ceil(config.min_new_share * n)),
+            self.new,
+            self._stale,
+            np.float32(config.diversity),
+            config.diversity_pool,
+            self.embeddings,
+            best,
+            relaxed,
+        )
+        return best, relaxed
+
+    @property
+    def active(self) -> bool:
+        """There is any rule."""
+        config = self.config
+        return bool(config.max_per_value or config.min_new_share or config.max_item_age_days or config.diversity)
+
+    @cached_property
+    def _values(self) -> csr_array:
+        """Values of all columns side by side."""
+        if not self.config.max_per_value:
+            return csr_array((len(self.new), 1), dtype=np.float32)
+        return csr_array(hstack([self.values[column] for column in self.config.max_per_value]))
+
+    @cached_property
+    def _limits(self) -> NDArray[np.int32]:
+        limits = [np.full(self.values[column].shape[1], most) for column, most in self.config.max_per_value.items()]
+        return np.concatenate([*limits, np.zeros(1)]).astype(np.int32)
+
+    @cached_property
+    def _stale(self) -> NDArray[np.bool_]:
+        most = self.config.max_item_age_days
+        return np.zeros(len(self.ages), dtype=bool) if most is None else self.ages > most
+
+    def describe(self, dropped: int) -> str:
+        """Return what `variant` says of a row for which so many of `RELAXED_IN_ORDER` were dropped."""
+        names = [name for name in RELAXED_IN_ORDER[:dropped] if getattr(self.config, name)]
+        return "ranker" + (f" without {', '.join(names)}" if names else "")
+
+
+def lower(rows: CandidateRows, scores: NDArray[np.float32], shown: UserItems) -> NDArray[np.float32]:
+    """Return the scores, each less the value of its user and item among those shown."""
+    lowered = scores.copy()
+    _lower(rows.starts, rows.items, shown.starts, shown.items, shown.values, int(rows.items.max(initial=0)), lowered)
+    return lowered
+
+
+@njit(nogil=True, cache=True)
+def _lower(starts, items, shown_starts, shown_items, values, highest, scores):  # type: ignore[no-untyped-def]
+    less, mark = np.zeros(highest + 1, dtype=np.float32), np.zeros(highest + 1, dtype=np.int32)
+    for user in range(len(starts) - 1):
+        for entry in range(shown_starts[user], shown_starts[user + 1]):
+            item = shown_items[entry]
+            if item <= highest:
+                mark[item], less[item] = user + 1, values[entry]
+        for row in range(starts[user], starts[user + 1]):
+            if mark[items[row]] == user + 1:
+                scores[row] -= less[items[row]]
+
+
+@njit(nogil=True, cache=True)
+def _choose(  # type: ignore[no-untyped-def]
+    order, items, scores, limited, need_new, new, stale, diversity, pool, embeddings, best, relaxed
+):
+    pointers, values, limits = limited
+    counts, mark = np.zeros(len(limits), dtype=np.int32), np.zeros(len(limits), dtype=np.int32)
+    n_users, n = best.shape
+    chosen = np.zeros(order.shape[1], dtype=np.bool_)
+    worth, alike = np.zeros(order.shape[1], dtype=np.float32), np.zeros(order.shape[1], dtype=np.float32)
+    for user in range(n_users):
+        size = 0
+        while size < order.shape[1] and order[user, size] >= 0:
+            size += 1
+        chosen[:size] = False
+        close = min(pool, size) if diversity > 0 else 0
+        if close:
+            high, low = scores[order[user, 0]], scores[order[user, close - 1]]
+            for place in range(close):
+                worth[place] = (scores[order[user, place]] - low) / (high - low) if high > low else 1.0
+                alike[place] = 0.0
+        length, n_new = 0, 0
+        for level in range(4):
+            while length < n:
+                only_new = level < 1 and need_new - n_new >= n - length
+                pick, most = -1, np.float32(-np.inf)
+                for place in range(size):
+                    if chosen[place]:
+                        continue
+                    item = items[order[user, place]]
+                    if (only_new and not new[item]) or (level < 3 and stale[item]):
+                        continue
+                    full = False
+                    if level < 2:
+                        for entry in range(pointers[item], pointers[item + 1]):
+                            value = values[entry]
+                            full |= mark[value] == user + 1 and counts[value] >= limits[value]
+                    if full:
+                        continue
+                    if place >= close:
+                        if pick < 0:
+                            pick = place
+                        break
+                    value_of = (np.float32(1.0) - diversity) * worth[place] - diversity * alike[place]
+                    if value_of > most:
+                        pick, most = place, value_of
+                if pick < 0:
+                    break
+                chosen[pick] = True
+                item = items[order[user, pick]]
+                best[user, length], relaxed[user, length] = order[user, pick], level
+                length += 1
+                n_new += new[item]
+                for entry in range(pointers[item], pointers[item + 1]):
+                    value = values[entry]
+                    if mark[value] != user + 1:
+                        mark[value], counts[value] = user + 1, 0
+                    counts[value] += 1
+                for place in range(close):
+                    if not chosen[place]:
+                        other, cosine = items[order[user, place]], np.float32(0.0)
+                        for cell in range(embeddings.shape[1]):
+                            cosine += embeddings[item, cell] * embeddings[other, cell]
+                        alike[place] = max(alike[place], cosine)
