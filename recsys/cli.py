@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.config import Config, home, load_config
-from recsys.errors import RecsysError
+from recsys.errors import ConfigError, RecsysError
 
 # Pipelines are imported inside the commands: `--help` stays instant, and thread counts are set before the
 # numerical libraries start.
@@ -55,6 +55,10 @@ RunDateOption = Annotated[
         metavar="YYYY-MM-DD",
         help="Only events before 00:00 UTC of this day are used. Default: the day after the snapshot's last event.",
     ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(metavar="YYYY-MM-DD", help="Last run date of a range that starts with --run-date."),
 ]
 AliasOption = Annotated[str, typer.Option(help="Whose encoder: champion, or challenger before anything was promoted.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -215,20 +219,33 @@ def rollback(config: ConfigOption) -> None:
 
 
 @app.command()
-def generate(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:
+def generate(
+    config: ConfigOption, run_date: RunDateOption = None, until: UntilOption = None, as_json: JsonOption = False
+) -> None:
     """Make the champion's lists for every active user and publish them in one step.
 
     Readers follow RECSYS_HOME/recommendations/CURRENT, which moves last. The same snapshot, champion and run date give
-    the same bytes. Example: recsys generate --config configs/demo.yaml --run-date 2025-03-02
+    the same bytes, also where a run was killed and started again: finished shards are kept. With --until every night
+    of a range is made, in order, and those that are published already are left alone.
+    Example: recsys generate --config configs/demo.yaml --run-date 2025-03-02
     """
     settings = _load(config)
     from recsys.pipelines.generation import generate as generate_pipeline
+    from recsys.pipelines.generation import generate_range
 
-    made = generate_pipeline(settings, home(), run_date, datetime.now(UTC))
+    now = datetime.now(UTC)
+    if until is None:
+        made = [generate_pipeline(settings, home(), run_date, now)]
+    elif run_date is None:
+        raise ConfigError(f"--until {until}: no --run-date to start from; give both")
+    else:
+        made = generate_range(settings, home(), run_date, until, now)
     if as_json:
-        _print_json({"folder": str(made.folder), "run_date": made.run_date, "counts": made.counts})
+        told = [{"folder": str(one.folder), "run_date": one.run_date, "counts": one.counts} for one in made]
+        _print_json(told[0] if until is None else told)
         return
-    typer.echo(f"{made.folder}: {made.counts['rows']:,} recommendations for {made.counts['users']:,} users")
+    for one in made:
+        typer.echo(f"{one.folder}: {one.counts['rows']:,} recommendations for {one.counts['users']:,} users")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +134,19 @@ def prune_published(home: Path, keep: int) -> list[str]:
 
 def read_recommendations(home: Path, run_date: str) -> pl.DataFrame:
     """Return the published `Recommendations` of a run date, sorted by user, then rank."""
-    folder = list_folder(home, run_date)
     next_step = f"run 'recsys generate --run-date {run_date}'"
-    manifest = verify_folder(folder, next_step)
-    parts = [
-        read_table(folder / name, Recommendations, f"recommendations for {run_date}", next_step)
-        for name in sorted(manifest["files"])
-    ]
-    return pl.concat(parts)
+    verify_folder(list_folder(home, run_date), next_step)
+    what = f"recommendations for {run_date}"
+    return pl.concat(read_table(part, Recommendations, what, next_step) for part in find_parts(home, run_date))
+
+
+def write_outputs(folder: Path, kinds: Sequence[str]) -> None:
+    """Write the lists of a folder once more as `lists.jsonl` or `lists.csv`, row by row.
+
+    In CSV the names of the sources stand in one cell, parted by `|`.
+    """
+    lists = pl.scan_parquet(sorted(folder.glob("part-*.parquet")))
+    if "jsonl" in kinds:
+        lists.sink_ndjson(folder / "lists.jsonl")
+    if "csv" in kinds:
+        lists.with_columns(pl.col("sources").list.join("|")).sink_csv(folder / "lists.csv")

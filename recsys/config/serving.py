@@ -117,6 +117,11 @@ class GenerationConfig(Section):
     rules: RulesConfig = RulesConfig()
     # Users in one shard; memory follows it.
     shard_size: Count = 5_000
+    # Written beside the parquet files, with the same rows.
+    outputs: tuple[Literal["jsonl", "csv"], ...] = ()
+    # Table (or schema.table) of the PostgreSQL database that RECSYS_LISTS_URL names, which holds the lists that readers
+    # follow; None: no table.
+    postgres_table: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)?$")] | None = None
     engine: EngineConfig = EngineConfig()
     sanity: SanityConfig = SanityConfig()
     # Hours from the snapshot's last event to the run date: an older one is refused. None: any will do.

@@ -33,8 +33,12 @@ class RayEngine:
         if mine:
             # Never without an address: a marker of a driver that was killed would be followed to a dead cluster.
             ray.init(address=os.environ.get(ADDRESS, "local"), log_to_driver=False, logging_level="warning")
+
+        def do_piece(number: int) -> Result:
+            return work(number)
+
         try:
-            task = ray.remote(num_cpus=self._threads, max_retries=_RETRIES)(work)
+            task = ray.remote(num_cpus=self._threads, max_retries=_RETRIES)(do_piece)
             running = {task.remote(number): number for number in numbers}
             while running:
                 (first, *_), _ = ray.wait(list(running), num_returns=1)

@@ -13,6 +13,7 @@ import polars as pl
 
 from recsys import __version__
 from recsys.artifacts.folders import MANIFEST, hash_file, hash_text, lock
+from recsys.artifacts.postgres import upsert_lists
 from recsys.artifacts.recommendations import (
     find_parts,
     find_published,
@@ -23,6 +24,7 @@ from recsys.artifacts.recommendations import (
     publish,
     read_pointer,
     scan_recommendations,
+    write_outputs,
 )
 from recsys.artifacts.shards import ShardFolder
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
@@ -160,11 +162,13 @@ def _generate(source: _Source, home: Path, run_date: str | None, now: datetime) 
 
     def fill(folder: Path) -> dict[str, Any]:
         shards.link_into(folder)
+        write_outputs(folder, config.generation.outputs)
         return {"counts": counts}
 
     if not publish(home, config.name, day, fill, facts):
         logger.warning("lists for %s are published, but readers follow a later run date", day)
     shards.remove()
+    _fill_table(config, home, day)
     gone = prune_published(home, config.generation.keep_run_dates)
     if gone:
         logger.info("pruned: run dates %s", ", ".join(gone))
@@ -260,6 +264,15 @@ def _read_blocked(path: str | None, columns: list[str]) -> pl.DataFrame:
     found = read_block_list(data_path(path), columns)
     logger.info("block list %s: %s rows", path, f"{found.height:,}")
     return found
+
+
+def _fill_table(config: Config, home: Path, day: str) -> None:
+    table = config.generation.postgres_table
+    if table is None:
+        return
+    with stage(f"table {table}") as done:
+        rows = upsert_lists(find_parts(home, day), day, table)
+        done(f"{rows:,} rows")
 
 
 def _refuse_leak(bundle: Bundle, version: Version, end: datetime | None) -> None:

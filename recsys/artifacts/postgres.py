@@ -1,0 +1,125 @@
+"""Lists in a PostgreSQL table, for readers that ask a database: all of tonight's or all of last night's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.errors import ArtifactError
+
+URL = "RECSYS_LISTS_URL"
+_COLUMNS = {
+    "user_id": "text NOT NULL",
+    "rank": "smallint NOT NULL",
+    "item_id": "text NOT NULL",
+    "score": "real NOT NULL",
+    "sources": "text[] NOT NULL",
+    "reason": "text NOT NULL",
+    "variant": "text NOT NULL",
+    "model_version": "text NOT NULL",
+    "run_date": "date NOT NULL",
+}
+_KEY = ("user_id", "rank")
+
+
+def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
+    """Write a run date's `Recommendations` into a table, in one transaction, and return how many rows it holds.
+
+    The table is made if it is not there. A user's rows are replaced, and those of users who have no list now are
+    deleted, so it holds the lists of one run date; a later run date that it holds already stays.
+
+    Args:
+        parts: parquet files, read one after the other.
+        run_date: YYYY-MM-DD.
+        table: name, or schema.name; the database is the one that `RECSYS_LISTS_URL` names.
+
+    Raises:
+        ArtifactError: psycopg is not installed, no database is named, it cannot be reached, or it refuses; the table is
+            as it was.
+    """
+    psycopg, sql = _import_psycopg()
+    url = os.environ.get(URL)
+    if not url:
+        raise ArtifactError(
+            f"table {table}: {URL} is not set; give it as postgresql://user:password@host:port/database, or leave "
+            "generation.postgres_table out"
+        )
+    name = sql.Identifier(*table.split("."))
+    try:
+        with psycopg.connect(url) as connection, connection.cursor() as cursor:
+            columns = [sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in _COLUMNS.items()]
+            key = sql.SQL(", ").join(map(sql.Identifier, _KEY))
+            cursor.execute(
+                sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
+                    name, sql.SQL(", ").join(columns), key
+                )
+            )
+            # Two writers would wait for each other row by row; readers are not held up.
+            cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
+            cursor.execute(sql.SQL("SELECT max(run_date) FROM {}").format(name))
+            (newest,) = cursor.fetchone()
+            if newest is not None and newest > date.fromisoformat(run_date):
+                return _count(cursor, sql, name)
+            _copy(cursor, sql, parts, run_date)
+            _replace(cursor, sql, name, key)
+            return _count(cursor, sql, name)
+    except psycopg.Error as error:
+        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(
+            f"table {table}: {told}; mend the database or {URL}, then run the same night again; the table is as it was"
+        ) from error
+
+
+def _copy(cursor: Any, sql: Any, parts: Sequence[Path], run_date: str) -> None:
+    fields = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in _COLUMNS.items()
+    )
+    cursor.execute(sql.SQL("CREATE TEMPORARY TABLE tonight ({}) ON COMMIT DROP").format(fields))
+    with cursor.copy("COPY tonight FROM STDIN") as copy:
+        copy.set_types([kind.split()[0] for kind in _COLUMNS.values()])
+        day = date.fromisoformat(run_date)
+        for part in parts:
+            lists = pl.read_parquet(part, columns=[name for name in _COLUMNS if name != "run_date"])
+            for row in lists.iter_rows():
+                copy.write_row((*row, day))
+
+
+def _replace(cursor: Any, sql: Any, name: Any, key: Any) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+    others = [one for one in _COLUMNS if one not in _KEY]
+    changes = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(one)) for one in others)
+    cursor.execute("CREATE INDEX ON tonight (user_id, rank)")
+    cursor.execute(
+        sql.SQL("DELETE FROM {} AS old WHERE NOT EXISTS (SELECT FROM tonight WHERE ({}) = ({}))").format(
+            name,
+            sql.SQL(", ").join(sql.SQL("tonight.{}").format(sql.Identifier(one)) for one in _KEY),
+            sql.SQL(", ").join(sql.SQL("old.{}").format(sql.Identifier(one)) for one in _KEY),
+        )
+    )
+    cursor.execute(
+        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM tonight ON CONFLICT ({}) DO UPDATE SET {}").format(
+            name, names, names, key, changes
+        )
+    )
+
+
+def _count(cursor: Any, sql: Any, name: Any) -> int:
+    cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(name))
+    return int(cursor.fetchone()[0])
+
+
+def _import_psycopg() -> tuple[Any, Any]:
+    try:
+        import psycopg
+        from psycopg import sql
+    except ImportError as error:
+        raise ArtifactError(
+            "generation.postgres_table: the package psycopg is not installed; pip install 'recsys[postgres]' or leave "
+            "postgres_table out"
+        ) from error
+    return psycopg, sql

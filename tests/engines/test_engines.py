@@ -1,0 +1,99 @@
+"""Every engine keeps the same promises; then what is special about each."""
+
+import operator
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from recsys.config import EngineConfig
+from recsys.engines import Engine, make_engine
+from recsys.engines.local import LocalEngine
+from recsys.engines.ray_cluster import RayEngine
+from recsys.errors import EngineError
+
+# Work that any process can find by its name.
+TRIPLE = partial(operator.mul, 3)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One Ray cluster for all tests; starting one takes seconds."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["one process", "two processes", pytest.param("ray", marks=pytest.mark.ray)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+        return RayEngine(1)
+    return LocalEngine(1 if request.param == "one process" else 2, 1)
+
+
+def test_every_piece_is_done_once(engine):
+    assert sorted(engine.run(TRIPLE, range(7))) == [(number, 3 * number) for number in range(7)]
+    assert list(engine.run(TRIPLE, [])) == []
+    assert list(engine.run(TRIPLE, [5])) == [(5, 15)]
+
+
+def test_an_error_comes_through_as_it_is(engine):
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
+        list(engine.run(partial(operator.truediv, 1), [2, 0]))
+
+
+def test_the_config_names_the_engine():
+    assert isinstance(make_engine(EngineConfig(), 2), LocalEngine)
+    assert isinstance(make_engine(EngineConfig(kind="ray"), 2), RayEngine)
+
+
+def test_processes_have_their_own_number_of_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    seen = dict(LocalEngine(2, 3).run(partial(_read, ("OMP_NUM_THREADS", "MKL_NUM_THREADS")), range(2)))
+    assert seen == {0: "3", 1: "3"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+def _read(names: tuple[str, ...], place: int) -> str | None:
+    return os.environ.get(names[place])
+
+
+def test_a_process_that_dies_stops_the_rest_and_says_so():
+    with pytest.raises(EngineError, match=r"a worker process died .*what was finished is kept.*run again"):
+        list(LocalEngine(2, 1).run(partial(_die_at, 3), range(50)))
+
+
+def _die_at(last: int, number: int) -> int:
+    if number == last:
+        os._exit(9)
+    return number
+
+
+def test_pieces_behind_an_error_are_not_begun(tmp_path: Path):
+    with pytest.raises(ZeroDivisionError):
+        list(LocalEngine(2, 1).run(partial(_note, tmp_path), range(200)))
+    assert len(list(tmp_path.iterdir())) < 50
+
+
+def _note(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+    if number == 3:
+        raise ZeroDivisionError
+
+
+@pytest.mark.ray
+def test_a_piece_that_kills_its_process_is_given_up(cluster):
+    with pytest.raises(EngineError, match=r"ray engine: piece 9 was lost 4 times .*what was finished is kept"):
+        list(RayEngine(1).run(os._exit, [9]))
+
+
+def test_without_ray(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(EngineError, match=r"ray is not installed; pip install 'recsys\[ray\]' or use engine"):
+        list(RayEngine(1).run(TRIPLE, [1]))

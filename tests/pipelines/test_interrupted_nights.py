@@ -1,0 +1,204 @@
+"""Nights that are killed, cut up otherwise, run elsewhere or run twice end in the same bytes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
+
+from recsys.artifacts.folders import lock
+from recsys.artifacts.recommendations import read_pointer
+from recsys.config import Config
+from recsys.errors import ArtifactError
+from recsys.pipelines.generation import generate, generate_range
+
+KILLS = 20
+# The command as another process runs it; it says when the shards begin.
+COMMAND = """
+import json, os, sys
+from datetime import datetime, UTC
+from pathlib import Path
+from recsys.config import parse_config
+from recsys.pipelines import generation
+real = generation.make_engine
+generation.make_engine = lambda *given: (print("begun", flush=True), real(*given))[1]
+config, home, day, now = json.loads(sys.argv[1])
+generation.generate(parse_config(config, "test"), Path(home), day, datetime.fromisoformat(now))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    from shutil import rmtree
+
+    home = copy_home(trained.home, tmp_path_factory.mktemp("interrupted") / "home")
+    yield home
+    rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def small(trained: Trained) -> Config:
+    """Many small shards."""
+    return change(trained.config, generation={"shard_size": 4})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home: Path, small: Config) -> dict[str, bytes]:
+    """The bytes of a night that nobody touched."""
+    return read_files(generate(small, home, LAST_DAY, NOW).folder)
+
+
+def start(config: Config, home: Path) -> subprocess.Popen[str]:
+    given = json.dumps([config.resolved(), str(home), LAST_DAY, NOW.isoformat()])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", COMMAND, given], env=environment, text=True, **pipes)
+
+
+def remove_night(home: Path) -> None:
+    from shutil import rmtree
+
+    rmtree(home / "recommendations" / f"run_date={LAST_DAY}", ignore_errors=True)
+    (home / "recommendations" / "CURRENT").write_text(f"run_date={RUN_DATE}\n")
+
+
+@pytest.mark.timeout(900)
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
+    home: Path, small: Config, undisturbed: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    moments = random.Random(0)
+    remove_night(home)
+    folder, kills, kept = home / "recommendations" / f"run_date={LAST_DAY}", 0, []
+    shards = home / "recommendations" / f".run_date={LAST_DAY}.shards"
+    while kills < KILLS:
+        process = start(small, home)
+        # Half of them while shards are made, the others at any moment from the start on.
+        if kills % 2:
+            goal = len(list(shards.glob("part-*.json"))) + moments.randint(1, 4)
+            wait_for(partial(has_come_far, shards, goal, process))
+            time.sleep(moments.uniform(0, 0.03))
+        else:
+            time.sleep(moments.uniform(0, 6))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        # Readers see last night's lists, or these and all of them.
+        pointer = read_pointer(home)
+        assert pointer in (RUN_DATE, LAST_DAY)
+        if pointer == LAST_DAY:
+            assert read_files(folder) == undisturbed
+            remove_night(home)
+        kept.append(len(list(shards.glob("part-*.json"))))
+    # Finished shards were found again: some run began with more than the one before had made alone.
+    assert max(kept) > 6
+    generate(small, home, LAST_DAY, NOW)
+    assert read_files(folder) == undisturbed
+    assert not shards.exists()
+    assert [path.name for path in folder.parent.iterdir() if path.name.endswith(".tmp")] == []
+    with capsys.disabled():
+        print(f" {kills} kills; shards on disk after each: {kept}", end="")
+
+
+def test_shards_and_threads_and_processes_change_nothing(
+    home: Path, trained: Trained, undisturbed: dict[str, bytes], small: Config
+) -> None:
+    whole = read_lists(home, LAST_DAY)
+    for shards, threads in ((1, 1), (2, 2), (8, 1), (8, 2)):
+        size = -(-whole["user_id"].n_unique() // shards)
+        config = change(trained.config, threads=threads, generation={"shard_size": size})
+        made = generate(config, home, LAST_DAY, NOW)
+        assert len(list(made.folder.glob("*.parquet"))) == shards
+        assert read_lists(home, LAST_DAY).equals(whole)
+    workers = change(small, generation={"engine": {"workers": 2}})
+    assert lists_of(generate(workers, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
+
+
+@pytest.mark.ray
+def test_a_ray_cluster_changes_nothing(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+    pytest.importorskip("ray")
+    ray = change(small, generation={"engine": {"kind": "ray"}})
+    assert lists_of(generate(ray, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
+
+
+def lists_of(files: Path | dict[str, bytes]) -> dict[str, bytes]:
+    """The lists alone: the manifest names the settings, and another engine is another setting."""
+    content = read_files(files) if isinstance(files, Path) else files
+    return {name: part for name, part in content.items() if name.endswith(".parquet")}
+
+
+def test_a_shard_that_was_cut_off_is_made_again(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+    remove_night(home)
+    process = start(small, home)
+    process.stdout.readline()
+    shards = home / "recommendations" / f".run_date={LAST_DAY}.shards"
+    wait_for(lambda: len(list(shards.glob("part-*.json"))) > 2)
+    process.kill()
+    process.communicate()
+    first, second, *_ = sorted(shards.glob("part-*.parquet"))
+    first.write_bytes(first.read_bytes()[:-40])
+    second.with_suffix(".json").write_text("{")
+    assert read_files(generate(small, home, LAST_DAY, NOW).folder) == undisturbed
+
+
+def has_come_far(shards: Path, goal: int, process: subprocess.Popen[str]) -> bool:
+    return len(list(shards.glob("part-*.json"))) >= goal or process.poll() is not None
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+def test_shards_of_other_settings_are_not_taken(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+    remove_night(home)
+    process = start(small, home)
+    process.stdout.readline()
+    shards = home / "recommendations" / f".run_date={LAST_DAY}.shards"
+    wait_for(lambda: len(list(shards.glob("part-*.json"))) > 2)
+    process.kill()
+    process.communicate()
+    short = change(small, generation={"n": 3})
+    made = generate(short, home, LAST_DAY, NOW)
+    assert read_lists(home, LAST_DAY)["rank"].max() == 3
+    assert made.counts["rows"] == 3 * made.counts["users"]
+
+
+def test_of_two_at_once_one_works_and_the_other_leaves(
+    home: Path, small: Config, undisturbed: dict[str, bytes]
+) -> None:
+    remove_night(home)
+    process = start(small, home)
+    process.stdout.readline()
+    with pytest.raises(ArtifactError, match="another process is at it"):
+        generate(small, home, LAST_DAY, NOW)
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert read_files(home / "recommendations" / f"run_date={LAST_DAY}") == undisturbed
+    # Its lock file is still there, and blocks nobody.
+    with lock(home, "generation"):
+        pass
+
+
+def test_a_range_of_nights_goes_on_where_it_stopped(home: Path, trained: Trained) -> None:
+    days = ["2025-02-07", "2025-02-08", "2025-02-09"]
+    generate(trained.config, home, days[0], NOW)
+    before = (home / "recommendations" / f"run_date={days[0]}" / "manifest.json").stat().st_mtime_ns
+    made = generate_range(trained.config, home, days[0], days[2], NOW)
+    assert [one.run_date for one in made] == days
+    assert (home / "recommendations" / f"run_date={days[0]}" / "manifest.json").stat().st_mtime_ns == before
+    # Each is what the night alone would have made.
+    for day in days:
+        alone = generate(trained.config, home, day, NOW)
+        assert read_files(alone.folder) == read_files(home / "recommendations" / f"run_date={day}")
+    assert made[0].counts == generate(trained.config, home, days[0], NOW).counts

@@ -1,0 +1,143 @@
+"""Lists in a real PostgreSQL server."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys.artifacts.postgres import URL, upsert_lists
+from recsys.errors import ArtifactError
+
+psycopg = pytest.importorskip("psycopg")
+
+
+def find_binaries() -> Path | None:
+    """Debian keeps them out of the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    return Path(shutil.which("initdb")).parent if shutil.which("initdb") else None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own on a loopback port; it refuses to run as root, so it runs as nobody there."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed; .ci/run installs one")
+    folder = tmp_path_factory.mktemp("postgres")
+    user = {}
+    if os.getuid() == 0:
+        owner = pwd.getpwnam("nobody")
+        user = {"user": owner.pw_uid, "group": owner.pw_gid}
+        for path in (folder, *folder.parents):
+            if path.is_relative_to("/tmp") and path != Path("/tmp"):
+                path.chmod(0o755)
+        shutil.chown(folder, owner.pw_uid, owner.pw_gid)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = folder / "data"
+    subprocess.run(
+        [binaries / "initdb", "-D", data, "-U", "lists", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"],
+        check=True,
+        capture_output=True,
+        **user,
+    )
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    control = [binaries / "pg_ctl", "-D", data, "-w"]
+    subprocess.run(
+        [*control, "-o", options, "-l", folder / "log", "start"], check=True, stdout=subprocess.DEVNULL, **user
+    )
+    yield f"postgresql://lists@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, **user)
+
+
+@pytest.fixture
+def database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Named by the environment, empty."""
+    monkeypatch.setenv(URL, server)
+    yield server
+    with psycopg.connect(server) as connection:
+        connection.execute('DROP TABLE IF EXISTS lists; DROP SCHEMA IF EXISTS "night" CASCADE')
+
+
+NASTY = "Because you chose “Robert'); DROP TABLE lists;--”\t\\N"
+
+
+def write(folder: Path, name: str, *rows: tuple[str, int, str]) -> Path:
+    """Write a part with (user, rank, item) rows."""
+    frame = pl.DataFrame(rows, schema={"user_id": pl.String, "rank": pl.UInt16, "item_id": pl.String}, orient="row")
+    more = {
+        "reason": "Because you chose “Robert'); DROP TABLE lists;--”\t\\N",
+        "variant": "ranker",
+        "model_version": "1",
+    }
+    frame = frame.with_columns(
+        score=-pl.col("rank").cast(pl.Float32),
+        sources=pl.lit(["text", "als"], dtype=pl.List(pl.String)),
+        **{column: pl.lit(text) for column, text in more.items()},
+    )
+    frame.write_parquet(folder / name)
+    return folder / name
+
+
+def read(url: str, table: str = "lists") -> list[tuple[object, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            f"SELECT user_id, rank, item_id, run_date::text FROM {table} ORDER BY 1, 2"
+        ).fetchall()
+
+
+def test_tonights_lists_take_the_place_of_last_nights(database, tmp_path):
+    first = [write(tmp_path, "a.parquet", ("u", 1, "i"), ("u", 2, "j")), write(tmp_path, "b.parquet", ("新", 1, "i"))]
+    assert upsert_lists(first, "2025-02-01", "lists") == 3
+    assert read(database) == [("u", 1, "i", "2025-02-01"), ("u", 2, "j", "2025-02-01"), ("新", 1, "i", "2025-02-01")]
+    with psycopg.connect(database) as connection:
+        told = connection.execute(
+            "SELECT score, sources, reason FROM lists WHERE user_id = 'u' AND rank = 2"
+        ).fetchone()
+    assert told == (-2.0, ["text", "als"], "Because you chose “Robert'); DROP TABLE lists;--”\t\\N")
+    # One user's list is shorter, one user is gone, one is new.
+    second = [write(tmp_path, "c.parquet", ("u", 1, "k"), ("w", 1, "i"))]
+    assert upsert_lists(second, "2025-02-02", "lists") == 2
+    assert read(database) == [("u", 1, "k", "2025-02-02"), ("w", 1, "i", "2025-02-02")]
+    # Again is the same, and an earlier night does not take over.
+    assert upsert_lists(second, "2025-02-02", "lists") == 2
+    assert upsert_lists(first, "2025-02-01", "lists") == 2
+    assert read(database) == [("u", 1, "k", "2025-02-02"), ("w", 1, "i", "2025-02-02")]
+
+
+def test_readers_see_all_or_nothing(database, tmp_path):
+    upsert_lists([write(tmp_path, "a.parquet", ("u", 1, "i"))], "2025-02-01", "lists")
+    good = write(tmp_path, "b.parquet", ("u", 1, "j"), ("v", 1, "j"))
+    twice = write(tmp_path, "c.parquet", ("v", 1, "k"))
+    with pytest.raises(ArtifactError, match=r"table lists: .*cannot affect row a second time.*the table is as it was"):
+        upsert_lists([good, twice], "2025-02-02", "lists")
+    assert read(database) == [("u", 1, "i", "2025-02-01")]
+
+
+def test_a_name_is_a_name(database, tmp_path):
+    part = [write(tmp_path, "a.parquet", ("u", 1, "i"))]
+    with psycopg.connect(database) as connection:
+        connection.execute('CREATE SCHEMA "night"')
+    assert upsert_lists(part, "2025-02-01", "night.lists") == 1
+    assert read(database, "night.lists") == [("u", 1, "i", "2025-02-01")]
+
+
+def test_what_is_lacking_is_said(server, monkeypatch, tmp_path):
+    monkeypatch.delenv(URL, raising=False)
+    with pytest.raises(ArtifactError, match="RECSYS_LISTS_URL is not set; give it as postgresql://"):
+        upsert_lists([], "2025-02-01", "lists")
+    monkeypatch.setenv(URL, "postgresql://lists@127.0.0.1:1/postgres?connect_timeout=2")
+    with pytest.raises(ArtifactError, match=r"table lists: .*(refused|failed).*run the same night again"):
+        upsert_lists([], "2025-02-01", "lists")
+    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    with pytest.raises(ArtifactError, match=r"psycopg is not installed; pip install 'recsys\[postgres\]'"):
+        upsert_lists([], "2025-02-01", "lists")
