@@ -308,7 +308,8 @@ def _refuse_unfit(
         pl.scan_parquet(shards.folder / "part-*.parquet", glob=True),
         counts,
         previous[0] if previous else None,
-        same_model=previous is not None and previous[1].get("model_version") == model_version,
+        alike=previous is not None
+        and (previous[1].get("model_version"), previous[1].get("config")) == (model_version, config.digest()),
         config=config.generation.sanity,
     )
     if faults:

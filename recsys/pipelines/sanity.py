@@ -20,7 +20,7 @@ def find_faults(
     counts: Mapping[str, int],
     previous: pl.LazyFrame | None,
     *,
-    same_model: bool,
+    alike: bool,
     config: SanityConfig,
 ) -> list[str]:
     """Return a sentence for each reason not to publish; none is good.
@@ -29,7 +29,7 @@ def find_faults(
         lists: `Recommendations` of tonight.
         counts: of their manifest.
         previous: `Recommendations` that readers follow now; None: there are none.
-        same_model: the previous ones are by the same model version: only then do scores compare.
+        alike: the previous ones are by the same model version and settings: only then do scores compare.
         config: the limits.
     """
     faults = []
@@ -58,10 +58,10 @@ def find_faults(
     n = min(int(one["rank"].to_numpy().max()) for one in (now, before))
     ranked = (pl.col("sources").list.first() != FALLBACK) & (pl.col("rank") <= n)
     scores, old = (one.filter(ranked)["score"] for one in (now, before))
-    if same_model and len(scores) and len(old) and (shift := compare_scores(scores, old).ks) > config.max_score_shift:
+    if alike and len(scores) and len(old) and (shift := compare_scores(scores, old).ks) > config.max_score_shift:
         faults.append(
-            f"scores are distributed differently than last time by the same model (largest gap {shift:.2f}, "
-            f"expected at most generation.sanity.max_score_shift {config.max_score_shift:g})"
+            "scores are distributed differently than last time, by the same model and settings (largest gap "
+            f"{shift:.2f}, expected at most generation.sanity.max_score_shift {config.max_score_shift:g})"
         )
     return faults
 
