@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.index import IndexedScores, ItemIndex
 from recsys.candidates.scores import DenseScores, Scores, SharedScores, add_up
 from recsys.candidates.stage_one import StageOne
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, decay_by_age
@@ -59,23 +60,44 @@ def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[
     return product
 
 
+def score_items(
+    users: NDArray[np.float32], silent: NDArray[np.bool_], items: ItemIndex, n_items: int, *, approximate: bool
+) -> Scores:
+    """Return the dot products of users and items; nothing is said to silent users.
+
+    Args:
+        users: (n_users, size) float32.
+        silent: (n_users) bool.
+        items: of a catalogue of n_items.
+        n_items: how many the catalogue has.
+        approximate: the best are looked for with the index instead of among all.
+    """
+    if approximate:
+        return IndexedScores(users, silent, items, n_items)
+    scores = multiply(users, items.vectors)
+    scores[silent] = -np.inf
+    return DenseScores(scores, n_items, items.items)
+
+
 class AlsSource:
     """Dot products of folded-in user factors and item factors."""
 
     name = "als"
     reason = "People with your taste chose it"
 
-    def __init__(self, model: AlsModel) -> None:
+    def __init__(self, model: AlsModel, approximate_from: int | None = None) -> None:
+        """Take the model, and the number of known items from which on not all are looked at."""
         self._model = model
-        self._known = np.flatnonzero(~np.isnan(model.item_factors[:, 0])).astype(np.int32)
-        self._factors = model.item_factors[self._known]
+        known = np.flatnonzero(~np.isnan(model.item_factors[:, 0])).astype(np.int32)
+        self._index = ItemIndex(model.item_factors[known], known)
+        self._approximate = approximate_from is not None and len(known) >= approximate_from
 
     def score(self, histories: Histories) -> Scores:
         """Score known items for users with a history of known items."""
         users = self._model.fold_in(histories)
-        scores = multiply(users, self._factors)
-        scores[~users.any(axis=1)] = -np.inf
-        return DenseScores(scores, histories.n_items, self._known)
+        return score_items(
+            users, np.asarray(~users.any(axis=1)), self._index, histories.n_items, approximate=self._approximate
+        )
 
 
 class BprSource:
@@ -112,24 +134,39 @@ class NeighbourSource:
 class InterestSource:
     """Interest scores: what the history asks for."""
 
-    def __init__(self, name: str, reason: str, model: InterestModel, embeddings: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        name: str,
+        reason: str,
+        model: InterestModel,
+        embeddings: NDArray[np.float32],
+        approximate_from: int | None = None,
+    ) -> None:
+        """Take the model, the texts' embeddings, and the number of items from which on not all are looked at."""
         self.name = name
         self.reason = reason
         self._model = model
+        self._approximate_from = approximate_from
         self._items = model.item_vectors(embeddings) if model.speaks else None
+        self._index = self.index_some(np.arange(len(embeddings), dtype=np.int32))
+
+    def index_some(self, items: NDArray[np.int32]) -> ItemIndex | None:
+        """Return some items by number, rising, ready to be scored; None before training."""
+        if self._items is None:
+            return None
+        return ItemIndex(self._items if len(items) == len(self._items) else self._items[items], items)
 
     def score(self, histories: Histories) -> Scores:
         """Score every item, touched by anyone or not, for users with a history; before training nothing is said."""
-        return self.score_some(histories, np.arange(histories.n_items, dtype=np.int32))
+        return self.score_some(histories, self._index)
 
-    def score_some(self, histories: Histories, items: NDArray[np.int32]) -> Scores:
-        """Score only some items, by number, rising."""
-        if self._items is None:
+    def score_some(self, histories: Histories, index: ItemIndex | None) -> Scores:
+        """Score only what `index_some` made ready."""
+        if self._items is None or index is None:
             return DenseScores(np.zeros((histories.n_users, 0), dtype=np.float32), histories.n_items)
-        vectors = self._items if len(items) == len(self._items) else self._items[items]
-        scores = multiply(self._model.user_vectors(histories, self._items), vectors)
-        scores[histories.lengths == 0] = -np.inf
-        return DenseScores(scores, histories.n_items, items)
+        approximate = self._approximate_from is not None and len(index.items) >= self._approximate_from
+        users = self._model.user_vectors(histories, self._items)
+        return score_items(users, histories.lengths == 0, index, histories.n_items, approximate=approximate)
 
 
 class ProfileSource(InterestSource):
@@ -185,11 +222,11 @@ class NewItemsSource:
 
     def __init__(self, text: InterestSource, statistics: ItemStatistics, at_most: int) -> None:
         self._text = text
-        self._new = np.flatnonzero(statistics.users <= at_most).astype(np.int32)
+        self._index = text.index_some(np.flatnonzero(statistics.users <= at_most).astype(np.int32))
 
     def score(self, histories: Histories) -> Scores:
         """Score items with at most `new_item_users` users."""
-        return self._text.score_some(histories, self._new)
+        return self._text.score_some(histories, self._index)
 
 
 class PopularSource:
@@ -264,9 +301,10 @@ def make_sources(
         embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
     """
     # Made only when asked for: some map the whole catalogue first. `new_items` is `text` on fewer items.
-    text = cache(lambda: InterestSource("text", _READ_LATELY, models.interest, embeddings))
+    few = config.approximate_from
+    text = cache(lambda: InterestSource("text", _READ_LATELY, models.interest, embeddings, few))
     makers: dict[str, Callable[[], Source]] = {
-        "als": lambda: AlsSource(models.als),
+        "als": lambda: AlsSource(models.als, few),
         "bpr": lambda: BprSource(models.bpr),
         "item_to_item": lambda: NeighbourSource(
             "item_to_item", "Often chosen together with what you have", models.item_to_item
@@ -279,7 +317,7 @@ def make_sources(
         ),
         "ease": lambda: NeighbourSource("ease", "Goes with all that you have", models.ease),
         "sequence": lambda: InterestSource(
-            "sequence", "Often the next step after what you had lately", models.sequence, embeddings
+            "sequence", "Often the next step after what you had lately", models.sequence, embeddings, few
         ),
         "tfidf": lambda: NeighbourSource("tfidf", "Described in the words of what you had lately", models.tfidf),
         "text": text,

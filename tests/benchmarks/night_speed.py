@@ -134,7 +134,7 @@ def multiply_all(recommender: Recommender, users: Histories) -> None:
     for source in recommender.sources:
         if not isinstance(source, _DENSE):
             continue
-        size = find_size(source, recommender)
+        size = find_size(source)
         items = torch.from_numpy(rng.normal(size=size).astype(np.float32)).T
         vectors = torch.from_numpy(rng.normal(size=(_AT_ONCE, size[1])).astype(np.float32))
         for start in range(0, users.n_users, _AT_ONCE):
@@ -142,13 +142,9 @@ def multiply_all(recommender: Recommender, users: Histories) -> None:
             torch.topk(some @ items, min(depths[source.name], size[0]))
 
 
-def find_size(source: Any, recommender: Recommender) -> tuple[int, int]:
+def find_size(source: Any) -> tuple[int, int]:
     """Return how many items a dense source multiplies with, and how long their vectors are."""
-    if isinstance(source, AlsSource):
-        return source._factors.shape
-    if isinstance(source, NewItemsSource):
-        return len(source._new), source._text._items.shape[1]
-    return source._items.shape
+    return source._index.vectors.shape
 
 
 def predict_all(night: Night, users: Histories, rows: int) -> float:

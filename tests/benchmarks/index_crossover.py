@@ -1,0 +1,93 @@
+"""From how many items on the index is faster than looking at all, and what it finds.
+
+    python tests/benchmarks/index_crossover.py --sizes 64 384 --items 10000 30000 100000 300000
+    python tests/benchmarks/index_crossover.py --bundle FOLDER
+
+Users and items lie around topics, or are those of a bundle's ALS factors and texts (as many items as it has). Each line:
+milliseconds a user on one thread for the best `--depth`, looking at all and with the index, their ratio, the share of the
+exact best that the index finds with a 95 % interval over users, and the seconds that the index takes to make.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys.bundle import Bundle
+from recsys.candidates.index import ItemIndex
+from recsys.candidates.scores import Barred
+from recsys.candidates.sources import score_items
+from recsys.evaluation.intervals import mean_interval
+
+_USERS = 1024
+_ROUNDS = 3
+
+
+def main() -> None:
+    """Time and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 384])
+    parser.add_argument("--depth", type=int, default=100)
+    parser.add_argument("--bundle", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.bundle:
+        bundle = Bundle.load(given.bundle)
+        factors = bundle.stage_one.als.item_factors
+        measure("als", factors[~np.isnan(factors[:, 0])], given.depth)
+        measure("text", bundle.stage_one.interest.item_vectors(bundle.embeddings), given.depth)
+        return
+    for size in given.sizes:
+        for count in given.items:
+            measure("topics", draw(count, size), given.depth)
+
+
+def draw(count: int, size: int) -> NDArray[np.float32]:
+    """Return (count, size) vectors around a thousand topics, of different lengths."""
+    rng = np.random.default_rng(0)
+    topics = rng.normal(size=(1000, size))
+    rows = topics[rng.integers(1000, size=count)] + rng.normal(size=(count, size))
+    return (rows * rng.lognormal(0, 0.3, (count, 1))).astype(np.float32)
+
+
+def measure(name: str, items: NDArray[np.float32], depth: int) -> None:
+    """Print a line."""
+    rng = np.random.default_rng(1)
+    # A user asks for a few items at once, as a history does.
+    users = items[rng.integers(len(items), size=(_USERS, 5))].mean(axis=1)
+    index, silent = ItemIndex(items, np.arange(len(items), dtype=np.int32)), np.zeros(128, dtype=bool)
+    started = time.perf_counter()
+    index.search(users[:1], 1, np.ones(len(items), dtype=bool))
+    making = time.perf_counter() - started
+    seconds, tops = {}, {}
+    for approximate in (False, True):
+        seconds[approximate] = np.inf
+        for _ in range(_ROUNDS):
+            started = time.perf_counter()
+            tops[approximate] = np.concatenate(
+                [
+                    score_items(
+                        users[start : start + 128], silent, index, len(items), approximate=approximate
+                    ).find_top(depth, Barred.find_none(128, len(items)))
+                    for start in range(0, _USERS, 128)
+                ]
+            )
+            seconds[approximate] = min(seconds[approximate], time.perf_counter() - started)
+    shared = [len(set(one) & set(other)) / depth for one, other in zip(tops[False], tops[True], strict=True)]
+    found = mean_interval(np.array(shared), 1000, 0.95, 0)
+    exact, fast = (1e3 * seconds[approximate] / _USERS for approximate in (False, True))
+    print(
+        f"{name} {len(items):,} x {items.shape[1]}: all {exact:.3f} ms, index {fast:.3f} ms a user, {exact / fast:.2f} x; "
+        f"finds {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]; made in {making:.1f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The index finds nearly what looking at all finds, and scores it the same."""
+
+import numpy as np
+import pytest
+
+from recsys.candidates.index import IndexedScores, ItemIndex
+from recsys.candidates.scores import Barred
+from recsys.candidates.sources import score_items
+
+ITEMS, USERS, SIZE = 4000, 300, 16
+
+
+@pytest.fixture(scope="module")
+def vectors() -> tuple[np.ndarray, np.ndarray]:
+    """Users and items around fifty topics."""
+    rng = np.random.default_rng(0)
+    topics = rng.normal(size=(50, SIZE))
+    items, users = (
+        topics[rng.integers(50, size=count)] + 0.5 * rng.normal(size=(count, SIZE)) for count in (ITEMS, USERS)
+    )
+    return users.astype(np.float32), items.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def index(vectors: tuple[np.ndarray, np.ndarray]) -> ItemIndex:
+    # Every second number of the catalogue is an item of the index.
+    return ItemIndex(vectors[1], np.arange(0, 2 * ITEMS, 2, dtype=np.int32))
+
+
+def score(users: np.ndarray, index: ItemIndex, approximate: bool) -> IndexedScores:
+    silent = np.zeros(len(users), dtype=bool)
+    silent[::50] = True
+    return score_items(users, silent, index, 2 * ITEMS, approximate=approximate)
+
+
+def bar(seed: int = 0) -> Barred:
+    rng = np.random.default_rng(seed)
+    taken = [rng.permutation(2 * ITEMS)[: rng.integers(0, 60)].astype(np.int32) for _ in range(USERS)]
+    starts = np.concatenate([[0], np.cumsum([len(some) for some in taken])])
+    return Barred(rng.random(2 * ITEMS) < 0.7, starts, np.concatenate(taken))
+
+
+def test_most_of_the_best_are_found(vectors, index):
+    barred = bar()
+    exact = score(vectors[0], index, False).find_top(50, barred)
+    found = score(vectors[0], index, True).find_top(50, barred)
+    assert found.shape == exact.shape
+    said = exact[:, 0] >= 0
+    assert (found[~said] == -1).all()
+    shared = [len(set(one) & set(other)) / 50 for one, other in zip(exact[said], found[said], strict=True)]
+    assert np.mean(shared) > 0.9
+    forbidden = barred.to_array()
+    for user, items in enumerate(found):
+        items = items[items >= 0]
+        assert len(set(items.tolist())) == len(items)
+        assert not forbidden[user, items].any()
+        assert (items % 2 == 0).all()
+
+
+def test_scores_of_pairs_are_the_products(vectors, index):
+    exact, found = (score(vectors[0], index, approximate).to_array() for approximate in (False, True))
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-4)
+    assert np.isnan(found[0]).all()
+    assert np.isnan(found[1, 1])
+
+
+def test_the_best_stand_in_order(vectors, index):
+    scores = score(vectors[0], index, True)
+    top = scores.find_top(20, Barred.find_none(USERS, 2 * ITEMS))
+    values = scores.to_array()
+    for user in range(1, 50):
+        assert (np.diff(values[user, top[user]]) <= 0).all()
+
+
+def test_company_changes_nothing(vectors, index):
+    barred, users = bar(), vectors[0]
+    whole = score(users, index, True).find_top(30, barred)
+    for first, last in ((1, 2), (120, 140), (299, 300)):
+        some = score_items(users[first:last], np.zeros(last - first, dtype=bool), index, 2 * ITEMS, approximate=True)
+        part = some.find_top(30, barred.pick(np.arange(first, last)))
+        said = np.arange(first, last) % 50 != 0
+        assert np.array_equal(part[said], whole[first:last][said])
+
+
+def test_same_vectors_same_index(vectors):
+    barred = bar()
+    numbers = np.arange(0, 2 * ITEMS, 2, dtype=np.int32)
+    one, other = (score(vectors[0], ItemIndex(vectors[1], numbers), True).find_top(40, barred) for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+def test_fewer_items_than_asked_for(vectors):
+    few = ItemIndex(vectors[1][:5], np.arange(5, dtype=np.int32))
+    top = score_items(vectors[0][:3], np.zeros(3, dtype=bool), few, 5, approximate=True).find_top(
+        9, Barred.find_none(3, 5)
+    )
+    assert top.shape == (3, 9)
+    assert (top[:, 5:] == -1).all()
