@@ -3,9 +3,9 @@
     python tests/benchmarks/index_crossover.py --sizes 64 384 --items 10000 30000 100000 300000
     python tests/benchmarks/index_crossover.py --bundle FOLDER
 
-Users and items lie around topics, or are those of a bundle's ALS factors and texts (as many items as it has). Each line:
-milliseconds a user on one thread for the best `--depth`, looking at all and with the index, their ratio, the share of the
-exact best that the index finds with a 95 % interval over users, and the seconds that the index takes to make.
+Users and items lie around topics, or are those of a bundle's ALS factors and texts (as many items as it has). Each
+line: milliseconds a user on one thread for the best `--depth`, looking at all and with the index, their ratio, the share
+of the exact best that the index finds with a 95 % interval over users, and the seconds that the index takes to make.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def measure(name: str, items: NDArray[np.float32], depth: int) -> None:
     found = mean_interval(np.array(shared), 1000, 0.95, 0)
     exact, fast = (1e3 * seconds[approximate] / _USERS for approximate in (False, True))
     print(
-        f"{name} {len(items):,} x {items.shape[1]}: all {exact:.3f} ms, index {fast:.3f} ms a user, {exact / fast:.2f} x; "
-        f"finds {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]; made in {making:.1f} s",
+        f"{name} {len(items):,} x {items.shape[1]}: all {exact:.3f} ms, index {fast:.3f} ms a user, "
+        f"{exact / fast:.2f} x; finds {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]; made in {making:.1f} s",
         flush=True,
     )
 
