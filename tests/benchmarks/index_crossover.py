@@ -4,7 +4,7 @@
     python tests/benchmarks/index_crossover.py --bundle FOLDER
 
 Users and items lie around topics, or are those of a bundle's ALS factors and texts (as many items as it has). Each
-line: milliseconds a user on one thread for the best `--depth`, looking at all and with the index, their ratio, the share
+line: milliseconds a user on one thread for the best `--depth`, looking at all and with the index, the ratio, the share
 of the exact best that the index finds with a 95 % interval over users, and the seconds that the index takes to make.
 """
 
