@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -126,6 +127,38 @@ def test_a_ray_cluster_changes_nothing(home: Path, small: Config, undisturbed: d
     pytest.importorskip("ray")
     ray = change(small, generation={"engine": {"kind": "ray"}})
     assert lists_of(generate(ray, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_node_that_is_lost_changes_nothing(
+    home: Path, small: Config, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    lost = cluster.add_node(num_cpus=1)
+    monkeypatch.setenv("RECSYS_RAY_ADDRESS", cluster.address)
+    remove_night(home)
+    shards = home / "recommendations" / f".run_date={LAST_DAY}.shards"
+    left: list[int] = []
+
+    def pull_the_plug() -> None:
+        wait_for(lambda: len(list(shards.glob("part-*.json"))) > 1)
+        cluster.remove_node(lost, allow_graceful=False)
+        left.append(len(undisturbed) - 1 - len(list(shards.glob("part-*.json"))))
+
+    plug = threading.Thread(target=pull_the_plug)
+    plug.start()
+    try:
+        folder = generate(change(small, generation={"engine": {"kind": "ray"}}), home, LAST_DAY, NOW).folder
+    finally:
+        plug.join()
+        ray.shutdown()
+        cluster.shutdown()
+    assert left[0] > 0
+    assert lists_of(folder) == lists_of(undisturbed)
 
 
 def lists_of(files: Path | dict[str, bytes]) -> dict[str, bytes]:

@@ -1,0 +1,176 @@
+"""How a night's time and memory grow with the catalogue and with the users.
+
+    RECSYS_DATA=… python tests/benchmarks/night_growth.py --config demo_100k.yaml --bundle FOLDER \
+        --nights 10000:14:1.9 100000:130:2.2 --plot docs/night_growth.png
+
+By the catalogue: the bundle's own, a part of it, or copies of it side by side (each copy with its own ids, vectors and
+neighbours, users' histories spread over the copies), each in a process of its own that makes the lists of `--users`
+users. By the users: what `recsys generate` of so many users took, told as users:seconds:gigabytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+import torch
+from night_speed import prepare
+from numpy.typing import NDArray
+from scipy.sparse import block_diag, csr_array
+
+from recsys.bundle import Bundle
+from recsys.candidates.stage_one import StageOne
+from recsys.candidates.union import BLOCK
+from recsys.collab.als import AlsModel
+from recsys.collab.neighbours import NeighbourModel
+from recsys.config import load_config
+from recsys.dataset.histories import Histories
+from recsys.night import Night
+from recsys.pipelines.tuning.edits import apply_settings
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000])
+    parser.add_argument("--users", type=int, default=40 * BLOCK)
+    parser.add_argument("--nights", nargs="*", default=[], metavar="USERS:SECONDS:GB")
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--exact", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(given.config, given.bundle, given.one, given.users, given.exact)))
+        return
+    found = []
+    for count in given.items:
+        for exact in (True, False):
+            command = [sys.executable, __file__, "--config", given.config, "--bundle", given.bundle]
+            command += ["--users", str(given.users), "--one", str(count), *(["--exact"] if exact else [])]
+            row = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            )
+            found.append(row | {"exact": exact})
+            how = "all items looked at" if exact else "index"
+            print(f"{count:,} items, {how}: {row['ms']:.2f} ms a user, peak {row['gb']:.1f} GB", flush=True)
+    nights = [tuple(map(float, one.split(":"))) for one in given.nights]
+    if given.plot:
+        draw(found, nights, given.plot)
+
+
+def measure(path: Path, folder: Path, count: int, users: int, exact: bool) -> dict[str, float]:
+    """Return milliseconds a user and the peak memory of lists over so many items."""
+    config = apply_settings(load_config(path), {"candidates.approximate_from": None if exact else 1})
+    torch.set_num_threads(config.threads)
+    night, everyone = prepare(config, folder)
+    some = everyone.pick(np.sort(np.random.default_rng(0).permutation(everyone.n_users)[:users]))
+    bundle = replace(night.bundle, config=night.bundle.config.model_copy(update={"candidates": config.candidates}))
+    night, some = resize(replace(night, bundle=bundle), some, count)
+    night.recommend(some.select(slice(0, 2 * BLOCK)))
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        night.recommend(some)
+        seconds.append(time.perf_counter() - started)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"items": count, "ms": 1e3 * min(seconds) / some.n_users, "gb": peak}
+
+
+def resize(night: Night, users: Histories, count: int) -> tuple[Night, Histories]:
+    """Return the night and the users over a catalogue of so many items."""
+    own = users.n_items
+    items, embeddings = night.recommender.items, night.recommender.embeddings
+    if count <= own:
+        kept = np.sort(np.random.default_rng(0).permutation(own)[:count])
+        places = np.full(own, -1, dtype=np.int32)
+        places[kept] = np.arange(count, dtype=np.int32)
+        items, embeddings = items[kept.tolist()], embeddings[kept]
+        moved = places[users.items]
+        # Who loses an item has another in its place: histories stay as long as they are.
+        lost = moved < 0
+        moved[lost] = np.random.default_rng(1).integers(count, size=int(lost.sum()))
+        return rebuild(night, night.bundle.stage_one, items, embeddings, users, moved)
+    copies = -(-count // own)
+    tiled = pl.concat([items.with_columns(pl.col("item_id") + f" {copy}") for copy in range(copies)]).head(count)
+    order = tiled["item_id"].arg_sort().to_numpy()
+    inverse = np.argsort(order).astype(np.int32)
+    wide = widen(night.bundle.stage_one, tiled["item_id"], copies, count)
+    copy = np.random.default_rng(1).integers(copies, size=len(users.items))
+    moved = np.minimum(users.items + own * copy, count - 1)
+    stage_one = wide.align(tiled["item_id"].gather(order))
+    vectors = np.tile(embeddings, (copies, 1))[:count][order]
+    return rebuild(night, stage_one, tiled[order.tolist()], vectors, users, inverse[moved])
+
+
+def widen(models: StageOne, item_ids: pl.Series, copies: int, count: int) -> StageOne:
+    """Return the models over copies of their catalogue side by side."""
+
+    def repeat(model: NeighbourModel) -> NeighbourModel:
+        wide = csr_array(block_diag([model.similarity] * copies, format="csr", dtype=np.float32))
+        return NeighbourModel(csr_array(wide[:count, :count]), model.history_decay)
+
+    factors: NDArray[np.float32] = np.tile(models.als.item_factors, (copies, 1))[:count]
+    changed: dict[str, Any] = {name: repeat(model) for name, model in models.neighbours.items()}
+    als = AlsModel(factors, models.als._config)
+    return replace(models, item_ids=item_ids, als=als, **changed)
+
+
+def rebuild(
+    night: Night,
+    stage_one: StageOne,
+    items: pl.DataFrame,
+    embeddings: NDArray[np.float32],
+    users: Histories,
+    moved: NDArray[np.int32],
+) -> tuple[Night, Histories]:
+    """Return the night over other items; statistics are of these users."""
+    from recsys.candidates.statistics import count_statistics
+
+    histories = replace(users, item_ids=items["item_id"], items=moved.astype(np.int32))
+    bundle: Bundle = replace(
+        night.bundle, stage_one=stage_one.align(items["item_id"]), items=items, embeddings=embeddings
+    )
+    statistics = count_statistics(histories, items, bundle.config.candidates)
+    recommender = bundle.assemble(items, embeddings, statistics, histories.cutoff)
+    return replace(night, bundle=bundle, recommender=recommender), histories
+
+
+def draw(found: list[dict[str, Any]], nights: list[tuple[float, ...]], path: Path) -> None:
+    """Draw time and memory by items, and by users."""
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), layout="constrained")
+    for exact, name in ((True, "all items looked at"), (False, "index")):
+        rows = [row for row in found if row["exact"] == exact]
+        for axis, key in zip(axes[0], ("ms", "gb"), strict=True):
+            axis.plot([row["items"] for row in rows], [row[key] for row in rows], marker="o", label=name)
+    for axis, place in zip(axes[1], (1, 2), strict=True):
+        axis.plot([one[0] for one in nights], [one[place] for one in nights], marker="o", color="tab:green")
+    labels = [
+        ("items", "milliseconds a user"),
+        ("items", "peak memory, GB"),
+        ("users", "seconds"),
+        ("users", "peak memory, GB"),
+    ]
+    for axis, (below, beside) in zip(axes.ravel(), labels, strict=True):
+        axis.set(xlabel=below, ylabel=beside, xscale="log", yscale="linear" if "memory" in beside else "log")
+        axis.grid(alpha=0.3)
+    for axis in axes[:, 1]:
+        axis.set_ylim(bottom=0)
+    axes[0, 0].legend()
+    figure.suptitle("A night on two cores: by items (some thousand users), by users (100,000 items)")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
