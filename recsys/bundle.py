@@ -170,6 +170,24 @@ class Bundle:
         Raises:
             DataError: the catalogue lacks a column that makes the texts.
         """
+        texts, places = self._find_texts(items)
+        vectors = np.zeros((len(texts), self.embeddings.shape[1]), dtype=np.float32)
+        vectors[places >= 0] = self.embeddings[places[places >= 0]]
+        if progress and (places >= 0).any():
+            progress(int((places >= 0).sum()))
+        if (places < 0).any():
+            new = texts.filter(pl.Series(places < 0))
+            encode = partial(cache.encode, self.encoder) if cache else self.encoder.encode
+            vectors[places < 0] = encode(new.to_list(), progress)
+        return vectors
+
+    def find_new_texts(self, items: pl.DataFrame) -> pl.Series:
+        """Return the texts of a catalogue that the bundle has not met, in its order."""
+        texts, places = self._find_texts(items)
+        return texts.filter(pl.Series(places < 0))
+
+    def _find_texts(self, items: pl.DataFrame) -> tuple[pl.Series, NDArray[np.int64]]:
+        """Return the texts of a catalogue, and where the bundle has each, -1 where it has not."""
         fields = self.config.text.fields
         _demand_columns(items, name_columns(fields))
         known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("place")
@@ -181,15 +199,7 @@ class Bundle:
             .fill_null(-1)
             .to_numpy()
         )
-        vectors = np.zeros((len(texts), self.embeddings.shape[1]), dtype=np.float32)
-        vectors[places >= 0] = self.embeddings[places[places >= 0]]
-        if progress and (places >= 0).any():
-            progress(int((places >= 0).sum()))
-        if (places < 0).any():
-            new = texts.filter(pl.Series(places < 0))
-            encode = partial(cache.encode, self.encoder) if cache else self.encoder.encode
-            vectors[places < 0] = encode(new.to_list(), progress)
-        return vectors
+        return texts, places
 
     def prepare(
         self,

@@ -70,6 +70,11 @@ class EngineConfig(Section):
     # Processes of the local engine, each with the config's threads; 1: no process but the night's own.
     workers: Count = 1
 
+    @property
+    def here(self) -> bool:
+        """Everything is done by the night's own process."""
+        return self.kind == "local" and self.workers == 1
+
 
 class SanityConfig(Section):
     """What lists must be like to be published; where one is not, last night's stay."""

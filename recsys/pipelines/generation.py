@@ -36,6 +36,7 @@ from recsys.dataset.windows import resolve_end
 from recsys.engines import make_engine
 from recsys.errors import DataError, Refused
 from recsys.night import Night
+from recsys.pipelines.embedding_work import embed_elsewhere
 from recsys.pipelines.promotion import load_champion
 from recsys.pipelines.sanity import find_faults
 from recsys.pipelines.shard_work import ShardWork, add_counts, save_inputs
@@ -193,6 +194,8 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
         items = snapshot.items.with_columns(
             available=pl.col("available") & ~pl.col("item_id").is_in(source.blocked_items["item_id"].implode())
         )
+        if not config.generation.engine.here:
+            embed_elsewhere(source.bundle, items, home, config)
         recommender = source.bundle.prepare(items, histories, progress, cache)
         done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
     if not recommender.recommendable.any():
@@ -212,7 +215,7 @@ def _make_shards(
     left = [number for number in numbers if number not in finished]
     if finished:
         logger.info("lists: %d of %d shards are finished already", len(numbers) - len(left), len(numbers))
-    if settings.engine.kind == "local" and settings.engine.workers == 1:
+    if settings.engine.here:
         work.keep_here(night, active)
     elif left:
         with stage("inputs of the shards"):

@@ -23,7 +23,7 @@ from recsys.text.encoder import Encoder, Progress
 from recsys.text.item_text import hash_texts
 
 # An interrupted run loses at most the work of so many texts.
-_TEXTS_AT_ONCE = 2_000
+PORTION = 2_000
 # Folders of encoders that stay, the last used: the champion's, the one before, and two to try things with.
 _ENCODERS_KEPT = 4
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -61,22 +61,40 @@ class EmbeddingCache:
         if not len(texts):
             return np.zeros((0, encoder.embedding_size), dtype=np.float32)
         texts = pl.Series(texts, dtype=pl.String)
+        keys, firsts, places, vectors, missing = self._look_up(encoder, texts)
+        folder = self._folder / self._digest(encoder)
+        if progress and len(texts) > missing.sum():
+            progress(len(texts) - int(missing.sum()))
+        # In the order of the texts, so that the same texts always share a portion.
+        wanted = np.flatnonzero(missing)[np.argsort(firsts[missing])]
+        for start in range(0, len(wanted), PORTION):
+            portion = wanted[start : start + PORTION]
+            vectors[portion] = encoder.encode(texts.gather(firsts[portion]).to_list(), progress)
+            self._write(folder, keys[portion], vectors[portion])
+        return vectors[places]
+
+    def find_missing(self, encoder: Encoder, texts: Sequence[str] | pl.Series) -> pl.Series:
+        """Return the texts that `encode` would have to read, each once, in the order it reads them.
+
+        It reads them in portions of `PORTION`, each for itself; whoever encodes such a portion alone, on whatever
+        machine that sees the folder, leaves the same bytes.
+        """
+        texts = pl.Series(texts, dtype=pl.String)
+        _, firsts, _, _, missing = self._look_up(encoder, texts)
+        return texts.gather(np.sort(firsts[missing]))
+
+    def _look_up(
+        self, encoder: Encoder, texts: pl.Series
+    ) -> tuple[NDArray[np.bytes_], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+        """Return keys, sorted, their first text, each text's key, the keys' vectors, and which are missing."""
         hashes = np.array(hash_texts(texts).to_list(), dtype="S64")
         keys, firsts, places = np.unique(hashes, return_index=True, return_inverse=True)
         vectors = np.zeros((len(keys), encoder.embedding_size), dtype=np.float32)
         folder = self._folder / self._digest(encoder)
         with suppress(OSError):
             os.utime(folder)
-        missing = ~self._read(folder, keys, vectors)
-        if progress and len(texts) > missing.sum():
-            progress(len(texts) - int(missing.sum()))
-        # In the order of the texts, so that the same texts always share a portion.
-        wanted = np.flatnonzero(missing)[np.argsort(firsts[missing])]
-        for start in range(0, len(wanted), _TEXTS_AT_ONCE):
-            portion = wanted[start : start + _TEXTS_AT_ONCE]
-            vectors[portion] = encoder.encode(texts.gather(firsts[portion]).to_list(), progress)
-            self._write(folder, keys[portion], vectors[portion])
-        return vectors[places]
+        missing = ~self._read(folder, keys, vectors) if len(keys) else np.zeros(0, dtype=bool)
+        return keys, firsts, places, vectors, missing
 
     def _digest(self, encoder: Encoder) -> str:
         if encoder not in self._digests:

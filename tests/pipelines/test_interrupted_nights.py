@@ -11,15 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
+import polars as pl
 import pytest
 from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
+from worlds import make_items
 
 from recsys.artifacts.folders import lock
 from recsys.artifacts.recommendations import read_pointer
+from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.config import Config
 from recsys.errors import ArtifactError
 from recsys.pipelines.generation import generate, generate_range
+from recsys.tables import Rejected, empty
+from recsys.text import embedding_cache
 
 KILLS = 20
 # The command as another process runs it; it says when the shards begin.
@@ -38,8 +44,6 @@ generation.generate(parse_config(config, "test"), Path(home), day, datetime.from
 
 @pytest.fixture(scope="module")
 def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    from shutil import rmtree
-
     home = copy_home(trained.home, tmp_path_factory.mktemp("interrupted") / "home")
     yield home
     rmtree(home)
@@ -65,8 +69,6 @@ def start(config: Config, home: Path) -> subprocess.Popen[str]:
 
 
 def remove_night(home: Path) -> None:
-    from shutil import rmtree
-
     rmtree(home / "recommendations" / f"run_date={LAST_DAY}", ignore_errors=True)
     (home / "recommendations" / "CURRENT").write_text(f"run_date={RUN_DATE}\n")
 
@@ -120,6 +122,31 @@ def test_shards_and_threads_and_processes_change_nothing(
         assert read_lists(home, LAST_DAY).equals(whole)
     workers = change(small, generation={"engine": {"workers": 2}})
     assert lists_of(generate(workers, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
+
+
+def test_texts_embedded_by_processes_are_the_same(
+    home: Path, trained: Trained, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding_cache, "PORTION", 5)
+    items = make_items(*({"item_id": f"new {n}", "title": f"The {n}th lighthouse", "category": ""} for n in range(12)))
+    tables = {
+        "items": pl.concat([snapshot.items, items.select(snapshot.items.columns)]).sort("item_id"),
+        "interactions": snapshot.interactions,
+        "rejected": empty(Rejected),
+    }
+    name, dataset = trained.config.name, trained.config.dataset.model_dump(mode="json")
+    write_snapshot(home, name, tables, dataset, {})
+    kept = []
+    for workers in (1, 2):
+        rmtree(home / "embeddings", ignore_errors=True)
+        folder = generate(
+            change(trained.config, generation={"engine": {"workers": workers}}), home, LAST_DAY, NOW
+        ).folder
+        kept.append((lists_of(folder), read_files(home / "embeddings")))
+    assert len(kept[0][1]) == 3
+    assert kept[0] == kept[1]
+    tables["items"] = snapshot.items
+    write_snapshot(home, name, tables, dataset, {})
 
 
 @pytest.mark.ray
