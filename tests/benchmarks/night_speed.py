@@ -30,6 +30,7 @@ from ablations import Laboratory
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsys import night as night_module
 from recsys.bundle import Bundle, Recommender
 from recsys.candidates.scores import Barred
 from recsys.candidates.sources import AlsSource, InterestSource, NewItemsSource
@@ -217,6 +218,11 @@ def profile(night: Night, users: Histories) -> None:
         setattr(features, name, kept[name])
     with part("(everything)"):
         night.recommend(users)
+    real = Night._find_reasons, night_module.find_nearest
+    Night._find_reasons = wrap("reasons: what adds most", real[0])  # type: ignore[method-assign]
+    night_module.find_nearest = wrap("reasons: nearest item", real[1])
+    night.recommend(users)
+    Night._find_reasons, night_module.find_nearest = real  # type: ignore[method-assign]
     torch.set_num_threads(threads)
     whole = spent.pop("(everything)")
     print(f"one thread, {users.n_users:,} users: {1e3 * whole / users.n_users:.2f} ms a user; of these")
