@@ -133,7 +133,7 @@ class Night:
         found = np.zeros(best.shape, dtype=np.int64)
         found[ranked] = (proposed * (1 << np.arange(len(proposed)))[:, None]).sum(axis=0)
         reasons, because = np.zeros(best.shape, dtype=np.int16), np.full(best.shape, -1, dtype=np.int32)
-        reasons[ranked] = self._find_reasons(rows, columns, chosen)
+        reasons[ranked] = self._find_reasons(rows, columns, chosen, np.nonzero(ranked)[0])
         for step, source in enumerate(self._chain):
             filled = fill_up(items, values, source, users, barred)
             found[filled] = 1 << (len(proposed) + step)
@@ -156,9 +156,17 @@ class Night:
         )
 
     def _find_reasons(
-        self, rows: CandidateRows, columns: dict[str, NDArray[np.float32]], chosen: NDArray[np.int64]
+        self,
+        rows: CandidateRows,
+        columns: dict[str, NDArray[np.float32]],
+        chosen: NDArray[np.int64],
+        users: NDArray[np.int64],
     ) -> NDArray[np.int16]:
-        """Return the place among `reasons` of what adds most to each of some rows, else of what ranks it highest."""
+        """Return the place among `reasons` of what adds most to each chosen row, compared with the user's other ones.
+
+        What all items of a list have in common, such as that many take them, says nothing of any. Where nothing
+        stands out it is what ranks the item highest.
+        """
         ranker, n_sources = self.bundle.ranker, len(self.recommender.sources)
         ranks = rows.ranks[:, chosen]
         first: NDArray[np.int16] = np.where(ranks > 0, ranks, np.iinfo(np.uint16).max).argmin(axis=0).astype(np.int16)
@@ -167,7 +175,15 @@ class Night:
         picked = {name: column[chosen] for name, column in columns.items()}
         blend = ranker.blend.score_columns(columns, rows.starts)[chosen]
         features = [blend, *(picked[name] for name in ranker.features)]
-        added = ranker.forest.explain(features, self._groups, len(self.reasons))
+        added = ranker.forest.explain(features, self._groups, len(self.reasons) + 1)
+        # What the blend adds is owed to the source that has most of it.
+        blended = np.stack([picked[f"{name}_z"] * ranker.blend.weights[name] for name in ranker.blend.weights])
+        named = np.array([self._places[name] for name in ranker.blend.weights])
+        added[np.arange(len(chosen)), named[np.nan_to_num(blended, nan=-np.inf).argmax(axis=0)]] += added[:, -1]
+        added = added[:, :-1]
+        counts = np.bincount(users, minlength=1)
+        for column in added.T:
+            column -= (np.bincount(users, weights=column) / np.maximum(counts, 1))[users]
         # A source that says nothing of the item, or a column that does not match, is no reason.
         added[:, :n_sources][np.isnan(rows.scores[:, chosen].T)] = 0.0
         for column, place in self._matches.items():
@@ -232,11 +248,16 @@ class Night:
         return {column: self.reasons.index(f"Of a {column} that you often choose") for column in self._columns}
 
     @cached_property
+    def _places(self) -> dict[str, int]:
+        """Of each source the place of its reason."""
+        return {source.name: self.reasons.index(source.reason) for source in self.recommender.sources}
+
+    @cached_property
     def _groups(self) -> NDArray[np.int32]:
         """Of each feature of the trees, the place of its reason, -1 for none."""
-        places = {source.name: self.reasons.index(source.reason) for source in self.recommender.sources}
-        places |= {f"match {column}": place for column, place in self._matches.items()}
-        names = group_features(("blend", *self.bundle.ranker.features), self.recommender.source_names)
+        places = self._places | {f"match {column}": place for column, place in self._matches.items()}
+        places["blend"] = len(self.reasons)
+        names = ["blend", *group_features(self.bundle.ranker.features, self.recommender.source_names)]
         return np.array([places.get(name, -1) for name in names], dtype=np.int32)
 
     @cached_property
