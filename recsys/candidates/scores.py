@@ -179,10 +179,9 @@ class SummedScores:
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
-        n_users = len(self._sums[0]) - 1
-        starts = np.arange(n_users + 1, dtype=np.int64) * self._n_items
-        items = np.tile(np.arange(self._n_items, dtype=np.int32), n_users)
-        return self.look_up(starts, items).reshape(n_users, self._n_items)
+        array = np.full((len(self._sums[0]) - 1, self._n_items), np.nan, dtype=np.float32)
+        _spread_sums(*self._sums, array)
+        return array
 
 
 class SharedScores:
@@ -295,6 +294,18 @@ def _find_top_sums(  # type: ignore[no-untyped-def]
                 size = push(scores, items, size, sums[item], item)
         empty_into(scores, items, size, top[user])
     return top
+
+
+@njit(nogil=True, cache=True)
+def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type: ignore[no-untyped-def]
+    n_items = array.shape[1]
+    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    mark = np.zeros(n_items, dtype=np.int32)
+    for user in range(len(array)):
+        count = _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
+        for item in touched[:count]:
+            if sums[item] > 0:
+                array[user, item] = sums[item]
 
 
 @njit(nogil=True, cache=True)
