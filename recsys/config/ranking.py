@@ -111,7 +111,7 @@ class CandidatesConfig(Section):
     at_most: Count | None = None
     # From so many items on, sources that multiply vectors look only into the clusters nearest to the user (faiss), and
     # may miss an item or two; None: they look at all.
-    approximate_from: Count | None = 150_000
+    approximate_from: Count | None = 50_000
     # How many of the newest items `nearest_text` compares with, and how much less each step back weighs.
     nearest_items: Count = 5
     nearest_decay: Annotated[float, Field(gt=0, le=1)] = 0.95

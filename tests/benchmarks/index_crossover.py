@@ -3,9 +3,10 @@
     python tests/benchmarks/index_crossover.py --sizes 64 384 --items 10000 30000 100000 300000
     python tests/benchmarks/index_crossover.py --bundle FOLDER
 
-Users and items lie around topics, or are those of a bundle's ALS factors and texts (as many items as it has). Each
-line: milliseconds a user on one thread for the best `--depth`, looking at all and with the index, the ratio, the share
-of the exact best that the index finds with a 95 % interval over users, and the seconds that the index takes to make.
+Users and items lie around a thousand topics, a user asking for five of them at once, which is hard; or items are those
+of a bundle's ALS factors and texts, parts of them, or slightly moved copies. Each line: milliseconds a user on one thread
+for the best `--depth`, looking at all and with the index, the ratio, the share of the exact best that the index finds
+with a 95 % interval over users, and the seconds that the index takes to make.
 """
 
 from __future__ import annotations
@@ -40,12 +41,23 @@ def main() -> None:
     if given.bundle:
         bundle = Bundle.load(given.bundle)
         factors = bundle.stage_one.als.item_factors
-        measure("als", factors[~np.isnan(factors[:, 0])], given.depth)
-        measure("text", bundle.stage_one.interest.item_vectors(bundle.embeddings), given.depth)
+        texts = bundle.stage_one.interest.item_vectors(bundle.embeddings)
+        for name, vectors in (("als", factors[~np.isnan(factors[:, 0])]), ("text", texts)):
+            for count in given.items:
+                measure(name, resize(vectors, count), given.depth)
         return
     for size in given.sizes:
         for count in given.items:
             measure("topics", draw(count, size), given.depth)
+
+
+def resize(vectors: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return so many of the vectors; more than there are, slightly moved."""
+    rng = np.random.default_rng(0)
+    if count <= len(vectors):
+        return np.ascontiguousarray(vectors[rng.permutation(len(vectors))[:count]])
+    rows = vectors[np.arange(count) % len(vectors)]
+    return (rows + 0.3 * rows.std(axis=1, keepdims=True) * rng.normal(size=rows.shape)).astype(np.float32)
 
 
 def draw(count: int, size: int) -> NDArray[np.float32]:
