@@ -4,9 +4,9 @@
     python tests/benchmarks/index_crossover.py --bundle FOLDER
 
 Users and items lie around a thousand topics, a user asking for five of them at once, which is hard; or items are those
-of a bundle's ALS factors and texts, parts of them, or slightly moved copies. Each line: milliseconds a user on one thread
-for the best `--depth`, looking at all and with the index, the ratio, the share of the exact best that the index finds
-with a 95 % interval over users, and the seconds that the index takes to make.
+of a bundle's ALS factors and texts, parts of them, or slightly moved copies. Each line: milliseconds a user on one
+thread for the best `--depth`, looking at all and with the index, the ratio, the share of the exact best that the index
+finds with a 95 % interval over users, and the seconds that the index takes to make.
 """
 
 from __future__ import annotations
