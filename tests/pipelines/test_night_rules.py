@@ -10,11 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
+from worlds import make_interactions, make_items
 
 from recsys.artifacts.folders import read_manifest
-from recsys.artifacts.snapshots import Snapshot
+from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.errors import ConfigError, DataError, Refused
 from recsys.pipelines.generation import generate
+from recsys.tables import Rejected, empty
 
 N = 10
 
@@ -196,3 +198,30 @@ def test_an_old_snapshot_is_refused(trained: Trained, home: Path) -> None:
 def test_rules_for_columns_that_items_lack(trained: Trained) -> None:
     with pytest.raises(ConfigError, match=r"max_per_value \['colour'\] are neither tags nor attributes"):
         change(trained.config, generation={"rules": {"max_per_value": {"colour": 1}}})
+
+
+def test_users_whose_items_have_all_left_and_items_without_text(
+    trained: Trained, home: Path, snapshot: Snapshot
+) -> None:
+    more = make_interactions(("left behind", "no longer there", 20.0), ("of the wordless", "wordless", 32.5))
+    wordless = make_items({"item_id": "wordless", "title": "", "category": "", "created": 1})
+    tables = {
+        "items": pl.concat([snapshot.items, wordless.select(snapshot.items.columns)]).sort("item_id"),
+        "interactions": pl.concat([snapshot.interactions, more]).sort("user_id", "position"),
+        "rejected": empty(Rejected),
+    }
+    name, dataset = trained.config.name, trained.config.dataset.model_dump(mode="json")
+    write_snapshot(home, name, tables, dataset, {})
+    try:
+        lists = make(trained, home, n=60)
+    finally:
+        tables |= {"items": snapshot.items, "interactions": snapshot.interactions}
+        write_snapshot(home, name, tables, dataset, {})
+    for user in ("left behind", "of the wordless"):
+        own = lists.filter(pl.col("user_id") == user)
+        assert own["rank"].to_list() == list(range(1, 61)), user
+        assert own["reason"].str.len_chars().min() > 0
+    # Nothing is known of the first: what everybody takes, then what is left.
+    own = lists.filter(pl.col("user_id") == "left behind")
+    assert set(own["sources"].explode()) <= {"popular", "popular_all_time", "fallback", "catalogue"}
+    assert set(own.filter(pl.col("variant") == "fallback")["sources"].list.last()) <= {"popular", "catalogue"}
