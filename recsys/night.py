@@ -207,7 +207,7 @@ class Night:
     @cached_property
     def reasons(self) -> list[str]:
         """Sentences: of the sources, of the chain's steps, and of the columns that may match."""
-        columns = [f"Of a {column} that you often choose" for column in self._columns]
+        columns = [_tell_match(column) for column in self._columns]
         return list(dict.fromkeys([source.reason for source in (*self.recommender.sources, *self._chain)] + columns))
 
     @cached_property
@@ -245,7 +245,7 @@ class Night:
 
     @cached_property
     def _matches(self) -> dict[str, int]:
-        return {column: self.reasons.index(f"Of a {column} that you often choose") for column in self._columns}
+        return {column: self.reasons.index(_tell_match(column)) for column in self._columns}
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -268,3 +268,7 @@ class Night:
 
 def _name_bits(mask: int, names: Sequence[list[str]]) -> list[str]:
     return [name for bit, some in enumerate(names) if mask >> bit & 1 for name in some]
+
+
+def _tell_match(column: str) -> str:
+    return f"Same {column} as others you chose"
