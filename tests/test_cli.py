@@ -329,7 +329,7 @@ class TestResults:
         assert found == {
             "folder": f"{trained_copy}/recommendations/run_date={LAST_DAY}",
             "run_date": LAST_DAY,
-            "counts": {"users": 150, "rows": lists.height, "fallback_rows": 0, "short_lists": 0},
+            "counts": {"users": 150, "rows": lists.height, "fallback_rows": 0, "short_lists": 0, "empty_lists": 0},
         }
         answer = call("generate", "-c", config, "--run-date", RUN_DATE, home=trained_copy)
         assert re.fullmatch(r".*run_date=2025-02-03: 1,320 recommendations for 132 users\n", answer.out)

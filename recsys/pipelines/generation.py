@@ -311,8 +311,8 @@ def _refuse_unfit(
         pl.scan_parquet(shards.folder / "part-*.parquet", glob=True),
         counts,
         previous[0] if previous else None,
-        alike=previous is not None
-        and (previous[1].get("model_version"), previous[1].get("config")) == (model_version, config.digest()),
+        same_settings=previous is not None and previous[1].get("config") == config.digest(),
+        same_model=previous is not None and previous[1].get("model_version") == model_version,
         config=config.generation.sanity,
     )
     if faults:

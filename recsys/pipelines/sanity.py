@@ -20,7 +20,8 @@ def find_faults(
     counts: Mapping[str, int],
     previous: pl.LazyFrame | None,
     *,
-    alike: bool,
+    same_settings: bool,
+    same_model: bool,
     config: SanityConfig,
 ) -> list[str]:
     """Return a sentence for each reason not to publish; none is good.
@@ -29,7 +30,8 @@ def find_faults(
         lists: `Recommendations` of tonight.
         counts: of their manifest.
         previous: `Recommendations` that readers follow now; None: there are none.
-        alike: the previous ones are by the same model version and settings: only then do scores compare.
+        same_settings: the previous ones are by the same settings: only then is it strange when nearly all is new.
+        same_model: they are by the same model version, too: only then do scores compare.
         config: the limits.
     """
     faults = []
@@ -52,13 +54,19 @@ def find_faults(
     if now.is_empty():
         return faults
     changed = churn(now, before, int(before["rank"].to_numpy().max()))["churn"].to_numpy()
-    if len(changed) and (share := float(changed.mean())) > config.max_churn:
+    if same_settings and len(changed) and (share := float(changed.mean())) > config.max_churn:
         faults.append(_say("of a list is new since last time", share, "max_churn", config.max_churn))
     # Places that both have; further down scores are lower.
     n = min(int(one["rank"].to_numpy().max()) for one in (now, before))
     ranked = (pl.col("sources").list.first() != FALLBACK) & (pl.col("rank") <= n)
     scores, old = (one.filter(ranked)["score"] for one in (now, before))
-    if alike and len(scores) and len(old) and (shift := compare_scores(scores, old).ks) > config.max_score_shift:
+    if (
+        same_settings
+        and same_model
+        and len(scores)
+        and len(old)
+        and (shift := compare_scores(scores, old).ks) > config.max_score_shift
+    ):
         faults.append(
             "scores are distributed differently than last time, by the same model and settings (largest gap "
             f"{shift:.2f}, expected at most generation.sanity.max_score_shift {config.max_score_shift:g})"
