@@ -194,14 +194,20 @@ def lists_of(files: Path | dict[str, bytes]) -> dict[str, bytes]:
     return {name: part for name, part in content.items() if name.endswith(".parquet")}
 
 
-def test_a_shard_that_was_cut_off_is_made_again(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+def interrupt(config: Config, home: Path) -> Path:
+    """Kill a night when some shards are finished, and return their folder."""
     remove_night(home)
-    process = start(small, home)
+    process = start(config, home)
     process.stdout.readline()
     shards = home / "recommendations" / f".run_date={LAST_DAY}.shards"
     wait_for(lambda: len(list(shards.glob("part-*.json"))) > 2)
     process.kill()
     process.communicate()
+    return shards
+
+
+def test_a_shard_that_was_cut_off_is_made_again(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+    shards = interrupt(small, home)
     first, second, *_ = sorted(shards.glob("part-*.parquet"))
     first.write_bytes(first.read_bytes()[:-40])
     second.with_suffix(".json").write_text("{")
@@ -221,13 +227,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_shards_of_other_settings_are_not_taken(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
-    remove_night(home)
-    process = start(small, home)
-    process.stdout.readline()
-    shards = home / "recommendations" / f".run_date={LAST_DAY}.shards"
-    wait_for(lambda: len(list(shards.glob("part-*.json"))) > 2)
-    process.kill()
-    process.communicate()
+    interrupt(small, home)
     short = change(small, generation={"n": 3})
     made = generate(short, home, LAST_DAY, NOW)
     assert read_lists(home, LAST_DAY)["rank"].max() == 3
