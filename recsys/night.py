@@ -141,7 +141,6 @@ class Night:
         listed = items >= 0
         user, place = np.nonzero(listed)
         textual = np.isin(reasons[listed], self._textual)
-        because[listed] = np.where(textual, -1, -2)
         near = find_nearest(user[textual], items[listed][textual], users, recommender.embeddings, _NEAR)
         because[user[textual], place[textual]] = near
         return _Block(
@@ -227,8 +226,11 @@ class Night:
         recommender = self.recommender
         segmented = recommender.statistics.segments is not None
         names = [name for name in _CHAIN if name != "segment_popular" or segmented]
+        # To make a source may mean to map the whole catalogue: those that propose serve here, too.
+        proposing = {source.name: source for source in recommender.sources}
+        steps = [proposing.get(name) or recommender.make_sources([name])[0] for name in names]
         anything = np.ones(len(recommender.recommendable), dtype=np.float32)
-        return [*recommender.make_sources(names), PopularSource(_ANYTHING, "You may not know it yet", anything)]
+        return [*steps, PopularSource(_ANYTHING, "You may not know it yet", anything)]
 
     @cached_property
     def _names(self) -> list[list[str]]:

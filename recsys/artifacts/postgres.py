@@ -52,12 +52,9 @@ def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
     name = sql.Identifier(*table.split("."))
     try:
         with psycopg.connect(url) as connection, connection.cursor() as cursor:
-            columns = [sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in _COLUMNS.items()]
             key = sql.SQL(", ").join(map(sql.Identifier, _KEY))
             cursor.execute(
-                sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
-                    name, sql.SQL(", ").join(columns), key
-                )
+                sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(name, _define_columns(sql), key)
             )
             # Two writers would wait for each other row by row; readers are not held up.
             cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
@@ -75,11 +72,14 @@ def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
         ) from error
 
 
-def _copy(cursor: Any, sql: Any, parts: Sequence[Path], run_date: str) -> None:
-    fields = sql.SQL(", ").join(
+def _define_columns(sql: Any) -> Any:
+    return sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in _COLUMNS.items()
     )
-    cursor.execute(sql.SQL("CREATE TEMPORARY TABLE tonight ({}) ON COMMIT DROP").format(fields))
+
+
+def _copy(cursor: Any, sql: Any, parts: Sequence[Path], run_date: str) -> None:
+    cursor.execute(sql.SQL("CREATE TEMPORARY TABLE tonight ({}) ON COMMIT DROP").format(_define_columns(sql)))
     with cursor.copy("COPY tonight FROM STDIN") as copy:
         copy.set_types([kind.split()[0] for kind in _COLUMNS.values()])
         day = date.fromisoformat(run_date)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import dataframely as dy
 import polars as pl
 
 from recsys.artifacts.folders import (
+    hash_text,
     read_table,
     replace_text,
     swap_in,
@@ -77,7 +77,7 @@ def write_snapshot(
 
     manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset), "counts": dict(counts)})
     text = json.dumps([manifest["files"], manifest["dataset"]], sort_keys=True)
-    identity = hashlib.sha256(text.encode()).hexdigest()[:12]
+    identity = hash_text(text)[:12]
     final = home / "snapshots" / identity
     # The new one takes the place of an equal one too: that one may have been damaged since.
     swap_in(folder, final)

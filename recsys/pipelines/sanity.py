@@ -49,24 +49,20 @@ def find_faults(
             f"{left:.1%} as many different items are shown as last time, expected at least "
             f"generation.sanity.min_coverage_left {config.min_coverage_left:.0%}"
         )
+    if not same_settings:
+        return faults
     some = previous.select(pl.col("user_id").unique()).sort("user_id").head(_USERS)
     now, before = (one.join(some, on="user_id", how="semi").collect() for one in (lists, previous))
     if now.is_empty():
         return faults
     changed = churn(now, before, int(before["rank"].to_numpy().max()))["churn"].to_numpy()
-    if same_settings and len(changed) and (share := float(changed.mean())) > config.max_churn:
+    if len(changed) and (share := float(changed.mean())) > config.max_churn:
         faults.append(_say("of a list is new since last time", share, "max_churn", config.max_churn))
     # Places that both have; further down scores are lower.
     n = min(int(one["rank"].to_numpy().max()) for one in (now, before))
     ranked = (pl.col("sources").list.first() != FALLBACK) & (pl.col("rank") <= n)
     scores, old = (one.filter(ranked)["score"] for one in (now, before))
-    if (
-        same_settings
-        and same_model
-        and len(scores)
-        and len(old)
-        and (shift := compare_scores(scores, old).ks) > config.max_score_shift
-    ):
+    if same_model and len(scores) and len(old) and (shift := compare_scores(scores, old).ks) > config.max_score_shift:
         faults.append(
             "scores are distributed differently than last time, by the same model and settings (largest gap "
             f"{shift:.2f}, expected at most generation.sanity.max_score_shift {config.max_score_shift:g})"
