@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from recsys.candidates.sources import Source, make_sources
 from recsys.candidates.stage_one import StageOne, read_known_texts
 from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.candidates.union import CandidateRows, cut_union, map_blocks, propose
+from recsys.collab.factor_cache import FactorCache
 from recsys.config import SOURCES, Config, parse_config
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.errors import ArtifactError, DataError
@@ -151,6 +152,15 @@ class Bundle:
     items: pl.DataFrame
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
+
+    def with_factor_cache(self, folder: Path, run: str) -> Bundle:
+        """Return the bundle with users' factors looked up in a folder and kept there; see `FactorCache`."""
+        return replace(self, stage_one=replace(self.stage_one, als=self.stage_one.als.with_cache(folder, run)))
+
+    @property
+    def factor_cache(self) -> FactorCache | None:
+        """Where users' factors are looked up; None: nowhere."""
+        return self.stage_one.als.cache
 
     @property
     def attributes(self) -> list[str]:

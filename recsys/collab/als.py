@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from copy import copy
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys.collab.id_map import align_rows
+from recsys.collab.factor_cache import FactorCache, hash_histories
+from recsys.collab.id_map import align_rows, map_ids
 from recsys.config import AlsConfig
 from recsys.dataset.histories import Histories
 
@@ -22,13 +26,22 @@ class AlsModel:
     """Implicit-feedback matrix factorisation (Hu, Koren, Volinsky 2008, ICDM).
 
     Only item factors are kept. A user's factors are solved for from the history at hand, so users who are new or
-    who changed since training need nothing special, and the same history always gives the same factors.
-    An item unknown at training time has NaN factors: the model says nothing about it.
+    who changed since training need nothing special, and the same history always gives the same factors: what is in
+    the catalogue besides does not count. An item unknown at training time has NaN factors: the model says nothing
+    about it.
+
+    Attributes:
+        item_factors: (n_items, embedding_size) float32, of the catalogue at hand.
+        cache: asked before a history is folded in; None solves for all.
     """
 
     def __init__(self, item_factors: NDArray[np.float32], config: AlsConfig) -> None:
         self.item_factors = item_factors
+        self.cache: FactorCache | None = None
         self._config = config
+        # Users are solved for over the catalogue of the training, of which this one's items are at these places.
+        self._trained = item_factors
+        self._places = np.arange(len(item_factors))
 
     @classmethod
     def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
@@ -36,27 +49,56 @@ class AlsModel:
         solver = _make_solver(config, threads, seed)
         # implicit wants one BLAS thread beside its own: more are slower, and sums would depend on their number.
         with threadpool_limits(1, "blas"):
-            solver.fit(csr_matrix(_confidence(histories)), show_progress=False)
+            solver.fit(csr_matrix(histories.matrix(_confidence(histories))), show_progress=False)
         factors = np.array(solver.item_factors, dtype=np.float32)
         factors[np.bincount(histories.items, minlength=histories.n_items) == 0] = np.nan
         return cls(factors, config)
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> AlsModel:
         """Return the model with its rows in the order of another catalogue; unknown items become NaN."""
-        return AlsModel(align_rows(self.item_factors, trained_ids, item_ids), self._config)
+        aligned = copy(self)
+        aligned.item_factors = align_rows(self.item_factors, trained_ids, item_ids)
+        places = map_ids(trained_ids, item_ids)
+        aligned._places = np.where(places >= 0, self._places[places], -1)
+        return aligned
+
+    def with_cache(self, folder: Path, run: str) -> AlsModel:
+        """Return the model with a `FactorCache` of its own in a folder, and the name of what a night writes there."""
+        cached = copy(self)
+        cached.cache = FactorCache(folder, self._digest(), self.item_factors.shape[1], run)
+        return cached
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """Return (n_users, embedding_size) float32: the least-squares factors of each history, zeros if empty."""
-        matrix = csr_matrix(_confidence(histories))
+        if self.cache is None:
+            return self._solve(histories)
+        keys = hash_histories(histories.starts, self._places[histories.items].astype(np.int32), histories.weights)
+        factors, found = self.cache.look_up(keys)
+        if not found.all():
+            factors[~found] = self._solve(histories.pick(np.flatnonzero(~found)))
+        self.cache.keep(keys, factors, found)
+        return factors
+
+    def _solve(self, histories: Histories) -> NDArray[np.float32]:
+        places = self._places[histories.items]
+        known = places >= 0
+        starts = np.concatenate([[0], np.cumsum(known)])[histories.starts]
+        entries = (_confidence(histories)[known], places[known], starts)
+        matrix = csr_matrix(entries, shape=(histories.n_users, len(self._trained))).sorted_indices()
         return np.asarray(self._solver.recalculate_user(np.arange(histories.n_users), matrix), dtype=np.float32)
 
     @cached_property
     def _solver(self) -> AlternatingLeastSquares:
         # One thread: users are folded in block by block, and the blocks share the processors.
         solver = _make_solver(self._config, 1, seed=0)
-        # Zero factors take no part in the least squares, so unknown items neither help nor hurt.
-        solver.item_factors = np.nan_to_num(self.item_factors)
+        # Zero factors take no part in the least squares, so items that nobody had touched neither help nor hurt.
+        solver.item_factors = np.nan_to_num(self._trained)
         return solver
+
+    def _digest(self) -> str:
+        """Return a hash of all that a user's factors depend on besides the history."""
+        said = f"{self._config.model_dump_json()} {self._trained.shape} {metadata.version('implicit')}"
+        return hashlib.sha256(said.encode() + np.ascontiguousarray(self._trained).tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the item factors as safetensors."""
@@ -80,6 +122,6 @@ def _make_solver(config: AlsConfig, threads: int, seed: int) -> AlternatingLeast
         )
 
 
-def _confidence(histories: Histories) -> csr_matrix:
+def _confidence(histories: Histories) -> NDArray[np.float32]:
     """Log-damped event weights: ten views are more than one, but not ten times as much."""
-    return histories.matrix(np.log1p(histories.weights).astype(np.float32))
+    return np.log1p(histories.weights).astype(np.float32)

@@ -169,6 +169,8 @@ def _generate(source: _Source, home: Path, run_date: str | None, now: datetime) 
     if not publish(home, config.name, day, fill, facts):
         logger.warning("lists for %s are published, but readers follow a later run date", day)
     shards.remove()
+    if night.bundle.factor_cache:
+        night.bundle.factor_cache.forget_others()
     _fill_table(config, home, day)
     gone = prune_published(home, config.generation.keep_run_dates)
     if gone:
@@ -196,13 +198,14 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
         )
         if not config.generation.engine.here:
             embed_elsewhere(source.bundle, items, home, config)
-        recommender = source.bundle.prepare(items, histories, progress, cache)
+        bundle = source.bundle.with_factor_cache(home / "factors", day)
+        recommender = bundle.prepare(items, histories, progress, cache)
         done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
     if not recommender.recommendable.any():
         raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
     shown = [find_parts(home, one) for one in source.find_shown(home, day)]
     number, reference = source.version.number, histories.reference
-    return Night(config, source.bundle, recommender, number, reference, source.blocked_pairs, shown), active
+    return Night(config, bundle, recommender, number, reference, source.blocked_pairs, shown), active
 
 
 def _make_shards(
@@ -234,6 +237,9 @@ def _make_shards(
         for number in numbers:
             total = add_counts(total, finished[number])
         done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in total.items()) + pace.describe())
+    cache = night.bundle.factor_cache
+    if cache and cache.found + cache.solved:
+        logger.info("factors of users: %s as they were, %s folded in", f"{cache.found:,}", f"{cache.solved:,}")
     return total
 
 

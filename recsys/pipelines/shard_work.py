@@ -55,6 +55,8 @@ class ShardWork:
         users = _load_users(self.inputs, run, item_ids) if everyone is None else everyone.select(run)
         lists = night.recommend(users)
         counts = count_lists(lists, users.n_users, night.config.generation.n)
+        if night.bundle.factor_cache:
+            night.bundle.factor_cache.write(number)
         ShardFolder(self.shards).write(number, lists, counts, f"recommendations for {self.run_date}, shard {number}")
         return counts
 
@@ -96,7 +98,7 @@ def save_inputs(folder: Path, night: Night, users: Histories) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
     night.bundle.save(folder / "bundle")
-    recommender = night.recommender
+    recommender, cache = night.recommender, night.bundle.factor_cache
     recommender.items.write_parquet(folder / "items.parquet")
     night.blocked.write_parquet(folder / "blocked.parquet")
     pl.DataFrame({"user_id": users.user_ids}).write_parquet(folder / "users.parquet")
@@ -110,6 +112,7 @@ def save_inputs(folder: Path, night: Night, users: Histories) -> None:
             "config": night.config.resolved(),
             "model_version": night.model_version,
             "shown": [[str(path.resolve()) for path in files] for files in night.shown],
+            "factors": [str(cache.folder.resolve()), cache.run] if cache else None,
             "cutoff": users.cutoff.isoformat() if users.cutoff else None,
             "reference": users.reference.isoformat() if users.reference else None,
             "ordered": users.ordered,
@@ -130,6 +133,9 @@ def _load_night(folder: Path) -> Night:
     facts = _read_facts(folder)
     config = parse_config(facts["config"], str(folder / "night.json"))
     bundle = Bundle.load(folder / "bundle")
+    if facts["factors"]:
+        cache, run = facts["factors"]
+        bundle = bundle.with_factor_cache(Path(cache), run)
     with np.load(folder / "catalogue.npz", allow_pickle=False) as parts:
         arrays: dict[str, NDArray[Any]] = dict(parts)
     recommender = bundle.assemble(

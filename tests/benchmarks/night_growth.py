@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import torch
+from matplotlib.ticker import StrMethodFormatter
 from night_speed import prepare
 from numpy.typing import NDArray
 from scipy.sparse import block_diag, csr_array
@@ -60,7 +61,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--config", given.config, "--bundle", given.bundle]
             command += ["--users", str(given.users), "--one", str(count), *(["--exact"] if exact else [])]
             row = json.loads(
-                subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+                subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
             )
             found.append(row | {"exact": exact})
             how = "all items looked at" if exact else "index"
@@ -106,25 +107,23 @@ def resize(night: Night, users: Histories, count: int) -> tuple[Night, Histories
     tiled = pl.concat([items.with_columns(pl.col("item_id") + f" {copy}") for copy in range(copies)]).head(count)
     order = tiled["item_id"].arg_sort().to_numpy()
     inverse = np.argsort(order).astype(np.int32)
-    wide = widen(night.bundle.stage_one, tiled["item_id"], copies, count)
+    stage_one = widen(night.bundle.stage_one, tiled["item_id"].gather(order), copies, order)
     copy = np.random.default_rng(1).integers(copies, size=len(users.items))
     moved = np.minimum(users.items + own * copy, count - 1)
-    stage_one = wide.align(tiled["item_id"].gather(order))
     vectors = np.tile(embeddings, (copies, 1))[:count][order]
     return rebuild(night, stage_one, tiled[order.tolist()], vectors, users, inverse[moved])
 
 
-def widen(models: StageOne, item_ids: pl.Series, copies: int, count: int) -> StageOne:
-    """Return the models over copies of their catalogue side by side."""
+def widen(models: StageOne, item_ids: pl.Series, copies: int, order: NDArray[np.int64]) -> StageOne:
+    """Return the models over copies of their catalogue, put in an order; models of ids know none of them."""
 
     def repeat(model: NeighbourModel) -> NeighbourModel:
         wide = csr_array(block_diag([model.similarity] * copies, format="csr", dtype=np.float32))
-        return NeighbourModel(csr_array(wide[:count, :count]), model.history_decay)
+        return NeighbourModel(csr_array(wide[order][:, order]), model.history_decay)
 
-    factors: NDArray[np.float32] = np.tile(models.als.item_factors, (copies, 1))[:count]
-    changed: dict[str, Any] = {name: repeat(model) for name, model in models.neighbours.items()}
-    als = AlsModel(factors, models.als._config)
-    return replace(models, item_ids=item_ids, als=als, **changed)
+    factors: NDArray[np.float32] = np.tile(models.als.item_factors, (copies, 1))[order]
+    changed: dict[str, Any] = {name: repeat(model) for name, model in models.neighbours.items() if model.similarity.nnz}
+    return replace(models.align(item_ids), als=AlsModel(factors, models.als._config), **changed)
 
 
 def rebuild(
@@ -164,11 +163,16 @@ def draw(found: list[dict[str, Any]], nights: list[tuple[float, ...]], path: Pat
     ]
     for axis, (below, beside) in zip(axes.ravel(), labels, strict=True):
         axis.set(xlabel=below, ylabel=beside, xscale="log", yscale="linear" if "memory" in beside else "log")
-        axis.grid(alpha=0.3)
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        if "memory" not in beside:
+            axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axis.yaxis.set_minor_formatter(StrMethodFormatter("{x:,g}"))
+        axis.grid(alpha=0.3, which="both")
     for axis in axes[:, 1]:
         axis.set_ylim(bottom=0)
     axes[0, 0].legend()
-    figure.suptitle("A night on two cores: by items (some thousand users), by users (100,000 items)")
+    axes[0, 0].set_title("by items, lists alone", loc="left")
+    axes[1, 0].set_title("by users, recsys generate as a whole, 100,000 items, index", loc="left")
     figure.savefig(path, dpi=110)
 
 

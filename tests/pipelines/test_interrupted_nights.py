@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
+import numpy as np
 import polars as pl
 import pytest
 from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
@@ -21,7 +22,9 @@ from worlds import make_items
 from recsys.artifacts.folders import lock
 from recsys.artifacts.recommendations import read_pointer
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
+from recsys.collab.als import AlsModel
 from recsys.config import Config
+from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError
 from recsys.pipelines.generation import generate, generate_range
 from recsys.tables import Rejected, empty
@@ -117,11 +120,34 @@ def test_shards_and_threads_and_processes_change_nothing(
     for shards, threads in ((1, 1), (2, 2), (8, 1), (8, 2)):
         size = -(-whole["user_id"].n_unique() // shards)
         config = change(trained.config, threads=threads, generation={"shard_size": size})
+        rmtree(home / "factors")
         made = generate(config, home, LAST_DAY, NOW)
         assert len(list(made.folder.glob("*.parquet"))) == shards
         assert read_lists(home, LAST_DAY).equals(whole)
     workers = change(small, generation={"engine": {"workers": 2}})
+    rmtree(home / "factors")
     assert lists_of(generate(workers, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
+    assert {path.parent.name for path in (home / "factors").rglob("*.npy")} == {LAST_DAY}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_did_nothing_since_last_night_is_not_folded_in_again(
+    home: Path, small: Config, undisturbed: dict[str, bytes], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = change(small, generation={"engine": {"workers": workers}})
+    rmtree(home / "factors")
+    generate(small, home, RUN_DATE, NOW)
+    solved = count_solved(monkeypatch)
+    assert lists_of(generate(settings, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
+    active = read_lists(home, LAST_DAY)["user_id"].n_unique()
+    if workers == 1:
+        assert 0 < sum(solved) < active
+    solved.clear()
+    # Nobody has done anything since; and the files are the same whoever wrote them.
+    kept = read_files(home / "factors")
+    assert lists_of(generate(small, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
+    assert sum(solved) == 0
+    assert read_files(home / "factors") == kept
 
 
 def test_texts_embedded_by_processes_are_the_same(
@@ -186,6 +212,19 @@ def test_a_node_that_is_lost_changes_nothing(
         cluster.shutdown()
     assert left[0] > 0
     assert lists_of(folder) == lists_of(undisturbed)
+
+
+def count_solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the users of every block that is folded in."""
+    solved: list[int] = []
+    real = AlsModel._solve
+
+    def solve(model: AlsModel, histories: Histories) -> np.ndarray:
+        solved.append(histories.n_users)
+        return real(model, histories)
+
+    monkeypatch.setattr(AlsModel, "_solve", solve)
+    return solved
 
 
 def lists_of(files: Path | dict[str, bytes]) -> dict[str, bytes]:
