@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import faiss
@@ -19,6 +21,17 @@ _LEARNED = 64
 _LEAST = 40
 # Users in one search, the last ones filled up: a product's last bits depend on how many rows it has.
 _ROWS = 128
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let faiss use one thread; torch asks the same place how many it has, so the number comes back afterwards."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 class ItemIndex:
@@ -42,17 +55,13 @@ class ItemIndex:
         rest = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
         even = np.ascontiguousarray(np.column_stack([self.vectors, rest]), dtype=np.float32)
         clusters = max(1, min(int(_CLUSTERS * np.sqrt(count)), count // _LEAST))
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)
-        try:
-            index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, clusters, faiss.METRIC_INNER_PRODUCT)
-            index.cp.seed, index.cp.niter = 1, 8
-            index.cp.max_points_per_centroid = _LEARNED
-            index.nprobe = max(1, int(np.ceil(_SEARCHED * clusters)))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, clusters, faiss.METRIC_INNER_PRODUCT)
+        index.cp.seed, index.cp.niter = 1, 8
+        index.cp.max_points_per_centroid = _LEARNED
+        index.nprobe = max(1, int(np.ceil(_SEARCHED * clusters)))
+        with _one_thread():
             index.train(even)
             index.add(even)
-        finally:
-            faiss.omp_set_num_threads(threads)
         return index
 
     def search(self, users: NDArray[np.float32], depth: int, open_to: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -68,12 +77,12 @@ class ItemIndex:
         bits = np.packbits(open_to, bitorder="little")
         chosen = faiss.IDSelectorBitmap(len(open_to), faiss.swig_ptr(bits))
         settings = faiss.SearchParametersIVF(sel=chosen, nprobe=self._index.nprobe)  # type: ignore[call-arg]
-        faiss.omp_set_num_threads(1)
-        for start in range(0, len(users), _ROWS):
-            block = np.zeros((_ROWS, users.shape[1] + 1), dtype=np.float32)
-            some = users[start : start + _ROWS]
-            block[: len(some), :-1] = some
-            found[start : start + _ROWS] = self._index.search(block, depth, params=settings)[1][: len(some)]
+        with _one_thread():
+            for start in range(0, len(users), _ROWS):
+                block = np.zeros((_ROWS, users.shape[1] + 1), dtype=np.float32)
+                some = users[start : start + _ROWS]
+                block[: len(some), :-1] = some
+                found[start : start + _ROWS] = self._index.search(block, depth, params=settings)[1][: len(some)]
         return found
 
 

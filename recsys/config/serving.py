@@ -133,5 +133,7 @@ class GenerationConfig(Section):
     max_snapshot_age_hours: Annotated[float, Field(gt=0)] | None = None
     # Users whose last interaction is older get no list; None: everyone with a history.
     active_days: Annotated[float, Field(gt=0)] | None = None
+    # CSV file below RECSYS_DATA with a column `user_id`: who gets a list besides, be it without any history.
+    users: str | None = None
     # Published run dates kept, newest first; the one the pointer names always stays.
     keep_run_dates: Count = 30

@@ -43,26 +43,25 @@ class UserItems:
         return UserItems(starts - starts[0], self.items[entries], self.values[entries])
 
 
-def read_block_list(path: Path, columns: list[str]) -> pl.DataFrame:
-    """Read a CSV file of ids.
+def read_ids(path: Path, columns: list[str], what: str) -> pl.DataFrame:
+    """Read a CSV file of ids; rows without one are left out, and so are repeated ones.
 
     Args:
         path: with a header.
         columns: that are read, as strings; others are left alone.
+        what: the file is, for messages.
 
     Raises:
         DataError: there is no such file, it is no CSV in UTF-8, or lacks a column.
     """
-    next_step = f"give a CSV file with a header and the columns {', '.join(columns)}, or leave the rule out"
+    next_step = f"give a CSV file with a header and the columns {', '.join(columns)}, or leave the setting out"
     try:
         found = pl.read_csv(path, infer_schema=False)
     except FileNotFoundError as error:
-        raise DataError(f"block list {path}: no such file; {next_step}") from error
+        raise DataError(f"{what} {path}: no such file; {next_step}") from error
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"block list {path}: not readable as CSV in UTF-8 ({error}); {next_step}") from error
+        raise DataError(f"{what} {path}: not readable as CSV in UTF-8 ({error}); {next_step}") from error
     lacking = [column for column in columns if column not in found.columns]
     if lacking:
-        raise DataError(
-            f"block list {path}: no column {', '.join(lacking)}; found {', '.join(found.columns)}; {next_step}"
-        )
+        raise DataError(f"{what} {path}: no column {', '.join(lacking)}; found {', '.join(found.columns)}; {next_step}")
     return found.select(columns).drop_nulls().unique(maintain_order=True)

@@ -31,7 +31,7 @@ from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.bundle import Bundle
 from recsys.config import Config, data_path
 from recsys.dataset.histories import Histories, stream_histories
-from recsys.dataset.user_items import read_block_list
+from recsys.dataset.user_items import read_ids
 from recsys.dataset.windows import resolve_end
 from recsys.engines import make_engine
 from recsys.errors import DataError, Refused
@@ -110,6 +110,7 @@ class _Source:
     bundle: Bundle
     blocked_items: pl.DataFrame
     blocked_pairs: pl.DataFrame
+    more_users: pl.DataFrame
 
     @classmethod
     def read(cls, config: Config, home: Path) -> _Source:
@@ -123,8 +124,9 @@ class _Source:
             snapshot,
             version,
             tonight,
-            _read_blocked(rules.blocked_items, ["item_id"]),
-            _read_blocked(rules.blocked_pairs, ["user_id", "item_id"]),
+            _read_given(rules.blocked_items, ["item_id"], "block list"),
+            _read_given(rules.blocked_pairs, ["user_id", "item_id"], "block list"),
+            _read_given(config.generation.users, ["user_id"], "list of users"),
         )
 
     def describe(self, home: Path, day: str, end: datetime | None) -> dict[str, Any]:
@@ -139,6 +141,7 @@ class _Source:
             "end": end.isoformat() if end else None,
             "recsys": __version__,
             "blocked": [hash_text(one.write_csv()) for one in (self.blocked_items, self.blocked_pairs)],
+            "users": hash_text(self.more_users.write_csv()),
             "shown": shown,
         }
 
@@ -185,6 +188,8 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
         _refuse_age(config, day, end, snapshot.interactions)
         histories = stream_histories(snapshot.interactions, snapshot.items, end)
         active = _find_active(histories, snapshot.interactions, end, config.generation.active_days)
+        if source.more_users.height:
+            active = histories.take(pl.concat([active.user_ids, source.more_users["user_id"]]))
         done(f"{histories.n_users:,} users, {active.n_users:,} active")
     if not active.n_users:
         raise Refused(
@@ -256,9 +261,10 @@ class _Pace:
         now = time.monotonic()
         if now - self._told >= _PAUSE:
             self._told = now
-            left = (self._users - self._made) * (now - self._started) / self._made / 60
+            minutes = (self._users - self._made) * (now - self._started) / self._made / 60
+            left = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
             logger.info(
-                "lists: %s of %s users%s, %.0f min left", f"{self._made:,}", f"{self._users:,}", self.describe(), left
+                "lists: %s of %s users%s, %s left", f"{self._made:,}", f"{self._users:,}", self.describe(), left
             )
 
     def describe(self) -> str:
@@ -267,11 +273,11 @@ class _Pace:
         return f", {self._made / seconds:,.0f} users per second" if self._made and seconds > 0 else ""
 
 
-def _read_blocked(path: str | None, columns: list[str]) -> pl.DataFrame:
+def _read_given(path: str | None, columns: list[str], what: str) -> pl.DataFrame:
     if path is None:
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    found = read_block_list(data_path(path), columns)
-    logger.info("block list %s: %s rows", path, f"{found.height:,}")
+    found = read_ids(data_path(path), columns, what)
+    logger.info("%s %s: %s rows", what, path, f"{found.height:,}")
     return found
 
 

@@ -75,7 +75,7 @@ def measure(path: Path, folder: Path, count: int, users: int, exact: bool) -> di
     """Return milliseconds a user and the peak memory of lists over so many items."""
     config = apply_settings(load_config(path), {"candidates.approximate_from": None if exact else 1})
     torch.set_num_threads(config.threads)
-    night, everyone = prepare(config, folder)
+    night, everyone, _ = prepare(config, folder)
     some = everyone.pick(np.sort(np.random.default_rng(0).permutation(everyone.n_users)[:users]))
     bundle = replace(night.bundle, config=night.bundle.config.model_copy(update={"candidates": config.candidates}))
     night, some = resize(replace(night, bundle=bundle), some, count)

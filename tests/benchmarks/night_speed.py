@@ -6,14 +6,20 @@
 The floor, in the same run and with the same threads: (a) torch's products of all users with the items of each dense
 source and torch's top-n of them, (b) LightGBM's own prediction of the same rows by the same trees. The bundle is fitted
 on what came before the config's test window and kept in the folder for the next time. `--peers` adds a plain pandas
-loop over users and implicit's batch recommender in front of it, with the same candidates' sources and trees.
+loop over users and implicit's batch recommender in front of it, with the same candidates' sources and trees;
+`--rectools` adds RecTools' two-stage recommender, which has an environment of its own (see `peer_rectools.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -24,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import torch
 import yaml
 from ablations import Laboratory
@@ -58,12 +65,13 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=0, help="at most so many, drawn at random; 0: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--rectools", type=Path, metavar="PYTHON", help="an interpreter that has RecTools")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     changes = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in given.set)}
     config = apply_settings(load_config(given.config), changes)
     torch.set_num_threads(config.threads)
-    night, users = prepare(config, given.bundle)
+    night, users, _ = prepare(config, given.bundle)
     if given.users and given.users < users.n_users:
         users = users.pick(np.sort(np.random.default_rng(0).permutation(users.n_users)[: given.users]))
     night.recommend(users.select(slice(0, 2 * BLOCK)))
@@ -92,10 +100,15 @@ def main() -> None:
     profile(night, users.select(slice(0, 20 * BLOCK)))
     if given.peers:
         compare(night, users)
+    if given.rectools:
+        recommend_by_rectools(night, users, given.rectools, rows / users.n_users)
 
 
-def prepare(config: Config, folder: Path) -> tuple[Night, Histories]:
-    """Return a night over the config's test window, with the bundle that the folder holds, or will."""
+def prepare(config: Config, folder: Path) -> tuple[Night, Histories, pl.DataFrame]:
+    """Return a night over the config's test window, with the bundle that the folder holds, or will.
+
+    With it come the users' histories, and what they took in the window: `user_id`, `item_id`.
+    """
     if not (folder / "bundle.json").exists():
         laboratory = Laboratory(config)
         test, labels = laboratory.windows.test, laboratory.windows.measured_labels
@@ -110,7 +123,7 @@ def prepare(config: Config, folder: Path) -> tuple[Night, Histories]:
     )
     users = build_histories(windows.test.history, found.items, windows.test.cutoff)
     bundle = Bundle.load(folder)
-    return Night(config, bundle, bundle.prepare(found.items, users), "1"), users
+    return Night(config, bundle, bundle.prepare(found.items, users), "1"), users, windows.test.positives
 
 
 def clock(work: Callable[[], Any]) -> float:
@@ -235,7 +248,7 @@ def profile(night: Night, users: Histories) -> None:
 
 def compare(night: Night, users: Histories) -> None:
     """Print users per second of the night and of two others, on a few hundred users of the same run."""
-    some = users.select(slice(0, 3 * BLOCK))
+    some = users.select(slice(0, 4 * BLOCK))
     ours = some.n_users / clock(lambda: night.recommend(some))
     print(f"on {some.n_users} users: {ours:,.0f} users per second by the night")
     loop = some.n_users / clock(lambda: loop_in_pandas(night, some))
@@ -277,6 +290,47 @@ def recommend_by_implicit(night: Night, users: Histories) -> None:
     for start in range(0, users.n_users, _AT_ONCE):
         some = matrix[start : start + _AT_ONCE]
         model.recommend(np.arange(some.shape[0]), some, N=200, recalculate_user=True)
+
+
+def recommend_by_rectools(night: Night, users: Histories, python: Path, candidates: float) -> None:
+    """Print users per second of RecTools' two-stage recommender on these histories, beside the night again."""
+    if users.reference is None:
+        sys.exit("RecTools wants times, and these histories have none")
+    booster = night.bundle.ranker.booster
+    facts = {
+        "threads": night.config.threads,
+        # Four models that agree in part: their union is about as large as the night's.
+        "depth": round(candidates / 2),
+        "als": night.bundle.config.collab.als.embedding_size,
+        "neighbours": night.bundle.config.collab.item_to_item.k,
+        "trees": booster.num_trees(),
+        "leaves": night.bundle.config.ranking.num_leaves,
+        "n": night.config.generation.n,
+        "few": 2 * BLOCK,
+    }
+    times = pd.Timestamp(users.reference) - pd.to_timedelta(users.ages.astype(np.float64), unit="D")
+    events = {
+        "user": users.user_ids.gather(users.users).to_list(),
+        "item": users.item_ids.gather(users.items).to_list(),
+        "weight": users.weights,
+        "datetime": times.tz_localize(None),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        pd.DataFrame(events).to_csv(Path(folder, "events.csv"), index=False)
+        pd.DataFrame({"user": users.user_ids.to_list()}).to_csv(Path(folder, "users.csv"), index=False)
+        Path(folder, "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        script = Path(__file__).with_name("peer_rectools.py")
+        environment = {**os.environ, "PYTHONPATH": "", "OPENBLAS_NUM_THREADS": "1"}
+        said = subprocess.run(
+            [python, script, folder], check=True, stdout=subprocess.PIPE, text=True, env=environment
+        ).stdout
+    theirs = json.loads(said.splitlines()[-1])
+    ours = users.n_users / clock(lambda: night.recommend(users))
+    rate = theirs["users"] / theirs["seconds"]
+    print(
+        f"  RecTools' two stages, {theirs['candidates']:.0f} candidates of four models, {facts['trees']} trees over "
+        f"their scores and ranks: {rate:,.0f} users per second, the night does {ours:,.0f}, {ours / rate:.1f} x"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from recsys.candidates.index import IndexedScores, ItemIndex
 from recsys.candidates.scores import Barred
@@ -96,3 +97,13 @@ def test_fewer_items_than_asked_for(vectors):
     )
     assert top.shape == (3, 9)
     assert (top[:, 5:] == -1).all()
+
+
+def test_torch_keeps_its_threads(vectors, index):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        score(vectors[0], ItemIndex(vectors[1], index.items), approximate=True).find_top(5, bar())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -139,6 +139,29 @@ def test_diversity_makes_lists_less_alike(trained: Trained, home: Path, snapshot
     assert counts[1] > counts[0]
 
 
+def test_users_without_any_history_get_lists_if_they_are_named(
+    trained: Trained, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = read_lists(trained.home, RUN_DATE)
+    one = known["user_id"][0]
+    (tmp_path / "members.csv").write_text(f"user_id,since\n新しい人,2025\n{one},2024\n新しい人,2025\n,2025\n")
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    lists = make(trained, home, users="members.csv")
+    assert set(lists["user_id"]) - set(known["user_id"]) == {"新しい人"}
+    assert lists.filter(pl.col("user_id") != "新しい人").equals(known)
+    own = lists.filter(pl.col("user_id") == "新しい人")
+    assert own["rank"].to_list() == list(range(1, N + 1))
+    assert own["reason"].str.len_chars().min() > 0
+    # Who is not active gets one, too; and another file is another night.
+    alone = make(trained, home, users="members.csv", active_days=0.001)
+    assert set(alone["user_id"]) == {"新しい人", one}
+    (tmp_path / "members.csv").write_text("user_id\nsomebody\n")
+    assert "somebody" in set(make(trained, home, users="members.csv")["user_id"])
+    (tmp_path / "members.csv").write_text("member\nsomebody\n")
+    with pytest.raises(DataError, match=r"list of users .*members\.csv: no column user_id; found member"):
+        make(trained, home, users="members.csv")
+
+
 def test_reasons_name_what_the_user_chose(trained: Trained, home: Path, snapshot: Snapshot) -> None:
     lists = read_lists(trained.home, RUN_DATE)
     named = lists.filter(pl.col("reason").str.starts_with("Because you chose"))
