@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import torch
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from night_speed import prepare
 from numpy.typing import NDArray
 from scipy.sparse import block_diag, csr_array
@@ -165,14 +165,15 @@ def draw(found: list[dict[str, Any]], nights: list[tuple[float, ...]], path: Pat
         axis.set(xlabel=below, ylabel=beside, xscale="log", yscale="linear" if "memory" in beside else "log")
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         if "memory" not in beside:
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-            axis.yaxis.set_minor_formatter(StrMethodFormatter("{x:,g}"))
-        axis.grid(alpha=0.3, which="both")
+            axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.grid(alpha=0.3)
     for axis in axes[:, 1]:
         axis.set_ylim(bottom=0)
     axes[0, 0].legend()
     axes[0, 0].set_title("by items, lists alone", loc="left")
-    axes[1, 0].set_title("by users, recsys generate as a whole, 100,000 items, index", loc="left")
+    axes[1, 0].set_title("by users, whole command, 100,000 items", loc="left")
     figure.savefig(path, dpi=110)
 
 
