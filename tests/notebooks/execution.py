@@ -22,7 +22,10 @@ def run_notebook(path: Path) -> nbformat.NotebookNode:
     for number, cell in enumerate(notebook.cells, start=1):
         cell.id = f"cell-{number:02}"
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, resources=resources).execute()
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, resources=resources)
+    # Its one remark, that who is on this machine may listen, would stand under every notebook.
+    client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
+    client.execute()
     # No more than a reader needs: nothing that differs from machine to machine.
     notebook.metadata = nbformat.from_dict(_METADATA)
     return notebook
