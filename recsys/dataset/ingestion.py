@@ -33,6 +33,8 @@ from recsys.tables import Interactions, Items, Rejected, check
 logger = logging.getLogger(__name__)
 
 _Rules = Mapping[str, pl.Expr]
+# Interactions that are parsed at a time.
+_RUN = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,11 @@ def _ingest_interactions(
     wanted = taken
     if files.positive_value is not None:
         wanted &= pl.col("value").is_null() | (pl.col("value") >= files.positive_value)
+    # The raw rows are the largest part of the memory, and nobody needs them any more.
+    del raw
     kept = (
-        parsed.filter(broken.is_null())
+        parsed.lazy()
+        .filter(broken.is_null())
         .sort("user_id", "time", "order", "order_exact", maintain_order=True)
         .with_columns(
             position=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id") if ordered else pl.lit(0, pl.UInt32),
@@ -179,11 +184,20 @@ def _ingest_interactions(
             value=pl.col("value").cast(pl.Float32),
         )
     )
-    return kept.select(Interactions.column_names()), rejected, counts
+    return kept.select(Interactions.column_names()).collect(), rejected, counts
 
 
 def _parse_interactions(files: InteractionFiles, values: pl.DataFrame) -> pl.DataFrame:
-    rows = values.height
+    """Return the columns that rows are judged by; read run by run, since what text leaves behind is large."""
+    # Whether ids are whole numbers shows only in all of them.
+    ids = {field: clean_ids(values[field]) for field in ("user_id", "item_id")}
+    rest = values.select(pl.exclude(ids))
+    starts = range(0, values.height, _RUN)
+    runs = [_parse_run(files, rest[start : start + _RUN], min(_RUN, values.height - start)) for start in starts]
+    return pl.DataFrame(ids).hstack(pl.concat(runs))
+
+
+def _parse_run(files: InteractionFiles, values: pl.DataFrame, rows: int) -> pl.DataFrame:
     nothing = pl.repeat(None, rows, dtype=pl.String, eager=True)
 
     def given(field: str) -> pl.Series:
@@ -195,8 +209,6 @@ def _parse_interactions(files: InteractionFiles, values: pl.DataFrame) -> pl.Dat
         events = pl.repeat(next(iter(files.event_weights)), rows, eager=True)
     return pl.DataFrame(
         {
-            "user_id": clean_ids(values["user_id"]),
-            "item_id": clean_ids(values["item_id"]),
             "time": parse_times(given("time"), files.time_format, files.time_zone),
             "event": events,
             "weight": events.replace_strict(files.event_weights, default=None, return_dtype=pl.Float32),
@@ -226,21 +238,24 @@ def _judge(parsed: pl.DataFrame, rules: _Rules, duplicate: str, key: list[str]) 
 
     Without a key no row is the duplicate of another.
     """
-    first = pl.coalesce(pl.when(broken).then(pl.lit(rule)) for rule, broken in rules.items())
-    judged = parsed.select(*key, first.alias("rule")).with_row_index("place")
-    good = judged.filter(pl.col("rule").is_null())
-    repeated = good.join(
-        good.unique(key or ["place"], keep="first", maintain_order=True).select("place"),
-        on="place",
-        how="anti",
-    )["place"]
-    return judged["rule"].scatter(repeated, duplicate)
+    kinds = pl.Enum([*rules, duplicate])
+    broken = parsed.select(
+        rule=pl.coalesce(pl.when(broken).then(pl.lit(rule, dtype=kinds)) for rule, broken in rules.items())
+    )["rule"]
+    if not key:
+        return broken
+    # Most rows are alone with their hash: only the others are compared.
+    hashes = parsed.select(key).hash_rows(seed=0)
+    alike = (hashes.is_duplicated() & broken.is_null()).arg_true()
+    some = parsed.select(key)[alike].with_columns(place=alike)
+    repeated = some.filter(~pl.struct(key).is_first_distinct())["place"]
+    return broken.scatter(repeated, pl.repeat(duplicate, len(repeated), dtype=kinds, eager=True))
 
 
 def _set_aside(table: str, raw: RawTable, broken: pl.Series, max_share: float) -> tuple[pl.DataFrame, TableCounts]:
     """Return the rejected rows and the counts, or stop when there are too many of them."""
     places = broken.is_not_null().arg_true()
-    rejected = raw.places[places].with_columns(broken.gather(places).alias("rule"))
+    rejected = raw.places[places].with_columns(broken.gather(places).cast(pl.String).alias("rule"))
     tally = (
         rejected.group_by("rule")
         .agg(pl.len(), pl.col("file", "row").first())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -40,12 +39,9 @@ from recsys.pipelines.embedding_work import embed_elsewhere
 from recsys.pipelines.promotion import load_champion
 from recsys.pipelines.sanity import find_faults
 from recsys.pipelines.shard_work import ShardWork, add_counts, save_inputs
-from recsys.pipelines.stages import logger, stage, track
+from recsys.pipelines.stages import Pace, logger, stage, track
 from recsys.registry.versions import Version
 from recsys.text.embedding_cache import EmbeddingCache
-
-# Seconds between two lines that tell how far the lists are.
-_PAUSE = 60.0
 
 
 @dataclass(frozen=True)
@@ -230,7 +226,7 @@ def _make_shards(
             save_inputs(work.inputs, night, active)
     with stage("lists") as done, track(f"Lists for {work.run_date}", active.n_users) as progress:
         progress(sum(counts["users"] for counts in finished.values()))
-        pace = _Pace(active.n_users - sum(counts["users"] for counts in finished.values()))
+        pace = Pace("lists", "users", active.n_users - sum(counts["users"] for counts in finished.values()))
         try:
             for number, counts in make_engine(settings.engine, source.config.threads).run(work, left):
                 finished[number] = counts
@@ -246,31 +242,6 @@ def _make_shards(
     if cache and cache.found + cache.solved:
         logger.info("factors of users: %s as they were, %s folded in", f"{cache.found:,}", f"{cache.solved:,}")
     return total
-
-
-class _Pace:
-    """Says now and then how fast the lists come and how long it will take."""
-
-    def __init__(self, users: int) -> None:
-        self._users, self._made = users, 0
-        self._started = self._told = time.monotonic()
-
-    def tell(self, users: int) -> None:
-        """Count users whose lists are made."""
-        self._made += users
-        now = time.monotonic()
-        if now - self._told >= _PAUSE:
-            self._told = now
-            minutes = (self._users - self._made) * (now - self._started) / self._made / 60
-            left = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
-            logger.info(
-                "lists: %s of %s users%s, %s left", f"{self._made:,}", f"{self._users:,}", self.describe(), left
-            )
-
-    def describe(self) -> str:
-        """Return the rate as text."""
-        seconds = time.monotonic() - self._started
-        return f", {self._made / seconds:,.0f} users per second" if self._made and seconds > 0 else ""
 
 
 def _read_given(path: str | None, columns: list[str], what: str) -> pl.DataFrame:

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 logger = logging.getLogger("recsys")
 # Progress and logs go to stderr, results to stdout.
 console = Console(stderr=True)
+# Seconds between two lines of a `Pace`.
+_PAUSE = 60.0
 
 
 @contextmanager
@@ -42,6 +44,36 @@ def track(description: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+class Pace:
+    """Logs now and then how far something is, how fast it goes and how long it will take.
+
+    Args:
+        name: of the stage.
+        unit: what is counted, such as `users`.
+        total: how many there are.
+    """
+
+    def __init__(self, name: str, unit: str, total: int) -> None:
+        self._name, self._unit, self._total, self._made = name, unit, total, 0
+        self._started = self._told = time.monotonic()
+
+    def tell(self, count: int) -> None:
+        """Count what is done, and log a line if the last one is a minute old."""
+        self._made += count
+        now = time.monotonic()
+        if now - self._told >= _PAUSE:
+            self._told = now
+            minutes = (self._total - self._made) * (now - self._started) / self._made / 60
+            left = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
+            made = f"{self._made:,} of {self._total:,} {self._unit}"
+            logger.info("%s: %s%s, %s left", self._name, made, self.describe(), left)
+
+    def describe(self) -> str:
+        """Return the rate as text."""
+        seconds = time.monotonic() - self._started
+        return f", {self._made / seconds:,.0f} {self._unit} per second" if self._made and seconds > 0 else ""
 
 
 @contextmanager
