@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
+from recsys import __version__
 from recsys.collab.factor_cache import FactorCache, hash_histories
 from recsys.collab.id_map import align_rows, map_ids
 from recsys.config import AlsConfig
@@ -97,7 +98,7 @@ class AlsModel:
 
     def _digest(self) -> str:
         """Return a hash of all that a user's factors depend on besides the history."""
-        said = f"{self._config.model_dump_json()} {self._trained.shape} {metadata.version('implicit')}"
+        said = f"{self._config.model_dump_json()} {self._trained.shape} {__version__} {metadata.version('implicit')}"
         return hashlib.sha256(said.encode() + np.ascontiguousarray(self._trained).tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
