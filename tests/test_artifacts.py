@@ -438,6 +438,13 @@ def test_the_hash_of_a_file(tmp_path: Path) -> None:
     assert hash_file(tmp_path / "a") == ABC
 
 
+def test_pieces_of_a_table_do_not_show_in_its_file(tmp_path: Path) -> None:
+    whole = make_items("a", "b", "c").select(Items.column_names())
+    write_table(whole, Items, tmp_path / "one", "items")
+    write_table(pl.concat([whole[:1], whole[1:]], rechunk=False), Items, tmp_path / "two", "items")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 def test_equal_facts_make_equal_bytes(tmp_path: Path) -> None:
     write_folder(tmp_path / "one", put(a="x"), {"b": 1, "a": "文"})
     write_folder(tmp_path / "two", put(a="x"), {"a": "文", "b": 1})

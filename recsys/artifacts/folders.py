@@ -145,8 +145,10 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def write_table(frame: pl.DataFrame, schema: type[dy.Schema], path: Path, what: str) -> None:
-    """Check a table and write it as parquet."""
-    check(schema, frame, what, "this is a fault of the stage that made it; please report it").write_parquet(path)
+    """Check a table and write it as parquet; equal tables give equal bytes, however they lie in memory."""
+    checked = check(schema, frame, what, "this is a fault of the stage that made it; please report it")
+    # Row groups follow the pieces of a frame, and those may follow the number of threads.
+    checked.rechunk().write_parquet(path)
 
 
 def read_table(path: Path, schema: type[dy.Schema], what: str, next_step: str) -> pl.DataFrame:

@@ -33,7 +33,7 @@ from recsys.tables import Interactions, Items, Rejected, check
 logger = logging.getLogger(__name__)
 
 _Rules = Mapping[str, pl.Expr]
-# Interactions that are parsed at a time.
+# Rows that are parsed, or judged, at a time.
 _RUN = 1_000_000
 
 
@@ -239,15 +239,21 @@ def _judge(parsed: pl.DataFrame, rules: _Rules, duplicate: str, key: list[str]) 
     Without a key no row is the duplicate of another.
     """
     kinds = pl.Enum([*rules, duplicate])
-    broken = parsed.select(
-        rule=pl.coalesce(pl.when(broken).then(pl.lit(rule, dtype=kinds)) for rule, broken in rules.items())
-    )["rule"]
+    first = pl.coalesce(pl.when(broken).then(pl.lit(rule, dtype=kinds)) for rule, broken in rules.items())
+    # Run by run: looked at as a whole, columns in unlike pieces would be copied first.
+    starts = range(0, parsed.height, _RUN)
+    runs = [parsed[start : start + _RUN] for start in starts]
+    broken = pl.concat([run.select(rule=first)["rule"] for run in runs])
     if not key:
         return broken
-    # Most rows are alone with their hash: only the others are compared.
-    hashes = parsed.select(key).hash_rows(seed=0)
-    alike = (hashes.is_duplicated() & broken.is_null()).arg_true()
-    some = parsed.select(key)[alike].with_columns(place=alike)
+    # Most rows are alone with their hash: only the others are compared. Sorted, equal ones stand together.
+    hashes = pl.concat([run.select(key).hash_rows(seed=0) for run in runs])
+    together = hashes.sort()
+    alike = hashes.is_in(together.filter(together == together.shift()).implode()) & broken.is_null()
+    some = pl.concat(
+        run.select(key).filter(alike[start : start + _RUN]) for run, start in zip(runs, starts, strict=True)
+    )
+    some = some.with_columns(place=alike.arg_true())
     repeated = some.filter(~pl.struct(key).is_first_distinct())["place"]
     return broken.scatter(repeated, pl.repeat(duplicate, len(repeated), dtype=kinds, eager=True))
 

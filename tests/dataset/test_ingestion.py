@@ -12,6 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from recsys.config import DatasetConfig
+from recsys.dataset import ingestion
 from recsys.dataset.ingestion import Ingested, TableCounts, ingest
 from recsys.errors import ConfigError, DataError
 
@@ -163,6 +164,25 @@ def test_each_interaction_rule_and_the_first_one_broken_counts(shop):
     assert result.counts["interactions"].rejected["bad_time"] == 2
     assert result.interactions["value"].to_list() == [4.0, 5.0, None]
     assert result.interactions["weight"].to_list() == [0.5] * 3
+
+
+@pytest.mark.parametrize("run", [1, 2, 5])
+def test_rows_are_judged_alike_in_runs_of_any_length(shop, monkeypatch, run):
+    shop.interactions(
+        "user_id,item_id,at,stars",
+        *("7.0,a,2025-01-01,4", "8,b,2025-01-01,", ",a,2025-01-01,1", "7,a,2025-01-01,4.0", "8,b,2025-01-02,"),
+        *("9,c,2025-01-01T01:00+01:00,nan", "8,b,2025-01-01,", "9,c,2025-01-01,", "7,c,soon,3", "7.0,a,2025-01-01,4"),
+    )
+    given = {"columns": {"time": "at", "value": "stars"}}
+    whole = shop.ingest(**given)
+    monkeypatch.setattr(ingestion, "_RUN", run)
+    parts = shop.ingest(**given)
+    assert_frame_equal(parts.interactions, whole.interactions)
+    assert_frame_equal(parts.rejected, whole.rejected)
+    assert [rule for _, _, rule in rules(whole)] == [
+        *("missing_user_id", "duplicate_interaction", "bad_value", "duplicate_interaction", "bad_time"),
+        "duplicate_interaction",
+    ]
 
 
 def test_rows_sort_by_time_within_users_and_ties_keep_the_file_order(shop):
