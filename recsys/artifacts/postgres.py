@@ -27,6 +27,21 @@ _COLUMNS = {
 _KEY = ("user_id", "rank")
 
 
+def find_database(table: str) -> str:
+    """Return the address of the database that is to hold a table; it is not asked yet.
+
+    Raises:
+        ArtifactError: psycopg is not installed, or no database is named.
+    """
+    _import_psycopg()
+    if url := os.environ.get(URL):
+        return url
+    raise ArtifactError(
+        f"table {table}: {URL} is not set; give it as postgresql://user:password@host:port/database, or leave "
+        "generation.postgres_table out"
+    )
+
+
 def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
     """Write a run date's `Recommendations` into a table, in one transaction, and return how many rows it holds.
 
@@ -42,13 +57,8 @@ def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
         ArtifactError: psycopg is not installed, no database is named, it cannot be reached, or it refuses; the table is
             as it was.
     """
+    url = find_database(table)
     psycopg, sql = _import_psycopg()
-    url = os.environ.get(URL)
-    if not url:
-        raise ArtifactError(
-            f"table {table}: {URL} is not set; give it as postgresql://user:password@host:port/database, or leave "
-            "generation.postgres_table out"
-        )
     name = sql.Identifier(*table.split("."))
     try:
         with psycopg.connect(url) as connection, connection.cursor() as cursor:

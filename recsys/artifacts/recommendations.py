@@ -46,12 +46,7 @@ def publish(
         ArtifactError: the home publishes the lists of another config.
     """
     current = read_pointer(home)
-    if current is not None:
-        theirs = read_manifest(list_folder(home, current), "publish that run date again").get("name", name)
-        if theirs != name:
-            raise ArtifactError(
-                f"lists of '{name}': {home / 'recommendations'} holds those of '{theirs}'; choose another RECSYS_HOME"
-            )
+    check_owner(home, name)
     folder = list_folder(home, run_date)
     sweep(folder.parent, "run_date=*")
     write_folder(folder, fill, {"kind": "recommendations", "name": name, "run_date": run_date, **facts})
@@ -59,6 +54,23 @@ def publish(
         return False
     point_at(home, run_date)
     return True
+
+
+def check_owner(home: Path, name: str) -> None:
+    """Refuse a home that publishes the lists of another config; where readers' lists are gone, it is anybody's.
+
+    Raises:
+        ArtifactError: it is another's.
+    """
+    current = read_pointer(home)
+    try:
+        theirs = read_manifest(list_folder(home, current), "").get("name", name) if current else name
+    except ArtifactError:
+        return
+    if theirs != name:
+        raise ArtifactError(
+            f"lists of '{name}': {home / 'recommendations'} holds those of '{theirs}'; choose another RECSYS_HOME"
+        )
 
 
 def open_shards(home: Path, run_date: str, facts: Mapping[str, Any]) -> ShardFolder:
@@ -79,8 +91,12 @@ def is_published(home: Path, run_date: str, facts: Mapping[str, Any]) -> dict[st
 
 
 def scan_recommendations(home: Path, run_date: str) -> tuple[pl.LazyFrame, dict[str, Any]]:
-    """Return the published `Recommendations` of a run date, not read yet, and their manifest."""
-    manifest = read_manifest(list_folder(home, run_date), f"run 'recsys generate --run-date {run_date}'")
+    """Return the published `Recommendations` of a run date, not read yet, and their manifest.
+
+    Raises:
+        ArtifactError: they are not there, or not as they were written.
+    """
+    manifest = verify_folder(list_folder(home, run_date), f"run 'recsys generate --run-date {run_date}'")
     return pl.scan_parquet(find_parts(home, run_date)), manifest
 
 

@@ -60,7 +60,8 @@ def read_ids(path: Path, columns: list[str], what: str) -> pl.DataFrame:
     except FileNotFoundError as error:
         raise DataError(f"{what} {path}: no such file; {next_step}") from error
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{what} {path}: not readable as CSV in UTF-8 ({error}); {next_step}") from error
+        told = str(error).partition("\n")[0]
+        raise DataError(f"{what} {path}: not readable as CSV in UTF-8 ({told}); {next_step}") from error
     lacking = [column for column in columns if column not in found.columns]
     if lacking:
         raise DataError(f"{what} {path}: no column {', '.join(lacking)}; found {', '.join(found.columns)}; {next_step}")

@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 
 from recsys import __version__
-from recsys.artifacts.folders import MANIFEST, hash_file, hash_text, lock
-from recsys.artifacts.postgres import upsert_lists
+from recsys.artifacts.folders import MANIFEST, hash_file, hash_text, lock, verify_folder
+from recsys.artifacts.postgres import find_database, upsert_lists
 from recsys.artifacts.recommendations import (
+    check_owner,
     find_parts,
     find_published,
     is_published,
@@ -33,7 +34,7 @@ from recsys.dataset.histories import Histories, stream_histories
 from recsys.dataset.user_items import read_ids
 from recsys.dataset.windows import resolve_end
 from recsys.engines import make_engine
-from recsys.errors import DataError, Refused
+from recsys.errors import ArtifactError, DataError, Refused
 from recsys.night import Night
 from recsys.pipelines.embedding_work import embed_elsewhere
 from recsys.pipelines.promotion import load_champion
@@ -110,6 +111,10 @@ class _Source:
 
     @classmethod
     def read(cls, config: Config, home: Path) -> _Source:
+        # What would stop the night at its end stops it here.
+        check_owner(home, config.name)
+        if config.generation.postgres_table:
+            find_database(config.generation.postgres_table)
         snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
         version, bundle = load_champion(config, home)
         # What a list may hold (`repeats`) is for this config to say, not for the one that trained the champion.
@@ -204,9 +209,16 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
         done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
     if not recommender.recommendable.any():
         raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
-    shown = [find_parts(home, one) for one in source.find_shown(home, day)]
+    shown = [_find_shown_parts(home, one) for one in source.find_shown(home, day)]
     number, reference = source.version.number, histories.reference
     return Night(config, bundle, recommender, number, reference, source.blocked_pairs, shown), active
+
+
+def _find_shown_parts(home: Path, day: str) -> list[Path]:
+    verify_folder(
+        list_folder(home, day), f"run 'recsys generate --run-date {day}', or set generation.rules.shown_penalty to 0"
+    )
+    return find_parts(home, day)
 
 
 def _make_shards(
@@ -288,8 +300,12 @@ def _refuse_age(config: Config, day: str, end: datetime | None, interactions: pl
 def _refuse_unfit(
     config: Config, home: Path, day: str, shards: ShardFolder, counts: dict[str, int], model_version: str
 ) -> None:
-    current = read_pointer(home)
-    previous = scan_recommendations(home, current) if current else None
+    current, previous = read_pointer(home), None
+    try:
+        previous = scan_recommendations(home, current) if current else None
+    except ArtifactError as error:
+        # Readers are better off with sound lists than with these.
+        logger.warning("%s; tonight's lists are not compared with them", error)
     faults = find_faults(
         pl.scan_parquet(shards.folder / "part-*.parquet", glob=True),
         counts,

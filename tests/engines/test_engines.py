@@ -2,6 +2,7 @@
 
 import operator
 import os
+import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,20 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return LocalEngine(1 if request.param == "one process" else 2, 1)
 
 
+@pytest.mark.ray
+def test_a_cluster_that_does_not_answer(monkeypatch):
+    # Before there is one that would be used instead.
+    pytest.importorskip("ray")
+    with socket.socket() as taken:
+        # Bound and not listening: nobody answers there.
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for one in (address, f"ray://{address}"):
+            monkeypatch.setenv("RECSYS_RAY_ADDRESS", one)
+            with pytest.raises(EngineError, match=rf"no cluster to be had at RECSYS_RAY_ADDRESS={one} \(.*refused"):
+                list(RayEngine(1).run(TRIPLE, [1]))
+
+
 def test_every_piece_is_done_once(engine):
     assert sorted(engine.run(TRIPLE, range(7))) == [(number, 3 * number) for number in range(7)]
     assert list(engine.run(TRIPLE, [])) == []
@@ -44,6 +59,12 @@ def test_every_piece_is_done_once(engine):
 def test_an_error_comes_through_as_it_is(engine):
     with pytest.raises(ZeroDivisionError, match="division by zero"):
         list(engine.run(partial(operator.truediv, 1), [2, 0]))
+
+
+@pytest.mark.ray
+def test_a_piece_that_no_machine_has_room_for(cluster):
+    with pytest.raises(EngineError, match="asks for 3 processors, and the largest machine of the cluster has 2;"):
+        list(RayEngine(3).run(TRIPLE, [1]))
 
 
 def test_the_config_names_the_engine():

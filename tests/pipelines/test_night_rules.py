@@ -13,8 +13,9 @@ from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_
 from worlds import make_interactions, make_items
 
 from recsys.artifacts.folders import read_manifest
+from recsys.artifacts.recommendations import point_at, read_pointer
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
-from recsys.errors import ConfigError, DataError, Refused
+from recsys.errors import ArtifactError, ConfigError, DataError, Refused
 from recsys.pipelines.generation import generate
 from recsys.tables import Rejected, empty
 
@@ -210,6 +211,52 @@ def test_lists_that_are_not_fit_are_refused(
         make(trained, home, LAST_DAY, sanity={**ANYTHING, **sanity}, **more)
     after = read_files(home / "recommendations")
     assert {path: one for path, one in after.items() if ".shards" not in path} == before
+
+
+def damage(home: Path, day: str) -> None:
+    part = home / "recommendations" / f"run_date={day}" / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-100])
+
+
+def test_damaged_lists_of_last_night_give_way_to_sound_ones(
+    trained: Trained, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = make(trained, home, LAST_DAY)
+    rmtree(home / "recommendations" / f"run_date={LAST_DAY}")
+    point_at(home, RUN_DATE)
+    damage(home, RUN_DATE)
+    assert make(trained, home, LAST_DAY).equals(whole)
+    assert "part-00000.parquet is changed" in caplog.text
+    assert "not compared with them" in caplog.text
+    assert read_pointer(home) == LAST_DAY
+    # Nor does a folder that somebody has deleted keep readers from new lists.
+    rmtree(home / "recommendations" / f"run_date={LAST_DAY}")
+    assert make(trained, home, LAST_DAY).equals(whole)
+
+
+def test_damaged_lists_that_count_stop_the_night(trained: Trained, home: Path) -> None:
+    damage(home, RUN_DATE)
+    before = read_files(home / "recommendations")
+    with pytest.raises(
+        ArtifactError, match=r"part-00000\.parquet is changed; run 'recsys generate --run-date .*', or set"
+    ):
+        make(trained, home, LAST_DAY, rules={"shown_penalty": 1.0})
+    assert read_files(home / "recommendations") == before
+
+
+def test_what_would_stop_the_night_at_its_end_stops_it_before_a_list_is_made(
+    trained: Trained, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RECSYS_LISTS_URL", raising=False)
+    before = read_files(home / "recommendations")
+    with pytest.raises(ArtifactError, match="table lists: RECSYS_LISTS_URL is not set"):
+        make(trained, home, LAST_DAY, postgres_table="lists")
+    manifest = home / "recommendations" / f"run_date={RUN_DATE}" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"name": "{trained.config.name}"', '"name": "another"'))
+    with pytest.raises(ArtifactError, match="holds those of 'another'; choose another RECSYS_HOME"):
+        make(trained, home, LAST_DAY)
+    manifest.write_bytes(before[f"run_date={RUN_DATE}/manifest.json"])
+    assert read_files(home / "recommendations") == before
 
 
 def test_an_old_snapshot_is_refused(trained: Trained, home: Path) -> None:
