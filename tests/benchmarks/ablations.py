@@ -1,7 +1,7 @@
 """What the final lists owe to each part: lists without it beside lists with all, on the config's test window.
 
     RECSYS_DATA=… python tests/benchmarks/ablations.py --config configs/ml1m.yaml
-    RECSYS_DATA=… python tests/benchmarks/ablations.py --config configs/ifdb.yaml --only "without text;one window"
+    RECSYS_DATA=… python tests/benchmarks/ablations.py --config configs/ifdb.yaml --only "without text;one label window"
 
 Every line is a training of its own on the same windows: without some sources and the features that come from the same
 models, with fewer candidates or windows. Texts are read once where the change leaves that alone. Differences are to
@@ -125,12 +125,15 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     config = load_config(given.config)
-    laboratory = Laboratory(config)
     metric, n = config.evaluation.metric, config.evaluation.n
     wanted = {"everything", *(name.strip() for name in given.only.split(";"))} if given.only else None
+    lines = {name.strip(): line for name, line in vary(config).items()}
+    if unknown := (wanted or set()) - lines.keys():
+        parser.error(f"--only: no line {', '.join(sorted(unknown))}; there are {', '.join(lines)}")
+    laboratory = Laboratory(config)
     reference: NDArray[np.float64] | None = None
-    for name, (settings, windows, anew) in vary(config).items():
-        if wanted is not None and name.strip() not in wanted:
+    for name, (settings, windows, anew) in lines.items():
+        if wanted is not None and name not in wanted:
             continue
         measured, seconds = laboratory.train(settings, windows, anew)
         ours, blend = (read_values(measured, model, metric, n) for model in (OURS, BLEND))
