@@ -439,9 +439,13 @@ def test_the_hash_of_a_file(tmp_path: Path) -> None:
 
 
 def test_pieces_of_a_table_do_not_show_in_its_file(tmp_path: Path) -> None:
-    whole = make_items("a", "b", "c").select(Items.column_names())
-    write_table(whole, Items, tmp_path / "one", "items")
-    write_table(pl.concat([whole[:1], whole[1:]], rechunk=False), Items, tmp_path / "two", "items")
+    # Fewer rows are one row group, however they lie.
+    rows = pl.select(row=pl.int_range(600_000, dtype=pl.UInt64))
+    texts = {name: pl.lit("x") for name in ("table", "file", "rule", "content")}
+    whole = rows.with_columns(**texts).select(Rejected.column_names())
+    pieces = pl.concat([whole[:270_000], whole[270_000:]], rechunk=False)
+    for name, table in (("one", whole), ("two", pieces)):
+        write_table(table, Rejected, tmp_path / name, "rejected rows")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 

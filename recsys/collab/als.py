@@ -42,7 +42,7 @@ class AlsModel:
         self._config = config
         # Users are solved for over the catalogue of the training, of which this one's items are at these places.
         self._trained = item_factors
-        self._places = np.arange(len(item_factors))
+        self._places = np.arange(len(item_factors), dtype=np.int32)
 
     @classmethod
     def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
@@ -60,7 +60,7 @@ class AlsModel:
         aligned = copy(self)
         aligned.item_factors = align_rows(self.item_factors, trained_ids, item_ids)
         places = map_ids(trained_ids, item_ids)
-        aligned._places = np.where(places >= 0, self._places[places], -1)
+        aligned._places = np.where(places >= 0, self._places[places], np.int32(-1))
         return aligned
 
     def with_cache(self, folder: Path, run: str) -> AlsModel:
@@ -73,7 +73,7 @@ class AlsModel:
         """Return (n_users, embedding_size) float32: the least-squares factors of each history, zeros if empty."""
         if self.cache is None:
             return self._solve(histories)
-        keys = hash_histories(histories.starts, self._places[histories.items].astype(np.int32), histories.weights)
+        keys = hash_histories(histories.starts, self._places[histories.items], histories.weights)
         factors, found = self.cache.look_up(keys)
         if not found.all():
             factors[~found] = self._solve(histories.pick(np.flatnonzero(~found)))

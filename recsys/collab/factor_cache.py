@@ -154,7 +154,7 @@ def hash_histories(
         weights: (n_entries) float32.
     """
     keys = np.empty((len(starts) - 1, 2), dtype=np.uint64)
-    _hash_entries(starts, items.astype(np.int64), np.ascontiguousarray(weights).view(np.uint32), keys)
+    _hash_entries(starts, items, np.ascontiguousarray(weights).view(np.uint32), keys)
     return keys
 
 
