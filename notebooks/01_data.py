@@ -22,11 +22,11 @@ from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import home, load_config
 from recsys.dataset.histories import build_histories, find_recommendable
 from recsys.dataset.windows import resolve_end
-from recsys.evaluation.answers import tell_mean
-from recsys.evaluation.data_plots import plot_activity, plot_lengths, plot_long_tail, plot_timeline
+from recsys.evaluation.summaries import tell_mean
+from recsys.visuals.data_plots import plot_activity, plot_lengths, plot_long_tail, plot_timeline
 from recsys.evaluation.intervals import mean_interval
-from recsys.evaluation.plots import say
-from recsys.pipelines.splitting import split_snapshot
+from recsys.visuals.plots import say
+from recsys.training.splitting import split_snapshot
 from recsys.text.item_text import make_texts
 
 pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas

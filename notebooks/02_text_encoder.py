@@ -21,13 +21,13 @@ import pandas as pd
 import polars as pl
 
 from recsys.config import home, load_config
-from recsys.evaluation.answers import find_row, judge, tell_difference, tell_mean
+from recsys.evaluation.summaries import find_row, judge, tell_difference, tell_mean
 from recsys.evaluation.comparison import summarise
-from recsys.evaluation.data_plots import plot_lengths
+from recsys.visuals.data_plots import plot_lengths
 from recsys.evaluation.intervals import compare_paired
-from recsys.evaluation.plots import plot_curves, plot_maps, plot_metric_table
-from recsys.evaluation.vectors import find_nearest, project_to_plane
-from recsys.pipelines.comparing import load_bundle, read_logged_run
+from recsys.visuals.plots import plot_curves, plot_maps, plot_metric_table
+from recsys.evaluation.embedding_neighbors import find_nearest, project_to_plane
+from recsys.pipelines.compare import load_bundle, read_logged_run
 from recsys.registry.tracking import connect
 from recsys.registry.versions import TWIN, need_version
 from recsys.text.encoder import Encoder

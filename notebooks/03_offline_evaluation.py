@@ -19,13 +19,13 @@ import polars as pl
 
 from recsys.artifacts.runs import read_run
 from recsys.config import home, load_config
-from recsys.evaluation.answers import find_row, judge, tell_difference, tell_mean, tell_segments
+from recsys.evaluation.summaries import find_row, judge, tell_difference, tell_mean, tell_segments
 from recsys.evaluation.comparison import OURS
-from recsys.evaluation.found import count_fates
-from recsys.evaluation.ledger import describe_losses
-from recsys.evaluation.plots import (
+from recsys.evaluation.source_recall import count_outcomes
+from recsys.evaluation.candidate_ledger import describe_losses
+from recsys.visuals.plots import (
     plot_curves,
-    plot_fates,
+    plot_outcomes,
     plot_importance,
     plot_ledger,
     plot_matrix,
@@ -72,7 +72,7 @@ plot_segments(run.segments, metric, n, OURS, rival)
 # %% [markdown]
 # ## Where did the rest get lost?
 #
-# Every positive has one fate: it could not be recommended yet, no source found it or the union was cut above it
+# Every positive has one outcome: it could not be recommended yet, no source found it or the union was cut above it
 # (the loss of retrieval), the ranker put it below n (the loss of ranking), or it was listed.
 
 # %%
@@ -93,7 +93,7 @@ plot_matrix(sources, sources, shares.drop("source").to_numpy().astype(float), ("
 
 # %%
 labels = (run.segments["dimension"] + ": " + run.segments["segment"]).unique(maintain_order=True)
-plot_fates(count_fates(run.positives, labels.to_list()))
+plot_outcomes(count_outcomes(run.positives, labels.to_list()))
 
 # %% [markdown]
 # ## What does the ranker look at?

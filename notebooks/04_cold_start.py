@@ -19,11 +19,11 @@ import polars as pl
 
 from recsys.artifacts.runs import read_run
 from recsys.config import home, load_config
-from recsys.evaluation.answers import find_row, judge, tell_difference, tell_mean
+from recsys.evaluation.summaries import find_row, judge, tell_difference, tell_mean
 from recsys.evaluation.comparison import OURS
-from recsys.evaluation.found import count_fates, measure_found
-from recsys.evaluation.ledger import UNION
-from recsys.evaluation.plots import plot_fates, plot_found, plot_metric_table
+from recsys.evaluation.source_recall import count_outcomes, measure_found
+from recsys.evaluation.candidate_ledger import UNION
+from recsys.visuals.plots import plot_outcomes, plot_found, plot_metric_table
 
 pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas
 run = read_run(home(), load_config(config_path).name, run_name)
@@ -72,8 +72,8 @@ found.filter(pl.col("segment") == cold).sort("mean", descending=True).to_pandas(
 # ## Where are they lost?
 
 # %%
-fates = count_fates(run.positives, [cold, warm])
-plot_fates(fates)
+outcomes = count_outcomes(run.positives, [cold, warm])
+plot_outcomes(outcomes)
 
 # %% [markdown]
 # ## Do the lists show any?
@@ -97,7 +97,7 @@ ours = by_label.filter(pl.col("model") == OURS, pl.col("metric") == metric, pl.c
 ours.select("label", "users", "positives", "enough", "mean", "low", "high").to_pandas().round(4)
 
 # %%
-plot_fates(count_fates(run.positives, lengths))
+plot_outcomes(count_outcomes(run.positives, lengths))
 
 # %% [markdown]
 # ## Answer
@@ -112,14 +112,14 @@ else:
     reader = recalls.filter(pl.col("model").str.contains("text|tfidf")).row(0, named=True)
     other = recalls.filter(pl.col("model").is_in(histories_only)).row(0, named=True)
     finder = found.filter(pl.col("segment") == cold, pl.col("source") != UNION).sort("mean").row(-1, named=True)
-    lost = fates.filter(pl.col("segment") == cold, pl.col("fate") != "listed").sort("positives").row(-1, named=True)
+    lost = outcomes.filter(pl.col("segment") == cold, pl.col("outcome") != "listed").sort("positives").row(-1, named=True)
     shown = find_row(run.metrics, model=OURS, metric="cold_share", n=n)
     print(
         f"Cold items ({ours['positives']:,} positives of {ours['users']:,} users): recall@{n} of ours is "
         f"{tell_mean(ours)}, of the best that only reads texts ({reader['model']}) {tell_mean(reader)}, of the best "
         f"that only knows histories ({other['model']}) {tell_mean(other)}.\n"
         f"{finder['source']} finds most of them, {tell_mean(finder, '.1%')} of a user's; most are lost as "
-        f"'{lost['fate']}' ({lost['share']:.0%}). Our lists show {tell_mean(shown, '.1%')} cold items."
+        f"'{lost['outcome']}' ({lost['share']:.0%}). Our lists show {tell_mean(shown, '.1%')} cold items."
         + ("" if ours["enough"] else f" Fewer than {lines.min_users} users: none of this is proven.")
     )
 rivals = new_table.filter(pl.col("metric") == metric, pl.col("model") != OURS).sort("mean", descending=True)

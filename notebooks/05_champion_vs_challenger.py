@@ -23,12 +23,12 @@ warnings.filterwarnings("ignore", message="IProgress not found")  # other librar
 
 # %%
 from recsys.config import home, load_config
-from recsys.pipelines.comparing import compare_versions
+from recsys.pipelines.compare import compare_versions
 
 why = compare_versions(load_config(config_path), home(), first, second)
 print("\n".join(why.describe()))
 print(why.settings)
-print(why.fates)
+print(why.outcomes)
 
 # %% [markdown]
 # The rest of this page shows the same in more detail.
@@ -39,8 +39,8 @@ import pandas as pd
 import polars as pl
 
 from recsys.artifacts.snapshots import read_snapshot
-from recsys.evaluation.ledger import FATES
-from recsys.evaluation.plots import plot_matrix, plot_metric_table, plot_segments
+from recsys.evaluation.candidate_ledger import OUTCOMES
+from recsys.visuals.plots import plot_matrix, plot_metric_table, plot_segments
 
 pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas
 config = load_config(config_path)
@@ -74,8 +74,8 @@ plot_segments(why.segments, metric, n, first, second)
 # Rows: what became of a positive in the first version; columns: in the second. On the diagonal nothing changed.
 
 # %%
-counts = why.fates.select(FATES).to_numpy().astype(float)
-plot_matrix(FATES, FATES, counts, (first, second), ",.0f")
+counts = why.outcomes.select(OUTCOMES).to_numpy().astype(float)
+plot_matrix(OUTCOMES, OUTCOMES, counts, (first, second), ",.0f")
 
 # %% [markdown]
 # ## What was lost, by name
@@ -86,11 +86,11 @@ plot_matrix(FATES, FATES, counts, (first, second), ",.0f")
 # %%
 items = read_snapshot(home(), config.name, config.dataset.model_dump(mode="json")).items
 lost = why.lost.join(items.select("item_id", "title"), on="item_id", how="left", maintain_order="left")
-columns = ["user_id", "title", "fate", "rank", "sources", f"{second}_rank", f"{second}_sources"]
+columns = ["user_id", "title", "outcome", "rank", "sources", f"{second}_rank", f"{second}_sources"]
 lost.sort(f"{second}_rank", "user_id").select(columns).head(10).to_pandas()
 
 # %%
-by_sources = lost.group_by("fate", pl.col(f"{second}_sources").list.join(", ").alias(f"{second} had it from"))
+by_sources = lost.group_by("outcome", pl.col(f"{second}_sources").list.join(", ").alias(f"{second} had it from"))
 by_sources.len("positives").sort("positives", descending=True).head(10).to_pandas()
 
 # %% [markdown]

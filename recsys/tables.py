@@ -37,7 +37,7 @@ class Interactions(dy.Schema):
     user_id = dy.String(nullable=False, min_length=1)
     item_id = dy.String(nullable=False, min_length=1)
     # Place in the user's own history, 0 the oldest; 0 in every row when the data has no time and no order.
-    position = dy.UInt32(nullable=False)
+    step = dy.UInt32(nullable=False)
     # Null in every row when the raw data has no times.
     time = _instant(nullable=True)
     event = dy.String(nullable=False, min_length=1)
@@ -46,12 +46,12 @@ class Interactions(dy.Schema):
     # The raw value (rating, quantity), where there is one.
     value = dy.Float32(nullable=True)
     # Place at which the item stood where the user met it, 1 the first; null where nobody noted it.
-    shown_at = dy.UInt16(nullable=True, min=1)
+    position = dy.UInt16(nullable=True, min=1)
     # True: an event the lists should predict. Other rows are history only.
     positive = dy.Bool(nullable=False)
     # True: now the user has the item, and without repeats no list shows it again. Every positive row is one; so is a
     # row whose kind counts and whose value does not (a bad rating).
-    taken = dy.Bool(nullable=False)
+    consumed = dy.Bool(nullable=False)
 
 
 class Rejected(dy.Schema):
@@ -91,7 +91,7 @@ class TrainingRows(dy.Schema):
     # 1 where the user took the item inside the label window.
     label = dy.UInt8(nullable=False)
     # First place at which the user met the item inside the label window; null where nobody noted it.
-    shown_at = dy.UInt16(nullable=True, min=1)
+    position = dy.UInt16(nullable=True, min=1)
 
 
 class UserMetrics(dy.Schema):
@@ -155,8 +155,8 @@ class TestPositives(dy.Schema):
     item_id = dy.String(primary_key=True)
     # Kinds of the events that make it a positive, sorted.
     events = dy.List(dy.String(nullable=False), nullable=False)
-    # One of `evaluation.ledger.FATES`.
-    fate = dy.String(nullable=False)
+    # One of `evaluation.ledger.OUTCOMES`.
+    outcome = dy.String(nullable=False)
     # Sources that proposed it, in the order of the config.
     sources = dy.List(dy.String(nullable=False), nullable=False)
     # Its place among our ranked candidates, 1 the best; null where it is no candidate.

@@ -12,7 +12,9 @@ from miniature import NOW, RUN_DATE, Trained, copy_home, settings
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import parse_config
+from recsys.serving.bundle import Bundle
 
 # A busy machine is no finding; and CI tries the same examples each time.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
@@ -63,13 +65,27 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
 @pytest.fixture(scope="session")
 def trained(raw: Path, new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Trained once for all tests, which must leave it as it is; `trained_copy` is there to be changed."""
-    from recsys.pipelines.full_run import run_all
+    from recsys.pipelines.run import run_all
 
     config, home, bystander = parse_config(settings(), "test"), new_home(), tmp_path_factory.mktemp("bystander")
     with chdir(bystander), pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_DATA", str(raw))
         run_all(config, home, RUN_DATE, NOW)
     return Trained(config, home, bystander)
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Trained) -> Bundle:
+    """Version 1 of the trained home."""
+    from recsys.pipelines.promote import load_champion
+
+    return load_champion(trained.config, trained.home)[1]
+
+
+@pytest.fixture(scope="session")
+def snapshot(trained: Trained) -> Snapshot:
+    """The whole demo, events after the run date included."""
+    return read_snapshot(trained.home, trained.config.name, trained.config.dataset.model_dump(mode="json"))
 
 
 @pytest.fixture

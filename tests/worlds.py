@@ -51,7 +51,7 @@ def make_interactions(*rows: tuple[Any, ...] | Mapping[str, Any], ordered: bool 
     """Return `Interactions`, sorted. A row is (user, item), (user, item, day), or a mapping.
 
     Keys of a mapping: `user`, `item`, `day` (as in `at`; without it there is no time), `event`, `weight`,
-    `value`, `shown_at`, `positive`. A user's equal times, and data without times, keep the order of the rows given;
+    `value`, `position`, `positive`. A user's equal times, and data without times, keep the order of the rows given;
     `ordered=False` makes data without any order, where every position is 0.
     """
     given = [row if isinstance(row, Mapping) else dict(zip(("user", "item", "day"), row, strict=False)) for row in rows]
@@ -59,21 +59,21 @@ def make_interactions(*rows: tuple[Any, ...] | Mapping[str, Any], ordered: bool 
         {
             "user_id": row["user"],
             "item_id": row["item"],
-            "position": 0,
+            "step": 0,
             "time": at(row["day"]) if row.get("day") is not None else None,
             "event": row.get("event", "interaction"),
             "weight": row.get("weight", 1.0),
             "value": row.get("value"),
-            "shown_at": row.get("shown_at"),
+            "position": row.get("position"),
             "positive": row.get("positive", True),
-            "taken": row.get("taken", True),
+            "consumed": row.get("consumed", True),
         }
         for row in given
     ]
     schema = {name: column.dtype for name, column in Interactions.columns().items()}
     frame = pl.DataFrame(filled, schema=schema).sort("user_id", "time", maintain_order=True)
     if ordered:
-        frame = frame.with_columns(position=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id"))
+        frame = frame.with_columns(step=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id"))
     return check(Interactions, frame, "test interactions", "mend the test")
 
 

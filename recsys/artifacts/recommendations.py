@@ -9,7 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from recsys.artifacts.folders import (
+from recsys.artifacts.shards import ShardFolder
+from recsys.errors import ArtifactError
+from recsys.storage.files import (
     MANIFEST,
     read_manifest,
     read_table,
@@ -18,8 +20,6 @@ from recsys.artifacts.folders import (
     verify_folder,
     write_folder,
 )
-from recsys.artifacts.shards import ShardFolder
-from recsys.errors import ArtifactError
 from recsys.tables import Recommendations
 
 POINTER = "CURRENT"

@@ -11,9 +11,9 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from recsys.artifacts.folders import read_table, verify_folder, write_table
 from recsys.config import Config, load_config
 from recsys.errors import ArtifactError
+from recsys.storage.files import read_table, verify_folder, write_table
 from recsys.tables import (
     CandidateLedger,
     CatalogueTable,
@@ -63,7 +63,7 @@ class Run:
         lists: `user_id`, `rank`, `item_id`, `score`: our lists for the test window.
         importance: `FeatureImportance`.
         curves: name -> value by step.
-        measured: what is no table: fates of the positives, losses, churn, blend weights, what ranks, users
+        measured: what is no table: outcomes of the positives, losses, churn, blend weights, what ranks, users
             without history.
     """
 

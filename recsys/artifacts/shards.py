@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from recsys.artifacts.folders import hash_file, replace_text, write_table
 from recsys.errors import ArtifactError
+from recsys.storage.files import hash_file, replace_text, write_table
 from recsys.tables import Recommendations
 
 _KEY = "key.json"

@@ -12,7 +12,8 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from recsys.artifacts.folders import (
+from recsys.errors import ArtifactError
+from recsys.storage.files import (
     hash_text,
     read_table,
     replace_text,
@@ -22,7 +23,6 @@ from recsys.artifacts.folders import (
     write_folder,
     write_table,
 )
-from recsys.errors import ArtifactError
 from recsys.tables import Interactions, Items, Rejected
 
 _NEXT_STEP = "run 'recsys ingest' with this config"

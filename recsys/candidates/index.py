@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recsys.candidates.scores import Barred, DenseScores
+from recsys.candidates.scores import DenseScores, Exclusions
 
 # Clusters per root of the number of items, the share that is searched, the most items of each that k-means learns from,
 # and the fewest.
@@ -89,15 +89,15 @@ class ItemIndex:
 class IndexedScores:
     """Dot products of users and items, the best of them by an index; see `Scores`."""
 
-    def __init__(self, users: NDArray[np.float32], silent: NDArray[np.bool_], index: ItemIndex, n_items: int) -> None:
+    def __init__(self, users: NDArray[np.float32], unscored: NDArray[np.bool_], index: ItemIndex, n_items: int) -> None:
         """Take (n_users, size) float32 vectors, (n_users) bool who gets nothing, items, and how many all are."""
-        self._users, self._silent, self._index, self._n_items = users, silent, index, n_items
+        self._users, self._silent, self._index, self._n_items = users, unscored, index, n_items
 
-    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+    def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
         """Return the best of the items that the index finds; one may be missed that lies in another cluster."""
-        widest = int(np.diff(barred.starts).max(initial=0))
+        widest = int(np.diff(exclusions.starts).max(initial=0))
         width = min(depth + widest, len(self._index.items))
-        places = self._index.search(self._users, width, barred.recommendable[self._index.items])
+        places = self._index.search(self._users, width, exclusions.recommendable[self._index.items])
         items = np.where(places >= 0, self._index.items[places], -1).astype(np.int32)
         items[self._silent] = -1
         starts = np.arange(len(items) + 1, dtype=np.int64) * width
@@ -107,11 +107,11 @@ class IndexedScores:
         items = np.take_along_axis(items, order, axis=1)
         scores = np.take_along_axis(scores, order, axis=1)
         found = DenseScores(np.where(items >= 0, scores, np.float32(-np.inf)))
-        open_to = Barred.find_none(*items.shape)
+        open_to = Exclusions.none(*items.shape)
         chosen = found.find_top(width, open_to)
         ranked = np.where(chosen >= 0, np.take_along_axis(items, np.maximum(chosen, 0), axis=1), -1)
         top: NDArray[np.int32] = _leave_out(
-            ranked.astype(np.int32), barred.recommendable, barred.starts, barred.items, depth
+            ranked.astype(np.int32), exclusions.recommendable, exclusions.starts, exclusions.items, depth
         )
         return top
 
@@ -136,9 +136,9 @@ class IndexedScores:
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def _multiply_pairs(starts, places, users, vectors, silent, found):  # type: ignore[no-untyped-def]
+def _multiply_pairs(starts, places, users, vectors, unscored, found):  # type: ignore[no-untyped-def]
     for user in range(len(starts) - 1):
-        if silent[user]:
+        if unscored[user]:
             continue
         for pair in range(starts[user], starts[user + 1]):
             place = places[pair]
@@ -151,7 +151,7 @@ def _multiply_pairs(starts, places, users, vectors, silent, found):  # type: ign
 
 @njit(nogil=True, cache=True)
 def _leave_out(ranked, recommendable, starts, taken, depth):  # type: ignore[no-untyped-def]
-    """Return the first of each row that are not barred."""
+    """Return the first of each row that are not exclusions."""
     top = np.full((len(ranked), depth), -1, dtype=np.int32)
     mark = np.zeros(len(recommendable), dtype=np.int32)
     for user in range(len(ranked)):

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.heap import empty_into, push
+from recsys.candidates.top_k import empty_into, push
 from recsys.dataset.histories import Histories, pick_runs
 
 # Columns whose largest score is looked at first: most runs of them hold nothing that would make a list.
@@ -25,7 +25,7 @@ _CELLS = 2_500_000
 
 
 @dataclass(frozen=True)
-class Barred:
+class Exclusions:
     """What no list may hold.
 
     Attributes:
@@ -39,44 +39,44 @@ class Barred:
     items: NDArray[np.int32]
 
     @classmethod
-    def find(cls, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool) -> Barred:
+    def of(cls, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool) -> Exclusions:
         """Bar what is not recommendable and, without repeats, what each user has."""
         if repeats:
             nothing = np.zeros(histories.n_users + 1, dtype=np.int64)
             return cls(recommendable, nothing, np.zeros(0, dtype=np.int32))
-        taken = np.concatenate([[0], np.cumsum(histories.taken)])[histories.starts]
-        return cls(recommendable, taken, histories.items[histories.taken])
+        taken = np.concatenate([[0], np.cumsum(histories.consumed)])[histories.starts]
+        return cls(recommendable, taken, histories.items[histories.consumed])
 
     @classmethod
-    def find_none(cls, n_users: int, n_items: int) -> Barred:
+    def none(cls, n_users: int, n_items: int) -> Exclusions:
         """Bar nothing."""
         return cls(np.ones(n_items, dtype=bool), np.zeros(n_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
 
-    def pick(self, users: NDArray[np.int64]) -> Barred:
+    def pick(self, users: NDArray[np.int64]) -> Exclusions:
         """Return what some users may not get, numbered in the order given."""
         starts, entries = pick_runs(self.starts, users)
-        return Barred(self.recommendable, starts, self.items[entries])
+        return Exclusions(self.recommendable, starts, self.items[entries])
 
-    def add(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> Barred:
-        """Return the same with more items barred: for user u `items[starts[u]:starts[u + 1]]`."""
+    def add(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> Exclusions:
+        """Return the same with more items exclusions: for user u `items[starts[u]:starts[u + 1]]`."""
         n_users = len(starts) - 1
         users = np.concatenate([np.repeat(np.arange(n_users), np.diff(one)) for one in (self.starts, starts)])
         order = np.argsort(users, kind="stable")
         ends = np.searchsorted(users[order], np.arange(n_users + 1)).astype(np.int64)
-        return Barred(self.recommendable, ends, np.concatenate([self.items, items])[order])
+        return Exclusions(self.recommendable, ends, np.concatenate([self.items, items])[order])
 
     def to_array(self) -> NDArray[np.bool_]:
         """Return (n_users, n_items) bool."""
-        barred = np.repeat(~self.recommendable[None, :], len(self.starts) - 1, axis=0)
-        barred[np.repeat(np.arange(len(barred)), np.diff(self.starts)), self.items] = True
-        return barred
+        exclusions = np.repeat(~self.recommendable[None, :], len(self.starts) - 1, axis=0)
+        exclusions[np.repeat(np.arange(len(exclusions)), np.diff(self.starts)), self.items] = True
+        return exclusions
 
 
 class Scores(Protocol):
     """A source's scores of all items for some users, higher is better."""
 
-    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
-        """Return (n_users, depth) item numbers, best first, -1 where nothing more is said; barred ones are left out.
+    def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
+        """Return (n_users, depth) item numbers, best first, -1 where nothing more is scored, without the excluded.
 
         Equal scores go to the smaller item number.
         """
@@ -104,10 +104,10 @@ class DenseScores:
         """Take (n_users, n_items) with NaN where nothing is said."""
         return cls(np.nan_to_num(array, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
 
-    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+    def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
         """See `Scores`."""
         top: NDArray[np.int32] = _find_top(
-            self._values, self._columns, barred.recommendable, barred.starts, barred.items, depth
+            self._values, self._columns, exclusions.recommendable, exclusions.starts, exclusions.items, depth
         )
         return top
 
@@ -167,9 +167,11 @@ class SummedScores:
             matrix.data.astype(np.float32, copy=False),
         )
 
-    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+    def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
         """See `Scores`."""
-        top: NDArray[np.int32] = _find_top_sums(*self._sums, barred.recommendable, barred.starts, barred.items, depth)
+        top: NDArray[np.int32] = _find_top_sums(
+            *self._sums, exclusions.recommendable, exclusions.starts, exclusions.items, depth
+        )
         return top
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -191,10 +193,10 @@ class SharedScores:
         """Take the (n_items) row and the items it says something about, best first, ties by number."""
         self._row, self._order, self._n_users = row, order, n_users
 
-    def find_top(self, depth: int, barred: Barred) -> NDArray[np.int32]:
+    def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
         """See `Scores`."""
-        shown = self._order[barred.recommendable[self._order]]
-        top: NDArray[np.int32] = _walk(shown, len(self._row), barred.starts, barred.items, depth)
+        shown = self._order[exclusions.recommendable[self._order]]
+        top: NDArray[np.int32] = _walk(shown, len(self._row), exclusions.starts, exclusions.items, depth)
         return top
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -276,7 +278,7 @@ def _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, to
 
 @njit(nogil=True, cache=True)
 def _find_top_sums(  # type: ignore[no-untyped-def]
-    starts, rows, weights, pointers, columns, data, recommendable, barred_starts, barred, depth
+    starts, rows, weights, pointers, columns, data, recommendable, excluded_starts, exclusions, depth
 ):
     n_users, n_items = len(starts) - 1, len(recommendable)
     top = np.empty((n_users, depth), dtype=np.int32)
@@ -284,8 +286,8 @@ def _find_top_sums(  # type: ignore[no-untyped-def]
     sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
     mark, taken = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int32)
     for user in range(n_users):
-        for entry in range(barred_starts[user], barred_starts[user + 1]):
-            taken[barred[entry]] = user + 1
+        for entry in range(excluded_starts[user], excluded_starts[user + 1]):
+            taken[exclusions[entry]] = user + 1
         count = _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
         size = 0
         for place in range(count):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.candidates.index import IndexedScores, ItemIndex
+from recsys.candidates.models import CandidateModels
 from recsys.candidates.scores import DenseScores, Scores, SharedScores, add_up
-from recsys.candidates.stage_one import StageOne
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, decay_by_age
 from recsys.collab.als import AlsModel
 from recsys.collab.bpr import BprModel
@@ -61,21 +61,21 @@ def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[
 
 
 def score_items(
-    users: NDArray[np.float32], silent: NDArray[np.bool_], items: ItemIndex, n_items: int, *, approximate: bool
+    users: NDArray[np.float32], unscored: NDArray[np.bool_], items: ItemIndex, n_items: int, *, approximate: bool
 ) -> Scores:
-    """Return the dot products of users and items; nothing is said to silent users.
+    """Return the dot products of users and items; nothing is said to unscored users.
 
     Args:
         users: (n_users, size) float32.
-        silent: (n_users) bool.
+        unscored: (n_users) bool.
         items: of a catalogue of n_items.
         n_items: how many the catalogue has.
         approximate: the best are looked for with the index instead of among all.
     """
     if approximate:
-        return IndexedScores(users, silent, items, n_items)
+        return IndexedScores(users, unscored, items, n_items)
     scores = multiply(users, items.vectors)
-    scores[silent] = -np.inf
+    scores[unscored] = -np.inf
     return DenseScores(scores, n_items, items.items)
 
 
@@ -287,7 +287,7 @@ def _make_identity(size: int) -> csr_array:
 def make_sources(
     names: Sequence[str],
     config: CandidatesConfig,
-    models: StageOne,
+    models: CandidateModels,
     statistics: ItemStatistics,
     embeddings: NDArray[np.float32],
 ) -> list[Source]:

@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 
 from recsys import __version__
 from recsys.collab.factor_cache import FactorCache, hash_histories
-from recsys.collab.id_map import align_rows, map_ids
 from recsys.config import AlsConfig
 from recsys.dataset.histories import Histories
+from recsys.dataset.id_map import align_rows, map_ids
 
 
 class AlsModel:

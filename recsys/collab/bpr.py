@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys.collab.id_map import align_rows
 from recsys.config import BprConfig
 from recsys.dataset.histories import Histories
+from recsys.dataset.id_map import align_rows
 
 
 class BprModel:

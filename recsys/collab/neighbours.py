@@ -16,9 +16,9 @@ from implicit.nearest_neighbours import (
 from implicit.utils import ParameterWarning
 from scipy.sparse import coo_array, csr_array, csr_matrix
 
-from recsys.collab.id_map import align_square
 from recsys.config import ItemToItemConfig, TransitionsConfig
 from recsys.dataset.histories import Histories
+from recsys.dataset.id_map import align_square
 
 _RECOMMENDERS: dict[str, type[ItemItemRecommender]] = {
     "cosine": CosineRecommender,

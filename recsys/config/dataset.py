@@ -49,7 +49,7 @@ class InteractionColumns(Section):
     event: str | None = None
     value: str | None = None
     # Place at which the item stood where the user met it, 1 the first: what stands first is taken more often.
-    shown_at: str | None = None
+    position: str | None = None
 
 
 class InteractionFiles(Section):

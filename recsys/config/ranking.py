@@ -108,7 +108,7 @@ class CandidatesConfig(Section):
         }
     )
     # Candidates per user that the union is cut to, by reciprocal-rank fusion of the sources; None: no cut.
-    at_most: Count | None = None
+    max_candidates: Count | None = None
     # From so many items on, sources that multiply vectors look only into the clusters nearest to the user (faiss), and
     # may miss an item or two; None: they look at all.
     approximate_from: Count | None = 50_000
@@ -159,6 +159,6 @@ class RankingConfig(Section):
     # Users of each label window that the ranker learns from at most, drawn at random.
     max_users: Count = 5_000
     # Features that the trees do not look at: names, or patterns such as text_*.
-    leave_out: tuple[str, ...] = ()
+    exclude_features: tuple[str, ...] = ()
     # Rows that the ranker learns from, over all label windows; of more, negatives are left out at random.
     max_rows: Annotated[int, Field(ge=1000)] = 400_000

@@ -201,10 +201,10 @@ class InterestConfig(Section):
     residual_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     # Terms of the texts (runs of one or two words) are hashed into so many buckets, each with a vector of its own that
     # is added to those of the items that hold it: names and series tell what a meaning does not. 0: off.
-    words: Annotated[int, Field(ge=0)] = 0
+    hashed_terms: Annotated[int, Field(ge=0)] = 0
     # Share of the items that lose theirs in a step, and how fast they are learned.
-    words_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
-    words_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    hashed_terms_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
+    hashed_terms_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     # Divides cosines.
     temperature: Annotated[float, Field(gt=0)] = 0.1
     # Newest items of a history that are looked at, and how much less each step back weighs; attention starts there.

@@ -34,7 +34,7 @@ class Histories:
         items: (n_entries) int32 item numbers.
         weights: (n_entries) float32, sum of the event weights of the user on the item.
         counts: (n_entries) float32, how many events that were.
-        taken: (n_entries) bool, the user has the item now; False where the events only looked at it.
+        consumed: (n_entries) bool, the user has the item now; False where the events only looked at it.
         ages: (n_entries) float32, days from the last of them to the cut-off; NaN without times.
         first_ages: (n_entries) float32, days from the first of them to the cut-off; NaN without times.
         cutoff: the instant all of this is as of; None for windows without a common clock.
@@ -48,7 +48,7 @@ class Histories:
     items: NDArray[np.int32]
     weights: NDArray[np.float32]
     counts: NDArray[np.float32]
-    taken: NDArray[np.bool_]
+    consumed: NDArray[np.bool_]
     ages: NDArray[np.float32]
     first_ages: NDArray[np.float32]
     cutoff: datetime | None
@@ -91,7 +91,7 @@ class Histories:
             items=self.items[first:last],
             weights=self.weights[first:last],
             counts=self.counts[first:last],
-            taken=self.taken[first:last],
+            consumed=self.consumed[first:last],
             ages=self.ages[first:last],
             first_ages=self.first_ages[first:last],
         )
@@ -125,7 +125,7 @@ class Histories:
             items=self.items[entries],
             weights=self.weights[entries],
             counts=self.counts[entries],
-            taken=self.taken[entries],
+            consumed=self.consumed[entries],
             ages=self.ages[entries],
             first_ages=self.first_ages[entries],
         )
@@ -186,7 +186,7 @@ def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: dat
                 f"histories as of {cutoff.isoformat()}: {late:,} interactions are not before it; "
                 "cut the interactions first"
             )
-    ordered = bool((interactions["position"] > 0).any()) or interactions.height == 0
+    ordered = bool((interactions["step"] > 0).any()) or interactions.height == 0
     last = interactions["time"].max()
     reference = cutoff or (last if isinstance(last, datetime) else None)
     return _build(interactions, items["item_id"], cutoff, reference, ordered)
@@ -203,7 +203,7 @@ def stream_histories(interactions: pl.LazyFrame, items: pl.DataFrame, cutoff: da
     known = pl.lit(True) if cutoff is None else pl.col("time").is_null() | (pl.col("time") < cutoff)
     facts = interactions.select(
         total=pl.len(),
-        ordered=(pl.col("position").filter(known) > 0).any() | ~known.any(),
+        ordered=(pl.col("step").filter(known) > 0).any() | ~known.any(),
         last=pl.col("time").filter(known).max(),
     ).collect(engine="streaming")
     total, ordered, last = facts.row(0)
@@ -222,7 +222,7 @@ def _join(parts: list[Histories]) -> Histories:
     """Return one after the other the histories of users that follow each other."""
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("items", "weights", "counts", "taken", "ages", "first_ages")
+        for name in ("items", "weights", "counts", "consumed", "ages", "first_ages")
     }
     lengths = np.concatenate([part.lengths for part in parts])
     starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
@@ -242,7 +242,7 @@ def _build(
         items=pairs["item"].cast(pl.Int32).to_numpy(),
         weights=pairs["weight"].to_numpy(),
         counts=pairs["count"].cast(pl.Float32).to_numpy(),
-        taken=pairs["taken"].to_numpy(),
+        consumed=pairs["consumed"].to_numpy(),
         ages=_ages(pairs["last"], reference),
         first_ages=_ages(pairs["first"], reference),
         cutoff=cutoff,
@@ -262,11 +262,11 @@ def _gather_pairs(interactions: pl.DataFrame, item_ids: pl.Series, user_ids: pl.
         .join(users, on="user_id", how="inner")
         .group_by("user", "item")
         .agg(
-            pl.col("position").max().alias("place"),
+            pl.col("step").max().alias("place"),
             # polars adds in any order; in Float64 the sum is exact, so the order cannot show.
             pl.col("weight").cast(pl.Float64).sum().cast(pl.Float32),
             pl.len().alias("count"),
-            pl.col("taken").any(),
+            pl.col("consumed").any(),
             pl.col("time").max().alias("last"),
             pl.col("time").min().alias("first"),
         )

@@ -3,7 +3,7 @@
 A row is judged by the rules of its table in the order they stand here; the first it breaks is the one recorded.
 Items: missing_item_id, empty_text, bad_available, bad_created_at, duplicate_item_id (the first good row stays).
 Interactions: missing_user_id, missing_item_id, bad_time, early_time, future_time, unknown_item, unknown_event,
-bad_value, bad_shown_at, bad_order, duplicate_interaction (the first good row stays).
+bad_value, bad_position, bad_order, duplicate_interaction (the first good row stays).
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _ingest_interactions(
         "unknown_item": ~pl.col("item_id").is_in(item_ids.implode()),
         "unknown_event": pl.col("weight").is_null(),
         "bad_value": pl.col("value").is_null() & ~pl.col("value_blank"),
-        "bad_shown_at": pl.col("shown_at").is_null() & ~pl.col("shown_at_blank"),
+        "bad_position": pl.col("position").is_null() & ~pl.col("position_blank"),
         "bad_order": pl.col("order").is_null() & pl.lit("order" in columns),
     }
     ordered = "time" in columns or "order" in columns
@@ -178,9 +178,9 @@ def _ingest_interactions(
         .filter(broken.is_null())
         .sort("user_id", "time", "order", "order_exact", maintain_order=True)
         .with_columns(
-            position=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id") if ordered else pl.lit(0, pl.UInt32),
+            step=pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id") if ordered else pl.lit(0, pl.UInt32),
             positive=wanted,
-            taken=taken,
+            consumed=taken,
             value=pl.col("value").cast(pl.Float32),
         )
     )
@@ -215,8 +215,8 @@ def _parse_run(files: InteractionFiles, values: pl.DataFrame, rows: int) -> pl.D
             # Beyond the range of Float32 is no number either.
             "value": _within_float32(parse_numbers(given("value"))),
             "value_blank": is_blank(given("value")),
-            "shown_at": _read_places(parse_numbers(given("shown_at"))),
-            "shown_at_blank": is_blank(given("shown_at")),
+            "position": _read_places(parse_numbers(given("position"))),
+            "position_blank": is_blank(given("position")),
             "order": parse_numbers(given("order")),
             # Counters above 2^53 (snowflake ids) differ only here.
             "order_exact": given("order").cast(pl.String).str.strip_chars().cast(pl.Int64, strict=False),

@@ -19,7 +19,7 @@ from recsys.config import WindowsConfig
 from recsys.errors import DataError
 
 _PAIR = ["user_id", "item_id"]
-_SHOWN = {"user_id": pl.String(), "item_id": pl.String(), "shown_at": pl.UInt16()}
+_SHOWN = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.UInt16()}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Window:
         history: `Interactions` that may be known.
         positives: `user_id`, `item_id`, distinct: what the lists should have held; `events` lists the kinds of the
             events that say so.
-        shown: `user_id`, `item_id`, `shown_at`: the first place at which the user met the item inside the window, for
+        shown: `user_id`, `item_id`, `position`: the first place at which the user met the item inside the window, for
             pairs where it was noted.
     """
 
@@ -166,14 +166,14 @@ def find_positives(inside: pl.DataFrame, history: pl.DataFrame, repeats: bool) -
     kinds = pl.col("event").drop_nulls().unique().sort().alias("events")
     positives = inside.filter("positive").group_by(_PAIR).agg(kinds)
     if not repeats:
-        positives = positives.join(history.filter("taken").select(_PAIR).unique(), on=_PAIR, how="anti")
+        positives = positives.join(history.filter("consumed").select(_PAIR).unique(), on=_PAIR, how="anti")
     return positives.sort(_PAIR)
 
 
 def _find_shown(inside: pl.DataFrame) -> pl.DataFrame:
     """Return `Window.shown`, sorted by the pair."""
-    noted = inside.filter(pl.col("shown_at").is_not_null())
-    return noted.group_by(_PAIR).agg(pl.col("shown_at").min()).sort(_PAIR)
+    noted = inside.filter(pl.col("position").is_not_null())
+    return noted.group_by(_PAIR).agg(pl.col("position").min()).sort(_PAIR)
 
 
 _Part = tuple[pl.DataFrame, pl.DataFrame, datetime | None, datetime | None]
@@ -215,19 +215,19 @@ def _split_by_position(everything: pl.DataFrame, label_windows: int, repeats: bo
 
     Without repeats only the row that first takes an item can be one to predict.
     """
-    first = pl.col("position") == pl.col("position").filter("taken").min().over(_PAIR)
-    from_end = pl.col("position").rank("ordinal", descending=True).over("user_id") - 1
+    first = pl.col("step") == pl.col("step").filter("consumed").min().over(_PAIR)
+    from_end = pl.col("step").rank("ordinal", descending=True).over("user_id") - 1
     positive = everything.filter(pl.lit(True) if repeats else first).filter("positive")
     positive = positive.with_columns(from_end.alias("from_end"))
     parts: list[_Part] = []
     history = everything
     for number in range(label_windows + 1):
-        inside = positive.filter((pl.col("from_end") == number) & (pl.col("position") > 0)).drop("from_end")
-        limits = inside.select("user_id", pl.col("position").alias("limit"))
+        inside = positive.filter((pl.col("from_end") == number) & (pl.col("step") > 0)).drop("from_end")
+        limits = inside.select("user_id", pl.col("step").alias("limit"))
         # Each history is cut from the newer one, so a user without a label here keeps nothing newer either.
         history = (
             history.join(limits, on="user_id", how="left", maintain_order="left")
-            .filter(pl.col("limit").is_null() | (pl.col("position") < pl.col("limit")))
+            .filter(pl.col("limit").is_null() | (pl.col("step") < pl.col("limit")))
             .drop("limit")
         )
         parts.append((history, inside, None, None))
@@ -258,9 +258,9 @@ def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share
     only_named = test.join(everything, on=_PAIR, how="anti").with_columns(
         pl.lit(True).alias("positive"),
         pl.lit(None, dtype=pl.String).alias("event"),
-        pl.lit(None, dtype=pl.UInt16).alias("shown_at"),
+        pl.lit(None, dtype=pl.UInt16).alias("position"),
     )
-    inside = pl.concat([inside.select(*_PAIR, "positive", "event", "shown_at"), only_named])
+    inside = pl.concat([inside.select(*_PAIR, "positive", "event", "position"), only_named])
     return [(history, inside, cutoff, end), *older]
 
 

@@ -22,7 +22,7 @@ from recsys.tables import UserMetrics, check
 OURS = "ours"
 
 # Everything that is measured per user, in the order that tables show it: the metrics, and what does not ask for hits
-# alone (`Placement`, `beyond_accuracy`).
+# alone (`TiedRanks`, `beyond_accuracy`).
 MEASURES = (*METRICS, "recall_ips", "novelty", "diversity", "cold_share")
 
 # Columns of a `MetricTable` that make a mean with its interval, and a difference with its own.
@@ -41,7 +41,7 @@ def score_users(
     Args:
         model: the name it goes by in tables.
         user_ids: n_users different strings.
-        hits: what stands in the users' lists, in the same order: `find_hits` or `Placement.find_hits`; at least as
+        hits: what stands in the users' lists, in the same order: `find_hits` or `TiedRanks.find_hits`; at least as
             many places as the largest n.
         n_positives: `(n_users,)` integers, how many items each user took, at least one.
         n_values: list lengths to measure; repeats count once.

@@ -15,7 +15,7 @@ from recsys.config import EvaluationConfig, SegmentsConfig
 from recsys.errors import DataError
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, estimate, write_interval, write_p_value
 from recsys.evaluation.metrics import METRICS
-from recsys.evaluation.placement import Placement
+from recsys.evaluation.tied_ranks import TiedRanks
 
 
 @dataclass(frozen=True)
@@ -128,22 +128,22 @@ def read_segments(labels: pl.Series) -> list[Segment]:
 
 
 def measure_segments(
-    segments: Sequence[Segment], placements: Mapping[str, Placement], ours: str, config: EvaluationConfig, seed: int
+    segments: Sequence[Segment], ranks_by_model: Mapping[str, TiedRanks], ours: str, config: EvaluationConfig, seed: int
 ) -> pl.DataFrame:
     """Return the `SegmentTable`: the config's metric and recall at its n, for every segment and model.
 
     A segment's users are those with a positive in it, and only these positives count; the lists stay as they are.
     """
     names = list(dict.fromkeys([config.metric, "recall"]))
-    models = pl.DataFrame({"model": list(placements)})
+    models = pl.DataFrame({"model": list(ranks_by_model)})
     columns = models.join(pl.DataFrame({"metric": names}), how="cross", maintain_order="left_right")
     tables = []
     for segment in segments:
-        counts = next(iter(placements.values())).count_positives(segment.kept)
+        counts = next(iter(ranks_by_model.values())).count_positives(segment.kept)
         present = counts > 0
-        cube = np.empty((int(present.sum()), len(placements), len(names)))
-        for place, placement in enumerate(placements.values()):
-            hits = placement.find_hits(segment.kept).select(present)
+        cube = np.empty((int(present.sum()), len(ranks_by_model), len(names)))
+        for place, tied_ranks in enumerate(ranks_by_model.values()):
+            hits = tied_ranks.find_hits(segment.kept).select(present)
             for number, name in enumerate(names):
                 cube[:, place, number] = METRICS[name](hits, counts[present], config.n)
         facts: list[pl.Expr] = [
@@ -156,7 +156,9 @@ def measure_segments(
             pl.lit(int(segment.kept.sum()), dtype=pl.UInt32).alias("positives"),
             pl.lit(len(cube) >= config.segments.min_users).alias("enough"),
         ]
-        tables.append(columns.select(facts).with_columns(estimate(cube, list(placements).index(ours), config, seed)))
+        tables.append(
+            columns.select(facts).with_columns(estimate(cube, list(ranks_by_model).index(ours), config, seed))
+        )
     return pl.concat(tables)
 
 

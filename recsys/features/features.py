@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.union import CandidateRows, map_blocks
+from recsys.candidates.merge import CandidateRows, map_blocks
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
 from recsys.features.item_features import ITEM_FEATURES, describe_items

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.stage_one import StageOne
+from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import SECONDS_PER_DAY, find_known
 
@@ -107,7 +107,7 @@ class ItemFacts:
         attributes: Sequence[str],
         statistics: ItemStatistics,
         embeddings: NDArray[np.float32],
-        stage_one: StageOne,
+        candidate_models: CandidateModels,
         cutoff: datetime | None,
     ) -> ItemFacts:
         """Read the catalogue and the models over it.
@@ -117,7 +117,7 @@ class ItemFacts:
             attributes: names of those columns.
             statistics: of all users' histories on the catalogue.
             embeddings: (n_items, embedding_size) float32, unit rows.
-            stage_one: models over the catalogue.
+            candidate_models: models over the catalogue.
             cutoff: the instant all of this is as of; None: every item counts as known.
         """
         attributes = sorted(attributes)
@@ -132,11 +132,11 @@ class ItemFacts:
             scripts=mark_values(_find_scripts(items.select(texts.str.head(_CHARACTERS)).to_series())),
             vectors={
                 "text": Vectors(embeddings, np.any(embeddings, axis=1)),
-                "als": Vectors.normalise(stage_one.als.item_factors),
+                "als": Vectors.normalise(candidate_models.als.item_factors),
             },
             neighbours={
-                "item_to_item": Neighbours.read(stage_one.item_to_item.similarity),
-                "transitions": Neighbours.read(stage_one.transitions.similarity),
+                "item_to_item": Neighbours.read(candidate_models.item_to_item.similarity),
+                "transitions": Neighbours.read(candidate_models.transitions.similarity),
             },
             values={name: mark_values(items[name]) for name in ("tags", *attributes)},
             numbers=numbers,

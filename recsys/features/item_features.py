@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.union import CandidateRows
+from recsys.candidates.merge import CandidateRows
 from recsys.features.item_facts import ItemFacts
 
 ITEM_FEATURES = {

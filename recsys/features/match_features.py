@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.union import CandidateRows
+from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
 from recsys.features.user_features import average

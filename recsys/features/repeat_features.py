@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recsys.candidates.union import CandidateRows
+from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 
 REPEAT_FEATURES = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.groups import standardise
-from recsys.candidates.union import CandidateRows
+from recsys.candidates.group_stats import standardise
+from recsys.candidates.merge import CandidateRows
 
 SOURCE_FEATURES = {
     "rank": "Place of the item among the proposals of {source}, 1 the best.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.union import CandidateRows
+from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
 
@@ -42,7 +42,7 @@ def describe_users(rows: CandidateRows, histories: Histories, facts: ItemFacts) 
         # A touch before the listed day makes the item new, not younger than new.
         "user_item_age": average(np.log1p(np.maximum(ages, 0)), histories),
         "user_weight": np.where(touched, weights / np.maximum(events, 1), np.nan),
-        "user_looked_share": average(1.0 - histories.taken, histories),
+        "user_looked_share": average(1.0 - histories.consumed, histories),
     }
     counts = np.diff(rows.starts)
     return {name: np.repeat(values.astype(np.float32), counts) for name, values in columns.items()}

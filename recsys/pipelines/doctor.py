@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from recsys.artifacts.folders import verify_folder
 from recsys.artifacts.recommendations import find_published, list_folder, read_pointer
 from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config, data_path
 from recsys.dataset.reading import find_files
 from recsys.errors import RecsysError
+from recsys.storage.files import verify_folder
 from recsys.text.checkpoint import load_pretrained
 
 _PACKAGES = ("torch", "transformers", "implicit", "lightgbm", "mlflow", "polars", "pandas")

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.groups import fill_lowest
+from recsys.candidates.group_stats import fill_lowest
 from recsys.ranking.training_rows import find_starts, read_column
 
 # Of the first source's weight.

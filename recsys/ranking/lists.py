@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.scores import Barred
+from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources import Source
 from recsys.dataset.histories import Histories
 
@@ -31,16 +31,16 @@ def fill_up(
     scores: NDArray[np.float32],
     source: Source,
     users: Histories,
-    barred: Barred,
+    exclusions: Exclusions,
 ) -> NDArray[np.bool_]:
-    """Fill what lists lack with a source's best items that are not barred and not in the list, in place.
+    """Fill what lists lack with a source's best items that are not exclusions and not in the list, in place.
 
     Args:
         items: (n_users, n) int32, best first, -1 where nothing is yet.
         scores: (n_users, n) float32; what is filled in scores one below the row above it, and the first one -1.
         source: asked for the users with a short list.
         users: histories of the block.
-        barred: of the same users.
+        exclusions: of the same users.
 
     Returns:
         (n_users, n) bool, which places were filled; where the source has too little, the rest stays -1.
@@ -52,7 +52,7 @@ def fill_up(
         return filled
     listed = items[short] >= 0
     starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(listed.sum(axis=1))])
-    open_to = barred.pick(short).add(starts, items[short][listed])
+    open_to = exclusions.pick(short).add(starts, items[short][listed])
     top = source.score(users.pick(short)).find_top(items.shape[1], open_to)
     for step in range(items.shape[1]):
         have = lengths[short]

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.groups import standardise
+from recsys.candidates.group_stats import standardise
 from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.evaluation.intervals import compare_paired
@@ -191,7 +191,7 @@ def _join(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str] | No
     Where somebody noted at which place the user met an item, what the place alone did is learned apart from the trees,
     and forgotten (Hu et al. 2019, WWW); items that nobody saw shown have a place of their own.
     """
-    shown = rows["shown_at"]
+    shown = rows["position"]
     return lgb.Dataset(
         matrix,
         rows["label"].to_numpy(),

@@ -71,7 +71,7 @@ def find_nearest(
         least: smallest cosine that counts.
     """
     found = np.full(len(items), -1, dtype=np.int32)
-    past = (histories.starts, histories.items, histories.taken)
+    past = (histories.starts, histories.items, histories.consumed)
     _find_nearest(users, items, *past, embeddings, np.float32(least), found)
     return found
 

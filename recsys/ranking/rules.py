@@ -11,8 +11,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
-from recsys.candidates.groups import find_best
-from recsys.candidates.union import CandidateRows
+from recsys.candidates.group_stats import find_best
+from recsys.candidates.merge import CandidateRows
 from recsys.config import RulesConfig
 from recsys.dataset.user_items import UserItems
 

@@ -10,10 +10,10 @@ from recsys.dataset.histories import Histories
 
 
 def number_pairs(pairs: pl.DataFrame, histories: Histories) -> pl.DataFrame:
-    """Return `user_index`, `item_index` (UInt32) for the ids of pairs that the histories know, and `shown_at`, sorted.
+    """Return `user_index`, `item_index` (UInt32) for the ids of pairs that the histories know, and `position`, sorted.
 
     Args:
-        pairs: `user_id`, `item_id`, and `shown_at` where it is asked for: a window's positives, or what it showed.
+        pairs: `user_id`, `item_id`, and `position` where it is asked for: a window's positives, or what it showed.
         histories: of the users, over the catalogue.
     """
     users = pl.DataFrame({"user_id": histories.user_ids}).with_row_index("user_index")
@@ -21,7 +21,7 @@ def number_pairs(pairs: pl.DataFrame, histories: Histories) -> pl.DataFrame:
     return (
         pairs.join(users, on="user_id")
         .join(items, on="item_id")
-        .select("user_index", "item_index", *(["shown_at"] if "shown_at" in pairs.columns else []))
+        .select("user_index", "item_index", *(["position"] if "position" in pairs.columns else []))
         .sort("user_index", "item_index")
     )
 
@@ -34,7 +34,7 @@ def label_rows(
     Args:
         features: keys and features of every candidate of the window.
         positives: from `number_pairs`.
-        shown: likewise, with `shown_at`.
+        shown: likewise, with `position`.
         window: number of the label window, 0 the newest.
         at_most: about so many rows are left, the negatives drawn at random; every positive stays.
         seed: draws the negatives.
@@ -43,7 +43,7 @@ def label_rows(
     labelled = labelled.join(shown, on=["user_index", "item_index"], how="left", maintain_order="left")
     labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
     labelled = thin_negatives(labelled, at_most, seed)
-    keys = ["user_index", "item_index", "label", "shown_at"]
+    keys = ["user_index", "item_index", "label", "position"]
     return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))
 
 

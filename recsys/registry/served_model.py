@@ -13,7 +13,7 @@ import polars as pl
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from recsys.bundle import Bundle, recommend_for
+from recsys.serving.bundle import Bundle, recommend_for
 
 
 class ServedBundle(PythonModel):  # type: ignore[misc]

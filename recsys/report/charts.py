@@ -13,8 +13,8 @@ import altair as alt
 import polars as pl
 from polars import selectors as cs
 
+from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import DIFFERENCE, OURS
-from recsys.evaluation.ledger import UNION
 
 Spec = dict[str, Any]
 
@@ -143,27 +143,27 @@ def judge() -> pl.Expr:
     )
 
 
-def draw_fates(fates: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
+def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     """Draw what became of the positives as one bar.
 
     Args:
-        fates: `fate`, `positives`, `share`, in the order of the pipeline.
-        colours: fate -> colour.
+        outcomes: `outcome`, `positives`, `share`, in the order of the pipeline.
+        colours: outcome -> colour.
     """
-    ends = fates.with_columns(pl.col("share").cum_sum().alias("end")).with_columns(
+    ends = outcomes.with_columns(pl.col("share").cum_sum().alias("end")).with_columns(
         (pl.col("end") - pl.col("share")).alias("start")
     )
     parts = ends.with_columns(((pl.col("start") + pl.col("end")) / 2).alias("middle"))
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     axis = alt.Axis(format="%", grid=False, tickCount=5)
-    tooltip = ["fate:N", alt.Tooltip("positives:Q", format=","), alt.Tooltip("share:Q", format=".1%")]
+    tooltip = ["outcome:N", alt.Tooltip("positives:Q", format=","), alt.Tooltip("share:Q", format=".1%")]
     bars = (
         alt.Chart()
         .mark_bar(stroke=_SURFACE, strokeWidth=2, cornerRadius=3)
         .encode(
             x=alt.X("start:Q", title=None, axis=axis, scale=alt.Scale(domain=[0, 1])),
             x2="end:Q",
-            color=alt.Color("fate:N", scale=scale, legend=None),
+            color=alt.Color("outcome:N", scale=scale, legend=None),
             tooltip=tooltip,
         )
     )

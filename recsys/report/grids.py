@@ -134,10 +134,10 @@ def list_segments(rows: pl.DataFrame) -> Grid:
     )
 
 
-def list_fates(fates: pl.DataFrame) -> Grid:
-    """Lay out what became of the positives (`fate`, `positives`, `share`)."""
-    rows = (Row((fate, f"{count:,}", write_share(share))) for fate, count, share in fates.iter_rows())
-    return Grid("What became of the items that users took", ("fate", "positives", "share"), tuple(rows))
+def list_outcomes(outcomes: pl.DataFrame) -> Grid:
+    """Lay out what became of the positives (`outcome`, `positives`, `share`)."""
+    rows = (Row((outcome, f"{count:,}", write_share(share))) for outcome, count, share in outcomes.iter_rows())
+    return Grid("What became of the items that users took", ("outcome", "positives", "share"), tuple(rows))
 
 
 def list_sources(ledger: pl.DataFrame) -> Grid:

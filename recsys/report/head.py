@@ -11,8 +11,8 @@ import polars as pl
 from recsys.artifacts.runs import Run
 from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.windows import cut
-from recsys.evaluation.answers import find_row, judge
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
+from recsys.evaluation.summaries import find_row, judge
 from recsys.report.grids import name_metric, write_p, write_spread
 
 # What an interval allows to say, as the answer to "is it really better?".

@@ -117,7 +117,7 @@
     if (data.reasons.length) list.push(["because", "", (row) => (row[3] === null ? "" : data.reasons[row[3]])]);
     const parts = [title, table("Recommended", list, user.list)];
     if (user.held.length) {
-      const took = [["item", ""], ["what became of it", "", (row) => data.fates[row[1]]]];
+      const took = [["item", ""], ["what became of it", "", (row) => data.outcomes[row[1]]]];
       took.push(["rank among our candidates", "number", (row) => (row[2] === null ? "–" : String(row[2]))]);
       parts.push(table("Taken in the test window", took, user.held));
     }

@@ -12,12 +12,10 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.artifacts.folders import read_manifest, replace_text
 from recsys.artifacts.runs import Run, read_run
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, split_windows
-from recsys.evaluation.pages import bundle_plotting, embed_json, hash_script
 from recsys.registry.tracking import connect, find_run_id, log_file
 from recsys.report.charts import CONFIG
 from recsys.report.head import Head, describe_run
@@ -25,6 +23,8 @@ from recsys.report.layout import Panel
 from recsys.report.nights import Night, compare_nights, find_nights
 from recsys.report.panels import compare_models, compare_segments, look_beyond, show_training, trace_losses
 from recsys.report.users import gather_users
+from recsys.storage.files import read_manifest, replace_text
+from recsys.visuals.html import bundle_plotting, embed_json, hash_script
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from itertools import cycle
 import polars as pl
 
 from recsys.artifacts.runs import Run
-from recsys.evaluation.answers import find_row
+from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import MEAN, OURS
-from recsys.evaluation.ledger import UNION
+from recsys.evaluation.summaries import find_row
 from recsys.report import charts, grids
 from recsys.report.grids import name_metric, write_number, write_share
 from recsys.report.head import find_rival
@@ -101,7 +101,7 @@ def compare_segments(run: Run) -> Panel:
 def trace_losses(run: Run) -> Panel:
     """The candidate ledger."""
     ceiling = write_share(run.measured["union_recall"])
-    figures = [_draw_fates(run), _draw_depths(run)]
+    figures = [_draw_outcomes(run), _draw_depths(run)]
     if run.overlap.height:
         options = {"found_share": "find", "proposed_share": "propose"}
         figures.append(
@@ -124,16 +124,18 @@ def trace_losses(run: Run) -> Panel:
     )
 
 
-def _draw_fates(run: Run) -> Figure:
-    fates = [(str(fate), int(count)) for fate, count in run.measured["positives"]]
-    rows = pl.DataFrame(fates, schema={"fate": pl.String, "positives": pl.Int64}, orient="row")
+def _draw_outcomes(run: Run) -> Figure:
+    outcomes = [(str(outcome), int(count)) for outcome, count in run.measured["positives"]]
+    rows = pl.DataFrame(outcomes, schema={"outcome": pl.String, "positives": pl.Int64}, orient="row")
     rows = rows.with_columns((pl.col("positives") / max(1, rows["positives"].sum())).alias("share"))
-    # The last fate is the good one: it stands in our list.
-    shades = [*(f"var(--fate-{number})" for number in range(1, len(fates))), "var(--accent)"]
-    colours = {fate: shade for (fate, _), shade in zip(fates, shades, strict=True)}
-    key = tuple((colours[fate], f"{fate} {share:.1%}") for fate, share in rows.select("fate", "share").iter_rows())
+    # The last outcome is the good one: it stands in our list.
+    shades = [*(f"var(--outcome-{number})" for number in range(1, len(outcomes))), "var(--accent)"]
+    colours = {outcome: shade for (outcome, _), shade in zip(outcomes, shades, strict=True)}
+    key = tuple(
+        (colours[outcome], f"{outcome} {share:.1%}") for outcome, share in rows.select("outcome", "share").iter_rows()
+    )
     title = "What became of the items that users took"
-    return Figure("fates", title, charts.draw_fates(rows, colours), grids.list_fates(rows), key)
+    return Figure("outcomes", title, charts.draw_outcomes(rows, colours), grids.list_outcomes(rows), key)
 
 
 def _draw_depths(run: Run) -> Figure:

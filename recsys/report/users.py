@@ -23,9 +23,9 @@ def gather_users(
         at_most: users.
 
     Returns:
-        `titles`, `sources`, `reasons`, `fates`: texts. `users`: per user `id`, `size` (distinct items of the history),
+        `titles`, `sources`, `reasons`, `outcomes`: texts. `users`: per user `id`, `size` (distinct items of history),
         `history` as [title, day], newest first, `list` as [title, score, [source, …], reason] by rank, and `held` as
-        [title, fate, rank among our candidates or null]; texts by their place. A day counts from 1970-01-01; it is
+        [title, outcome, rank among our candidates or null]; texts by their place. A day counts from 1970-01-01; it is
         null without times.
     """
     chosen, sizes = _choose(lists, history, at_most)
@@ -38,7 +38,9 @@ def gather_users(
     )
     names = pl.DataFrame({"item_id": used}).join(items, on="item_id", how="left", maintain_order="left")
     place = {item: number for number, item in enumerate(used)}
-    sources, reasons, fates = (_list_texts(*one) for one in ((shown, "sources"), (shown, "reason"), (took, "fate")))
+    sources, reasons, outcomes = (
+        _list_texts(*one) for one in ((shown, "sources"), (shown, "reason"), (took, "outcome"))
+    )
     users: dict[str, dict[str, Any]] = {
         user: {"id": user, "size": size, "history": [], "list": [], "held": []} for user, size in sizes.items()
     }
@@ -49,7 +51,7 @@ def gather_users(
         reason = reasons.index(row["reason"]) if "reason" in row else None
         users[row["user_id"]]["list"].append([place[row["item_id"]], round(row["score"], 4), found, reason])
     for row in took.iter_rows(named=True):
-        users[row["user_id"]]["held"].append([place[row["item_id"]], fates.index(row["fate"]), row["rank"]])
+        users[row["user_id"]]["held"].append([place[row["item_id"]], outcomes.index(row["outcome"]), row["rank"]])
     return {
         # A blank title, or an item that left the catalogue: its id.
         "titles": [
@@ -57,7 +59,7 @@ def gather_users(
         ],
         "sources": sources,
         "reasons": reasons,
-        "fates": fates,
+        "outcomes": outcomes,
         "users": list(users.values()),
     }
 
@@ -82,8 +84,8 @@ def _find_newest(history: pl.DataFrame) -> pl.DataFrame:
     """Each user's newest distinct items, newest first, ties by item id, with the day they were last touched."""
     return (
         history.group_by("user_id", "item_id")
-        .agg(pl.col("position").max(), pl.col("time").max().dt.epoch("d").alias("day"))
-        .sort("user_id", "position", "item_id", descending=[False, True, False])
+        .agg(pl.col("step").max(), pl.col("time").max().dt.epoch("d").alias("day"))
+        .sort("user_id", "step", "item_id", descending=[False, True, False])
         .group_by("user_id", maintain_order=True)
         .head(HISTORY_LENGTH)
     )

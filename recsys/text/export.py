@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recsys.config import TextConfig
 from recsys.errors import CheckpointError, ConfigError, RecsysError
-from recsys.evaluation.vectors import find_nearest
+from recsys.evaluation.embedding_neighbors import find_nearest
 from recsys.text.encoder import Encoder, Progress, make_batches, tokenize
 
 MODEL = "model.onnx"

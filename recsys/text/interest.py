@@ -17,9 +17,9 @@ from torch.nn import functional
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.text.encoder import Progress
-from recsys.text.next_items import QuestionDrawer, Questions, cut_stretches, find_items, find_length
+from recsys.text.hashed_terms import count_words, scale_words, weigh_buckets
+from recsys.text.next_item_batches import NextItemBatch, NextItemSampler, cut_stretches, find_items, find_length
 from recsys.text.towers import INITIAL, Stretches, add_up, make_tower, take
-from recsys.text.words import count_words, scale_words, weigh_buckets
 
 _USERS_AT_ONCE = 128
 _MAX_GRADIENT = 5.0
@@ -94,7 +94,7 @@ class InterestModel:
         config = self._config
         touched = np.bincount(histories.items, minlength=histories.n_items) > 0
         pool = np.flatnonzero(touched)
-        drawer = QuestionDrawer(histories, pool, config, seed)
+        drawer = NextItemSampler(histories, pool, config, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network, residuals = self._begin(histories, embeddings, start)
@@ -151,10 +151,10 @@ class InterestModel:
 
     def read_words(self, texts: pl.Series) -> InterestModel:
         """Return the model with the words of its catalogue's texts read, if it has any use for them and has not yet."""
-        if not self.trained or not self._config.words or self._said is not None:
+        if not self.trained or not self._config.hashed_terms or self._said is not None:
             return self
         reader = copy(self)
-        reader._said = self._add_up(self._weigh_words(count_words(texts, self._config.words)))
+        reader._said = self._add_up(self._weigh_words(count_words(texts, self._config.hashed_terms)))
         return reader
 
     def item_vectors(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -227,16 +227,16 @@ class InterestModel:
         plain = [one for name, one in network.named_parameters() if name != "words"]
         groups: list[dict[str, object]] = [{"params": [*plain, *([] if residuals is None else [residuals])]}]
         if network.words is not None:
-            groups.append({"params": [network.words], "lr": config.words_learning_rate, "weight_decay": 0.0})
+            groups.append({"params": [network.words], "lr": config.hashed_terms_learning_rate, "weight_decay": 0.0})
         return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
     def _count_words(
         self, texts: pl.Series | None, pool: NDArray[np.int64], start: InterestModel | None
     ) -> csr_array | None:
         """Return the items' words, weighed as in the earlier model, or by those of touched items."""
-        if texts is None or not self._config.words:
+        if texts is None or not self._config.hashed_terms:
             return None
-        words = count_words(texts, self._config.words)
+        words = count_words(texts, self._config.hashed_terms)
         if start is not None and start.trained:
             self._bucket_weights = start._bucket_weights
         else:
@@ -263,7 +263,7 @@ class _Network(nn.Module):
         self.map = nn.Linear(embedding_size, size, bias=False)
         nn.init.normal_(self.map.weight, 0.0, 0.0 if self._unit else INITIAL)
         self.tower = make_tower(size, config)
-        self.words = nn.Parameter(torch.zeros(config.words, size)) if config.words else None
+        self.words = nn.Parameter(torch.zeros(config.hashed_terms, size)) if config.hashed_terms else None
 
     def place(
         self, texts: torch.Tensor, residuals: torch.Tensor | None, said: torch.Tensor | None = None
@@ -285,7 +285,7 @@ def _answer(
     texts: torch.Tensor,
     residuals: torch.Tensor | None,
     words: csr_array | None,
-    questions: Questions,
+    questions: NextItemBatch,
     ordered: bool,
     config: InterestConfig,
 ) -> torch.Tensor:
@@ -297,7 +297,7 @@ def _answer(
     if residuals is not None:
         own = residuals[rows] * (torch.rand(len(needed), 1) >= config.residual_dropout)
     if words is not None and network.words is not None:
-        said = add_up(network.words, words[needed]) * (torch.rand(len(needed), 1) >= config.words_dropout)
+        said = add_up(network.words, words[needed]) * (torch.rand(len(needed), 1) >= config.hashed_terms_dropout)
     vectors = network.place(texts[rows], own, said)
     inside = places[: sequences.size]
     past = inside.reshape(sequences.shape)[:, :-1]

@@ -162,9 +162,9 @@ def _mask(tokens: _Tokens, share: float, guesses: _Guesses, rng: np.random.Gener
     lot = np.lexsort((rng.random(len(seen)), ~allowed, rows))
     place = np.sort(lot[np.arange(len(seen)) - starts[rows] < wanted[rows]])
     answers = seen[place]
-    fate = rng.random(len(place))
-    seen[place[fate < _MASKED]] = guesses.mask
-    replaced = place[(fate >= _MASKED) & (fate < _MASKED + _RANDOM)]
+    outcome = rng.random(len(place))
+    seen[place[outcome < _MASKED]] = guesses.mask
+    replaced = place[(outcome >= _MASKED) & (outcome < _MASKED + _RANDOM)]
     seen[replaced] = rng.choice(guesses.numbers, len(replaced))
     return _Masked(np.split(seen, starts[1:]), rows[place], place - starts[rows[place]], answers)
 

@@ -24,14 +24,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import Config, load_config
+from recsys.config.overrides import apply_settings
 from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import compare_paired, mean_interval
-from recsys.pipelines.catalogue import read_catalogue
-from recsys.pipelines.fitting import TextModels, fit_bundle, fit_text
-from recsys.pipelines.measuring import BLEND, Measured, measure
-from recsys.pipelines.tuning.edits import apply_settings
+from recsys.training.encoder_inputs import prepare_encoder_inputs
+from recsys.training.fitting import TextModels, fit_bundle, fit_text
+from recsys.training.measurement import BLEND, Measured, measure
 
 _TEXT = ("text", "new_items", "tfidf", "nearest_text", "sequence")
 _CF = ("als", "bpr", "item_to_item", "bm25", "transitions", "ease")
@@ -47,7 +47,7 @@ class Laboratory:
         self.windows: Windows = split_windows(
             found.interactions, config.windows, repeats=config.dataset.repeats, end=end, seed=config.seed
         )
-        self.catalogue = read_catalogue(config, self.items, self.windows.measured_labels[-1].cutoff)
+        self.catalogue = prepare_encoder_inputs(config, self.items, self.windows.measured_labels[-1].cutoff)
         self.text = self._read(config)
 
     def _read(self, config: Config) -> TextModels:
@@ -60,7 +60,7 @@ class Laboratory:
         started = time.perf_counter()
         text = self._read(config) if anew else self.text
         test, labels = self.windows.test, self.windows.measured_labels[:windows]
-        text = replace(text, pasts=text.pasts[: 1 + len(labels)])
+        text = replace(text, history_snapshots=text.history_snapshots[: 1 + len(labels)])
         fitted = fit_bundle(config, self.items, self.catalogue, labels, test.history, test.cutoff, text)
         print("   ", fitted.bundle.ranker.describe(), flush=True)
         measured = measure(fitted.bundle, test, self.items, baselines=True)
@@ -73,7 +73,7 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
 
     def without(*names: str, features: tuple[str, ...] = ()) -> dict[str, Any]:
         kept = {name: depth for name, depth in depths.items() if name not in names}
-        return {"candidates.depths": kept, "ranking.leave_out": [*config.ranking.leave_out, *features]}
+        return {"candidates.depths": kept, "ranking.exclude_features": [*config.ranking.exclude_features, *features]}
 
     found: dict[str, tuple[dict[str, Any], int | None, bool]] = {
         "everything": ({}, None, False),
@@ -94,7 +94,7 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
             True,
         ),
         "one label window": ({}, 1, False),
-        **{f"{most} candidates": ({"candidates.at_most": most}, None, False) for most in (50, 100, 200, 400)},
+        **{f"{most} candidates": ({"candidates.max_candidates": most}, None, False) for most in (50, 100, 200, 400)},
     }
     return {name: (apply_settings(config, changes), windows, anew) for name, (changes, windows, anew) in found.items()}
 

@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.scores import Barred, DenseScores
+from recsys.candidates.scores import DenseScores, Exclusions
 from recsys.candidates.sources import NeighbourSource
 from recsys.collab.neighbours import fit_item_to_item
 from recsys.config import Config, load_config
@@ -29,7 +29,7 @@ from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import split_windows
 from recsys.evaluation.metrics import METRICS, Counts, Values, count_positives, find_hits
-from recsys.evaluation.placement import Placement, place_positives
+from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
 from recsys.ranking.lists import rank_candidates
 from recsys.ranking.training_rows import number_pairs
 
@@ -63,7 +63,7 @@ class World:
         """Return `(n_users, DEPTH)` item numbers, equal scores to the smaller number."""
         scores = DenseScores.read(self.scores[model])
         n_users, n_items = self.scores[model].shape
-        return scores.find_top(DEPTH, Barred.find_none(n_users, n_items))
+        return scores.find_top(DEPTH, Exclusions.none(n_users, n_items))
 
 
 def make_world(config: Config) -> World:
@@ -97,7 +97,7 @@ def _score(config: Config, everyone: Histories, users: Histories) -> dict[str, S
         "random": np.random.default_rng(config.seed).random(shape, dtype=np.float32),
     }
     for values in scores.values():
-        values[users.users[users.taken], users.items[users.taken]] = np.nan
+        values[users.users[users.consumed], users.items[users.consumed]] = np.nan
     return scores
 
 
@@ -284,21 +284,21 @@ def compare(world: World, library: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def place(scores: Scores, positives: csr_array, depth: int) -> Placement:
+def place(scores: Scores, positives: csr_array, depth: int) -> TiedRanks:
     """Find the positives in scores that may tie; NaN is not ranked."""
     user, item = np.nonzero(~np.isnan(scores))
     keys = {"user_index": user.astype(np.uint32), "item_index": item.astype(np.uint32)}
     ranked = rank_candidates(pl.DataFrame(keys), scores[user, item], scores.shape[1])
     taker, taken = positives.nonzero()
     wanted = {"user_index": taker.astype(np.uint32), "item_index": taken.astype(np.uint32)}
-    return place_positives(ranked, pl.DataFrame(wanted), len(scores), depth)
+    return rank_positives(ranked, pl.DataFrame(wanted), len(scores), depth)
 
 
 def compare_ties(world: World, model: str, n: int, libraries: list[str]) -> pl.DataFrame:
     """Return the `library`'s mean of each metric when it is given the scores with their ties, ours first."""
     scores, positives = world.scores[model], world.positives
-    placement = place(scores, positives, DEPTH)
-    hits, n_positives = placement.find_hits(), placement.count_positives()
+    tied_ranks = place(scores, positives, DEPTH)
+    hits, n_positives = tied_ranks.find_hits(), tied_ranks.count_positives()
     means = {"ours, expected": {name: METRICS[name](hits, n_positives, n) for name in METRICS}}
     by_item = find_hits(world.lists(model), positives)
     means["ours, by item number"] = {name: METRICS[name](by_item, n_positives, n) for name in METRICS}

@@ -35,7 +35,7 @@ from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
 from recsys.text.masked_language import adapt
-from recsys.text.training.fine_tuning import Material, fine_tune
+from recsys.text.training.fine_tuning import TrainingInputs, fine_tune
 from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_fields, read_tokens
 
 _NEXT, _CO = {"next_item": 1.0, "co_interaction": 0.0}, {"next_item": 0.0, "co_interaction": 1.0}
@@ -121,7 +121,7 @@ class Kitchen:
                 world.train,
                 settings,
                 0,
-                material=Material(self._factors(settings), self._fields(settings, encoder)),
+                material=TrainingInputs(self._factors(settings), self._fields(settings, encoder)),
                 progress=lambda examples, _: seen.append(examples),
             )
             embeddings = tuned.embeddings

@@ -21,13 +21,13 @@ import yaml
 from ablations import Laboratory
 
 from recsys.config import load_config
+from recsys.config.overrides import apply_settings
 from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.segments import measure_segments
 from recsys.features.shift import measure_shift
-from recsys.pipelines.fitting import fit_bundle
-from recsys.pipelines.measuring import measure
-from recsys.pipelines.tuning.edits import apply_settings
 from recsys.ranking.importance import measure_importance
+from recsys.training.fitting import fit_bundle
+from recsys.training.measurement import measure
 
 _SHOWN = 12
 
@@ -65,10 +65,10 @@ def main() -> None:
     shown = table.filter(wanted, pl.col("n").is_in({evaluation.n, max(evaluation.n_values)}))
     print(shown.select("model", "metric", "n", pl.col(numbers).round(4)))
     longest = evaluation.model_copy(update={"n": max(evaluation.n_values)})
-    segments = measure_segments(measured.segments, measured.placements, OURS, longest, config.seed)
+    segments = measure_segments(measured.segments, measured.ranks_by_model, OURS, longest, config.seed)
     cold = segments.filter(pl.col("segment") == "cold", pl.col("metric") == "recall")
     print(cold.select("model", "metric", "n", "users", pl.col("mean", "low", "high").round(4)))
-    print(f"union recall {measured.ledger.union_recall:.4f}; positives {dict(measured.ledger.fates)}")
+    print(f"union recall {measured.ledger.union_recall:.4f}; positives {dict(measured.ledger.outcomes)}")
     print(measured.ledger.summarise())
     importance = measure_importance(ranker, measured.features, evaluation.n, config.seed)
     print(importance.head(_SHOWN))

@@ -25,14 +25,14 @@ from night_speed import prepare
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.bundle import Bundle
 from recsys.candidates.index import ItemIndex
-from recsys.candidates.scores import Barred
+from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources import score_items
 from recsys.config import load_config
 from recsys.dataset.user_items import UserItems
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.evaluation.metrics import count_positives, find_hits, ndcg
+from recsys.serving.bundle import Bundle
 
 _USERS = 1024
 _ROUNDS = 3
@@ -54,8 +54,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.bundle:
         bundle = Bundle.load(given.bundle)
-        factors = bundle.stage_one.als.item_factors
-        texts = bundle.stage_one.interest.item_vectors(bundle.embeddings)
+        factors = bundle.candidate_models.als.item_factors
+        texts = bundle.candidate_models.interest.item_vectors(bundle.embeddings)
         for name, vectors in (("als", factors[~np.isnan(factors[:, 0])]), ("text", texts)):
             for count in given.items:
                 measure(name, resize(vectors, count), given.depth)
@@ -87,7 +87,7 @@ def measure(name: str, items: NDArray[np.float32], depth: int) -> None:
     rng = np.random.default_rng(1)
     # A user asks for a few items at once, as a history does.
     users = items[rng.integers(len(items), size=(_USERS, 5))].mean(axis=1)
-    index, silent = ItemIndex(items, np.arange(len(items), dtype=np.int32)), np.zeros(128, dtype=bool)
+    index, unscored = ItemIndex(items, np.arange(len(items), dtype=np.int32)), np.zeros(128, dtype=bool)
     started = time.perf_counter()
     index.search(users[:1], 1, np.ones(len(items), dtype=bool))
     making = time.perf_counter() - started
@@ -99,8 +99,8 @@ def measure(name: str, items: NDArray[np.float32], depth: int) -> None:
             tops[approximate] = np.concatenate(
                 [
                     score_items(
-                        users[start : start + 128], silent, index, len(items), approximate=approximate
-                    ).find_top(depth, Barred.find_none(128, len(items)))
+                        users[start : start + 128], unscored, index, len(items), approximate=approximate
+                    ).find_top(depth, Exclusions.none(128, len(items)))
                     for start in range(0, _USERS, 128)
                 ]
             )

@@ -1,7 +1,7 @@
 """An interest model alone, as one source, beside what else can be said from texts, on a real set.
 
     RECSYS_DATA=… python tests/benchmarks/interest_alone.py --config configs/qb_zh.yaml --model sequence --last-out
-    RECSYS_DATA=… python tests/benchmarks/interest_alone.py --config configs/ifdb.yaml --set text.interest.words=65536
+    RECSYS_DATA=… python tests/benchmarks/interest_alone.py --config configs/ifdb.yaml --set text.interest.size=64
 
 The model learns from the histories of the config's test window, or from everything but the last item of each user, over
 the embeddings of an encoder that the config's own recipe has trained on them: `--set text.fine_tune.epochs=0` takes the
@@ -23,21 +23,21 @@ import yaml
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.scores import Barred
+from recsys.candidates.models import fit_text_neighbours, read_known_texts
+from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources import InterestSource, NeighbourSource, ProfileSource, Source
-from recsys.candidates.stage_one import fit_text_neighbours, read_known_texts
 from recsys.config import Config, WindowsConfig, load_config
+from recsys.config.overrides import apply_settings
 from recsys.dataset.histories import build_histories, find_recommendable
 from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.evaluation.metrics import count_positives, find_hits, hit_rate, ndcg, recall
-from recsys.pipelines.catalogue import read_catalogue
-from recsys.pipelines.encoding import fit_encoder
-from recsys.pipelines.tuning.edits import apply_settings
 from recsys.ranking.training_rows import number_pairs
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
+from recsys.training.encoder_fitting import fit_encoder
+from recsys.training.encoder_inputs import prepare_encoder_inputs
 
 _LONGEST = 50
 
@@ -84,8 +84,8 @@ class Question:
     def _rank(self, source: Source) -> NDArray[np.int32]:
         lists = []
         for _, shard in self.users.split(1024):
-            barred = Barred(self.recommendable, shard.starts, shard.items)
-            lists.append(source.score(shard).find_top(_LONGEST, barred))
+            exclusions = Exclusions(self.recommendable, shard.starts, shard.items)
+            lists.append(source.score(shard).find_top(_LONGEST, exclusions))
         return np.concatenate(lists)
 
 
@@ -116,7 +116,9 @@ def main() -> None:
     question = Question(config, given.last_out)
     histories, texts = question.histories, make_texts(question.items, config.text.fields)
     started = time.perf_counter()
-    encoder, embeddings, _ = fit_encoder(config, read_catalogue(config, question.items, histories.cutoff), histories)
+    encoder, embeddings, _ = fit_encoder(
+        config, prepare_encoder_inputs(config, question.items, histories.cutoff), histories
+    )
     embedding = time.perf_counter() - started
     settings = getattr(config.text, given.model)
     model = InterestModel(embeddings.shape[1], settings)

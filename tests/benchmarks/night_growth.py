@@ -29,15 +29,15 @@ from night_speed import prepare
 from numpy.typing import NDArray
 from scipy.sparse import block_diag, csr_array
 
-from recsys.bundle import Bundle
-from recsys.candidates.stage_one import StageOne
-from recsys.candidates.union import BLOCK
+from recsys.candidates.merge import BLOCK
+from recsys.candidates.models import CandidateModels
 from recsys.collab.als import AlsModel
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import load_config
+from recsys.config.overrides import apply_settings
 from recsys.dataset.histories import Histories
-from recsys.night import Night
-from recsys.pipelines.tuning.edits import apply_settings
+from recsys.serving.batch_recommender import BatchRecommender
+from recsys.serving.bundle import Bundle
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def measure(path: Path, folder: Path, count: int, users: int, exact: bool) -> di
     return {"items": count, "ms": 1e3 * min(seconds) / some.n_users, "gb": peak}
 
 
-def resize(night: Night, users: Histories, count: int) -> tuple[Night, Histories]:
+def resize(night: BatchRecommender, users: Histories, count: int) -> tuple[BatchRecommender, Histories]:
     """Return the night and the users over a catalogue of so many items."""
     own = users.n_items
     items, embeddings = night.recommender.items, night.recommender.embeddings
@@ -102,19 +102,19 @@ def resize(night: Night, users: Histories, count: int) -> tuple[Night, Histories
         # Who loses an item has another in its place: histories stay as long as they are.
         lost = moved < 0
         moved[lost] = np.random.default_rng(1).integers(count, size=int(lost.sum()))
-        return rebuild(night, night.bundle.stage_one, items, embeddings, users, moved)
+        return rebuild(night, night.bundle.candidate_models, items, embeddings, users, moved)
     copies = -(-count // own)
     tiled = pl.concat([items.with_columns(pl.col("item_id") + f" {copy}") for copy in range(copies)]).head(count)
     order = tiled["item_id"].arg_sort().to_numpy()
     inverse = np.argsort(order).astype(np.int32)
-    stage_one = widen(night.bundle.stage_one, tiled["item_id"].gather(order), copies, order)
+    candidate_models = widen(night.bundle.candidate_models, tiled["item_id"].gather(order), copies, order)
     copy = np.random.default_rng(1).integers(copies, size=len(users.items))
     moved = np.minimum(users.items + own * copy, count - 1)
     vectors = np.tile(embeddings, (copies, 1))[:count][order]
-    return rebuild(night, stage_one, tiled[order.tolist()], vectors, users, inverse[moved])
+    return rebuild(night, candidate_models, tiled[order.tolist()], vectors, users, inverse[moved])
 
 
-def widen(models: StageOne, item_ids: pl.Series, copies: int, order: NDArray[np.int64]) -> StageOne:
+def widen(models: CandidateModels, item_ids: pl.Series, copies: int, order: NDArray[np.int64]) -> CandidateModels:
     """Return the models over copies of their catalogue, put in an order; models of ids know none of them."""
 
     def repeat(model: NeighbourModel) -> NeighbourModel:
@@ -127,19 +127,19 @@ def widen(models: StageOne, item_ids: pl.Series, copies: int, order: NDArray[np.
 
 
 def rebuild(
-    night: Night,
-    stage_one: StageOne,
+    night: BatchRecommender,
+    candidate_models: CandidateModels,
     items: pl.DataFrame,
     embeddings: NDArray[np.float32],
     users: Histories,
     moved: NDArray[np.int32],
-) -> tuple[Night, Histories]:
+) -> tuple[BatchRecommender, Histories]:
     """Return the night over other items; statistics are of these users."""
     from recsys.candidates.statistics import count_statistics
 
     histories = replace(users, item_ids=items["item_id"], items=moved.astype(np.int32))
     bundle: Bundle = replace(
-        night.bundle, stage_one=stage_one.align(items["item_id"]), items=items, embeddings=embeddings
+        night.bundle, candidate_models=candidate_models.align(items["item_id"]), items=items, embeddings=embeddings
     )
     statistics = count_statistics(histories, items, bundle.config.candidates)
     recommender = bundle.assemble(items, embeddings, statistics, histories.cutoff)

@@ -37,19 +37,19 @@ from ablations import Laboratory
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recsys import night as night_module
-from recsys.bundle import Bundle, Recommender
-from recsys.candidates.scores import Barred
+from recsys.candidates.merge import BLOCK
+from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources import AlsSource, InterestSource, NewItemsSource
-from recsys.candidates.union import BLOCK
 from recsys.config import Config, load_config
+from recsys.config.overrides import apply_settings
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.features import features
-from recsys.night import Night
-from recsys.pipelines.fitting import fit_bundle
-from recsys.pipelines.tuning.edits import apply_settings
+from recsys.serving import batch_recommender as night_module
+from recsys.serving.batch_recommender import BatchRecommender
+from recsys.serving.bundle import Bundle, Recommender
+from recsys.training.fitting import fit_bundle
 
 # Users in one product of the floor; as large as torch likes.
 _AT_ONCE = 1024
@@ -104,7 +104,7 @@ def main() -> None:
         recommend_by_rectools(night, users, given.rectools, rows / users.n_users)
 
 
-def prepare(config: Config, folder: Path) -> tuple[Night, Histories, pl.DataFrame]:
+def prepare(config: Config, folder: Path) -> tuple[BatchRecommender, Histories, pl.DataFrame]:
     """Return a night over the config's test window, with the bundle that the folder holds, or will.
 
     With it come the users' histories, and what they took in the window: `user_id`, `item_id`.
@@ -123,7 +123,7 @@ def prepare(config: Config, folder: Path) -> tuple[Night, Histories, pl.DataFram
     )
     users = build_histories(windows.test.history, found.items, windows.test.cutoff)
     bundle = Bundle.load(folder)
-    return Night(config, bundle, bundle.prepare(found.items, users), "1"), users, windows.test.positives
+    return BatchRecommender(config, bundle, bundle.prepare(found.items, users), "1"), users, windows.test.positives
 
 
 def clock(work: Callable[[], Any]) -> float:
@@ -161,7 +161,7 @@ def find_size(source: Any) -> tuple[int, int]:
     return source._index.vectors.shape
 
 
-def predict_all(night: Night, users: Histories, rows: int) -> float:
+def predict_all(night: BatchRecommender, users: Histories, rows: int) -> float:
     """Return the seconds that LightGBM alone takes for the rows of all users, from those of some thousand."""
     some = users.select(slice(0, 8 * BLOCK))
     matrix = np.concatenate([gather(night, block) for _, block in some.split(BLOCK)])
@@ -170,7 +170,7 @@ def predict_all(night: Night, users: Histories, rows: int) -> float:
     return seconds * rows / len(matrix)
 
 
-def gather(night: Night, users: Histories) -> NDArray[np.float32]:
+def gather(night: BatchRecommender, users: Histories) -> NDArray[np.float32]:
     """Return (n_rows, n_features) float32 of a block, as LightGBM likes it best."""
     recommender, ranker = night.recommender, night.bundle.ranker
     rows = recommender.cut_block(recommender.propose_block(users))
@@ -179,7 +179,7 @@ def gather(night: Night, users: Histories) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.stack([blend, *(columns[name] for name in ranker.features)]).T)
 
 
-def count_rows(night: Night, users: Histories) -> int:
+def count_rows(night: BatchRecommender, users: Histories) -> int:
     """Return how many candidates all users have."""
     recommender = night.recommender
     return sum(len(recommender.cut_block(recommender.propose_block(block)).items) for _, block in users.split(BLOCK))
@@ -188,7 +188,7 @@ def count_rows(night: Night, users: Histories) -> int:
 # --- where the time goes -------------------------------------------------------------------------------------------
 
 
-def profile(night: Night, users: Histories) -> None:
+def profile(night: BatchRecommender, users: Histories) -> None:
     """Print the share of each part of a block's work, on one thread."""
     spent: dict[str, float] = defaultdict(float)
 
@@ -215,12 +215,12 @@ def profile(night: Night, users: Histories) -> None:
     for name in named:
         setattr(features, name, wrap(f"features: {name.removeprefix('describe_')}", kept[name]))
     for _, block in users.split(BLOCK):
-        barred = Barred.find(block, recommender.recommendable, repeats=night.config.dataset.repeats)
+        exclusions = Exclusions.of(block, recommender.recommendable, repeats=night.config.dataset.repeats)
         for source in recommender.sources:
             with part(f"source {source.name}: scores"):
                 scores = source.score(block)
             with part(f"source {source.name}: top"):
-                scores.find_top(depths[source.name], barred)
+                scores.find_top(depths[source.name], exclusions)
         with part("(all proposals and their union)"):
             rows = recommender.cut_block(recommender.propose_block(block))
         with part("(all features)"):
@@ -231,11 +231,11 @@ def profile(night: Night, users: Histories) -> None:
         setattr(features, name, kept[name])
     with part("(everything)"):
         night.recommend(users)
-    real = Night._find_reasons, night_module.find_nearest
-    Night._find_reasons = wrap("reasons: what adds most", real[0])  # type: ignore[method-assign]
+    real = BatchRecommender._find_reasons, night_module.find_nearest
+    BatchRecommender._find_reasons = wrap("reasons: what adds most", real[0])  # type: ignore[method-assign]
     night_module.find_nearest = wrap("reasons: nearest item", real[1])
     night.recommend(users)
-    Night._find_reasons, night_module.find_nearest = real  # type: ignore[method-assign]
+    BatchRecommender._find_reasons, night_module.find_nearest = real  # type: ignore[method-assign]
     torch.set_num_threads(threads)
     whole = spent.pop("(everything)")
     print(f"one thread, {users.n_users:,} users: {1e3 * whole / users.n_users:.2f} ms a user; of these")
@@ -246,7 +246,7 @@ def profile(night: Night, users: Histories) -> None:
 # --- others --------------------------------------------------------------------------------------------------------
 
 
-def compare(night: Night, users: Histories) -> None:
+def compare(night: BatchRecommender, users: Histories) -> None:
     """Print users per second of the night and of two others, on a few hundred users of the same run."""
     some = users.select(slice(0, 4 * BLOCK))
     ours = some.n_users / clock(lambda: night.recommend(some))
@@ -257,14 +257,14 @@ def compare(night: Night, users: Histories) -> None:
     print(f"  implicit's batch recommend, 200 candidates of ALS alone, no features and no trees: {als:,.0f}")
 
 
-def loop_in_pandas(night: Night, users: Histories) -> list[pd.DataFrame]:
+def loop_in_pandas(night: BatchRecommender, users: Histories) -> list[pd.DataFrame]:
     """Make each user's list alone, as a straightforward script does: frames of candidates, apply, predict, sort."""
     recommender, ranker = night.recommender, night.bundle.ranker
     repeats, depths = night.config.dataset.repeats, recommender.config.candidates.depths
     lists = []
     for place in range(users.n_users):
         user = users.select(slice(place, place + 1))
-        taken = set(user.items[user.taken].tolist()) if not repeats else set()
+        taken = set(user.items[user.consumed].tolist()) if not repeats else set()
         parts = []
         for source in recommender.sources:
             scores = pd.Series(source.score(user).to_array()[0]).dropna()
@@ -282,9 +282,9 @@ def loop_in_pandas(night: Night, users: Histories) -> list[pd.DataFrame]:
     return lists
 
 
-def recommend_by_implicit(night: Night, users: Histories) -> None:
+def recommend_by_implicit(night: BatchRecommender, users: Histories) -> None:
     """Let implicit fold in and recommend for all users."""
-    model = night.bundle.stage_one.als._solver
+    model = night.bundle.candidate_models.als._solver
     model.num_threads = night.config.threads
     matrix = csr_matrix(users.matrix())
     for start in range(0, users.n_users, _AT_ONCE):
@@ -292,7 +292,7 @@ def recommend_by_implicit(night: Night, users: Histories) -> None:
         model.recommend(np.arange(some.shape[0]), some, N=200, recalculate_user=True)
 
 
-def recommend_by_rectools(night: Night, users: Histories, python: Path, candidates: float) -> None:
+def recommend_by_rectools(night: BatchRecommender, users: Histories, python: Path, candidates: float) -> None:
     """Print users per second of RecTools' two-stage recommender on these histories, beside the night again."""
     if users.reference is None:
         sys.exit("RecTools wants times, and these histories have none")

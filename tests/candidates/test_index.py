@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recsys.candidates.index import IndexedScores, ItemIndex
-from recsys.candidates.scores import Barred
+from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources import score_items
 
 ITEMS, USERS, SIZE = 4000, 300, 16
@@ -29,28 +29,28 @@ def index(vectors: tuple[np.ndarray, np.ndarray]) -> ItemIndex:
 
 
 def score(users: np.ndarray, index: ItemIndex, approximate: bool) -> IndexedScores:
-    silent = np.zeros(len(users), dtype=bool)
-    silent[::50] = True
-    return score_items(users, silent, index, 2 * ITEMS, approximate=approximate)
+    unscored = np.zeros(len(users), dtype=bool)
+    unscored[::50] = True
+    return score_items(users, unscored, index, 2 * ITEMS, approximate=approximate)
 
 
-def bar(seed: int = 0) -> Barred:
+def exclude(seed: int = 0) -> Exclusions:
     rng = np.random.default_rng(seed)
     taken = [rng.permutation(2 * ITEMS)[: rng.integers(0, 60)].astype(np.int32) for _ in range(USERS)]
     starts = np.concatenate([[0], np.cumsum([len(some) for some in taken])])
-    return Barred(rng.random(2 * ITEMS) < 0.7, starts, np.concatenate(taken))
+    return Exclusions(rng.random(2 * ITEMS) < 0.7, starts, np.concatenate(taken))
 
 
 def test_most_of_the_best_are_found(vectors, index):
-    barred = bar()
-    exact = score(vectors[0], index, False).find_top(50, barred)
-    found = score(vectors[0], index, True).find_top(50, barred)
+    exclusions = exclude()
+    exact = score(vectors[0], index, False).find_top(50, exclusions)
+    found = score(vectors[0], index, True).find_top(50, exclusions)
     assert found.shape == exact.shape
     said = exact[:, 0] >= 0
     assert (found[~said] == -1).all()
     shared = [len(set(one) & set(other)) / 50 for one, other in zip(exact[said], found[said], strict=True)]
     assert np.mean(shared) > 0.9
-    forbidden = barred.to_array()
+    forbidden = exclusions.to_array()
     for user, items in enumerate(found):
         items = items[items >= 0]
         assert len(set(items.tolist())) == len(items)
@@ -67,33 +67,33 @@ def test_scores_of_pairs_are_the_products(vectors, index):
 
 def test_the_best_stand_in_order(vectors, index):
     scores = score(vectors[0], index, True)
-    top = scores.find_top(20, Barred.find_none(USERS, 2 * ITEMS))
+    top = scores.find_top(20, Exclusions.none(USERS, 2 * ITEMS))
     values = scores.to_array()
     for user in range(1, 50):
         assert (np.diff(values[user, top[user]]) <= 0).all()
 
 
 def test_company_changes_nothing(vectors, index):
-    barred, users = bar(), vectors[0]
-    whole = score(users, index, True).find_top(30, barred)
+    exclusions, users = exclude(), vectors[0]
+    whole = score(users, index, True).find_top(30, exclusions)
     for first, last in ((1, 2), (120, 140), (299, 300)):
         some = score_items(users[first:last], np.zeros(last - first, dtype=bool), index, 2 * ITEMS, approximate=True)
-        part = some.find_top(30, barred.pick(np.arange(first, last)))
+        part = some.find_top(30, exclusions.pick(np.arange(first, last)))
         said = np.arange(first, last) % 50 != 0
         assert np.array_equal(part[said], whole[first:last][said])
 
 
 def test_same_vectors_same_index(vectors):
-    barred = bar()
+    exclusions = exclude()
     numbers = np.arange(0, 2 * ITEMS, 2, dtype=np.int32)
-    one, other = (score(vectors[0], ItemIndex(vectors[1], numbers), True).find_top(40, barred) for _ in range(2))
+    one, other = (score(vectors[0], ItemIndex(vectors[1], numbers), True).find_top(40, exclusions) for _ in range(2))
     assert np.array_equal(one, other)
 
 
 def test_fewer_items_than_asked_for(vectors):
     few = ItemIndex(vectors[1][:5], np.arange(5, dtype=np.int32))
     top = score_items(vectors[0][:3], np.zeros(3, dtype=bool), few, 5, approximate=True).find_top(
-        9, Barred.find_none(3, 5)
+        9, Exclusions.none(3, 5)
     )
     assert top.shape == (3, 9)
     assert (top[:, 5:] == -1).all()
@@ -103,7 +103,7 @@ def test_torch_keeps_its_threads(vectors, index):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        score(vectors[0], ItemIndex(vectors[1], index.items), approximate=True).find_top(5, bar())
+        score(vectors[0], ItemIndex(vectors[1], index.items), approximate=True).find_top(5, exclude())
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

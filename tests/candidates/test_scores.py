@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from recsys.candidates.scores import Barred, DenseScores, Scores, SharedScores, SummedScores, add_up
+from recsys.candidates.scores import DenseScores, Exclusions, Scores, SharedScores, SummedScores, add_up
 
 NAN = np.nan
 
@@ -58,13 +58,13 @@ VALUES = [NAN, 0.25, 0.5, 1.0, 1e30]
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[np.ndarray, Barred]:
+def worlds(draw: st.DrawFn) -> tuple[np.ndarray, Exclusions]:
     users, items = draw(st.integers(1, 4)), draw(st.integers(1, 150))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     array = rng.choice(VALUES, (users, items)).astype(np.float32)
     taken = rng.random((users, items)) < 0.2
     starts = np.concatenate([[0], np.cumsum(taken.sum(axis=1))])
-    return array, Barred(rng.random(items) < 0.8, starts, np.nonzero(taken)[1].astype(np.int32))
+    return array, Exclusions(rng.random(items) < 0.8, starts, np.nonzero(taken)[1].astype(np.int32))
 
 
 def choose_slowly(row: np.ndarray, depth: int) -> list[int]:
@@ -80,11 +80,11 @@ def form(request: pytest.FixtureRequest) -> Callable[[np.ndarray], Scores]:
 @settings(max_examples=80, deadline=None)
 @given(world=worlds(), depth=st.integers(1, 160), name=st.sampled_from(list(FORMS)))
 def test_the_best_agree_with_a_slow_reference(world, depth, name):
-    array, barred = world
+    array, exclusions = world
     array = np.repeat(array[:1], len(array), axis=0) if name == "shared" else array
-    top = FORMS[name](array).find_top(depth, barred)
+    top = FORMS[name](array).find_top(depth, exclusions)
     assert (top.dtype, top.shape) == (np.int32, (len(array), depth))
-    allowed = np.where(barred.to_array(), NAN, array)
+    allowed = np.where(exclusions.to_array(), NAN, array)
     for row, found in zip(allowed, top, strict=True):
         expected = choose_slowly(row, depth)
         assert found.tolist() == expected + [-1] * (depth - len(expected))
@@ -93,14 +93,14 @@ def test_the_best_agree_with_a_slow_reference(world, depth, name):
 @settings(max_examples=40, deadline=None)
 @given(world=worlds(), name=st.sampled_from(list(FORMS)))
 def test_pairs_and_the_whole_array_are_what_went_in(world, name):
-    array, barred = world
+    array, exclusions = world
     array = np.repeat(array[:1], len(array), axis=0) if name == "shared" else array
     scores = FORMS[name](array)
     assert np.array_equal(scores.to_array(), array, equal_nan=True)
-    found = scores.look_up(barred.starts, barred.items)
-    users = np.repeat(np.arange(len(array)), np.diff(barred.starts))
+    found = scores.look_up(exclusions.starts, exclusions.items)
+    users = np.repeat(np.arange(len(array)), np.diff(exclusions.starts))
     assert found.dtype == np.float32
-    assert np.array_equal(found, array[users, barred.items], equal_nan=True)
+    assert np.array_equal(found, array[users, exclusions.items], equal_nan=True)
 
 
 def test_the_caller_may_write_into_the_array(form):
@@ -112,25 +112,25 @@ def test_the_caller_may_write_into_the_array(form):
 def test_many_ties_at_the_cut_go_to_the_smaller_items(form):
     array = np.ones((3, 5000), dtype=np.float32)
     array[:, 4000] = 2.0
-    barred = Barred(np.arange(5000) >= 100, np.array([0, 0, 1, 1]), np.array([100], dtype=np.int32))
-    assert form(array).find_top(3, barred).tolist() == [[4000, 100, 101], [4000, 101, 102], [4000, 100, 101]]
+    exclusions = Exclusions(np.arange(5000) >= 100, np.array([0, 0, 1, 1]), np.array([100], dtype=np.int32))
+    assert form(array).find_top(3, exclusions).tolist() == [[4000, 100, 101], [4000, 101, 102], [4000, 100, 101]]
 
 
 def test_top_of_nothing(form):
-    silent = form(np.full((2, 3), NAN, dtype=np.float32))
-    assert silent.find_top(2, Barred.find_none(2, 3)).tolist() == [[-1, -1]] * 2
-    assert np.isnan(silent.look_up(np.array([0, 1, 2]), np.array([0, 2], dtype=np.int32))).all()
+    unscored = form(np.full((2, 3), NAN, dtype=np.float32))
+    assert unscored.find_top(2, Exclusions.none(2, 3)).tolist() == [[-1, -1]] * 2
+    assert np.isnan(unscored.look_up(np.array([0, 1, 2]), np.array([0, 2], dtype=np.int32))).all()
     empty = form(np.zeros((1, 0), dtype=np.float32))
-    assert empty.find_top(2, Barred.find_none(1, 0)).tolist() == [[-1, -1]]
+    assert empty.find_top(2, Exclusions.none(1, 0)).tolist() == [[-1, -1]]
     assert empty.to_array().shape == (1, 0)
 
 
 def test_negative_scores_are_scores_where_they_are_not_sums():
     array = np.array([[-1.0, NAN, -0.0, 0.0]], dtype=np.float32)
-    assert dense(array).find_top(4, Barred.find_none(1, 4)).tolist() == [[2, 3, 0, -1]]
+    assert dense(array).find_top(4, Exclusions.none(1, 4)).tolist() == [[2, 3, 0, -1]]
     # Of sums, what is at 0 or below is not said.
     for form in (summed, summed_at_once):
-        assert form(array).find_top(4, Barred.find_none(1, 4)).tolist() == [[-1] * 4]
+        assert form(array).find_top(4, Exclusions.none(1, 4)).tolist() == [[-1] * 4]
 
 
 def test_large_catalogues_are_summed_as_they_are_asked_for():
@@ -139,9 +139,9 @@ def test_large_catalogues_are_summed_as_they_are_asked_for():
         (rng.random((50, 30_000)) < 0.01).astype(np.float32) * rng.normal(size=30_000).astype(np.float32)
     )
     starts, rows = np.arange(0, 51, 5), np.arange(50, dtype=np.int32)
-    weights, barred = rng.random(50).astype(np.float32), Barred.find_none(10, 30_000)
+    weights, exclusions = rng.random(50).astype(np.float32), Exclusions.none(10, 30_000)
     few, many = add_up(starts[:11], rows, weights, matrix), SummedScores(starts[:11], rows, weights, matrix)
     assert isinstance(few, DenseScores)
     assert isinstance(add_up(np.tile(starts[:11], 10), rows, weights, matrix), SummedScores)
     assert few.to_array().tobytes() == many.to_array().tobytes()
-    assert np.array_equal(few.find_top(100, barred), many.find_top(100, barred))
+    assert np.array_equal(few.find_top(100, exclusions), many.find_top(100, exclusions))

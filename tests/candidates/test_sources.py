@@ -11,7 +11,9 @@ from miniature import settings as miniature_settings
 from scipy.sparse import csr_array
 from worlds import at, checkerboard, make_interactions, make_items
 
-from recsys.candidates.scores import Barred
+from recsys.candidates.merge import propose
+from recsys.candidates.models import CandidateModels, fit_text_neighbours, read_known_texts
+from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources import (
     InterestSource,
     NearestTextSource,
@@ -25,9 +27,7 @@ from recsys.candidates.sources import (
     make_sources,
     multiply,
 )
-from recsys.candidates.stage_one import StageOne, fit_text_neighbours, read_known_texts
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, count_statistics
-from recsys.candidates.union import propose
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
 from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_config
 from recsys.dataset.histories import Histories, build_histories
@@ -84,7 +84,7 @@ def texts_of(items: pl.DataFrame) -> pl.Series:
     return make_texts(items, CONFIG.text.fields)
 
 
-def fit_models() -> StageOne:
+def fit_models() -> CandidateModels:
     """Return the models over the catalogue of the training."""
     left = make_interactions(("u000", "left", 61))
     histories = build_histories(pl.concat([BOARD_ROWS, left]), TRAINED, at(62))
@@ -92,15 +92,15 @@ def fit_models() -> StageOne:
     interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
     sequence = InterestModel(8, CONFIG.text.sequence)
     sequence.fit(histories, embed(TRAINED["item_id"]), seed=1)
-    return StageOne.fit(histories, interest, sequence, fit_text_neighbours(texts_of(TRAINED), CONFIG), CONFIG)
+    return CandidateModels.fit(histories, interest, sequence, fit_text_neighbours(texts_of(TRAINED), CONFIG), CONFIG)
 
 
-def through_files(models: StageOne, folder: Path) -> StageOne:
+def through_files(models: CandidateModels, folder: Path) -> CandidateModels:
     models.save(folder)
-    return StageOne.load(folder, models.item_ids, CONFIG)
+    return CandidateModels.load(folder, models.item_ids, CONFIG)
 
 
-def sources_of(models: StageOne, histories: Histories) -> dict[str, Source]:
+def sources_of(models: CandidateModels, histories: Histories) -> dict[str, Source]:
     """Return the sources over tonight's catalogue."""
     aligned = models.align(TONIGHT["item_id"]).read_texts(texts_of(TONIGHT), CONFIG)
     statistics = count_statistics(histories, TONIGHT, CONFIG.candidates)
@@ -113,7 +113,7 @@ def tonight(*more: tuple[str, str, float]) -> Histories:
 
 
 @pytest.fixture(scope="module")
-def models() -> StageOne:
+def models() -> CandidateModels:
     return fit_models()
 
 
@@ -128,7 +128,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def source(name: str, models: StageOne, histories: Histories) -> Source:
+def source(name: str, models: CandidateModels, histories: Histories) -> Source:
     return sources_of(models, histories)[name]
 
 
@@ -209,7 +209,7 @@ class TestEverySource:
             assert alone == pytest.approx(together[number], rel=1e-5, abs=1e-6, nan_ok=True)
 
     def test_fewer_items_than_depth_gives_what_there_is(self, source, name, histories):
-        rows = propose([source], {name: 1000}, histories, Barred.find_none(histories.n_users, 23))
+        rows = propose([source], {name: 1000}, histories, Exclusions.none(histories.n_users, 23))
         table = rows.to_frame([name])
         said = ~np.isnan(source.score(histories).to_array())
         assert table.select("user_index", "item_index").rows() == [tuple(pair) for pair in np.argwhere(said).tolist()]
@@ -280,9 +280,9 @@ def test_what_nobody_asked_for_is_not_fitted_and_says_nothing(models, histories,
     settings = CONFIG.candidates.model_copy(update={"depths": {"als": 5}})
     config = CONFIG.model_copy(update={"candidates": settings})
     trained = build_histories(BOARD_ROWS, TRAINED, at(62))
-    lean = StageOne.fit(trained, models.interest, models.sequence, models.tfidf, config)
-    for stage_one in (lean, through_files(lean, tmp_path)):
-        sources = sources_of(stage_one, histories)
+    lean = CandidateModels.fit(trained, models.interest, models.sequence, models.tfidf, config)
+    for candidate_models in (lean, through_files(lean, tmp_path)):
+        sources = sources_of(candidate_models, histories)
         assert np.isnan(sources["bpr"].score(histories).to_array()).all()
         assert np.isnan(sources["bm25"].score(histories).to_array()).all()
     assert (lean.bpr.item_factors.size, lean.bm25.similarity.nnz) == (0, 0)

@@ -80,7 +80,7 @@ def test_building_agrees_with_a_slow_reference(rows):
     catalogue = make_items("B", "b", "ñ", "文", "never touched")
     interactions = make_interactions(*rows)
     expected: dict[str, dict[str, tuple[float, float]]] = {}
-    for row in interactions.sort("user_id", "position").iter_rows(named=True):
+    for row in interactions.sort("user_id", "step").iter_rows(named=True):
         own = expected.setdefault(row["user_id"], {})
         if row["item_id"] in catalogue["item_id"]:
             weight, count = own.pop(row["item_id"], (0.0, 0.0))
@@ -283,7 +283,7 @@ def test_streamed_histories_are_the_same(monkeypatch, size, kind):
         for name in ("user_ids", "item_ids", "cutoff", "reference", "ordered"):
             found, wanted = getattr(streamed, name), getattr(expected, name)
             assert found.equals(wanted) if isinstance(found, pl.Series) else found == wanted
-        for name in ("starts", "items", "weights", "counts", "taken", "ages", "first_ages"):
+        for name in ("starts", "items", "weights", "counts", "consumed", "ages", "first_ages"):
             one, other = getattr(streamed, name), getattr(expected, name)
             assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes()), name
 

@@ -188,7 +188,7 @@ def test_rows_are_judged_alike_in_runs_of_any_length(shop, monkeypatch, run):
 def test_rows_sort_by_time_within_users_and_ties_keep_the_file_order(shop):
     shop.interactions("user_id,item_id,at", "v,a,30", "u,c,20", "u,b,10", "u,a,20", "v,b,30")
     result = shop.ingest(columns={"time": "at"}, time_format="seconds")
-    assert result.interactions.select("user_id", "item_id", "position").rows() == [
+    assert result.interactions.select("user_id", "item_id", "step").rows() == [
         ("u", "b", 0),
         ("u", "c", 1),
         ("u", "a", 2),
@@ -203,7 +203,7 @@ def test_many_rows_of_one_instant_keep_the_file_order(shop):
     shop.interactions("user_id,item_id,at,stars", *(f"u,{item},7,{n}" for n, item in enumerate(wanted)))
     result = shop.ingest(columns={"time": "at", "value": "stars"}, time_format="seconds")
     assert result.interactions["item_id"].to_list() == wanted
-    assert result.interactions["value"].to_list() == result.interactions["position"].to_list()
+    assert result.interactions["value"].to_list() == result.interactions["step"].to_list()
 
 
 def test_order_column_sorts_by_number_however_large(shop):
@@ -240,7 +240,7 @@ def test_a_low_value_is_taken_but_not_predicted_and_a_view_is_neither(shop):
         positive_events=["rate"],
         positive_value=4,
     )
-    assert result.interactions.sort("item_id").select("item_id", "taken", "positive").rows() == [
+    assert result.interactions.sort("item_id").select("item_id", "consumed", "positive").rows() == [
         ("a", True, True),
         ("b", True, False),
         ("c", False, False),
@@ -254,7 +254,7 @@ def test_without_time_and_order_there_are_no_positions_and_values_do_not_make_ro
         event_weights={"rate": 1.0, "save": 0.5},
         positive_value=4,
     )
-    assert result.interactions.select("item_id", "event", "position", "positive").rows() == [
+    assert result.interactions.select("item_id", "event", "step", "positive").rows() == [
         ("b", "rate", 0, True),
         ("a", "rate", 0, False),
         ("b", "save", 0, True),
@@ -265,10 +265,10 @@ def test_without_time_and_order_there_are_no_positions_and_values_do_not_make_ro
 def test_places_are_whole_numbers_from_one_on_or_blank(shop):
     rows = ["u,a,1", "u,b,", "u,c,2.0", "v,a,0", "v,b,1.5", "v,c,first", "w,a,70000", "w,b,65535", "w,c,-1"]
     shop.interactions("user_id,item_id,slot", *rows)
-    result = shop.ingest(columns={"shown_at": "slot"})
-    assert result.interactions.sort("user_id", "item_id")["shown_at"].to_list() == [1, None, 2, 65535]
-    assert result.interactions.schema["shown_at"] == pl.UInt16
-    assert rules(result) == [("interactions", row, "bad_shown_at") for row in (4, 5, 6, 7, 9)]
+    result = shop.ingest(columns={"position": "slot"})
+    assert result.interactions.sort("user_id", "item_id")["position"].to_list() == [1, None, 2, 65535]
+    assert result.interactions.schema["position"] == pl.UInt16
+    assert rules(result) == [("interactions", row, "bad_position") for row in (4, 5, 6, 7, 9)]
 
 
 def test_positive_needs_the_event_and_the_value(shop):
@@ -421,4 +421,4 @@ def test_real_sets(name, monkeypatch):
     assert (result.items.height, result.interactions.height) == (n_items, n_interactions)
     assert result.counts["interactions"].rejected == rejected
     assert result.interactions["user_id"].is_sorted()
-    assert result.interactions.select((pl.col("position") == 0).sum() == pl.col("user_id").n_unique()).item()
+    assert result.interactions.select((pl.col("step") == 0).sum() == pl.col("user_id").n_unique()).item()

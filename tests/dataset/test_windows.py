@@ -59,7 +59,7 @@ def pairs(frame: pl.DataFrame) -> set[tuple[str, str]]:
 
 def facts(windows: Windows) -> list[object]:
     """All that may matter about windows, rows of a history in one order."""
-    columns = ["user_id", "position", "item_id", "event", "weight", "positive", "time"]
+    columns = ["user_id", "step", "item_id", "event", "weight", "positive", "time"]
     return [
         (one.name, one.cutoff, one.end, one.history.sort(columns).rows(), one.positives.select(PAIR).rows())
         for one in windows.windows
@@ -99,10 +99,10 @@ def find_label_rows(window, interactions):
     mine = interactions.filter("positive").join(window.positives, on=PAIR, how="semi")
     if window.cutoff is not None:
         return mine.filter(pl.col("time").is_between(window.cutoff, window.end, closed="left"))
-    newest_known = window.history.group_by("user_id").agg(pl.col("position").max().alias("newest"))
+    newest_known = window.history.group_by("user_id").agg(pl.col("step").max().alias("newest"))
     if mine.join(window.history, on=PAIR, how="semi").is_empty():
         return mine
-    return mine.join(newest_known, on="user_id").filter(pl.col("position") > pl.col("newest"))
+    return mine.join(newest_known, on="user_id").filter(pl.col("step") > pl.col("newest"))
 
 
 @PROTOCOLS
@@ -220,7 +220,7 @@ def test_what_the_user_has_is_no_positive_unless_it_repeats():
 
 
 def test_what_the_user_only_looked_at_can_be_a_positive():
-    look = {"positive": False, "taken": False}
+    look = {"positive": False, "consumed": False}
     rows = make_interactions(
         {"user": "u", "item": "a", "day": 1, **look},
         {"user": "u", "item": "b", "day": 2, **look},
@@ -237,12 +237,12 @@ def test_what_the_user_only_looked_at_can_be_a_positive():
 
 
 def test_a_window_knows_the_first_place_at_which_items_were_shown_in_it():
-    shown = {"positive": False, "taken": False}
+    shown = {"positive": False, "consumed": False}
     rows = make_interactions(
-        {"user": "u", "item": "a", "day": 1, "shown_at": 9},
-        {"user": "u", "item": "b", "day": 11, "shown_at": 4, **shown},
-        {"user": "u", "item": "b", "day": 12, "shown_at": 2, **shown},
-        {"user": "u", "item": "c", "day": 13, "shown_at": 1},
+        {"user": "u", "item": "a", "day": 1, "position": 9},
+        {"user": "u", "item": "b", "day": 11, "position": 4, **shown},
+        {"user": "u", "item": "b", "day": 12, "position": 2, **shown},
+        {"user": "u", "item": "c", "day": 13, "position": 1},
         {"user": "u", "item": "d", "day": 14},
         {"user": "v", "item": "a", "day": 6},
     )

@@ -4,7 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.evaluation.ledger import FATES, UNION, Ledger, describe_losses, keep_ledger, measure_losses
+from recsys.evaluation.candidate_ledger import (
+    OUTCOMES,
+    UNION,
+    Ledger,
+    build_candidate_ledger,
+    describe_losses,
+    measure_losses,
+)
 from recsys.tables import CandidateLedger, LedgerDepths, LedgerOverlap, check
 
 U32 = {"user_index": pl.UInt32, "item_index": pl.UInt32}
@@ -35,21 +42,21 @@ POSITIVES = pairs((0, 0), (0, 1), (0, 3), (0, 4), (0, 5), (1, 0))
 
 
 def keep(proposed: pl.DataFrame, ranked: pl.DataFrame, positives: pl.DataFrame) -> Ledger:
-    return keep_ledger(proposed, ranked, positives, RECOMMENDABLE, DEPTHS, 1)
+    return build_candidate_ledger(proposed, ranked, positives, RECOMMENDABLE, DEPTHS, 1)
 
 
 def test_by_hand() -> None:
     ledger = keep(PROPOSED, RANKED, POSITIVES)
-    assert ledger.fates == dict(zip(FATES, (1, 1, 1, 1, 2), strict=True))
+    assert ledger.outcomes == dict(zip(OUTCOMES, (1, 1, 1, 1, 2), strict=True))
     assert ledger.union_recall == 4 / 6
     table = check(CandidateLedger, ledger.summarise(), "ledger", "mend the test")
     assert table.rows() == [("als", 2, 2, 2 / 6, 1 / 6, 1 / 2), ("text", 4, 3, 3 / 6, 2 / 6, 1.0)]
 
 
-def test_every_positive_has_one_fate_its_sources_and_its_rank() -> None:
+def test_every_positive_has_one_outcome_its_sources_and_its_rank() -> None:
     positives = keep(PROPOSED, RANKED, POSITIVES).positives
     assert positives.select("user_index", "item_index").equals(POSITIVES)
-    assert positives.select("fate", "sources", "rank").rows() == [
+    assert positives.select("outcome", "sources", "rank").rows() == [
         ("ranked below n", ["als"], 3),
         ("listed", ["als", "text"], 1),
         ("found by no source", [], None),
@@ -84,7 +91,7 @@ def test_ledgers_of_parts_add_up() -> None:
         return keep(mine[0], mine[1], mine[2])
 
     whole, both = keep(PROPOSED, RANKED, POSITIVES), of(0) + of(1)
-    assert (both.fates, both.rows) == (whole.fates, whole.rows)
+    assert (both.outcomes, both.rows) == (whole.outcomes, whole.rows)
     for name in ("summarise", "summarise_depths", "summarise_overlap"):
         assert getattr(both, name)().equals(getattr(whole, name)())
 

@@ -93,8 +93,8 @@ class TestTies:
         scores = generator.integers(levels, size=(40, 15)).astype(np.float32)
         taken = generator.random((40, 15)) < 0.3
         taken[:, 0] = True
-        placement = place(scores, csr_array(taken), 10)
-        ours = METRICS["ndcg"](placement.find_hits(), placement.count_positives(), n)
+        tied_ranks = place(scores, csr_array(taken), 10)
+        ours = METRICS["ndcg"](tied_ranks.find_hits(), tied_ranks.count_positives(), n)
         theirs = measure_with_sklearn(scores.astype(np.float64), taken, n)["ndcg"]
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
 
@@ -111,9 +111,10 @@ class TestTies:
         theirs["map"] *= len(taken) / min(len(taken), n)
         positives = csr_array((np.ones(len(taken)), (np.zeros(len(taken), dtype=int), taken)), shape=(1, 6))
         # A tie at n reaches beyond the list.
-        placement = place(np.array([scores], dtype=np.float32), positives, n)
+        tied_ranks = place(np.array([scores], dtype=np.float32), positives, n)
         ours = {
-            name: measure(placement.find_hits(), placement.count_positives(), n)[0] for name, measure in METRICS.items()
+            name: measure(tied_ranks.find_hits(), tied_ranks.count_positives(), n)[0]
+            for name, measure in METRICS.items()
         }
         assert ours == pytest.approx(theirs, abs=1e-9)
 
@@ -135,9 +136,9 @@ class TestMl100k:
 
     def test_ties_as_sklearn_averages_them(self, world: World) -> None:
         scores = world.scores["popular in steps"]
-        placement = place(scores, world.positives, DEPTH)
-        assert np.median(placement.tied[:, :10]) > 1
-        ours = METRICS["ndcg"](placement.find_hits(), placement.count_positives(), 10)
+        tied_ranks = place(scores, world.positives, DEPTH)
+        assert np.median(tied_ranks.tied[:, :10]) > 1
+        ours = METRICS["ndcg"](tied_ranks.find_hits(), tied_ranks.count_positives(), 10)
         everywhere = np.nan_to_num(scores.astype(np.float64), nan=-1.0)
         theirs = measure_with_sklearn(everywhere, world.positives.toarray() > 0, 10)["ndcg"]
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)

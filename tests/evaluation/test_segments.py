@@ -10,7 +10,6 @@ from rich.console import Console
 from recsys.config import EvaluationConfig, SegmentsConfig
 from recsys.errors import DataError
 from recsys.evaluation.metrics import METRICS
-from recsys.evaluation.placement import Placement, place_positives
 from recsys.evaluation.segments import (
     Segment,
     find_segments,
@@ -19,6 +18,7 @@ from recsys.evaluation.segments import (
     read_segments,
     render_segments,
 )
+from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
 from recsys.tables import SegmentTable, check
 
 # Users 0, 1, 2 with 2, 5 and 9 items in their histories.
@@ -88,14 +88,14 @@ def test_labels_read_back() -> None:
     assert label_positives([], 2).to_list() == [[], []]
 
 
-def place(*lists: list[int]) -> Placement:
+def place(*lists: list[int]) -> TiedRanks:
     rows = [
         {"user_index": user, "item_index": item, "score": -float(rank), "rank": rank + 1}
         for user, items in enumerate(lists)
         for rank, item in enumerate(items)
     ]
     schema = {"user_index": pl.UInt32, "item_index": pl.UInt32, "score": pl.Float32, "rank": pl.UInt16}
-    return place_positives(pl.DataFrame(rows, schema=schema), POSITIVES, 3, 3)
+    return rank_positives(pl.DataFrame(rows, schema=schema), POSITIVES, 3, 3)
 
 
 # Ours: user 0 sees 0 then 4, both hits; user 1 sees nothing it took; user 2 sees 3 second.

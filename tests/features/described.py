@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.stage_one import StageOne
+from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import Histories
 from recsys.features.features import make_features
@@ -52,7 +52,7 @@ def gather_facts(
     vectors = random_units(size) if embeddings is None else embeddings
     attributes = [name for name in items.columns if name not in Items.column_names()]
     statistics = ItemStatistics.count(histories, HALF_LIFE)
-    return ItemFacts.gather(items, attributes, statistics, vectors, cast(StageOne, fake), histories.cutoff)
+    return ItemFacts.gather(items, attributes, statistics, vectors, cast(CandidateModels, fake), histories.cutoff)
 
 
 def make_neighbours(items: pl.DataFrame, given: dict[str, float] | None) -> csr_array:

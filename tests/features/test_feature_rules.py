@@ -65,7 +65,7 @@ def test_data_without_times_has_no_ages():
 def test_data_without_an_order_has_no_newest_items():
     items, interactions = checkerboard(users=6, items=12)
     shapeless = interactions.with_columns(
-        position=pl.lit(0, dtype=pl.UInt32), time=pl.lit(None, dtype=interactions.schema["time"])
+        step=pl.lit(0, dtype=pl.UInt32), time=pl.lit(None, dtype=interactions.schema["time"])
     )
     histories = build_histories(shapeless, items, None)
     features = describe(random_candidates(histories), histories, items)
@@ -152,5 +152,5 @@ def test_more_users_than_one_block_holds(monkeypatch, size):
     items, interactions = checkerboard(users=20, items=30)
     histories = build_histories(interactions, items, at(61))
     whole = describe(random_candidates(histories), histories, items)
-    monkeypatch.setattr("recsys.candidates.union.BLOCK", size)
+    monkeypatch.setattr("recsys.candidates.merge.BLOCK", size)
     assert describe(random_candidates(histories), histories, items).equals(whole)

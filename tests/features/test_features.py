@@ -9,7 +9,7 @@ from described import describe, gather_facts, make_candidates
 from scipy.sparse import csr_array
 from worlds import at, make_interactions, make_items
 
-from recsys.candidates.stage_one import StageOne
+from recsys.candidates.models import CandidateModels
 from recsys.dataset.histories import build_histories
 from recsys.features.features import declare_features
 from recsys.features.item_facts import ItemFacts
@@ -32,7 +32,7 @@ def table() -> dict[str, list[float | None]]:
     interactions = make_interactions(
         ("ann", "a", 2),
         {"user": "ann", "item": "a", "day": 10, "weight": 3.0},
-        {"user": "ann", "item": "b", "day": 16, "taken": False},
+        {"user": "ann", "item": "b", "day": 16, "consumed": False},
         {"user": "bob", "item": "b", "day": 18, "weight": 5.0},
         ("cyd", "c", 19),
     )
@@ -183,8 +183,12 @@ def test_newest_means_five_and_at_most_fifty():
         assert row["recent_match_author"] == recent
         assert row["match_author"] == pytest.approx(1 / 60)
     fakes = SimpleNamespace(similarity=csr_array(similarity))
-    stage_one = SimpleNamespace(als=SimpleNamespace(item_factors=embeddings), item_to_item=fakes, transitions=fakes)
-    facts = ItemFacts.gather(items, [], facts.statistics, embeddings, cast(StageOne, stage_one), histories.cutoff)
+    candidate_models = SimpleNamespace(
+        als=SimpleNamespace(item_factors=embeddings), item_to_item=fakes, transitions=fakes
+    )
+    facts = ItemFacts.gather(
+        items, [], facts.statistics, embeddings, cast(CandidateModels, candidate_models), histories.cutoff
+    )
     row = describe(make_candidates({"als": [(1.0, 1)]}, [(0, 60)]), histories, items, facts).row(0, named=True)
     assert row["item_to_item_last"] == 1
     assert row["transitions_recent"] == 2 - 2**-4

@@ -12,8 +12,8 @@ import yaml
 from execution import run_notebook
 from miniature import RUN_DATE, Trained, copy_home
 
-from recsys.pipelines.training import train
-from recsys.pipelines.tuning.edits import apply_settings
+from recsys.pipelines.train import train
+from recsys.config.overrides import apply_settings
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = ["01_data", "02_text_encoder", "03_offline_evaluation", "04_cold_start", "05_champion_vs_challenger"]

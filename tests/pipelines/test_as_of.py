@@ -12,16 +12,16 @@ import polars as pl
 import pytest
 from miniature import CUTOFF, NOW, RUN_DATE, TEST_START, Trained, read_files
 
-from recsys.artifacts.folders import read_manifest
 from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.windows import Window, split_windows
 from recsys.evaluation.comparison import summarise
-from recsys.pipelines.catalogue import read_catalogue
-from recsys.pipelines.fitting import Fitted, fit_bundle
-from recsys.pipelines.full_run import run_all
-from recsys.pipelines.measuring import Measured, measure
+from recsys.pipelines.run import run_all
 from recsys.registry.tracking import connect
 from recsys.registry.versions import CHAMPION, Version, need_version
+from recsys.storage.files import read_manifest
+from recsys.training.encoder_inputs import prepare_encoder_inputs
+from recsys.training.fitting import Fitted, fit_bundle
+from recsys.training.measurement import Measured, measure
 
 
 def find_run(home: Path) -> Path:
@@ -107,7 +107,7 @@ def fit_twin(trained: Trained, snapshot: Snapshot, start: datetime, end: datetim
     windows = split_windows(
         interactions.with_columns(items), config.windows, repeats=False, end=CUTOFF, seed=config.seed
     )
-    catalogue = read_catalogue(config, snapshot.items, windows.measured_labels[-1].cutoff)
+    catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measured_labels[-1].cutoff)
     test = windows.test
     return fit_bundle(config, snapshot.items, catalogue, windows.measured_labels, test.history, test.cutoff), test
 

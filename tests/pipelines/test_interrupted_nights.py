@@ -19,14 +19,14 @@ import pytest
 from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
 from worlds import make_items
 
-from recsys.artifacts.folders import lock
 from recsys.artifacts.recommendations import read_pointer
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.collab.als import AlsModel
 from recsys.config import Config
 from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError
-from recsys.pipelines.generation import generate, generate_range
+from recsys.pipelines.generate import generate, generate_range
+from recsys.storage.files import lock
 from recsys.tables import Rejected, empty
 from recsys.text import embedding_cache
 
@@ -37,11 +37,11 @@ import json, os, sys
 from datetime import datetime, UTC
 from pathlib import Path
 from recsys.config import parse_config
-from recsys.pipelines import generation
-real = generation.make_engine
-generation.make_engine = lambda *given: (print("begun", flush=True), real(*given))[1]
+from recsys.pipelines import generate as generate_module
+real = generate_module.make_engine
+generate_module.make_engine = lambda *given: (print("begun", flush=True), real(*given))[1]
 config, home, day, now = json.loads(sys.argv[1])
-generation.generate(parse_config(config, "test"), Path(home), day, datetime.fromisoformat(now))
+generate_module.generate(parse_config(config, "test"), Path(home), day, datetime.fromisoformat(now))
 """
 
 

@@ -13,24 +13,24 @@ import pytest
 from miniature import NOW, RUN_DATE, change, settings
 
 from recsys.artifacts.runs import read_run
-from recsys.candidates.stage_one import StageOne
+from recsys.candidates.models import CandidateModels
 from recsys.config import Config, parse_config
 from recsys.dataset.demo import write_demo
 from recsys.errors import Refused
-from recsys.evaluation.answers import find_row
-from recsys.pipelines import fitting
-from recsys.pipelines.fitting import Past, TextModels
-from recsys.pipelines.full_run import run_all
-from recsys.pipelines.promotion import promote
-from recsys.pipelines.training import train
+from recsys.evaluation.summaries import find_row
+from recsys.pipelines.promote import promote
+from recsys.pipelines.run import run_all
+from recsys.pipelines.train import train
+from recsys.training import fitting
+from recsys.training.fitting import HistorySnapshot, TextModels
 
 
 def leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit the sources of every label window on what came after it, too."""
     honest = fitting._fit_stage_one
 
-    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, past: Past) -> StageOne:
-        return honest(config, items, text, text.pasts[0])
+    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, past: HistorySnapshot) -> CandidateModels:
+        return honest(config, items, text, text.history_snapshots[0])
 
     monkeypatch.setattr(fitting, "_fit_stage_one", dishonest)
 

@@ -12,11 +12,11 @@ import pytest
 from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
 from worlds import make_interactions, make_items
 
-from recsys.artifacts.folders import read_manifest
 from recsys.artifacts.recommendations import point_at, read_pointer
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.errors import ArtifactError, ConfigError, DataError, Refused
-from recsys.pipelines.generation import generate
+from recsys.pipelines.generate import generate
+from recsys.storage.files import read_manifest
 from recsys.tables import Rejected, empty
 
 N = 10
@@ -277,7 +277,7 @@ def test_users_whose_items_have_all_left_and_items_without_text(
     wordless = make_items({"item_id": "wordless", "title": "", "category": "", "created": 1})
     tables = {
         "items": pl.concat([snapshot.items, wordless.select(snapshot.items.columns)]).sort("item_id"),
-        "interactions": pl.concat([snapshot.interactions, more]).sort("user_id", "position"),
+        "interactions": pl.concat([snapshot.interactions, more]).sort("user_id", "step"),
         "rejected": empty(Rejected),
     }
     name, dataset = trained.config.name, trained.config.dataset.model_dump(mode="json")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import at, make_interactions, make_items
 
-from recsys.candidates.scores import Barred, Scores, SharedScores
+from recsys.candidates.scores import Exclusions, Scores, SharedScores
 from recsys.dataset.histories import Histories, build_histories
 from recsys.ranking.lists import fill_up, list_matrix, rank_candidates
 
@@ -75,9 +75,9 @@ def make_users(count: int, size: int) -> Histories:
     return build_histories(rows, make_items(*(f"i{item:04d}" for item in range(size))), at(5))
 
 
-def bar(size: int, *taken: list[int]) -> Barred:
+def exclude(size: int, *taken: list[int]) -> Exclusions:
     starts = np.concatenate([[0], np.cumsum([len(some) for some in taken])]).astype(np.int64)
-    return Barred(
+    return Exclusions(
         np.ones(size, dtype=bool), starts, np.array([item for some in taken for item in some], dtype=np.int32)
     )
 
@@ -86,7 +86,7 @@ def test_filling_by_hand():
     items = np.array([[1, 2, -1], [-1, -1, -1], [1, 2, 3]], dtype=np.int32)
     scores = np.array([[0.5, 0.25, 0], [0, 0, 0], [9, 8, 7]], dtype=np.float32)
     # User 0 has 4 and lacks one; user 1 has nothing and lacks three; user 2 is complete.
-    filled = fill_up(items, scores, Order(2, 4, 3, 1, 0), make_users(3, 5), bar(5, [4], [], [0]))
+    filled = fill_up(items, scores, Order(2, 4, 3, 1, 0), make_users(3, 5), exclude(5, [4], [], [0]))
     assert items.tolist() == [[1, 2, 3], [2, 4, 3], [1, 2, 3]]
     assert filled.tolist() == [[False, False, True], [True] * 3, [False] * 3]
     assert scores.tolist() == [[0.5, 0.25, -0.75], [-1, -2, -3], [9, 8, 7]]
@@ -94,10 +94,10 @@ def test_filling_by_hand():
 
 def test_one_source_after_the_other():
     items, scores = np.full((1, 4), -1, dtype=np.int32), np.zeros((1, 4), dtype=np.float32)
-    users, barred = make_users(1, 5), bar(5, [0])
-    assert fill_up(items, scores, Order(3), users, barred).tolist() == [[True, False, False, False]]
-    assert fill_up(items, scores, Order(0, 3, 1), users, barred).tolist() == [[False, True, False, False]]
-    assert fill_up(items, scores, Order(*range(5)), users, barred).tolist() == [[False, False, True, True]]
+    users, exclusions = make_users(1, 5), exclude(5, [0])
+    assert fill_up(items, scores, Order(3), users, exclusions).tolist() == [[True, False, False, False]]
+    assert fill_up(items, scores, Order(0, 3, 1), users, exclusions).tolist() == [[False, True, False, False]]
+    assert fill_up(items, scores, Order(*range(5)), users, exclusions).tolist() == [[False, False, True, True]]
     assert items.tolist() == [[3, 1, 2, 4]]
     assert scores.tolist() == [[-1, -2, -3, -4]]
 
@@ -121,7 +121,7 @@ def test_everyone_gets_a_list_as_long_as_the_source_allows(filling):
     lists, order, taken = filling
     before = lists.copy()
     scores = np.where(lists >= 0, -np.arange(lists.shape[1]), 0).astype(np.float32)
-    filled = fill_up(lists, scores, Order(*order), make_users(len(lists), 9), bar(9, *taken))
+    filled = fill_up(lists, scores, Order(*order), make_users(len(lists), 9), exclude(9, *taken))
     for user, own in enumerate(lists.tolist()):
         had = [item for item in before[user].tolist() if item >= 0]
         free = [item for item in order if item not in had and item not in taken[user]]

@@ -26,7 +26,7 @@ def make_rows(groups: int = 120, size: int = 15, seed: int = 0) -> pl.DataFrame:
             "user_index": np.repeat(np.arange(groups) % 70, size).astype(np.uint32),
             "item_index": np.tile(np.arange(size, dtype=np.uint32), groups),
             "label": label.ravel(),
-            "shown_at": pl.Series([None] * count, dtype=pl.UInt16),
+            "position": pl.Series([None] * count, dtype=pl.UInt16),
             "text_z": (rng.normal(size=count) + 0.5 * label.ravel()).astype(np.float32),
             "known": np.where(known > 1, known, 0.0).astype(np.float32),
             "noise": rng.normal(size=count).astype(np.float32),
@@ -162,7 +162,7 @@ def test_what_a_place_alone_did_is_not_learned():
         known=pl.Series(old.ravel().astype(np.float32)),
     )
     rows = rows.filter((pl.col("label").max() > 0).over("user_index"))
-    seen = rows.with_columns(shown_at=pl.Series(places.ravel().astype(np.uint16)).gather(_find(rows, size)))
+    seen = rows.with_columns(position=pl.Series(places.ravel().astype(np.uint16)).gather(_find(rows, size)))
     blind, told = fit(rows), fit(seen)
     leaning = [dict(one.importance().rows())["known"] for one in (blind, told)]
     assert leaning[1] < 0.7 * leaning[0]

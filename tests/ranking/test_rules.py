@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from recsys.candidates.groups import find_best
-from recsys.candidates.union import CandidateRows
+from recsys.candidates.group_stats import find_best
+from recsys.candidates.merge import CandidateRows
 from recsys.config import RulesConfig
 from recsys.dataset.user_items import UserItems
 from recsys.ranking.rules import Rules, lower

@@ -15,7 +15,7 @@ def make_pairs(*pairs: tuple[int, int]) -> pl.DataFrame:
     return pl.DataFrame(list(pairs), schema=PAIR, orient="row")
 
 
-NOTHING = make_pairs().with_columns(shown_at=pl.lit(None, dtype=pl.UInt16))
+NOTHING = make_pairs().with_columns(position=pl.lit(None, dtype=pl.UInt16))
 
 
 def make_features(users: int, items: int) -> pl.DataFrame:
@@ -39,9 +39,9 @@ def test_labels_mark_what_was_taken_and_groups_without_a_find_are_dropped():
     # User 0 took 1; user 1 took only what was no candidate; user 2 took 0 and 2; user 3 took nothing.
     positives = make_pairs((0, 1), (1, 9), (2, 0), (2, 2))
     rows = label_rows(make_features(4, 3), positives, NOTHING, window=5, at_most=1000, seed=0)
-    assert rows.columns == ["window", "user_index", "item_index", "label", "shown_at", "value"]
-    assert rows["shown_at"].null_count() == rows.height
-    assert rows.drop("shown_at").rows() == [
+    assert rows.columns == ["window", "user_index", "item_index", "label", "position", "value"]
+    assert rows["position"].null_count() == rows.height
+    assert rows.drop("position").rows() == [
         (5, 0, 0, 0, 0.0),
         (5, 0, 1, 1, 1.0),
         (5, 0, 2, 0, 2.0),
@@ -56,10 +56,10 @@ def test_rows_know_where_the_item_was_shown():
     positives = make_pairs((0, 1), (1, 0))
     # The last two are no candidates, or of nobody's list.
     shown = make_pairs((0, 0), (0, 1), (1, 2), (1, 9), (7, 0)).with_columns(
-        shown_at=pl.Series([2, 1, 300, 4, 5], dtype=pl.UInt16)
+        position=pl.Series([2, 1, 300, 4, 5], dtype=pl.UInt16)
     )
     rows = label_rows(make_features(2, 3), positives, shown, window=0, at_most=1000, seed=0)
-    assert rows["shown_at"].to_list() == [2, 1, None, None, None, 300]
+    assert rows["position"].to_list() == [2, 1, None, None, None, 300]
     check(TrainingRows, rows, "test rows", "mend the test")
 
 

@@ -14,9 +14,7 @@ import pytest
 from miniature import CUTOFF, Trained, read_files
 from mlflow import MlflowClient
 
-from recsys.artifacts.folders import verify_folder, write_folder
 from recsys.artifacts.runs import open_run
-from recsys.bundle import Bundle, recommend_for
 from recsys.errors import RegistryError
 from recsys.registry.tracking import Store, connect, log_training, open_run_folder
 from recsys.registry.versions import (
@@ -29,6 +27,8 @@ from recsys.registry.versions import (
     register,
     set_champion,
 )
+from recsys.serving.bundle import Bundle, recommend_for
+from recsys.storage.files import verify_folder, write_folder
 
 NAME = "recsys"
 
@@ -39,7 +39,7 @@ def store(trained: Trained) -> Store:
 
 
 @pytest.fixture
-def silent(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Store:
+def unscored(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A server that was there a moment ago and is gone."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as free:
@@ -143,9 +143,9 @@ class TestRun:
         ):
             pass
 
-    def test_a_server_that_went_away(self, silent: Store, trained: Trained, tmp_path: Path) -> None:
+    def test_a_server_that_went_away(self, unscored: Store, trained: Trained, tmp_path: Path) -> None:
         with pytest.raises(RegistryError, match="the run was not logged"):
-            log_training(silent, "x", trained.config, {}, {}, {}, {}, tmp_path)
+            log_training(unscored, "x", trained.config, {}, {}, {}, {}, tmp_path)
 
 
 class TestVersion:
@@ -174,10 +174,10 @@ class TestVersion:
         with pytest.raises(RegistryError, match=r"model 'films' in sqlite.*no version has the alias 'champion'; train"):
             need_version(store, "films", CHAMPION, "train first")
 
-    def test_no_answer_is_not_a_no(self, silent: Store) -> None:
+    def test_no_answer_is_not_a_no(self, unscored: Store) -> None:
         # Taken for "no champion", the challenger would only have to beat the popularity baseline.
         with pytest.raises(RegistryError, match="no answer"):
-            find_version(silent, NAME, CHAMPION)
+            find_version(unscored, NAME, CHAMPION)
 
     def test_register_comes_back(self, trained: Trained, new_home: Callable[[], Path], tmp_path: Path) -> None:
         home = new_home()

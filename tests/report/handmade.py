@@ -10,11 +10,11 @@ import yaml
 from miniature import settings
 from worlds import DAY_ZERO, make_interactions, make_items
 
-from recsys.artifacts.folders import replace_text, write_folder, write_json, write_table
 from recsys.artifacts.recommendations import publish
 from recsys.artifacts.runs import write_run_tables
 from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config, parse_config
+from recsys.storage.files import replace_text, write_folder, write_json, write_table
 from recsys.tables import Recommendations, Rejected, empty
 
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\">"
@@ -23,7 +23,7 @@ MODELS = ("ours", "blend", "als", "item_to_item", "transitions", "ease", "tfidf"
 _TITLES = [HOSTILE, "كتاب الليل والنهار", "深夜食堂 第一卷", "🦊 The fox & the hound", "Tea <b>for</b> two", "  "]
 N_ITEMS, N_USERS = 40, 60
 RUN = "mini-2025-02-03-12345678"
-FATES = ("not recommendable", "found by no source", "cut at merge", "ranked below n", "listed")
+OUTCOMES = ("not recommendable", "found by no source", "cut at merge", "ranked below n", "listed")
 
 
 def make_config() -> Config:
@@ -143,13 +143,17 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
         .unique()
         .sort("user_id", "item_id")
     )
-    fates = rng.integers(0, 5, taken.height)
+    outcomes = rng.integers(0, 5, taken.height)
     positives = taken.with_columns(
         pl.lit(["view"]).alias("events"),
         pl.lit(["users: new"]).alias("segments"),
-        pl.Series("fate", [FATES[fate] for fate in fates]),
-        pl.Series("sources", [["als", "text"] if fate >= 2 else [] for fate in fates], dtype=pl.List(pl.String)),
-        pl.Series("rank", [5 if fate == 4 else 25 if fate == 3 else None for fate in fates], dtype=pl.UInt16),
+        pl.Series("outcome", [OUTCOMES[outcome] for outcome in outcomes]),
+        pl.Series(
+            "sources", [["als", "text"] if outcome >= 2 else [] for outcome in outcomes], dtype=pl.List(pl.String)
+        ),
+        pl.Series(
+            "rank", [5 if outcome == 4 else 25 if outcome == 3 else None for outcome in outcomes], dtype=pl.UInt16
+        ),
     )
     depths = [
         (source, depth, min(1.0, 0.05 + 0.1 * place * np.log(depth) / 10))
@@ -200,9 +204,9 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
     )
     gain = np.geomspace(900, 1, 24)
     tables["importance"] = pl.DataFrame({"feature": features, "gain": gain, "loss": gain / 9000 - 0.01})
-    counts = positives.group_by("fate").len()
+    counts = positives.group_by("outcome").len()
     measured = {
-        "positives": [[fate, dict(counts.iter_rows()).get(fate, 0)] for fate in FATES],
+        "positives": [[outcome, dict(counts.iter_rows()).get(outcome, 0)] for outcome in OUTCOMES],
         "union_recall": 0.61,
         "losses": {"metric": "ndcg", "n": 10, "retrieval": [0.39, 0.36, 0.42], "ranker": [0.454, 0.43, 0.48]},
         "churn": {"run": "mini-2025-01-27-87654321", "users": 55, "mean": 0.31, "low": 0.28, "high": 0.35},

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 HANDMADE_CHARTS = {
-    *("means", "differences", "segments", "fates", "depths", "overlap"),
+    *("means", "differences", "segments", "outcomes", "depths", "overlap"),
     *("curve-0", "curve-1", "importance", "scores", "beyond"),
 }
 
@@ -35,7 +35,7 @@ def load(browser: Chrome, page: Path, *, dark: bool = False, width: int = 1280) 
 
 @pytest.fixture
 def page(browser: Chrome, handmade_page: Path) -> Iterator[Chrome]:
-    """The handmade page, fresh, light and wide; whatever a test does, the console stays silent."""
+    """The handmade page, fresh, light and wide; whatever a test does, the console stays unscored."""
     load(browser, handmade_page)
     yield browser
     assert browser.get_log("browser") == []
@@ -85,7 +85,7 @@ def test_every_chart_is_drawn_in_silence_and_nothing_is_fetched(
 def test_a_real_training_makes_a_whole_page(browser: Chrome, trained_page: Path) -> None:
     load(browser, trained_page)
     drawn = marks(browser)
-    assert {"means", "differences", "segments", "fates", "depths", "overlap", "importance", "beyond"} <= set(drawn)
+    assert {"means", "differences", "segments", "outcomes", "depths", "overlap", "importance", "beyond"} <= set(drawn)
     assert min(drawn.values()) > 0, drawn
     assert browser.get_log("browser") == []
     assert asked_for(browser) == [trained_page.as_uri()]

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from worlds import make_interactions, make_items
 
 from recsys.artifacts.runs import Run, read_run
-from recsys.cli import app
+from recsys.cli.app import app
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import list_drift
 from recsys.registry.tracking import connect, find_run_id
@@ -161,7 +161,7 @@ def test_a_run_without_baselines_segments_and_curves_makes_a_page(tmp_path: Path
     )
     assert len(compare_models(bare).grids[0].rows) == 13
     assert compare_segments(bare).notes == ("This run measured no segments.",)
-    assert [figure.name for figure in trace_losses(bare).figures] == ["fates", "depths"]
+    assert [figure.name for figure in trace_losses(bare).figures] == ["outcomes", "depths"]
     assert show_training(bare).figures == ()
 
 
@@ -204,7 +204,7 @@ def test_before_the_first_night_it_shows_what_the_run_measured(tmp_path: Path) -
     run = read_run(home, "mini")
     user = next(one for one in data["users"] if one["held"])
     took = run.positives.filter(pl.col("user_id") == user["id"])
-    assert [data["fates"][fate] for _, fate, _ in user["held"]] == took["fate"].to_list()
+    assert [data["outcomes"][outcome] for _, outcome, _ in user["held"]] == took["outcome"].to_list()
     assert [rank for _, _, rank in user["held"]] == took["rank"].to_list()
     # History ends where the test window starts.
     assert max(day for _, day in user["history"]) < datetime(2025, 1, 27, tzinfo=UTC).timestamp() / 86400

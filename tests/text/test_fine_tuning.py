@@ -15,7 +15,7 @@ from worlds import checkerboard, make_interactions, make_items
 from recsys.config import FineTuneConfig, TextConfig
 from recsys.dataset.histories import Histories, build_histories
 from recsys.text.encoder import Encoder
-from recsys.text.training.fine_tuning import FineTuned, Material, count_steps, fine_tune
+from recsys.text.training.fine_tuning import FineTuned, TrainingInputs, count_steps, fine_tune
 from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_fields, read_tokens
 
 # No two of these have anything in common: which go together is known from the users alone.
@@ -204,7 +204,7 @@ def test_every_switch_learns_and_leaves_plain_weights(encoder, histories, change
     factors = np.random.default_rng(0).normal(scale=0.1, size=(20, 4)).astype(np.float32)
     factors[:, 0] += np.where(np.arange(20) % 2, -1, 1)
     factors[3] = np.nan
-    found = learn(ours, histories, config, material=Material(factors=factors))
+    found = learn(ours, histories, config, material=TrainingInputs(factors=factors))
     assert np.mean(found.losses[-4:]) < 0.9 * np.mean(found.losses[:4])
     assert set(ours.model.state_dict()) == set(encoder.model.state_dict())
     np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-4)

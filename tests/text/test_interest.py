@@ -99,7 +99,7 @@ def test_learning_lifts_the_items_of_the_users_colour(board, change, ordered):
     histories, embeddings = board
     if not ordered:
         items, interactions = checkerboard(users=40, items=20)
-        histories = build_histories(interactions.with_columns(position=pl.lit(0, pl.UInt32)), items, None)
+        histories = build_histories(interactions.with_columns(step=pl.lit(0, pl.UInt32)), items, None)
     config = CONFIG.model_copy(update=change)
     model = InterestModel(16, config)
     losses = model.fit(histories, embeddings, 0)

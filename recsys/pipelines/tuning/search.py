@@ -15,18 +15,18 @@ import polars as pl
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from recsys.artifacts.folders import lock, replace_text
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
+from recsys.config.overrides import apply_settings, list_changes, look_up, rewrite
 from recsys.dataset.windows import Window, resolve_end
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.evaluation.intervals import mean_interval
-from recsys.pipelines.splitting import split_snapshot
-from recsys.pipelines.tuning.edits import apply_settings, list_changes, look_up, rewrite
 from recsys.pipelines.tuning.result import Trial, Tuned, Verdict, judge
 from recsys.pipelines.tuning.space import Choices, Space, read_space
 from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
 from recsys.registry.tracking import Store, close_search, connect, log_trial, open_search
+from recsys.storage.files import lock, replace_text
+from recsys.training.splitting import split_snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from recsys.config import Config, Section
+from recsys.config.overrides import apply_settings
 from recsys.errors import ConfigError
-from recsys.pipelines.tuning.edits import apply_settings
 
 # What the other sections say decides what is measured, and how; a search that moved those would fool itself.
 SEARCHABLE = ("text", "collab", "candidates", "ranking")

@@ -16,10 +16,10 @@ from recsys.dataset.windows import Window, Windows, split_windows
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import Estimate, Values, compare_paired
-from recsys.pipelines.catalogue import Catalogue, read_catalogue
-from recsys.pipelines.fitting import TextModels, fit_bundle, fit_text
-from recsys.pipelines.measuring import measure
-from recsys.pipelines.stages import logger as stages
+from recsys.progress import logger
+from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs
+from recsys.training.fitting import TextModels, fit_bundle, fit_text
+from recsys.training.measurement import measure
 
 # The first rung: a share of the users, unless so few of them could be measured that no trial would ever end there.
 RUNG_SHARE = 0.25
@@ -131,7 +131,7 @@ class Bench:
         """
         self._items = items
         self._text_changes = text_changes
-        self._catalogue: tuple[object, Catalogue, float] | None = None
+        self._catalogue: tuple[object, EncoderInputs, float] | None = None
         self._texts: dict[int, tuple[object, TextModels, float]] = {}
         some = _take_share(windows, config.seed)
         self.rungs = [some, windows] if some and count_measured(some.test) >= RUNG_USERS else [windows]
@@ -153,7 +153,7 @@ class Bench:
         users = measured.user_metrics.filter(ours).select("user_id", "value").sort("user_id")
         return Score(users, seconds + (reading + learning if self._text_changes else 0.0))
 
-    def _read(self, config: Config) -> tuple[Catalogue, float]:
+    def _read(self, config: Config) -> tuple[EncoderInputs, float]:
         """Return the catalogue and the seconds it took; that of the last trial where the settings are equal."""
         text = config.text
         tuned = text.fine_tune
@@ -163,11 +163,11 @@ class Bench:
             self._catalogue = None
             start = perf_counter()
             # Every rung has the same windows, with fewer users.
-            catalogue = read_catalogue(config, self._items, self.rungs[-1].measured_labels[-1].cutoff)
+            catalogue = prepare_encoder_inputs(config, self._items, self.rungs[-1].measured_labels[-1].cutoff)
             self._catalogue = key, catalogue, perf_counter() - start
         return self._catalogue[1:]
 
-    def _fit_text(self, config: Config, rung: int, catalogue: Catalogue) -> tuple[TextModels, float]:
+    def _fit_text(self, config: Config, rung: int, catalogue: EncoderInputs) -> tuple[TextModels, float]:
         """Return a rung's text part and the seconds it took; that of the last trial where the settings are equal."""
         # The model of `sequence` is fitted only where lists are made with it.
         key = config.text, "sequence" in config.candidates.depths
@@ -182,12 +182,12 @@ class Bench:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the stages' log lines back: a search has one line per trial."""
-    level = stages.level
-    stages.setLevel(logging.WARNING)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        stages.setLevel(level)
+        logger.setLevel(level)
 
 
 def _take_share(windows: Windows, seed: int) -> Windows | None:

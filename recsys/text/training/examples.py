@@ -55,7 +55,7 @@ def hold_out(histories: Histories, share: float, seed: int) -> tuple[Histories, 
     return rest, users, histories.items[last].astype(np.int64)
 
 
-_PER_ENTRY = ("items", "weights", "counts", "taken", "ages", "first_ages")
+_PER_ENTRY = ("items", "weights", "counts", "consumed", "ages", "first_ages")
 
 
 def shuffle_histories(histories: Histories, rng: np.random.Generator) -> Histories:

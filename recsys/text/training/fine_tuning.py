@@ -14,7 +14,7 @@ from torch import nn
 
 from recsys.config import FineTuneConfig
 from recsys.dataset.histories import Histories
-from recsys.evaluation.vectors import find_nearest
+from recsys.evaluation.embedding_neighbors import find_nearest
 from recsys.text.encoder import Encoder
 from recsys.text.training.adapters import Adapters, attach_adapters
 from recsys.text.training.adversarial import perturb
@@ -30,7 +30,7 @@ from recsys.text.training.examples import (
     shuffle_histories,
 )
 from recsys.text.training.inputs import Inputs, encode_inputs
-from recsys.text.training.objectives import Heads, align_factors, average_past, find_right
+from recsys.text.training.objectives import Heads, align_factors, average_past, info_nce_loss
 from recsys.text.training.optimizer import make_optimizer, rate_layers, warm_up_then_cosine
 from recsys.text.training.processes import Processes
 from recsys.text.training.validation import Recall
@@ -55,7 +55,7 @@ class FineTuned:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingInputs:
     """What a fine-tuning may look at besides texts and histories.
 
     Attributes:
@@ -75,7 +75,7 @@ def fine_tune(
     config: FineTuneConfig,
     seed: int,
     *,
-    material: Material | None = None,
+    training_inputs: TrainingInputs | None = None,
     checkpoint: TrainingCheckpoint | None = None,
     processes: Processes | None = None,
     progress: StepProgress | None = None,
@@ -91,7 +91,7 @@ def fine_tune(
         histories: as of the cut-off; nothing later is learned.
         config: objectives and recipe.
         seed: draws examples, dropout and initial values; the same seed gives the same weights.
-        material: for objectives that need more.
+        training_inputs: for objectives that need more.
         checkpoint: where a killed training of the same kind goes on.
         processes: those that train together.
         progress: called after each step.
@@ -99,7 +99,9 @@ def fine_tune(
     cuda = [encoder.device] if encoder.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
-        training = _Training(encoder, inputs, histories, config, seed, material or Material(), processes or Processes())
+        training = _Training(
+            encoder, inputs, histories, config, seed, training_inputs or TrainingInputs(), processes or Processes()
+        )
         return training.run(checkpoint, progress)
 
 
@@ -145,11 +147,11 @@ class _Training:
         histories: Histories,
         config: FineTuneConfig,
         seed: int,
-        material: Material,
+        training_inputs: TrainingInputs,
         processes: Processes,
     ) -> None:
         self.encoder, self.inputs, self.config, self.seed = encoder, inputs, config, seed
-        self.material, self.processes = material, processes
+        self.training_inputs, self.processes = training_inputs, processes
         self.histories, users, items = hold_out(histories, config.validation_share, seed)
         self.recall = Recall(self.histories, users, items, config)
         self.owned: csr_array = histories.matrix()
@@ -169,8 +171,10 @@ class _Training:
             return FineTuned([], [], self._vectors())
         config = self.config
         self.adapters = self._attach()
-        aligns = config.objectives.cf_alignment and self.material.factors is not None
-        factor_size = self.material.factors.shape[1] if aligns and self.material.factors is not None else 0
+        aligns = config.objectives.cf_alignment and self.training_inputs.factors is not None
+        factor_size = (
+            self.training_inputs.factors.shape[1] if aligns and self.training_inputs.factors is not None else 0
+        )
         self.heads = Heads(self.encoder.embedding_size, factor_size).to(self.device)
         below = None if config.method == "full" else self.inputs.trainable_layers
         parts = rate_layers(self.encoder, config.learning_rate, config.layer_decay, below)
@@ -298,8 +302,8 @@ class _Training:
             total = fresh.new_zeros(())
             if self.adapters:
                 total = total + self.adapters.penalty()
-            if goals.cf_alignment and self.heads.factor_map is not None and self.material.factors is not None:
-                factors = torch.from_numpy(self.material.factors[batch.items]).to(self.device)
+            if goals.cf_alignment and self.heads.factor_map is not None and self.training_inputs.factors is not None:
+                factors = torch.from_numpy(self.training_inputs.factors[batch.items]).to(self.device)
                 total = total + goals.cf_alignment * align_factors(fresh, factors, self.heads.factor_map)
             if len(batch.entries) and (goals.next_item or goals.co_interaction):
                 total = total + self._contrast(vectors, batch, rng)
@@ -323,14 +327,14 @@ class _Training:
         total = vectors.new_zeros(())
         if goals.next_item:
             means = average_past(vectors, past, config.history_decay if histories.ordered else 1.0)
-            found = find_right(self.heads.map_users(means), self.heads.map_items(candidates), *rest)
+            found = info_nce_loss(self.heads.map_users(means), self.heads.map_items(candidates), *rest)
             total = total + goals.next_item * found
         if goals.co_interaction:
             near = np.minimum((past >= 0).sum(axis=1), config.max_distance)
             partner = past[np.arange(len(past)), (rng.random(len(past)) * near).astype(np.int64)]
             # Unlike plain indexing, it adds gradients up in the same order each time.
             anchors = torch.nn.functional.embedding(torch.from_numpy(partner).to(self.device), vectors)
-            total = total + goals.co_interaction * find_right(anchors, candidates, *rest)
+            total = total + goals.co_interaction * info_nce_loss(anchors, candidates, *rest)
         return total
 
     def _hide(self, items: NDArray[np.int64], mask: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -340,7 +344,7 @@ class _Training:
             return mask
         fields = np.full(mask.shape, -1, dtype=np.int16)
         for row, item in enumerate(items):
-            known = self.material.fields
+            known = self.training_inputs.fields
             length = int(self.lengths[item])
             if known is not None:
                 fields[row, :length] = known[item]
@@ -351,7 +355,7 @@ class _Training:
     def _mine(self) -> list[NDArray[np.int64]]:
         """Return tables of each item's nearest others, by factors and by the texts' vectors as they are now."""
         tables = []
-        wanted, factors = self.config.hard_negatives, self.material.factors
+        wanted, factors = self.config.hard_negatives, self.training_inputs.factors
         if wanted.text:
             tables.append(_nearest_touched(self.memory.vectors.cpu().numpy(), self.touched, wanted.text))
         if wanted.als and factors is not None:

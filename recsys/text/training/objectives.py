@@ -47,7 +47,7 @@ def average_past(vectors: torch.Tensor, past: NDArray[np.int64], decay: float) -
     return total / weights.sum(1, keepdim=True).clamp(min=1e-12)
 
 
-def find_right(
+def info_nce_loss(
     queries: torch.Tensor,
     candidates: torch.Tensor,
     right: torch.Tensor,

@@ -14,19 +14,19 @@ from miniature import NOW, RUN_DATE, TEST_START, settings
 from typer.testing import CliRunner
 from worlds import at, checkerboard
 
-from recsys import cli
-from recsys.artifacts.folders import lock
 from recsys.artifacts.snapshots import read_snapshot, write_snapshot
+from recsys.cli import app as cli
 from recsys.config import Config, load_config, parse_config
 from recsys.dataset.windows import Windows, split_windows
 from recsys.errors import ArtifactError, ConfigError, DataError
-from recsys.pipelines.ingestion import run_ingest
+from recsys.pipelines.ingest import run_ingest
 from recsys.pipelines.tuning import search as tuning
 from recsys.pipelines.tuning import trials as trials_file
 from recsys.pipelines.tuning.result import Tuned
 from recsys.pipelines.tuning.search import tune
 from recsys.pipelines.tuning.trials import Score, split_before
 from recsys.registry.tracking import connect
+from recsys.storage.files import lock
 from recsys.tables import Rejected, empty
 
 SPACE = """\

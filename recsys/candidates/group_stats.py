@@ -1,0 +1,95 @@
+"""Numbers of rows that stand in groups, such as a user's candidates: compared within the group."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from recsys.candidates.top_k import empty_into, push
+
+
+def standardise(
+    values: NDArray[np.float32], starts: NDArray[np.int64], ddof: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return (n_rows) float32 standard deviations above the group's mean, and below its best; NaN stays NaN.
+
+    Where all values of a group are the same, or there is one, both are 0: it is neither above nor below the others.
+
+    Args:
+        values: (n_rows) float32; NaN does not count.
+        starts: (n_groups + 1) int64; group g's rows are `starts[g]:starts[g + 1]`.
+        ddof: 1 divides the squares by one less than their number, 0 by their number.
+    """
+    above, below = np.empty(len(values), dtype=np.float32), np.empty(len(values), dtype=np.float32)
+    _standardise(np.ascontiguousarray(values), starts, ddof, above, below)
+    return above, below
+
+
+def fill_lowest(values: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the values with the group's lowest in place of NaN; 0 where a group has nothing else."""
+    filled = np.empty(len(values), dtype=np.float32)
+    _fill_lowest(np.ascontiguousarray(values), starts, filled)
+    return filled
+
+
+def find_best(scores: NDArray[np.float32], starts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return (n_groups, n) int64: each group's `n` rows with the highest scores, best first, -1 where there are fewer.
+
+    Rows without a score (NaN) are left out; of equal ones the first row comes first.
+    """
+    best = np.full((len(starts) - 1, n), -1, dtype=np.int64)
+    _find_best(np.ascontiguousarray(scores), starts, best)
+    return best
+
+
+@njit(nogil=True, cache=True)
+def _fill_lowest(values, starts, filled):  # type: ignore[no-untyped-def]
+    for group in range(len(starts) - 1):
+        low = np.float32(np.inf)
+        for row in range(starts[group], starts[group + 1]):
+            if values[row] < low:
+                low = values[row]
+        if low == np.inf:
+            low = np.float32(0.0)
+        for row in range(starts[group], starts[group + 1]):
+            filled[row] = low if np.isnan(values[row]) else values[row]
+
+
+@njit(nogil=True, cache=True)
+def _find_best(scores, starts, best):  # type: ignore[no-untyped-def]
+    n = best.shape[1]
+    kept, rows = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.int64)
+    for group in range(len(starts) - 1):
+        size = 0
+        for row in range(starts[group], starts[group + 1]):
+            if not np.isnan(scores[row]):
+                size = push(kept, rows, size, scores[row], row)
+        empty_into(kept, rows, size, best[group])
+
+
+@njit(nogil=True, cache=True)
+def _standardise(values, starts, ddof, above, below):  # type: ignore[no-untyped-def]
+    for group in range(len(starts) - 1):
+        count, total, low, high = 0, 0.0, np.inf, -np.inf
+        for row in range(starts[group], starts[group + 1]):
+            value = np.float64(values[row])
+            if not np.isnan(value):
+                count += 1
+                total += value
+                low, high = min(low, value), max(high, value)
+        mean, squares = total / max(count, 1), 0.0
+        for row in range(starts[group], starts[group + 1]):
+            if not np.isnan(values[row]):
+                squares += (values[row] - mean) ** 2
+        flat = not low < high
+        spread = 1.0 if flat else np.sqrt(squares / (count - ddof))
+        for row in range(starts[group], starts[group + 1]):
+            value = np.float64(values[row])
+            if np.isnan(value):
+                above[row] = below[row] = np.nan
+            elif flat or spread == 0:
+                above[row] = below[row] = 0.0
+            else:
+                above[row] = (value - mean) / spread
+                below[row] = (high - value) / spread

@@ -1,0 +1,197 @@
+"""The union of the sources: one Candidates table, every source's score and rank kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from recsys.candidates.scores import Exclusions
+from recsys.candidates.sources import BLOCK, Source
+from recsys.dataset.histories import Histories
+from recsys.text.inference import spread
+
+# Softens the first ranks when rankings are fused; the value of Cormack et al.
+_FUSION = 60.0
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class CandidateRows:
+    """`Candidates` of a run of users as arrays, sorted by user, then item.
+
+    Attributes:
+        starts: (n_users + 1) int64; user u's rows are `starts[u]:starts[u + 1]`.
+        items: (n_rows) int32.
+        ranks: (n_sources, n_rows) uint16, 1 the best, 0 below the depth the source was asked for.
+        scores: (n_sources, n_rows) float32, NaN where the source says nothing.
+    """
+
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+    ranks: NDArray[np.uint16]
+    scores: NDArray[np.float32]
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """User number of each row, (n_rows) int64."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def take(self, rows: NDArray[np.bool_]) -> CandidateRows:
+        """Return only some of the rows."""
+        starts = np.concatenate([[0], np.cumsum(rows)])[self.starts]
+        return CandidateRows(starts, self.items[rows], self.ranks[:, rows], self.scores[:, rows])
+
+    def to_frame(self, sources: Sequence[str], first_user: int = 0) -> pl.DataFrame:
+        """Return `Candidates` of the sources with these names, users counted from `first_user`."""
+        columns = {
+            "user_index": pl.Series((self.users + first_user).astype(np.uint32)),
+            "item_index": pl.Series(self.items.astype(np.uint32)),
+        }
+        for name, scores, ranks in zip(sources, self.scores, self.ranks, strict=True):
+            columns[f"{name}_score"] = pl.Series(scores).fill_nan(None)
+            columns[f"{name}_rank"] = pl.Series(ranks).replace(0, None)
+        return pl.DataFrame(columns)
+
+    @classmethod
+    def from_frame(cls, candidates: pl.DataFrame, sources: Sequence[str], n_users: int) -> CandidateRows:
+        """Read what `to_frame` wrote of users counted from 0."""
+        starts = np.searchsorted(candidates["user_index"].to_numpy(), np.arange(n_users + 1)).astype(np.int64)
+        shape = (len(sources), candidates.height)
+        ranks, scores = np.zeros(shape, dtype=np.uint16), np.empty(shape, dtype=np.float32)
+        for place, name in enumerate(sources):
+            ranks[place] = candidates[f"{name}_rank"].fill_null(0).to_numpy()
+            scores[place] = candidates[f"{name}_score"].cast(pl.Float32).to_numpy()
+        return cls(starts, candidates["item_index"].cast(pl.Int32).to_numpy(), ranks, scores)
+
+
+def propose(
+    sources: Sequence[Source],
+    depths: Mapping[str, int],
+    histories: Histories,
+    exclusions: Exclusions,
+) -> CandidateRows:
+    """Return the candidates of a block of users.
+
+    Args:
+        sources: all over the catalogue of the histories.
+        depths: how many items each source proposes per user.
+        histories: as of the cut-off.
+        exclusions: what is never proposed to them.
+    """
+    said = [source.score(histories) for source in sources]
+    tops = [scores.find_top(depths[source.name], exclusions) for source, scores in zip(sources, said, strict=True)]
+    deepest = max(top.shape[1] for top in tops)
+    together = np.full((len(tops), histories.n_users, deepest), -1, dtype=np.int32)
+    for place, top in enumerate(tops):
+        together[place, :, : top.shape[1]] = top
+    starts, items, ranks = _unite(together, histories.n_items)
+    scores = np.empty(ranks.shape, dtype=np.float32)
+    for place, one in enumerate(said):
+        scores[place] = one.look_up(starts, items)
+    return CandidateRows(starts, items, ranks, scores)
+
+
+def map_blocks(work: Callable[[int, Histories], _Result], histories: Histories) -> list[_Result]:
+    """Return what `work` makes of each run of users that go through together, in order; nobody is one run.
+
+    Each is worked on by one thread, and by one alone: sums then do not depend on how many threads there are.
+
+    Args:
+        work: takes the number of the run's first user, and the run.
+        histories: of any number of users.
+    """
+    blocks = list(histories.split(BLOCK)) or [(0, histories)]
+    with threadpool_limits(1, "blas"):
+        return list(spread(lambda block: work(*block), blocks, share=False))
+
+
+def propose_with_ties(
+    source: Source, depth: int, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool
+) -> pl.DataFrame:
+    """Return one source's best `depth` items of each user, and every item that ties with the last of them.
+
+    What a source alone is worth can only be told with its ties: a cut among them would be by item number.
+
+    Args:
+        source: over the catalogue of the histories.
+        depth: how many items, ties left aside.
+        histories: as of the cut-off, of any number of users.
+        recommendable: (n_items) bool; other items are never proposed.
+        repeats: False leaves out what the user already has.
+
+    Returns:
+        `user_index`, `item_index`, `score` (Float32), sorted by user, then item.
+    """
+
+    def find(first_user: int, users: Histories) -> pl.DataFrame:
+        return _propose_with_ties(source, depth, first_user, users, recommendable, repeats)
+
+    return pl.concat(map_blocks(find, histories))
+
+
+def cut_union(rows: CandidateRows, at_most: int | None) -> CandidateRows:
+    """Keep each user's `at_most` candidates with the largest reciprocal-rank sums (Cormack et al. 2009, SIGIR).
+
+    A source that does not propose an item adds nothing for it; ties go to the smaller item. None keeps all.
+    """
+    if at_most is None:
+        return rows
+    fused = np.where(rows.ranks > 0, 1.0 / (_FUSION + rows.ranks), 0.0).sum(axis=0)
+    users = rows.users
+    order = np.lexsort((rows.items, -fused, users))
+    kept = np.zeros(len(order), dtype=bool)
+    kept[order[np.arange(len(order)) - rows.starts[users] < at_most]] = True
+    return rows.take(kept)
+
+
+def _propose_with_ties(
+    source: Source, depth: int, first_user: int, histories: Histories, recommendable: NDArray[np.bool_], repeats: bool
+) -> pl.DataFrame:
+    scores = np.nan_to_num(source.score(histories).to_array(), nan=-np.inf)
+    scores[Exclusions.of(histories, recommendable, repeats=repeats).to_array()] = -np.inf
+    last = torch.topk(torch.from_numpy(scores), min(depth, scores.shape[1])).values[:, -1].numpy()
+    user, item = np.nonzero((scores >= last[:, None]) & (scores > -np.inf))
+    columns = {
+        "user_index": (user + first_user).astype(np.uint32),
+        "item_index": item.astype(np.uint32),
+        "score": scores[user, item],
+    }
+    return pl.DataFrame(columns)
+
+
+@njit(nogil=True, cache=True)
+def _unite(tops, n_items):  # type: ignore[no-untyped-def]
+    """Return starts, items and ranks of the rows that (n_sources, n_users, depth) proposals make, -1 for none."""
+    n_sources, n_users, depth = tops.shape
+    mark = np.zeros(n_items, dtype=np.int32)
+    place = np.zeros(n_items, dtype=np.int64)
+    starts = np.zeros(n_users + 1, dtype=np.int64)
+    items = np.empty(tops.size, dtype=np.int32)
+    count = 0
+    for user in range(n_users):
+        for source in range(n_sources):
+            for item in tops[source, user]:
+                if item >= 0 and mark[item] != user + 1:
+                    mark[item] = user + 1
+                    items[count] = item
+                    count += 1
+        items[starts[user] : count].sort()
+        starts[user + 1] = count
+    ranks = np.zeros((n_sources, count), dtype=np.uint16)
+    for user in range(n_users):
+        for row in range(starts[user], starts[user + 1]):
+            place[items[row]] = row
+        for source in range(n_sources):
+            for rank in range(depth):
+                item = tops[source, user, rank]
+                if item >= 0:
+                    ranks[source, place[item]] = rank + 1
+    return starts, items[:count].copy(), ranks

@@ -1,0 +1,55 @@
+"""`recsys run`: raw files to tonight's lists, once through everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from recsys.config import Config
+from recsys.errors import Refused
+from recsys.pipelines.generate import Generated, generate
+from recsys.pipelines.ingest import run_ingest
+from recsys.pipelines.promote import promote
+from recsys.pipelines.train import Trained, train
+from recsys.progress import logger
+from recsys.registry.tracking import connect
+from recsys.registry.versions import CHAMPION, find_version
+
+
+@dataclass(frozen=True)
+class FullRun:
+    """What one pass through everything made.
+
+    Attributes:
+        trained: run, version and metric table.
+        verdict: what the gate said.
+        generated: tonight's lists.
+        store: URI of the MLflow store.
+    """
+
+    trained: Trained
+    verdict: str
+    generated: Generated
+    store: str
+
+
+def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> FullRun:
+    """Ingest, train, promote and generate. A refused challenger is reported, and the champion goes on serving.
+
+    Raises:
+        Refused: the gate said no and there is no champion to serve instead.
+    """
+    run_ingest(config, home, now)
+    trained = train(config, home, run_date)
+    store = connect(home, config)
+    try:
+        version, reason = promote(config, home)
+        verdict = f"version {version.number} is champion: {reason}"
+    except Refused as refusal:
+        champion = find_version(store, config.model_name, CHAMPION)
+        if champion is None:
+            raise
+        logger.warning("%s; version %s goes on serving", refusal, champion.number)
+        verdict = f"{refusal}; version {champion.number} goes on serving"
+    return FullRun(trained, verdict, generate(config, home, run_date, now), store.place)

@@ -1,0 +1,282 @@
+"""`recsys train`: snapshot to a measured, refitted and registered bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+from numpy.typing import NDArray
+
+from recsys.artifacts.runs import find_run, write_run_tables
+from recsys.artifacts.snapshots import Snapshot, read_snapshot
+from recsys.config import Config
+from recsys.dataset.histories import build_histories
+from recsys.dataset.windows import Windows, resolve_end
+from recsys.evaluation.beyond_accuracy import churn
+from recsys.evaluation.comparison import OURS, name_numbers, summarise
+from recsys.evaluation.intervals import mean_interval
+from recsys.evaluation.segments import measure_segments
+from recsys.features.shift import measure_shift
+from recsys.progress import log_stage, logger
+from recsys.ranking.importance import measure_importance
+from recsys.registry.tracking import Store, connect, log_training
+from recsys.registry.versions import Version, register
+from recsys.storage.files import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
+from recsys.tables import TrainingRows
+from recsys.training.encoder_fitting import fit_encoder, join_training
+from recsys.training.encoder_inputs import prepare_encoder_inputs
+from recsys.training.fitting import Fitted, fit_bundle
+from recsys.training.measurement import BLEND, Measured, measure
+from recsys.training.splitting import split_snapshot
+from recsys.visuals.embedding_map import draw_embedding_map, group_items
+from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One finished training.
+
+    Attributes:
+        run: name of the folder below `runs/`.
+        version: the registered refit, alias `challenger`.
+        metrics: `MetricTable` of the measured twin.
+    """
+
+    run: str
+    version: Version
+    metrics: pl.DataFrame
+
+
+def train(config: Config, home: Path, run_date: str | None) -> Trained:
+    """Fit, measure on the test window, refit with all windows moved to the end, log and register.
+
+    Args:
+        config: all settings.
+        home: where snapshots, runs and the default MLflow store lie.
+        run_date: the run is as of 00:00 UTC of this day; None: the day after the snapshot's last event.
+
+    Raises:
+        ArtifactError: another training is at work in this home.
+    """
+    with lock(home, "training"):
+        sweep(home / "runs", "*")
+        return _train(config, home, run_date)
+
+
+def train_together(config: Config, home: Path, run_date: str | None) -> Trained | None:
+    """Train with the other processes that torchrun started: all fine-tune, the first one does everything else.
+
+    Returns:
+        As `train`; None for all processes but the first.
+
+    Raises:
+        RecsysError: another process has stopped or is stuck.
+    """
+    processes = join_training()
+    try:
+        if processes.is_first:
+            return train(config, home, run_date)
+        _follow(config, home, run_date)
+        return None
+    finally:
+        processes.close()
+
+
+def _follow(config: Config, home: Path, run_date: str | None) -> None:
+    """Help the first of several processes with its fine-tuning: same snapshot, same batches, and nothing is written."""
+    snapshot, windows = _read(config, home, run_date)
+    catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measured_labels[-1].cutoff)
+    for labels in (windows.measured_labels, windows.refit_labels):
+        oldest = labels[-1]
+        fit_encoder(config, catalogue, build_histories(oldest.history, snapshot.items, oldest.cutoff))
+
+
+def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, Windows]:
+    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+    return snapshot, split_snapshot(config, snapshot, resolve_end(snapshot.interactions, run_date))
+
+
+def _train(config: Config, home: Path, run_date: str | None) -> Trained:
+    snapshot, windows = _read(config, home, run_date)
+    # Now, not after hours of fitting: is there a store to log to?
+    store = connect(home, config)
+    catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measured_labels[-1].cutoff)
+    items, end = snapshot.items, windows.end
+    resume = home / "fine_tuning" / config.name
+    run = _name_run(config, snapshot, end)
+    logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
+    test = windows.test
+    twin = fit_bundle(
+        config, items, catalogue, windows.measured_labels, test.history, test.cutoff, resume=resume / "measured"
+    )
+    # From here on with what the data said where the config left it open: the refit serves what was measured.
+    facts = _facts(config, snapshot, windows, run)
+    config = twin.bundle.config
+    measured = measure(twin.bundle, test, items, baselines=True, zero_shot=catalogue.embed_zero_shot())
+    with log_stage("intervals") as done:
+        tables = _summarise(config, measured, twin)
+        done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
+    worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
+    logger.info("features that shifted most between training and test: %s", ", ".join(worst))
+    told = _tell_measured(config, home, run, measured, twin)
+    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation.curve)}
+    logger.info("refit: all windows moved to the end")
+    refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
+    shutil.rmtree(resume, ignore_errors=True)
+    folder = home / "runs" / run
+    write_folder(
+        folder,
+        lambda staging: _write_run(staging, config, twin, measured.lists, tables, told, curves),
+        {**facts, "kind": "run"},
+    )
+    replace_text(home / "runs" / f"{config.name}.current", run + "\n")
+    with log_stage("MLflow") as done:
+        run_id = log_training(store, run, config, facts, *_name_numbers(tables, told, refit), curves, folder)
+        version = _register(config, home, store, run_id, facts, twin, refit)
+        done(f"run {run_id}, {version.name} version {version.number} is challenger")
+    return Trained(run, version, tables["metrics"])
+
+
+def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl.DataFrame]:
+    """Return the tables of a run, by their names in `Run`."""
+    ledger, evaluation, ranker = measured.ledger, config.evaluation, twin.bundle.ranker
+    return {
+        "metrics": summarise(measured.user_metrics, OURS, evaluation, config.seed),
+        "user_metrics": measured.user_metrics,
+        "segments": measure_segments(measured.segments, measured.ranks_by_model, OURS, evaluation, config.seed),
+        "catalogue": measured.catalogue,
+        "positives": measured.positives,
+        "ledger": ledger.summarise(),
+        "depths": ledger.summarise_depths(),
+        "overlap": ledger.summarise_overlap(),
+        "shift": measure_shift(twin.rows, measured.features, ranker.features),
+        "importance": measure_importance(ranker, measured.features, evaluation.n, config.seed),
+    }
+
+
+def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twin: Fitted) -> dict[str, Any]:
+    """Return what of a measurement is no table."""
+    evaluation = config.evaluation
+    losses = {
+        name: list(_estimate(config, values))
+        for name, values in zip(("retrieval", "ranker"), measured.losses, strict=True)
+    }
+    return {
+        "positives": list(measured.ledger.outcomes.items()),
+        "union_recall": measured.ledger.union_recall,
+        "losses": {"metric": evaluation.metric, "n": evaluation.n, **losses},
+        "churn": _compare_with_last_run(config, home, run, measured.lists),
+        "blend": twin.bundle.ranker.blend.weights,
+        "ranker": twin.bundle.ranker.describe(),
+        "users_without_history": measured.users_without_history,
+    }
+
+
+def _compare_with_last_run(config: Config, home: Path, run: str, lists: pl.DataFrame) -> dict[str, Any] | None:
+    """Return how much of the lists is new against the config's last training, over the users of both."""
+    before = find_run(home, config.name)
+    path = home / "runs" / (before or "") / "lists.parquet"
+    # The same training once more must end in the same bytes.
+    if before is None or before == run or not path.is_file():
+        return None
+    changed = churn(lists, pl.read_parquet(path), config.evaluation.n)["churn"].to_numpy()
+    if not len(changed):
+        return None
+    mean, low, high = _estimate(config, changed)
+    return {"run": before, "users": len(changed), "mean": mean, "low": low, "high": high}
+
+
+def _estimate(config: Config, values: NDArray[np.float64]) -> tuple[float, float, float]:
+    found = mean_interval(values, config.evaluation.bootstrap_samples, config.evaluation.confidence, config.seed)
+    return found.mean, found.low, found.high
+
+
+def _name_run(config: Config, snapshot: Snapshot, end: datetime | None) -> str:
+    """The same snapshot, settings and end give the same name."""
+    day = end.date().isoformat() if end else "all"
+    return f"{config.name}-{day}-" + hashlib.sha256(f"{snapshot.id} {config.digest()}".encode()).hexdigest()[:8]
+
+
+def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> dict[str, str]:
+    test = windows.test
+    return {
+        "run": run,
+        "snapshot": snapshot.id,
+        "config": config.digest(),
+        "end": windows.end.isoformat() if windows.end else "",
+        "test_start": test.cutoff.isoformat() if test.cutoff else "",
+        "test_end": test.end.isoformat() if test.end else "",
+        "protocol": config.windows.protocol,
+        "test_pairs": hashlib.sha256(test.positives.drop("events").write_csv().encode()).hexdigest()[:12],
+    }
+
+
+def _write_run(
+    folder: Path,
+    config: Config,
+    twin: Fitted,
+    lists: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame],
+    measured: Mapping[str, Any],
+    curves: Mapping[str, list[float]],
+) -> None:
+    """Write what the measured run saw and what came of it; the bundle itself goes to the registry."""
+    write_table(twin.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
+    write_run_tables(folder, tables)
+    lists.write_parquet(folder / "lists.parquet")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
+    write_json(folder / "curves.json", curves)
+    write_json(folder / "measured.json", measured)
+    plots = folder / "plots"
+    plots.mkdir()
+    metric, n = config.evaluation.metric, config.evaluation.n
+    drawn = {
+        "metrics": plot_metric_table(tables["metrics"], metric, n, OURS),
+        "segments": plot_segments(tables["segments"], metric, n, OURS, BLEND),
+        "ledger": plot_ledger(measured, tables["depths"]),
+        "importance": plot_importance(tables["importance"]),
+        "curves": plot_curves(curves),
+    }
+    for name, figure in drawn.items():
+        figure.savefig(plots / f"{name}.png", dpi=120)
+    items = twin.bundle.items
+    columns = (*config.evaluation.segments.item_columns, "tags", *config.dataset.items.attributes)
+    titles = items["title"].zip_with(items["title"].str.strip_chars() != "", items["item_id"]).to_list()
+    page = draw_embedding_map(twin.bundle.embeddings, titles, group_items(items, columns), twin.bundle.statistics.users)
+    (plots / "embedding_map.html").write_text(page, "utf-8")
+
+
+def _name_numbers(
+    tables: Mapping[str, pl.DataFrame], told: Mapping[str, Any], refit: Fitted
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return our numbers for the tracker, and those of every baseline by its name."""
+    catalogue = tables["catalogue"]
+    models = {model: name_numbers(tables["metrics"], catalogue, model) for model in catalogue["model"]}
+    numbers = {
+        **models.pop(OURS),
+        "union_recall": told["union_recall"],
+        "trees": float(refit.bundle.ranker.booster.num_trees()),
+        **{f"{name}_loss": told["losses"][name][0] for name in ("retrieval", "ranker")},
+    }
+    return numbers, models
+
+
+def _register(
+    config: Config, home: Path, store: Store, run_id: str, facts: dict[str, str], twin: Fitted, refit: Fitted
+) -> Version:
+    with scratch_folder(home, "bundle") as scratch:
+        bundle = scratch / "bundle"
+        manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
+        measured_twin = scratch / "twin"
+        write_folder(measured_twin, twin.bundle.save, {**facts, "kind": "twin"})
+        digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
+        return register(store, config.model_name, run_id, bundle, measured_twin, {**facts, "bundle": digest})

@@ -1,0 +1,67 @@
+"""New texts on disk, and the one function that embeds a portion of them, on whatever machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from recsys.config import Config, TextConfig
+from recsys.engines import make_engine
+from recsys.progress import log_stage
+from recsys.serving.bundle import Bundle
+from recsys.storage.files import scratch_folder
+from recsys.text import embedding_cache
+from recsys.text.embedding_cache import EmbeddingCache
+from recsys.text.encoder import Encoder
+
+# The encoder that this process works with.
+_LOADED: dict[Path, Encoder] = {}
+
+
+@dataclass(frozen=True)
+class EmbeddingTask:
+    """Embeds portions of texts and leaves them in the cache; small enough to be sent to another process.
+
+    Attributes:
+        inputs: folder with the encoder and the texts, seen under the same path wherever the work is done.
+        cache: folder of the cache, likewise.
+        size: texts in a portion.
+        config: of the encoder's texts.
+    """
+
+    inputs: Path
+    cache: Path
+    size: int
+    config: TextConfig
+
+    def __call__(self, number: int) -> int:
+        """Embed a portion and return how many texts it has."""
+        if self.inputs not in _LOADED:
+            _LOADED.clear()
+            _LOADED[self.inputs] = Encoder(str(self.inputs / "encoder"), self.config)
+        texts = pl.scan_parquet(self.inputs / "texts.parquet").slice(number * self.size, self.size).collect()["text"]
+        EmbeddingCache(self.cache).encode(_LOADED[self.inputs], texts)
+        return len(texts)
+
+
+def embed_with_engine(bundle: Bundle, items: pl.DataFrame, home: Path, config: Config) -> None:
+    """Have the engine of the config embed what neither the bundle nor the cache knows; it is in the cache then.
+
+    Args:
+        bundle: whose encoder embeds.
+        items: `Items` of tonight.
+        home: whose cache it is; the caller holds the lock on generation.
+        config: names the engine.
+    """
+    cache, size = home / "embeddings", embedding_cache.PORTION
+    missing = EmbeddingCache(cache).find_missing(bundle.encoder, bundle.find_new_texts(items))
+    if len(missing) <= size:
+        return
+    with log_stage("texts embedded by the engine") as done, scratch_folder(home, "embedding") as folder:
+        bundle.encoder.save(folder / "encoder")
+        missing.alias("text").to_frame().write_parquet(folder / "texts.parquet")
+        work = EmbeddingTask(folder, cache, size, bundle.config.text)
+        engine = make_engine(config.generation.engine, config.threads)
+        done(f"{sum(count for _, count in engine.run(work, range(-(-len(missing) // size)))):,} texts")

@@ -1,0 +1,174 @@
+"""A night's inputs on disk, and the one function that makes a shard of them, on whatever machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.artifacts.shards import ShardFolder
+from recsys.candidates.statistics import ItemStatistics
+from recsys.config import parse_config
+from recsys.dataset.histories import Histories
+from recsys.serving.batch_recommender import FALLBACK, BatchRecommender
+from recsys.serving.bundle import Bundle
+from recsys.storage.files import write_json
+
+# Of `Histories`, what is read shard by shard.
+_ENTRIES = ("items", "weights", "counts", "consumed", "ages", "first_ages")
+# The night that this process works for: all shards share it.
+_LOADED: dict[Path, tuple[BatchRecommender, Histories | None]] = {}
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Makes shards and writes them where the night collects them; small enough to be sent to another process.
+
+    Attributes:
+        inputs: folder from `save_inputs`, seen under the same path wherever the work is done.
+        shards: folder of the finished shards.
+        size: users in a shard.
+        run_date: for messages.
+    """
+
+    inputs: Path
+    shards: Path
+    size: int
+    run_date: str
+
+    def __call__(self, number: int) -> dict[str, int]:
+        """Make a shard, write it, and return what it counts."""
+        if self.inputs not in _LOADED:
+            _LOADED.clear()
+            _LOADED[self.inputs] = (_load_night(self.inputs), None)
+        night, everyone = _LOADED[self.inputs]
+        run = slice(number * self.size, (number + 1) * self.size)
+        item_ids = night.recommender.items["item_id"]
+        users = _load_users(self.inputs, run, item_ids) if everyone is None else everyone.select(run)
+        lists = night.recommend(users)
+        counts = count_lists(lists, users.n_users, night.config.generation.n)
+        if night.bundle.factor_cache:
+            night.bundle.factor_cache.write(number)
+        ShardFolder(self.shards).write(number, lists, counts, f"recommendations for {self.run_date}, shard {number}")
+        return counts
+
+    def keep_here(self, night: BatchRecommender, users: Histories) -> None:
+        """Let this process work with what it has in memory instead of reading the inputs."""
+        _LOADED.clear()
+        _LOADED[self.inputs] = (night, users)
+
+    def forget(self) -> None:
+        """Free what `keep_here` keeps."""
+        _LOADED.clear()
+
+
+def count_lists(lists: pl.DataFrame, users: int, n: int) -> dict[str, int]:
+    """Return what a manifest counts of lists: users, rows, rows filled in, users short of n and without any row."""
+    lengths = lists.group_by("user_id").len()["len"]
+    return {
+        "users": users,
+        "rows": lists.height,
+        "fallback_rows": lists.filter(pl.col("sources").list.first() == FALLBACK).height,
+        "short_lists": users - int((lengths >= n).sum()),
+        "empty_lists": users - len(lengths),
+    }
+
+
+def add_counts(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Return the sums."""
+    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
+
+
+def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None:
+    """Write what other processes need to make shards of this night.
+
+    Args:
+        folder: thrown away and made anew.
+        night: whose shards they are.
+        users: of the active users.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "bundle").mkdir(parents=True)
+    night.bundle.save(folder / "bundle")
+    recommender, cache = night.recommender, night.bundle.factor_cache
+    recommender.items.write_parquet(folder / "items.parquet")
+    night.blocked.write_parquet(folder / "blocked.parquet")
+    pl.DataFrame({"user_id": users.user_ids}).write_parquet(folder / "users.parquet")
+    for name in ("starts", *_ENTRIES):
+        np.save(folder / f"{name}.npy", getattr(users, name), allow_pickle=False)
+    arrays = {"embeddings": recommender.embeddings, **recommender.statistics.to_arrays()}
+    np.savez(folder / "catalogue.npz", allow_pickle=False, **arrays)
+    write_json(
+        folder / "night.json",
+        {
+            "config": night.config.resolved(),
+            "model_version": night.model_version,
+            "shown": [[str(path.resolve()) for path in files] for files in night.shown],
+            "factors": [str(cache.folder.resolve()), cache.run] if cache else None,
+            "cutoff": users.cutoff.isoformat() if users.cutoff else None,
+            "reference": users.reference.isoformat() if users.reference else None,
+            "ordered": users.ordered,
+        },
+    )
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _read_instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _load_night(folder: Path) -> BatchRecommender:
+    facts = _read_facts(folder)
+    config = parse_config(facts["config"], str(folder / "night.json"))
+    bundle = Bundle.load(folder / "bundle")
+    if facts["factors"]:
+        cache, run = facts["factors"]
+        bundle = bundle.with_factor_cache(Path(cache), run)
+    with np.load(folder / "catalogue.npz", allow_pickle=False) as parts:
+        arrays: dict[str, NDArray[Any]] = dict(parts)
+    recommender = bundle.assemble(
+        pl.read_parquet(folder / "items.parquet"),
+        arrays["embeddings"],
+        ItemStatistics.from_arrays(arrays),
+        _read_instant(facts["cutoff"]),
+    )
+    return BatchRecommender(
+        config,
+        bundle,
+        recommender,
+        facts["model_version"],
+        _read_instant(facts["reference"]),
+        pl.read_parquet(folder / "blocked.parquet"),
+        [[Path(path) for path in files] for files in facts["shown"]],
+    )
+
+
+def _load_users(folder: Path, run: slice, item_ids: pl.Series) -> Histories:
+    """Read only the entries of a run of users: memory follows the shard, not everybody."""
+    facts = _read_facts(folder)
+    starts = np.array(np.load(folder / "starts.npy", mmap_mode="r")[run.start : run.stop + 1])
+    entries = {
+        name: np.array(np.load(folder / f"{name}.npy", mmap_mode="r")[starts[0] : starts[-1]]) for name in _ENTRIES
+    }
+    users = pl.scan_parquet(folder / "users.parquet").slice(run.start, len(starts) - 1).collect()["user_id"]
+    return Histories(
+        user_ids=users,
+        item_ids=item_ids,
+        starts=starts - starts[0],
+        cutoff=_read_instant(facts["cutoff"]),
+        reference=_read_instant(facts["reference"]),
+        ordered=facts["ordered"],
+        **entries,
+    )

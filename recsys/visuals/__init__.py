@@ -1,0 +1,1 @@
+"""Plots, the embedding map and self-contained HTML pages."""

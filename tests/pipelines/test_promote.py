@@ -1,0 +1,228 @@
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import rmtree
+
+import polars as pl
+import pytest
+from miniature import CUTOFF, LAST_DAY, RUN_DATE, Trained, change, copy_home, read_files
+
+from recsys.artifacts.snapshots import Snapshot, write_snapshot
+from recsys.dataset.windows import resolve_end, split_windows
+from recsys.errors import Refused, RegistryError
+from recsys.pipelines.compare import read_logged_run
+from recsys.pipelines.promote import promote, rollback
+from recsys.pipelines.train import train
+from recsys.registry.promotion_log import read_lines
+from recsys.registry.tracking import Store, connect
+from recsys.registry.versions import CHALLENGER, CHAMPION, find_version, need_version, set_champion
+from recsys.serving.bundle import Bundle
+from recsys.storage.files import MANIFEST, hash_files, read_manifest, write_json
+from recsys.tables import Rejected, empty
+from recsys.training.measurement import measure
+
+NAME = "recsys"
+
+
+@pytest.fixture(scope="module")
+def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three versions: 1 is champion, 2 was trained on the same once more, 3 a week later."""
+    home = copy_home(trained.home, tmp_path_factory.mktemp("promotion") / "home")
+    train(trained.config, home, RUN_DATE)
+    train(trained.config, home, LAST_DAY)
+    yield home
+    rmtree(home)
+
+
+@pytest.fixture
+def store(home: Path, trained: Trained) -> Iterator[Store]:
+    """The store, put back after each test to where 1 is champion and 3 challenger."""
+    store = connect(home, trained.config)
+    ledger = (home / "ledger.jsonl").read_bytes()
+    yield store
+    (home / "ledger.jsonl").write_bytes(ledger)
+    set_champion(store, NAME, "1")
+    store.client.set_registered_model_alias(NAME, CHALLENGER, "3")
+
+
+def challenge(store: Store, number: str) -> None:
+    store.client.set_registered_model_alias(NAME, CHALLENGER, number)
+
+
+def champion(store: Store) -> str | None:
+    found = find_version(store, NAME, CHAMPION)
+    return found.number if found else None
+
+
+def make_worse(home: Path, store: Store) -> None:
+    """Take every hit from the challenger's lists."""
+    folder = run_folder(home, store)
+    ours = pl.col("model") == "ours"
+    metrics = pl.read_parquet(folder / "user_metrics.parquet")
+    metrics = metrics.with_columns(pl.when(ours).then(0.0).otherwise("value").alias("value"))
+    metrics.write_parquet(folder / "user_metrics.parquet")
+    write_json(folder / MANIFEST, {**read_manifest(folder, ""), "files": hash_files(folder)})
+
+
+def run_folder(home: Path, store: Store) -> Path:
+    """What the challenger's training logged."""
+    return home / "mlartifacts" / need_version(store, NAME, CHALLENGER, "").run_id / "artifacts" / "run"
+
+
+def test_the_first_has_to_beat_popularity(trained: Trained) -> None:
+    (line,) = read_lines(trained.home, NAME)
+    assert (line["action"], line["version"], line["previous"]) == ("promote", "1", None)
+    assert "of popular on" in line["reason"]
+
+
+def test_the_first_that_does_not_stays_outside(trained_copy: Path, trained: Trained) -> None:
+    store = connect(trained_copy, trained.config)
+    store.client.delete_registered_model_alias(NAME, CHAMPION)
+    make_worse(trained_copy, store)
+    before = (trained_copy / "ledger.jsonl").read_bytes()
+    with pytest.raises(Refused, match=r"promote 'recsys' version 1: no: ndcg@10 0\.0000 against .* of popular on"):
+        promote(trained.config, trained_copy)
+    assert champion(store) is None
+    assert (trained_copy / "ledger.jsonl").read_bytes() == before
+
+
+class TestTheSameTrainingAgain:
+    def test_makes_the_same_bytes(self, home: Path, store: Store, trained: Trained) -> None:
+        (run,) = (path for path in (trained.home / "runs").iterdir() if path.is_dir())
+        assert read_files(home / "runs" / run.name) == read_files(run)
+        first, second = (store.client.get_model_version(NAME, number) for number in "12")
+        assert dict(second.tags) == dict(first.tags)
+        assert first.tags["bundle"]
+
+    def test_is_promoted_and_rolled_back(self, home: Path, store: Store, trained: Trained) -> None:
+        challenge(store, "2")
+        version, reason = promote(trained.config, home)
+        assert (version.number, champion(store)) == ("2", "2")
+        assert "of champion version 1 on" in reason
+        assert "+0.0000 [+0.0000, +0.0000]" in reason
+        assert read_lines(home, NAME)[-1] == {
+            "action": "promote",
+            "model": NAME,
+            "version": "2",
+            "previous": "1",
+            "reason": reason,
+        }
+        lines = read_lines(home, NAME)
+        assert promote(trained.config, home)[1] == "version 2 is champion already"
+        assert read_lines(home, NAME) == lines
+
+        assert rollback(trained.config, home) == ("2", "1")
+        assert champion(store) == "1"
+        assert read_lines(home, NAME)[-1]["action"] == "rollback"
+        before = (home / "ledger.jsonl").read_bytes()
+        with pytest.raises(RegistryError, match="knows no champion of 'recsys' before version 1"):
+            rollback(trained.config, home)
+        assert champion(store) == "1"
+        assert (home / "ledger.jsonl").read_bytes() == before
+
+
+class TestTheNextWeek:
+    def test_both_are_measured_on_the_new_week(
+        self, home: Path, store: Store, trained: Trained, bundle: Bundle, snapshot: Snapshot
+    ) -> None:
+        config = trained.config
+        end = resolve_end(snapshot.interactions, LAST_DAY)
+        window = split_windows(snapshot.interactions, config.windows, repeats=False, end=end, seed=config.seed).test
+        assert window.cutoff == CUTOFF
+        theirs = measure(bundle, window, snapshot.items, baselines=False).user_metrics
+        ndcg = theirs.filter(pl.col("metric") == "ndcg", pl.col("n") == 10)
+
+        version, reason = promote(change(config, registry={"max_relative_loss": 1.0}), home)
+        assert version.number == "3"
+        assert f"against {ndcg['value'].mean():.4f} of champion version 1 on {ndcg.height} users" in reason
+        assert rollback(config, home) == ("3", "1")
+
+    def test_an_ingest_in_between_changes_no_verdict(
+        self, home: Path, store: Store, trained: Trained, snapshot: Snapshot
+    ) -> None:
+        config = change(trained.config, registry={"max_relative_loss": 1.0})
+        expected = promote(config, home)[1]
+        set_champion(store, NAME, "1")
+        pointer = home / "snapshots/mini.current"
+        before = pointer.read_text()
+        tables = {
+            "items": snapshot.items,
+            "interactions": snapshot.interactions.filter(pl.col("time") < CUTOFF),
+            "rejected": empty(Rejected),
+        }
+        write_snapshot(home, config.name, tables, config.dataset.model_dump(mode="json"), {})
+        assert pointer.read_text() != before
+        assert promote(config, home)[1] == expected
+        pointer.write_text(before)
+
+    def test_a_refusal_changes_nothing(self, home: Path, store: Store, trained: Trained) -> None:
+        before = (home / "ledger.jsonl").read_bytes()
+        folder = run_folder(home, store)
+        kept = {name: (folder / name).read_bytes() for name in ("user_metrics.parquet", MANIFEST)}
+        make_worse(home, store)
+        with pytest.raises(Refused, match=r"version 3: no: .* of champion version 1 on .* below the allowed"):
+            promote(trained.config, home)
+        for name, content in kept.items():
+            (folder / name).write_bytes(content)
+        assert champion(store) == "1"
+        assert (home / "ledger.jsonl").read_bytes() == before
+
+    def test_a_champion_that_saw_the_window_sends_its_twin(self, home: Path, store: Store, trained: Trained) -> None:
+        # Version 2 is version 1 again; another snapshot makes its window another one, which version 1 has learned from.
+        challenge(store, "2")
+        store.client.set_model_version_tag(NAME, "2", "test_pairs", "other")
+        _, reason = promote(trained.config, home)
+        # The twin of version 1 stopped where the window starts, so it is as good as the twin of version 2.
+        assert "of the twin of champion version 1 on" in reason
+        assert "+0.0000 [+0.0000, +0.0000]" in reason
+        rollback(trained.config, home)
+        store.client.set_model_version_tag(
+            NAME, "2", "test_pairs", need_version(store, NAME, CHAMPION, "").tags["test_pairs"]
+        )
+
+    def test_a_champion_whose_twin_saw_the_window_is_no_measure(
+        self, home: Path, store: Store, trained: Trained
+    ) -> None:
+        set_champion(store, NAME, "3")
+        challenge(store, "2")
+        before = (home / "ledger.jsonl").read_bytes()
+        with pytest.raises(Refused, match=r"starts at 2025-01-27.*all parts of champion version 3 learned from later"):
+            promote(trained.config, home)
+        assert champion(store) == "3"
+        assert (home / "ledger.jsonl").read_bytes() == before
+        set_champion(store, NAME, "1")
+
+    def test_without_a_common_clock_each_has_its_own_pairs(self, home: Path, store: Store, trained: Trained) -> None:
+        challenge(store, "2")
+        kept = need_version(store, NAME, CHALLENGER, "").tags
+        store.client.set_model_version_tag(NAME, "2", "test_start", "")
+        _, reason = promote(trained.config, home)
+        assert "of champion version 1 (each on its own held-out pairs) on" in reason
+        rollback(trained.config, home)
+        store.client.set_model_version_tag(NAME, "2", "test_start", kept["test_start"])
+
+
+class TestTheWayBack:
+    def test_without_any_champion(self, home: Path, store: Store, trained: Trained) -> None:
+        store.client.delete_registered_model_alias(NAME, CHAMPION)
+        with pytest.raises(RegistryError, match="no version has the alias 'champion'; nothing was ever promoted"):
+            rollback(trained.config, home)
+
+    def test_to_a_version_that_was_deleted(self, trained_copy: Path, trained: Trained) -> None:
+        store = connect(trained_copy, trained.config)
+        source = store.client.get_model_version(NAME, "1")
+        made = store.client.create_model_version(NAME, source.source, source.run_id)
+        store.client.set_model_version_tag(NAME, made.version, "complete", "true")
+        with (trained_copy / "ledger.jsonl").open("a") as file:
+            file.write(f'{{"action": "promote", "model": "recsys", "version": "{made.version}", "previous": "1"}}\n')
+        set_champion(store, NAME, str(made.version))
+        store.client.delete_model_version(NAME, "1")
+        before = (trained_copy / "ledger.jsonl").read_bytes()
+        with pytest.raises(RegistryError, match="version 1 is gone"):
+            rollback(trained.config, trained_copy)
+        assert champion(store) == str(made.version)
+        assert (trained_copy / "ledger.jsonl").read_bytes() == before
+
+
+def test_a_table_of_the_run_is_what_the_gate_reads(home: Path, store: Store) -> None:
+    version = need_version(store, NAME, CHAMPION, "")
+    assert set(read_logged_run(store, version).user_metrics["model"]) >= {"ours", "popular"}

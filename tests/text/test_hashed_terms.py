@@ -1,0 +1,88 @@
+import numpy as np
+import polars as pl
+import pytest
+from worlds import make_interactions, make_items
+
+from recsys.config import InterestConfig
+from recsys.dataset.histories import build_histories
+from recsys.text.hashed_terms import count_words, scale_words, weigh_buckets
+from recsys.text.interest import InterestModel
+
+BUCKETS = 4096
+
+
+def test_a_text_has_the_same_row_in_every_catalogue():
+    alone = count_words(pl.Series(["The Long Watch", ""]), BUCKETS)
+    among = count_words(pl.Series(["长夜 🎬", "the long watch", "other"]), BUCKETS)
+    assert alone.shape == (2, BUCKETS)
+    np.testing.assert_array_equal(alone[[0]].toarray(), among[[1]].toarray())
+    # the, long, watch, the long, long watch
+    assert alone[[0]].nnz == 5
+    assert alone[[1]].nnz == 0
+
+
+def test_a_word_said_more_often_counts_as_its_logarithm():
+    row = count_words(pl.Series(["a a a"]), BUCKETS).data
+    assert sorted(row) == pytest.approx([1 + np.log(2), 1 + np.log(3)])
+
+
+def test_words_of_one_item_or_of_many_tell_nothing():
+    texts = pl.Series([f"all own{number} {'some' if number < 3 else ''}" for number in range(40)])
+    words = count_words(texts, BUCKETS)
+    weights = weigh_buckets(words)
+    assert sorted(weights[weights > 0]) == pytest.approx([1 + np.log(41 / 4)])
+    scaled = scale_words(words, weights)
+    assert np.diff(scaled.indptr).tolist() == [1] * 3 + [0] * 37
+    assert scaled.data == pytest.approx(1.0)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Twelve series that readers stay in; the vectors are random. The last item of each is new."""
+    items = make_items(*(f"series{series:02} {number}" for series in range(12) for number in range(3)))
+    texts = pl.Series([f"{name[:-2]} saga" for name in items["item_id"]])
+    rows = [(f"u{user:02}", f"series{user % 12:02} {(user // 12 + step) % 2}") for user in range(48) for step in (0, 1)]
+    vectors = np.random.default_rng(0).normal(size=(36, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return build_histories(make_interactions(*rows), items, None), vectors, texts
+
+
+@pytest.fixture(scope="module")
+def model(world):
+    histories, vectors, texts = world
+    model = InterestModel(8, InterestConfig(hashed_terms=256, epochs=20, batch_size=8, hashed_terms_dropout=0.0))
+    model.fit(histories, vectors, 0, texts=texts)
+    return model
+
+
+def margins(model, world):
+    """Score of the new item of the own series over that of the next, for each user."""
+    histories, vectors, _ = world
+    items = model.item_vectors(vectors)
+    scores = model.user_vectors(histories, items) @ items.T
+    users = np.arange(48)
+    return scores[users, users % 12 * 3 + 2] - scores[users, (users + 1) % 12 * 3 + 2]
+
+
+def test_new_items_of_a_series_are_asked_for_by_its_readers(model, world):
+    assert margins(model, world).mean() > 0.4
+    histories, vectors, texts = world
+    without = InterestModel(8, InterestConfig(epochs=20, batch_size=8))
+    without.fit(histories, vectors, 0, texts=texts)
+    assert abs(margins(without, world).mean()) < 0.2
+
+
+def test_what_is_saved_reads_the_words_again(model, world, tmp_path):
+    histories, vectors, texts = world
+    model.save(tmp_path / "model.safetensors")
+    loaded = InterestModel.load(tmp_path / "model.safetensors", histories.item_ids, model._config)
+    again = loaded.read_words(texts)
+    np.testing.assert_array_equal(again.item_vectors(vectors), model.item_vectors(vectors))
+    assert again.read_words(texts) is again
+
+
+def test_another_catalogue_has_words_of_its_own(model, world):
+    _, vectors, _ = world
+    aligned = model.align(pl.Series(["new", "series05 1"])).read_words(pl.Series(["series02 saga", "series05 saga"]))
+    both = aligned.item_vectors(vectors[[6, 16]])
+    np.testing.assert_allclose(both, model.item_vectors(vectors)[[6, 16]], atol=1e-6)
