@@ -120,6 +120,10 @@ class GenerationConfig(Section):
 
     n: Count = 10
     rules: RulesConfig = RulesConfig()
+    # Language of the reasons; auto: Chinese where most titles are in Han script, else English.
+    reason_language: Literal["auto", "en", "zh"] = "auto"
+    # YAML file below RECSYS_DATA of reason key: sentence, which replaces the shipped sentences of those keys.
+    reason_sentences: str | None = None
     # Users in one shard; memory follows it.
     shard_size: Count = 5_000
     # Written beside the parquet files, with the same rows.

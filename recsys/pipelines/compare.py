@@ -30,6 +30,7 @@ from recsys.registry.versions import (
     need_version,
     open_bundle,
 )
+from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.storage.files import verify_folder
 from recsys.tables import SegmentTable, empty
@@ -168,8 +169,12 @@ def measure_champion(
             "train with a later --run-date"
         )
     bundle = load_bundle(store, champion, part)
-    ours_now = {"evaluation": config.evaluation, "dataset": config.dataset}
-    measured_as = replace(bundle, config=bundle.config.model_copy(update=ours_now))
+    current = {"evaluation": config.evaluation, "dataset": config.dataset, "generation": config.generation}
+    measured_as = replace(
+        bundle,
+        config=bundle.config.model_copy(update=current),
+        block_lists=BlockLists.read(config.generation.rules),
+    )
     snapshot = _read_snapshot(config, home, challenger)
     window = _find_window(config, snapshot, challenger)
     measured = measure(measured_as, window, snapshot.items, baselines=False)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
+from recsys.serving.block_lists import BlockLists
 from recsys.storage.files import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
@@ -48,7 +50,7 @@ class Trained:
     Attributes:
         run: name of the folder below `runs/`.
         version: the registered refit, alias `challenger`.
-        metrics: `MetricTable` of the measured twin.
+        metrics: `MetricTable` of the evaluation model.
     """
 
     run: str
@@ -94,10 +96,11 @@ def train_together(config: Config, home: Path, run_date: str | None) -> Trained 
 def _follow(config: Config, home: Path, run_date: str | None) -> None:
     """Help the first of several processes with its fine-tuning: same snapshot, same batches, and nothing is written."""
     snapshot, windows = _read(config, home, run_date)
-    catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measured_labels[-1].cutoff)
-    for labels in (windows.measured_labels, windows.refit_labels):
-        oldest = labels[-1]
-        fit_encoder(config, catalogue, build_histories(oldest.history, snapshot.items, oldest.cutoff))
+    folds = (windows.measurement_fold, windows.refit_fold)
+    encoder_inputs = prepare_encoder_inputs(config, snapshot.items, folds[0].labels[-1].cutoff)
+    for fold in folds:
+        oldest = fold.labels[-1]
+        fit_encoder(config, encoder_inputs, build_histories(oldest.history, snapshot.items, oldest.cutoff))
 
 
 def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, Windows]:
@@ -109,46 +112,47 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     snapshot, windows = _read(config, home, run_date)
     # Now, not after hours of fitting: is there a store to log to?
     store = connect(home, config)
-    catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measured_labels[-1].cutoff)
-    items, end = snapshot.items, windows.end
+    block_lists = BlockLists.read(config.generation.rules)
+    items, end, test = snapshot.items, windows.end, windows.test
+    encoder_inputs = prepare_encoder_inputs(config, items, windows.measurement_fold.labels[-1].cutoff)
     resume = home / "fine_tuning" / config.name
-    run = _name_run(config, snapshot, end)
-    logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
-    test = windows.test
-    twin = fit_bundle(
-        config, items, catalogue, windows.measured_labels, test.history, test.cutoff, resume=resume / "measured"
-    )
-    # From here on with what the data said where the config left it open: the refit serves what was measured.
+    run = _name_run(config, snapshot, end, block_lists)
+    logger.info("1/2 training for measurement%s", f" (data to {test.cutoff.date()})" if test.cutoff else "")
+    fit = partial(fit_bundle, items=items, encoder_inputs=encoder_inputs, block_lists=block_lists)
+    evaluated = fit(config, fold=windows.measurement_fold, resume=resume / "measured")
+    # From here on with the measured values of `auto` settings: the refit serves what was measured.
     facts = _facts(config, snapshot, windows, run)
-    config = twin.bundle.config
-    measured = measure(twin.bundle, test, items, baselines=True, zero_shot=catalogue.embed_zero_shot())
+    config = evaluated.bundle.config
+    measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=encoder_inputs.embed_zero_shot())
     with log_stage("intervals") as done:
-        tables = _summarise(config, measured, twin)
+        tables = _summarise(config, measured, evaluated)
         done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
     worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
     logger.info("features that shifted most between training and test: %s", ", ".join(worst))
-    told = _tell_measured(config, home, run, measured, twin)
-    curves = {**twin.curves, "ranker_validation_ndcg": list(twin.bundle.ranker.validation.curve)}
-    logger.info("refit: all windows moved to the end")
-    refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
+    curves = {**evaluated.curves, "ranker_validation_ndcg": list(evaluated.bundle.ranker.validation.curve)}
+    logger.info("2/2 training on everything, to serve")
+    refit = fit(config, fold=windows.refit_fold, resume=resume / "refit", evaluated=evaluated)
+    for difference in refit.differences:
+        logger.warning("refit: %s", difference)
+    summary = _describe_measured(config, home, run, measured, evaluated, refit)
     shutil.rmtree(resume, ignore_errors=True)
     folder = home / "runs" / run
     write_folder(
         folder,
-        lambda staging: _write_run(staging, config, twin, measured.lists, tables, told, curves),
+        lambda staging: _write_run(staging, config, evaluated, measured.lists, tables, summary, curves),
         {**facts, "kind": "run"},
     )
     replace_text(home / "runs" / f"{config.name}.current", run + "\n")
     with log_stage("MLflow") as done:
-        run_id = log_training(store, run, config, facts, *_name_numbers(tables, told, refit), curves, folder)
-        version = _register(config, home, store, run_id, facts, twin, refit)
+        run_id = log_training(store, run, config, facts, *_name_numbers(tables, summary, refit), curves, folder)
+        version = _register(config, home, store, run_id, facts, evaluated, refit)
         done(f"run {run_id}, {version.name} version {version.number} is challenger")
     return Trained(run, version, tables["metrics"])
 
 
-def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl.DataFrame]:
+def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:
     """Return the tables of a run, by their names in `Run`."""
-    ledger, evaluation, ranker = measured.ledger, config.evaluation, twin.bundle.ranker
+    ledger, evaluation, ranker = measured.ledger, config.evaluation, evaluated.bundle.ranker
     return {
         "metrics": summarise(measured.user_metrics, OURS, evaluation, config.seed),
         "user_metrics": measured.user_metrics,
@@ -158,13 +162,15 @@ def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl
         "ledger": ledger.summarise(),
         "depths": ledger.summarise_depths(),
         "overlap": ledger.summarise_overlap(),
-        "shift": measure_shift(twin.rows, measured.features, ranker.features),
+        "shift": measure_shift(evaluated.rows, measured.features, ranker.features),
         "importance": measure_importance(ranker, measured.features, evaluation.n, config.seed),
     }
 
 
-def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twin: Fitted) -> dict[str, Any]:
-    """Return what of a measurement is no table."""
+def _describe_measured(
+    config: Config, home: Path, run: str, measured: Measured, evaluated: Fitted, refit: Fitted
+) -> dict[str, Any]:
+    """Return the results of a measurement that are no tables."""
     evaluation = config.evaluation
     losses = {
         name: list(_estimate(config, values))
@@ -175,8 +181,9 @@ def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twi
         "union_recall": measured.ledger.union_recall,
         "losses": {"metric": evaluation.metric, "n": evaluation.n, **losses},
         "churn": _compare_with_last_run(config, home, run, measured.lists),
-        "blend": twin.bundle.ranker.blend.weights,
-        "ranker": twin.bundle.ranker.describe(),
+        "blend": evaluated.bundle.ranker.blend.weights,
+        "ranker": evaluated.bundle.ranker.describe(),
+        "refit_differences": refit.differences,
         "users_without_history": measured.users_without_history,
     }
 
@@ -200,10 +207,12 @@ def _estimate(config: Config, values: NDArray[np.float64]) -> tuple[float, float
     return found.mean, found.low, found.high
 
 
-def _name_run(config: Config, snapshot: Snapshot, end: datetime | None) -> str:
-    """The same snapshot, settings and end give the same name."""
+def _name_run(config: Config, snapshot: Snapshot, end: datetime | None, block_lists: BlockLists) -> str:
+    """The same snapshot, settings, block lists and end give the same name."""
     day = end.date().isoformat() if end else "all"
-    return f"{config.name}-{day}-" + hashlib.sha256(f"{snapshot.id} {config.digest()}".encode()).hexdigest()[:8]
+    blocked = [] if block_lists.empty else block_lists.hashes()
+    key = " ".join([snapshot.id, config.digest(), *blocked])
+    return f"{config.name}-{day}-" + hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
 def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> dict[str, str]:
@@ -223,14 +232,14 @@ def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> di
 def _write_run(
     folder: Path,
     config: Config,
-    twin: Fitted,
+    evaluated: Fitted,
     lists: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
     measured: Mapping[str, Any],
     curves: Mapping[str, list[float]],
 ) -> None:
-    """Write what the measured run saw and what came of it; the bundle itself goes to the registry."""
-    write_table(twin.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
+    """Write the training rows, results and plots of the run; the bundle itself goes to the registry."""
+    write_table(evaluated.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
     write_run_tables(folder, tables)
     lists.write_parquet(folder / "lists.parquet")
     (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
@@ -248,35 +257,40 @@ def _write_run(
     }
     for name, figure in drawn.items():
         figure.savefig(plots / f"{name}.png", dpi=120)
-    items = twin.bundle.items
+    items = evaluated.bundle.items
     columns = (*config.evaluation.segments.item_columns, "tags", *config.dataset.items.attributes)
     titles = items["title"].zip_with(items["title"].str.strip_chars() != "", items["item_id"]).to_list()
-    page = draw_embedding_map(twin.bundle.embeddings, titles, group_items(items, columns), twin.bundle.statistics.users)
+    page = draw_embedding_map(
+        evaluated.bundle.embeddings, titles, group_items(items, columns), evaluated.bundle.statistics.users
+    )
     (plots / "embedding_map.html").write_text(page, "utf-8")
 
 
 def _name_numbers(
-    tables: Mapping[str, pl.DataFrame], told: Mapping[str, Any], refit: Fitted
+    tables: Mapping[str, pl.DataFrame], summary: Mapping[str, Any], refit: Fitted
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Return our numbers for the tracker, and those of every baseline by its name."""
     catalogue = tables["catalogue"]
     models = {model: name_numbers(tables["metrics"], catalogue, model) for model in catalogue["model"]}
     numbers = {
         **models.pop(OURS),
-        "union_recall": told["union_recall"],
+        "union_recall": summary["union_recall"],
         "trees": float(refit.bundle.ranker.booster.num_trees()),
-        **{f"{name}_loss": told["losses"][name][0] for name in ("retrieval", "ranker")},
+        **{f"{name}_loss": summary["losses"][name][0] for name in ("retrieval", "ranker")},
     }
     return numbers, models
 
 
 def _register(
-    config: Config, home: Path, store: Store, run_id: str, facts: dict[str, str], twin: Fitted, refit: Fitted
+    config: Config, home: Path, store: Store, run_id: str, facts: dict[str, str], evaluated: Fitted, refit: Fitted
 ) -> Version:
     with scratch_folder(home, "bundle") as scratch:
         bundle = scratch / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
-        measured_twin = scratch / "twin"
-        write_folder(measured_twin, twin.bundle.save, {**facts, "kind": "twin"})
+        evaluation_model = scratch / "evaluation_model"
+        write_folder(evaluation_model, evaluated.bundle.save, {**facts, "kind": "evaluation model"})
+        differences = {"refit_differences": "; ".join(refit.differences)} if refit.differences else {}
         digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
-        return register(store, config.model_name, run_id, bundle, measured_twin, {**facts, "bundle": digest})
+        return register(
+            store, config.model_name, run_id, bundle, evaluation_model, {**facts, **differences, "bundle": digest}
+        )

@@ -21,15 +21,18 @@ class Blend:
     def __init__(self, weights: dict[str, float]) -> None:
         self.weights = weights
 
-    def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
-        """Return (n_rows) float32; an item that a source says nothing about counts as that source's worst."""
-        z = {f"{source}_z": read_column(features, f"{source}_z") for source in self.weights}
-        return self.score_columns(z, find_starts(features))
+    def score_rows(self, rows: pl.DataFrame) -> NDArray[np.float32]:
+        """Return what `score` does of rows in a frame, grouped by user (and window where there are several)."""
+        z = {f"{source}_z": read_column(rows, f"{source}_z") for source in self.weights}
+        return self.score(z, find_starts(rows))
 
-    def score_columns(
-        self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Return the same of features by name, for groups of rows from each of the starts on."""
+    def score(self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (n_rows) float32; an item that a source does not score counts as that source's worst.
+
+        Args:
+            columns: (n_rows) float32 by name, `S_z` of each source S among them, NaN where missing.
+            starts: (n_groups + 1) int64; group g's rows are `starts[g]:starts[g + 1]`.
+        """
         scores = np.zeros(starts[-1], dtype=np.float32)
         # Source by source: a matrix product's last bits depend on how many rows stand beside a row.
         for source, weight in self.weights.items():

@@ -10,7 +10,9 @@ from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import thin_negatives
 
 
-def measure_importance(ranker: Ranker, rows: pl.DataFrame, n: int, seed: int, *, at_most: int = 20_000) -> pl.DataFrame:
+def measure_importance(
+    ranker: Ranker, rows: pl.DataFrame, n: int, seed: int, *, max_rows: int = 20_000
+) -> pl.DataFrame:
     """Measure each feature by the gain of its splits, and by what is lost without it (Breiman 2001, permutation).
 
     The gain says what the trees lean on where they learned; the loss says what that is worth on other rows. Of features
@@ -22,7 +24,7 @@ def measure_importance(ranker: Ranker, rows: pl.DataFrame, n: int, seed: int, *,
             without a positive among them are left out.
         n: list length that counts.
         seed: deals the values out anew, each feature in the same way.
-        at_most: about so many rows are looked at; of more, negatives are left out at random, so that many users count.
+        max_rows: about so many rows are looked at; of more, negatives are left out at random, so that many users count.
 
     Returns:
         `FeatureImportance`: `feature`, the blend among them; `gain` (Float64, of all splits), largest first, ties by
@@ -33,7 +35,7 @@ def measure_importance(ranker: Ranker, rows: pl.DataFrame, n: int, seed: int, *,
     rows = rows.filter((pl.col("label").max() > 0).over("user_index"))
     if rows.is_empty():
         return gains.with_columns(pl.lit(None, dtype=pl.Float64).alias("loss"))
-    rows = thin_negatives(rows, at_most, seed)
+    rows = thin_negatives(rows, max_rows, seed)
     groups, matrix = Groups(rows.with_columns(pl.lit(0, dtype=pl.UInt8).alias("window"))), ranker.gather(rows)
     shuffled = np.random.default_rng(seed).permutation(len(matrix))
 

@@ -73,13 +73,3 @@ def name_lists(lists: pl.DataFrame, histories: Histories) -> pl.DataFrame:
         histories.item_ids.gather(lists["item_index"]).alias("item_id"),
         "score",
     )
-
-
-def list_matrix(lists: pl.DataFrame, n_users: int, n: int) -> NDArray[np.int32]:
-    """Return (n_users, n) int32 item numbers, best first, -1 where a list is shorter."""
-    matrix = np.full((n_users, n), -1, dtype=np.int32)
-    shown = lists.filter(pl.col("rank") <= n)
-    matrix[shown["user_index"].to_numpy(), shown["rank"].to_numpy().astype(np.int64) - 1] = shown[
-        "item_index"
-    ].to_numpy()
-    return matrix

@@ -18,7 +18,7 @@ from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.evaluation.intervals import compare_paired
 from recsys.ranking.blend import Blend, Groups
-from recsys.ranking.training_rows import find_starts, read_column
+from recsys.ranking.training_rows import find_starts
 from recsys.ranking.trees import Forest
 
 # Shares of the blend that are tried beside the trees.
@@ -48,6 +48,24 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class RankerChoice:
+    """What is decided about a ranker before its trees are fitted.
+
+    It is decided once, on the evaluation model, and kept for the refit, so that what was measured is what serves.
+
+    Attributes:
+        trees: how many trees are fitted.
+        blend_share: how much of the blend is added to the trees, both in standard deviations within the user; None: the
+            trees were not significantly better than the blend on held-out users, so the blend alone ranks.
+        validation: the measurements that the choice rests on.
+    """
+
+    trees: int
+    blend_share: float | None
+    validation: Validation = Validation()
+
+
+@dataclass(frozen=True)
 class Ranker:
     """Trees (Burges 2010, MSR-TR-2010-82) that start from the blend and add what the features know.
 
@@ -55,16 +73,23 @@ class Ranker:
         booster: the trees.
         blend: its score is the first feature.
         features: the other feature columns, in order.
-        blend_share: how much of the blend is added to the trees, both in standard deviations within the user; None: the
-            trees could not be told from the blend on groups they had not seen, so the blend alone ranks.
-        validation: what the number of trees and the share were chosen by.
+        choice: how many trees there are, and how much of the blend is added to them.
     """
 
     booster: lgb.Booster
     blend: Blend
     features: tuple[str, ...]
-    blend_share: float | None
-    validation: Validation
+    choice: RankerChoice
+
+    @property
+    def blend_share(self) -> float | None:
+        """How much of the blend is added to the trees; None: the blend alone ranks."""
+        return self.choice.blend_share
+
+    @property
+    def validation(self) -> Validation:
+        """The measurements that the choice rests on."""
+        return self.choice.validation
 
     @classmethod
     def fit(
@@ -77,8 +102,9 @@ class Ranker:
         n: int,
         seed: int,
         threads: int,
+        choice: RankerChoice | None = None,
     ) -> Ranker:
-        """Tune the blend; find the number of trees and the share of the blend by folds over users; fit on all groups.
+        """Tune the blend; choose the number of trees and the share of the blend by folds over users; fit on all groups.
 
         Args:
             rows: `TrainingRows` with the feature columns, sorted by window, user, item.
@@ -88,6 +114,7 @@ class Ranker:
             n: list length that counts.
             seed: draws the folds, and the trees' feature subsets.
             threads: of LightGBM.
+            choice: made already, by the evaluation model; None: made here.
 
         Raises:
             DataError: no candidate is a positive; there is nothing to learn.
@@ -98,29 +125,27 @@ class Ranker:
                 "use longer label windows, more depth in candidates.depths or more data"
             )
         blend = Blend.tune(rows, sources, n)
-        matrix = _matrix(rows, blend.score(rows), features)
+        matrix = _matrix(rows, blend.score_rows(rows), features)
         parameters = _parameters(config, n, seed, threads)
-        trees, validation = config.fixed_trees, Validation()
-        share: float | None = _SAFE_SHARE
-        if rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds):
-            trees, share, validation = _validate(matrix, rows, sources, parameters, config, n, seed)
-        booster = lgb.train(parameters, _join(matrix, rows, ["blend", *features]), trees)
-        return cls(booster, blend, tuple(features), share, validation)
+        if choice is None:
+            choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
+            if rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds):
+                choice = _validate(matrix, rows, sources, parameters, config, n, seed)
+        booster = lgb.train(parameters, _join(matrix, rows, ["blend", *features]), choice.trees)
+        return cls(booster, blend, tuple(features), choice)
 
     def gather(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows, 1 + n_features) float32: what the trees look at, the blend first."""
-        return _matrix(features, self.blend.score(features), self.features)
+        return _matrix(features, self.blend.score_rows(features), self.features)
 
-    def score(self, features: pl.DataFrame) -> NDArray[np.float32]:
-        """Return (n_rows) float32, comparable within a user only."""
-        read = dict.fromkeys([*self.features, *(f"{source}_z" for source in self.blend.weights)])
-        return self.score_columns({name: read_column(features, name) for name in read}, find_starts(features))
+    def score(self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (n_rows) float32, higher is better, comparable within a user only.
 
-    def score_columns(
-        self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Return the same of features by name, for groups of rows from each of the starts on."""
-        blend = self.blend.score_columns(columns, starts)
+        Args:
+            columns: (n_rows) float32 features by name, NaN where missing.
+            starts: (n_users + 1) int64; user u's rows are `starts[u]:starts[u + 1]`.
+        """
+        blend = self.blend.score(columns, starts)
         if self.blend_share is None:
             return blend
         trees = self.forest.score([blend, *(columns[name] for name in self.features)])
@@ -136,9 +161,11 @@ class Ranker:
         measured = self.validation.gain
         gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*measured) if measured else ""
         if self.blend_share is None:
-            return f"the blend alone ranks ({self.blend.describe()}): trees had {gain} nDCG against it on unseen groups"
-        trees = f"{self.booster.num_trees()} trees + {self.blend_share:g} blend ({self.blend.describe()})"
-        return f"{trees}, {gain} nDCG against the blend on unseen groups" if gain else trees
+            return f"the weighted blend only ({self.blend.describe()}): the trees gained {gain} nDCG on held-out users"
+        count = self.booster.num_trees()
+        trees = f"LightGBM, {count} tree{'s' * (count != 1)}"
+        added = f"{trees} + {self.blend_share:g} × weighted blend ({self.blend.describe()})"
+        return f"{added}; {gain} nDCG over the blend on held-out users" if gain else added
 
     def importance(self) -> pl.DataFrame:
         """Return `feature`, `gain` (Float64, total over all splits), largest first, ties by name."""
@@ -153,6 +180,7 @@ class Ranker:
         content = {
             "blend": self.blend.weights,
             "features": self.features,
+            "trees": self.choice.trees,
             "blend_share": self.blend_share,
             "validation": {**asdict(self.validation), "shares": list(self.validation.shares.items())},
         }
@@ -163,11 +191,11 @@ class Ranker:
         """Read what `save` wrote."""
         content = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
         booster = lgb.Booster(model_file=folder / "trees.txt")
-        told = content["validation"]
-        gain = tuple(told["gain"]) if told["gain"] else None
-        validation = Validation(tuple(told["curve"]), dict(told["shares"]), told["blend"], gain)
-        blend, share = Blend(content["blend"]), content["blend_share"]
-        return cls(booster, blend, tuple(content["features"]), share, validation)
+        measured = content["validation"]
+        gain = tuple(measured["gain"]) if measured["gain"] else None
+        validation = Validation(tuple(measured["curve"]), dict(measured["shares"]), measured["blend"], gain)
+        choice = RankerChoice(content["trees"], content["blend_share"], validation)
+        return cls(booster, Blend(content["blend"]), tuple(content["features"]), choice)
 
 
 def mix(
@@ -228,8 +256,8 @@ def _validate(
     config: RankingConfig,
     n: int,
     seed: int,
-) -> tuple[int, float | None, Validation]:
-    """Return the number of trees, the share of the blend (None: the blend alone), and why."""
+) -> RankerChoice:
+    """Choose the number of trees and the share of the blend by folds over users."""
     # By user, not by group: someone with a group in each window would be known before being seen.
     users = rows["user_index"].rank("dense").to_numpy() - 1
     fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
@@ -243,7 +271,7 @@ def _validate(
     for booster, (outside, inside) in zip(boosters, folds, strict=True):
         unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
         # The rival, too, must not have seen them.
-        alone[inside] = Blend.tune(rows[outside], sources, n).score(rows[inside])
+        alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
     groups, starts = Groups(rows), find_starts(rows)
     reference = groups.measure(alone, n)
     values = {share: groups.measure(mix(unseen, alone, starts, share), n) for share in _SHARES}
@@ -260,7 +288,7 @@ def _validate(
         blend=float(reference.mean()),
         gain=(gain.mean, gain.low, gain.high),
     )
-    return trees, best if gain.low > 0 else None, validation
+    return RankerChoice(trees, best if gain.low > 0 else None, validation)
 
 
 def _run_fold(

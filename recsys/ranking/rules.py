@@ -39,27 +39,29 @@ class Rules:
     embeddings: NDArray[np.float32]
 
     def choose(
-        self, rows: CandidateRows, scores: NDArray[np.float32], n: int
+        self, rows: CandidateRows, scores: NDArray[np.float32], n: int, length: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
         """Choose each user's list, best first.
 
-        Where all rules together leave a list short of n, they are dropped in the order of `RELAXED_IN_ORDER`, each with
-        those before it, and only for what is still lacking. With diversity the next item is the one with the most
-        (1 - diversity) * score - diversity * largest cosine with those above it (Carbonell and Goldstein 1998, SIGIR),
-        the scores of the user's best `diversity_pool` between 0 and 1.
+        Where all rules together leave a list short, they are dropped in the order of `RELAXED_IN_ORDER`, each with
+        those before it, and only for the ranks that are still empty. With diversity the next item is the one with the
+        largest (1 - diversity) * score - diversity * largest cosine with the items above it (Carbonell and Goldstein
+        1998, SIGIR), the scores of the user's best `diversity_pool` scaled to 0 … 1.
 
         Args:
             rows: candidates of a block of users.
             scores: (n_rows) float32, higher is better; NaN is never chosen.
-            n: list length.
+            n: length of the list that is served: `min_new_share` is a share of its ranks.
+            length: ranks to fill; None: n. A longer list begins with the list of n ranks.
 
         Returns:
-            (n_users, n) int64 row numbers, -1 where no candidate is left; (n_users, n) int8, how many of
+            (n_users, length) int64 row indexes, -1 where no candidate is left; (n_users, length) int8, how many of
             `RELAXED_IN_ORDER` were dropped for the row.
         """
-        shape = (len(rows.starts) - 1, n)
+        length = n if length is None else length
+        shape = (len(rows.starts) - 1, length)
         if not self.active:
-            return find_best(scores, rows.starts, n), np.zeros(shape, dtype=np.int8)
+            return find_best(scores, rows.starts, length), np.zeros(shape, dtype=np.int8)
         config = self.config
         order = find_best(scores, rows.starts, int(np.diff(rows.starts).max(initial=0)))
         best, relaxed = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.int8)
@@ -68,7 +70,7 @@ class Rules:
             rows.items,
             scores,
             (self._values.indptr, self._values.indices, self._limits),
-            int(np.ceil(config.min_new_share * n)),
+            (n, int(np.ceil(config.min_new_share * n))),
             self.new,
             self._stale,
             np.float32(config.diversity),
@@ -108,15 +110,16 @@ class Rules:
         return "ranker" + (f" without {', '.join(names)}" if names else "")
 
 
-def lower(rows: CandidateRows, scores: NDArray[np.float32], shown: UserItems) -> NDArray[np.float32]:
-    """Return the scores, each less the value of its user and item among those shown."""
+def penalise_shown(rows: CandidateRows, scores: NDArray[np.float32], shown: UserItems) -> NDArray[np.float32]:
+    """Return (n_rows) float32 scores, each lowered by the value of its user and item among those shown lately."""
     lowered = scores.copy()
-    _lower(rows.starts, rows.items, shown.starts, shown.items, shown.values, int(rows.items.max(initial=0)), lowered)
+    highest = int(rows.items.max(initial=0))
+    _penalise(rows.starts, rows.items, shown.starts, shown.items, shown.values, highest, lowered)
     return lowered
 
 
 @njit(nogil=True, cache=True)
-def _lower(starts, items, shown_starts, shown_items, values, highest, scores):  # type: ignore[no-untyped-def]
+def _penalise(starts, items, shown_starts, shown_items, values, highest, scores):  # type: ignore[no-untyped-def]
     less, mark = np.zeros(highest + 1, dtype=np.float32), np.zeros(highest + 1, dtype=np.int32)
     for user in range(len(starts) - 1):
         for entry in range(shown_starts[user], shown_starts[user + 1]):
@@ -130,11 +133,12 @@ def _lower(starts, items, shown_starts, shown_items, values, highest, scores):  
 
 @njit(nogil=True, cache=True)
 def _choose(  # type: ignore[no-untyped-def]
-    order, items, scores, limited, need_new, new, stale, diversity, pool, embeddings, best, relaxed
+    order, items, scores, limited, newness, new, stale, diversity, pool, embeddings, best, relaxed
 ):
     pointers, values, limits = limited
+    served, need_new = newness
     counts, mark = np.zeros(len(limits), dtype=np.int32), np.zeros(len(limits), dtype=np.int32)
-    n_users, n = best.shape
+    n_users, n_ranks = best.shape
     chosen = np.zeros(order.shape[1], dtype=np.bool_)
     worth, alike = np.zeros(order.shape[1], dtype=np.float32), np.zeros(order.shape[1], dtype=np.float32)
     for user in range(n_users):
@@ -150,8 +154,9 @@ def _choose(  # type: ignore[no-untyped-def]
                 alike[place] = 0.0
         length, n_new = 0, 0
         for level in range(4):
-            while length < n:
-                only_new = level < 1 and need_new - n_new >= n - length
+            while length < n_ranks:
+                # Of the ranks that are served only: those behind them are free.
+                only_new = level < 1 and length < served and need_new - n_new >= served - length
                 pick, most = -1, np.float32(-np.inf)
                 for place in range(size):
                     if chosen[place]:

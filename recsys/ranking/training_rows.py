@@ -27,7 +27,7 @@ def number_pairs(pairs: pl.DataFrame, histories: Histories) -> pl.DataFrame:
 
 
 def label_rows(
-    features: pl.DataFrame, positives: pl.DataFrame, shown: pl.DataFrame, *, window: int, at_most: int, seed: int
+    features: pl.DataFrame, positives: pl.DataFrame, shown: pl.DataFrame, *, window: int, max_rows: int, seed: int
 ) -> pl.DataFrame:
     """Return `TrainingRows`: the features with a label, groups without a found positive left out.
 
@@ -36,13 +36,13 @@ def label_rows(
         positives: from `number_pairs`.
         shown: likewise, with `position`.
         window: number of the label window, 0 the newest.
-        at_most: about so many rows are left, the negatives drawn at random; every positive stays.
+        max_rows: about so many rows are left, the negatives drawn at random; every positive stays.
         seed: draws the negatives.
     """
     labelled = mark_positives(features, positives)
     labelled = labelled.join(shown, on=["user_index", "item_index"], how="left", maintain_order="left")
     labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
-    labelled = thin_negatives(labelled, at_most, seed)
+    labelled = thin_negatives(labelled, max_rows, seed)
     keys = ["user_index", "item_index", "label", "position"]
     return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))
 
@@ -54,12 +54,12 @@ def mark_positives(features: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFr
     return features.join(taken, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
 
 
-def thin_negatives(rows: pl.DataFrame, at_most: int, seed: int) -> pl.DataFrame:
+def thin_negatives(rows: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFrame:
     """Leave negatives out at random until about so many rows are left; every positive stays."""
-    if rows.height <= at_most:
+    if rows.height <= max_rows:
         return rows
     positive = int(rows["label"].sum())
-    share = max(0, at_most - positive) / max(1, rows.height - positive)
+    share = max(0, max_rows - positive) / max(1, rows.height - positive)
     drawn = np.random.default_rng(seed).random(rows.height) < share
     return rows.filter((pl.col("label") > 0) | pl.Series(drawn))
 

@@ -13,7 +13,11 @@ import polars as pl
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from recsys.serving.bundle import Bundle, recommend_for
+from recsys.serving.bundle import Bundle
+from recsys.serving.history_recommender import recommend_for
+
+# What a history may hold; the first two must be there.
+_COLUMNS = ("user_id", "item_id", "time", "event")
 
 
 class ServedBundle(PythonModel):  # type: ignore[misc]
@@ -26,9 +30,21 @@ class ServedBundle(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Return `user_id`, `rank`, `item_id`, `score`, sorted by user, then rank."""
-        history = pl.DataFrame({name: model_input[name].astype(str).to_list() for name in ("user_id", "item_id")})
+        """Return `user_id`, `rank`, `item_id`, `score`, sorted by user, then rank; see `recommend_for`.
+
+        Optional columns `time` and `event` make ages and weights of the interactions count; a column that is empty
+        throughout is as good as none.
+        """
+        columns = [name for name in _COLUMNS if name in model_input and model_input[name].notna().any()]
+        history = pl.DataFrame({name: _read_column(model_input[name]) for name in columns})
         return recommend_for(self._bundle, history).to_pandas()
+
+
+def _read_column(values: pd.Series) -> pl.Series:
+    """Return a column: instants as they are, anything else as text."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return pl.Series(pl.from_pandas(values))
+    return pl.Series([None if pd.isna(value) else str(value) for value in values], dtype=pl.String)
 
 
 set_model(ServedBundle())

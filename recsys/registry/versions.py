@@ -31,7 +31,14 @@ _COMPLETE = "complete"
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 _SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "user_id"), ColSpec(DataType.string, "item_id")]),
+    inputs=Schema(
+        [
+            ColSpec(DataType.string, "user_id"),
+            ColSpec(DataType.string, "item_id"),
+            ColSpec(DataType.datetime, "time", required=False),
+            ColSpec(DataType.string, "event", required=False),
+        ]
+    ),
     outputs=Schema(
         [
             ColSpec(DataType.string, "user_id"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,19 +14,16 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recsys.candidates.merge import CandidateRows, cut_union, map_blocks, propose
 from recsys.candidates.models import CandidateModels, read_known_texts
-from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import Source, make_sources
 from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.collab.factor_cache import FactorCache
-from recsys.config import SOURCES, Config, parse_config
-from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.config import Config, parse_config
+from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError, DataError
-from recsys.features.features import declare_features, describe_rows, make_features
-from recsys.features.item_facts import ItemFacts
-from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
+from recsys.serving.block_lists import BlockLists
+from recsys.serving.recommender import Recommender
+from recsys.storage.files import write_json
 from recsys.tables import Items
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
@@ -34,104 +31,8 @@ from recsys.text.item_text import hash_texts, make_texts, name_columns
 
 
 @dataclass(frozen=True)
-class Recommender:
-    """The sources over one catalogue as of one instant: proposes candidates and describes them.
-
-    Attributes:
-        items: `Items`, the catalogue.
-        candidate_models: the models, aligned with it.
-        statistics: of all users' histories, not only of those at hand.
-        embeddings: (n_items, embedding_size) float32, unit rows.
-        sources: over this catalogue, in the order of `config.SOURCES`.
-        recommendable: (n_items) bool.
-        facts: what the features need to know of the items.
-    """
-
-    config: Config
-    items: pl.DataFrame
-    candidate_models: CandidateModels
-    statistics: ItemStatistics
-    embeddings: NDArray[np.float32]
-    sources: list[Source]
-    recommendable: NDArray[np.bool_]
-    facts: ItemFacts
-
-    @classmethod
-    def prepare(
-        cls,
-        config: Config,
-        candidate_models: CandidateModels,
-        items: pl.DataFrame,
-        embeddings: NDArray[np.float32],
-        statistics: ItemStatistics,
-        cutoff: datetime | None,
-        attributes: Sequence[str],
-    ) -> Recommender:
-        """Align the models with the catalogue, make the sources and gather what features need, of these attributes."""
-        aligned = candidate_models.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
-        names = [name for name in SOURCES if name in config.candidates.depths]
-        sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
-        recommendable = find_recommendable(items, cutoff)
-        facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff)
-        return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
-
-    @property
-    def source_names(self) -> list[str]:
-        """Names of the sources, in order."""
-        return [source.name for source in self.sources]
-
-    def make_sources(self, names: Sequence[str]) -> list[Source]:
-        """Return sources by name, whether or not the config proposes from them, in the order of the names."""
-        return make_sources(names, self.config.candidates, self.candidate_models, self.statistics, self.embeddings)
-
-    def exclusions(self, users: Histories) -> Exclusions:
-        """Return what no list of these users may hold: what cannot be had and, without repeats, what they have."""
-        return Exclusions.of(users, self.recommendable, repeats=self.config.dataset.repeats)
-
-    def propose_block(self, users: Histories, exclusions: Exclusions | None = None) -> CandidateRows:
-        """Return the candidates of a block of users before the union is cut; `exclusions` is `bar`, or more."""
-        return propose(self.sources, self.config.candidates.depths, users, exclusions or self.exclusions(users))
-
-    def cut_block(self, rows: CandidateRows) -> CandidateRows:
-        """Return the candidates that the config leaves of each user's."""
-        return cut_union(rows, self.config.candidates.max_candidates)
-
-    def describe_block(self, rows: CandidateRows, users: Histories) -> dict[str, NDArray[np.float32]]:
-        """Return the features of a block's candidates by name, (n_rows) float32 each."""
-        return describe_rows(rows, users, self.facts, self.source_names)
-
-    def propose(self, histories: Histories) -> pl.DataFrame:
-        """Return `Candidates` of these users."""
-        return self._propose(histories, self.cut_block)
-
-    def propose_uncut(self, histories: Histories) -> pl.DataFrame:
-        """Return `Candidates` of these users before the union is cut: what the ledger counts."""
-        return self._propose(histories, lambda rows: rows)
-
-    def _propose(self, histories: Histories, cut: Callable[[CandidateRows], CandidateRows]) -> pl.DataFrame:
-        def work(first_user: int, users: Histories) -> pl.DataFrame:
-            return cut(self.propose_block(users)).to_frame(self.source_names, first_user)
-
-        return pl.concat(map_blocks(work, histories))
-
-    def cut(self, candidates: pl.DataFrame, histories: Histories) -> pl.DataFrame:
-        """Return the candidates that the config leaves of each of these users'."""
-        rows = CandidateRows.from_frame(candidates, self.source_names, histories.n_users)
-        return self.cut_block(rows).to_frame(self.source_names)
-
-    def describe(self, candidates: pl.DataFrame, histories: Histories) -> pl.DataFrame:
-        """Return the candidates' features."""
-        return make_features(candidates, histories, self.facts, self.source_names)
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the feature columns, in order."""
-        return list(declare_features(self.source_names, self.facts.attributes))
-
-
-@dataclass(frozen=True)
 class Bundle:
-    """Encoder, stage-one models and ranker of one training, with the catalogue they were trained on.
+    """Encoder, candidate models and ranker of one training, with the catalogue they were trained on.
 
     Attributes:
         config: the resolved settings of the training.
@@ -142,6 +43,7 @@ class Bundle:
         items: `Items` at training.
         embeddings: (n_items, embedding_size) float32 of those items' texts.
         statistics: of the histories at training.
+        block_lists: as they were at training; the nightly batch reads them afresh.
     """
 
     config: Config
@@ -152,6 +54,7 @@ class Bundle:
     items: pl.DataFrame
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
+    block_lists: BlockLists = field(default_factory=BlockLists)
 
     def with_factor_cache(self, folder: Path, run: str) -> Bundle:
         """Return the bundle with users' factors looked up in a folder and kept there; see `FactorCache`."""
@@ -247,13 +150,14 @@ class Bundle:
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
-        _write_json(folder / "config.json", self.config.resolved())
+        write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
-        _write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
+        write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
         self.encoder.save(folder / "encoder")
         self.candidate_models.save(folder)
         self.ranker.save(folder)
         self.items.write_parquet(folder / "items.parquet")
+        self.block_lists.save(folder)
         save_file({"embeddings": self.embeddings, **self.statistics.to_arrays()}, folder / "catalogue.safetensors")
 
     @classmethod
@@ -293,42 +197,8 @@ class Bundle:
             items=items,
             embeddings=arrays["embeddings"],
             statistics=statistics,
+            block_lists=BlockLists.load(folder),
         )
-
-
-def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
-    """Return lists for histories that no snapshot knows, with the catalogue as of the bundle's training.
-
-    Args:
-        bundle: fitted parts.
-        history: `user_id`, `item_id`, a row per interaction, a user's rows oldest first; unknown items are skipped.
-
-    Returns:
-        `user_id`, `rank` (Int32), `item_id`, `score`, sorted by user, then rank.
-    """
-    config = bundle.config
-    columns = config.dataset.interactions.columns
-    place = pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id")
-    interactions = history.with_columns(
-        step=place if columns.time or columns.order else pl.lit(0, dtype=pl.UInt32),
-        time=pl.lit(None, dtype=pl.Datetime("us", "UTC")),
-        weight=pl.lit(1.0, dtype=pl.Float32),
-        consumed=pl.lit(True),
-    )
-    histories = build_histories(interactions, bundle.items, bundle.cutoff)
-    recommender = Recommender.prepare(
-        config,
-        bundle.candidate_models,
-        bundle.items,
-        bundle.embeddings,
-        bundle.statistics,
-        bundle.cutoff,
-        bundle.attributes,
-    )
-    candidates = recommender.propose(histories)
-    scores = bundle.ranker.score(recommender.describe(candidates, histories))
-    lists = rank_candidates(candidates, scores, config.generation.n)
-    return name_lists(lists, histories).with_columns(pl.col("rank").cast(pl.Int32))
 
 
 def _demand_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
@@ -338,7 +208,3 @@ def _demand_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
             f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads; found "
             f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
         )
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ import polars as pl
 from recsys.config import SanityConfig
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.drift import compare_scores
-from recsys.serving.batch_recommender import FALLBACK
+from recsys.serving.fallback import FALLBACK
 
 # Users whose lists are compared with the last ones; more would cost memory and tell nothing new.
 _USERS = 20_000

@@ -18,8 +18,9 @@ from recsys.artifacts.shards import ShardFolder
 from recsys.candidates.statistics import ItemStatistics
 from recsys.config import parse_config
 from recsys.dataset.histories import Histories
-from recsys.serving.batch_recommender import FALLBACK, BatchRecommender
+from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
+from recsys.serving.fallback import FALLBACK
 from recsys.storage.files import write_json
 
 # Of `Histories`, what is read shard by shard.

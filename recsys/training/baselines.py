@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.candidates.sources import ProfileSource, Source
-from recsys.serving.bundle import Bundle, Recommender
+from recsys.serving.bundle import Bundle
+from recsys.serving.recommender import Recommender
 
 # Measured whatever the config's sources are.
 _ALWAYS = ("popular", "item_to_item", "ease", "als", "tfidf", "text")

@@ -18,11 +18,13 @@ from recsys.candidates.statistics import count_statistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
-from recsys.dataset.windows import Window
+from recsys.dataset.windows import Fold, Window
 from recsys.progress import log_stage, progress_bar
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import label_rows, number_pairs
-from recsys.serving.bundle import Bundle, Recommender
+from recsys.serving.block_lists import BlockLists
+from recsys.serving.bundle import Bundle
+from recsys.serving.recommender import Recommender
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.training.calibration import calibrate
@@ -32,16 +34,24 @@ from recsys.training.encoder_inputs import EncoderInputs
 
 @dataclass(frozen=True)
 class Fitted:
-    """A bundle, what its ranker learned from, and how the text models' losses fell."""
+    """A bundle, what its ranker learned from, and how the losses of the text models fell.
+
+    Attributes:
+        bundle: all fitted parts.
+        rows: `TrainingRows`.
+        curves: losses by the name of the model.
+        differences: sentences about where the ranker had to differ from what the evaluation model chose.
+    """
 
     bundle: Bundle
     rows: pl.DataFrame
     curves: dict[str, list[float]]
+    differences: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class HistorySnapshot:
-    """What was known at one cut-off, and the interest models that learned from it."""
+    """The histories at one cut-off, and the interest models that learned from them."""
 
     histories: Histories
     interest: InterestModel
@@ -50,15 +60,15 @@ class HistorySnapshot:
 
 @dataclass(frozen=True)
 class TextModels:
-    """What reads the catalogue's texts.
+    """The models that read the catalogue's texts.
 
     Attributes:
         encoder: the same in every window and at night, and so are the embeddings.
-        embeddings: (n_items, embedding_size) float32, unit rows.
+        embeddings: (n_items, embedding_size) float32, rows unit length.
         history_snapshots: the one that serves, then those of the label windows, newest first.
-        curves: losses of the fine-tuning, and of the interest models epoch by epoch from the oldest past to the newest:
-            all that the ones that serve have gone through.
-        neighbours: TF-IDF by what was known: in most catalogues that is the same for all windows.
+        curves: losses of the fine-tuning, and of the interest models epoch by epoch from the oldest snapshot to the
+            newest, which is all the training that the serving ones have had.
+        neighbours: TF-IDF neighbours by the texts known: in most catalogues those are the same for all windows.
     """
 
     encoder: Encoder
@@ -67,8 +77,8 @@ class TextModels:
     curves: dict[str, list[float]]
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
 
-    def find_neighbours(self, config: Config, items: pl.DataFrame, cutoff: datetime | None) -> NeighbourModel:
-        """Return the TF-IDF neighbours as of an instant: later texts may not even shift the weights of words."""
+    def fit_neighbours(self, config: Config, items: pl.DataFrame, cutoff: datetime | None) -> NeighbourModel:
+        """Return the TF-IDF neighbours as of an instant: later texts may not even shift the weights of terms."""
         texts = read_known_texts(items, cutoff, config.text.fields)
         for known, fitted in self.neighbours:
             if known.equals(texts):
@@ -83,12 +93,13 @@ class TextModels:
 def fit_bundle(
     config: Config,
     items: pl.DataFrame,
-    catalogue: EncoderInputs,
-    labels: Sequence[Window],
-    history: pl.DataFrame,
-    cutoff: datetime | None,
+    encoder_inputs: EncoderInputs,
+    fold: Fold,
+    *,
     text: TextModels | None = None,
     resume: Path | None = None,
+    evaluated: Fitted | None = None,
+    block_lists: BlockLists | None = None,
 ) -> Fitted:
     """Fit all parts of one bundle.
 
@@ -99,71 +110,63 @@ def fit_bundle(
     Args:
         config: all settings.
         items: `Items`.
-        catalogue: from `prepare_encoder_inputs`.
-        labels: windows that the ranker learns from, newest first.
-        history: `Interactions` that the serving parts may know.
-        cutoff: the instant the bundle is as of.
-        text: from `fit_text` with the same windows, history and cut-off, where several bundles share it; None: fitted
-            here.
-        resume: folder in which a killed fine-tuning is found again; None: it starts anew.
+        encoder_inputs: from `prepare_encoder_inputs`.
+        fold: the label windows, and what the serving parts may know.
+        text: from `fit_text` with the same fold, where several bundles share it; None: fitted here.
+        resume: folder in which a killed fine-tuning is resumed; None: it starts from scratch.
+        evaluated: the evaluation model, whose choices about the ranker are kept; None: they are made here.
+        block_lists: kept in the bundle for the lists that it makes; None: nothing is blocked.
     """
-    text = text or fit_text(config, items, catalogue, labels, history, cutoff, resume=resume)
-    rows, recommender, config = _collect_rows(config, items, text, labels)
+    text = text or fit_text(config, items, encoder_inputs, fold, resume=resume)
+    rows, recommender, config = _collect_rows(config, items, text, fold.labels)
     with log_stage("ranker") as done:
-        ranker = Ranker.fit(
-            rows,
-            _exclude_features(recommender.features, config.ranking.exclude_features),
-            recommender.source_names,
-            config.ranking,
-            n=config.evaluation.n,
-            seed=config.seed,
-            threads=config.threads,
-        )
+        ranker, differences = _fit_ranker(config, rows, recommender, evaluated)
         done(f"{rows.height:,} rows; {ranker.describe()}")
-    past = text.history_snapshots[0]
-    served = _prepare(config, _fit_stage_one(config, items, text, past), items, text, past)
+    snapshot = text.history_snapshots[0]
+    served = _prepare(config, _fit_candidate_models(config, items, text, snapshot), items, text, snapshot)
     bundle = Bundle(
-        config, cutoff, served.candidate_models, ranker, text.encoder, items, text.embeddings, served.statistics
+        config,
+        fold.cutoff,
+        served.candidate_models,
+        ranker,
+        text.encoder,
+        items,
+        text.embeddings,
+        served.statistics,
+        block_lists or BlockLists(),
     )
-    return Fitted(bundle, rows, text.curves)
+    return Fitted(bundle, rows, text.curves, differences)
 
 
 def fit_text(
-    config: Config,
-    items: pl.DataFrame,
-    catalogue: EncoderInputs,
-    labels: Sequence[Window],
-    history: pl.DataFrame,
-    cutoff: datetime | None,
-    *,
-    resume: Path | None = None,
+    config: Config, items: pl.DataFrame, encoder_inputs: EncoderInputs, fold: Fold, *, resume: Path | None = None
 ) -> TextModels:
-    """Fit what reads texts: the encoder on the oldest past, and the interest models on each; see `fit_bundle`."""
-    history_snapshots = [(history, cutoff), *((window.history, window.cutoff) for window in labels)]
-    known = [build_histories(interactions, items, instant) for interactions, instant in history_snapshots]
-    encoder, embeddings, curves = fit_encoder(config, catalogue, known[-1], resume=resume)
+    """Fit the text models: the encoder on the oldest histories, interest models on each; see `fit_bundle`."""
+    known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
+    histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
+    encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
     bfloat16 = encoder.precision == "bfloat16"
-    texts = pl.Series("text", catalogue.texts, dtype=pl.String)
-    sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(known)
-    interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, known, embeddings, bfloat16)
+    texts = pl.Series("text", encoder_inputs.texts, dtype=pl.String)
+    sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
+    interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, histories, embeddings, bfloat16)
     if "sequence" in config.candidates.depths:
-        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, known, embeddings, bfloat16)
-    return TextModels(encoder, embeddings, [*map(HistorySnapshot, known, interest, sequence)], curves)
+        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, histories, embeddings, bfloat16)
+    return TextModels(encoder, embeddings, [*map(HistorySnapshot, histories, interest, sequence)], curves)
 
 
 def _fit_interest(
     config: Config,
     name: Literal["interest", "sequence"],
     texts: pl.Series,
-    history_snapshots: Sequence[Histories],
+    snapshots: Sequence[Histories],
     embeddings: NDArray[np.float32],
     bfloat16: bool,
 ) -> tuple[list[InterestModel], list[float]]:
-    """Return an interest model for each past and all losses; from the oldest on, each goes on from the one before."""
+    """Return an interest model for each snapshot and all losses; each is trained on from the next older one."""
     settings: InterestConfig = getattr(config.text, name)
     models: list[InterestModel] = []
     curve: list[float] = []
-    for histories in reversed(history_snapshots):
+    for histories in reversed(snapshots):
         model, start = InterestModel(embeddings.shape[1], settings), models[-1] if models else None
         steps = model.count_steps(histories, start)
         with log_stage(f"{name} model") as done, progress_bar(f"{name.capitalize()} model", steps) as progress:
@@ -176,7 +179,9 @@ def _fit_interest(
                 start=start,
                 bfloat16=bfloat16,
             )
-            done(f"{len(losses)} epochs" + (f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if losses else ""))
+            epochs = f"{len(losses)} epoch{'s' * (len(losses) != 1)}"
+            fall = f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if len(losses) > 1 else ""
+            done(f"{'trained' if start is None else 'refreshed'} on {histories.n_users:,} histories, {epochs}{fall}")
         models.append(model)
         curve += losses
     return models[::-1], curve
@@ -185,60 +190,110 @@ def _fit_interest(
 def _collect_rows(
     config: Config, items: pl.DataFrame, text: TextModels, labels: Sequence[Window]
 ) -> tuple[pl.DataFrame, Recommender, Config]:
-    """Return `TrainingRows` of all label windows, one of their recommenders (all have the same features), and settings.
+    """Return `TrainingRows` of all label windows, a recommender (all have the same features), and the settings.
 
     The settings are the config's with each `auto` measured on the newest label window.
     """
-    parts, everyone = [], text.history_snapshots[0].histories.user_ids
-    for number, (window, past) in enumerate(zip(labels, text.history_snapshots[1:], strict=True)):
-        candidate_models = _fit_stage_one(config, items, text, past)
-        users = past.histories.take(_draw_users(window, past.histories, config))
+    batches, all_users = [], text.history_snapshots[0].histories.user_ids
+    for number, (window, snapshot) in enumerate(zip(labels, text.history_snapshots[1:], strict=True)):
+        models = _fit_candidate_models(config, items, text, snapshot)
+        users = snapshot.histories.take(_draw_users(window, snapshot.histories, config))
         positives = number_pairs(window.positives, users)
         if number == 0:
-            config = _calibrate(config, candidate_models, past.histories, users, positives, items)
-        recommender = _prepare(config, candidate_models, items, text, past)
+            config = _calibrate(config, models, snapshot.histories, users, positives, items)
+        recommender = _prepare(config, models, items, text, snapshot)
         with log_stage(f"training rows, {window.name}") as done:
-            described = recommender.describe(recommender.propose(users), users)
-            at_most, seed = config.ranking.max_rows // len(labels), config.seed + number
+            described = recommender.describe_candidates(users)
+            max_rows, seed = config.ranking.max_rows // len(labels), config.seed + number
             shown = number_pairs(window.shown, users)
-            labelled = label_rows(described, positives, shown, window=number, at_most=at_most, seed=seed)
-            places = everyone.search_sorted(users.user_ids)
-            parts.append(labelled.with_columns(places.gather(labelled["user_index"]).alias("user_index")))
-            done(f"{parts[-1].height:,} rows of {users.n_users:,} users")
-    return pl.concat(parts), recommender, config
+            labelled = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)
+            indexes = all_users.search_sorted(users.user_ids)
+            batches.append(labelled.with_columns(indexes.gather(labelled["user_index"]).alias("user_index")))
+            done(f"{batches[-1].height:,} rows of {users.n_users:,} users")
+    return pl.concat(batches), recommender, config
+
+
+def _fit_ranker(
+    config: Config, rows: pl.DataFrame, recommender: Recommender, evaluated: Fitted | None
+) -> tuple[Ranker, list[str]]:
+    """Return the ranker, and where it had to differ from what the evaluation model chose."""
+    if evaluated is not None and (lack := _find_lack_of_users(config, rows, evaluated)):
+        return evaluated.bundle.ranker, [lack]
+    ranker = Ranker.fit(
+        rows,
+        _exclude_features(recommender.features, config.ranking.exclude_features),
+        recommender.source_names,
+        config.ranking,
+        n=config.evaluation.n,
+        seed=config.seed,
+        threads=config.threads,
+        choice=None if evaluated is None else evaluated.bundle.ranker.choice,
+    )
+    return ranker, [] if evaluated is None else _list_differences(ranker, rows, evaluated)
+
+
+def _find_lack_of_users(config: Config, rows: pl.DataFrame, evaluated: Fitted) -> str:
+    """Say why a refit has too few users for trees that were chosen by folds; empty where it has enough."""
+    users, least = rows["user_index"].n_unique(), config.ranking.min_users_for_folds
+    measured = evaluated.bundle.ranker.validation.gain is not None
+    if not rows.is_empty() and (users >= least or not measured):
+        return ""
+    return (
+        f"the refit has {users:,} user{'s' * (users != 1)} with a positive among the candidates, fewer than "
+        f"ranking.min_users_for_folds {least:,}; the evaluation model's ranker serves"
+    )
+
+
+def _list_differences(ranker: Ranker, rows: pl.DataFrame, evaluated: Fitted) -> list[str]:
+    """Say where a refitted ranker is not what the evaluation model chose."""
+    chosen = evaluated.bundle.ranker
+    differences = []
+    fitted, wanted = ranker.booster.num_trees(), chosen.booster.num_trees()
+    if fitted != wanted:
+        differences.append(f"the refit has {fitted} trees, the evaluation model {wanted}: no split was left to make")
+    for source, weight in chosen.blend.weights.items():
+        score = f"{source}_z"
+        if rows[score].null_count() == rows.height > 0 and evaluated.rows[score].null_count() < evaluated.rows.height:
+            differences.append(
+                f"source {source} scores no candidate of the refit; it had {weight:.2f} of the evaluation model's blend"
+            )
+    return differences
 
 
 def _calibrate(
     config: Config,
-    candidate_models: CandidateModels,
+    models: CandidateModels,
     histories: Histories,
     users: Histories,
     positives: pl.DataFrame,
     items: pl.DataFrame,
 ) -> Config:
-    with log_stage("settings left to the data") as done:
+    with log_stage("auto settings") as done:
         recommendable = find_recommendable(items, histories.cutoff)
-        config, told = calibrate(config, candidate_models, histories, users, positives, recommendable)
-        done("; ".join(told) or "none")
+        config, messages = calibrate(config, models, histories, users, positives, recommendable)
+        done("; ".join(messages) or "none")
     return config
 
 
-def _fit_stage_one(config: Config, items: pl.DataFrame, text: TextModels, past: HistorySnapshot) -> CandidateModels:
-    tfidf = text.find_neighbours(config, items, past.histories.cutoff)
+def _fit_candidate_models(
+    config: Config, items: pl.DataFrame, text: TextModels, snapshot: HistorySnapshot
+) -> CandidateModels:
+    histories = snapshot.histories
+    tfidf = text.fit_neighbours(config, items, histories.cutoff)
     with log_stage("collaborative models") as done:
-        candidate_models = CandidateModels.fit(past.histories, past.interest, past.sequence, tfidf, config)
-        done(f"{past.histories.n_users:,} users, {len(past.histories.items):,} pairs")
-    return candidate_models
+        models = CandidateModels.fit(histories, snapshot.interest, snapshot.sequence, tfidf, config)
+        done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
+    return models
 
 
 def _prepare(
-    config: Config, candidate_models: CandidateModels, items: pl.DataFrame, text: TextModels, past: HistorySnapshot
+    config: Config, models: CandidateModels, items: pl.DataFrame, text: TextModels, snapshot: HistorySnapshot
 ) -> Recommender:
-    statistics = count_statistics(past.histories, items, config.candidates)
+    histories = snapshot.histories
+    statistics = count_statistics(histories, items, config.candidates)
     attributes = list(config.dataset.items.attributes)
-    cutoff = past.histories.cutoff
     return Recommender.prepare(
-        config, candidate_models.with_decays(config), items, text.embeddings, statistics, cutoff, attributes
+        config, models.with_decays(config), items, text.embeddings, statistics, histories.cutoff, attributes
     )
 
 
@@ -247,7 +302,7 @@ def _exclude_features(features: Sequence[str], patterns: Sequence[str]) -> list[
 
 
 def _draw_users(window: Window, histories: Histories, config: Config) -> pl.Series:
-    """Users with positives in the window whom the histories know, at most `ranking.max_users` of them."""
+    """Return users with positives in the window and a history before it, at most `ranking.max_users` of them."""
     known = pl.DataFrame({"user_id": histories.user_ids})
     users = window.positives.select("user_id").unique().join(known, on="user_id", how="semi")["user_id"].sort()
     if len(users) <= config.ranking.max_users:

@@ -1,19 +1,19 @@
-"""Measuring lists on a window: ours beside the baselines, per user, per segment, and where the positives went."""
+"""Measuring lists on a window: ours and the baselines, per user and per segment, and where positives were lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.merge import propose_with_ties
+from recsys.candidates.merge import CandidateRows, map_blocks, propose_with_ties
 from recsys.candidates.sources import Source
-from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
 from recsys.evaluation.beyond_accuracy import cold_share, diversity, measure_coverage, measure_gini, novelty
@@ -25,28 +25,33 @@ from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
 from recsys.progress import log_stage, progress_bar
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.training_rows import mark_positives
-from recsys.serving.bundle import Bundle, Recommender
+from recsys.serving.bundle import Bundle
+from recsys.serving.list_maker import ListMaker, Lists, UserLimits
+from recsys.serving.recommender import Recommender, feature_frame
 from recsys.training.baselines import make_baselines
 
 BLEND = "blend"
-# Ranks are UInt16; a source that gives so many items one score says nothing that a longer list would.
+# Our lists by score alone, where rules or block lists are set.
+WITHOUT_RULES = "ours_without_rules"
+# Ranks are UInt16; a longer list would say nothing more about a source that gives so many items the same score.
 _MAX_RANK = 65_535
 # Rows whose features are kept to be compared with those of the training.
 _FEATURE_ROWS = 100_000
+_PAIR = ["user_index", "item_index"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a window says of a bundle.
+    """The measurement of a bundle on a window.
 
     Attributes:
         user_metrics: `UserMetrics` of every model.
         catalogue: `CatalogueTable`.
-        ranks_by_model: every model's lists with the places of the positives.
+        ranks_by_model: every model's lists with the ranks of the positives.
         segments: the cuts that the measurement can be repeated for.
-        lists: `user_id`, `rank`, `item_id`, `score`: our lists.
+        lists: `user_id`, `rank`, `item_id`, `score`: our lists, as they would be served.
         positives: `TestPositives`.
-        ledger: what each source found, and where every positive was lost at the config's n.
+        ledger: what each source proposed, and where every positive was lost at the config's n.
         features: keys, `label` and features of some users' candidates, as the ranker saw them.
         losses: (n_users) loss of retrieval, loss of the ranker, in the config's metric.
         users_without_history: users with positives who could not be measured.
@@ -72,17 +77,18 @@ def measure(
     baselines: bool,
     zero_shot: NDArray[np.float32] | None = None,
 ) -> Measured:
-    """Make lists as of the window's cut-off and hold them against what the users took.
+    """Make lists as of the window's cut-off and compare them with what the users consumed.
 
-    Measured are users with a history before the window and a positive inside it. Positives that no source found
-    count as misses.
+    The lists go through the chain that serves: rules, block lists and the fallback chain are in every number. Users
+    with a history before the window and a positive inside it are measured. Positives that no source proposed count as
+    misses. `shown_penalty` has no effect: nothing was shown to anybody before the window.
 
     Args:
         bundle: fitted on nothing from the window on.
         window: to predict.
         items: `Items`.
         baselines: also measure the blend, the single sources, and what is only ever a baseline.
-        zero_shot: embeddings of the items by the checkpoint as it came; None leaves that baseline out.
+        zero_shot: embeddings of the items by the untuned checkpoint; None leaves that baseline out.
 
     Raises:
         DataError: the bundle has seen the window, or nobody can be measured.
@@ -93,14 +99,15 @@ def measure(
             f"until {bundle.cutoff}; measure with a bundle from before the window"
         )
     with log_stage(f"measuring, {window.name}") as done:
-        everyone = build_histories(window.history, items, window.cutoff)
-        users, positives = _find_users(window, everyone)
-        recommender = bundle.prepare(items, everyone)
+        histories = build_histories(window.history, items, window.cutoff)
+        users, positives = _select_users(window, histories)
+        recommender = bundle.prepare(bundle.block_lists.withhold(items), histories)
         alone = make_baselines(bundle, recommender, zero_shot) if baselines else []
-        ranks_by_model, lists, ledger, features = _make_lists(bundle, recommender, users, positives, alone, baselines)
+        run = _Run(bundle, recommender, histories, find_recommendable(items, window.cutoff), alone, baselines)
+        ranks_by_model, lists, ledger, features = run.measure_shards(users, positives)
         done(f"{len(ranks_by_model)} models on {users.n_users:,} users, {positives.height:,} positives")
     absent = window.positives["user_id"].n_unique() - users.n_users
-    metrics = _score(ranks_by_model, users.user_ids, positives, recommender, everyone.n_users)
+    metrics = _score(ranks_by_model, users.user_ids, positives, recommender, histories.n_users)
     segments = _cut(positives, users, recommender)
     return Measured(
         user_metrics=metrics,
@@ -116,72 +123,213 @@ def measure(
     )
 
 
-def _find_users(window: Window, everyone: Histories) -> tuple[Histories, pl.DataFrame]:
-    """Return who can be measured, and their positives by number with the kinds of events, sorted."""
-    users = pl.DataFrame({"user_id": everyone.user_ids})
+def _select_users(window: Window, histories: Histories) -> tuple[Histories, pl.DataFrame]:
+    """Return the users who can be measured, and their positives by index with the kinds of events, sorted."""
+    users = pl.DataFrame({"user_id": histories.user_ids})
     # A hold-out file may name items that the catalogue does not have; nobody could recommend them.
-    items = pl.DataFrame({"item_id": everyone.item_ids}).with_row_index("item_index")
+    items = pl.DataFrame({"item_id": histories.item_ids}).with_row_index("item_index")
     known = window.positives.join(users, on="user_id", how="semi").join(items, on="item_id")
     if known.is_empty():
         raise DataError(
             f"measuring on the {window.name} window: none of its users has a history before it; "
             "choose a longer history, a shorter test window or a later --run-date"
         )
-    histories = everyone.take(known["user_id"].unique())
-    numbers = pl.DataFrame({"user_id": histories.user_ids}).with_row_index("user_index")
+    measured = histories.take(known["user_id"].unique())
+    numbers = pl.DataFrame({"user_id": measured.user_ids}).with_row_index("user_index")
     positives = known.join(numbers, on="user_id").select("user_index", "item_index", "events")
-    return histories, positives.sort("user_index", "item_index")
+    return measured, positives.sort("user_index", "item_index")
 
 
-def _make_lists(
-    bundle: Bundle,
-    recommender: Recommender,
-    users: Histories,
-    positives: pl.DataFrame,
-    alone: list[Source],
-    with_blend: bool,
-) -> tuple[dict[str, TiedRanks], pl.DataFrame, Ledger, pl.DataFrame]:
-    """Return each model's tied_ranks, our lists (numbers, rank, score), the ledger of ours, and some features."""
-    config = bundle.config
-    depth, n = max(config.evaluation.n_values), config.evaluation.n
-    parts: dict[str, list[TiedRanks]] = {}
-    ledgers: list[Ledger] = []
-    lists: list[pl.DataFrame] = []
-    kept: list[pl.DataFrame] = []
-    recommendable = pl.Series(recommender.recommendable)
-    # By the sources' own order: a bundle that was loaded has its depths by name.
-    depths = {name: config.candidates.depths[name] for name in recommender.source_names}
-    with progress_bar("Measuring", users.n_users) as progress:
-        for first, shard in users.split(config.generation.shard_size):
-            here = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
-            here = here.with_columns(pl.col("user_index") - first)
-            proposed = recommender.propose_uncut(shard)
-            candidates = recommender.cut(proposed, shard)
-            features = recommender.describe(candidates, shard)
-            if sum(part.height for part in kept) < _FEATURE_ROWS:
-                kept.append(_shift(mark_positives(features.head(_FEATURE_ROWS), here), first))
-            pairs = candidates.select("user_index", "item_index")
-            ranked = {OURS: _rank(pairs, bundle.ranker.score(features))}
-            if with_blend:
-                ranked[BLEND] = _rank(pairs, bundle.ranker.blend.score(features))
-            for source in alone:
-                rows = propose_with_ties(
-                    source, depth, shard, recommender.recommendable, repeats=config.dataset.repeats
-                )
-                ranked[source.name] = _rank(rows.drop("score"), rows["score"])
-            ours = ranked[OURS]
-            for name, rows in ranked.items():
-                parts.setdefault(name, []).append(rank_positives(rows, here, shard.n_users, depth))
-            ledger = build_candidate_ledger(proposed, ours, here, recommendable, depths, n)
-            ledgers.append(replace(ledger, positives=_shift(ledger.positives, first)))
-            lists.append(_shift(ours.filter(pl.col("rank") <= depth), first))
-            progress(shard.n_users)
-    ranks_by_model = {name: TiedRanks.join(shards) for name, shards in parts.items()}
-    return ranks_by_model, pl.concat(lists), reduce(add, ledgers), pl.concat(kept)
+@dataclass(frozen=True)
+class _BlockMeasure:
+    """A block's part of a measurement; users are numbered within the shard.
+
+    Attributes:
+        ranked: `user_index`, `item_index`, `score`, `rank` of everything that we rank, in order.
+        plain: the same by score alone, without rules and fallback.
+        blended: the same by the blend.
+        proposed: `Candidates` before the union was cut.
+        features: keys and features of the candidates.
+        lists: `user_index`, `item_index`, `rank`, `score` of the lists.
+    """
+
+    ranked: pl.DataFrame
+    plain: pl.DataFrame
+    blended: pl.DataFrame
+    proposed: pl.DataFrame
+    features: pl.DataFrame
+    lists: pl.DataFrame
 
 
-def _rank(pairs: pl.DataFrame, scores: NDArray[np.float32] | pl.Series) -> pl.DataFrame:
-    """Return everything that has a score, in order: where a positive below the list stands is told too."""
+@dataclass(frozen=True)
+class _Run:
+    """What all shards of a measurement share."""
+
+    bundle: Bundle
+    recommender: Recommender
+    histories: Histories
+    recommendable: NDArray[np.bool_]
+    alone: list[Source]
+    baselines: bool
+
+    def measure_shards(
+        self, users: Histories, positives: pl.DataFrame
+    ) -> tuple[dict[str, TiedRanks], pl.DataFrame, Ledger, pl.DataFrame]:
+        """Return each model's ranks, our lists (by index), the ledger of ours, and the features of some users."""
+        ranks: dict[str, list[TiedRanks]] = {}
+        ledgers: list[Ledger] = []
+        lists: list[pl.DataFrame] = []
+        features: list[pl.DataFrame] = []
+        with progress_bar("Measuring", users.n_users) as progress:
+            for first, shard in users.split(self.bundle.config.generation.shard_size):
+                own = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
+                own = own.with_columns(pl.col("user_index") - first)
+                keep_features = sum(frame.height for frame in features) < _FEATURE_ROWS
+                made = self._make_shard(shard, keep_features=keep_features)
+                for name, ranked in self._rank_models(made, shard).items():
+                    ranks.setdefault(name, []).append(rank_positives(ranked, own, shard.n_users, self._depth))
+                if keep_features:
+                    features.append(_shift(mark_positives(made.features.head(_FEATURE_ROWS), own), first))
+                ledger = self._count(made, own, shard)
+                ledgers.append(replace(ledger, positives=_shift(ledger.positives, first)))
+                lists.append(_shift(made.lists, first))
+                progress(shard.n_users)
+        joined = {name: TiedRanks.join(shards) for name, shards in ranks.items()}
+        return joined, pl.concat(lists), reduce(add, ledgers), pl.concat(features)
+
+    @property
+    def _depth(self) -> int:
+        return max(self.bundle.config.evaluation.n_values)
+
+    @property
+    def _limited(self) -> bool:
+        """Rules or block lists keep something out of the lists."""
+        return self._maker.rules.active or not self.bundle.block_lists.empty
+
+    @cached_property
+    def _maker(self) -> ListMaker:
+        generation = self.bundle.config.generation
+        return ListMaker(self.recommender, self.bundle.ranker, generation, self.histories.reference)
+
+    def _make_shard(self, users: Histories, *, keep_features: bool) -> _BlockMeasure:
+        length = max(self._depth, self.bundle.config.generation.n)
+        limits = UserLimits.of(users, self.bundle.block_lists.pairs)
+
+        def make(first_user: int, block: Histories) -> _BlockMeasure:
+            own = limits.select(first_user, block.n_users)
+            lists = self._maker.make_lists(block, own, length, with_reasons=False)
+            return self._describe_block(lists, first_user, keep_features)
+
+        blocks = map_blocks(make, users)
+        return _BlockMeasure(
+            *(pl.concat([getattr(block, name) for block in blocks]) for name in _BlockMeasure.__annotations__)
+        )
+
+    def _describe_block(self, lists: Lists, first_user: int, keep_features: bool) -> _BlockMeasure:
+        candidates, ranker = lists.candidates, self.bundle.ranker
+        listed = _frame_lists(lists, first_user)
+        plain = _rank(candidates, lists.scores, first_user)
+        blend = ranker.blend.score(lists.features, candidates.starts)
+        return _BlockMeasure(
+            ranked=_put_lists_first(listed, plain, by_score=not self._maker.rules.active),
+            plain=plain,
+            blended=_rank(candidates, blend, first_user),
+            proposed=lists.proposed.to_frame(self.recommender.source_names, first_user),
+            features=feature_frame(candidates, lists.features, first_user) if keep_features else pl.DataFrame(),
+            lists=listed.select("user_index", "item_index", "rank", "score").filter(pl.col("rank") <= self._depth),
+        )
+
+    def _rank_models(self, made: _BlockMeasure, users: Histories) -> dict[str, pl.DataFrame]:
+        """Return what each model ranks, ours first."""
+        config = self.bundle.config
+        ranked = {OURS: made.ranked}
+        if self._limited and self.baselines:
+            ranked[WITHOUT_RULES] = made.plain
+        if self.baselines:
+            ranked[BLEND] = made.blended
+        for source in self.alone:
+            rows = propose_with_ties(
+                source, self._depth, users, self.recommender.recommendable, repeats=config.dataset.repeats
+            )
+            ranked[source.name] = rank_candidates(rows.drop("score"), rows["score"], min(rows.height, _MAX_RANK))
+        return ranked
+
+    def _count(self, made: _BlockMeasure, positives: pl.DataFrame, users: Histories) -> Ledger:
+        config = self.bundle.config
+        # By the sources' own order: a bundle that was loaded has its depths by name.
+        depths = {name: config.candidates.depths[name] for name in self.recommender.source_names}
+        return build_candidate_ledger(
+            made.proposed,
+            made.ranked,
+            positives,
+            pl.Series(self.recommendable),
+            depths,
+            config.evaluation.n,
+            removed_by_rule=self._find_removed(made, positives, users),
+        )
+
+    def _find_removed(self, made: _BlockMeasure, positives: pl.DataFrame, users: Histories) -> NDArray[np.bool_]:
+        """Return (n_positives) bool: a block list or a rule kept it out of the list, not the sources or its score.
+
+        Block lists keep an item from every source. A rule removed an item that would be in the list by score alone.
+        """
+        n, pairs = self.bundle.config.evaluation.n, positives.select(_PAIR)
+        blocked = pl.Series(self.recommendable & ~self.recommender.recommendable).gather(positives["item_index"])
+        pairs_blocked = UserLimits.of(users, self.bundle.block_lists.pairs).blocked
+        rows = np.repeat(np.arange(users.n_users, dtype=np.uint32), np.diff(pairs_blocked.starts))
+        kept_from = pl.DataFrame({"user_index": rows, "item_index": pairs_blocked.items.astype(np.uint32)})
+        by_pair = _mark(pairs, kept_from)
+        by_rule = _mark(pairs, made.plain.filter(pl.col("rank") <= n)) & ~_mark(
+            pairs, made.ranked.filter(pl.col("rank") <= n)
+        )
+        removed: NDArray[np.bool_] = (blocked | by_pair | by_rule).to_numpy()
+        return removed
+
+
+def _mark(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
+    """Return (n_pairs) Boolean: the pair is among the rows."""
+    marked = rows.select(_PAIR).unique().with_columns(pl.lit(True).alias("marked"))
+    return pairs.join(marked, on=_PAIR, how="left", maintain_order="left")["marked"].fill_null(False)
+
+
+def _frame_lists(lists: Lists, first_user: int) -> pl.DataFrame:
+    user, rank = np.nonzero(lists.items >= 0)
+    return pl.DataFrame(
+        {
+            "user_index": (user + first_user).astype(np.uint32),
+            "item_index": lists.items[user, rank].astype(np.uint32),
+            "score": lists.item_scores[user, rank],
+            "rank": (rank + 1).astype(np.uint16),
+        }
+    )
+
+
+def _put_lists_first(listed: pl.DataFrame, plain: pl.DataFrame, *, by_score: bool) -> pl.DataFrame:
+    """Return everything that we rank: the list, then the other candidates by score; a positive may be among those.
+
+    Args:
+        listed: rows of the lists, by user, then rank.
+        plain: all candidates by score.
+        by_score: the lists are in the order of the scores, so that equal scores tie; else each rank is its own.
+    """
+    rest = plain.join(listed, on=_PAIR, how="anti", maintain_order="left")
+    order = pl.concat([listed.with_columns(late=pl.lit(0)), rest.with_columns(late=pl.lit(1))])
+    order = order.sort("user_index", "late", "rank").with_columns(
+        rank=pl.int_range(1, pl.len() + 1).over("user_index").cast(pl.UInt16)
+    )
+    if not by_score:
+        order = order.with_columns(score=-pl.col("rank").cast(pl.Float32))
+    return order.select("user_index", "item_index", "score", "rank")
+
+
+def _rank(candidates: CandidateRows, scores: NDArray[np.float32], first_user: int) -> pl.DataFrame:
+    """Return all candidates that have a score, in order: a positive below the list has a rank too."""
+    pairs = pl.DataFrame(
+        {
+            "user_index": (candidates.users + first_user).astype(np.uint32),
+            "item_index": candidates.items.astype(np.uint32),
+        }
+    )
     return rank_candidates(pairs, scores, min(pairs.height, _MAX_RANK))
 
 

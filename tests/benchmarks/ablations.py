@@ -47,23 +47,22 @@ class Laboratory:
         self.windows: Windows = split_windows(
             found.interactions, config.windows, repeats=config.dataset.repeats, end=end, seed=config.seed
         )
-        self.catalogue = prepare_encoder_inputs(config, self.items, self.windows.measured_labels[-1].cutoff)
+        self.catalogue = prepare_encoder_inputs(config, self.items, self.windows.measurement_fold.labels[-1].cutoff)
         self.text = self._read(config)
 
     def _read(self, config: Config) -> TextModels:
-        test = self.windows.test
-        labels = self.windows.measured_labels
-        return fit_text(config, self.items, self.catalogue, labels, test.history, test.cutoff)
+        return fit_text(config, self.items, self.catalogue, self.windows.measurement_fold)
 
     def train(self, config: Config, windows: int | None, anew: bool) -> tuple[Measured, float]:
         """Return what lists of these settings reach, and the seconds that took beyond reading the texts."""
         started = time.perf_counter()
         text = self._read(config) if anew else self.text
-        test, labels = self.windows.test, self.windows.measured_labels[:windows]
-        text = replace(text, history_snapshots=text.history_snapshots[: 1 + len(labels)])
-        fitted = fit_bundle(config, self.items, self.catalogue, labels, test.history, test.cutoff, text)
+        fold = self.windows.measurement_fold
+        fold = replace(fold, labels=fold.labels[:windows])
+        text = replace(text, history_snapshots=text.history_snapshots[: 1 + len(fold.labels)])
+        fitted = fit_bundle(config, self.items, self.catalogue, fold, text=text)
         print("   ", fitted.bundle.ranker.describe(), flush=True)
-        measured = measure(fitted.bundle, test, self.items, baselines=True)
+        measured = measure(fitted.bundle, self.windows.test, self.items, baselines=True)
         return measured, time.perf_counter() - started
 
 

@@ -44,9 +44,9 @@ def main() -> None:
     started = time.perf_counter()
     laboratory = Laboratory(config)
     reading = time.perf_counter() - started
-    test, labels = laboratory.windows.test, laboratory.windows.measured_labels
+    test = laboratory.windows.test
     catalogue, text = laboratory.catalogue, laboratory.text
-    fitted = fit_bundle(config, laboratory.items, catalogue, labels, test.history, test.cutoff, text)
+    fitted = fit_bundle(config, laboratory.items, catalogue, laboratory.windows.measurement_fold, text=text)
     fitting = time.perf_counter() - started - reading
     measured = measure(fitted.bundle, test, laboratory.items, baselines=True, zero_shot=catalogue.embed_zero_shot())
     measuring = time.perf_counter() - started - reading - fitting

@@ -37,7 +37,7 @@ from ablations import Laboratory
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recsys.candidates.merge import BLOCK
+from recsys.candidates.merge import BLOCK, CandidateRows
 from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources import AlsSource, InterestSource, NewItemsSource
 from recsys.config import Config, load_config
@@ -46,9 +46,11 @@ from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.features import features
-from recsys.serving import batch_recommender as night_module
+from recsys.serving import reasons
 from recsys.serving.batch_recommender import BatchRecommender
-from recsys.serving.bundle import Bundle, Recommender
+from recsys.serving.bundle import Bundle
+from recsys.serving.reasons import ReasonFinder
+from recsys.serving.recommender import Recommender
 from recsys.training.fitting import fit_bundle
 
 # Users in one product of the floor; as large as torch likes.
@@ -111,9 +113,9 @@ def prepare(config: Config, folder: Path) -> tuple[BatchRecommender, Histories, 
     """
     if not (folder / "bundle.json").exists():
         laboratory = Laboratory(config)
-        test, labels = laboratory.windows.test, laboratory.windows.measured_labels
+        fold = laboratory.windows.measurement_fold
         catalogue, text = laboratory.catalogue, laboratory.text
-        fitted = fit_bundle(config, laboratory.items, catalogue, labels, test.history, test.cutoff, text)
+        fitted = fit_bundle(config, laboratory.items, catalogue, fold, text=text)
         folder.mkdir(parents=True, exist_ok=True)
         fitted.bundle.save(folder)
     found = ingest(config.dataset, now=datetime.now(UTC))
@@ -173,16 +175,21 @@ def predict_all(night: BatchRecommender, users: Histories, rows: int) -> float:
 def gather(night: BatchRecommender, users: Histories) -> NDArray[np.float32]:
     """Return (n_rows, n_features) float32 of a block, as LightGBM likes it best."""
     recommender, ranker = night.recommender, night.bundle.ranker
-    rows = recommender.cut_block(recommender.propose_block(users))
-    columns = recommender.describe_block(rows, users)
-    blend = ranker.blend.score_columns(columns, rows.starts)
+    rows = propose(recommender, users)
+    columns = recommender.describe(rows, users)
+    blend = ranker.blend.score(columns, rows.starts)
     return np.ascontiguousarray(np.stack([blend, *(columns[name] for name in ranker.features)]).T)
+
+
+def propose(recommender: Recommender, users: Histories) -> CandidateRows:
+    """Return the candidates of a block of users."""
+    return recommender.cut(recommender.propose(users, recommender.exclusions(users)))
 
 
 def count_rows(night: BatchRecommender, users: Histories) -> int:
     """Return how many candidates all users have."""
     recommender = night.recommender
-    return sum(len(recommender.cut_block(recommender.propose_block(block)).items) for _, block in users.split(BLOCK))
+    return sum(len(propose(recommender, block).items) for _, block in users.split(BLOCK))
 
 
 # --- where the time goes -------------------------------------------------------------------------------------------
@@ -222,20 +229,20 @@ def profile(night: BatchRecommender, users: Histories) -> None:
             with part(f"source {source.name}: top"):
                 scores.find_top(depths[source.name], exclusions)
         with part("(all proposals and their union)"):
-            rows = recommender.cut_block(recommender.propose_block(block))
+            rows = propose(recommender, block)
         with part("(all features)"):
-            columns = recommender.describe_block(rows, block)
+            columns = recommender.describe(rows, block)
         with part("trees and blend"):
-            ranker.score_columns(columns, rows.starts)
+            ranker.score(columns, rows.starts)
     for name in named:
         setattr(features, name, kept[name])
     with part("(everything)"):
         night.recommend(users)
-    real = BatchRecommender._find_reasons, night_module.find_nearest
-    BatchRecommender._find_reasons = wrap("reasons: what adds most", real[0])  # type: ignore[method-assign]
-    night_module.find_nearest = wrap("reasons: nearest item", real[1])
+    real = ReasonFinder._select, reasons.find_nearest
+    ReasonFinder._select = wrap("reasons: largest addition", real[0])  # type: ignore[method-assign]
+    reasons.find_nearest = wrap("reasons: nearest item", real[1])
     night.recommend(users)
-    BatchRecommender._find_reasons, night_module.find_nearest = real  # type: ignore[method-assign]
+    ReasonFinder._select, reasons.find_nearest = real  # type: ignore[method-assign]
     torch.set_num_threads(threads)
     whole = spent.pop("(everything)")
     print(f"one thread, {users.n_users:,} users: {1e3 * whole / users.n_users:.2f} ms a user; of these")
@@ -273,9 +280,9 @@ def loop_in_pandas(night: BatchRecommender, users: Histories) -> list[pd.DataFra
             parts.append(pd.DataFrame({source.name: best}))
         found = pd.concat(parts, axis=1).sort_index()
         # The features by our own function, for one user: writing seventy of them again would compare two authors.
-        rows = recommender.cut_block(recommender.propose_block(user))
-        columns = recommender.describe_block(rows, user)
-        frame = pd.DataFrame({"blend": ranker.blend.score_columns(columns, rows.starts), **columns}, index=rows.items)
+        rows = propose(recommender, user)
+        columns = recommender.describe(rows, user)
+        frame = pd.DataFrame({"blend": ranker.blend.score(columns, rows.starts), **columns}, index=rows.items)
         frame["score"] = ranker.booster.predict(frame[ranker.booster.feature_name()])
         assert len(found) == len(frame)
         lists.append(frame.sort_values("score", ascending=False).head(night.config.generation.n))

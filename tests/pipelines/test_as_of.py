@@ -107,9 +107,8 @@ def fit_twin(trained: Trained, snapshot: Snapshot, start: datetime, end: datetim
     windows = split_windows(
         interactions.with_columns(items), config.windows, repeats=False, end=CUTOFF, seed=config.seed
     )
-    catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measured_labels[-1].cutoff)
-    test = windows.test
-    return fit_bundle(config, snapshot.items, catalogue, windows.measured_labels, test.history, test.cutoff), test
+    catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measurement_fold.labels[-1].cutoff)
+    return fit_bundle(config, snapshot.items, catalogue, windows.measurement_fold), windows.test
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_tuning_beats_each_source_and_their_plain_mean():
     assert blend.weights == Blend.tune(rows, SOURCES, 5).weights
     single = max(groups.measure(rows[f"{source}_z"].to_numpy(), 5).mean() for source in SOURCES)
     plain = groups.measure(Blend(dict.fromkeys(SOURCES, 1 / 3)).score(rows), 5).mean()
-    assert groups.measure(blend.score(rows), 5).mean() > max(single, plain)
+    assert groups.measure(blend.score_rows(rows), 5).mean() > max(single, plain)
 
 
 def test_equal_sources_leave_the_weight_to_the_first():
@@ -93,7 +93,7 @@ def test_one_source_has_all_the_weight():
 def test_a_source_that_says_nothing_at_all_does_no_harm():
     rows = make_rows().with_columns(als_z=pl.lit(None, dtype=pl.Float32))
     blend = Blend.tune(rows, ("als", "text"), 5)
-    assert np.isfinite(blend.score(rows)).all()
+    assert np.isfinite(blend.score_rows(rows)).all()
     assert blend.weights["text"] > 0
 
 

@@ -59,8 +59,8 @@ def test_users_without_a_positive_say_nothing(ranker):
 
 def test_of_many_rows_all_users_count_with_fewer_negatives(ranker):
     rows = unseen(200)
-    thin = measure_importance(ranker, rows, 5, 0, at_most=1000)
+    thin = measure_importance(ranker, rows, 5, 0, max_rows=1000)
     assert not thin.equals(measure_importance(ranker, rows, 5, 0))
     assert dict(thin.select("feature", "loss").rows())["known"] == thin["loss"].max() > 0.1
     # Nobody loses a positive: with none but them every order is right.
-    assert measure_importance(ranker, rows, 5, 0, at_most=0)["loss"].to_list() == [0.0] * (1 + len(FEATURES))
+    assert measure_importance(ranker, rows, 5, 0, max_rows=0)["loss"].to_list() == [0.0] * (1 + len(FEATURES))

@@ -1,13 +1,12 @@
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import at, make_interactions, make_items
 
 from recsys.candidates.scores import Exclusions, Scores, SharedScores
 from recsys.dataset.histories import Histories, build_histories
-from recsys.ranking.lists import fill_up, list_matrix, rank_candidates
+from recsys.ranking.lists import fill_up, rank_candidates
 
 PAIR = {"user_index": pl.UInt32, "item_index": pl.UInt32}
 
@@ -130,19 +129,3 @@ def test_everyone_gets_a_list_as_long_as_the_source_allows(filling):
         assert filled[user].tolist() == [len(had) <= place < len(expected) for place in range(len(own))]
         shown = scores[user][: len(expected)].tolist()
         assert shown == sorted(set(shown), reverse=True)
-
-
-# --- matrix ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 2, 4])
-def test_matrix_holds_the_best_n_and_minus_one_beyond(n):
-    lists = rank(3, (0, 7, 3.0), (0, 5, 2.0), (0, 6, 1.0), (2, 9, 0.0))
-    matrix = list_matrix(lists, 4, n)
-    assert matrix.dtype == np.int32
-    assert matrix.tolist() == [row[:n] for row in ([7, 5, 6, -1], [-1] * 4, [9, -1, -1, -1], [-1] * 4)]
-
-
-def test_no_lists_make_an_empty_matrix():
-    assert list_matrix(rank(3), 2, 3).tolist() == [[-1] * 3] * 2
-    assert list_matrix(rank(3), 0, 3).shape == (0, 3)

@@ -7,7 +7,8 @@ import pytest
 from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.ranking.blend import Groups
-from recsys.ranking.ranker import Ranker, Validation, _count_trees, mix
+from recsys.ranking.ranker import Ranker, RankerChoice, Validation, _count_trees, mix
+from recsys.ranking.training_rows import find_starts, read_column
 
 FEATURES = ("text_z", "known", "noise")
 CONFIG = RankingConfig(min_data_in_leaf=5, num_leaves=7, fixed_trees=30, max_trees=60)
@@ -38,6 +39,12 @@ def fit(rows: pl.DataFrame, config: RankingConfig = CONFIG, seed: int = 0) -> Ra
     return Ranker.fit(rows, FEATURES, ("text",), config, n=5, seed=seed, threads=1)
 
 
+def score(ranker: Ranker, rows: pl.DataFrame) -> np.ndarray:
+    """Return the scores of rows in a frame."""
+    names = [*ranker.features, *(f"{source}_z" for source in ranker.blend.weights)]
+    return ranker.score({name: read_column(rows, name) for name in names}, find_starts(rows))
+
+
 def first_place_share(rows: pl.DataFrame, scores: np.ndarray) -> float:
     """Share of groups whose best-scored row is the positive."""
     best = rows.with_columns(score=pl.Series(scores)).sort("score", descending=True, maintain_order=True)
@@ -51,17 +58,17 @@ def ranker() -> Ranker:
 
 def test_learning_beats_chance_and_the_blend_on_new_rows(ranker):
     new = make_rows(seed=1)
-    scores = ranker.score(new)
+    scores = score(ranker, new)
     assert scores.dtype == np.float32
     # Chance is 1 in 15.
     assert first_place_share(new, scores) > 0.6
-    assert first_place_share(new, ranker.blend.score(new)) < 0.4
+    assert first_place_share(new, ranker.blend.score_rows(new)) < 0.4
 
 
 def test_the_blend_is_a_feature_too(ranker):
     new = make_rows(seed=1)
     moved = new.with_columns(text_z=pl.lit(0.0, dtype=pl.Float32))
-    assert not np.array_equal(ranker.score(new), ranker.score(moved))
+    assert not np.array_equal(score(ranker, new), score(ranker, moved))
     gains = dict(ranker.importance().rows())
     assert gains["blend"] + gains["text_z"] > 0
     assert gains["known"] > gains["noise"]
@@ -70,7 +77,7 @@ def test_the_blend_is_a_feature_too(ranker):
 def test_a_score_depends_on_the_row_and_its_user_alone(ranker):
     new = make_rows(seed=1)
     some = pl.col("user_index") < 20
-    assert np.array_equal(ranker.score(new.filter(some)), ranker.score(new)[new.select(some).to_series().to_numpy()])
+    assert np.array_equal(score(ranker, new.filter(some)), score(ranker, new)[new.select(some).to_series().to_numpy()])
 
 
 def test_importance_names_every_feature_once_largest_first(ranker):
@@ -102,7 +109,7 @@ def test_few_groups_get_the_fixed_count_of_trees_and_half_of_the_blend():
     assert ranker.booster.num_trees() == 30
     assert ranker.blend_share == 0.5
     assert ranker.validation == Validation()
-    assert ranker.describe() == "30 trees + 0.5 blend (1.00 text)"
+    assert ranker.describe() == "LightGBM, 30 trees + 0.5 × weighted blend (1.00 text)"
 
 
 def test_folds_tell_the_number_of_trees_and_the_share_of_the_blend(ranker):
@@ -114,7 +121,7 @@ def test_folds_tell_the_number_of_trees_and_the_share_of_the_blend(ranker):
     assert 0 < low < mean < high
     # What the folds promise holds for rows that nobody has seen.
     new = make_rows(seed=1)
-    assert Groups(new).measure(ranker.score(new), 5).mean() == pytest.approx(told.shares[ranker.blend_share], abs=0.1)
+    assert Groups(new).measure(score(ranker, new), 5).mean() == pytest.approx(told.shares[ranker.blend_share], abs=0.1)
 
 
 def test_fewer_trees_only_where_the_folds_agree():
@@ -144,7 +151,7 @@ def test_a_user_of_two_windows_is_unseen_in_both_or_in_none():
 
 
 def _see(rows: pl.DataFrame, ranker: Ranker) -> np.ndarray:
-    return np.column_stack([ranker.blend.score(rows), rows.select(FEATURES).to_numpy()])
+    return np.column_stack([ranker.blend.score_rows(rows), rows.select(FEATURES).to_numpy()])
 
 
 def test_what_a_place_alone_did_is_not_learned():
@@ -183,8 +190,18 @@ def test_where_the_features_know_nothing_the_blend_ranks():
     ranker = fit(rows)
     assert ranker.blend_share is None
     assert ranker.validation.gain[1] <= 0
-    assert ranker.describe().startswith("the blend alone ranks (1.00 text): trees had ")
-    assert np.array_equal(ranker.score(rows), ranker.blend.score(rows))
+    assert ranker.describe().startswith("the weighted blend only (1.00 text): the trees gained ")
+    assert np.array_equal(score(ranker, rows), ranker.blend.score_rows(rows))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, None])
+def test_a_choice_that_is_made_already_is_kept(share):
+    choice = RankerChoice(7, share, Validation(gain=(0.1, 0.05, 0.2)))
+    ranker = Ranker.fit(make_rows(), FEATURES, ("text",), CONFIG, n=5, seed=0, threads=1, choice=choice)
+    assert ranker.choice == choice
+    assert ranker.booster.num_trees() == 7
+    rows = make_rows(seed=1)
+    assert np.array_equal(score(ranker, rows), ranker.blend.score_rows(rows)) == (share is None)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 4])
@@ -210,7 +227,7 @@ def test_saved_ranker_scores_the_same(ranker, tmp_path):
     new = make_rows(seed=2)
     ranker.save(tmp_path)
     again = Ranker.load(tmp_path)
-    assert np.array_equal(again.score(new), ranker.score(new))
+    assert np.array_equal(score(again, new), score(ranker, new))
     assert again.blend.weights == ranker.blend.weights
     assert (again.features, again.blend_share, again.validation) == (
         ranker.features,
@@ -236,12 +253,12 @@ def test_saved_ranker_of_few_groups_is_the_same(tmp_path):
 def test_columns_beyond_the_features_and_their_order_do_not_matter(ranker):
     new = make_rows(seed=2)
     mixed = new.select(pl.lit("x").alias("more"), *reversed(new.columns))
-    assert np.array_equal(ranker.score(mixed), ranker.score(new))
+    assert np.array_equal(score(ranker, mixed), score(ranker, new))
 
 
 def test_no_rows_have_no_scores_and_teach_nothing(ranker):
     empty = make_rows().clear()
-    assert ranker.score(empty).shape == (0,)
+    assert score(ranker, empty).shape == (0,)
     with pytest.raises(DataError, match="no candidate of any label window is a positive; use longer label windows"):
         fit(empty)
 
@@ -253,6 +270,6 @@ def test_rows_that_tell_nothing_are_scored_alike():
         pl.lit(None, dtype=pl.Float32).alias("noise"),
         pl.lit(None, dtype=pl.Float32).alias("text_z"),
     )
-    scores = fit(rows).score(rows)
+    scores = score(fit(rows), rows)
     assert np.isfinite(scores).all()
     assert len(set(scores.tolist())) == 1

@@ -13,7 +13,7 @@ from recsys.candidates.group_stats import find_best
 from recsys.candidates.merge import CandidateRows
 from recsys.config import RulesConfig
 from recsys.dataset.user_items import UserItems
-from recsys.ranking.rules import Rules, lower
+from recsys.ranking.rules import Rules, penalise_shown
 
 NAN = np.nan
 # Items 0 to 5: by author 0, 0, 0, 1, 1, none; 4 and 5 are new; 3 is old; texts of 0 and 1 are the same.
@@ -74,6 +74,37 @@ def test_a_share_is_new():
     assert choose(rules, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 4)[0] == [5, 4, 3, 2]
 
 
+def test_the_share_is_one_of_the_list_that_is_served():
+    rules = make_rules(min_new_share=0.5)
+    rows = make_candidates([0, 6], range(6))
+    scores = np.array(FALLING, dtype=np.float32)
+    longer, dropped = rules.choose(rows, scores, 4, length=6)
+    assert longer[0].tolist() == [0, 1, 4, 5, 2, 3]
+    assert dropped[0].tolist() == [0] * 6
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_a_longer_list_begins_with_the_list_that_is_served(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    count, n, more = data.draw(st.integers(0, 30)), data.draw(st.integers(1, 8)), data.draw(st.integers(0, 12))
+    config = RulesConfig(
+        max_item_age_days=data.draw(st.sampled_from([None, 5.0])),
+        max_per_value=data.draw(st.sampled_from([{}, {"author": 1}])),
+        min_new_share=data.draw(st.sampled_from([0.0, 0.3, 1.0])),
+        diversity=data.draw(st.sampled_from([0.0, 0.4])),
+        diversity_pool=data.draw(st.integers(1, 20)),
+    )
+    authors = csr_array((rng.random((40, 4)) < 0.3).astype(np.float32))
+    texts = rng.normal(size=(40, 5)).astype(np.float32)
+    rules = Rules(config, {"author": authors}, rng.random(40) < 0.3, rng.random(40).astype(np.float32) * 10, texts)
+    rows = make_candidates([0, count], np.sort(rng.permutation(40)[:count]))
+    scores = rng.choice([0.0, 0.5, 1.0], count).astype(np.float32)
+    served, longer = rules.choose(rows, scores, n), rules.choose(rows, scores, n, length=n + more)
+    for whole, beginning in zip(longer, served, strict=True):
+        assert np.array_equal(whole[:, :n], beginning)
+
+
 def test_old_items_only_fill_up():
     rules = make_rules(max_item_age_days=30)
     assert choose(rules, FALLING, 5) == ([0, 1, 2, 4, 5], [0] * 5)
@@ -108,7 +139,7 @@ def test_what_was_shown_counts_less():
         np.array([0, 2, 3]), np.array([3, 7, 2], dtype=np.int32), np.array([0.5, 9, 0.25], dtype=np.float32)
     )
     scores = np.ones(4, dtype=np.float32)
-    assert lower(rows, scores, shown).tolist() == [1, 0.5, 1, 0.75]
+    assert penalise_shown(rows, scores, shown).tolist() == [1, 0.5, 1, 0.75]
     assert scores.tolist() == [1] * 4
 
 

@@ -27,7 +27,8 @@ from recsys.registry.versions import (
     register,
     set_champion,
 )
-from recsys.serving.bundle import Bundle, recommend_for
+from recsys.serving.bundle import Bundle
+from recsys.serving.history_recommender import recommend_for
 from recsys.storage.files import verify_folder, write_folder
 
 NAME = "recsys"

@@ -17,6 +17,7 @@ from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import Estimate, Values, compare_paired
 from recsys.progress import logger
+from recsys.serving.block_lists import BlockLists
 from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs
 from recsys.training.fitting import TextModels, fit_bundle, fit_text
 from recsys.training.measurement import measure
@@ -144,8 +145,9 @@ class Bench:
             catalogue, reading = self._read(config)
             text, learning = self._fit_text(config, rung, catalogue)
             start = perf_counter()
-            labels = windows.measured_labels
-            fitted = fit_bundle(config, self._items, catalogue, labels, test.history, test.cutoff, text)
+            block_lists = BlockLists.read(config.generation.rules)
+            fold = windows.measurement_fold
+            fitted = fit_bundle(config, self._items, catalogue, fold, text=text, block_lists=block_lists)
             measured = measure(fitted.bundle, test, self._items, baselines=False)
             seconds = perf_counter() - start
         evaluation = config.evaluation
@@ -163,7 +165,7 @@ class Bench:
             self._catalogue = None
             start = perf_counter()
             # Every rung has the same windows, with fewer users.
-            catalogue = prepare_encoder_inputs(config, self._items, self.rungs[-1].measured_labels[-1].cutoff)
+            catalogue = prepare_encoder_inputs(config, self._items, self.rungs[-1].measurement_fold.labels[-1].cutoff)
             self._catalogue = key, catalogue, perf_counter() - start
         return self._catalogue[1:]
 
@@ -173,8 +175,8 @@ class Bench:
         key = config.text, "sequence" in config.candidates.depths
         if rung not in self._texts or self._texts[rung][0] != key:
             windows = self.rungs[rung]
-            test, start = windows.test, perf_counter()
-            text = fit_text(config, self._items, catalogue, windows.measured_labels, test.history, test.cutoff)
+            start = perf_counter()
+            text = fit_text(config, self._items, catalogue, windows.measurement_fold)
             self._texts[rung] = key, text, perf_counter() - start
         return self._texts[rung][1:]
 

@@ -1,0 +1,59 @@
+"""What fills a list that the ranked candidates leave short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.candidates.scores import Exclusions
+from recsys.candidates.sources import PopularSource, Source
+from recsys.dataset.histories import Histories
+from recsys.ranking.lists import fill_up
+from recsys.serving.recommender import Recommender
+
+FALLBACK = "fallback"
+# Asked in turn: what fits the texts of the history, what users of the same segment take, what everybody takes.
+_STEPS = ("text", "segment_popular", "popular")
+# At last any recommendable item, by item index.
+CATALOGUE_FALLBACK = "catalogue"
+
+
+@dataclass(frozen=True)
+class FallbackChain:
+    """Sources that fill short lists, asked in order until every list is full.
+
+    Attributes:
+        steps: the sources, the last of which scores every item.
+    """
+
+    steps: Sequence[Source]
+
+    @classmethod
+    def of(cls, recommender: Recommender) -> FallbackChain:
+        """Return the chain over a recommender's catalogue; sources that propose candidates serve here too."""
+        segmented = recommender.statistics.segments is not None
+        names = [name for name in _STEPS if name != "segment_popular" or segmented]
+        # Making a source may compute vectors of the whole catalogue, so those that exist are reused.
+        proposing = {source.name: source for source in recommender.sources}
+        steps = [proposing.get(name) or recommender.make_sources([name])[0] for name in names]
+        weights = np.ones(len(recommender.recommendable), dtype=np.float32)
+        return cls([*steps, PopularSource(CATALOGUE_FALLBACK, CATALOGUE_FALLBACK, weights)])
+
+    def fill(
+        self, items: NDArray[np.int32], scores: NDArray[np.float32], users: Histories, exclusions: Exclusions
+    ) -> NDArray[np.int8]:
+        """Fill short lists in place and return (n_users, length) int8: the step that filled a rank, -1 for none.
+
+        Args:
+            items: (n_users, length) int32, best first, -1 behind a short list.
+            scores: (n_users, length) float32; a filled rank scores one below the rank above it.
+            users: histories of the block.
+            exclusions: of the same users.
+        """
+        filled_by = np.full(items.shape, -1, dtype=np.int8)
+        for step, source in enumerate(self.steps):
+            filled_by[fill_up(items, scores, source, users, exclusions)] = step
+        return filled_by

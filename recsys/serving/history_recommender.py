@@ -1,0 +1,116 @@
+"""Lists for histories that no snapshot holds, with the catalogue as of the bundle's training: the served model."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from recsys.candidates.merge import map_blocks
+from recsys.config import Config, DatasetConfig
+from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.histories import Histories, build_histories
+from recsys.errors import DataError
+from recsys.serving.bundle import Bundle
+from recsys.serving.list_maker import ListMaker, UserLimits
+from recsys.serving.recommender import Recommender
+
+
+def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
+    """Return lists for histories that no snapshot holds, through the same chain as the nightly batch.
+
+    Block lists and rules are those of the bundle's training. A history that holds everything that a snapshot held of
+    the user at the bundle's cut-off gives the list of that night.
+
+    Args:
+        bundle: fitted parts.
+        history: `user_id` and `item_id`, one row per interaction, a user's rows oldest first; unknown items are
+            skipped, and a user without a known item gets the fallback chain's items. Optional columns: `time` (aware
+            or UTC instants before the bundle's cut-off) and `event` (a kind of `dataset.interactions.event_weights`);
+            without them every interaction has weight 1 and no age.
+
+    Returns:
+        `user_id`, `rank` (Int32), `item_id`, `score` (Float32), sorted by user, then rank.
+
+    Raises:
+        DataError: a column is missing, a time is not before the bundle's cut-off, or an event kind is unknown.
+    """
+    config = bundle.config
+    items = bundle.block_lists.withhold(bundle.items)
+    histories = build_histories(_interpret(history, config, bundle.cutoff), items, bundle.cutoff)
+    recommender = Recommender.prepare(
+        config, bundle.candidate_models, items, bundle.embeddings, bundle.statistics, bundle.cutoff, bundle.attributes
+    )
+    maker = ListMaker(recommender, bundle.ranker, config.generation, histories.reference)
+    limits = UserLimits.of(histories, bundle.block_lists.pairs)
+
+    def make(first_user: int, block: Histories) -> pl.DataFrame:
+        own = limits.select(first_user, block.n_users)
+        lists = maker.make_lists(block, own, config.generation.n, with_reasons=False)
+        user, rank = np.nonzero(lists.items >= 0)
+        return pl.DataFrame(
+            {
+                "user_id": block.user_ids.gather(user),
+                "rank": (rank + 1).astype(np.int32),
+                "item_id": histories.item_ids.gather(lists.items[user, rank]),
+                "score": lists.item_scores[user, rank],
+            }
+        )
+
+    return pl.concat(map_blocks(make, histories))
+
+
+def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -> pl.DataFrame:
+    """Return `Interactions` columns that histories are built from."""
+    columns = config.dataset.interactions.columns
+    if lacking := [name for name in ("user_id", "item_id") if name not in history.columns]:
+        raise DataError(
+            f"history: no column {', '.join(lacking)}; found {', '.join(history.columns) or 'none'}; "
+            "give one row per interaction with user_id and item_id"
+        )
+    step = pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id")
+    weights, consumed = _weigh(history, config.dataset)
+    return history.select(
+        *(clean_ids(history[name]).alias(name) for name in ("user_id", "item_id")),
+        step=step if columns.time or columns.order else pl.lit(0, dtype=pl.UInt32),
+        time=_read_times(history, cutoff),
+        weight=weights,
+        consumed=consumed,
+    ).drop_nulls(["user_id", "item_id"])
+
+
+def _weigh(history: pl.DataFrame, dataset: DatasetConfig) -> tuple[pl.Series, pl.Series]:
+    """Return the weight of each interaction and whether the user then has the item."""
+    files = dataset.interactions
+    if "event" not in history.columns:
+        return pl.repeat(1.0, history.height, dtype=pl.Float32, eager=True), pl.repeat(
+            True, history.height, dtype=pl.Boolean, eager=True
+        )
+    events = history["event"].cast(pl.String)
+    weights = events.replace_strict(files.event_weights, default=None, return_dtype=pl.Float32)
+    if weights.null_count():
+        unknown = events.filter(weights.is_null()).unique().sort().to_list()
+        raise DataError(
+            f"history: unknown event kind {', '.join(map(repr, unknown[:3]))}; expected one of "
+            f"{', '.join(files.event_weights)}"
+        )
+    return weights, events.is_in(list(files.positive_events or files.event_weights))
+
+
+def _read_times(history: pl.DataFrame, cutoff: datetime | None) -> pl.Series:
+    """Return the times as UTC microseconds; null throughout where there are none."""
+    kind = pl.Datetime("us", "UTC")
+    if "time" not in history.columns:
+        return pl.repeat(None, history.height, dtype=kind, eager=True)
+    times = history["time"]
+    if not isinstance(times.dtype, pl.Datetime):
+        raise DataError(f"history: column time is {times.dtype}, expected instants; convert it to datetimes in UTC")
+    times = times.dt.replace_time_zone("UTC") if times.dtype.time_zone is None else times.dt.convert_time_zone("UTC")
+    times = times.cast(kind)
+    if cutoff is not None and (late := int((times >= cutoff).sum())):
+        raise DataError(
+            f"history: {late:,} interaction{'s are' if late != 1 else ' is'} not before {cutoff.isoformat()}, the "
+            "instant the model was trained as of; leave newer rows out, or train and promote with a later --run-date"
+        )
+    return times
