@@ -7,9 +7,9 @@ from itertools import cycle
 import polars as pl
 
 from recsys.artifacts.runs import Run
-from recsys.evaluation.candidate_ledger import UNION
+from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
-from recsys.evaluation.summaries import find_row
+from recsys.evaluation.summaries import select_row
 from recsys.report import charts, grids
 from recsys.report.grids import name_metric, write_number, write_share
 from recsys.report.head import find_rival
@@ -125,7 +125,7 @@ def trace_losses(run: Run) -> Panel:
 
 
 def _draw_outcomes(run: Run) -> Figure:
-    outcomes = [(str(outcome), int(count)) for outcome, count in run.measured["positives"]]
+    outcomes = [(str(outcome), int(count)) for outcome, count in select_outcomes(run.measured["positives"])]
     rows = pl.DataFrame(outcomes, schema={"outcome": pl.String, "positives": pl.Int64}, orient="row")
     rows = rows.with_columns((pl.col("positives") / max(1, rows["positives"].sum())).alias("share"))
     # The last outcome is the good one: it stands in our list.
@@ -150,7 +150,7 @@ def _tell_losses(run: Run) -> tuple[Stat, ...]:
     """Ours and the two losses, which add up to what a perfect list would reach."""
     losses = run.measured["losses"]
     what = f"{name_metric(losses['metric'])}@{losses['n']}"
-    ours = find_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
+    ours = select_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
     told = {
         f"{what} of our lists": ([ours[name] for name in MEAN], "as measured"),
         "retrieval loss": (losses["retrieval"], "what no order of our candidates could reach"),

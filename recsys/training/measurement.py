@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from recsys.candidates.merge import CandidateRows, map_blocks, propose_with_ties
 from recsys.candidates.sources import Source
+from recsys.config import RulesConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
-from recsys.evaluation.beyond_accuracy import cold_share, diversity, measure_coverage, measure_gini, novelty
-from recsys.evaluation.candidate_ledger import Ledger, build_candidate_ledger, measure_losses
-from recsys.evaluation.comparison import OURS, name_values, score_users
+from recsys.evaluation.beyond_accuracy import cold_share, compute_coverage, compute_gini, diversity, novelty
+from recsys.evaluation.candidate_ledger import LOST_TO_A_RULE, Ledger, build_candidate_ledger, compute_losses
+from recsys.evaluation.comparison import OURS, label_values, score_users
 from recsys.evaluation.metrics import METRICS
-from recsys.evaluation.segments import Segment, find_segments, label_positives
+from recsys.evaluation.segments import Segment, cut_segments, label_positives
 from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
 from recsys.progress import log_stage, progress_bar
 from recsys.ranking.lists import name_lists, rank_candidates
@@ -53,7 +54,7 @@ class Measured:
         positives: `TestPositives`.
         ledger: what each source proposed, and where every positive was lost at the config's n.
         features: keys, `label` and features of some users' candidates, as the ranker saw them.
-        losses: (n_users) loss of retrieval, loss of the ranker, in the config's metric.
+        losses: from `compute_losses`, in the config's metric: stage -> (n_users).
         users_without_history: users with positives who could not be measured.
     """
 
@@ -65,7 +66,7 @@ class Measured:
     positives: pl.DataFrame
     ledger: Ledger
     features: pl.DataFrame
-    losses: tuple[NDArray[np.float64], NDArray[np.float64]]
+    losses: dict[str, NDArray[np.float64]]
     users_without_history: int
 
 
@@ -118,7 +119,7 @@ def measure(
         positives=_name_positives(ledger, positives, users, segments),
         ledger=ledger,
         features=features,
-        losses=_measure_losses(ledger, ranks_by_model[OURS], recommender),
+        losses=_measure_losses(ledger, ranks_by_model, recommender),
         users_without_history=absent,
     )
 
@@ -146,7 +147,7 @@ class _BlockMeasure:
 
     Attributes:
         ranked: `user_index`, `item_index`, `score`, `rank` of everything that we rank, in order.
-        plain: the same by score alone, without rules and fallback.
+        without_rules: the same without rules and block lists; without rows where neither is set.
         blended: the same by the blend.
         proposed: `Candidates` before the union was cut.
         features: keys and features of the candidates.
@@ -154,7 +155,7 @@ class _BlockMeasure:
     """
 
     ranked: pl.DataFrame
-    plain: pl.DataFrame
+    without_rules: pl.DataFrame
     blended: pl.DataFrame
     proposed: pl.DataFrame
     features: pl.DataFrame
@@ -190,7 +191,7 @@ class _Run:
                     ranks.setdefault(name, []).append(rank_positives(ranked, own, shard.n_users, self._depth))
                 if keep_features:
                     features.append(_shift(mark_positives(made.features.head(_FEATURE_ROWS), own), first))
-                ledger = self._count(made, own, shard)
+                ledger = self._count(made, own)
                 ledgers.append(replace(ledger, positives=_shift(ledger.positives, first)))
                 lists.append(_shift(made.lists, first))
                 progress(shard.n_users)
@@ -211,40 +212,51 @@ class _Run:
         generation = self.bundle.config.generation
         return ListMaker(self.recommender, self.bundle.ranker, generation, self.histories.reference)
 
+    @cached_property
+    def _maker_without_rules(self) -> ListMaker:
+        """The same chain as if neither rules nor block lists were set."""
+        generation = self.bundle.config.generation.model_copy(update={"rules": RulesConfig()})
+        recommender = replace(self.recommender, recommendable=self.recommendable)
+        return ListMaker(recommender, self.bundle.ranker, generation, self.histories.reference)
+
     def _make_shard(self, users: Histories, *, keep_features: bool) -> _BlockMeasure:
         length = max(self._depth, self.bundle.config.generation.n)
-        limits = UserLimits.of(users, self.bundle.block_lists.pairs)
+        pairs = self.bundle.block_lists.pairs
+        limits, no_limits = UserLimits.of(users, pairs), UserLimits.of(users, pairs.clear())
 
         def make(first_user: int, block: Histories) -> _BlockMeasure:
             own = limits.select(first_user, block.n_users)
             lists = self._maker.make_lists(block, own, length, with_reasons=False)
-            return self._describe_block(lists, first_user, keep_features)
+            free = None
+            if self._limited:
+                own = no_limits.select(first_user, block.n_users)
+                free = self._maker_without_rules.make_lists(block, own, length, with_reasons=False)
+            return self._describe_block(lists, free, first_user, keep_features)
 
         blocks = map_blocks(make, users)
         return _BlockMeasure(
             *(pl.concat([getattr(block, name) for block in blocks]) for name in _BlockMeasure.__annotations__)
         )
 
-    def _describe_block(self, lists: Lists, first_user: int, keep_features: bool) -> _BlockMeasure:
+    def _describe_block(self, lists: Lists, free: Lists | None, first_user: int, keep_features: bool) -> _BlockMeasure:
         candidates, ranker = lists.candidates, self.bundle.ranker
-        listed = _frame_lists(lists, first_user)
-        plain = _rank(candidates, lists.scores, first_user)
+        ranked = _rank_all(lists, first_user, by_score=not self._maker.rules.active)
         blend = ranker.blend.score(lists.features, candidates.starts)
         return _BlockMeasure(
-            ranked=_put_lists_first(listed, plain, by_score=not self._maker.rules.active),
-            plain=plain,
+            ranked=ranked,
+            without_rules=ranked.clear() if free is None else _rank_all(free, first_user, by_score=True),
             blended=_rank(candidates, blend, first_user),
             proposed=lists.proposed.to_frame(self.recommender.source_names, first_user),
             features=feature_frame(candidates, lists.features, first_user) if keep_features else pl.DataFrame(),
-            lists=listed.select("user_index", "item_index", "rank", "score").filter(pl.col("rank") <= self._depth),
+            lists=_frame_lists(lists, first_user).filter(pl.col("rank") <= self._depth),
         )
 
     def _rank_models(self, made: _BlockMeasure, users: Histories) -> dict[str, pl.DataFrame]:
         """Return what each model ranks, ours first."""
         config = self.bundle.config
         ranked = {OURS: made.ranked}
-        if self._limited and self.baselines:
-            ranked[WITHOUT_RULES] = made.plain
+        if self._limited:
+            ranked[WITHOUT_RULES] = made.without_rules
         if self.baselines:
             ranked[BLEND] = made.blended
         for source in self.alone:
@@ -254,7 +266,7 @@ class _Run:
             ranked[source.name] = rank_candidates(rows.drop("score"), rows["score"], min(rows.height, _MAX_RANK))
         return ranked
 
-    def _count(self, made: _BlockMeasure, positives: pl.DataFrame, users: Histories) -> Ledger:
+    def _count(self, made: _BlockMeasure, positives: pl.DataFrame) -> Ledger:
         config = self.bundle.config
         # By the sources' own order: a bundle that was loaded has its depths by name.
         depths = {name: config.candidates.depths[name] for name in self.recommender.source_names}
@@ -265,24 +277,16 @@ class _Run:
             pl.Series(self.recommendable),
             depths,
             config.evaluation.n,
-            removed_by_rule=self._find_removed(made, positives, users),
+            removed_by_rule=self._find_removed(made, positives),
         )
 
-    def _find_removed(self, made: _BlockMeasure, positives: pl.DataFrame, users: Histories) -> NDArray[np.bool_]:
-        """Return (n_positives) bool: a block list or a rule kept it out of the list, not the sources or its score.
-
-        Block lists keep an item from every source. A rule removed an item that would be in the list by score alone.
-        """
+    def _find_removed(self, made: _BlockMeasure, positives: pl.DataFrame) -> NDArray[np.bool_] | None:
+        """Return (n_positives) bool: it would be in the list but for a rule or a block list; None where none is set."""
+        if not self._limited:
+            return None
         n, pairs = self.bundle.config.evaluation.n, positives.select(_PAIR)
-        blocked = pl.Series(self.recommendable & ~self.recommender.recommendable).gather(positives["item_index"])
-        pairs_blocked = UserLimits.of(users, self.bundle.block_lists.pairs).blocked
-        rows = np.repeat(np.arange(users.n_users, dtype=np.uint32), np.diff(pairs_blocked.starts))
-        kept_from = pl.DataFrame({"user_index": rows, "item_index": pairs_blocked.items.astype(np.uint32)})
-        by_pair = _mark(pairs, kept_from)
-        by_rule = _mark(pairs, made.plain.filter(pl.col("rank") <= n)) & ~_mark(
-            pairs, made.ranked.filter(pl.col("rank") <= n)
-        )
-        removed: NDArray[np.bool_] = (blocked | by_pair | by_rule).to_numpy()
+        listed, free = (_mark(pairs, rows.filter(pl.col("rank") <= n)) for rows in (made.ranked, made.without_rules))
+        removed: NDArray[np.bool_] = (free & ~listed).to_numpy()
         return removed
 
 
@@ -298,22 +302,27 @@ def _frame_lists(lists: Lists, first_user: int) -> pl.DataFrame:
         {
             "user_index": (user + first_user).astype(np.uint32),
             "item_index": lists.items[user, rank].astype(np.uint32),
-            "score": lists.item_scores[user, rank],
             "rank": (rank + 1).astype(np.uint16),
+            "score": lists.item_scores[user, rank],
         }
     )
 
 
-def _put_lists_first(listed: pl.DataFrame, plain: pl.DataFrame, *, by_score: bool) -> pl.DataFrame:
-    """Return everything that we rank: the list, then the other candidates by score; a positive may be among those.
+def _rank_all(lists: Lists, first_user: int, *, by_score: bool) -> pl.DataFrame:
+    """Return everything that we rank: the list, then the other candidates by score, among which a positive may be.
 
     Args:
-        listed: rows of the lists, by user, then rank.
-        plain: all candidates by score.
+        lists: of a block of users.
+        first_user: index of the block's first user.
         by_score: the lists are in the order of the scores, so that equal scores tie; else each rank is its own.
+
+    Returns:
+        `user_index`, `item_index`, `score`, `rank` (UInt16), sorted by user, then rank.
     """
-    rest = plain.join(listed, on=_PAIR, how="anti", maintain_order="left")
-    order = pl.concat([listed.with_columns(late=pl.lit(0)), rest.with_columns(late=pl.lit(1))])
+    listed = _frame_lists(lists, first_user)
+    rest = _rank(lists.candidates, lists.scores, first_user).join(listed, on=_PAIR, how="anti", maintain_order="left")
+    columns = ["user_index", "item_index", "rank", "score"]
+    order = pl.concat([listed.select(columns, late=pl.lit(0)), rest.select(columns, late=pl.lit(1))])
     order = order.sort("user_index", "late", "rank").with_columns(
         rank=pl.int_range(1, pl.len() + 1).over("user_index").cast(pl.UInt16)
     )
@@ -364,7 +373,7 @@ def _score(
             "diversity": diversity(tied_ranks.lists, recommender.embeddings, n),
             "cold_share": cold_share(tied_ranks.lists, cold, n),
         }
-        frames += [name_values(model, user_ids, metric, n, values) for metric, values in further.items()]
+        frames += [label_values(model, user_ids, metric, n, values) for metric, values in further.items()]
     return pl.concat(frames)
 
 
@@ -374,15 +383,15 @@ def _measure_catalogue(ranks_by_model: Mapping[str, TiedRanks], recommender: Rec
     return pl.DataFrame(
         {
             "model": list(ranks_by_model),
-            "coverage": [measure_coverage(one.lists, shown, n) for one in ranks_by_model.values()],
-            "gini": [measure_gini(one.lists, shown, n) for one in ranks_by_model.values()],
+            "coverage": [compute_coverage(one.lists, shown, n) for one in ranks_by_model.values()],
+            "gini": [compute_gini(one.lists, shown, n) for one in ranks_by_model.values()],
         }
     )
 
 
 def _cut(positives: pl.DataFrame, users: Histories, recommender: Recommender) -> list[Segment]:
     config = recommender.config.evaluation.segments
-    return find_segments(positives, users.lengths, recommender.statistics.users, recommender.items, config)
+    return cut_segments(positives, users.lengths, recommender.statistics.users, recommender.items, config)
 
 
 def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, segments: list[Segment]) -> pl.DataFrame:
@@ -399,10 +408,21 @@ def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, s
 
 
 def _measure_losses(
-    ledger: Ledger, ours: TiedRanks, recommender: Recommender
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    evaluation = recommender.config.evaluation
-    counts = ours.count_positives()
-    found = ours.count_positives(ledger.positives["rank"].is_not_null().to_numpy())
-    values = METRICS[evaluation.metric](ours.find_hits(), counts, evaluation.n)
-    return measure_losses(found, counts, values, evaluation.metric, evaluation.n)
+    ledger: Ledger, ranks_by_model: Mapping[str, TiedRanks], recommender: Recommender
+) -> dict[str, NDArray[np.float64]]:
+    evaluation, ours = recommender.config.evaluation, ranks_by_model[OURS]
+    counts, positives = ours.count_positives(), ledger.positives
+    reached = positives["rank"].is_not_null() | (positives["outcome"] == LOST_TO_A_RULE)
+
+    def compute(ranks: TiedRanks) -> NDArray[np.float64]:
+        return METRICS[evaluation.metric](ranks.find_hits(), counts, evaluation.n)
+
+    free = ranks_by_model.get(WITHOUT_RULES)
+    return compute_losses(
+        ours.count_positives(reached.to_numpy()),
+        counts,
+        compute(ours),
+        evaluation.metric,
+        evaluation.n,
+        before_rules=None if free is None else compute(free),
+    )

@@ -14,9 +14,9 @@ from recsys.evaluation import beyond_accuracy
 from recsys.evaluation.beyond_accuracy import (
     churn,
     cold_share,
+    compute_coverage,
+    compute_gini,
     diversity,
-    measure_coverage,
-    measure_gini,
     novelty,
     take_first,
 )
@@ -24,7 +24,7 @@ from recsys.evaluation.beyond_accuracy import (
 # Three users and a catalogue of 8; the second list is short, the third empty.
 LISTS = np.array([[0, 1, 2], [0, 3, -1], [-1, -1, -1]], dtype=np.int32)
 ALL = np.ones(8, dtype=bool)
-NOBODY = np.empty((0, 3), dtype=np.int32)
+NO_LISTS = np.empty((0, 3), dtype=np.int32)
 
 
 @st.composite
@@ -40,59 +40,59 @@ def some_lists(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
 
 
 def frame(**lists: str) -> pl.DataFrame:
-    """Lists as a frame: `ann="abc"` shows Ann a, b, c."""
-    rows = [(user, place, item) for user, items in lists.items() for place, item in enumerate(items, 1)]
+    """Lists as a frame: `ann="abc"` lists a, b, c for Ann."""
+    rows = [(user, rank, item) for user, items in lists.items() for rank, item in enumerate(items, 1)]
     return pl.DataFrame(rows, schema={"user_id": pl.String, "rank": pl.UInt16, "item_id": pl.String}, orient="row")
 
 
 class TestCoverage:
     def test_share_of_the_catalogue_in_the_first_n(self) -> None:
-        assert measure_coverage(LISTS, ALL, 1) == 1 / 8  # item 0
-        assert measure_coverage(LISTS, ALL, 2) == 3 / 8  # items 0, 1, 3
-        assert measure_coverage(LISTS, ALL, 3) == 4 / 8
+        assert compute_coverage(LISTS, ALL, 1) == 1 / 8  # item 0
+        assert compute_coverage(LISTS, ALL, 2) == 3 / 8  # items 0, 1, 3
+        assert compute_coverage(LISTS, ALL, 3) == 4 / 8
 
     def test_only_recommendable_items_count(self) -> None:
-        # 0 and 3 are shown; 5 is not; 1 and 2 are shown but do not count.
-        assert measure_coverage(LISTS, np.isin(np.arange(8), [0, 3, 5]), 3) == 2 / 3
+        # 0 and 3 are listed; 5 is not; 1 and 2 are listed but do not count.
+        assert compute_coverage(LISTS, np.isin(np.arange(8), [0, 3, 5]), 3) == 2 / 3
 
-    def test_nobody_sees_anything(self) -> None:
-        assert measure_coverage(NOBODY, ALL, 3) == 0.0
+    def test_no_users(self) -> None:
+        assert compute_coverage(NO_LISTS, ALL, 3) == 0.0
 
     @given(some_lists())
     def test_grows_with_n(self, world: tuple[np.ndarray, int, int]) -> None:
         lists, n_items, n = world
         everything = np.ones(n_items, dtype=bool)
-        assert 0.0 <= measure_coverage(lists, everything, n) <= measure_coverage(lists, everything, lists.shape[1]) <= 1
+        assert 0.0 <= compute_coverage(lists, everything, n) <= compute_coverage(lists, everything, lists.shape[1]) <= 1
 
     def test_refusals(self) -> None:
         lists = np.array([[0, 1]], dtype=np.int32)
         with pytest.raises(DataError, match="recommendable: none of 0 items"):
-            measure_coverage(lists, np.ones(0, dtype=bool), 2)
+            compute_coverage(lists, np.ones(0, dtype=bool), 2)
         with pytest.raises(DataError, match="recommendable: none of 4 items"):
-            measure_coverage(lists, np.zeros(4, dtype=bool), 2)
+            compute_coverage(lists, np.zeros(4, dtype=bool), 2)
         with pytest.raises(DataError, match="shape"):
-            measure_coverage(lists, ALL, 3)
+            compute_coverage(lists, ALL, 3)
         with pytest.raises(DataError, match="outside"):
-            measure_coverage(lists, ALL[:1], 2)
+            compute_coverage(lists, ALL[:1], 2)
         # Item numbers instead of a flag per item.
         with pytest.raises(DataError, match=r"recommendable: shape \(2,\) of int64, expected \(n_items,\) of bool"):
-            measure_coverage(lists, np.array([0, 1]), 2)
+            compute_coverage(lists, np.array([0, 1]), 2)
 
 
 class TestGini:
     def test_hand_worked(self) -> None:
-        # In the first 2 places items 0, 1, 3 are shown 2, 1, 1 times and one item never: 0, 1, 1, 2.
+        # Among the first 2, items 0, 1, 3 are listed 2, 1, 1 times and item 7 never: 0, 1, 1, 2.
         # (-3 x 0 - 1 x 1 + 1 x 1 + 3 x 2) / (4 x 4) = 6 / 16.
-        assert measure_gini(LISTS, np.isin(np.arange(8), [0, 1, 3, 7]), 2) == 6 / 16
-        # Item 2, out of the first 2 and shown never, makes it 0, 0, 1, 1, 2: (2 x 1 + 4 x 2 + 0) / (5 x 4).
-        assert measure_gini(LISTS, np.isin(np.arange(8), [0, 1, 2, 3, 7]), 2) == 10 / 20
+        assert compute_gini(LISTS, np.isin(np.arange(8), [0, 1, 3, 7]), 2) == 6 / 16
+        # Item 2, which is not among the first 2, makes it 0, 0, 1, 1, 2: (2 x 1 + 4 x 2 + 0) / (5 x 4).
+        assert compute_gini(LISTS, np.isin(np.arange(8), [0, 1, 2, 3, 7]), 2) == 10 / 20
 
     def test_ends(self) -> None:
         same = np.zeros((50, 1), dtype=np.int32)
-        assert measure_gini(same, ALL, 1) == 1 - 1 / 8
-        assert measure_gini(same, ALL[:1], 1) == 0.0
-        assert measure_gini(np.arange(8, dtype=np.int32)[:, None], ALL, 1) == 0.0
-        assert measure_gini(NOBODY, ALL, 3) == 0.0
+        assert compute_gini(same, ALL, 1) == 1 - 1 / 8
+        assert compute_gini(same, ALL[:1], 1) == 0.0
+        assert compute_gini(np.arange(8, dtype=np.int32)[:, None], ALL, 1) == 0.0
+        assert compute_gini(NO_LISTS, ALL, 3) == 0.0
 
     @given(some_lists())
     def test_is_half_the_mean_difference_over_the_mean(self, world: tuple[np.ndarray, int, int]) -> None:
@@ -100,31 +100,31 @@ class TestGini:
         shown = np.bincount(lists[:, :n][lists[:, :n] >= 0], minlength=n_items)
         apart = np.abs(shown[:, None] - shown).mean()
         expected = 0.0 if shown.sum() == 0 else apart / 2 / shown.mean()
-        assert measure_gini(lists, np.ones(n_items, dtype=bool), n) == pytest.approx(expected)
+        assert compute_gini(lists, np.ones(n_items, dtype=bool), n) == pytest.approx(expected)
 
     @given(some_lists(), st.integers(0, 100))
-    def test_names_of_items_do_not_matter(self, world: tuple[np.ndarray, int, int], seed: int) -> None:
+    def test_item_numbers_do_not_matter(self, world: tuple[np.ndarray, int, int], seed: int) -> None:
         lists, n_items, n = world
         renamed = np.append(np.random.default_rng(seed).permutation(n_items), -1)[lists]
         everything = np.ones(n_items, dtype=bool)
-        assert measure_gini(renamed, everything, n) == measure_gini(lists, everything, n)
+        assert compute_gini(renamed, everything, n) == compute_gini(lists, everything, n)
 
     def test_refuses_an_empty_catalogue(self) -> None:
         with pytest.raises(DataError, match="recommendable: none of 8"):
-            measure_gini(LISTS, ~ALL, 3)
+            compute_gini(LISTS, ~ALL, 3)
 
 
 class TestNovelty:
     def test_hand_worked(self) -> None:
-        # 7 users. Item 0 had all of them: (7 + 1) / (7 + 1), 0 bits; 1 had three: 4/8, 1 bit; 2 had one: 2/8, 2 bits;
-        # 3 had none: 1/8, 3 bits.
+        # 7 users. All of them have item 0: (7 + 1) / (7 + 1), 0 bits; three have item 1: 4/8, 1 bit; one has item 2:
+        # 2/8, 2 bits; nobody has item 3: 1/8, 3 bits.
         users = np.array([7, 3, 1, 0])
         assert novelty(LISTS, users, 7, 3).tolist() == [1.0, 1.5, 0.0]
         assert novelty(LISTS, users, 7, 2).tolist() == [0.5, 1.5, 0.0]
         assert novelty(LISTS, users, 7, 1).tolist() == [0.0, 0.0, 0.0]
 
     @given(some_lists(), st.integers(0, 1000))
-    def test_between_nothing_and_the_untouched_item(self, world: tuple[np.ndarray, int, int], n_users: int) -> None:
+    def test_between_0_and_the_item_without_users(self, world: tuple[np.ndarray, int, int], n_users: int) -> None:
         lists, n_items, n = world
         users = np.random.default_rng(n_users).integers(n_users, size=n_items, endpoint=True)
         found = novelty(lists, users, n_users, n)
@@ -167,7 +167,7 @@ class TestDiversity:
         lists = np.array([items + [-1] * (4 - len(items))], dtype=np.int32)
         assert diversity(lists, self.ROWS, 4) == pytest.approx([expected], abs=1e-6)
 
-    def test_looks_at_the_first_n(self) -> None:
+    def test_only_the_first_n_count(self) -> None:
         assert diversity(np.array([[0, 1, 2, 3]]), self.ROWS, 2) == pytest.approx([0.0], abs=1e-6)
 
     @given(some_lists(), st.integers(1, 6), st.integers(0, 1000))
@@ -181,7 +181,7 @@ class TestDiversity:
         assert found.dtype == np.float64
         assert found == pytest.approx(np.array([np.mean(each) if each else 0.0 for each in pairs]), abs=1e-5)
 
-    def test_batches_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_result_does_not_depend_on_the_block_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = np.random.default_rng(1)
         rows = generator.normal(size=(40, 16)).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -224,7 +224,7 @@ class TestColdShare:
 
 @pytest.mark.parametrize("n", [0, -1, 4])
 def test_n_outside_the_lists(n: int) -> None:
-    for measure in (measure_coverage, measure_gini, cold_share):
+    for measure in (compute_coverage, compute_gini, cold_share):
         with pytest.raises(DataError, match="lists: shape"):
             measure(LISTS, ALL, n)
     with pytest.raises(DataError, match="lists: shape"):
@@ -276,8 +276,8 @@ class TestChurn:
             churn(good, good, 0)
         with pytest.raises(DataError, match=r"previous lists: 2 rows .* twice"):
             churn(good, frame(ann="aa", bob="a"), 2)
-        with pytest.raises(DataError, match="lists: 1 rows with a rank below 1"):
+        with pytest.raises(DataError, match="lists: 1 row with a rank below 1"):
             churn(good.with_columns(pl.col("rank") - 1), good, 2)
 
-    def test_what_stands_below_n_is_not_looked_at(self) -> None:
+    def test_ranks_below_n_are_ignored(self) -> None:
         assert take_first(frame(ann="aba"), 2, "lists").rows() == [("ann", 1, "a"), ("ann", 2, "b")]

@@ -137,7 +137,7 @@ class TestMl100k:
     def test_ties_as_sklearn_averages_them(self, world: World) -> None:
         scores = world.scores["popular in steps"]
         tied_ranks = place(scores, world.positives, DEPTH)
-        assert np.median(tied_ranks.tied[:, :10]) > 1
+        assert np.median(tied_ranks.tie_sizes[:, :10]) > 1
         ours = METRICS["ndcg"](tied_ranks.find_hits(), tied_ranks.count_positives(), 10)
         everywhere = np.nan_to_num(scores.astype(np.float64), nan=-1.0)
         theirs = measure_with_sklearn(everywhere, world.positives.toarray() > 0, 10)["ndcg"]

@@ -28,7 +28,7 @@ def make_rows(groups: int = 80, size: int = 12, informative: tuple[str, ...] = (
 
 def test_score_is_the_weighted_sum():
     features = pl.DataFrame({"user_index": [0, 0], "als_z": [1.0, -1.0], "text_z": [0.5, 2.0]})
-    scores = Blend({"als": 0.25, "text": 0.75}).score(features)
+    scores = Blend({"als": 0.25, "text": 0.75}).score_rows(features)
     assert scores.dtype == np.float32
     assert scores.tolist() == [0.625, 1.25]
 
@@ -41,18 +41,18 @@ def test_silence_of_a_source_counts_as_its_worst_for_that_user():
             "text_z": [None, None, 1.0, 4.0, 5.0, 3.0],
         }
     )
-    assert Blend({"als": 1.0, "text": 0.0}).score(features).tolist() == [2.0, -1.5, -1.5, -9.0, -9.0, 0.0]
-    assert Blend({"als": 0.0, "text": 1.0}).score(features).tolist() == [1.0, 1.0, 1.0, 4.0, 5.0, 3.0]
+    assert Blend({"als": 1.0, "text": 0.0}).score_rows(features).tolist() == [2.0, -1.5, -1.5, -9.0, -9.0, 0.0]
+    assert Blend({"als": 0.0, "text": 1.0}).score_rows(features).tolist() == [1.0, 1.0, 1.0, 4.0, 5.0, 3.0]
 
 
 def test_worst_is_of_the_same_window():
     features = pl.DataFrame({"window": [0, 0, 1, 1], "user_index": [0] * 4, "als_z": [-1.0, None, -2.0, None]})
-    assert Blend({"als": 1.0}).score(features).tolist() == [-1.0, -1.0, -2.0, -2.0]
+    assert Blend({"als": 1.0}).score_rows(features).tolist() == [-1.0, -1.0, -2.0, -2.0]
 
 
 def test_no_rows_no_scores():
     features = pl.DataFrame(schema={"user_index": pl.UInt32, "als_z": pl.Float32, "text_z": pl.Float32})
-    assert Blend({"als": 0.5, "text": 0.5}).score(features).shape == (0,)
+    assert Blend({"als": 0.5, "text": 0.5}).score_rows(features).shape == (0,)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -75,7 +75,7 @@ def test_tuning_beats_each_source_and_their_plain_mean():
     groups, blend = Groups(rows), Blend.tune(rows, SOURCES, 5)
     assert blend.weights == Blend.tune(rows, SOURCES, 5).weights
     single = max(groups.measure(rows[f"{source}_z"].to_numpy(), 5).mean() for source in SOURCES)
-    plain = groups.measure(Blend(dict.fromkeys(SOURCES, 1 / 3)).score(rows), 5).mean()
+    plain = groups.measure(Blend(dict.fromkeys(SOURCES, 1 / 3)).score_rows(rows), 5).mean()
     assert groups.measure(blend.score_rows(rows), 5).mean() > max(single, plain)
 
 
