@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.candidates.group_stats import standardise
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.evaluation.intervals import compare_paired
+from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.blend import Blend, Groups
 from recsys.ranking.training_rows import find_starts
 from recsys.ranking.trees import Forest
@@ -154,7 +154,7 @@ class Ranker:
     @cached_property
     def forest(self) -> Forest:
         """The trees, laid out for speed."""
-        return Forest.read(self.booster)
+        return Forest.from_booster(self.booster)
 
     def describe(self) -> str:
         """Return what ranks, and why, as text."""
@@ -275,20 +275,37 @@ def _validate(
     groups, starts = Groups(rows), find_starts(rows)
     reference = groups.measure(alone, n)
     values = {share: groups.measure(mix(unseen, alone, starts, share), n) for share in _SHARES}
-    gains = {share: compare_paired(one, reference, _DRAWS, 0.95, seed) for share, one in values.items()}
-    best = max(_SHARES, key=lambda share: gains[share].mean)
-    # The trees start from the blend already: alone they are enough, unless more of it surely helps.
-    surely = compare_paired(values[best], values[0.0], _DRAWS, 0.95, seed).low > 0
-    if gains[0.0].low > 0 and not surely:
-        best = 0.0
-    gain = gains[best]
+    share, gain = choose_share(values, reference, seed)
     validation = Validation(
         curve=tuple(np.mean(curves, axis=0).tolist()),
-        shares={share: float(one.mean()) for share, one in values.items()},
+        shares={share: float(measured.mean()) for share, measured in values.items()},
         blend=float(reference.mean()),
         gain=(gain.mean, gain.low, gain.high),
     )
-    return RankerChoice(trees, best if gain.low > 0 else None, validation)
+    return RankerChoice(trees, share, validation)
+
+
+def choose_share(
+    values: Mapping[float, NDArray[np.float64]], blend: NDArray[np.float64], seed: int
+) -> tuple[float | None, Estimate]:
+    """Choose how much of the blend is added to the trees, by what held-out groups reach.
+
+    Args:
+        values: (n_groups) nDCG of the trees plus the blend by share; share 0 is the trees alone.
+        blend: (n_groups) nDCG of the blend alone.
+        seed: draws the bootstrap samples.
+
+    Returns:
+        The share with the largest mean; 0 where more is not significantly better than the trees alone; None, the blend
+        alone, where the 95 % interval of the gain over the blend reaches down to 0. And that gain.
+    """
+    gains = {share: compare_paired(measured, blend, _DRAWS, 0.95, seed) for share, measured in values.items()}
+    best = max(values, key=lambda share: gains[share].mean)
+    # The trees start from the blend already: alone they are enough, unless more of it is significantly better.
+    better = compare_paired(values[best], values[0.0], _DRAWS, 0.95, seed).low > 0
+    if gains[0.0].low > 0 and not better:
+        best = 0.0
+    return (best if gains[best].low > 0 else None), gains[best]
 
 
 def _run_fold(

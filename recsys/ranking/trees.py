@@ -57,7 +57,7 @@ class Forest:
     means: NDArray[np.float64]
 
     @classmethod
-    def read(cls, booster: lgb.Booster) -> Forest:
+    def from_booster(cls, booster: lgb.Booster) -> Forest:
         """Lay out a booster's trees.
 
         Raises:

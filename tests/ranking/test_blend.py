@@ -79,6 +79,22 @@ def test_tuning_beats_each_source_and_their_plain_mean():
     assert groups.measure(blend.score_rows(rows), 5).mean() > max(single, plain)
 
 
+def test_small_steps_find_what_whole_ones_miss():
+    # At equal weights text spoils the second user, at half weight the rival is level and comes first.
+    rows = pl.DataFrame(
+        {
+            "window": [0] * 4,
+            "user_index": [0, 0, 1, 1],
+            "label": pl.Series([0, 1, 0, 1], dtype=pl.UInt8),
+            "als_z": pl.Series([0.1, 0.0, 0.0, 1.0], dtype=pl.Float32),
+            "text_z": pl.Series([-0.4, 0.4, 1.0, -1.0], dtype=pl.Float32),
+        }
+    )
+    blend = Blend.tune(rows, ("als", "text"), 1)
+    assert blend.weights == {"als": 0.8, "text": 0.2}
+    assert Groups(rows).measure(blend.score_rows(rows), 1).tolist() == [1.0, 1.0]
+
+
 def test_equal_sources_leave_the_weight_to_the_first():
     rows = make_rows().with_columns(als_z="text_z")
     weights = Blend.tune(rows, SOURCES, 5).weights

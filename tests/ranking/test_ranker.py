@@ -6,8 +6,9 @@ import pytest
 
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.ranking.blend import Groups
-from recsys.ranking.ranker import Ranker, RankerChoice, Validation, _count_trees, mix
+from recsys.ranking import ranker as ranker_module
+from recsys.ranking.blend import Blend, Groups
+from recsys.ranking.ranker import Ranker, RankerChoice, Validation, _count_trees, choose_share, mix
 from recsys.ranking.training_rows import find_starts, read_column
 
 FEATURES = ("text_z", "known", "noise")
@@ -192,6 +193,61 @@ def test_where_the_features_know_nothing_the_blend_ranks():
     assert ranker.validation.gain[1] <= 0
     assert ranker.describe().startswith("the weighted blend only (1.00 text): the trees gained ")
     assert np.array_equal(score(ranker, rows), ranker.blend.score_rows(rows))
+
+
+def test_the_trees_must_surely_gain_on_the_blend():
+    rng = np.random.default_rng(0)
+    blend, noise = rng.random(200), rng.normal(size=200)
+    noise -= noise.mean()
+    unsure, sure = blend + 0.001 + 0.1 * noise, blend + 0.05 + 0.1 * noise
+    share, gain = choose_share({0.0: unsure, 0.5: unsure}, blend, 0)
+    assert gain.low < 0 < gain.mean
+    assert share is None
+    assert choose_share({0.0: sure, 0.5: sure + 0.001 * noise}, blend, 0)[0] == 0.0
+    assert choose_share({0.0: sure, 0.5: sure + 0.01}, blend, 0)[0] == 0.5
+
+
+def test_the_rival_blend_has_not_seen_the_groups_it_is_measured_on(monkeypatch):
+    measured = []
+
+    class Recorder(Blend):
+        @classmethod
+        def tune(cls, rows, sources, n):
+            tuned = cls(Blend.tune(rows, sources, n).weights)
+            tuned.users = set(rows["user_index"])
+            return tuned
+
+        def score_rows(self, rows):
+            measured.append((self.users, set(rows["user_index"])))
+            return super().score_rows(rows)
+
+    monkeypatch.setattr("recsys.ranking.ranker.Blend", Recorder)
+    rows = make_rows()
+    fit(rows)
+    everyone = set(rows["user_index"])
+    # The blend that serves scores what it was tuned on, as the trees' feature; the rivals of the folds never do.
+    assert measured[0] == (everyone, everyone)
+    assert len(measured) == 1 + CONFIG.folds
+    for tuned, scored in measured[1:]:
+        assert not tuned & scored
+    assert set.union(*(scored for _, scored in measured[1:])) == everyone
+
+
+def test_the_seed_draws_the_folds(monkeypatch):
+    drawn = []
+
+    def run_fold(matrix, rows, outside, inside, parameters, trees):
+        drawn.append(tuple(inside))
+        return real(matrix, rows, outside, inside, parameters, trees)
+
+    real = ranker_module._run_fold
+    monkeypatch.setattr(ranker_module, "_run_fold", run_fold)
+    rows, config = make_rows(groups=60), CONFIG.model_copy(update={"max_trees": 2, "min_users_for_folds": 2})
+    for seed in (0, 0, 1):
+        fit(rows, config, seed=seed)
+    first, again, other = (drawn[start : start + config.folds] for start in range(0, len(drawn), config.folds))
+    assert first == again
+    assert first != other
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, None])

@@ -45,3 +45,23 @@ def test_the_nearest_item_that_the_user_has():
     # a is near b; b itself does not count, and c is nearest to it; d is near nothing; v has only what is far.
     assert find_nearest(users, wanted, histories, texts, 0.3).tolist() == [1, 2, -1, -1]
     assert find_nearest(users[:2], wanted[:2], histories, texts, 0.7).tolist() == [1, -1]
+
+
+def test_items_that_the_user_only_looked_at_are_not_named():
+    items = make_items(*"abc")
+    texts = np.array([[1, 0], [0.9, np.sqrt(0.19)], [0.6, 0.8]], dtype=np.float32)
+    seen = {"user": "u", "item": "b", "day": 1, "consumed": False}
+    histories = build_histories(make_interactions(seen, ("u", "c", 2)), items, at(5))
+    assert find_nearest(np.array([0]), np.array([0], dtype=np.int32), histories, texts, 0.3).tolist() == [2]
+    only_seen = build_histories(make_interactions(seen), items, at(5))
+    assert find_nearest(np.array([0]), np.array([0], dtype=np.int32), only_seen, texts, 0.3).tolist() == [-1]
+
+
+@pytest.mark.parametrize("order", ["bcd", "dcb", "cdb"])
+def test_of_several_near_items_the_nearest_is_named(order):
+    items = make_items(*"abcd")
+    cosines = np.array([1.0, 0.5, 0.9, 0.7])
+    texts = np.column_stack([cosines, np.sqrt(1 - cosines**2)]).astype(np.float32)
+    rows = [("u", item, day) for day, item in enumerate(order)]
+    histories = build_histories(make_interactions(*rows), items, at(5))
+    assert find_nearest(np.array([0]), np.array([0], dtype=np.int32), histories, texts, 0.3).tolist() == [2]

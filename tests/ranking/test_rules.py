@@ -70,6 +70,8 @@ def test_a_share_is_new():
     assert choose(rules, FALLING, 4) == ([0, 1, 4, 5], [0] * 4)
     # One new one is all there is.
     assert choose(rules, FALLING[:5], 4) == ([0, 1, 4, 2], [0, 0, 0, 1])
+    # The share is rounded up: half of three is two.
+    assert choose(rules, FALLING, 3) == ([0, 4, 5], [0] * 3)
     # New ones that are good anyhow count.
     assert choose(rules, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 4)[0] == [5, 4, 3, 2]
 
@@ -109,6 +111,9 @@ def test_old_items_only_fill_up():
     rules = make_rules(max_item_age_days=30)
     assert choose(rules, FALLING, 5) == ([0, 1, 2, 4, 5], [0] * 5)
     assert choose(rules, FALLING, 6) == ([0, 1, 2, 4, 5, 3], [0] * 5 + [3])
+    # An item of exactly that age is not too old.
+    assert choose(make_rules(max_item_age_days=1), FALLING, 5) == ([0, 1, 2, 4, 5], [0] * 5)
+    assert choose(make_rules(max_item_age_days=99), FALLING, 6) == ([0, 1, 2, 3, 4, 5], [0] * 6)
     assert rules.describe(3) == "ranker without max_item_age_days"
 
 
