@@ -32,8 +32,8 @@ class ServedBundle(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """Return `user_id`, `rank`, `item_id`, `score`, sorted by user, then rank; see `recommend_for`.
 
-        Optional columns `time` and `event` make ages and weights of the interactions count; a column that is empty
-        throughout is as good as none.
+        Optional columns: `time` (instants in UTC; MLflow takes them without a zone) and `event` (the kind). A column
+        that is empty throughout counts as absent.
         """
         columns = [name for name in _COLUMNS if name in model_input and model_input[name].notna().any()]
         history = pl.DataFrame({name: _read_column(model_input[name]) for name in columns})
