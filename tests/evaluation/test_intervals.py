@@ -66,7 +66,7 @@ class TestBootstrapMeans:
         [
             (np.empty((0, 2)), 10, "at least one user"),
             (np.ones(3), 10, "2 dimension"),
-            (np.array([[1.0], [np.nan]]), 10, "1 are not finite"),
+            (np.array([[1.0], [np.nan]]), 10, "1 not finite"),
             (np.ones((3, 1)), 0, "samples: 0"),
         ],
     )
@@ -269,7 +269,7 @@ class TestPermutationPValues:
         [
             (np.empty((0, 2)), 10, "at least one user"),
             (np.ones(3), 10, "2 dimension"),
-            (np.array([[1.0], [np.inf]]), 10, "1 are not finite"),
+            (np.array([[1.0], [np.inf]]), 10, "1 not finite"),
             (np.ones((3, 1)), 0, "samples: 0"),
         ],
     )
