@@ -107,10 +107,10 @@ class TestPositives:
 
     def test_source_recall_has_a_point_per_source_and_segment(self) -> None:
         config = EvaluationConfig(bootstrap_samples=100)
-        found = compute_source_recall(
+        recall = compute_source_recall(
             positives("items: cold"), ["items: cold", "items: warm"], ["als", "text"], config, 0
         )
-        shown = words(plot_source_recall(found))
+        shown = words(plot_source_recall(recall))
         for name in ("als", "text", "any source", "items: cold", "items: warm"):
             assert name in shown
 
