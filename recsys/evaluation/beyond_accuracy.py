@@ -40,7 +40,7 @@ def compute_coverage(lists: Integers, recommendable: Flags, n: int) -> float:
 
 
 def compute_gini(lists: Integers, recommendable: Flags, n: int) -> float:
-    """Gini coefficient of exposure: 0 when all recommendable items are listed equally often, near 1 when one item is.
+    """Gini coefficient of exposure: 0 if all recommendable items are listed equally often, near 1 if only one is.
 
     With m items listed x_1 ≤ … ≤ x_m times, G = Σ (2i - m - 1) x_i / (m Σ x_i), half the mean absolute difference of
     two items over the mean. There is no correction for small catalogues: the maximum is 1 - 1/m (multiply by

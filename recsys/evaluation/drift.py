@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -86,12 +87,27 @@ def compare_scores(now: pl.Series, before: pl.Series, bins: int = 10) -> ScoreDr
     p, q = (counts_new + 0.5) / (len(new) + half), (counts_old + 0.5) / (len(old) + half)
     return ScoreDrift(
         psi=float(((p - q) * np.log(p / q)).sum()),
-        # Only the statistic is used; the asymptotic p-value is the cheap one.
-        ks=float(ks_2samp(new, old, method="asymp").statistic),
+        ks=compute_ks_distance(new, old),
         edges=tuple(edges.tolist()),
         now=tuple((counts_new / len(new)).tolist()),
         before=tuple((counts_old / len(old)).tolist()),
     )
+
+
+def compute_ks_distance(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
+    """Return the Kolmogorov-Smirnov distance of two samples: the largest gap between their cumulative distributions.
+
+    Args:
+        a: `(n_a,)` finite numbers in any order, at least one.
+        b: `(n_b,)`, likewise.
+
+    Returns:
+        0 for equal distributions … 1 for samples that do not overlap.
+    """
+    # scipy also computes a p-value, which is not used here. The asymptotic one is fast, but divides by zero for samples
+    # of one or two values.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(ks_2samp(a, b, method="asymp").statistic)
 
 
 def compare_lists(now: pl.DataFrame, before: pl.DataFrame, n: int) -> ListDrift:

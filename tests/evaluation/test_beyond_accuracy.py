@@ -127,12 +127,12 @@ class TestNovelty:
     def test_between_0_and_the_item_without_users(self, world: tuple[np.ndarray, int, int], n_users: int) -> None:
         lists, n_items, n = world
         users = np.random.default_rng(n_users).integers(n_users, size=n_items, endpoint=True)
-        found = novelty(lists, users, n_users, n)
-        assert found.dtype == np.float64
-        assert (found >= 0).all()
-        assert (found <= log2(n_users + 1) + 1e-9).all()
+        values = novelty(lists, users, n_users, n)
+        assert values.dtype == np.float64
+        assert (values >= 0).all()
+        assert (values <= log2(n_users + 1) + 1e-9).all()
         # An item that loses a user gets no less novel.
-        assert (novelty(lists, np.maximum(users - 1, 0), n_users, n) >= found).all()
+        assert (novelty(lists, np.maximum(users - 1, 0), n_users, n) >= values).all()
 
     def test_refusals(self) -> None:
         with pytest.raises(DataError, match=r"item_users: between 0 and 9, expected 0 … n_users = 7"):
@@ -146,7 +146,7 @@ class TestNovelty:
 
 
 class TestDiversity:
-    # 0 and 1 alike, 2 at a right angle to them, 3 opposite to 0, 4 without text.
+    # 0 and 1 are equal, 2 is at a right angle to them, 3 opposite to 0, 4 without text.
     ROWS = np.array([[1, 0], [1, 0], [0, 1], [-1, 0], [0, 0]], dtype=np.float32)
 
     @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ class TestDiversity:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         rows[seed % n_items] = 0.0
         pairs = [[1.0 - rows[a] @ rows[b] for a, b in combinations(row[row >= 0], 2)] for row in lists[:, :n]]
-        found = diversity(lists, rows, n)
-        assert found.dtype == np.float64
-        assert found == pytest.approx(np.array([np.mean(each) if each else 0.0 for each in pairs]), abs=1e-5)
+        values = diversity(lists, rows, n)
+        assert values.dtype == np.float64
+        assert values == pytest.approx(np.array([np.mean(each) if each else 0.0 for each in pairs]), abs=1e-5)
 
     def test_result_does_not_depend_on_the_block_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = np.random.default_rng(1)
@@ -247,7 +247,7 @@ class TestChurn:
             ("zoe", 0.0),
             ("陈", 1.0),
         ]
-        # In the first 2 places: ann a, b against d, c; zoe a, b against b, a.
+        # Among the first 2: ann a, b against d, c; zoe a, b against b, a.
         assert churn(now, before, 2).rows() == [("ann", 1.0), ("zoe", 0.0), ("陈", 1.0)]
 
     def test_a_short_list_counts_its_own_items(self) -> None:
@@ -255,18 +255,18 @@ class TestChurn:
         assert churn(frame(ann="abc"), frame(ann="a"), 3)["churn"].to_list() == pytest.approx([2 / 3])
 
     def test_nobody_in_both(self) -> None:
-        found = churn(frame(ann="a"), frame(bob="a"), 3)
-        assert found.is_empty()
-        assert found.schema == {"user_id": pl.String, "churn": pl.Float64}
+        values = churn(frame(ann="a"), frame(bob="a"), 3)
+        assert values.is_empty()
+        assert values.schema == {"user_id": pl.String, "churn": pl.Float64}
 
     @given(st.lists(st.permutations("abcdefg"), min_size=2, max_size=2), st.integers(1, 8), st.integers(0, 100))
     def test_between_0_and_1_in_any_order_of_rows(self, lists: list[list[str]], n: int, seed: int) -> None:
         now, before = (frame(ann="".join(items), bob="".join(items[:3])) for items in lists)
-        found = churn(now, before, n)
-        assert found["churn"].is_between(0, 1).all()
-        assert churn(now.sample(fraction=1.0, shuffle=True, seed=seed), before.reverse(), n).equals(found)
+        values = churn(now, before, n)
+        assert values["churn"].is_between(0, 1).all()
+        assert churn(now.sample(fraction=1.0, shuffle=True, seed=seed), before.reverse(), n).equals(values)
         assert churn(now, now, n)["churn"].to_list() == [0.0, 0.0]
-        assert found["churn"][0] == pytest.approx(len(set(lists[0][:n]) - set(lists[1][:n])) / min(n, 7))
+        assert values["churn"][0] == pytest.approx(len(set(lists[0][:n]) - set(lists[1][:n])) / min(n, 7))
 
     def test_refusals(self) -> None:
         good = frame(ann="ab")

@@ -139,7 +139,7 @@ class TestRules:
 
     def test_is_shown_only_where_it_occurs(self) -> None:
         counts = [(outcome, 0) for outcome in OUTCOMES]
-        assert [outcome for outcome, _ in select_outcomes(counts)] == [one for one in OUTCOMES if "rule" not in one]
+        assert [outcome for outcome, _ in select_outcomes(counts)] == [name for name in OUTCOMES if "rule" not in name]
         lost = [(outcome, int(outcome == "lost to a rule")) for outcome in OUTCOMES]
         assert select_outcomes(lost) == lost
 

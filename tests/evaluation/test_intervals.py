@@ -66,7 +66,7 @@ class TestBootstrapMeans:
         [
             (np.empty((0, 2)), 10, "at least one user"),
             (np.ones(3), 10, "2 dimension"),
-            (np.array([[1.0], [np.nan]]), 10, "1 are not finite"),
+            (np.array([[1.0], [np.nan]]), 10, "1 not finite"),
             (np.ones((3, 1)), 0, "samples: 0"),
         ],
     )
@@ -128,16 +128,16 @@ class TestInterval:
 
 class TestMeanInterval:
     def test_is_the_bootstrap_of_one_column(self) -> None:
-        found = mean_interval(SOME[:, 0], 300, 0.9, 1)
+        estimate = mean_interval(SOME[:, 0], 300, 0.9, 1)
         low, high = interval(bootstrap_means(SOME[:, [0]], 300, 1), 0.9)
-        assert (found.low, found.high) == (low[0], high[0])
-        assert found.mean == pytest.approx(SOME[:, 0].mean())
-        assert found.low < found.mean < found.high
+        assert (estimate.low, estimate.high) == (low[0], high[0])
+        assert estimate.mean == pytest.approx(SOME[:, 0].mean())
+        assert estimate.low < estimate.mean < estimate.high
 
     def test_equal_values_have_no_width(self) -> None:
         assert mean_interval(np.full(3, 0.25), 50, 0.95, 1) == Estimate(0.25, 0.25, 0.25)
-        found = mean_interval(np.full(70, 0.1), 50, 0.95, 1)
-        assert found.low == found.mean == found.high == pytest.approx(0.1)
+        estimate = mean_interval(np.full(70, 0.1), 50, 0.95, 1)
+        assert estimate.low == estimate.mean == estimate.high == pytest.approx(0.1)
 
     def test_refusals(self) -> None:
         with pytest.raises(DataError, match="at least one user"):
@@ -155,16 +155,16 @@ class TestComparePaired:
     def test_constant_lead_has_no_width(self) -> None:
         b = np.array([0.0, 0.25, 0.5])
         assert compare_paired(b + 0.5, b, 200, 0.95, 1) == Estimate(0.5, 0.5, 0.5)
-        found = compare_paired(np.full(70, 0.1), np.zeros(70), 200, 0.95, 1)
-        assert found.low == found.mean == found.high == pytest.approx(0.1)
+        estimate = compare_paired(np.full(70, 0.1), np.zeros(70), 200, 0.95, 1)
+        assert estimate.low == estimate.mean == estimate.high == pytest.approx(0.1)
 
     def test_pairing_makes_the_interval_narrow(self) -> None:
         # Users differ much (0 … 1), the models little: unpaired intervals would overlap.
         b = SOME[:, 0]
         a = b + 0.01 + 0.01 * SOME[:, 1]
-        found = compare_paired(a, b, 1000, 0.95, 1)
-        assert found.mean == pytest.approx(0.01 + 0.01 * SOME[:, 1].mean())
-        assert 0.0 < found.low < found.mean < found.high < 0.02
+        estimate = compare_paired(a, b, 1000, 0.95, 1)
+        assert estimate.mean == pytest.approx(0.01 + 0.01 * SOME[:, 1].mean())
+        assert 0.0 < estimate.low < estimate.mean < estimate.high < 0.02
 
     def test_swapped_models_swap_the_ends(self) -> None:
         there = compare_paired(SOME[:, 0], SOME[:, 1], 300, 0.95, 1)
@@ -189,9 +189,9 @@ def enumerate_signs(differences: np.ndarray) -> float:
 class TestPermutationPValues:
     def test_no_difference_at_all_is_1(self) -> None:
         columns = np.column_stack([np.zeros(50), SOME[:50, 0]])
-        found = permutation_p_values(columns, 99, 0)
-        assert found.dtype == np.float64
-        assert found.tolist() == [1.0, 1 / 100]  # every user ahead: never 0
+        p_values = permutation_p_values(columns, 99, 0)
+        assert p_values.dtype == np.float64
+        assert p_values.tolist() == [1.0, 1 / 100]  # every user ahead: never 0
 
     def test_all_signs_alike(self) -> None:
         # 3 users ahead by 1: of the 8 sign patterns +++ and --- reach |3|, so p is 2/8.
@@ -231,18 +231,18 @@ class TestPermutationPValues:
 
     def test_a_column_does_not_depend_on_its_neighbours(self) -> None:
         wide = np.random.default_rng(4).normal(0.02, 1.0, size=(997, 61)) * 10.0 ** np.arange(-30, 31)
-        found = permutation_p_values(wide, 200, 5)
-        assert [permutation_p_values(wide[:, [column]], 200, 5)[0] for column in range(61)] == found.tolist()
-        assert found.std() > 0.1
+        p_values = permutation_p_values(wide, 200, 5)
+        assert [permutation_p_values(wide[:, [column]], 200, 5)[0] for column in range(61)] == p_values.tolist()
+        assert p_values.std() > 0.1
 
     def test_does_not_depend_on_the_unit(self) -> None:
         differences = SOME - 0.47
-        found = permutation_p_values(differences, 300, 1)
-        assert permutation_p_values(differences * 1e-9, 300, 1).tolist() == found.tolist()
+        p_values = permutation_p_values(differences, 300, 1)
+        assert permutation_p_values(differences * 1e-9, 300, 1).tolist() == p_values.tolist()
 
     def test_columns_are_flipped_together(self) -> None:
-        alike = np.repeat(SOME[:, [0]] - 0.47, 3, axis=1) * [1.0, -1.0, 8.0]
-        assert len(set(permutation_p_values(alike, 500, 3))) == 1
+        scaled = np.repeat(SOME[:, [0]] - 0.47, 3, axis=1) * [1.0, -1.0, 8.0]
+        assert len(set(permutation_p_values(scaled, 500, 3))) == 1
 
     def test_result_does_not_depend_on_the_block_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         differences = SOME - 0.47
@@ -260,16 +260,16 @@ class TestPermutationPValues:
 
     def test_is_uniform_when_nothing_differs(self) -> None:
         # The columns are independent, so their p-values are independent, too.
-        found = permutation_p_values(np.random.default_rng(8).normal(size=(30, 600)), 499, 1)
-        assert np.mean(found <= 0.1) == pytest.approx(0.1, abs=0.05)
-        assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+        p_values = permutation_p_values(np.random.default_rng(8).normal(size=(30, 600)), 499, 1)
+        assert np.mean(p_values <= 0.1) == pytest.approx(0.1, abs=0.05)
+        assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
 
     @pytest.mark.parametrize(
         ("differences", "samples", "message"),
         [
             (np.empty((0, 2)), 10, "at least one user"),
             (np.ones(3), 10, "2 dimension"),
-            (np.array([[1.0], [np.inf]]), 10, "1 are not finite"),
+            (np.array([[1.0], [np.inf]]), 10, "1 not finite"),
             (np.ones((3, 1)), 0, "samples: 0"),
         ],
     )

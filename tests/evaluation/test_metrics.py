@@ -318,11 +318,11 @@ def all_orders(*groups: tuple[int, int]) -> np.ndarray:
 class TestTies:
     def test_hand_worked(self) -> None:
         # Two items tie at the top, one is the user's only positive: it is first in half of the orders.
-        hits, one = tie((2, 1), length=2), np.array([1])
-        assert recall(hits, one, 1).tolist() == [0.5]
-        assert mrr(hits, one, 2).tolist() == [(1 + 1 / 2) / 2]
-        assert ndcg(hits, one, 2) == pytest.approx([(1 + 1 / log2(3)) / 2])
-        assert hit_rate(hits, one, 2).tolist() == [1.0]
+        hits, n_positives = tie((2, 1), length=2), np.array([1])
+        assert recall(hits, n_positives, 1).tolist() == [0.5]
+        assert mrr(hits, n_positives, 2).tolist() == [(1 + 1 / 2) / 2]
+        assert ndcg(hits, n_positives, 2) == pytest.approx([(1 + 1 / log2(3)) / 2])
+        assert hit_rate(hits, n_positives, 2).tolist() == [1.0]
 
     @given(
         st.lists(
