@@ -143,7 +143,7 @@ def fit_text(
     known = [build_histories(interactions, items, instant) for interactions, instant in history_snapshots]
     encoder, embeddings, curves = fit_encoder(config, catalogue, known[-1], resume=resume)
     bfloat16 = encoder.precision == "bfloat16"
-    texts = pl.Series("text", catalogue.texts, dtype=pl.String)
+    texts = catalogue.item_texts.texts
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(known)
     interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, known, embeddings, bfloat16)
     if "sequence" in config.candidates.depths:
