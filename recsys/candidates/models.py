@@ -119,7 +119,8 @@ class CandidateModels:
 
     def read_words(self, texts: pl.Series) -> CandidateModels:
         """Return the models with the words of the catalogue's texts read, where an interest model has use for them."""
-        return replace(self, interest=self.interest.read_words(texts), sequence=self.sequence.read_words(texts))
+        interest, sequence = (model.with_term_vectors(texts) for model in (self.interest, self.sequence))
+        return replace(self, interest=interest, sequence=sequence)
 
     def read_texts(self, texts: pl.Series, config: Config) -> CandidateModels:
         """Return the models with TF-IDF fitted anew on the catalogue's texts: then it knows all of them."""

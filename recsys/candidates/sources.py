@@ -147,7 +147,7 @@ class InterestSource:
         self.reason = reason
         self._model = model
         self._approximate_from = approximate_from
-        self._items = model.item_vectors(embeddings) if model.speaks else None
+        self._items = model.item_vectors(embeddings) if model.is_informative else None
         self._index = self.index_some(np.arange(len(embeddings), dtype=np.int32))
 
     def index_some(self, items: NDArray[np.int32]) -> ItemIndex | None:

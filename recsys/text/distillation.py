@@ -1,9 +1,9 @@
-"""A smaller encoder that gives nearly the same vectors: fewer layers, taught by the whole one."""
+"""Distillation: an encoder with fewer layers that learns to reproduce the vectors of the whole one."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,36 +13,38 @@ from recsys.config import DistillationConfig
 from recsys.errors import ConfigError, DataError
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.training.batches import count_text_batches, mix_text_batches
+from recsys.text.training.loop import TrainingLoop
 from recsys.text.training.optimizer import make_optimizer, warm_up_then_cosine
 
 _WEIGHT_DECAY = 0.01
 _WARMUP_SHARE = 0.1
-_LARGEST_GRADIENT = 1.0
+_MAX_GRADIENT_NORM = 1.0
 
 
 def prune_layers(encoder: Encoder, layers: int) -> Encoder:
-    """Return a copy of an encoder that has only some of its transformer layers (Sanh et al. 2019, arXiv 1910.01108).
+    """Return a copy of an encoder with only some of its transformer layers (Sanh et al. 2019, arXiv 1910.01108).
 
-    The layers are evenly spread, the first and the last among them; of two that are as near, the higher one. A single
-    layer is the first. The copy saves and loads like any encoder; its vectors are poor until it has been taught.
+    The kept layers are evenly spread and include the first and the last; of two equally near layers the higher one is
+    kept. A single layer is the first. The copy saves and loads like any encoder; its vectors are poor until it is
+    trained.
 
     Args:
         encoder: not changed.
         layers: how many to keep, at least 1.
 
     Raises:
-        ConfigError: the encoder does not have so many.
+        ConfigError: the encoder has fewer layers.
     """
-    found = len(encoder.layers)
-    if not 1 <= layers <= found:
+    available = len(encoder.layers)
+    if not 1 <= layers <= available:
         raise ConfigError(
-            f"text.distillation.layers: is {layers}, but the encoder has {found} layers; "
-            f"give 1 to {found}, or null for no student"
+            f"text.distillation.layers: is {layers}, but the encoder has {available} layers; "
+            f"expected 1 to {available}, or null to train no student"
         )
     student = copy.deepcopy(encoder)
     gaps = max(1, layers - 1)
-    kept = [(2 * number * (found - 1) + gaps) // (2 * gaps) for number in range(layers)]
-    student.model.encoder.layer = torch.nn.ModuleList(student.layers[place] for place in kept).eval()
+    kept = [(2 * number * (available - 1) + gaps) // (2 * gaps) for number in range(layers)]
+    student.model.encoder.layer = torch.nn.ModuleList(student.layers[index] for index in kept).eval()
     student.model.config.num_hidden_layers = layers
     return student
 
@@ -56,73 +58,74 @@ def distil(
     seed: int,
     progress: Progress | None = None,
 ) -> list[float]:
-    """Teach a student, in place, to give its teacher's vectors (Hinton et al. 2015, arXiv 1503.02531).
+    """Train a student, in place, to reproduce its teacher's vectors (Hinton et al. 2015, arXiv 1503.02531).
 
-    All its layers learn; word vectors, pooling and projection are the teacher's and stay. The loss of a batch is how
-    far its vectors are from the teacher's, 1 - cosine, plus how far its texts' cosines to each other are from the
-    teacher's, squared (Park et al. 2019, CVPR, "relational knowledge distillation"). Nothing is dropped out: what the
-    teacher says of a text does not vary either, and neighbours come out nearer to the teacher's.
+    All its layers learn; word vectors, pooling and projection stay the teacher's. The loss of a batch is the distance
+    of its vectors to the teacher's, 1 - cosine, plus the squared differences between the cosines of its texts to each
+    other and the teacher's (Park et al. 2019, CVPR, "relational knowledge distillation"). There is no dropout: the
+    teacher's vectors do not vary either, and without it the student's nearest neighbours agree better with the
+    teacher's.
 
     Args:
         teacher_vectors: (n_texts, embedding_size) float32, rows unit length.
-        student: changed in place, its weights stay float32.
-        texts: any; labels are not needed, so the whole catalogue will do.
+        student: changed in place; its weights stay float32.
+        texts: any; labels are not needed, so the whole catalogue can be used.
         config: epochs and learning rate.
         batch_tokens: tokens in a batch that is only encoded; a training batch has a quarter of them.
-        seed: draws which texts meet in a batch, and the batches' order.
+        seed: draws which texts share a batch, and the order of the batches.
         progress: called with 1 after each step.
 
     Returns:
-        The loss of each step; empty where there is no text.
+        The loss of each step; empty without texts.
 
     Raises:
-        DataError: the teacher's vectors are not one per text, or not as long as the student's.
+        DataError: the number or the length of the teacher's vectors is wrong.
     """
     expected = (len(texts), student.embedding_size)
     if teacher_vectors.shape != expected:
         raise DataError(
-            f"distillation: the teacher's vectors are {teacher_vectors.shape}, expected {expected}, one per text and "
-            "as long as the student's; encode the same texts with the encoder the student was made from"
+            f"distillation: the teacher's vectors have the shape {teacher_vectors.shape}, expected {expected}, one per "
+            "text and as long as the student's; encode the same texts with the encoder the student was made from"
         )
     if not texts:
         return []
     tokens = student.tokenize(texts)
-    lengths = [len(one) for one in tokens]
+    lengths = [len(text) for text in tokens]
     batches = list(mix_text_batches(lengths, config.epochs, batch_tokens, np.random.default_rng(seed)))
     optimizer = make_optimizer([(student.layers, config.learning_rate)], _WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_cosine(len(batches), _WARMUP_SHARE))
-    losses: list[torch.Tensor] = []
-    for batch in batches:
-        ids, mask = student.pad([tokens[place] for place in batch])
+
+    def compute_losses(batch: NDArray[np.int64]) -> Iterator[torch.Tensor]:
+        ids, mask = student.pad([tokens[text] for text in batch])
         with student.autocast():
             with torch.no_grad():
                 hidden = student.embed_tokens(ids)
             hidden = student.run_layers(hidden, mask, student.layers)
-        loss = _miss(student.pool(hidden, mask), torch.from_numpy(teacher_vectors[batch]).to(student.device))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(student.layers.parameters(), _LARGEST_GRADIENT)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
+        yield _distance(student.pool(hidden, mask), torch.from_numpy(teacher_vectors[batch]).to(student.device))
+
+    loop = TrainingLoop(
+        compute_losses,
+        optimizer,
+        torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_cosine(len(batches), _WARMUP_SHARE)),
+        list(student.layers.parameters()),
+        _MAX_GRADIENT_NORM,
+    )
+    for _ in loop.run(batches):
         if progress:
             progress(1)
-    # Gradients went through the head too.
-    optimizer.zero_grad()
+    # The head does not learn, but gradients flowed through it.
     student.head.zero_grad()
-    found: list[float] = torch.stack(losses).tolist()
-    return found
+    return loop.losses
 
 
 def count_distillation_steps(
     student: Encoder, texts: Sequence[str], config: DistillationConfig, batch_tokens: int
 ) -> int:
     """Return how many steps `distil` will take, for a progress bar."""
-    return config.epochs * count_text_batches([len(one) for one in student.tokenize(texts)], batch_tokens)
+    return config.epochs * count_text_batches([len(text) for text in student.tokenize(texts)], batch_tokens)
 
 
-def _miss(vectors: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return how far unit vectors are from what they should be, each alone and all among themselves."""
-    alone = (1.0 - (vectors * wanted).sum(1)).mean()
-    among = (vectors @ vectors.T - wanted @ wanted.T).square().mean()
-    return alone + among
+def _distance(vectors: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Return the distance of unit vectors to the expected ones, plus that of their cosines to each other."""
+    pointwise = (1.0 - (vectors * expected).sum(1)).mean()
+    pairwise = (vectors @ vectors.T - expected @ expected.T).square().mean()
+    return pointwise + pairwise

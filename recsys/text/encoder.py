@@ -17,6 +17,7 @@ from safetensors.torch import save
 from recsys.config import TextConfig
 from recsys.errors import ConfigError
 from recsys.text.checkpoint import load_pretrained
+from recsys.text.device import has_fast_bfloat16, pick_device
 from recsys.text.head import Head
 from recsys.text.inference import CACHE_TOKENS, FastLayers, spread
 from recsys.text.item_text import clean_text
@@ -50,7 +51,7 @@ class Encoder:
     def __init__(self, checkpoint: str, config: TextConfig) -> None:
         self._config = config
         self.tokenizer, self.model = load_pretrained(checkpoint)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = pick_device()
         self.model.to(self.device).eval()
         self.head = Head.load(self.model.name_or_path, self.model.config.hidden_size, config).to(self.device).eval()
         # Positions up to the padding index are not used by the RoBERTa family (CamemBERT is one of it).
@@ -230,14 +231,6 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list
         "input_ids"
     ]
     return tokens
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 matrices in hardware."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    flags = torch.cpu.get_capabilities()
-    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
 
 
 def make_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[NDArray[np.int64]]:

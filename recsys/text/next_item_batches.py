@@ -1,4 +1,4 @@
-"""NextItemBatch "what came next?" about histories, in batches: what an interest model learns from."""
+"""Batches of next-item prediction: spans of histories, the steps to predict after, targets and negatives."""
 
 from __future__ import annotations
 
@@ -15,150 +15,155 @@ from recsys.dataset.histories import Histories
 
 @dataclass(frozen=True)
 class NextItemBatch:
-    """A batch of stretches of histories, and what is asked about them.
+    """Spans of histories and what is predicted in them; a query is one step after which items are predicted.
 
     Attributes:
-        items: (n_users, longest) int64, oldest first, 0 beyond the end.
-        real: (n_users, longest) bool.
-        rows: (n_asked) int64, the user of each place that is asked about.
-        places: (n_asked) int64, the place: what is known ends there.
-        answers: (n_answers) int64, places of right answers in `items`, flat.
-        asked: (n_answers) int64, which of the asked places each belongs to.
-        weights: (n_answers) float32, mean 1: how much each answer counts.
-        negatives: (n_negatives) int64 distinct items.
-        owned: (n_users, n_negatives) bool: the user has the item at some time, so for this user it is no negative.
-        stands_for: items of the pool per negative drawn.
+        items: (n_users, longest) int64, oldest first, 0 beyond the end of a span.
+        mask: (n_users, longest) bool: False beyond the end.
+        query_users: (n_queries) int64, the row of each query's user.
+        query_steps: (n_queries) int64, the column of each query's newest known item.
+        targets: (n_targets) int64, flat indices into `items`.
+        target_queries: (n_targets) int64, the query that each target belongs to.
+        target_weights: (n_targets) float32, mean 1.
+        negatives: (n_negatives) int64 distinct items, shared by all queries.
+        interacted: (n_users, n_negatives) bool: the user interacted with the item at any time, so it is no negative.
+        items_per_negative: how many items of the pool each negative represents.
     """
 
     items: NDArray[np.int64]
-    real: NDArray[np.bool_]
-    rows: NDArray[np.int64]
-    places: NDArray[np.int64]
-    answers: NDArray[np.int64]
-    asked: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    query_users: NDArray[np.int64]
+    query_steps: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    target_queries: NDArray[np.int64]
+    target_weights: NDArray[np.float32]
     negatives: NDArray[np.int64]
-    owned: NDArray[np.bool_]
-    stands_for: float
+    interacted: NDArray[np.bool_]
+    items_per_negative: float
 
 
 class NextItemSampler:
-    """Draws batches of users and the questions about them.
+    """Draws batches of users and what is predicted for them.
 
     Args:
         histories: as of the cut-off.
-        pool: item numbers that may be negatives.
-        config: how many of what.
-        seed: draws everything.
+        pool: items that may be negatives.
+        config: sizes of batches, spans, targets and negatives.
+        seed: seeds all draws.
     """
 
     def __init__(self, histories: Histories, pool: NDArray[np.int64], config: InterestConfig, seed: int) -> None:
         self._histories = histories
-        self._owned: csr_array = histories.matrix()
+        self._interacted: csr_array = histories.matrix()
         self._pool = pool
         self._config = config
         self._rng = np.random.default_rng(seed)
 
     def draw_epochs(self, steps: int) -> Iterator[list[NDArray[np.int64]]]:
-        """Yield batches of users with two items and more, epoch by epoch, until there were so many batches."""
+        """Yield the batches of each epoch, users with at least two items, until there were `steps` batches."""
         users = np.flatnonzero(self._histories.lengths > 1)
         while steps > 0:
-            parts = -(-len(users) // self._config.batch_size)
-            batches = np.array_split(self._rng.permutation(users), parts)[:steps]
+            n_batches = -(-len(users) // self._config.batch_size)
+            batches = np.array_split(self._rng.permutation(users), n_batches)[:steps]
             steps -= len(batches)
             yield batches
 
-    def ask(self, users: NDArray[np.int64]) -> NextItemBatch:
-        """Draw stretches of these users' histories, the places that are asked about, and shared negatives."""
+    def sample(self, users: NDArray[np.int64]) -> NextItemBatch:
+        """Draw spans of these users' histories, queries in them, and shared negatives."""
         config, histories, pool = self._config, self._histories, self._pool
-        entries, real = cut_stretches(histories, users, find_length(histories, config) + 1, self._rng)
-        rows, places = self._choose_places(real)
-        asked, answers = _find_answers(real, rows, places, histories.ordered)
-        weights = np.ones(len(asked), dtype=np.float32)
+        entries, mask = select_spans(histories, users, span_length(histories, config) + 1, self._rng)
+        query_users, query_steps = self._draw_queries(mask)
+        target_queries, targets = _find_targets(mask, query_users, query_steps, histories.ordered)
+        weights = np.ones(len(targets), dtype=np.float32)
         if config.event_weights:
-            weights = histories.weights[entries.ravel()[answers]]
+            weights = histories.weights[entries.ravel()[targets]]
             weights = weights / max(float(weights.mean()), 1e-12)
         negatives = pool
         if config.negatives is not None and config.negatives < len(pool):
             negatives = self._rng.choice(pool, config.negatives, replace=False)
         return NextItemBatch(
-            items=find_items(histories, entries, real),
-            real=real,
-            rows=rows,
-            places=places,
-            answers=answers,
-            asked=asked,
-            weights=weights,
+            items=look_up_items(histories, entries, mask),
+            mask=mask,
+            query_users=query_users,
+            query_steps=query_steps,
+            targets=targets,
+            target_queries=target_queries,
+            target_weights=weights,
             negatives=negatives,
-            owned=self._owned[users][:, negatives].toarray() > 0,
-            stands_for=len(pool) / len(negatives),
+            interacted=self._interacted[users][:, negatives].toarray() > 0,
+            items_per_negative=len(pool) / len(negatives),
         )
 
-    def _choose_places(self, real: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return users and places: with an order all that have a next one, without one drawn place of each user.
+    def _draw_queries(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the users and steps of queries.
 
-        Without an order half of the history is known at least: whoever is asked at night will know all of it.
+        With an order these are all steps that have a next one, or a sample of them. Without an order it is one drawn
+        step per user, in the second half of the span: when the model is used, the whole history is known.
         """
         if not self._histories.ordered:
-            last = real.sum(axis=1) - 1
-            rows = np.flatnonzero(last > 0)
-            return rows, ((0.5 + 0.5 * self._rng.random(len(rows))) * last[rows]).astype(np.int64)
-        rows, places = np.nonzero(real[:, 1:])
-        if self._config.targets is not None and len(rows) > self._config.targets:
-            kept = np.sort(self._rng.choice(len(rows), self._config.targets, replace=False))
-            rows, places = rows[kept], places[kept]
-        return rows, places
+            last = mask.sum(axis=1) - 1
+            users = np.flatnonzero(last > 0)
+            return users, ((0.5 + 0.5 * self._rng.random(len(users))) * last[users]).astype(np.int64)
+        users, steps = np.nonzero(mask[:, 1:])
+        if self._config.targets is not None and len(users) > self._config.targets:
+            kept = np.sort(self._rng.choice(len(users), self._config.targets, replace=False))
+            users, steps = users[kept], steps[kept]
+        return users, steps
 
 
-def _find_answers(
-    real: NDArray[np.bool_], rows: NDArray[np.int64], places: NDArray[np.int64], ordered: bool
+def _find_targets(
+    mask: NDArray[np.bool_], query_users: NDArray[np.int64], query_steps: NDArray[np.int64], ordered: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return of each answer which question it belongs to, and its flat place.
+    """Return for each target its query and its flat index.
 
-    With an order the next item is the answer. Without one all that are left are.
+    With an order the target is the next item; without one, all items after the step are targets.
     """
-    longest = real.shape[1]
+    longest = mask.shape[1]
     if ordered:
-        return np.arange(len(rows)), rows * longest + places + 1
-    left = real[rows] & (np.arange(longest)[None, :] > places[:, None])
-    asked, place = np.nonzero(left)
-    return asked, rows[asked] * longest + place
+        return np.arange(len(query_users)), query_users * longest + query_steps + 1
+    later = mask[query_users] & (np.arange(longest)[None, :] > query_steps[:, None])
+    queries, steps = np.nonzero(later)
+    return queries, query_users[queries] * longest + steps
 
 
-def cut_stretches(
+def select_spans(
     histories: Histories, users: NDArray[np.int64], length: int, rng: np.random.Generator | None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return (n_users, longest) entry numbers, oldest first, and which of them are real.
+    """Return one span of at most `length` entries per user.
 
-    Of a longer history the newest `length` entries; with a generator every other time a stretch drawn from anywhere, so
-    that training meets all of it, and of data without order any entries in any order.
+    Without a generator, a span is the newest entries. With one, for training, half of the spans start anywhere, so that
+    training sees all of a long history; in data without an order a span is a random subset in random order.
+
+    Returns:
+        (n_users, longest) int64 entries, oldest first, 0 beyond the end; and the (n_users, longest) bool mask of
+        entries.
     """
     lengths, starts = histories.lengths[users], histories.starts[users]
-    taken = np.minimum(lengths, length)
-    first = starts + lengths - taken
+    span_lengths = np.minimum(lengths, length)
+    first = starts + lengths - span_lengths
     if rng is not None and histories.ordered:
-        drawn = starts + (rng.random(len(users)) * (lengths - taken + 1)).astype(np.int64)
+        drawn = starts + (rng.random(len(users)) * (lengths - span_lengths + 1)).astype(np.int64)
         first = np.where(rng.random(len(users)) < 0.5, first, drawn)
-    steps = np.arange(int(taken.max()))[None, :]
-    real = steps < taken[:, None]
-    entries = np.where(real, first[:, None] + steps, 0)
+    steps = np.arange(int(span_lengths.max()))[None, :]
+    mask = steps < span_lengths[:, None]
+    entries = np.where(mask, first[:, None] + steps, 0)
     if rng is not None and not histories.ordered:
-        # All entries of the users, shuffled within each; a row takes as many as it has places.
+        # All entries of the users, shuffled within each user; a span takes the first ones.
         rows = np.repeat(np.arange(len(users)), lengths)
         ends = np.cumsum(lengths)
-        own = np.arange(len(rows)) + np.repeat(starts - (ends - lengths), lengths)
-        shuffled = own[np.lexsort((rng.random(len(rows)), rows))]
-        entries = np.where(real, shuffled[np.where(real, (ends - lengths)[:, None] + steps, 0)], 0)
-    return entries, real
+        user_entries = np.arange(len(rows)) + np.repeat(starts - (ends - lengths), lengths)
+        shuffled = user_entries[np.lexsort((rng.random(len(rows)), rows))]
+        entries = np.where(mask, shuffled[np.where(mask, (ends - lengths)[:, None] + steps, 0)], 0)
+    return entries, mask
 
 
-def find_length(histories: Histories, config: InterestConfig) -> int:
-    """Return how many items of a history are read: the newest, but where none is newer a mean takes all."""
+def span_length(histories: Histories, config: InterestConfig) -> int:
+    """Return how many items of a history a tower reads: the newest ones, but a mean without an order reads all."""
     if config.tower == "mean" and not histories.ordered:
         return max(1, int(histories.lengths.max(initial=0)))
     return config.history_length
 
 
-def find_items(histories: Histories, entries: NDArray[np.int64], real: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the item numbers of entries, 0 where they are not real."""
-    return np.where(real, histories.items[entries], 0).astype(np.int64)
+def look_up_items(histories: Histories, entries: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the items of entries, 0 where the mask is False."""
+    return np.where(mask, histories.items[entries], 0).astype(np.int64)

@@ -1,8 +1,8 @@
-"""User towers: what a history of item vectors says at places of it.
+"""User towers: modules that turn a history of item vectors into a user vector.
 
-All have one contract: `tower(vectors, stretches)` takes (n, size) float32 item vectors and stretches of histories over
-them, and returns (n_asked, size) states. The state at a place knows this place and real ones before it, never a later
-one, so that one pass answers "what came next?" at all places.
+All towers have the same contract: `tower(vectors, spans)` takes (n, size) float32 item vectors and spans of histories
+over them, and returns (n_queries, size) states. The state at a step depends on the item of that step and the items
+before it in the span, never on later ones, so one pass predicts the next item at all steps.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from torch.nn import functional
 
 from recsys.config import InterestConfig
 
-# Spread of weights that must not start at zero.
-INITIAL = 0.02
+# Standard deviation of initial weights that are not zero.
+INITIAL_STD = 0.02
 
 
 @dataclass(frozen=True)
-class Stretches:
-    """Stretches of histories, and the places of them that are asked about.
+class HistorySpans:
+    """Spans of histories, and the steps whose states are computed.
 
     Attributes:
-        items: (n_users, longest) int64, rows of the vectors, oldest first; any number where nothing is.
-        real: (n_users, longest) bool: something is.
-        ordered: False where the data has no order: no place then counts for more because it stands later.
-        rows: (n_asked) int64, the user of each place that is asked about.
-        places: (n_asked) int64, the place.
+        items: (n_users, longest) int64, rows of the item vectors, oldest first; arbitrary where the mask is False.
+        mask: (n_users, longest) bool: there is an item.
+        ordered: False for data without an order: items then do not weigh more because they come later.
+        query_users: (n_queries) int64, the row of each query's user.
+        query_steps: (n_queries) int64, the column of each query's newest item.
     """
 
     items: NDArray[np.int64]
-    real: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
     ordered: bool
-    rows: NDArray[np.int64]
-    places: NDArray[np.int64]
+    query_users: NDArray[np.int64]
+    query_steps: NDArray[np.int64]
 
 
-def take(vectors: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
-    """Return the rows at places; unlike plain indexing its gradients are added up in the same order each time."""
-    return functional.embedding(torch.from_numpy(np.ascontiguousarray(places)), vectors)
+def gather_rows(vectors: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
+    """Return the vectors at some rows; unlike plain indexing, gradients are summed in a fixed order."""
+    return functional.embedding(torch.from_numpy(np.ascontiguousarray(rows)), vectors)
 
 
-def add_up(vectors: torch.Tensor, rows: csr_array) -> torch.Tensor:
-    """Return (n, size): for each of the sparse rows the sum of the vectors it names, by its weights."""
+def sum_rows(vectors: torch.Tensor, weights: csr_array) -> torch.Tensor:
+    """Return (n, size): the product of a sparse (n, n_vectors) weight matrix with the vectors."""
     return functional.embedding_bag(
-        torch.from_numpy(rows.indices.astype(np.int64)),
-        # Under autocast they may be of half precision, and the weights are not.
+        torch.from_numpy(weights.indices.astype(np.int64)),
+        # Under autocast the vectors may have half precision, and the weights do not.
         vectors.float(),
-        torch.from_numpy(rows.indptr[:-1].astype(np.int64)),
-        per_sample_weights=torch.from_numpy(rows.data),
+        torch.from_numpy(weights.indptr[:-1].astype(np.int64)),
+        per_sample_weights=torch.from_numpy(weights.data),
         mode="sum",
     )
 
 
 def make_tower(size: int, config: InterestConfig) -> nn.Module:
-    """Return the tower that the config names, for vectors of this size."""
+    """Return the configured tower for vectors of this size."""
     match config.tower:
         case "mean":
             return MeanTower(size, config.history_decay)
@@ -70,7 +70,7 @@ def make_tower(size: int, config: InterestConfig) -> nn.Module:
 
 
 class MeanTower(nn.Module):
-    """The mean m of the vectors so far, each step back weighing `decay` times less, plus a linear map of m.
+    """The mean m of the vectors up to a step, each step back weighing `decay` times less, plus a linear map of m.
 
     The map starts at zero.
     """
@@ -78,74 +78,77 @@ class MeanTower(nn.Module):
     def __init__(self, size: int, decay: float) -> None:
         super().__init__()
         self._decay = decay
-        self.map = _start_at_zero(size)
+        self.map = _make_zero_map(size)
 
-    def forward(self, vectors: torch.Tensor, stretches: Stretches) -> torch.Tensor:
-        """Read the histories."""
-        back = stretches.places[:, None] - np.arange(stretches.items.shape[1])[None, :]
-        seen = (back > 0) & stretches.real[stretches.rows] | (back == 0)
-        weights = np.where(seen, (self._decay if stretches.ordered else 1.0) ** np.maximum(back, 0), 0.0)
+    def forward(self, vectors: torch.Tensor, spans: HistorySpans) -> torch.Tensor:
+        """Compute the states."""
+        steps_back = spans.query_steps[:, None] - np.arange(spans.items.shape[1])[None, :]
+        seen = (steps_back > 0) & spans.mask[spans.query_users] | (steps_back == 0)
+        decay = self._decay if spans.ordered else 1.0
+        weights = np.where(seen, decay ** np.maximum(steps_back, 0), 0.0)
         weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
         ends = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
         shape = (len(seen), len(vectors))
-        past = csr_array((weights[seen], stretches.items[stretches.rows][seen], ends), shape=shape)
-        mean = add_up(vectors, past)
-        moved: torch.Tensor = mean + self.map(mean)
-        return moved
+        mean = sum_rows(vectors, csr_array((weights[seen], spans.items[spans.query_users][seen], ends), shape=shape))
+        states: torch.Tensor = mean + self.map(mean)
+        return states
 
 
 class AttentionTower(nn.Module):
-    """Each place attends over its past; with what it read goes a linear map of it, as in `MeanTower`.
+    """Single-head attention of each step over the steps up to it, plus a linear map of the result as in `MeanTower`.
 
-    How much a place minds an earlier one is a learned bilinear form of their vectors (query and key maps in one) plus a
-    learned bias for each number of steps between them. The form starts at zero and the biases at the logarithms of the
-    mean's weights, so at first it is the recency-weighted mean. Where there is no order the biases are left out.
+    The attention score of an earlier step is a learned bilinear form of the two vectors (query and key maps in one)
+    plus a learned bias for the number of steps between them. The form starts at zero and the biases at the logarithms
+    of the mean's weights, so the tower starts as the recency-weighted mean. Without an order there are no biases.
     """
 
     def __init__(self, size: int, length: int, decay: float) -> None:
         super().__init__()
-        self.query_key = _start_at_zero(size)
+        self.query_key = _make_zero_map(size)
         self.recency = nn.Parameter(float(np.log(decay)) * torch.arange(length, dtype=torch.float32))
-        self.map = _start_at_zero(size)
+        self.map = _make_zero_map(size)
 
-    def forward(self, vectors: torch.Tensor, stretches: Stretches) -> torch.Tensor:
-        """Read the histories, which are no longer than the biases go back."""
-        sequences = take(vectors, stretches.items)
+    def forward(self, vectors: torch.Tensor, spans: HistorySpans) -> torch.Tensor:
+        """Compute the states; spans must not be longer than the number of biases."""
+        sequences = gather_rows(vectors, spans.items)
         scores = self.query_key(sequences) @ sequences.mT
-        if stretches.ordered:
+        if spans.ordered:
             scores = scores + self.recency[_count_steps_back(sequences.shape[1]).clamp(min=0)]
-        read = scores.masked_fill(~_find_seen(stretches.real), -torch.inf).softmax(dim=2) @ sequences
-        read = read[torch.from_numpy(stretches.rows), torch.from_numpy(stretches.places)]
-        moved: torch.Tensor = read + self.map(read)
-        return moved
+        attended = scores.masked_fill(~_causal_mask(spans.mask), -torch.inf).softmax(dim=2) @ sequences
+        attended = attended[torch.from_numpy(spans.query_users), torch.from_numpy(spans.query_steps)]
+        states: torch.Tensor = attended + self.map(attended)
+        return states
 
 
 class TransformerTower(nn.Module):
-    """A small causal transformer over the vectors and their places (Kang and McAuley 2018, ICDM).
+    """A small causal transformer over item vectors and learned positions (Kang and McAuley 2018, ICDM).
 
-    Places are counted from the oldest, so real places come first. Without an order they say how many came before.
+    Positions count from the oldest item of the span. In data without an order they only encode how many items came
+    before.
     """
 
     def __init__(self, size: int, config: InterestConfig) -> None:
         super().__init__()
-        self.positions = nn.Parameter(torch.empty(config.history_length, size).normal_(0.0, INITIAL))
-        self.blocks = nn.ModuleList(_Block(size, config) for _ in range(config.layers))
+        self.positions = nn.Parameter(torch.empty(config.history_length, size).normal_(0.0, INITIAL_STD))
+        self.blocks = nn.ModuleList(_TransformerLayer(size, config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(size)
         self.dropout = nn.Dropout(config.dropout)
         self._scale = float(size) ** 0.5
 
-    def forward(self, vectors: torch.Tensor, stretches: Stretches) -> torch.Tensor:
-        """Read the histories, which are no longer than `history_length`."""
-        sequences, seen = take(vectors, stretches.items), _find_seen(stretches.real)[:, None]
+    def forward(self, vectors: torch.Tensor, spans: HistorySpans) -> torch.Tensor:
+        """Compute the states; spans must not be longer than `history_length`."""
+        sequences, seen = gather_rows(vectors, spans.items), _causal_mask(spans.mask)[:, None]
         states: torch.Tensor = self.dropout(sequences * self._scale + self.positions[: sequences.shape[1]])
-        for block in self.blocks:
-            states = block(states, seen)
-        normed: torch.Tensor = self.norm(states[torch.from_numpy(stretches.rows), torch.from_numpy(stretches.places)])
+        for layer in self.blocks:
+            states = layer(states, seen)
+        normed: torch.Tensor = self.norm(
+            states[torch.from_numpy(spans.query_users), torch.from_numpy(spans.query_steps)]
+        )
         return normed
 
 
-class _Block(nn.Module):
-    """One transformer layer, norms first."""
+class _TransformerLayer(nn.Module):
+    """A pre-norm transformer layer."""
 
     def __init__(self, size: int, config: InterestConfig) -> None:
         super().__init__()
@@ -159,28 +162,31 @@ class _Block(nn.Module):
 
     def forward(self, states: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         batch, length, size = states.shape
-        parts = self.query_key_value(self.attention_norm(states)).view(batch, length, 3, self.heads, -1)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        projected = self.query_key_value(self.attention_norm(states)).view(batch, length, 3, self.heads, -1)
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
         rate = self.rate if self.training else 0.0
-        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=rate)
-        states = states + self.dropout(self.output(read.transpose(1, 2).reshape(batch, length, size)))
-        fed: torch.Tensor = states + self.dropout(self.feed(self.feed_norm(states)))
-        return fed
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=rate)
+        states = states + self.dropout(self.output(attended.transpose(1, 2).reshape(batch, length, size)))
+        transformed: torch.Tensor = states + self.dropout(self.feed(self.feed_norm(states)))
+        return transformed
 
 
-def _start_at_zero(size: int) -> nn.Linear:
+def _make_zero_map(size: int) -> nn.Linear:
     linear = nn.Linear(size, size, bias=False)
     nn.init.zeros_(linear.weight)
     return linear
 
 
 def _count_steps_back(length: int) -> torch.Tensor:
-    """Return (length, length) int64: steps from each place (row) back to another; negative for later ones."""
-    places = torch.arange(length)
-    return places[:, None] - places[None, :]
+    """Return (length, length) int64: steps from the row's step back to the column's; negative for later ones."""
+    steps = torch.arange(length)
+    return steps[:, None] - steps[None, :]
 
 
-def _find_seen(real: NDArray[np.bool_]) -> torch.Tensor:
-    """Return (batch, length, length) bool: the row's place sees the column's. Each sees itself: none may be blind."""
-    back = _count_steps_back(real.shape[1])
-    return (back > 0) & torch.from_numpy(real)[:, None, :] | (back == 0)
+def _causal_mask(mask: NDArray[np.bool_]) -> torch.Tensor:
+    """Return (batch, length, length) bool: the row's step sees the column's.
+
+    Every step sees itself, also beyond the end of a span: a softmax over nothing would be NaN.
+    """
+    steps_back = _count_steps_back(mask.shape[1])
+    return (steps_back > 0) & torch.from_numpy(mask)[:, None, :] | (steps_back == 0)

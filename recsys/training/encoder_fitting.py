@@ -1,4 +1,4 @@
-"""Fitting the encoder: fine-tuning on one past, in one process or several, and a smaller student if wanted."""
+"""Fitting the encoder: fine-tuning as of one cut-off, in one process or several, and an optional student."""
 
 from __future__ import annotations
 
@@ -16,52 +16,43 @@ from recsys.progress import log_stage, progress_bar, training_progress_bar
 from recsys.text.distillation import count_distillation_steps, distil, prune_layers
 from recsys.text.encoder import Encoder
 from recsys.text.training.checkpoints import TrainingCheckpoint
-from recsys.text.training.fine_tuning import FineTuned, TrainingInputs, count_steps, fine_tune
+from recsys.text.training.fine_tuning import FineTuned, Runtime, count_steps, fine_tune
 from recsys.text.training.processes import Processes, join_processes
 from recsys.training.encoder_inputs import EncoderInputs
 
-# The first process also fits and measures all the rest while the others wait at the next training's start.
+# The first process also fits and measures everything else while the others wait at the start of the next training.
 _TIMEOUT_SECONDS = 6 * 3600.0
 
 
 def join_training() -> Processes:
-    """Return the processes that torchrun started together, of which this is one; without torchrun it is alone."""
+    """Return the processes that torchrun started together with this one; without torchrun, this one alone."""
     return join_processes(_TIMEOUT_SECONDS)
 
 
 def fit_encoder(
     config: Config, catalogue: EncoderInputs, histories: Histories, *, resume: Path | None = None
 ) -> tuple[Encoder, NDArray[np.float32], dict[str, list[float]]]:
-    """Fine-tune a copy of the catalogue's encoder.
+    """Fine-tune a copy of the catalogue's encoder, and distil it if configured.
 
     Args:
         config: the text section.
         catalogue: from `prepare_encoder_inputs`.
         histories: as of the cut-off, over the same catalogue.
-        resume: folder in which a killed fine-tuning of the same settings and data goes on.
+        resume: folder of training checkpoints; a killed fine-tuning of the same settings and data resumes from it.
 
     Returns:
-        The encoder, the catalogue's embeddings by it, (n_items, embedding_size) float32 with unit rows, and the curves
-        of what was trained.
+        The encoder, the catalogue's embeddings by it, (n_items, embedding_size) float32 with unit rows, and the loss
+        and recall curves.
     """
     settings = config.text.fine_tune
     processes = join_training()
-    encoder = catalogue.make_encoder()
-    training_inputs = TrainingInputs(_fit_factors(config, histories), catalogue.fields)
-    checkpoint = TrainingCheckpoint(resume, _identify(config, encoder, histories)) if resume else None
+    encoder = catalogue.copy_encoder()
+    data = catalogue.make_training_data(histories, _fit_factors(config, histories))
+    checkpoint = TrainingCheckpoint(resume, _hash_training(config, encoder, histories)) if resume else None
     steps = count_steps(histories, settings, config.seed)
     with log_stage("fine-tuning") as done, training_progress_bar("Fine-tuning", steps) as progress:
-        tuned = fine_tune(
-            encoder,
-            catalogue.inputs,
-            histories,
-            settings,
-            config.seed,
-            training_inputs=training_inputs,
-            checkpoint=checkpoint,
-            processes=processes,
-            progress=progress,
-        )
+        runtime = Runtime(checkpoint, processes, progress)
+        tuned = fine_tune(encoder, data, settings, config.seed, runtime)
         done(_describe(tuned, settings.validation_n))
     curves = {**catalogue.curves, "fine_tuning_loss": tuned.losses}
     if tuned.recalls:
@@ -73,11 +64,11 @@ def fit_encoder(
 
 
 def _fit_factors(config: Config, histories: Histories) -> NDArray[np.float32] | None:
-    """Return the items' collaborative factors as of the same cut-off, if something learns from them."""
+    """Return the items' collaborative factors as of the same cut-off, if fine-tuning uses them."""
     settings = config.text.fine_tune
     if not settings.epochs or not (settings.objectives.cf_alignment or settings.hard_negatives.als):
         return None
-    with log_stage("factors to learn from") as done:
+    with log_stage("ALS factors for fine-tuning") as done:
         factors = AlsModel.fit(histories, config.collab.als, config.seed, config.threads).item_factors
         done(f"{int((~np.isnan(factors[:, 0])).sum()):,} items")
     return factors
@@ -86,43 +77,44 @@ def _fit_factors(config: Config, histories: Histories) -> NDArray[np.float32] | 
 def _distil(
     config: Config, catalogue: EncoderInputs, teacher: Encoder, vectors: NDArray[np.float32]
 ) -> tuple[Encoder, NDArray[np.float32], list[float]]:
-    settings, tokens = config.text.distillation, config.text.batch_tokens
+    settings, batch_tokens = config.text.distillation, config.text.batch_tokens
     student = prune_layers(teacher, settings.layers or len(teacher.layers))
+    texts = catalogue.item_texts.texts.to_list()
     known = np.flatnonzero(catalogue.known)
-    texts = [catalogue.texts[place] for place in known]
-    steps = count_distillation_steps(student, texts, settings, tokens)
+    known_texts = [texts[item] for item in known]
+    steps = count_distillation_steps(student, known_texts, settings, batch_tokens)
     with log_stage("distillation") as done, progress_bar("Distillation", steps) as progress:
-        losses = distil(vectors[known], student, texts, settings, tokens, config.seed, progress)
-        done(f"{len(teacher.layers)} to {len(student.layers)} layers, {_show_ends(losses)}")
-    with log_stage("embedding") as done, progress_bar("Embedding", len(catalogue.texts)) as progress:
-        embeddings = student.encode(catalogue.texts, progress)
-        done(f"{len(catalogue.texts):,} texts")
+        losses = distil(vectors[known], student, known_texts, settings, batch_tokens, config.seed, progress)
+        done(f"{len(teacher.layers)} to {len(student.layers)} layers, {_describe_losses(losses)}")
+    with log_stage("embedding") as done, progress_bar("Embedding", len(texts)) as progress:
+        embeddings = student.encode(texts, progress)
+        done(f"{len(texts):,} texts")
     return student, embeddings, losses
 
 
-def _identify(config: Config, encoder: Encoder, histories: Histories) -> str:
-    """Return the hash of all that decides where a fine-tuning ends."""
+def _hash_training(config: Config, encoder: Encoder, histories: Histories) -> str:
+    """Return the hash of everything that the result of a fine-tuning depends on."""
     text = config.text.model_dump(mode="json", include={"fine_tune", "fields", "max_tokens", "pooling", "projection"})
     factors = config.collab.als.model_dump(mode="json")
-    found = hashlib.sha256(json.dumps([text, factors, config.seed], sort_keys=True).encode())
-    found.update(encoder.digest().encode())
+    digest = hashlib.sha256(json.dumps([text, factors, config.seed], sort_keys=True).encode())
+    digest.update(encoder.digest().encode())
     for array in (histories.starts, histories.items, histories.weights):
-        found.update(array.tobytes())
+        digest.update(array.tobytes())
     for ids in (histories.item_ids, histories.user_ids):
-        found.update(json.dumps(ids.to_list()).encode())
-    return found.hexdigest()
+        digest.update(json.dumps(ids.to_list()).encode())
+    return digest.hexdigest()
 
 
 def _describe(tuned: FineTuned, n: int) -> str:
-    parts = [f"{len(tuned.losses):,} steps"]
-    if tuned.losses:
-        parts.append(_show_ends(tuned.losses))
+    if not tuned.losses:
+        return "nothing to learn from"
+    recall = ""
     if tuned.recalls:
-        parts.append(f"recall@{n} of what was kept aside {tuned.recalls[0]:.4f} to {max(tuned.recalls):.4f}")
-    return ", ".join(parts)
+        recall = f", recall@{n} of held-out items {tuned.recalls[0]:.4f} to {max(tuned.recalls):.4f}"
+    return f"{len(tuned.losses):,} steps, {_describe_losses(tuned.losses)}{recall}"
 
 
-def _show_ends(losses: list[float]) -> str:
-    """Show first and last tenth of a noisy curve."""
+def _describe_losses(losses: list[float]) -> str:
+    """Return the mean of the first and the last tenth of a noisy curve."""
     tenth = max(1, len(losses) // 10)
     return f"loss {np.mean(losses[:tenth]):.3f} to {np.mean(losses[-tenth:]):.3f}" if losses else "no step"

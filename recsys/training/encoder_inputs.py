@@ -1,4 +1,4 @@
-"""The catalogue as the encoder meets it, before users have taught it anything."""
+"""The catalogue's texts, prepared for the encoder once for all fits of a run."""
 
 from __future__ import annotations
 
@@ -13,79 +13,88 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.config import Config
-from recsys.dataset.histories import find_known
+from recsys.config import Config, TextConfig
+from recsys.dataset.histories import Histories
 from recsys.progress import log_stage, progress_bar
 from recsys.text.encoder import Encoder
-from recsys.text.item_text import make_texts
+from recsys.text.item_text import ItemTexts
 from recsys.text.masked_language import adapt, count_adaptation_steps
 from recsys.text.own_bert import build_own_bert
-from recsys.text.training.inputs import Inputs, encode_inputs, freeze_states, read_fields, read_tokens
+from recsys.text.training.data import FineTuningData
+from recsys.text.training.layer_inputs import (
+    LayerInputs,
+    encode_inputs,
+    find_token_fields,
+    freeze_states,
+    tokenize_texts,
+)
 
 
 @dataclass(frozen=True)
 class EncoderInputs:
-    """Texts, an encoder that knows no users yet, and what goes into the layers that will learn from them.
+    """An encoder that has not learned from users, and the texts that its trainable layers will learn from.
 
     Attributes:
-        texts: (n_items) one per item, in the items' order.
-        known: (n_items) bool: the texts that could be read at the cut-off; nothing learns from others.
-        inputs: of all texts, computed once for all fits of a run.
-        fields: of each text the field of each token, where a setting asks for it.
-        curves: losses of the adaptation, where there was one.
+        item_texts: in the items' order.
+        known: (n_items) bool: the item was known at the cut-off; nothing learns from other texts.
+        layer_inputs: of all texts, computed once for all fits of a run.
+        token_fields: for each text, the field of each token; None if no setting uses it.
+        curves: losses of the adaptation, if there was one.
     """
 
-    texts: list[str]
+    item_texts: ItemTexts
     known: NDArray[np.bool_]
-    inputs: Inputs
-    fields: Sequence[NDArray[np.int16]] | None
+    layer_inputs: LayerInputs
+    token_fields: Sequence[NDArray[np.int16]] | None
     curves: dict[str, list[float]]
     _encoder: Encoder
 
-    def make_encoder(self) -> Encoder:
-        """Return the encoder as it is before fine-tuning, to be changed at will."""
+    def copy_encoder(self) -> Encoder:
+        """Return a copy of the encoder before fine-tuning, which the caller may change."""
         return copy.deepcopy(self._encoder)
 
+    def make_training_data(self, histories: Histories, factors: NDArray[np.float32] | None) -> FineTuningData:
+        """Return what a fine-tuning learns from: these texts, with histories over them.
+
+        Args:
+            histories: as of a cut-off, over the same catalogue.
+            factors: (n_items, factor_size) float32 collaborative factors as of the same cut-off, if they are used.
+        """
+        return FineTuningData(self.layer_inputs, histories, factors, self.token_fields)
+
     def embed_zero_shot(self) -> NDArray[np.float32]:
-        """Return (n_items, embedding_size) float32, unit rows: what a baseline knows that users taught nothing."""
-        with log_stage("zero-shot embedding") as done, progress_bar("Zero-shot embedding", len(self.texts)) as progress:
-            embeddings = encode_inputs(self._encoder, self.inputs, progress)
-            done(f"{len(self.texts):,} texts")
+        """Return (n_items, embedding_size) float32, unit rows: the embeddings before fine-tuning, for a baseline."""
+        count = len(self.item_texts)
+        with log_stage("zero-shot embedding") as done, progress_bar("Zero-shot embedding", count) as progress:
+            embeddings = encode_inputs(self._encoder, self.layer_inputs, progress)
+            done(f"{count:,} texts")
         return embeddings
 
 
 def prepare_encoder_inputs(config: Config, items: pl.DataFrame, cutoff: datetime | None) -> EncoderInputs:
-    """Load or build the encoder, adapt it to the texts if wanted, and run them through the layers that stay frozen.
+    """Load or build the encoder, adapt it to the texts if configured, and run all texts through its frozen layers.
 
     Args:
         config: the text section.
         items: `Items`.
-        cutoff: a vocabulary, an adaptation and the axes of a projection learn from items known before it alone.
+        cutoff: a vocabulary, an adaptation and the axes of a projection learn only from items known before it.
     """
     text = config.text
-    texts = make_texts(items, text.fields)
-    is_known = find_known(items, cutoff)
-    known = texts.filter(is_known).to_list()
-    encoder = _make_encoder(config, known)
-    curves = _adapt(config, encoder, known)
-    everything = texts.to_list()
+    item_texts = ItemTexts.from_items(items, text.fields)
+    known = item_texts.known_at(cutoff)
+    known_texts = item_texts.texts.filter(known).to_list()
+    encoder = _make_encoder(config, known_texts)
+    curves = _adapt(config, encoder, known_texts)
     if text.projection:
-        with log_stage("projection") as done, progress_bar("Projection", len(known)) as progress:
-            encoder.project(encoder.encode(known, progress), text.projection)
+        with log_stage("projection") as done, progress_bar("Projection", len(known_texts)) as progress:
+            encoder.project(encoder.encode(known_texts, progress), text.projection)
             done(f"to {text.projection} principal axes")
-    method = text.fine_tune.method
-    with log_stage("frozen layers") as done, progress_bar("Frozen layers", len(everything)) as progress:
-        inputs: Inputs
-        if method == "full":
-            inputs = read_tokens(encoder, everything)
-        else:
-            inputs = freeze_states(encoder, everything, text.fine_tune.trainable_layers, progress)
-        done(f"{len(everything):,} texts, {inputs.starts[-1]:,} tokens" + ("; none is frozen" * (method == "full")))
-    fields = None
+    texts = item_texts.texts.to_list()
+    layer_inputs = _make_layer_inputs(text, encoder, texts)
+    token_fields = None
     if text.fine_tune.augmentation.field_dropout:
-        parts = zip(*(make_texts(items, [field]).to_list() for field in text.fields), strict=True)
-        fields = read_fields(encoder, everything, list(parts))
-    return EncoderInputs(everything, is_known.to_numpy(), inputs, fields, curves, encoder)
+        token_fields = find_token_fields(encoder, texts, item_texts.split_by_field())
+    return EncoderInputs(item_texts, known.to_numpy(), layer_inputs, token_fields, curves, encoder)
 
 
 def _make_encoder(config: Config, texts: Sequence[str]) -> Encoder:
@@ -95,7 +104,7 @@ def _make_encoder(config: Config, texts: Sequence[str]) -> Encoder:
     with TemporaryDirectory() as folder, log_stage("own BERT") as done:
         build_own_bert(texts, text.own_bert, text.max_tokens, Path(folder), config.seed)
         encoder = Encoder(folder, text)
-        done(f"{encoder.model.config.vocab_size:,} words from {len(texts):,} texts, {len(encoder.layers)} layers")
+        done(f"{encoder.model.config.vocab_size:,} tokens from {len(texts):,} texts, {len(encoder.layers)} layers")
     return encoder
 
 
@@ -108,3 +117,15 @@ def _adapt(config: Config, encoder: Encoder, texts: Sequence[str]) -> dict[str, 
         losses = adapt(encoder, texts, text.adaptation, text.batch_tokens, config.seed, progress)
         done(f"{len(losses):,} steps" + (f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if losses else ""))
     return {"adaptation_loss": losses}
+
+
+def _make_layer_inputs(text: TextConfig, encoder: Encoder, texts: Sequence[str]) -> LayerInputs:
+    layer_inputs: LayerInputs
+    with log_stage("encoder") as done, progress_bar("Fixed layers", len(texts)) as progress:
+        if text.fine_tune.method == "full":
+            layer_inputs = tokenize_texts(encoder, texts)
+            done(f"tokenized {len(texts):,} texts; no layer is fixed")
+        else:
+            layer_inputs = freeze_states(encoder, texts, text.fine_tune.trainable_layers, progress)
+            done(f"ran the fixed layers over {len(texts):,} texts")
+    return layer_inputs

@@ -146,7 +146,7 @@ def fit_text(
     histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
     bfloat16 = encoder.precision == "bfloat16"
-    texts = pl.Series("text", encoder_inputs.texts, dtype=pl.String)
+    texts = encoder_inputs.item_texts.texts
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
     interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, histories, embeddings, bfloat16)
     if "sequence" in config.candidates.depths:

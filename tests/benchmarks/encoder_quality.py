@@ -35,8 +35,15 @@ from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
 from recsys.text.masked_language import adapt
-from recsys.text.training.fine_tuning import TrainingInputs, fine_tune
-from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_fields, read_tokens
+from recsys.text.training.data import FineTuningData
+from recsys.text.training.fine_tuning import Runtime, fine_tune
+from recsys.text.training.layer_inputs import (
+    FrozenStates,
+    encode_inputs,
+    find_token_fields,
+    freeze_states,
+    tokenize_texts,
+)
 
 _NEXT, _CO = {"next_item": 1.0, "co_interaction": 0.0}, {"next_item": 0.0, "co_interaction": 1.0}
 # Each item as often as another, against the whole catalogue.
@@ -114,16 +121,10 @@ class Kitchen:
         if not settings.epochs:
             embeddings = encode_inputs(encoder, inputs)
         else:
-            full = read_tokens(encoder, world.texts) if settings.method == "full" else inputs
-            tuned = fine_tune(
-                encoder,
-                full,
-                world.train,
-                settings,
-                0,
-                material=TrainingInputs(self._factors(settings), self._fields(settings, encoder)),
-                progress=lambda examples, _: seen.append(examples),
-            )
+            full = tokenize_texts(encoder, world.texts) if settings.method == "full" else inputs
+            data = FineTuningData(full, world.train, self._factors(settings), self._fields(settings, encoder))
+            runtime = Runtime(progress=lambda examples, _: seen.append(examples))
+            tuned = fine_tune(encoder, data, settings, 0, runtime)
             embeddings = tuned.embeddings
         tuning = time.perf_counter() - began
         score = self._fit_interest(embeddings, name == "zero-shot", encoder.precision == "bfloat16")
@@ -143,7 +144,7 @@ class Kitchen:
         if not settings.augmentation.field_dropout:
             return None
         parts = zip(*(make_texts(self.world.items, [field]).to_list() for field in self.text.fields), strict=True)
-        return read_fields(encoder, self.world.texts, list(parts))
+        return find_token_fields(encoder, self.world.texts, list(parts))
 
     def _factors(self, settings: FineTuneConfig) -> NDArray[np.float32] | None:
         if not settings.objectives.cf_alignment and not settings.hard_negatives.als:

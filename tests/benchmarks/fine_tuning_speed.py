@@ -33,8 +33,9 @@ from recsys.config import FineTuneConfig, InterestConfig, TextConfig
 from recsys.evaluation.intervals import compare_paired
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
-from recsys.text.training.fine_tuning import fine_tune
-from recsys.text.training.inputs import read_tokens
+from recsys.text.training.data import FineTuningData
+from recsys.text.training.fine_tuning import Runtime, fine_tune
+from recsys.text.training.layer_inputs import tokenize_texts
 
 _MAX_TOKENS = 128
 _PAIRS_PER_STEP = 32
@@ -49,7 +50,7 @@ def train_ours(world: ColdWorld, text: TextConfig, seconds: float, rate: float) 
     """Return the encoder, its examples after the first step, the seconds these took, and those until then."""
     encoder = Encoder(text.checkpoint, text)
     config = FineTuneConfig(method="full", learning_rate=rate, batch_size=64)
-    inputs = read_tokens(encoder, world.texts)
+    inputs = tokenize_texts(encoder, world.texts)
     seen: list[int] = []
     clock: list[float] = []
 
@@ -61,7 +62,7 @@ def train_ours(world: ColdWorld, text: TextConfig, seconds: float, rate: float) 
 
     started = time.perf_counter()
     try:
-        fine_tune(encoder, inputs, world.train, config, 0, progress=watch)
+        fine_tune(encoder, FineTuningData(inputs, world.train), config, 0, Runtime(progress=watch))
     except _OverError:
         encoder.model.eval()
     return encoder, sum(seen[1:]), clock[-1] - clock[0], clock[0] - started

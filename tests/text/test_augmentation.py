@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.text.checkpoint import load_pretrained
-from recsys.text.training.augmentation import augment, find_fields
+from recsys.text.training.augmentation import assign_fields, augment
 
 # [CLS], seven tokens of three fields, [SEP], two of padding; and the text with nothing in it.
 FIELDS = np.array([[-1, 0, 0, 1, 1, 1, 2, 2, -1, -1, -1], [-1, -1] + [-1] * 9], dtype=np.int16)
@@ -105,7 +105,7 @@ def find(tokenizer, texts, parts, max_tokens=20, offsets=True):
     encoded = tokenizer(
         texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True, return_offsets_mapping=offsets
     )
-    found = find_fields(texts, parts, encoded)
+    found = assign_fields(texts, parts, encoded)
     assert [one.dtype for one in found] == [np.int16] * len(texts)
     assert [len(one) for one in found] == [len(ids) for ids in encoded["input_ids"]]
     return [one.tolist() for one in found]

@@ -71,7 +71,7 @@ def test_a_student_saves_and_loads(teacher, texts, tmp_path):
 
 @pytest.mark.parametrize("layers", [0, 7, 99])
 def test_more_layers_than_there_are_or_none_is_an_error(teacher, layers):
-    with pytest.raises(ConfigError, match=rf"layers: is {layers}, but the encoder has 6 layers; give 1 to 6"):
+    with pytest.raises(ConfigError, match=rf"layers: is {layers}, but the encoder has 6 layers; expected 1 to 6"):
         prune_layers(teacher, layers)
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from recsys.config import TextConfig
 from recsys.errors import ConfigError
 from recsys.text.checkpoint import DEFAULT_CHECKPOINT, find_checkpoint
-from recsys.text.encoder import Encoder, has_fast_bfloat16, make_batches
+from recsys.text.device import has_fast_bfloat16
+from recsys.text.encoder import Encoder, make_batches
 
 FLOAT32 = TextConfig(precision="float32")
 TEXTS = [

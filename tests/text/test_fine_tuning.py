@@ -15,8 +15,15 @@ from worlds import checkerboard, make_interactions, make_items
 from recsys.config import FineTuneConfig, TextConfig
 from recsys.dataset.histories import Histories, build_histories
 from recsys.text.encoder import Encoder
-from recsys.text.training.fine_tuning import FineTuned, TrainingInputs, count_steps, fine_tune
-from recsys.text.training.inputs import FrozenStates, encode_inputs, freeze_states, read_fields, read_tokens
+from recsys.text.training.data import FineTuningData
+from recsys.text.training.fine_tuning import FineTuned, Runtime, count_steps, fine_tune
+from recsys.text.training.layer_inputs import (
+    FrozenStates,
+    encode_inputs,
+    find_token_fields,
+    freeze_states,
+    tokenize_texts,
+)
 
 # No two of these have anything in common: which go together is known from the users alone.
 WORDS = ["anchor", "violin", "cactus", "ladder", "pepper", "glacier", "button", "rocket", "candle", "turtle"]
@@ -86,13 +93,16 @@ def contrast(vectors: np.ndarray) -> float:
     return float(similar[same & ~np.eye(20, dtype=bool)].mean() - similar[~same].mean())
 
 
-def learn(encoder: Encoder, histories: Histories, config: FineTuneConfig = CONFIG, **more: object) -> FineTuned:
-    inputs = (
-        read_tokens(encoder, more.pop("texts", WORDS))
-        if config.method == "full"
-        else freeze_states(encoder, more.pop("texts", WORDS), config.trainable_layers)
-    )
-    return fine_tune(encoder, inputs, histories, config, 7, **more)
+def learn(
+    encoder: Encoder,
+    histories: Histories,
+    config: FineTuneConfig = CONFIG,
+    texts: list[str] = WORDS,
+    factors: np.ndarray | None = None,
+) -> FineTuned:
+    full = config.method == "full"
+    inputs = tokenize_texts(encoder, texts) if full else freeze_states(encoder, texts, config.trainable_layers)
+    return fine_tune(encoder, FineTuningData(inputs, histories, factors), config, 7)
 
 
 # --- inputs ----------------------------------------------------------------------------------------------
@@ -110,7 +120,7 @@ def test_frozen_states_and_the_upper_layers_make_the_vectors_of_encode(encoder, 
 
 def test_tokens_make_the_vectors_of_encode(encoder):
     texts = ["A crew drifts between stars", "", "bread"]
-    np.testing.assert_allclose(encode_inputs(encoder, read_tokens(encoder, texts)), encoder.encode(texts), atol=1e-5)
+    np.testing.assert_allclose(encode_inputs(encoder, tokenize_texts(encoder, texts)), encoder.encode(texts), atol=1e-5)
 
 
 def test_frozen_states_of_bfloat16_take_half_the_room_and_stay_near(encoder):
@@ -126,10 +136,10 @@ def test_frozen_states_of_bfloat16_take_half_the_room_and_stay_near(encoder):
 def test_each_token_knows_its_field(encoder):
     texts = ["bread. flour. butter", "bread", "a\0b. c"]
     parts = [["bread", "flour", "butter"], ["bread", "", ""], ["a\0b", "c", ""]]
-    fields = read_fields(encoder, texts, parts)
+    fields = find_token_fields(encoder, texts, parts)
     assert fields[0].tolist() == [-1, 0, 0, 1, 1, 2, -1]
     assert fields[1].tolist() == [-1, 0, -1]
-    assert [len(one) for one in fields] == np.diff(read_tokens(encoder, texts).starts).tolist()
+    assert [len(one) for one in fields] == np.diff(tokenize_texts(encoder, texts).starts).tolist()
 
 
 # --- learning --------------------------------------------------------------------------------------------
@@ -138,7 +148,13 @@ def test_each_token_knows_its_field(encoder):
 @pytest.fixture(scope="module")
 def tuned(encoder, frozen, histories) -> tuple[Encoder, FineTuned, list[int]]:
     ours, examples = copy.deepcopy(encoder), list[int]()
-    found = fine_tune(ours, frozen, histories, CONFIG, 7, progress=lambda count, _: examples.append(count))
+    found = fine_tune(
+        ours,
+        FineTuningData(frozen, histories),
+        CONFIG,
+        7,
+        Runtime(progress=lambda count, _: examples.append(count)),
+    )
     return ours, found, examples
 
 
@@ -173,7 +189,7 @@ def test_same_seed_same_weights_and_the_callers_random_numbers_stay(encoder, fro
     torch.manual_seed(123)
     expected = torch.rand(3)
     torch.manual_seed(123)
-    found = fine_tune(again, frozen, histories, CONFIG, 7)
+    found = fine_tune(again, FineTuningData(frozen, histories), CONFIG, 7)
     assert torch.equal(torch.rand(3), expected)
     assert found.losses == tuned[1].losses
     assert again.digest() == tuned[0].digest()
@@ -204,7 +220,7 @@ def test_every_switch_learns_and_leaves_plain_weights(encoder, histories, change
     factors = np.random.default_rng(0).normal(scale=0.1, size=(20, 4)).astype(np.float32)
     factors[:, 0] += np.where(np.arange(20) % 2, -1, 1)
     factors[3] = np.nan
-    found = learn(ours, histories, config, material=TrainingInputs(factors=factors))
+    found = learn(ours, histories, config, factors=factors)
     assert np.mean(found.losses[-4:]) < 0.9 * np.mean(found.losses[:4])
     assert set(ours.model.state_dict()) == set(encoder.model.state_dict())
     np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-4)
@@ -230,7 +246,7 @@ def test_the_best_epoch_is_kept_and_training_stops_after_it(encoder, histories):
 def test_users_with_one_item_teach_nothing(encoder, ordered):
     lonely = make_histories(("u", "a"), ("v", "b"), ordered=ordered)
     before = encoder.digest()
-    found = fine_tune(encoder, freeze_states(encoder, ["a", "b"], 1), lonely, CONFIG, 0)
+    found = fine_tune(encoder, FineTuningData(freeze_states(encoder, ["a", "b"], 1), lonely), CONFIG, 0)
     assert (found.losses, count_steps(lonely, CONFIG, 0), encoder.digest()) == ([], 0, before)
     np.testing.assert_allclose(found.embeddings, encoder.encode(["a", "b"]), atol=1e-5)
 
@@ -238,7 +254,7 @@ def test_users_with_one_item_teach_nothing(encoder, ordered):
 def test_no_epochs_only_embed(encoder, frozen, histories):
     config = CONFIG.model_copy(update={"epochs": 0})
     before = encoder.digest()
-    assert fine_tune(encoder, frozen, histories, config, 0).losses == []
+    assert fine_tune(encoder, FineTuningData(frozen, histories), config, 0).losses == []
     assert encoder.digest() == before
 
 
@@ -251,7 +267,7 @@ _SCRIPT = """
     torch.set_num_threads(1)
     from pathlib import Path
     from test_fine_tuning import CONFIG, LETTERS, Encoder, TextConfig
-    from test_fine_tuning import build_histories, checkerboard, fine_tune, freeze_states
+    from test_fine_tuning import FineTuningData, Runtime, build_histories, checkerboard, fine_tune, freeze_states
     from recsys.config import FineTuneConfig
     from recsys.text.training.checkpoints import TrainingCheckpoint
     items, interactions = checkerboard(users=40, items=20)
@@ -264,8 +280,8 @@ _SCRIPT = """
         steps.append(examples)
         if len(steps) == {kill_at}:
             os.kill(os.getpid(), signal.SIGKILL)
-    found = fine_tune(encoder, frozen, histories, config, 7,
-                      checkpoint=TrainingCheckpoint(Path({folder!r}), "key"), progress=progress)
+    runtime = Runtime(TrainingCheckpoint(Path({folder!r}), "key"), progress=progress)
+    found = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, runtime)
     print(encoder.digest(), found.losses, found.recalls, sum(count > 0 for count in steps))
 """
 
@@ -312,7 +328,8 @@ sys.path[:0] = {paths!r}
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from test_fine_tuning import LETTERS, Encoder, TextConfig, build_histories, checkerboard, fine_tune, freeze_states
+from test_fine_tuning import LETTERS, Encoder, FineTuningData, Runtime, TextConfig
+from test_fine_tuning import build_histories, checkerboard, fine_tune, freeze_states
 from recsys.config import FineTuneConfig
 from recsys.text.training.processes import join_processes
 processes = join_processes(60)
@@ -321,7 +338,7 @@ histories = build_histories(interactions, items, None)
 config = FineTuneConfig.model_validate_json({config!r})
 encoder = Encoder({checkpoint!r}, TextConfig(precision="float32"))
 frozen = freeze_states(encoder, LETTERS, 2)
-found = fine_tune(encoder, frozen, histories, config, 7, processes=processes)
+found = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, Runtime(processes=processes))
 Path({folder!r}, str(processes.rank)).write_text(repr((encoder.digest(), found.losses)))
 processes.close()
 """

@@ -5,15 +5,15 @@ from worlds import make_interactions, make_items
 
 from recsys.config import InterestConfig
 from recsys.dataset.histories import build_histories
-from recsys.text.hashed_terms import count_words, scale_words, weigh_buckets
+from recsys.text.hashed_terms import count_hashed_terms, scale_terms, weigh_buckets
 from recsys.text.interest import InterestModel
 
 BUCKETS = 4096
 
 
 def test_a_text_has_the_same_row_in_every_catalogue():
-    alone = count_words(pl.Series(["The Long Watch", ""]), BUCKETS)
-    among = count_words(pl.Series(["长夜 🎬", "the long watch", "other"]), BUCKETS)
+    alone = count_hashed_terms(pl.Series(["The Long Watch", ""]), BUCKETS)
+    among = count_hashed_terms(pl.Series(["长夜 🎬", "the long watch", "other"]), BUCKETS)
     assert alone.shape == (2, BUCKETS)
     np.testing.assert_array_equal(alone[[0]].toarray(), among[[1]].toarray())
     # the, long, watch, the long, long watch
@@ -22,16 +22,16 @@ def test_a_text_has_the_same_row_in_every_catalogue():
 
 
 def test_a_word_said_more_often_counts_as_its_logarithm():
-    row = count_words(pl.Series(["a a a"]), BUCKETS).data
+    row = count_hashed_terms(pl.Series(["a a a"]), BUCKETS).data
     assert sorted(row) == pytest.approx([1 + np.log(2), 1 + np.log(3)])
 
 
 def test_words_of_one_item_or_of_many_tell_nothing():
     texts = pl.Series([f"all own{number} {'some' if number < 3 else ''}" for number in range(40)])
-    words = count_words(texts, BUCKETS)
+    words = count_hashed_terms(texts, BUCKETS)
     weights = weigh_buckets(words)
     assert sorted(weights[weights > 0]) == pytest.approx([1 + np.log(41 / 4)])
-    scaled = scale_words(words, weights)
+    scaled = scale_terms(words, weights)
     assert np.diff(scaled.indptr).tolist() == [1] * 3 + [0] * 37
     assert scaled.data == pytest.approx(1.0)
 
@@ -76,13 +76,15 @@ def test_what_is_saved_reads_the_words_again(model, world, tmp_path):
     histories, vectors, texts = world
     model.save(tmp_path / "model.safetensors")
     loaded = InterestModel.load(tmp_path / "model.safetensors", histories.item_ids, model._config)
-    again = loaded.read_words(texts)
+    again = loaded.with_term_vectors(texts)
     np.testing.assert_array_equal(again.item_vectors(vectors), model.item_vectors(vectors))
-    assert again.read_words(texts) is again
+    assert again.with_term_vectors(texts) is again
 
 
 def test_another_catalogue_has_words_of_its_own(model, world):
     _, vectors, _ = world
-    aligned = model.align(pl.Series(["new", "series05 1"])).read_words(pl.Series(["series02 saga", "series05 saga"]))
+    aligned = model.align(pl.Series(["new", "series05 1"])).with_term_vectors(
+        pl.Series(["series02 saga", "series05 saga"])
+    )
     both = aligned.item_vectors(vectors[[6, 16]])
     np.testing.assert_allclose(both, model.item_vectors(vectors)[[6, 16]], atol=1e-6)

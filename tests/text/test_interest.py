@@ -47,7 +47,7 @@ def test_untrained_model_is_the_plain_cosine(tower):
     np.testing.assert_allclose(model.item_vectors(embeddings), embeddings, atol=1e-6)
     # b is newest and weighs 1, a weighs 0.5: the direction is (0.5, 1).
     np.testing.assert_allclose(model.user_vectors(histories, embeddings), unit([[0.5, 1.0]]), atol=1e-6)
-    assert model.speaks
+    assert model.is_informative
     assert not model.trained
 
 
@@ -66,8 +66,8 @@ def test_only_the_newest_items_count():
 
 
 def test_a_random_map_says_nothing_before_training():
-    assert not InterestModel(4, InterestConfig(size=2)).speaks
-    assert not InterestModel(4, SequenceConfig(size=2)).speaks
+    assert not InterestModel(4, InterestConfig(size=2)).is_informative
+    assert not InterestModel(4, SequenceConfig(size=2)).is_informative
 
 
 # --- learning on the board -------------------------------------------------------------------------------

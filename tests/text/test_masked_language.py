@@ -10,7 +10,7 @@ from recsys.config import AdaptationConfig, OwnBertConfig, TextConfig
 from recsys.errors import CheckpointError
 from recsys.text import masked_language
 from recsys.text.encoder import Encoder
-from recsys.text.masked_language import _load_trained_head, _make_head, _mask, _read_guesses, adapt
+from recsys.text.masked_language import _load_trained_head, _make_head, _mask, _read_maskable, adapt
 from recsys.text.own_bert import build_own_bert
 
 # Each first word has one companion: who sees the one knows what the other is.
@@ -141,8 +141,8 @@ def test_other_families_learn_too(write_checkpoint, family, more):
 
 
 def test_words_are_masked_in_the_published_shares(own):
-    guesses = _read_guesses(own)
-    word, other = guesses.numbers[:2]
+    guesses = _read_maskable(own)
+    word, other = guesses.ids[:2]
     texts = [np.array([2, *[word] * 20, other, 3]), np.array([2, word, 3]), np.array([2, 1, word, 1, 3])] * 2000
     kept = [one.copy() for one in texts]
     masked = _mask(texts, 0.2, guesses, np.random.default_rng(0))
@@ -150,12 +150,12 @@ def test_words_are_masked_in_the_published_shares(own):
     # A fifth of 21 is 4; of one word, one: never the tokens that begin and end a text, never the unknown.
     assert np.bincount(masked.rows).tolist() == [4, 1, 1] * 2000
     hidden = [(int(row), int(column)) for row, column in zip(masked.rows, masked.columns, strict=True)]
-    assert [kept[row][column] for row, column in hidden] == masked.answers.tolist()
-    assert guesses.allowed[masked.answers].all()
+    assert [kept[row][column] for row, column in hidden] == masked.targets.tolist()
+    assert guesses.allowed[masked.targets].all()
     assert len(set(hidden)) == len(hidden)
     assert {column for row, column in hidden if row % 3 == 0} == set(range(1, 22))
     seen = np.array([masked.tokens[row][column] for row, column in hidden])
-    shares = [(seen == guesses.mask).mean(), (seen == masked.answers).mean()]
+    shares = [(seen == guesses.mask).mean(), (seen == masked.targets).mean()]
     assert shares == pytest.approx([0.8, 0.1], abs=0.02)
     assert guesses.allowed[seen[seen != guesses.mask]].all()
     places = {(row, column) for row, column in hidden}

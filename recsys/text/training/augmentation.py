@@ -1,4 +1,4 @@
-"""Text augmentation: a text is still about the same item when a part of it is left out."""
+"""Text augmentation: training on texts with some tokens hidden."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def augment(
     field_dropout: float = 0.0,
     span_crop: float = 0.0,
 ) -> NDArray[np.bool_]:
-    """Draw which tokens of each text are seen in this step.
+    """Draw which tokens of each text are seen in a step.
 
-    First a stretch is cropped, then fields of what is left are dropped, then tokens. Special tokens always stay, and of
-    the others at least one, so that there is something to read.
+    A text is first cropped to a span, then whole fields are dropped, then single tokens. Special tokens always stay,
+    and so does at least one other token.
 
     Args:
         lengths: (batch) tokens of each text, special ones included.
         fields: (batch, longest) the field each token comes from; -1 for special tokens and padding.
         rng: draws.
-        token_dropout: chance of each token to be left out.
-        field_dropout: chance of each field of a text to be left out; one field always stays.
-        span_crop: chance of a text to be cut to a stretch of its tokens, which is any length from half of them up.
+        token_dropout: probability that a token is dropped.
+        field_dropout: probability that a field of a text is dropped; one field always stays.
+        span_crop: probability that a text is cropped to a span of its tokens, of any length from half of them up.
 
     Returns:
         (batch, longest) bool, False for padding.
@@ -39,67 +39,70 @@ def augment(
     special = inside & (fields < 0)
     seen = _crop(inside & (fields >= 0), rng, span_crop)
     draws = rng.random((batch, max(1, int(fields.max(initial=0)) + 1)))
-    seen &= _stays(np.take_along_axis(draws, np.maximum(fields, 0).astype(np.int64), axis=1), seen, field_dropout)
-    seen &= _stays(rng.random((batch, longest)), seen, token_dropout)
+    field_draws = np.take_along_axis(draws, np.maximum(fields, 0).astype(np.int64), axis=1)
+    seen &= _survives(field_draws, seen, field_dropout)
+    seen &= _survives(rng.random((batch, longest)), seen, token_dropout)
     return seen | special
 
 
-def _stays(draws: NDArray[np.float64], seen: NDArray[np.bool_], chance: float) -> NDArray[np.bool_]:
-    """Return what is not dropped; the luckiest of what is seen in a text never is."""
-    luckiest = np.where(seen, draws, -1.0).max(axis=1, keepdims=True, initial=-1.0)
-    stays: NDArray[np.bool_] = (draws >= chance) | (draws == luckiest)
-    return stays
+def _survives(draws: NDArray[np.float64], seen: NDArray[np.bool_], probability: float) -> NDArray[np.bool_]:
+    """Return what is not dropped; the highest draw among the seen tokens of a text never is."""
+    highest = np.where(seen, draws, -1.0).max(axis=1, keepdims=True, initial=-1.0)
+    survives: NDArray[np.bool_] = (draws >= probability) | (draws == highest)
+    return survives
 
 
-def _crop(real: NDArray[np.bool_], rng: np.random.Generator, chance: float) -> NDArray[np.bool_]:
-    """Cut some texts to a stretch of their real tokens, its length and its place drawn evenly."""
-    count = real.sum(axis=1)
-    cropped, size, place = rng.random((3, len(real)))
-    least = (count + 1) // 2
-    kept = np.where(cropped < chance, least + (size * (count - least + 1)).astype(np.int64), count)
-    start = (place * (count - kept + 1)).astype(np.int64)
-    number = np.cumsum(real, axis=1) - 1
-    seen: NDArray[np.bool_] = real & (number >= start[:, None]) & (number < (start + kept)[:, None])
+def _crop(tokens: NDArray[np.bool_], rng: np.random.Generator, probability: float) -> NDArray[np.bool_]:
+    """Crop some texts to a span of their tokens, with uniformly drawn length and start."""
+    count = tokens.sum(axis=1)
+    crop_draws, length_draws, start_draws = rng.random((3, len(tokens)))
+    shortest = (count + 1) // 2
+    cropped_length = shortest + (length_draws * (count - shortest + 1)).astype(np.int64)
+    length = np.where(crop_draws < probability, cropped_length, count)
+    start = (start_draws * (count - length + 1)).astype(np.int64)
+    index = np.cumsum(tokens, axis=1) - 1
+    seen: NDArray[np.bool_] = tokens & (index >= start[:, None]) & (index < (start + length)[:, None])
     return seen
 
 
-def find_fields(
-    texts: Sequence[str], parts: Sequence[Sequence[str]], encoded: Mapping[str, Any]
+def assign_fields(
+    texts: Sequence[str], field_texts: Sequence[Sequence[str]], encoded: Mapping[str, Any]
 ) -> list[NDArray[np.int16]]:
     """Return for each text the field that each of its tokens comes from, -1 for special tokens.
 
-    What stands between two fields belongs to the one before. A part that is empty or not in the text has no tokens.
+    Characters between two fields belong to the field before them. A field that is empty or not in the text has no
+    tokens.
 
     Args:
         texts: as they were given to the tokenizer.
-        parts: of each text what its fields contributed, in the order they stand in the text; field f is `parts[t][f]`.
-        encoded: what the tokenizer returned with `return_special_tokens_mask`, and `return_offsets_mapping` where it
-            knows from where a token came (`tokenizer.is_fast`); without offsets all tokens are of field 0.
+        field_texts: for each text, what its fields contributed, in order; field f of text t is `field_texts[t][f]`.
+        encoded: what the tokenizer returned with `return_special_tokens_mask`, and with `return_offsets_mapping` if it
+            supports offsets (`tokenizer.is_fast`); without offsets all tokens belong to field 0.
 
     Returns:
         One (n_tokens) int16 array per text.
     """
-    found = []
+    fields_by_text = []
     offsets = encoded.get("offset_mapping")
     for row, special in enumerate(encoded["special_tokens_mask"]):
         fields = np.zeros(len(special), dtype=np.int16)
         if offsets is not None:
-            numbers, starts = _find_parts(texts[row], parts[row])
+            present, starts = _locate_fields(texts[row], field_texts[row])
             first = np.asarray(offsets[row], dtype=np.int64).reshape(-1, 2)[:, 0]
-            fields[:] = numbers[np.maximum(np.searchsorted(starts, first, side="right") - 1, 0)]
+            fields[:] = present[np.maximum(np.searchsorted(starts, first, side="right") - 1, 0)]
         fields[np.asarray(special, dtype=bool)] = -1
-        found.append(fields)
-    return found
+        fields_by_text.append(fields)
+    return fields_by_text
 
 
-def _find_parts(text: str, parts: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+def _locate_fields(text: str, field_texts: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
     """Return the fields that are in a text, in order, and the character at which each begins."""
-    numbers, starts, cursor = [], [], 0
-    for number, part in enumerate(parts):
-        start = text.find(part, cursor) if part else -1
+    present, starts, cursor = [], [], 0
+    for field, field_text in enumerate(field_texts):
+        start = text.find(field_text, cursor) if field_text else -1
         if start >= 0:
-            numbers.append(number)
+            present.append(field)
             starts.append(start)
-            cursor = start + len(part)
-    # An empty text is all of its first field.
-    return np.asarray(numbers or [0], dtype=np.int16), np.asarray(starts or [0], dtype=np.int64)
+            cursor = start + len(field_text)
+    # An empty text belongs to its first field.
+    return np.asarray(present or [0], dtype=np.int16), np.asarray(starts or [0], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Training examples: which items are encoded in a step, and in whose histories they are looked for."""
+"""Training examples: which items are encoded in a step, and which of their interactions are predicted."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 from recsys.config import FineTuneConfig
 from recsys.dataset.histories import Histories
 
-# Batches are cut from stretches of so many of them that were sorted by length: little padding, and still chance.
+# Items are sorted by length within groups of this many batches: little padding, and batches still vary.
 _BATCHES_SORTED_TOGETHER = 8
+# The arrays of `Histories` with one value per entry.
+_PER_ENTRY = ("items", "weights", "counts", "consumed", "ages", "first_ages")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step: items that are encoded, and examples whose right answers they are.
+    """The items that a step encodes, and the examples that it learns from.
 
     Attributes:
         items: (n_items) int64, distinct, shortest text first.
-        entries: (n_examples) int64 entries of the histories; the right answer of each is among the items.
+        entries: (n_examples) int64 entries of the histories; the target of each is among the items.
     """
 
     items: NDArray[np.int64]
@@ -29,39 +31,36 @@ class Batch:
 
 
 def hold_out(histories: Histories, share: float, seed: int) -> tuple[Histories, NDArray[np.int64], NDArray[np.int64]]:
-    """Set the newest item of some users aside.
+    """Hold out the newest item of some users for validation.
 
     Args:
-        histories: not changed; without an order "newest" is any one.
+        histories: not changed; in data without an order any item counts as the newest.
         share: of the users with at least two items.
-        seed: draws them.
+        seed: draws the users.
 
     Returns:
-        The histories without those entries, the numbers of the drawn users, ascending, and their items kept aside.
+        The histories without those entries, the indices of the drawn users, ascending, and their held-out items.
     """
-    able = np.flatnonzero(histories.lengths > 1)
-    count = round(share * len(able))
-    users = np.sort(np.random.default_rng(seed).permutation(able)[:count])
-    last = histories.starts[users + 1] - 1
+    eligible = np.flatnonzero(histories.lengths > 1)
+    count = round(share * len(eligible))
+    users = np.sort(np.random.default_rng(seed).permutation(eligible)[:count])
+    newest = histories.starts[users + 1] - 1
     kept = np.ones(len(histories.items), dtype=bool)
-    kept[last] = False
+    kept[newest] = False
     lengths = histories.lengths.copy()
     lengths[users] -= 1
-    rest = replace(
+    remaining = replace(
         histories,
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         **{name: getattr(histories, name)[kept] for name in _PER_ENTRY},
     )
-    return rest, users, histories.items[last].astype(np.int64)
-
-
-_PER_ENTRY = ("items", "weights", "counts", "consumed", "ages", "first_ages")
+    return remaining, users, histories.items[newest].astype(np.int64)
 
 
 def shuffle_histories(histories: Histories, rng: np.random.Generator) -> Histories:
-    """Return histories without an order in a new order: what stands before an entry is then a random part.
+    """Shuffle each history of data without an order, so that the entries before another one are a random subset.
 
-    Histories that have an order come back as they are.
+    Histories that have an order are returned unchanged.
     """
     if histories.ordered:
         return histories
@@ -70,108 +69,110 @@ def shuffle_histories(histories: Histories, rng: np.random.Generator) -> Histori
 
 
 def draw_batches(
-    histories: Histories, lengths: NDArray[np.int64], config: FineTuneConfig, rng: np.random.Generator
+    histories: Histories, text_lengths: NDArray[np.int64], config: FineTuneConfig, rng: np.random.Generator
 ) -> list[Batch]:
-    """Draw one epoch.
+    """Draw the batches of one epoch.
 
     Args:
         histories: entries with an older one before them are examples.
-        lengths: (n_items) tokens of each item's text.
-        config: how items are drawn, how many, and how many examples each.
+        text_lengths: (n_items) tokens of each item's text.
+        config: how items are drawn, how many, and with how many examples each.
         rng: draws.
     """
     entries = rng.permutation(_find_examples(histories))
     if config.draw == "interactions":
-        return _cut_entries(histories, entries, lengths, config)
+        return _split_entries(histories, entries, text_lengths, config)
     items = histories.items[entries]
     order = np.argsort(items, kind="stable")
-    touched, starts, counts = np.unique(items[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(starts, counts)
-    # Entries were shuffled, so the first few of each item are drawn at random.
-    kept = entries[order[place < config.examples_per_item]]
-    groups = _cut_items(touched.astype(np.int64), lengths, config, rng)
-    number = np.full(histories.n_items, -1, dtype=np.int64)
-    for group, members in enumerate(groups):
-        number[members] = group
-    of_entry = number[histories.items[kept]]
-    sorted_entries = kept[np.argsort(of_entry, kind="stable")]
-    bounds = np.searchsorted(np.sort(of_entry), np.arange(len(groups) + 1))
-    return [Batch(members, sorted_entries[bounds[group] : bounds[group + 1]]) for group, members in enumerate(groups)]
+    targets, starts, counts = np.unique(items[order], return_index=True, return_counts=True)
+    number_within_item = np.arange(len(order)) - np.repeat(starts, counts)
+    # Entries were shuffled, so the first few of each item are a random sample.
+    kept = entries[order[number_within_item < config.examples_per_item]]
+    item_batches = _split_items(targets.astype(np.int64), text_lengths, config, rng)
+    batch_of_item = np.full(histories.n_items, -1, dtype=np.int64)
+    for number, batch_items in enumerate(item_batches):
+        batch_of_item[batch_items] = number
+    batch_of_entry = batch_of_item[histories.items[kept]]
+    sorted_entries = kept[np.argsort(batch_of_entry, kind="stable")]
+    bounds = np.searchsorted(np.sort(batch_of_entry), np.arange(len(item_batches) + 1))
+    return [
+        Batch(batch_items, sorted_entries[bounds[number] : bounds[number + 1]])
+        for number, batch_items in enumerate(item_batches)
+    ]
 
 
 def count_batches(histories: Histories, config: FineTuneConfig) -> int:
-    """Return how many batches `draw_batches` gives."""
-    able = _find_examples(histories)
-    drawn = len(able) if config.draw == "interactions" else len(np.unique(histories.items[able]))
+    """Return how many batches `draw_batches` draws."""
+    examples = _find_examples(histories)
+    drawn = len(examples) if config.draw == "interactions" else len(np.unique(histories.items[examples]))
     if drawn < 2:
         return 0
-    whole = -(-drawn // config.batch_size)
-    return min(whole, config.max_steps_per_epoch)
+    return min(-(-drawn // config.batch_size), config.max_steps_per_epoch)
 
 
 def _find_examples(histories: Histories) -> NDArray[np.int64]:
     """Return the entries with an older one before them."""
-    older = np.arange(len(histories.items)) - np.repeat(histories.starts[:-1], histories.lengths)
-    return np.flatnonzero(older > 0)
+    number_within_user = np.arange(len(histories.items)) - np.repeat(histories.starts[:-1], histories.lengths)
+    return np.flatnonzero(number_within_user > 0)
 
 
-def _cut_items(
-    items: NDArray[np.int64], lengths: NDArray[np.int64], config: FineTuneConfig, rng: np.random.Generator
+def _split_items(
+    items: NDArray[np.int64], text_lengths: NDArray[np.int64], config: FineTuneConfig, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Cut items into batches of similar lengths, in random order."""
+    """Split items into batches of similar text lengths, in random order."""
     items = rng.permutation(items)
-    step = config.batch_size * _BATCHES_SORTED_TOGETHER
+    group_size = config.batch_size * _BATCHES_SORTED_TOGETHER
     batches: list[NDArray[np.int64]] = []
-    for start in range(0, len(items), step):
-        near = items[start : start + step]
-        near = near[np.argsort(lengths[near], kind="stable")]
-        batches += np.array_split(near, -(-len(near) // config.batch_size))
-    return [batches[place] for place in rng.permutation(len(batches))[: config.max_steps_per_epoch]]
+    for start in range(0, len(items), group_size):
+        group = items[start : start + group_size]
+        group = group[np.argsort(text_lengths[group], kind="stable")]
+        batches += np.array_split(group, -(-len(group) // config.batch_size))
+    return [batches[number] for number in rng.permutation(len(batches))[: config.max_steps_per_epoch]]
 
 
-def _cut_entries(
-    histories: Histories, entries: NDArray[np.int64], lengths: NDArray[np.int64], config: FineTuneConfig
+def _split_entries(
+    histories: Histories, entries: NDArray[np.int64], text_lengths: NDArray[np.int64], config: FineTuneConfig
 ) -> list[Batch]:
     batches = []
     steps = min(-(-len(entries) // config.batch_size), config.max_steps_per_epoch)
     for step in range(steps):
-        part = entries[step * config.batch_size : (step + 1) * config.batch_size]
-        items = np.unique(histories.items[part]).astype(np.int64)
-        batches.append(Batch(items[np.argsort(lengths[items], kind="stable")], part))
+        step_entries = entries[step * config.batch_size : (step + 1) * config.batch_size]
+        items = np.unique(histories.items[step_entries]).astype(np.int64)
+        batches.append(Batch(items[np.argsort(text_lengths[items], kind="stable")], step_entries))
     return batches
 
 
-def look_back(histories: Histories, entries: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Return (n_entries, length) int64 items before each entry, newest first, -1 where there is none."""
+def preceding_items(histories: Histories, entries: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Return (n_entries, length) int64 items before each entry, newest first, -1 where there are no more."""
     first = histories.starts[histories.users[entries]]
-    places = entries[:, None] - 1 - np.arange(length)[None, :]
-    found = places >= first[:, None]
-    return np.where(found, histories.items[np.where(found, places, 0)], -1).astype(np.int64)
+    earlier = entries[:, None] - 1 - np.arange(length)[None, :]
+    exists = earlier >= first[:, None]
+    return np.where(exists, histories.items[np.where(exists, earlier, 0)], -1).astype(np.int64)
 
 
 def draw_negatives(
-    touched: NDArray[np.int64],
+    interacted_items: NDArray[np.int64],
     config: FineTuneConfig,
     batch: Batch,
-    hard: Sequence[NDArray[np.int64]],
+    hard_negatives: Sequence[NDArray[np.int64]],
     targets: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return the distinct items, ascending, among which the right one has to be found: the batch's are among them.
+    """Return the distinct items, ascending, that a step's targets are compared with; they include the batch's items.
 
     Args:
-        touched: items that anybody touched.
-        config: the whole catalogue or the batch alone.
-        batch: the step.
-        hard: (n_items, some) tables of near items, -1 for none.
-        targets: (n_examples) the right items.
-        rng: draws where the catalogue is too large.
+        interacted_items: items that any user interacted with.
+        config: whether negatives come from the whole catalogue or the batch alone.
+        batch: the step's.
+        hard_negatives: (n_items, k) tables of near items, -1 for none.
+        targets: (n_examples) items.
+        rng: draws when the catalogue has more items than `max_negatives`.
     """
     if config.negatives == "catalogue":
-        drawn = touched
-        if len(touched) > config.max_negatives:
-            drawn = rng.choice(touched, config.max_negatives, replace=False)
+        drawn = interacted_items
+        if len(interacted_items) > config.max_negatives:
+            drawn = rng.choice(interacted_items, config.max_negatives, replace=False)
         return np.union1d(drawn, batch.items)
-    near = [table[np.unique(targets)].ravel() for table in hard]
-    everything = np.unique(np.concatenate([batch.items, *near]))
-    return everything[everything >= 0]
+    near = [table[np.unique(targets)].ravel() for table in hard_negatives]
+    items = np.unique(np.concatenate([batch.items, *near]))
+    return items[items >= 0]

@@ -1,4 +1,4 @@
-"""Recall of what was kept aside: how far training has come, without a look at the future."""
+"""Recall of held-out items: how well the encoder does, without looking past the cut-off."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 
 from recsys.config import FineTuneConfig
 from recsys.dataset.histories import Histories
-from recsys.text.training.objectives import Heads, average_past
+from recsys.text.training.objectives import Heads, average_histories
 
-_USERS_AT_ONCE = 1024
-# More users would cost time and move the number little.
+_BLOCK_USERS = 1024
+# More users would cost time and hardly change the recall.
 _MAX_USERS = 5_000
 
 
 class Recall:
-    """Recall@n of one item per user that was kept aside, among all items the user does not have.
+    """Recall@n of one held-out item per user, among all items the user did not interact with.
 
     Args:
-        histories: without what was kept aside.
-        users: (n_users) numbers.
-        items: (n_users) the item that was kept aside of each.
-        config: how histories are read, and n.
+        histories: without the held-out entries.
+        users: (n_users) indices.
+        items: (n_users) the held-out item of each.
+        config: how histories are averaged, and n.
     """
 
     def __init__(
@@ -34,25 +34,25 @@ class Recall:
 
     @property
     def n_users(self) -> int:
-        """How many users are asked."""
+        """Number of users that are measured."""
         return len(self._users)
 
     def measure(self, vectors: torch.Tensor, heads: Heads) -> float:
-        """Return the share of users whose item is among the first n; of equal scores the right one comes last.
+        """Return the share of users whose held-out item is among the first n; ties count against it.
 
         Args:
             vectors: (n_items, size) of all texts.
             heads: maps of items and users.
         """
-        histories, config, found = self._histories, self._config, 0
-        items = heads.map_items(vectors)
+        histories, config, hits = self._histories, self._config, 0
+        item_vectors = heads.map_items(vectors)
         past = histories.recent_items(config.history_length)[self._users].astype(np.int64)
-        owned = histories.matrix()[self._users]
-        for start in range(0, len(self._users), _USERS_AT_ONCE):
-            part = slice(start, start + _USERS_AT_ONCE)
-            means = average_past(vectors, past[part], config.history_decay if histories.ordered else 1.0)
-            scores = heads.map_users(means) @ items.T
-            scores[torch.from_numpy(owned[part].toarray() > 0).to(scores.device)] = -torch.inf
-            right = scores.gather(1, torch.from_numpy(self._items[part, None]).to(scores.device))
-            found += int(((scores >= right).sum(dim=1) <= config.validation_n).sum())
-        return found / max(1, self.n_users)
+        interacted = histories.matrix()[self._users]
+        for start in range(0, len(self._users), _BLOCK_USERS):
+            block = slice(start, start + _BLOCK_USERS)
+            means = average_histories(vectors, past[block], config.history_decay if histories.ordered else 1.0)
+            scores = heads.map_users(means) @ item_vectors.T
+            scores[torch.from_numpy(interacted[block].toarray() > 0).to(scores.device)] = -torch.inf
+            held_out = scores.gather(1, torch.from_numpy(self._items[block, None]).to(scores.device))
+            hits += int(((scores >= held_out).sum(dim=1) <= config.validation_n).sum())
+        return hits / max(1, self.n_users)
