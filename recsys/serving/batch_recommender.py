@@ -13,7 +13,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.candidates.merge import CandidateRows, map_blocks
-from recsys.candidates.sources import PopularSource, Source
+from recsys.candidates.registry import describe_reason
+from recsys.candidates.source import Source
+from recsys.candidates.sources.popular import PopularSource
 from recsys.config import Config
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import UserItems
@@ -144,7 +146,7 @@ class BatchRecommender:
         for step, source in enumerate(self._chain):
             filled = fill_up(items, values, source, users, exclusions)
             found[filled] = 1 << (len(proposed) + step)
-            reasons[filled], dropped[filled] = self.reasons.index(source.reason), -1
+            reasons[filled], dropped[filled] = self.reasons.index(describe_reason(source)), -1
         listed = items >= 0
         user, place = np.nonzero(listed)
         textual = np.isin(reasons[listed], self._textual)
@@ -214,7 +216,7 @@ class BatchRecommender:
     def reasons(self) -> list[str]:
         """Sentences: of the sources, of the chain's steps, and of the columns that may match."""
         columns = [_tell_match(column) for column in self._columns]
-        return list(dict.fromkeys([source.reason for source in (*self.recommender.sources, *self._chain)] + columns))
+        return list(dict.fromkeys([*map(describe_reason, (*self.recommender.sources, *self._chain)), *columns]))
 
     @cached_property
     def _rules(self) -> Rules:
@@ -237,7 +239,7 @@ class BatchRecommender:
         proposing = {source.name: source for source in recommender.sources}
         steps = [proposing.get(name) or recommender.make_sources([name])[0] for name in names]
         anything = np.ones(len(recommender.recommendable), dtype=np.float32)
-        return [*steps, PopularSource(_CATALOGUE_FALLBACK, "You may not know it yet", anything)]
+        return [*steps, PopularSource(_CATALOGUE_FALLBACK, _CATALOGUE_FALLBACK, anything)]
 
     @cached_property
     def _names(self) -> list[list[str]]:
@@ -259,7 +261,7 @@ class BatchRecommender:
     @cached_property
     def _places(self) -> dict[str, int]:
         """Of each source the place of its reason."""
-        return {source.name: self.reasons.index(source.reason) for source in self.recommender.sources}
+        return {source.name: self.reasons.index(describe_reason(source)) for source in self.recommender.sources}
 
     @cached_property
     def _groups(self) -> NDArray[np.int32]:
@@ -271,8 +273,8 @@ class BatchRecommender:
 
     @cached_property
     def _textual(self) -> list[int]:
-        named = [source.reason for source in (*self.recommender.sources, *self._chain) if source.name in _TEXTUAL]
-        return sorted({self.reasons.index(reason) for reason in named})
+        named = [source for source in (*self.recommender.sources, *self._chain) if source.name in _TEXTUAL]
+        return sorted({self.reasons.index(describe_reason(source)) for source in named})
 
 
 def _name_bits(mask: int, names: Sequence[list[str]]) -> list[str]:

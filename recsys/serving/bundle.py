@@ -16,13 +16,16 @@ from safetensors.numpy import load_file, save_file
 
 from recsys.candidates.merge import CandidateRows, cut_union, map_blocks, propose
 from recsys.candidates.models import CandidateModels, read_known_texts
+from recsys.candidates.registry import make_sources
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import Source, make_sources
+from recsys.candidates.source import Source
 from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.collab.factor_cache import FactorCache
-from recsys.config import SOURCES, Config, parse_config
+from recsys.config import Config, check_plugins, parse_config, required_plugins
+from recsys.config.plugins import order_sources
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.errors import ArtifactError, DataError
+from recsys.features.feature import make_features_of_plugins
 from recsys.features.features import declare_features, describe_rows, make_features
 from recsys.features.item_facts import ItemFacts
 from recsys.ranking.lists import name_lists, rank_candidates
@@ -42,7 +45,7 @@ class Recommender:
         candidate_models: the models, aligned with it.
         statistics: of all users' histories, not only of those at hand.
         embeddings: (n_items, embedding_size) float32, unit rows.
-        sources: over this catalogue, in the order of `config.SOURCES`.
+        sources: over this catalogue, in the order of `order_sources`.
         recommendable: (n_items) bool.
         facts: what the features need to know of the items.
     """
@@ -68,11 +71,12 @@ class Recommender:
         attributes: Sequence[str],
     ) -> Recommender:
         """Align the models with the catalogue, make the sources and gather what features need, of these attributes."""
-        aligned = candidate_models.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
-        names = [name for name in SOURCES if name in config.candidates.depths]
-        sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
+        aligned = candidate_models.align(items["item_id"]).with_texts(make_texts(items, config.text.fields))
+        names = order_sources(config.candidates.depths)
+        sources = make_sources(names, config.candidates, aligned, statistics, embeddings, items)
         recommendable = find_recommendable(items, cutoff)
-        facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff)
+        extra = make_features_of_plugins(config)
+        facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff, extra)
         return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
 
     @property
@@ -82,7 +86,9 @@ class Recommender:
 
     def make_sources(self, names: Sequence[str]) -> list[Source]:
         """Return sources by name, whether or not the config proposes from them, in the order of the names."""
-        return make_sources(names, self.config.candidates, self.candidate_models, self.statistics, self.embeddings)
+        return make_sources(
+            names, self.config.candidates, self.candidate_models, self.statistics, self.embeddings, self.items
+        )
 
     def exclusions(self, users: Histories) -> Exclusions:
         """Return what no list of these users may hold: what cannot be had and, without repeats, what they have."""
@@ -126,7 +132,7 @@ class Recommender:
     @property
     def features(self) -> list[str]:
         """Names of the feature columns, in order."""
-        return list(declare_features(self.source_names, self.facts.attributes))
+        return list(declare_features(self.source_names, self.facts.attributes, self.facts.extra_features))
 
 
 @dataclass(frozen=True)
@@ -155,14 +161,14 @@ class Bundle:
 
     def with_factor_cache(self, folder: Path, run: str) -> Bundle:
         """Return the bundle with users' factors looked up in a folder and kept there; see `FactorCache`."""
-        return replace(
-            self, candidate_models=replace(self.candidate_models, als=self.candidate_models.als.with_cache(folder, run))
-        )
+        als = self.candidate_models["als"].with_cache(folder, run)
+        return replace(self, candidate_models=self.candidate_models.with_models(als=als))
 
     @property
     def factor_cache(self) -> FactorCache | None:
         """Where users' factors are looked up; None: nowhere."""
-        return self.candidate_models.als.cache
+        cache: FactorCache | None = self.candidate_models["als"].cache
+        return cache
 
     @property
     def attributes(self) -> list[str]:
@@ -240,13 +246,14 @@ class Bundle:
         fields = self.config.text.fields
         texts = read_known_texts(items, cutoff, fields)
         if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
-            candidate_models = candidate_models.read_texts(texts, self.config)
+            candidate_models = candidate_models.refit_texts(texts, self.config)
         return Recommender.prepare(
             self.config, candidate_models, items, embeddings, statistics, cutoff, self.attributes
         )
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
+        _write_json(folder / "plugins.json", required_plugins(self.config))
         _write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
         _write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
@@ -275,6 +282,7 @@ class Bundle:
 
     @classmethod
     def _read(cls, folder: Path) -> Bundle:
+        check_plugins(json.loads((folder / "plugins.json").read_text(encoding="utf-8")), f"bundle {folder}")
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = parse_config(content, str(folder / "config.json"))
         cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]
@@ -285,7 +293,7 @@ class Bundle:
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
             # Once, not whenever somebody asks for a list.
-            candidate_models=CandidateModels.load(folder, items["item_id"], config).read_words(
+            candidate_models=CandidateModels.load(folder, items["item_id"], config).with_texts(
                 make_texts(items, config.text.fields)
             ),
             ranker=Ranker.load(folder),

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.models import CandidateModels, fit_text_neighbours, read_known_texts
+from recsys.candidates.models import CandidateModels, FitInputs, fit_text_neighbours, read_known_texts
 from recsys.candidates.statistics import count_statistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
@@ -74,7 +74,7 @@ class TextModels:
             if known.equals(texts):
                 return fitted
         with log_stage("TF-IDF") as done:
-            fitted = fit_text_neighbours(texts, config)
+            fitted = fit_text_neighbours(texts, config.text.tfidf)
             done(f"{fitted.similarity.nnz:,} neighbours")
         self.neighbours.append((texts, fitted))
         return fitted
@@ -226,7 +226,9 @@ def _calibrate(
 def _fit_stage_one(config: Config, items: pl.DataFrame, text: TextModels, past: HistorySnapshot) -> CandidateModels:
     tfidf = text.find_neighbours(config, items, past.histories.cutoff)
     with log_stage("collaborative models") as done:
-        candidate_models = CandidateModels.fit(past.histories, past.interest, past.sequence, tfidf, config)
+        inputs = FitInputs(past.histories, items, text.embeddings, config)
+        fitted = {"interest": past.interest, "sequence": past.sequence, "tfidf": tfidf}
+        candidate_models = CandidateModels.fit(inputs, fitted)
         done(f"{past.histories.n_users:,} users, {len(past.histories.items):,} pairs")
     return candidate_models
 
