@@ -13,8 +13,9 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from recsys.candidates.products import BLOCK
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import BLOCK, Source
+from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 from recsys.text.inference import spread
 

@@ -1,167 +1,128 @@
-"""Stage one: the fitted models behind the sources."""
+"""The fitted models behind the sources, over one catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from recsys.collab.als import AlsModel
-from recsys.collab.bpr import BprModel
-from recsys.collab.ease import fit_ease
-from recsys.collab.neighbours import NeighbourModel, fit_item_to_item, fit_transitions
+from recsys.candidates.neighbour_source import NeighbourSource
+from recsys.candidates.registry import find_models, load_source
+from recsys.candidates.source import CandidateSource, FitInputs, read_known_texts
+from recsys.candidates.sources.tfidf import fit_text_neighbours
+from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config
-from recsys.dataset.histories import Histories, find_known
-from recsys.text.interest import InterestModel
-from recsys.text.item_text import make_texts
-from recsys.text.tfidf import fit_tfidf
+from recsys.config.plugins import SOURCES
 
-# The item-by-item models, and the sections that say how they look at a history.
+__all__ = ["NEIGHBOUR_SECTIONS", "CandidateModels", "FitInputs", "fit_text_neighbours", "read_known_texts"]
+
+# The built-in item-by-item models, and the sections that say how they weigh a history.
 NEIGHBOUR_SECTIONS = {
-    "item_to_item": "collab.item_to_item",
-    "bm25": "collab.bm25",
-    "transitions": "collab.transitions",
-    "ease": "collab.ease",
-    "tfidf": "text.tfidf",
+    source.model: source.section_path for source in map(load_source, SOURCES) if issubclass(source, NeighbourSource)
 }
+# Models of plug-ins are saved below it, each in a folder of its own.
+_PLUGINS = "plugins"
 
 
 @dataclass(frozen=True)
 class CandidateModels:
-    """The fitted models over one catalogue: some learn from histories, some read texts, one does both.
+    """The fitted models over one catalogue.
 
     Attributes:
         item_ids: (n_items) strings, sorted: the catalogue.
-        als: what the users' taste has in common.
-        bpr: the same by the order of items; blank where nobody asked for it.
-        item_to_item: what is touched by the same users.
-        bm25: the same with more said by focused users and rarer items; blank where nobody asked for it.
-        transitions: what follows what.
-        ease: what is left of that once all items share the credit.
-        tfidf: whose texts share words.
-        interest: what a history asks for, by embeddings.
-        sequence: the same where order says most; untrained where nobody asked for it.
+        models: name -> fitted model; a model that nothing needs is not there.
+        owners: name -> the source that fits, saves and loads it.
     """
 
     item_ids: pl.Series
-    als: AlsModel
-    bpr: BprModel
-    item_to_item: NeighbourModel
-    bm25: NeighbourModel
-    transitions: NeighbourModel
-    ease: NeighbourModel
-    tfidf: NeighbourModel
-    interest: InterestModel
-    sequence: InterestModel
+    models: Mapping[str, Any]
+    owners: Mapping[str, type[CandidateSource]]
 
     @classmethod
-    def fit(
-        cls,
-        histories: Histories,
-        interest: InterestModel,
-        sequence: InterestModel,
-        tfidf: NeighbourModel,
-        config: Config,
-    ) -> CandidateModels:
-        """Fit the collaborative models on histories, beside text models as of the same cut-off."""
-        collab, depths, size = config.collab, config.candidates.depths, histories.n_items
-        bpr, bm25 = BprModel.blank(size), NeighbourModel.blank(size, collab.bm25.decay)
-        return cls(
-            item_ids=histories.item_ids,
-            als=AlsModel.fit(histories, collab.als, config.seed, config.threads),
-            bpr=BprModel.fit(histories, collab.bpr, config.seed) if "bpr" in depths else bpr,
-            item_to_item=fit_item_to_item(histories, collab.item_to_item, config.threads),
-            bm25=fit_item_to_item(histories, collab.bm25, config.threads) if "bm25" in depths else bm25,
-            transitions=fit_transitions(histories, collab.transitions),
-            ease=fit_ease(histories, collab.ease, config.threads),
-            tfidf=tfidf,
-            interest=interest,
-            sequence=sequence,
-        )
+    def fit(cls, inputs: FitInputs, fitted: Mapping[str, Any]) -> CandidateModels:
+        """Fit the models that the config needs.
+
+        Args:
+            inputs: as of one cut-off.
+            fitted: name -> model that is fitted already, as of the same cut-off.
+        """
+        owners = find_models(inputs.config.candidates.depths)
+        models = {
+            name: fitted[name] if name in fitted else owner.fit(inputs, owner.read_settings(inputs.config))
+            for name, owner in owners.items()
+        }
+        return cls(inputs.histories.item_ids, models, owners)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a model by name."""
+        return self.models[name]
 
     @property
     def neighbours(self) -> dict[str, NeighbourModel]:
-        """The item-by-item models, by the names of `NEIGHBOUR_SECTIONS`."""
-        return {name: getattr(self, name) for name in NEIGHBOUR_SECTIONS}
+        """The item-by-item models by name."""
+        return {name: model for name, model in self.models.items() if isinstance(model, NeighbourModel)}
+
+    @property
+    def item_vectors(self) -> dict[str, NDArray[np.float32]]:
+        """(n_items, size) float32 that sources offer to the features, by the name of the source; NaN: unknown item."""
+        offers = ((owner, self.models[name]) for name, owner in self.owners.items() if owner.item_vectors)
+        return {owner.name: owner.vectors_of(model) for owner, model in offers}
+
+    @property
+    def item_neighbours(self) -> dict[str, csr_array]:
+        """(n_items, n_items) float32 that sources offer to the features, by the name of the source."""
+        offers = ((owner, self.models[name]) for name, owner in self.owners.items() if owner.item_neighbours)
+        return {owner.name: owner.neighbours_of(model) for owner, model in offers}
+
+    def with_models(self, **models: Any) -> CandidateModels:
+        """Return the same with some models replaced."""
+        return replace(self, models={**self.models, **models})
 
     def with_decays(self, config: Config) -> CandidateModels:
-        """Return the same models, which look at histories as the config says."""
-        collab = config.collab
-        return replace(
-            self,
-            item_to_item=self.item_to_item.with_decay(collab.item_to_item.decay),
-            bm25=self.bm25.with_decay(collab.bm25.decay),
-            transitions=self.transitions.with_decay(collab.transitions.decay),
-            ease=self.ease.with_decay(collab.ease.decay),
-            tfidf=self.tfidf.with_decay(config.text.tfidf.decay),
-        )
+        """Return the models with the config's settings of how they score; nothing is fitted again."""
+        return self._map(lambda owner, model: owner.with_settings(model, owner.read_settings(config)))
 
     def align(self, item_ids: pl.Series) -> CandidateModels:
-        """Return the models over another catalogue; they say nothing about items they do not know."""
+        """Return the models over another catalogue; they score no items that they do not know."""
         if self.item_ids.equals(item_ids):
             return self
-        return replace(
-            self,
-            item_ids=item_ids,
-            als=self.als.align(self.item_ids, item_ids),
-            bpr=self.bpr.align(self.item_ids, item_ids),
-            item_to_item=self.item_to_item.align(self.item_ids, item_ids),
-            bm25=self.bm25.align(self.item_ids, item_ids),
-            transitions=self.transitions.align(self.item_ids, item_ids),
-            ease=self.ease.align(self.item_ids, item_ids),
-            tfidf=self.tfidf.align(self.item_ids, item_ids),
-            interest=self.interest.align(item_ids),
-            sequence=self.sequence.align(item_ids),
-        )
+        moved = self._map(lambda owner, model: owner.align(model, self.item_ids, item_ids))
+        return replace(moved, item_ids=item_ids)
 
-    def read_words(self, texts: pl.Series) -> CandidateModels:
-        """Return the models with the words of the catalogue's texts read, where an interest model has use for them."""
-        interest, sequence = (model.with_term_vectors(texts) for model in (self.interest, self.sequence))
-        return replace(self, interest=interest, sequence=sequence)
+    def with_texts(self, texts: pl.Series) -> CandidateModels:
+        """Return the models with the catalogue's texts read, for those that score by them."""
+        return self._map(lambda owner, model: owner.with_texts(model, texts))
 
-    def read_texts(self, texts: pl.Series, config: Config) -> CandidateModels:
-        """Return the models with TF-IDF fitted anew on the catalogue's texts: then it knows all of them."""
-        return replace(self, tfidf=fit_text_neighbours(texts, config))
+    def refit_texts(self, texts: pl.Series, config: Config) -> CandidateModels:
+        """Return the models with those that are fitted on texts alone fitted on changed texts."""
+        return self._map(lambda owner, model: owner.refit_texts(model, texts, owner.read_settings(config)))
 
     def save(self, folder: Path) -> None:
-        """Write each model into an existing folder; the catalogue is the caller's to keep."""
-        self.als.save(folder / "als.safetensors")
-        self.bpr.save(folder / "bpr.safetensors")
-        self.item_to_item.save(folder / "item_to_item.npz")
-        self.bm25.save(folder / "bm25.npz")
-        self.transitions.save(folder / "transitions.npz")
-        self.ease.save(folder / "ease.npz")
-        self.tfidf.save(folder / "tfidf.npz")
-        self.interest.save(folder / "interest.safetensors")
-        self.sequence.save(folder / "sequence.safetensors")
+        """Write each model into an existing folder; the catalogue is kept by the caller."""
+        for name, owner in self.owners.items():
+            inside = _folder_of(name, owner, folder)
+            inside.mkdir(parents=True, exist_ok=True)
+            owner.save(self.models[name], inside)
 
     @classmethod
     def load(cls, folder: Path, item_ids: pl.Series, config: Config) -> CandidateModels:
         """Read what `save` wrote over the same catalogue."""
-        collab = config.collab
-        return cls(
-            item_ids=item_ids,
-            als=AlsModel.load(folder / "als.safetensors", collab.als),
-            bpr=BprModel.load(folder / "bpr.safetensors"),
-            item_to_item=NeighbourModel.load(folder / "item_to_item.npz", collab.item_to_item.decay),
-            bm25=NeighbourModel.load(folder / "bm25.npz", collab.bm25.decay),
-            transitions=NeighbourModel.load(folder / "transitions.npz", collab.transitions.decay),
-            ease=NeighbourModel.load(folder / "ease.npz", collab.ease.decay),
-            tfidf=NeighbourModel.load(folder / "tfidf.npz", config.text.tfidf.decay),
-            interest=InterestModel.load(folder / "interest.safetensors", item_ids, config.text.interest),
-            sequence=InterestModel.load(folder / "sequence.safetensors", item_ids, config.text.sequence),
-        )
+        owners = find_models(config.candidates.depths)
+        models = {
+            name: owner.load(_folder_of(name, owner, folder), item_ids, owner.read_settings(config))
+            for name, owner in owners.items()
+        }
+        return cls(item_ids, models, owners)
+
+    def _map(self, change: Callable[[type[CandidateSource], Any], Any]) -> CandidateModels:
+        return replace(self, models={name: change(self.owners[name], model) for name, model in self.models.items()})
 
 
-def read_known_texts(items: pl.DataFrame, cutoff: datetime | None, fields: Sequence[str]) -> pl.Series:
-    """Return (n_items) texts as they could be read at an instant: items that join the catalogue later have none."""
-    texts = make_texts(items, fields)
-    return texts.zip_with(find_known(items, cutoff), pl.Series([""]))
-
-
-def fit_text_neighbours(texts: pl.Series, config: Config) -> NeighbourModel:
-    """Return the TF-IDF neighbours of a catalogue's texts, one text per item in the catalogue's order."""
-    return NeighbourModel(fit_tfidf(texts, config.text.tfidf), config.text.tfidf.decay)
+def _folder_of(name: str, owner: type[CandidateSource], folder: Path) -> Path:
+    return folder if owner.name in SOURCES else folder / _PLUGINS / name

@@ -100,7 +100,7 @@ class DenseScores:
         self._columns = np.arange(values.shape[1], dtype=np.int32) if columns is None else columns
 
     @classmethod
-    def read(cls, array: NDArray[np.float32]) -> DenseScores:
+    def from_array(cls, array: NDArray[np.float32]) -> DenseScores:
         """Take (n_users, n_items) with NaN where nothing is said."""
         return cls(np.nan_to_num(array, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
 

@@ -137,7 +137,7 @@ def count_statistics(histories: Histories, items: pl.DataFrame, config: Candidat
     Raises:
         DataError: the catalogue lacks that column.
     """
-    column = config.segment_column if "segment_popular" in config.depths else None
+    column = config.segment_column if config.counts_segments else None
     if column is not None and column not in items.columns:
         raise DataError(
             f"catalogue: no column '{column}', which candidates.segment_column names; found "

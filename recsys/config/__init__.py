@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from recsys.config.dataset import (
     DatasetConfig,
@@ -23,8 +23,8 @@ from recsys.config.dataset import (
     ItemFiles,
     WindowsConfig,
 )
+from recsys.config.plugins import SOURCES, Kind, as_value_error, check_plugins, load_modules, record_plugins
 from recsys.config.ranking import (
-    SOURCES,
     AlsConfig,
     Bm25Config,
     BprConfig,
@@ -101,10 +101,12 @@ __all__ = [
     "TfidfConfig",
     "TransitionsConfig",
     "WindowsConfig",
+    "check_plugins",
     "data_path",
     "home",
     "load_config",
     "parse_config",
+    "required_plugins",
 ]
 
 
@@ -115,6 +117,8 @@ class Config(Section):
     # Stages count up from it; the generators take 32 bits.
     seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
     threads: Count = 2
+    # Modules that register sources, features or baselines when they are imported; first, so that sections know them.
+    plugins: tuple[str, ...] = ()
     dataset: DatasetConfig
     windows: WindowsConfig
     text: TextConfig = TextConfig()
@@ -124,6 +128,13 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     registry: RegistryConfig = RegistryConfig()
     generation: GenerationConfig = GenerationConfig()
+
+    @field_validator("plugins")
+    @classmethod
+    def _import_plugins(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        with as_value_error():
+            load_modules(modules)
+        return modules
 
     @model_validator(mode="after")
     def _stages_agree(self) -> Self:
@@ -230,6 +241,14 @@ def parse_config(content: dict[str, Any], where: str) -> Config:
         raise ConfigError(
             f"config {where}: {count} not as expected; mend and run again:\n" + "\n".join(lines)
         ) from error
+
+
+def required_plugins(config: Config) -> list[dict[str, str]]:
+    """Return a row for each plug-in module and class that the config needs; see `record_plugins`."""
+    used: list[tuple[Kind, str]] = [("source", name) for name in config.candidates.options]
+    used += [("feature", name) for name in config.ranking.extra_features]
+    used += [("baseline", name) for name in config.evaluation.extra_baselines]
+    return record_plugins(config.plugins, used)
 
 
 def home() -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from recsys.config.plugins import SOURCES, as_value_error, find_plugin, list_names, resolve_options
 from recsys.config.section import AUTO, Auto, Count, DecayingSection, Section
 
 
@@ -71,25 +72,6 @@ class CollabConfig(Section):
     ease: EaseConfig = EaseConfig()
 
 
-SOURCES = (
-    "als",
-    "bpr",
-    "item_to_item",
-    "bm25",
-    "transitions",
-    "ease",
-    "sequence",
-    "tfidf",
-    "text",
-    "nearest_text",
-    "popular",
-    "popular_all_time",
-    "segment_popular",
-    "new_items",
-    "repeat",
-)
-
-
 class CandidatesConfig(Section):
     """Which sources propose items, and how many each."""
 
@@ -107,6 +89,8 @@ class CandidatesConfig(Section):
             "new_items": 50,
         }
     )
+    # Plug-in source -> its settings, validated by the section that it declares.
+    options: dict[str, dict[str, Any]] = Field(default={}, validate_default=True)
     # Candidates per user that the union is cut to, by reciprocal-rank fusion of the sources; None: no cut.
     max_candidates: Count | None = None
     # From so many items on, sources that multiply vectors look only into the clusters nearest to the user (faiss), and
@@ -127,16 +111,46 @@ class CandidatesConfig(Section):
         """`popularity_half_life_days`; until it is measured all times count the same."""
         return None if self.popularity_half_life_days in (AUTO, None) else float(self.popularity_half_life_days)
 
-    @model_validator(mode="after")
-    def _known_sources(self) -> Self:
-        unknown = sorted(set(self.depths) - set(SOURCES))
+    @property
+    def counts_segments(self) -> bool:
+        """Whether a source needs to know what the users of each segment take."""
+        return any(_needs_segments(name) for name in self.depths)
+
+    @field_validator("depths")
+    @classmethod
+    def _known_sources(cls, depths: dict[str, int]) -> dict[str, int]:
+        known = ", ".join((*SOURCES, *list_names("source")))
+        with as_value_error():
+            unknown = sorted(name for name in depths if find_plugin("source", name) is None and name not in SOURCES)
         if unknown:
-            raise ValueError(f"depths: no source {unknown}; sources are {', '.join(SOURCES)}")
-        if not self.depths:
-            raise ValueError(f"depths is empty; name at least one of {', '.join(SOURCES)}")
-        if "segment_popular" in self.depths and self.segment_column is None:
-            raise ValueError("depths has 'segment_popular', but no segment_column; name tags or an attribute of items")
+            raise ValueError(
+                f"no source {unknown}; sources are {known}; for one of your own, name its module under 'plugins' or "
+                "install its package"
+            )
+        if not depths:
+            raise ValueError(f"depths is empty; name at least one of {known}")
+        return depths
+
+    @field_validator("options")
+    @classmethod
+    def _valid_options(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        used = [name for name in info.data.get("depths", ()) if name not in SOURCES]
+        with as_value_error():
+            return resolve_options("source", options, used)
+
+    @model_validator(mode="after")
+    def _segments_have_a_column(self) -> Self:
+        asking = [name for name in self.depths if _needs_segments(name)]
+        if asking and self.segment_column is None:
+            raise ValueError(f"depths has '{asking[0]}', but no segment_column; name tags or an attribute of items")
         return self
+
+
+def _needs_segments(source: str) -> bool:
+    if source in SOURCES:
+        return source == "segment_popular"
+    plugin = find_plugin("source", source)
+    return plugin is not None and bool(getattr(plugin.target, "needs_segments", False))
 
 
 class RankingConfig(Section):
@@ -160,5 +174,13 @@ class RankingConfig(Section):
     max_users: Count = 5_000
     # Features that the trees do not look at: names, or patterns such as text_*.
     exclude_features: tuple[str, ...] = ()
+    # Plug-in feature -> its settings, validated by the section that it declares.
+    extra_features: dict[str, dict[str, Any]] = Field(default={})
     # Rows that the ranker learns from, over all label windows; of more, negatives are left out at random.
     max_rows: Annotated[int, Field(ge=1000)] = 400_000
+
+    @field_validator("extra_features")
+    @classmethod
+    def _known_features(cls, features: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        with as_value_error():
+            return resolve_options("feature", features, ())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from recsys.config.plugins import as_value_error, resolve_options
 from recsys.config.section import Count, PositiveShare, Section, Share
 
 
@@ -41,9 +42,17 @@ class EvaluationConfig(Section):
     # The number that models are compared by.
     metric: Literal["ndcg", "recall", "precision", "f1", "mrr", "map", "hit_rate"] = "ndcg"
     n: Count = 10
+    # Plug-in baseline -> its settings, validated by the section that it declares.
+    extra_baselines: dict[str, dict[str, Any]] = Field(default={})
     # Popularity-corrected recall weighs each positive by the item's users to minus this power; 0 is plain recall.
     propensity_power: Annotated[float, Field(ge=0, le=2)] = 0.5
     segments: SegmentsConfig = SegmentsConfig()
+
+    @field_validator("extra_baselines")
+    @classmethod
+    def _known_baselines(cls, baselines: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        with as_value_error():
+            return resolve_options("baseline", baselines, ())
 
     @model_validator(mode="after")
     def _n_is_measured(self) -> Self:

@@ -9,7 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.candidates.merge import CandidateRows, map_blocks
+from recsys.candidates.source import CandidateSource
+from recsys.config.plugins import SOURCES, find_plugin
 from recsys.dataset.histories import Histories
+from recsys.features.feature import CandidateFeature, declare_extra, describe_extra
 from recsys.features.item_facts import ItemFacts
 from recsys.features.item_features import ITEM_FEATURES, describe_items
 from recsys.features.match_features import NUMBER_FEATURES, SCRIPT_FEATURES, VALUE_FEATURES, describe_matches
@@ -31,14 +34,20 @@ FIT_FEATURES = {
 }
 
 
-def declare_features(sources: Sequence[str], attributes: Sequence[str]) -> dict[str, str]:
-    """Return the feature columns in order, each with one sentence that says what it is.
+def declare_features(
+    sources: Sequence[str], attributes: Sequence[str], extra: Sequence[CandidateFeature] = ()
+) -> dict[str, str]:
+    """Return the feature columns in order, each with a sentence that says what it is.
 
     Args:
         sources: names of the sources.
         attributes: names of the items' attribute columns.
+        extra: features of plug-ins.
+
+    Raises:
+        ConfigError: a plug-in's column has a name that is taken.
     """
-    return {
+    declared = {
         **{f"{one}_{kind}": text.format(source=one) for one in sources for kind, text in SOURCE_FEATURES.items()},
         **AGREEMENT_FEATURES,
         **ITEM_FEATURES,
@@ -46,12 +55,12 @@ def declare_features(sources: Sequence[str], attributes: Sequence[str]) -> dict[
         **FIT_FEATURES,
         **{
             f"{name}_{kind}": text.format(vectors=vectors)
-            for name, vectors in VECTORS.items()
+            for name, vectors in _list_vectors(sources).items()
             for kind, text in VECTOR_FEATURES.items()
         },
         **{
             f"{name}_{kind}": text.format(meaning=meaning)
-            for name, meaning in NEIGHBOURS.items()
+            for name, meaning in _list_neighbours(sources).items()
             for kind, text in NEIGHBOUR_FEATURES.items()
         },
         **SCRIPT_FEATURES,
@@ -63,6 +72,7 @@ def declare_features(sources: Sequence[str], attributes: Sequence[str]) -> dict[
         **{f"{kind}_{one}": text.format(column=one) for one in attributes for kind, text in NUMBER_FEATURES.items()},
         **REPEAT_FEATURES,
     }
+    return declared | declare_extra(extra, declared)
 
 
 def describe_rows(
@@ -83,13 +93,30 @@ def describe_rows(
     columns |= describe_users(rows, histories, facts)
     columns["popularity_fit"] = columns["item_users"] - columns["user_popularity"]
     columns["age_fit"] = np.log1p(np.maximum(columns["item_age_days"], 0)) - columns["user_item_age"]
-    for name in VECTORS:
-        columns |= describe_nearness(name, rows, histories, facts.vectors[name])
-    for name in NEIGHBOURS:
-        columns |= describe_company(name, rows, histories, facts.neighbours[name])
+    for name, vectors in facts.vectors.items():
+        columns |= describe_nearness(name, rows, histories, vectors)
+    for name, neighbours in facts.neighbours.items():
+        columns |= describe_company(name, rows, histories, neighbours)
     columns |= describe_matches(rows, histories, facts)
     columns |= describe_repeats(rows, histories)
-    return {name: columns[name] for name in declare_features(sources, facts.attributes)}
+    columns |= describe_extra(facts.extra_features, rows, histories, facts)
+    return {name: columns[name] for name in declare_features(sources, facts.attributes, facts.extra_features)}
+
+
+def _list_vectors(sources: Sequence[str]) -> dict[str, str]:
+    """Return whose vectors are compared: those of the package, and those that plug-ins among the sources offer."""
+    return VECTORS | {source.name: source.item_vectors for source in _find_plugins(sources) if source.item_vectors}
+
+
+def _list_neighbours(sources: Sequence[str]) -> dict[str, str]:
+    """Return whose neighbours are followed, likewise."""
+    plugins = _find_plugins(sources)
+    return NEIGHBOURS | {source.name: source.item_neighbours for source in plugins if source.item_neighbours}
+
+
+def _find_plugins(sources: Sequence[str]) -> list[type[CandidateSource]]:
+    plugins = [find_plugin("source", name) for name in sources if name not in SOURCES]
+    return [plugin.target for plugin in plugins if plugin is not None]
 
 
 def make_features(

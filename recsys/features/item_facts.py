@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import SECONDS_PER_DAY, find_known
+from recsys.features.feature import CandidateFeature
 
 # How far into a text its writing is looked at.
 _CHARACTERS = 200
@@ -68,7 +69,7 @@ class Neighbours:
     known: NDArray[np.bool_]
 
     @classmethod
-    def read(cls, similarity: csr_array) -> Neighbours:
+    def from_similarity(cls, similarity: csr_array) -> Neighbours:
         """Look at a neighbour model's matrix."""
         named = np.bincount(similarity.indices, minlength=similarity.shape[1]) > 0
         return cls(similarity, named | (np.diff(similarity.indptr) > 0))
@@ -88,6 +89,8 @@ class ItemFacts:
         values: of `tags` and of each attribute, (n_items, n_values) float32 sparse: 1 where the item has the value.
         numbers: of each attribute, (n_items) float64: its value; NaN where that is no number.
         spreads: of each attribute, the standard deviation of its numbers over the items known at the cut-off.
+        items: `Items`, the catalogue.
+        extra_features: of plug-ins, described after the built-in ones.
     """
 
     statistics: ItemStatistics
@@ -99,6 +102,8 @@ class ItemFacts:
     values: dict[str, csr_array]
     numbers: dict[str, NDArray[np.float64]]
     spreads: dict[str, float]
+    items: pl.DataFrame
+    extra_features: Sequence[CandidateFeature] = ()
 
     @classmethod
     def gather(
@@ -109,8 +114,9 @@ class ItemFacts:
         embeddings: NDArray[np.float32],
         candidate_models: CandidateModels,
         cutoff: datetime | None,
+        extra_features: Sequence[CandidateFeature] = (),
     ) -> ItemFacts:
-        """Read the catalogue and the models over it.
+        """Gather what the features need from the catalogue and the models over it.
 
         Args:
             items: `Items` with a column for each attribute.
@@ -119,6 +125,7 @@ class ItemFacts:
             embeddings: (n_items, embedding_size) float32, unit rows.
             candidate_models: models over the catalogue.
             cutoff: the instant all of this is as of; None: every item counts as known.
+            extra_features: of plug-ins.
         """
         attributes = sorted(attributes)
         joined = items["created_at"].to_physical().cast(pl.Float64) / 1e6
@@ -132,15 +139,16 @@ class ItemFacts:
             scripts=mark_values(_find_scripts(items.select(texts.str.head(_CHARACTERS)).to_series())),
             vectors={
                 "text": Vectors(embeddings, np.any(embeddings, axis=1)),
-                "als": Vectors.normalise(candidate_models.als.item_factors),
+                **{name: Vectors.normalise(rows) for name, rows in candidate_models.item_vectors.items()},
             },
             neighbours={
-                "item_to_item": Neighbours.read(candidate_models.item_to_item.similarity),
-                "transitions": Neighbours.read(candidate_models.transitions.similarity),
+                name: Neighbours.from_similarity(matrix) for name, matrix in candidate_models.item_neighbours.items()
             },
             values={name: mark_values(items[name]) for name in ("tags", *attributes)},
             numbers=numbers,
             spreads={name: _find_spread(values[known]) for name, values in numbers.items()},
+            items=items,
+            extra_features=extra_features,
         )
 
     @property

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import Source
+from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 
 

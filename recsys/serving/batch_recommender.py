@@ -140,7 +140,9 @@ class BatchRecommender:
 
     @cached_property
     def _sentences(self) -> Sentences:
-        return Sentences.load(self.config.generation, self.recommender.items)
+        sources = (*self.recommender.sources, *self.list_maker.fallback.steps)
+        declared = {source.reason: getattr(source, "sentences", {}) for source in sources}
+        return Sentences.load(self.config.generation, self.recommender.items, declared)
 
     @cached_property
     def _bit_names(self) -> list[list[str]]:

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from recsys.candidates.models import CandidateModels, read_known_texts
 from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.collab.factor_cache import FactorCache
-from recsys.config import Config, parse_config
+from recsys.config import Config, check_plugins, parse_config, required_plugins
 from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError, DataError
 from recsys.ranking.ranker import Ranker
@@ -58,14 +58,14 @@ class Bundle:
 
     def with_factor_cache(self, folder: Path, run: str) -> Bundle:
         """Return the bundle with users' factors looked up in a folder and kept there; see `FactorCache`."""
-        return replace(
-            self, candidate_models=replace(self.candidate_models, als=self.candidate_models.als.with_cache(folder, run))
-        )
+        als = self.candidate_models["als"].with_cache(folder, run)
+        return replace(self, candidate_models=self.candidate_models.with_models(als=als))
 
     @property
     def factor_cache(self) -> FactorCache | None:
         """Where users' factors are looked up; None: nowhere."""
-        return self.candidate_models.als.cache
+        cache: FactorCache | None = self.candidate_models["als"].cache
+        return cache
 
     @property
     def attributes(self) -> list[str]:
@@ -143,13 +143,14 @@ class Bundle:
         fields = self.config.text.fields
         texts = read_known_texts(items, cutoff, fields)
         if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
-            candidate_models = candidate_models.read_texts(texts, self.config)
+            candidate_models = candidate_models.refit_texts(texts, self.config)
         return Recommender.prepare(
             self.config, candidate_models, items, embeddings, statistics, cutoff, self.attributes
         )
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
+        write_json(folder / "plugins.json", required_plugins(self.config))
         write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
         write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
@@ -179,6 +180,7 @@ class Bundle:
 
     @classmethod
     def _read(cls, folder: Path) -> Bundle:
+        check_plugins(json.loads((folder / "plugins.json").read_text(encoding="utf-8")), f"bundle {folder}")
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = parse_config(content, str(folder / "config.json"))
         cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]
@@ -189,7 +191,7 @@ class Bundle:
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
             # Once, not whenever somebody asks for a list.
-            candidate_models=CandidateModels.load(folder, items["item_id"], config).read_words(
+            candidate_models=CandidateModels.load(folder, items["item_id"], config).with_texts(
                 make_texts(items, config.text.fields)
             ),
             ranker=Ranker.load(folder),

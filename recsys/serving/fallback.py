@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import PopularSource, Source
+from recsys.candidates.source import Source
+from recsys.candidates.sources.popular import PopularSource
 from recsys.dataset.histories import Histories
 from recsys.ranking.lists import fill_up
 from recsys.serving.recommender import Recommender

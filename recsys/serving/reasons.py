@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.candidates.merge import CandidateRows
-from recsys.candidates.sources import Source
+from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.reasons import find_nearest, group_features
@@ -39,7 +39,7 @@ class ReasonFinder:
     @cached_property
     def keys(self) -> list[str]:
         """Reason keys: of the sources, of the fallback steps, and `match COLUMN` of columns that may match."""
-        sources = [source.name for source in (*self.recommender.sources, *self.steps)]
+        sources = [source.reason for source in (*self.recommender.sources, *self.steps)]
         return list(dict.fromkeys([*sources, *(_MATCH + column for column in self._columns)]))
 
     def find(
@@ -68,7 +68,7 @@ class ReasonFinder:
         reasons, named_items = np.zeros(rows.shape, dtype=np.int16), np.full(rows.shape, -1, dtype=np.int32)
         reasons[ranked] = self._select(candidates, features, rows[ranked], np.nonzero(ranked)[0])
         for step, source in enumerate(self.steps):
-            reasons[filled_by == step] = self._index[source.name]
+            reasons[filled_by == step] = self._index[source.reason]
         listed = items >= 0
         user, rank = np.nonzero(listed)
         by_text = np.isin(reasons[listed], self._by_text)
@@ -90,9 +90,9 @@ class ReasonFinder:
         What all items of a list have in common, such as their popularity, is no reason for any of them. Where nothing
         stands out the reason is the source that ranks the item highest.
         """
-        ranker, n_sources = self.ranker, len(self.recommender.sources)
-        ranks = candidates.ranks[:, chosen]
-        first: NDArray[np.int16] = np.where(ranks > 0, ranks, np.iinfo(np.uint16).max).argmin(axis=0).astype(np.int16)
+        ranker, ranks = self.ranker, candidates.ranks[:, chosen]
+        highest = np.where(ranks > 0, ranks, np.iinfo(np.uint16).max).argmin(axis=0)
+        first: NDArray[np.int16] = self._of_source[highest].astype(np.int16)
         if ranker.blend_share is None:
             return first
         picked = {name: column[chosen] for name, column in features.items()}
@@ -101,15 +101,17 @@ class ReasonFinder:
         added = ranker.forest.explain(columns, self._groups, len(self.keys) + 1)
         # What the blend adds counts for the source with the largest share of it.
         weighted = np.stack([picked[f"{name}_z"] * weight for name, weight in ranker.blend.weights.items()])
-        strongest_source = np.array([self._index[name] for name in ranker.blend.weights])
-        largest = strongest_source[np.nan_to_num(weighted, nan=-np.inf).argmax(axis=0)]
+        blended = np.array([self._by_name[name] for name in ranker.blend.weights])
+        largest = blended[np.nan_to_num(weighted, nan=-np.inf).argmax(axis=0)]
         added[np.arange(len(chosen)), largest] += added[:, -1]
         added = added[:, :-1]
         counts = np.bincount(users, minlength=1)
         for column in added.T:
             column -= (np.bincount(users, weights=column) / np.maximum(counts, 1))[users]
         # A source that does not score the item, or a column that does not match, is no reason.
-        added[:, :n_sources][np.isnan(candidates.scores[:, chosen].T)] = 0.0
+        for reason in np.unique(self._of_source):
+            unscored = np.isnan(candidates.scores[self._of_source == reason][:, chosen]).all(axis=0)
+            added[unscored, reason] = 0.0
         for name in self._columns:
             added[~(picked[f"match_{name}"] > 0), self._index[_MATCH + name]] = 0.0
         best: NDArray[np.int16] = np.where(added.max(axis=1, initial=0.0) > 0, added.argmax(axis=1), first).astype(
@@ -122,6 +124,16 @@ class ReasonFinder:
         return {key: index for index, key in enumerate(self.keys)}
 
     @cached_property
+    def _by_name(self) -> dict[str, int]:
+        """Index of the reason of each source, by the source's name."""
+        return {source.name: self._index[source.reason] for source in self.recommender.sources}
+
+    @cached_property
+    def _of_source(self) -> NDArray[np.int64]:
+        """(n_sources) int64, index of each source's reason; several sources may share one."""
+        return np.array([self._index[source.reason] for source in self.recommender.sources], dtype=np.int64)
+
+    @cached_property
     def _columns(self) -> list[str]:
         """Item columns that a feature compares with those of the history."""
         return [name.removeprefix("match_") for name in self.ranker.features if name.startswith("match_")]
@@ -130,8 +142,10 @@ class ReasonFinder:
     def _groups(self) -> NDArray[np.int32]:
         """Of the blend and each feature of the trees, the index of its reason; -1 for none."""
         names = group_features(self.ranker.features, self.recommender.source_names)
-        return np.array([len(self.keys), *(self._index.get(name, -1) for name in names)], dtype=np.int32)
+        indexes = self._by_name | {_MATCH + name: self._index[_MATCH + name] for name in self._columns}
+        return np.array([len(self.keys), *(indexes.get(name, -1) for name in names)], dtype=np.int32)
 
     @cached_property
     def _by_text(self) -> list[int]:
-        return sorted(self._index[name] for name in _TEXT_SOURCES if name in self._index)
+        sources = (*self.recommender.sources, *self.steps)
+        return sorted({self._index[source.reason] for source in sources if source.name in _TEXT_SOURCES})

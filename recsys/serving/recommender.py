@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from recsys.candidates.merge import CandidateRows, cut_union, map_blocks, propose
 from recsys.candidates.models import CandidateModels
+from recsys.candidates.registry import make_sources
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import Source, make_sources
+from recsys.candidates.source import Source
 from recsys.candidates.statistics import ItemStatistics
-from recsys.config import SOURCES, Config
+from recsys.config import Config
+from recsys.config.plugins import order_sources
 from recsys.dataset.histories import Histories, find_recommendable
+from recsys.features.feature import make_features_of_plugins
 from recsys.features.features import declare_features, describe_rows
 from recsys.features.item_facts import ItemFacts
 from recsys.text.item_text import make_texts
@@ -32,7 +35,7 @@ class Recommender:
         candidate_models: the fitted models, aligned with the catalogue.
         statistics: of all users' histories, not only of those that lists are made for.
         embeddings: (n_items, embedding_size) float32, rows unit length.
-        sources: over this catalogue, in the order of `config.SOURCES`.
+        sources: over this catalogue, in the order of `order_sources`.
         recommendable: (n_items) bool, available and in the catalogue at the instant.
         facts: what the features need to know of the items.
     """
@@ -68,11 +71,12 @@ class Recommender:
             cutoff: the instant all of this is as of; None for data without times.
             attributes: item columns that the features read.
         """
-        aligned = candidate_models.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
-        names = [name for name in SOURCES if name in config.candidates.depths]
-        sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
+        aligned = candidate_models.align(items["item_id"]).with_texts(make_texts(items, config.text.fields))
+        names = order_sources(config.candidates.depths)
+        sources = make_sources(names, config.candidates, aligned, statistics, embeddings, items)
         recommendable = find_recommendable(items, cutoff)
-        facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff)
+        extra = make_features_of_plugins(config)
+        facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff, extra)
         return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
 
     @property
@@ -83,11 +87,13 @@ class Recommender:
     @property
     def features(self) -> list[str]:
         """Names of the feature columns, in order."""
-        return list(declare_features(self.source_names, self.facts.attributes))
+        return list(declare_features(self.source_names, self.facts.attributes, self.facts.extra_features))
 
     def make_sources(self, names: Sequence[str]) -> list[Source]:
         """Return sources by name, in the order of the names, whether or not the config proposes from them."""
-        return make_sources(names, self.config.candidates, self.candidate_models, self.statistics, self.embeddings)
+        return make_sources(
+            names, self.config.candidates, self.candidate_models, self.statistics, self.embeddings, self.items
+        )
 
     def exclusions(self, users: Histories) -> Exclusions:
         """Return the items that no list of these users may hold.

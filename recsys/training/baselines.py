@@ -1,37 +1,61 @@
-"""The baselines that keep us honest: every source alone, and some that are never anything else."""
+"""The baselines: every source measured alone, the text source in steps, and those of plug-ins."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.sources import ProfileSource, Source
+from recsys.candidates.registry import ALWAYS_MEASURED, make_source
+from recsys.candidates.source import CandidateSource, Source, SourceInputs
+from recsys.candidates.sources.text import ProfileSource
+from recsys.config.plugins import demand_plugin
+from recsys.errors import ConfigError
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
 
-# Measured whatever the config's sources are.
-_ALWAYS = ("popular", "item_to_item", "ease", "als", "tfidf", "text")
-
 
 def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[np.float32] | None) -> list[Source]:
-    """Return what is measured alone beside our lists, in the order that tables show it.
+    """Return what is measured alone next to our lists, in the order of the tables.
 
     Args:
-        bundle: whose parts are taken apart.
-        recommender: over the window's catalogue.
-        zero_shot: (n_items, embedding_size) float32 by the checkpoint as it came; None leaves that baseline out.
+        bundle: the measured bundle.
+        recommender: of the bundle, over the window's catalogue.
+        zero_shot: (n_items, embedding_size) float32 by the pretrained checkpoint; None omits that baseline.
+
+    Raises:
+        ConfigError: a plug-in baseline is no `CandidateSource`, or has a name that is taken.
     """
     config = bundle.config.candidates
-    # New items alone are no rival: by design the source says nothing about all others.
+    # New items alone are no rival: by design that source scores no others.
     without = {"new_items"}
-    # Where the catalogue is too large for EASE there is nothing to measure.
-    if not recommender.candidate_models.ease.similarity.nnz:
+    # EASE is empty where the catalogue is too large for it.
+    if not recommender.candidate_models["ease"].similarity.nnz:
         without.add("ease")
-    names = dict.fromkeys([*_ALWAYS, *config.depths, "popular_all_time"])
+    names = dict.fromkeys([*ALWAYS_MEASURED, *config.depths, "popular_all_time"])
     baselines = recommender.make_sources([name for name in names if name not in without])
-    # The text source in steps: the checkpoint as it came, fine-tuned, and (`text`) with the interest model on top.
+    # The text source in steps: the pretrained checkpoint, fine-tuned, and (`text`) with the interest model on top.
     interest = bundle.config.text.interest
     baselines.append(ProfileSource("text_fine_tuned", recommender.embeddings, interest))
     if zero_shot is not None:
         baselines.append(ProfileSource("text_zero_shot", zero_shot, interest))
-    return baselines
+    return baselines + _make_plugins(bundle, recommender, {baseline.name for baseline in baselines})
+
+
+def _make_plugins(bundle: Bundle, recommender: Recommender, taken: set[str]) -> list[Source]:
+    """Return the baselines under `evaluation.extra_baselines`, by name; their scores are checked like a source's."""
+    options = bundle.config.evaluation.extra_baselines
+    inputs = SourceInputs(
+        bundle.config.candidates.model_copy(update={"options": options}),
+        recommender.items,
+        recommender.statistics,
+        recommender.embeddings,
+        recommender.candidate_models.models,
+    )
+    made: list[Source] = []
+    for name in sorted(options):
+        target = demand_plugin("baseline", name).target
+        if name in taken or not issubclass(target, CandidateSource):
+            problem = "there already is a baseline of this name" if name in taken else "it is no CandidateSource"
+            raise ConfigError(f"baseline '{name}' of {target.__module__}.{target.__qualname__}: {problem}; change it")
+        made.append(make_source(target, inputs))
+    return made

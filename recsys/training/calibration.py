@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.candidates.models import NEIGHBOUR_SECTIONS, CandidateModels
+from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.scores import Exclusions, Scores
-from recsys.candidates.sources import NeighbourSource, PopularSource
+from recsys.candidates.sources.popular import PopularSource
 from recsys.candidates.statistics import ItemStatistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import AUTO, Config
@@ -81,7 +82,10 @@ def _list_choices(
     """Yield each `auto`: its path, the values to try, and what scores users under one of them."""
     for name, path in NEIGHBOUR_SECTIONS.items():
         if look_up(config, f"{path}.history_decay") == AUTO:
-            model = candidate_models.neighbours[name]
+            # A model that nothing needs is not fitted.
+            model = candidate_models.neighbours.get(name)
+            if model is None:
+                model = NeighbourModel.blank(histories.n_items, 1.0)
             decays: Sequence[float] = _DECAYS if histories.ordered and model.similarity.nnz else (1.0,)
             yield f"{path}.history_decay", decays, partial(_score_decayed, model)
     path = "candidates.popularity_half_life_days"

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.models import CandidateModels, fit_text_neighbours, read_known_texts
+from recsys.candidates.models import CandidateModels, FitInputs, fit_text_neighbours, read_known_texts
 from recsys.candidates.statistics import count_statistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
@@ -84,7 +84,7 @@ class TextModels:
             if known.equals(texts):
                 return fitted
         with log_stage("TF-IDF") as done:
-            fitted = fit_text_neighbours(texts, config)
+            fitted = fit_text_neighbours(texts, config.text.tfidf)
             done(f"{fitted.similarity.nnz:,} neighbours")
         self.neighbours.append((texts, fitted))
         return fitted
@@ -281,7 +281,9 @@ def _fit_candidate_models(
     histories = snapshot.histories
     tfidf = text.fit_neighbours(config, items, histories.cutoff)
     with log_stage("collaborative models") as done:
-        models = CandidateModels.fit(histories, snapshot.interest, snapshot.sequence, tfidf, config)
+        inputs = FitInputs(histories, items, text.embeddings, config)
+        fitted = {"interest": snapshot.interest, "sequence": snapshot.sequence, "tfidf": tfidf}
+        models = CandidateModels.fit(inputs, fitted)
         done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
     return models
 

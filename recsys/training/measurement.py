@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.candidates.merge import CandidateRows, map_blocks, propose_with_ties
-from recsys.candidates.sources import Source
+from recsys.candidates.source import Source
 from recsys.config import RulesConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Window

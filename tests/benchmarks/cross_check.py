@@ -21,8 +21,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.scores import DenseScores, Exclusions
-from recsys.candidates.sources import NeighbourSource
 from recsys.collab.neighbours import fit_item_to_item
 from recsys.config import Config, load_config
 from recsys.dataset.histories import Histories, build_histories
@@ -61,7 +61,7 @@ class World:
 
     def lists(self, model: str) -> Lists:
         """Return `(n_users, DEPTH)` item numbers, equal scores to the smaller number."""
-        scores = DenseScores.read(self.scores[model])
+        scores = DenseScores.from_array(self.scores[model])
         n_users, n_items = self.scores[model].shape
         return scores.find_top(DEPTH, Exclusions.none(n_users, n_items))
 

@@ -27,7 +27,7 @@ import torch
 from cold_world import ColdWorld, Scorer, load_cold_world
 from numpy.typing import NDArray
 
-from recsys.candidates.sources import InterestSource, ProfileSource
+from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.collab.als import AlsModel
 from recsys.config import FineTuneConfig, TextConfig
 from recsys.evaluation.intervals import compare_paired, mean_interval

@@ -28,7 +28,7 @@ import torch
 from cold_world import ColdWorld, load_cold_world
 from numpy.typing import NDArray
 
-from recsys.candidates.sources import InterestSource, ProfileSource
+from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.config import FineTuneConfig, InterestConfig, TextConfig
 from recsys.evaluation.intervals import compare_paired
 from recsys.text.encoder import Encoder

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.candidates.index import ItemIndex
+from recsys.candidates.products import score_items
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import score_items
 from recsys.config import load_config
 from recsys.dataset.user_items import UserItems
 from recsys.evaluation.intervals import compare_paired, mean_interval
@@ -54,8 +54,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.bundle:
         bundle = Bundle.load(given.bundle)
-        factors = bundle.candidate_models.als.item_factors
-        texts = bundle.candidate_models.interest.item_vectors(bundle.embeddings)
+        factors = bundle.candidate_models["als"].item_factors
+        texts = bundle.candidate_models["interest"].item_vectors(bundle.embeddings)
         for name, vectors in (("als", factors[~np.isnan(factors[:, 0])]), ("text", texts)):
             for count in given.items:
                 measure(name, resize(vectors, count), given.depth)

@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.candidates.models import fit_text_neighbours, read_known_texts
+from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import InterestSource, NeighbourSource, ProfileSource, Source
+from recsys.candidates.source import Source
+from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.config import Config, WindowsConfig, load_config
 from recsys.config.overrides import apply_settings
 from recsys.dataset.histories import build_histories, find_recommendable
@@ -132,7 +134,9 @@ def main() -> None:
         f"epochs, loss {losses[0]:.3f} to {losses[-1]:.3f}",
         flush=True,
     )
-    neighbours = fit_text_neighbours(read_known_texts(question.items, histories.cutoff, config.text.fields), config)
+    neighbours = fit_text_neighbours(
+        read_known_texts(question.items, histories.cutoff, config.text.fields), config.text.tfidf
+    )
     plain = question.measure(ProfileSource("mean", embeddings, settings))
     print(f"plain mean: {describe(plain, None)}")
     print(f"TF-IDF: {describe(question.measure(NeighbourSource('tfidf', '', neighbours)), plain)}")

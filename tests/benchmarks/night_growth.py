@@ -121,9 +121,9 @@ def widen(models: CandidateModels, item_ids: pl.Series, copies: int, order: NDAr
         wide = csr_array(block_diag([model.similarity] * copies, format="csr", dtype=np.float32))
         return NeighbourModel(csr_array(wide[order][:, order]), model.history_decay)
 
-    factors: NDArray[np.float32] = np.tile(models.als.item_factors, (copies, 1))[order]
+    factors: NDArray[np.float32] = np.tile(models["als"].item_factors, (copies, 1))[order]
     changed: dict[str, Any] = {name: repeat(model) for name, model in models.neighbours.items() if model.similarity.nnz}
-    return replace(models.align(item_ids), als=AlsModel(factors, models.als._config), **changed)
+    return models.align(item_ids).with_models(als=AlsModel(factors, models["als"]._config), **changed)
 
 
 def rebuild(

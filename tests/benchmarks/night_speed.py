@@ -39,7 +39,9 @@ from scipy.sparse import csr_matrix
 
 from recsys.candidates.merge import BLOCK, CandidateRows
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import AlsSource, InterestSource, NewItemsSource
+from recsys.candidates.sources.als import AlsSource
+from recsys.candidates.sources.new_items import NewItemsSource
+from recsys.candidates.sources.text import InterestSource
 from recsys.config import Config, load_config
 from recsys.config.overrides import apply_settings
 from recsys.dataset.histories import Histories, build_histories
@@ -291,7 +293,7 @@ def loop_in_pandas(night: BatchRecommender, users: Histories) -> list[pd.DataFra
 
 def recommend_by_implicit(night: BatchRecommender, users: Histories) -> None:
     """Let implicit fold in and recommend for all users."""
-    model = night.bundle.candidate_models.als._solver
+    model = night.bundle.candidate_models["als"]._solver
     model.num_threads = night.config.threads
     matrix = csr_matrix(users.matrix())
     for start in range(0, users.n_users, _AT_ONCE):

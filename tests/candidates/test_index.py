@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from recsys.candidates.index import IndexedScores, ItemIndex
+from recsys.candidates.products import score_items
 from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import score_items
 
 ITEMS, USERS, SIZE = 4000, 300, 16
 

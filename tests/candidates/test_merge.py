@@ -33,7 +33,7 @@ class FakeSource:
     def score(self, histories: Histories) -> Scores:
         nothing = [NAN] * histories.n_items
         rows = [self._table.get(user, nothing) for user in histories.user_ids]
-        return DenseScores.read(np.array(rows, dtype=np.float32).reshape(histories.n_users, histories.n_items))
+        return DenseScores.from_array(np.array(rows, dtype=np.float32).reshape(histories.n_users, histories.n_items))
 
 
 def offer(sources, depths, histories, recommendable, *, repeats):

@@ -15,7 +15,7 @@ NAN = np.nan
 
 
 def dense(array: np.ndarray) -> Scores:
-    return DenseScores.read(array)
+    return DenseScores.from_array(array)
 
 
 def some_columns(array: np.ndarray) -> Scores:

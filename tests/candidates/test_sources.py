@@ -1,115 +1,41 @@
-"""Every source keeps the same promises; then what is special about each."""
-
-from dataclasses import replace
-from pathlib import Path
+"""What is special about each source, and the models behind them."""
 
 import numpy as np
 import polars as pl
 import pytest
-from miniature import change
-from miniature import settings as miniature_settings
 from scipy.sparse import csr_array
-from worlds import at, checkerboard, make_interactions, make_items
-
-from recsys.candidates.merge import propose
-from recsys.candidates.models import CandidateModels, fit_text_neighbours, read_known_texts
-from recsys.candidates.scores import Exclusions
-from recsys.candidates.sources import (
-    InterestSource,
-    NearestTextSource,
-    NeighbourSource,
-    NewItemsSource,
-    PopularSource,
-    ProfileSource,
-    RepeatSource,
-    SegmentPopularSource,
-    Source,
-    make_sources,
-    multiply,
+from source_worlds import (
+    BOARD_ROWS,
+    CONFIG,
+    INTEREST,
+    TONIGHT,
+    TRAINED,
+    UNTOUCHED,
+    embed,
+    fit_models,
+    save_and_load,
+    sources_of,
+    texts_of,
+    tonight,
 )
+from worlds import at, make_interactions, make_items
+
+from recsys.candidates.models import CandidateModels, FitInputs, read_known_texts
+from recsys.candidates.neighbour_source import NeighbourSource
+from recsys.candidates.products import multiply
+from recsys.candidates.registry import make_sources
+from recsys.candidates.sources.nearest_text import NearestTextSource
+from recsys.candidates.sources.new_items import NewItemsSource
+from recsys.candidates.sources.popular import PopularSource
+from recsys.candidates.sources.repeat import RepeatSource
+from recsys.candidates.sources.segment_popular import SegmentPopularSource
+from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, count_statistics
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
-from recsys.config import SOURCES, InterestConfig, ItemToItemConfig, parse_config
+from recsys.config import SOURCES, InterestConfig, ItemToItemConfig
 from recsys.dataset.histories import Histories, build_histories
+from recsys.errors import ConfigError
 from recsys.text.interest import InterestModel
-from recsys.text.item_text import make_texts
-
-BOARD_ITEMS, BOARD_ROWS = checkerboard(users=30, items=20)
-BOARD = [*BOARD_ITEMS["item_id"]]
-
-
-def extend(*more: str) -> pl.DataFrame:
-    """Return the board with more items, whose texts have the colours of all others."""
-    others = make_items(*({"item_id": item, "tags": ["white", "black"], "colour": "both"} for item in more))
-    return pl.concat([BOARD_ITEMS, others]).sort("item_id")
-
-
-TRAINED = extend("left", "untouched")
-# Tonight "left" is gone; "0 new" and "zz new" have come, so that every place in the catalogue has moved.
-TONIGHT = extend("untouched", "0 new", "zz new")
-UNTOUCHED = [TONIGHT["item_id"].to_list().index(item) for item in ("untouched", "0 new", "zz new")]
-INTEREST = InterestConfig(history_length=10)
-CONFIG = change(
-    parse_config(miniature_settings(), "test"),
-    seed=1,
-    dataset={"repeats": True},
-    text={
-        "interest": {"history_length": 10},
-        "tfidf": {"max_share": 1.0, "k": 22},
-        "sequence": {"size": 8, "epochs": 4},
-    },
-    collab={
-        "als": {"embedding_size": 2},
-        "bpr": {"embedding_size": 4},
-        "item_to_item": {"k": 8},
-        "bm25": {"k": 8},
-        "transitions": {"k": 8},
-        "ease": {"k": 8},
-    },
-    candidates={"depths": dict.fromkeys(SOURCES, 5), "new_item_users": 0, "segment_column": "tags"},
-)
-
-
-def embed(item_ids: pl.Series) -> np.ndarray:
-    """Return (n_items, 8) unit rows: the colour, and a little of the item's own."""
-    rows = np.zeros((len(item_ids), 8), dtype=np.float32)
-    for place, item in enumerate(item_ids):
-        rng = np.random.default_rng(list(item.encode()))
-        rows[place] = 0.2 * rng.standard_normal(8)
-        rows[place, int(item[1:]) % 2 if item in BOARD else 1] += 2.0
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def texts_of(items: pl.DataFrame) -> pl.Series:
-    return make_texts(items, CONFIG.text.fields)
-
-
-def fit_models() -> CandidateModels:
-    """Return the models over the catalogue of the training."""
-    left = make_interactions(("u000", "left", 61))
-    histories = build_histories(pl.concat([BOARD_ROWS, left]), TRAINED, at(62))
-    interest = InterestModel(8, CONFIG.text.interest)
-    interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
-    sequence = InterestModel(8, CONFIG.text.sequence)
-    sequence.fit(histories, embed(TRAINED["item_id"]), seed=1)
-    return CandidateModels.fit(histories, interest, sequence, fit_text_neighbours(texts_of(TRAINED), CONFIG), CONFIG)
-
-
-def through_files(models: CandidateModels, folder: Path) -> CandidateModels:
-    models.save(folder)
-    return CandidateModels.load(folder, models.item_ids, CONFIG)
-
-
-def sources_of(models: CandidateModels, histories: Histories) -> dict[str, Source]:
-    """Return the sources over tonight's catalogue."""
-    aligned = models.align(TONIGHT["item_id"]).read_texts(texts_of(TONIGHT), CONFIG)
-    statistics = count_statistics(histories, TONIGHT, CONFIG.candidates)
-    sources = make_sources(SOURCES, CONFIG.candidates, aligned, statistics, embed(TONIGHT["item_id"]))
-    return {source.name: source for source in sources}
-
-
-def tonight(*more: tuple[str, str, float]) -> Histories:
-    return build_histories(pl.concat([BOARD_ROWS, make_interactions(*more)]), TONIGHT, at(62))
 
 
 @pytest.fixture(scope="module")
@@ -120,105 +46,6 @@ def models() -> CandidateModels:
 @pytest.fixture(scope="module")
 def histories() -> Histories:
     return tonight()
-
-
-@pytest.fixture(params=SOURCES)
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def source(name: str, models: CandidateModels, histories: Histories) -> Source:
-    return sources_of(models, histories)[name]
-
-
-class TestEverySource:
-    def test_shape_and_type(self, source, histories):
-        scores = source.score(histories).to_array()
-        assert isinstance(scores, np.ndarray)
-        assert (scores.dtype, scores.shape) == (np.float32, (30, 23))
-        assert not np.isinf(scores).any()
-        assert source.score(histories.select(slice(0, 0))).to_array().shape == (0, 23)
-
-    def test_it_says_something_about_every_user(self, source, histories):
-        assert (~np.isnan(source.score(histories).to_array())).any(axis=1).all()
-
-    def test_the_caller_may_write_into_the_scores(self, source, histories):
-        first = source.score(histories).to_array()
-        kept = first.copy()
-        first[:] = -7.0
-        assert source.score(histories).to_array().tobytes() == kept.tobytes()
-
-    def test_unknown_user_gets_nothing_but_what_everybody_gets(self, source, name, histories):
-        scores = source.score(histories.take(pl.Series(["nobody", "u003"]))).to_array()
-        if name in ("popular", "popular_all_time"):
-            assert np.array_equal(scores[0], scores[1], equal_nan=True)
-        else:
-            assert np.isnan(scores[0]).all()
-        assert np.isfinite(scores[1]).any()
-
-    def test_item_nobody_touched_is_for_text_only(self, source, name, histories):
-        scores = source.score(histories).to_array()[:, UNTOUCHED]
-        if name in ("text", "nearest_text", "new_items", "sequence", "tfidf"):
-            assert np.isfinite(scores).all()
-        else:
-            assert np.isnan(scores).all()
-
-    def test_item_new_tonight_and_touched_once(self, name, models):
-        """The trained models know nothing of it; what counts tonight's events does."""
-        now = tonight(("u003", "0 new", 61))
-        scores = sources_of(models, now)[name].score(now).to_array()[:, 0]
-        if name == "repeat":
-            assert np.flatnonzero(~np.isnan(scores)).tolist() == [3]
-        elif name == "nearest_text":
-            # u003's newest: compared with the four items before it, but not with itself.
-            assert np.isfinite(scores).all()
-            assert scores[3] < 0.99
-        elif name == "segment_popular":
-            assert np.flatnonzero(~np.isnan(scores)).tolist() == [*range(1, 30, 2)]
-        elif name in ("text", "popular", "popular_all_time", "sequence", "tfidf"):
-            assert np.isfinite(scores).all()
-        else:
-            assert np.isnan(scores).all()
-
-    def test_user_with_only_new_items_is_no_user_of_score_zero(self, name, models):
-        now = tonight(("late", "zz new", 61))
-        scores = sources_of(models, now)[name].score(now.take(pl.Series(["late"]))).to_array()[0]
-        if name in ("als", "bpr", "item_to_item", "bm25", "transitions", "ease"):
-            assert np.isnan(scores).all()
-        elif name == "repeat":
-            assert np.flatnonzero(~np.isnan(scores)).tolist() == [22]
-        elif name == "nearest_text":
-            assert np.flatnonzero(np.isnan(scores)).tolist() == [22]
-        else:
-            assert np.isfinite(scores).any()
-
-    def test_saved_and_loaded_models_give_the_same_scores(self, source, name, models, histories, tmp_path):
-        again = sources_of(through_files(models, tmp_path), histories)[name]
-        assert again.score(histories).to_array().tobytes() == source.score(histories).to_array().tobytes()
-        assert (again.name, again.reason) == (source.name, source.reason)
-
-    def test_same_seed_same_bytes(self, source, name, histories):
-        again = sources_of(fit_models(), histories)[name]
-        assert again.score(histories).to_array().tobytes() == source.score(histories).to_array().tobytes()
-
-    def test_a_user_scores_the_same_in_any_company(self, source, histories):
-        together = source.score(histories).to_array()
-        for number in (0, 13, 29):
-            alone = source.score(histories.select(slice(number, number + 1))).to_array()[0]
-            assert alone == pytest.approx(together[number], rel=1e-5, abs=1e-6, nan_ok=True)
-
-    def test_fewer_items_than_depth_gives_what_there_is(self, source, name, histories):
-        rows = propose([source], {name: 1000}, histories, Exclusions.none(histories.n_users, 23))
-        table = rows.to_frame([name])
-        said = ~np.isnan(source.score(histories).to_array())
-        assert table.select("user_index", "item_index").rows() == [tuple(pair) for pair in np.argwhere(said).tolist()]
-        longest = table.group_by("user_index").agg(pl.col(f"{name}_rank").max()).sort("user_index")
-        assert longest[f"{name}_rank"].to_list() == said.sum(axis=1).tolist()
-
-    def test_it_has_a_name_and_a_reason(self, source, name):
-        assert source.name == name
-        assert source.reason[0].isupper()
 
 
 OF_ONE_COLOUR = ["als", "bpr", "item_to_item", "bm25", "transitions", "ease", "tfidf", "text", "nearest_text"]
@@ -241,52 +68,83 @@ def test_sources_come_in_the_order_of_their_names(models):
     histories = build_histories(BOARD_ROWS, TRAINED, at(62))
     statistics, embeddings = ItemStatistics.count(histories, None), embed(TRAINED["item_id"])
     for names in ([*SOURCES], [*reversed(SOURCES)], ["popular", "als"], []):
-        made = make_sources(names, CONFIG.candidates, models, statistics, embeddings)
+        made = make_sources(names, CONFIG.candidates, models, statistics, embeddings, TRAINED)
         assert [source.name for source in made] == names
 
 
-# --- stage one ---------------------------------------------------------------------------------------------
+# --- models ------------------------------------------------------------------------------------------------
 
 
 def test_saved_and_loaded_models_give_the_same_bytes(models, tmp_path):
     (one := tmp_path / "one").mkdir()
     (two := tmp_path / "two").mkdir()
-    through_files(models, one).save(two)
+    save_and_load(models, one).save(two)
     names = sorted(path.name for path in one.iterdir())
-    fitted = {"als", "bpr", "item_to_item", "bm25", "transitions", "ease", "tfidf", "interest", "sequence"}
-    assert {Path(name).stem for name in names} == fitted
+    assert names == [
+        "als.safetensors",
+        "bm25.npz",
+        "bpr.safetensors",
+        "ease.npz",
+        "interest.safetensors",
+        "item_to_item.npz",
+        "sequence.safetensors",
+        "tfidf.npz",
+        "transitions.npz",
+    ]
     assert [(one / name).read_bytes() for name in names] == [(two / name).read_bytes() for name in names]
 
 
-def test_words_of_items_that_joined_are_known_once_the_texts_are_read(models):
+def test_items_that_joined_have_text_neighbours_once_the_texts_are_fitted_again(models):
     aligned = models.align(TONIGHT["item_id"])
-    assert aligned.tfidf.similarity[:, UNTOUCHED[1:]].nnz == 0
-    # What was in the catalogue of the training has its neighbours, touched or not.
-    assert aligned.tfidf.similarity[:, UNTOUCHED[0]].nnz == 20
-    anew = aligned.read_texts(texts_of(TONIGHT), CONFIG)
-    assert (anew.tfidf.similarity[:, UNTOUCHED].toarray() > 0).sum() == 3 * 22
-    assert anew.als is aligned.als
+    assert aligned["tfidf"].similarity[:, UNTOUCHED[1:]].nnz == 0
+    # An item of the training's catalogue has its neighbours, with or without users.
+    assert aligned["tfidf"].similarity[:, UNTOUCHED[0]].nnz == 20
+    refitted = aligned.refit_texts(texts_of(TONIGHT), CONFIG)
+    assert (refitted["tfidf"].similarity[:, UNTOUCHED].toarray() > 0).sum() == 3 * 22
+    assert refitted["als"] is aligned["als"]
     assert models.align(models.item_ids) is models
 
 
-def test_a_model_that_was_never_trained_says_nothing_unless_it_is_a_cosine(models, histories):
-    sequence, interest = InterestModel(8, CONFIG.text.sequence), InterestModel(8, CONFIG.text.interest)
-    untrained = sources_of(replace(models, sequence=sequence, interest=interest), histories)
-    assert np.isnan(untrained["sequence"].score(histories).to_array()).all()
-    assert np.isfinite(untrained["text"].score(histories).to_array()).all()
+def test_an_untrained_model_scores_nothing_unless_it_starts_as_a_cosine(models, histories):
+    untrained = models.with_models(
+        sequence=InterestModel(8, CONFIG.text.sequence), interest=InterestModel(8, CONFIG.text.interest)
+    )
+    sources = sources_of(untrained, histories)
+    assert np.isnan(sources["sequence"].score(histories).to_array()).all()
+    assert np.isfinite(sources["text"].score(histories).to_array()).all()
 
 
-def test_what_nobody_asked_for_is_not_fitted_and_says_nothing(models, histories, tmp_path):
+def test_a_model_that_nothing_needs_is_neither_fitted_nor_saved(models, histories, tmp_path):
     settings = CONFIG.candidates.model_copy(update={"depths": {"als": 5}})
     config = CONFIG.model_copy(update={"candidates": settings})
     trained = build_histories(BOARD_ROWS, TRAINED, at(62))
-    lean = CandidateModels.fit(trained, models.interest, models.sequence, models.tfidf, config)
-    for candidate_models in (lean, through_files(lean, tmp_path)):
-        sources = sources_of(candidate_models, histories)
-        assert np.isnan(sources["bpr"].score(histories).to_array()).all()
-        assert np.isnan(sources["bm25"].score(histories).to_array()).all()
-    assert (lean.bpr.item_factors.size, lean.bm25.similarity.nnz) == (0, 0)
+    fitted = {name: models[name] for name in ("interest", "sequence", "tfidf")}
+    lean = CandidateModels.fit(FitInputs(trained, TRAINED, embed(TRAINED["item_id"]), config), fitted)
+    # Features and baselines need the others.
+    assert set(lean.models) == {"als", "ease", "interest", "item_to_item", "tfidf", "transitions"}
+    assert lean["interest"] is models["interest"]
+    loaded = save_and_load(lean, tmp_path, config)
+    assert {path.stem for path in tmp_path.iterdir()} == set(lean.models) == set(loaded.models)
+    with pytest.raises(ConfigError, match="source 'bpr': its model 'bpr' was not fitted; name the source in"):
+        sources_of(loaded, histories)
     assert count_statistics(histories, TONIGHT, settings).segments is None
+
+
+def test_sources_with_the_same_model_share_it(models):
+    assert set(models.models) == {
+        "als",
+        "bm25",
+        "bpr",
+        "ease",
+        "interest",
+        "item_to_item",
+        "sequence",
+        "tfidf",
+        "transitions",
+    }
+    assert {name: owner.name for name, owner in models.owners.items() if owner.name != name} == {"interest": "text"}
+    assert list(models.item_vectors) == ["als"]
+    assert list(models.item_neighbours) == ["item_to_item", "transitions"]
 
 
 def test_items_keep_their_own_vectors_in_another_catalogue(models):
@@ -294,9 +152,9 @@ def test_items_keep_their_own_vectors_in_another_catalogue(models):
     histories = build_histories(BOARD_ROWS, TRAINED, at(62))
     interest = InterestModel(8, config)
     interest.fit(histories, embed(TRAINED["item_id"]), seed=1)
-    tonight = replace(models, interest=interest).align(TONIGHT["item_id"]).interest
+    aligned = models.with_models(interest=interest).align(TONIGHT["item_id"])["interest"]
     before = interest.item_vectors(embed(TRAINED["item_id"]))[TRAINED["item_id"].to_list().index("i007")]
-    after = tonight.item_vectors(embed(TONIGHT["item_id"]))[TONIGHT["item_id"].to_list().index("i007")]
+    after = aligned.item_vectors(embed(TONIGHT["item_id"]))[TONIGHT["item_id"].to_list().index("i007")]
     assert after == pytest.approx(before, abs=1e-6)
 
 
@@ -315,10 +173,10 @@ def test_popular_is_the_same_weight_for_everybody():
 
 def test_popular_now_and_popular_of_all_times(models):
     statistics = ItemStatistics.count(SMALL, half_life_days=2.0)
-    sources = make_sources(["popular", "popular_all_time"], CONFIG.candidates, models, statistics, np.eye(3))
-    lately, always = (source.score(SMALL).to_array() for source in sources)
+    sources = make_sources(["popular", "popular_all_time"], CONFIG.candidates, models, statistics, np.eye(3), ITEMS)
+    recent, always = (source.score(SMALL).to_array() for source in sources)
     assert np.array_equal(always, [[2, 2, np.nan]] * 3, equal_nan=True)
-    assert lately == pytest.approx(np.array([[0.75, 0.5**0.5 + 1 / 16, np.nan]] * 3), nan_ok=True)
+    assert recent == pytest.approx(np.array([[0.75, 0.5**0.5 + 1 / 16, np.nan]] * 3), nan_ok=True)
 
 
 def test_segment_popular_is_what_users_of_the_segment_take():

@@ -45,9 +45,11 @@ def gather_facts(
     """
     size = len(items)
     fake = SimpleNamespace(
-        als=SimpleNamespace(item_factors=random_units(size, 8) * 3 if factors is None else factors),
-        item_to_item=SimpleNamespace(similarity=make_neighbours(items, item_to_item)),
-        transitions=SimpleNamespace(similarity=make_neighbours(items, transitions)),
+        item_vectors={"als": random_units(size, 8) * 3 if factors is None else factors},
+        item_neighbours={
+            "item_to_item": make_neighbours(items, item_to_item),
+            "transitions": make_neighbours(items, transitions),
+        },
     )
     vectors = random_units(size) if embeddings is None else embeddings
     attributes = [name for name in items.columns if name not in Items.column_names()]

@@ -182,9 +182,9 @@ def test_newest_means_five_and_at_most_fifty():
             assert row[f"{kind}_mean"] == pytest.approx(1 / 60)
         assert row["recent_match_author"] == recent
         assert row["match_author"] == pytest.approx(1 / 60)
-    fakes = SimpleNamespace(similarity=csr_array(similarity))
     candidate_models = SimpleNamespace(
-        als=SimpleNamespace(item_factors=embeddings), item_to_item=fakes, transitions=fakes
+        item_vectors={"als": embeddings},
+        item_neighbours=dict.fromkeys(("item_to_item", "transitions"), csr_array(similarity)),
     )
     facts = ItemFacts.gather(
         items, [], facts.statistics, embeddings, cast(CandidateModels, candidate_models), histories.cutoff

@@ -1,0 +1,1 @@
+"""The built-in sources, one file each; a file's name is the source's name."""

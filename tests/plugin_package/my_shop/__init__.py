@@ -1,0 +1,1 @@
+"""Sources, a feature and a baseline of a shop, one file each."""
