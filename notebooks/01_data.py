@@ -22,10 +22,10 @@ from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import home, load_config
 from recsys.dataset.histories import build_histories, find_recommendable
 from recsys.dataset.windows import resolve_end
-from recsys.evaluation.summaries import tell_mean
+from recsys.evaluation.summaries import format_mean
 from recsys.visuals.data_plots import plot_activity, plot_lengths, plot_long_tail, plot_timeline
 from recsys.evaluation.intervals import mean_interval
-from recsys.visuals.plots import say
+from recsys.visuals.plots import plot_message
 from recsys.training.splitting import split_snapshot
 from recsys.text.item_text import make_texts
 
@@ -72,7 +72,7 @@ rules.to_pandas()
 # %%
 spans = [(window.name, window.cutoff, window.end) for window in windows.windows]
 timed = test.cutoff is not None and events["time"].null_count() == 0
-plot_timeline(events, spans) if timed else say(f"protocol {config.windows.protocol}: windows without a common clock")
+plot_timeline(events, spans) if timed else plot_message(f"protocol {config.windows.protocol}: windows without a common clock")
 
 # %% [markdown]
 # ## How much each user tells us
@@ -130,7 +130,7 @@ def tell(values: pl.Series, form: str = ".1%") -> str:
     """A mean over users with its interval."""
     sure = config.evaluation
     found = mean_interval(values.cast(pl.Float64).to_numpy(), sure.bootstrap_samples, sure.confidence, config.seed)
-    return tell_mean(vars(found), form)
+    return format_mean(vars(found), form)
 
 
 late, cold = ~pl.col("recommendable"), pl.col("recommendable") & pl.col("cold")

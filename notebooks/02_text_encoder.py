@@ -21,7 +21,7 @@ import pandas as pd
 import polars as pl
 
 from recsys.config import home, load_config
-from recsys.evaluation.summaries import find_row, judge, tell_difference, tell_mean
+from recsys.evaluation.summaries import select_row, describe_verdict, format_difference, format_mean
 from recsys.evaluation.comparison import summarise
 from recsys.visuals.data_plots import plot_lengths
 from recsys.evaluation.intervals import compare_paired
@@ -129,11 +129,11 @@ plot_maps(maps, labels.to_list())
 # ## Answer
 
 # %%
-row = find_row(table, model="text_zero_shot", metric=evaluation.metric, n=evaluation.n)
+row = select_row(table, model="text_zero_shot", metric=evaluation.metric, n=evaluation.n)
 closer = "nearer together" if moved.low > 0 else "farther apart" if moved.high < 0 else "neither nearer nor farther"
 print(
-    f"Lists from text alone: text, which has learned (fine-tuning and interest model together), is {judge(row)} the "
-    f"checkpoint as it came: {evaluation.metric}@{evaluation.n} {tell_difference(row)} over {tell_mean(row)}.\n"
+    f"Lists from text alone: text, which has learned (fine-tuning and interest model together), is {describe_verdict(row)} the "
+    f"checkpoint as it came: {evaluation.metric}@{evaluation.n} {format_difference(row)} over {format_mean(row)}.\n"
     f"Neighbours: of an item's {k} nearest {agreeing['after'].mean():.1%} share its {column} after fine-tuning and "
     f"{agreeing['before'].mean():.1%} before ({chance:.1%} by chance): fine-tuning moved that by {moved.mean:+.1%} "
     f"[{moved.low:+.1%}, {moved.high:+.1%}], items of one {column} stand {closer}."

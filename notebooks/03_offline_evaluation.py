@@ -19,7 +19,7 @@ import polars as pl
 
 from recsys.artifacts.runs import read_run
 from recsys.config import home, load_config
-from recsys.evaluation.summaries import find_row, judge, tell_difference, tell_mean, tell_segments
+from recsys.evaluation.summaries import select_row, describe_verdict, format_difference, format_mean, describe_segments
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.source_recall import count_outcomes
 from recsys.evaluation.candidate_ledger import describe_losses
@@ -132,7 +132,7 @@ run.catalogue.join(shown, on="model", maintain_order="left").to_pandas().set_ind
 # %%
 churn = run.measured["churn"]
 if churn:
-    print(f"new against run {churn['run']}: {tell_mean(churn, '.1%')} of a list's first {n}")
+    print(f"new against run {churn['run']}: {format_mean(churn, '.1%')} of a list's first {n}")
 else:
     print("no earlier run of this config to compare the lists with")
 
@@ -141,7 +141,7 @@ else:
 
 # %%
 print(
-    f"{metric}@{n}: ours is {judge(best)} the best rival ({rival}): {tell_difference(best)}, where ours has "
-    f"{tell_mean(find_row(table, model=OURS))} and {rival} {tell_mean(best)}.\n"
-    f"For whom: {tell_segments(run.segments, metric, OURS, rival)}."
+    f"{metric}@{n}: ours is {describe_verdict(best)} the best rival ({rival}): {format_difference(best)}, where ours has "
+    f"{format_mean(select_row(table, model=OURS))} and {rival} {format_mean(best)}.\n"
+    f"For whom: {describe_segments(run.segments, metric, OURS, rival)}."
 )

@@ -19,11 +19,11 @@ import polars as pl
 
 from recsys.artifacts.runs import read_run
 from recsys.config import home, load_config
-from recsys.evaluation.summaries import find_row, judge, tell_difference, tell_mean
+from recsys.evaluation.summaries import select_row, describe_verdict, format_difference, format_mean
 from recsys.evaluation.comparison import OURS
-from recsys.evaluation.source_recall import count_outcomes, measure_found
+from recsys.evaluation.source_recall import count_outcomes, compute_source_recall
 from recsys.evaluation.candidate_ledger import UNION
-from recsys.visuals.plots import plot_outcomes, plot_found, plot_metric_table
+from recsys.visuals.plots import plot_outcomes, plot_source_recall, plot_metric_table
 
 pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas
 run = read_run(home(), load_config(config_path).name, run_name)
@@ -62,8 +62,8 @@ plot_metric_table(cold_table, "recall", n, OURS)
 
 # %%
 sources = run.ledger["source"].to_list()
-found = measure_found(run.positives, [cold, warm], sources, evaluation, run.config.seed)
-plot_found(found)
+found = compute_source_recall(run.positives, [cold, warm], sources, evaluation, run.config.seed)
+plot_source_recall(found)
 
 # %%
 found.filter(pl.col("segment") == cold).sort("mean", descending=True).to_pandas().round(4)
@@ -108,27 +108,27 @@ recalls = cold_table.filter(pl.col("metric") == "recall").sort("mean", descendin
 if recalls.is_empty():
     print("Cold items: the test window asks for none, so this data says nothing about them.")
 else:
-    ours = find_row(recalls, model=OURS)
+    ours = select_row(recalls, model=OURS)
     reader = recalls.filter(pl.col("model").str.contains("text|tfidf")).row(0, named=True)
     other = recalls.filter(pl.col("model").is_in(histories_only)).row(0, named=True)
     finder = found.filter(pl.col("segment") == cold, pl.col("source") != UNION).sort("mean").row(-1, named=True)
     lost = outcomes.filter(pl.col("segment") == cold, pl.col("outcome") != "listed").sort("positives").row(-1, named=True)
-    shown = find_row(run.metrics, model=OURS, metric="cold_share", n=n)
+    shown = select_row(run.metrics, model=OURS, metric="cold_share", n=n)
     print(
         f"Cold items ({ours['positives']:,} positives of {ours['users']:,} users): recall@{n} of ours is "
-        f"{tell_mean(ours)}, of the best that only reads texts ({reader['model']}) {tell_mean(reader)}, of the best "
-        f"that only knows histories ({other['model']}) {tell_mean(other)}.\n"
-        f"{finder['source']} finds most of them, {tell_mean(finder, '.1%')} of a user's; most are lost as "
-        f"'{lost['outcome']}' ({lost['share']:.0%}). Our lists show {tell_mean(shown, '.1%')} cold items."
+        f"{format_mean(ours)}, of the best that only reads texts ({reader['model']}) {format_mean(reader)}, of the best "
+        f"that only knows histories ({other['model']}) {format_mean(other)}.\n"
+        f"{finder['source']} finds most of them, {format_mean(finder, '.1%')} of a user's; most are lost as "
+        f"'{lost['outcome']}' ({lost['share']:.0%}). Our lists show {format_mean(shown, '.1%')} cold items."
         + ("" if ours["enough"] else f" Fewer than {lines.min_users} users: none of this is proven.")
     )
 rivals = new_table.filter(pl.col("metric") == metric, pl.col("model") != OURS).sort("mean", descending=True)
 if rivals.is_empty():
     print("New users: none has a positive in the test window.")
 else:
-    rival, ours = rivals.row(0, named=True), find_row(new_table, model=OURS, metric=metric)
+    rival, ours = rivals.row(0, named=True), select_row(new_table, model=OURS, metric=metric)
     print(
-        f"New users: {metric}@{n} of ours is {tell_mean(ours)}, {judge(rival)} the best rival ({rival['model']}): "
-        f"{tell_difference(rival)}."
+        f"New users: {metric}@{n} of ours is {format_mean(ours)}, {describe_verdict(rival)} the best rival ({rival['model']}): "
+        f"{format_difference(rival)}."
         + ("" if ours["enough"] else f" Fewer than {lines.min_users} users: nothing is proven.")
     )

@@ -24,7 +24,7 @@ Flags = NDArray[np.bool_]
 _CELLS_AT_ONCE = 2_000_000
 
 
-def measure_coverage(lists: Integers, recommendable: Flags, n: int) -> float:
+def compute_coverage(lists: Integers, recommendable: Flags, n: int) -> float:
     """Share of the recommendable items that stand in anyone's first n; 0.0 without users. Ge et al. (2010).
 
     Args:
@@ -38,7 +38,7 @@ def measure_coverage(lists: Integers, recommendable: Flags, n: int) -> float:
     return float((_count_shown(lists, recommendable, n) > 0).mean())
 
 
-def measure_gini(lists: Integers, recommendable: Flags, n: int) -> float:
+def compute_gini(lists: Integers, recommendable: Flags, n: int) -> float:
     """Gini coefficient of how often each recommendable item is shown: 0 evenly, near 1 one item takes all places.
 
     With m items shown x_1 ≤ … ≤ x_m times, G = Σ (2i - m - 1) x_i / (m Σ x_i), half the mean absolute difference of

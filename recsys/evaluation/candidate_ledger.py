@@ -180,7 +180,7 @@ def _tell_outcomes(told: pl.DataFrame, by: pl.DataFrame, recommendable: pl.Serie
     return told.select(*_PAIR, outcome.alias("outcome"), sources, pl.col("rank").cast(pl.UInt16))
 
 
-def measure_losses(found: Counts, n_positives: Counts, ours: Values, metric: str, n: int) -> tuple[Values, Values]:
+def compute_losses(found: Counts, n_positives: Counts, ours: Values, metric: str, n: int) -> tuple[Values, Values]:
     """Split what each user's list lacks into the loss of retrieval and the loss of the ranker.
 
     A perfect list has all positives on top; the best list of our candidates has those on top that are among them. The

@@ -53,13 +53,13 @@ def score_users(
         DataError: user ids that repeat, are missing or do not match the lists; hits or counts that the metrics refuse.
     """
     return pl.concat(
-        name_values(model, user_ids, name, n, measure(hits, n_positives, n))
+        label_values(model, user_ids, name, n, measure(hits, n_positives, n))
         for name, measure in METRICS.items()
         for n in sorted(set(n_values))
     )
 
 
-def name_values(model: str, user_ids: pl.Series, metric: str, n: int, values: Values) -> pl.DataFrame:
+def label_values(model: str, user_ids: pl.Series, metric: str, n: int, values: Values) -> pl.DataFrame:
     """Return `UserMetrics` of one value per user.
 
     Raises:
@@ -140,7 +140,7 @@ def estimate(cube: Values, ours: int, config: EvaluationConfig, seed: int) -> li
     ]
 
 
-def name_numbers(metrics: pl.DataFrame, catalogue: pl.DataFrame, model: str) -> dict[str, float]:
+def flatten_metrics(metrics: pl.DataFrame, catalogue: pl.DataFrame, model: str) -> dict[str, float]:
     """Return one model's measurement as single numbers for a tracker.
 
     `METRIC_at_N` with `_low` and `_high`; of every model but ours also `_difference` (ours minus it) with its ends and
@@ -197,13 +197,13 @@ def render_metric_table(
     rendered.add_column(f"difference, {metrics[0]}", justify="right")
     for model in shown["model"].unique(maintain_order=True):
         rows = {row["metric"]: row for row in shown.filter(pl.col("model") == model).iter_rows(named=True)}
-        means = [write_interval(rows[name], MEAN, ".3f") for name in metrics]
+        means = [format_interval(rows[name], MEAN, ".3f") for name in metrics]
         # Texts, not strings: brackets in a model's name must not be read as markup.
         if model == ours:
             rendered.add_row(*map(Text, (model, *means, "(ours)")), style="bold green")
         else:
-            chance = write_p_value(rows[metrics[0]]["p_value"])
-            ahead = f"ours {write_interval(rows[metrics[0]], DIFFERENCE, '+.3f')} {chance}"
+            chance = format_p_value(rows[metrics[0]]["p_value"])
+            ahead = f"ours {format_interval(rows[metrics[0]], DIFFERENCE, '+.3f')} {chance}"
             rendered.add_row(*map(Text, (model, *means, ahead)))
     return rendered
 
@@ -223,18 +223,18 @@ def render_beyond_accuracy(table: pl.DataFrame, catalogue: pl.DataFrame, n: int,
         rendered.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     rows = {(row["model"], row["metric"]): row for row in table.filter(pl.col("n") == n).iter_rows(named=True)}
     for shown in catalogue.iter_rows(named=True):
-        means = [write_interval(rows[shown["model"], name], MEAN, ".3f") for name in names]
+        means = [format_interval(rows[shown["model"], name], MEAN, ".3f") for name in names]
         rendered.add_row(*map(Text, (shown["model"], *means, f"{shown['coverage']:.1%}", f"{shown['gini']:.2f}")))
     return rendered
 
 
-def write_interval(row: dict[str, Any], names: tuple[str, str, str], number: str) -> str:
+def format_interval(row: dict[str, Any], names: tuple[str, str, str], number: str) -> str:
     """Write a mean and its interval as `0.123 [0.110, 0.136]`."""
     middle, low, high = (format(row[name], number) for name in names)
     return f"{middle} [{low}, {high}]"
 
 
-def write_p_value(value: float) -> str:
+def format_p_value(value: float) -> str:
     """Write a p-value as `p 0.032`, rounded up so that none shows as 0."""
     return f"p {math.ceil(1000 * value - 1e-9) / 1000:.3f}"
 

@@ -94,7 +94,7 @@ def compare_scores(now: pl.Series, before: pl.Series, bins: int = 10) -> ScoreDr
     )
 
 
-def list_drift(now: pl.DataFrame, before: pl.DataFrame, n: int) -> ListDrift:
+def compare_lists(now: pl.DataFrame, before: pl.DataFrame, n: int) -> ListDrift:
     """Compare the first n places of two nights' lists.
 
     Rank-biased overlap weighs the agreement at depth d (items in both first d, over d) by 0.9^(d - 1). It is cut at the

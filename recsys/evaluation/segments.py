@@ -13,7 +13,7 @@ from rich.text import Text
 
 from recsys.config import EvaluationConfig, SegmentsConfig
 from recsys.errors import DataError
-from recsys.evaluation.comparison import DIFFERENCE, MEAN, estimate, write_interval, write_p_value
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, estimate, format_interval, format_p_value
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.tied_ranks import TiedRanks
 
@@ -38,7 +38,7 @@ class Segment:
         return f"{self.dimension}: {self.name}"
 
 
-def find_segments(
+def cut_segments(
     positives: pl.DataFrame,
     user_items: NDArray[np.int64],
     item_users: NDArray[np.float32],
@@ -114,7 +114,7 @@ def label_positives(segments: Sequence[Segment], n_positives: int) -> pl.Series:
     return marks.select(pl.concat_list(labels).list.drop_nulls().alias("segments")).to_series()
 
 
-def read_segments(labels: pl.Series) -> list[Segment]:
+def parse_segments(labels: pl.Series) -> list[Segment]:
     """Return the segments that `label_positives` wrote down, in order of first appearance by dimension."""
     rows = pl.DataFrame({"label": labels}).with_row_index("row").explode("label", keep_nulls=False, empty_as_null=False)
     found = []
@@ -127,7 +127,7 @@ def read_segments(labels: pl.Series) -> list[Segment]:
     return sorted(found, key=lambda one: order[one.dimension])
 
 
-def measure_segments(
+def compute_segments(
     segments: Sequence[Segment], ranks_by_model: Mapping[str, TiedRanks], ours: str, config: EvaluationConfig, seed: int
 ) -> pl.DataFrame:
     """Return the `SegmentTable`: the config's metric and recall at its n, for every segment and model.
@@ -179,8 +179,8 @@ def render_segments(table: pl.DataFrame, ours: str, rival: str, metric: str, n: 
     for (dimension, segment), pair in rows.group_by("dimension", "segment", maintain_order=True):
         by_model = {row["model"]: row for row in pair.iter_rows(named=True)}
         mine, theirs = by_model[ours], by_model[rival]
-        means = [write_interval(row, MEAN, ".3f") for row in (mine, theirs)]
-        ahead = f"{write_interval(theirs, DIFFERENCE, '+.3f')} {write_p_value(theirs['p_value'])}"
+        means = [format_interval(row, MEAN, ".3f") for row in (mine, theirs)]
+        ahead = f"{format_interval(theirs, DIFFERENCE, '+.3f')} {format_p_value(theirs['p_value'])}"
         by = str(dimension) if dimension != last else ""
         last = str(dimension)
         cells = (by, str(segment), f"{mine['users']:,}", f"{mine['positives']:,}", *means)

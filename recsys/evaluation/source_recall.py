@@ -34,7 +34,7 @@ def count_outcomes(positives: pl.DataFrame, segments: Sequence[str]) -> pl.DataF
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 
-def measure_found(
+def compute_source_recall(
     positives: pl.DataFrame, segments: Sequence[str], sources: Sequence[str], config: EvaluationConfig, seed: int
 ) -> pl.DataFrame:
     """Measure what share of a user's positives in a segment each source proposes; source `union` is any of them.

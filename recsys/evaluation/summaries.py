@@ -7,34 +7,34 @@ from typing import Any
 
 import polars as pl
 
-from recsys.evaluation.comparison import DIFFERENCE, MEAN, write_interval, write_p_value
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, format_interval, format_p_value
 
 
-def find_row(table: pl.DataFrame, **values: Any) -> dict[str, Any]:
+def select_row(table: pl.DataFrame, **values: Any) -> dict[str, Any]:
     """Return the one row of a table that has these values, such as `model="als", metric="ndcg", n=10`."""
     return table.row(
         by_predicate=pl.all_horizontal(pl.col(name) == value for name, value in values.items()), named=True
     )
 
 
-def tell_mean(row: Mapping[str, Any], form: str = ".4f") -> str:
+def format_mean(row: Mapping[str, Any], form: str = ".4f") -> str:
     """Write a row's mean with its interval, as `0.149 [0.135, 0.163]`."""
-    return write_interval(dict(row), MEAN, form)
+    return format_interval(dict(row), MEAN, form)
 
 
-def tell_difference(row: Mapping[str, Any], form: str = "+.4f") -> str:
+def format_difference(row: Mapping[str, Any], form: str = "+.4f") -> str:
     """Write a row's difference with its interval, how likely chance alone is, and on how many users that is."""
-    return f"{write_interval(dict(row), DIFFERENCE, form)} {write_p_value(row['p_value'])} on {row['users']:,} users"
+    return f"{format_interval(dict(row), DIFFERENCE, form)} {format_p_value(row['p_value'])} on {row['users']:,} users"
 
 
-def judge(row: Mapping[str, Any]) -> str:
+def describe_verdict(row: Mapping[str, Any]) -> str:
     """Return what a row's interval allows to say of the first model: `ahead of`, `behind` or `not told apart from`."""
     if row["difference_low"] > 0:
         return "ahead of"
     return "behind" if row["difference_high"] < 0 else "not told apart from"
 
 
-def tell_segments(segments: pl.DataFrame, metric: str, first: str, second: str) -> str:
+def describe_segments(segments: pl.DataFrame, metric: str, first: str, second: str) -> str:
     """Say in which segments of enough users the first model is ahead of the second, behind, or neither.
 
     Args:
@@ -46,21 +46,21 @@ def tell_segments(segments: pl.DataFrame, metric: str, first: str, second: str) 
     rows = segments.filter(pl.col("metric") == metric, pl.col("model") == second, "enough")
     parts: dict[str, list[dict[str, Any]]] = {"ahead of": [], "behind": [], "not told apart from": []}
     for row in rows.sort("difference", maintain_order=True).iter_rows(named=True):
-        parts[judge(row)].append(row)
+        parts[describe_verdict(row)].append(row)
     if rows.is_empty():
         return "no segment has enough users to say anything"
     told = [f"{first} is ahead of {second} in {len(parts['ahead of'])} of {rows.height} segments of enough users"]
     for verdict in ("behind", "not told apart from"):
         if parts[verdict]:
             named = [
-                f"{row['dimension']}: {row['segment']} {write_interval(row, DIFFERENCE, '+.3f')}"
+                f"{row['dimension']}: {row['segment']} {format_interval(row, DIFFERENCE, '+.3f')}"
                 for row in parts[verdict]
             ]
-            told.append(f"{verdict.removesuffix(' from')} in {shorten(named)}")
+            told.append(f"{verdict.removesuffix(' from')} in {format_names(named)}")
     return "; ".join(told)
 
 
-def shorten(names: Sequence[str], at_most: int = 5) -> str:
+def format_names(names: Sequence[str], at_most: int = 5) -> str:
     """Join names with commas; beyond so many, only say how many more there are."""
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")

@@ -17,8 +17,8 @@ from recsys.dataset.windows import Window, cut, find_positives
 from recsys.errors import DataError, Refused
 from recsys.evaluation.candidate_ledger import OUTCOMES
 from recsys.evaluation.comparison import OURS, summarise
-from recsys.evaluation.segments import measure_segments, read_segments
-from recsys.evaluation.summaries import find_row, judge, shorten, tell_difference, tell_segments
+from recsys.evaluation.segments import compute_segments, parse_segments
+from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_names, select_row
 from recsys.evaluation.tied_ranks import TiedRanks
 from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
@@ -92,14 +92,14 @@ class Comparison:
                 f"{self.names[0]} is {second} as well: there is nothing to compare yet; "
                 "change a setting and run 'recsys train' to have another challenger"
             ]
-        mine, theirs = (find_row(self.metrics, model=one, metric=self.metric, n=self.n) for one in self.aliases)
+        mine, theirs = (select_row(self.metrics, model=one, metric=self.metric, n=self.n) for one in self.aliases)
         changed = [f"{name} {a or 'not set'} against {b or 'not set'}" for name, a, b in self.settings.iter_rows()]
         return [
-            f"{self.names[0]} is {judge(theirs)} {self.names[1]}: {self.metric}@{self.n} {mine['mean']:.4f} against "
-            f"{theirs['mean']:.4f}, difference {tell_difference(theirs)}",
-            f"settings that differ: {shorten(changed, at_most=10) or 'none'}",
+            f"{self.names[0]} is {describe_verdict(theirs)} {self.names[1]}: {self.metric}@{self.n} {mine['mean']:.4f} "
+            f"against {theirs['mean']:.4f}, difference {format_difference(theirs)}",
+            f"settings that differ: {format_names(changed, max_names=10) or 'none'}",
             *_tell_losses(self.outcomes, self.lost, first, second),
-            tell_segments(self.segments, self.metric, first, second),
+            describe_segments(self.segments, self.metric, first, second),
         ]
 
 
@@ -256,7 +256,7 @@ def _cut(pairs: pl.DataFrame, config: Config, first: str, second: str) -> pl.Dat
         name: TiedRanks.from_ranks(users, pairs[column], size, n)
         for name, column in ((first, "rank"), (second, f"{second}_rank"))
     }
-    return measure_segments(read_segments(pairs["segments"]), ranks_by_model, first, config.evaluation, config.seed)
+    return compute_segments(parse_segments(pairs["segments"]), ranks_by_model, first, config.evaluation, config.seed)
 
 
 def _count_outcomes(pairs: pl.DataFrame, first: str, second: str) -> pl.DataFrame:

@@ -22,9 +22,9 @@ from recsys.config import Config
 from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Windows, resolve_end
 from recsys.evaluation.beyond_accuracy import churn
-from recsys.evaluation.comparison import OURS, name_numbers, summarise
+from recsys.evaluation.comparison import OURS, flatten_metrics, summarise
 from recsys.evaluation.intervals import mean_interval
-from recsys.evaluation.segments import measure_segments
+from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
@@ -37,7 +37,7 @@ from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle
 from recsys.training.measurement import BLEND, Measured, measure
 from recsys.training.splitting import split_snapshot
-from recsys.visuals.embedding_map import draw_embedding_map, group_items
+from recsys.visuals.embedding_map import group_items, render_embedding_map
 from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
 
 
@@ -152,7 +152,7 @@ def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl
     return {
         "metrics": summarise(measured.user_metrics, OURS, evaluation, config.seed),
         "user_metrics": measured.user_metrics,
-        "segments": measure_segments(measured.segments, measured.ranks_by_model, OURS, evaluation, config.seed),
+        "segments": compute_segments(measured.segments, measured.ranks_by_model, OURS, evaluation, config.seed),
         "catalogue": measured.catalogue,
         "positives": measured.positives,
         "ledger": ledger.summarise(),
@@ -251,7 +251,9 @@ def _write_run(
     items = twin.bundle.items
     columns = (*config.evaluation.segments.item_columns, "tags", *config.dataset.items.attributes)
     titles = items["title"].zip_with(items["title"].str.strip_chars() != "", items["item_id"]).to_list()
-    page = draw_embedding_map(twin.bundle.embeddings, titles, group_items(items, columns), twin.bundle.statistics.users)
+    page = render_embedding_map(
+        twin.bundle.embeddings, titles, group_items(items, columns), twin.bundle.statistics.users
+    )
     (plots / "embedding_map.html").write_text(page, "utf-8")
 
 
@@ -260,7 +262,7 @@ def _name_numbers(
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Return our numbers for the tracker, and those of every baseline by its name."""
     catalogue = tables["catalogue"]
-    models = {model: name_numbers(tables["metrics"], catalogue, model) for model in catalogue["model"]}
+    models = {model: flatten_metrics(tables["metrics"], catalogue, model) for model in catalogue["model"]}
     numbers = {
         **models.pop(OURS),
         "union_recall": told["union_recall"],

@@ -12,11 +12,11 @@ from recsys.artifacts.runs import Run
 from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.windows import cut
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
-from recsys.evaluation.summaries import find_row, judge
+from recsys.evaluation.summaries import describe_verdict, select_row
 from recsys.report.grids import name_metric, write_p, write_spread
 
 # What an interval allows to say, as the answer to "is it really better?".
-_WORDS = {"ahead of": "Yes", "not told apart from": "Cannot tell", "behind": "No"}
+_WORDS = {"ahead of": "Yes", "not distinguishable from": "Cannot tell", "behind": "No"}
 
 
 def find_rival(run: Run) -> dict[str, Any] | None:
@@ -32,7 +32,7 @@ def judge_run(run: Run) -> tuple[str, str]:
     """Say in a word and a sentence whether ours is really better than the best other model."""
     evaluation = run.config.evaluation
     what = f"{name_metric(evaluation.metric)}@{evaluation.n}"
-    ours = find_row(run.metrics, model=OURS, metric=evaluation.metric, n=evaluation.n)
+    ours = select_row(run.metrics, model=OURS, metric=evaluation.metric, n=evaluation.n)
     mine = f"{what} is {write_spread(ours, MEAN)} on {ours['users']:,} users"
     rival = find_rival(run)
     if rival is None:
@@ -40,7 +40,8 @@ def judge_run(run: Run) -> tuple[str, str]:
     ahead = write_spread(rival, DIFFERENCE, signed=True)
     p = write_p(rival["p_value"])
     chance = f"p {p}" if p.startswith("<") else f"p = {p}"
-    return _WORDS[judge(rival)], f"{mine}. Against the best other model, {rival['model']}, that is {ahead}, {chance}."
+    word = _WORDS[describe_verdict(rival)]
+    return word, f"{mine}. Against the best other model, {rival['model']}, that is {ahead}, {chance}."
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import polars as pl
 from recsys.artifacts.recommendations import find_published, list_folder, read_recommendations
 from recsys.artifacts.runs import Run
 from recsys.errors import ArtifactError
-from recsys.evaluation.drift import ScoreDrift, compare_scores, list_drift
+from recsys.evaluation.drift import ScoreDrift, compare_lists, compare_scores
 from recsys.report import charts, grids
 from recsys.report.grids import write_number, write_share
 from recsys.report.layout import Figure, Panel, Stat
@@ -74,7 +74,7 @@ def compare_nights(run: Run, nights: list[Night], n: int) -> Panel:
     tables: list[grids.Grid] = []
     if len(nights) == 2:
         now, before = nights
-        lists, scores = list_drift(now.lists, before.lists, n), _compare_scores(now, before)
+        lists, scores = compare_lists(now.lists, before.lists, n), _compare_scores(now, before)
         stats = [
             Stat(write_share(lists.churn), "churn of the nights", f"{now.run_date} against {before.run_date}"),
             Stat(write_number(lists.rbo, 3), "rank-biased overlap", "1: the same items in the same order"),

@@ -9,7 +9,7 @@ import polars as pl
 from recsys.artifacts.runs import Run
 from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import MEAN, OURS
-from recsys.evaluation.summaries import find_row
+from recsys.evaluation.summaries import select_row
 from recsys.report import charts, grids
 from recsys.report.grids import name_metric, write_number, write_share
 from recsys.report.head import find_rival
@@ -150,7 +150,7 @@ def _tell_losses(run: Run) -> tuple[Stat, ...]:
     """Ours and the two losses, which add up to what a perfect list would reach."""
     losses = run.measured["losses"]
     what = f"{name_metric(losses['metric'])}@{losses['n']}"
-    ours = find_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
+    ours = select_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
     told = {
         f"{what} of our lists": ([ours[name] for name in MEAN], "as measured"),
         "retrieval loss": (losses["retrieval"], "what no order of our candidates could reach"),

@@ -16,11 +16,11 @@ from recsys.candidates.sources import Source
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
-from recsys.evaluation.beyond_accuracy import cold_share, diversity, measure_coverage, measure_gini, novelty
-from recsys.evaluation.candidate_ledger import Ledger, build_candidate_ledger, measure_losses
-from recsys.evaluation.comparison import OURS, name_values, score_users
+from recsys.evaluation.beyond_accuracy import cold_share, compute_coverage, compute_gini, diversity, novelty
+from recsys.evaluation.candidate_ledger import Ledger, build_candidate_ledger, compute_losses
+from recsys.evaluation.comparison import OURS, label_values, score_users
 from recsys.evaluation.metrics import METRICS
-from recsys.evaluation.segments import Segment, find_segments, label_positives
+from recsys.evaluation.segments import Segment, cut_segments, label_positives
 from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
 from recsys.progress import log_stage, progress_bar
 from recsys.ranking.lists import name_lists, rank_candidates
@@ -216,7 +216,7 @@ def _score(
             "diversity": diversity(tied_ranks.lists, recommender.embeddings, n),
             "cold_share": cold_share(tied_ranks.lists, cold, n),
         }
-        frames += [name_values(model, user_ids, metric, n, values) for metric, values in further.items()]
+        frames += [label_values(model, user_ids, metric, n, values) for metric, values in further.items()]
     return pl.concat(frames)
 
 
@@ -226,15 +226,15 @@ def _measure_catalogue(ranks_by_model: Mapping[str, TiedRanks], recommender: Rec
     return pl.DataFrame(
         {
             "model": list(ranks_by_model),
-            "coverage": [measure_coverage(one.lists, shown, n) for one in ranks_by_model.values()],
-            "gini": [measure_gini(one.lists, shown, n) for one in ranks_by_model.values()],
+            "coverage": [compute_coverage(one.lists, shown, n) for one in ranks_by_model.values()],
+            "gini": [compute_gini(one.lists, shown, n) for one in ranks_by_model.values()],
         }
     )
 
 
 def _cut(positives: pl.DataFrame, users: Histories, recommender: Recommender) -> list[Segment]:
     config = recommender.config.evaluation.segments
-    return find_segments(positives, users.lengths, recommender.statistics.users, recommender.items, config)
+    return cut_segments(positives, users.lengths, recommender.statistics.users, recommender.items, config)
 
 
 def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, segments: list[Segment]) -> pl.DataFrame:
@@ -257,4 +257,4 @@ def _measure_losses(
     counts = ours.count_positives()
     found = ours.count_positives(ledger.positives["rank"].is_not_null().to_numpy())
     values = METRICS[evaluation.metric](ours.find_hits(), counts, evaluation.n)
-    return measure_losses(found, counts, values, evaluation.metric, evaluation.n)
+    return compute_losses(found, counts, values, evaluation.metric, evaluation.n)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from recsys.visuals.plots import BLUE, GREY, INK, PALETTE, plain, tidy
+from recsys.visuals.plots import BLUE, GREY, INK, PALETTE, escape_mathtext, remove_clutter
 
 _WINDOWS = ("#e5e7eb", "#fde68a", "#bfdbfe")
 
@@ -33,7 +33,9 @@ def plot_timeline(events: pl.DataFrame, windows: Sequence[tuple[str, datetime, d
     for number, kind in enumerate(kinds):
         height = table[kind].to_numpy().astype(np.float64)
         colour = PALETTE[number % len(PALETTE)]
-        counts.bar(table["day"].to_list(), height, 0.9, bottom=below, color=colour, label=plain(kind), align="edge")
+        counts.bar(
+            table["day"].to_list(), height, 0.9, bottom=below, color=colour, label=escape_mathtext(kind), align="edge"
+        )
         below += height
     counts.set_ylabel("events a day")
     counts.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -44,7 +46,7 @@ def plot_timeline(events: pl.DataFrame, windows: Sequence[tuple[str, datetime, d
         line.barh([0], [end - start], left=start, color=colour, edgecolor="white")
         line.text(start + (end - start) / 2, 0, name, ha="center", va="center", fontsize=9, color=INK)
     line.set_yticks([])
-    tidy(figure)
+    remove_clutter(figure)
     line.spines["left"].set_visible(False)
     return figure
 
@@ -73,7 +75,7 @@ def plot_activity(lengths: NDArray[np.int64], new: int, heavy: int) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set(xlabel="distinct items in the history (log scale)", ylabel="users")
     axes.legend(fontsize=9, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
@@ -98,7 +100,7 @@ def plot_long_tail(item_users: NDArray[np.int64]) -> Figure:
     shares.set(xlabel="share of the items, most popular first", ylabel="share of the touches")
     _as_shares(shares)
     shares.legend(fontsize=8, frameon=False, loc="lower right")
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
@@ -119,7 +121,7 @@ def plot_lengths(lengths: NDArray[np.int64], unit: str, limit: int | None = None
         axes.axvline(limit, color=INK, linestyle="--", linewidth=1)
         axes.text(limit, 0.95, f"cut at {limit:,} ", fontsize=9, ha="right", transform=axes.get_xaxis_transform())
     axes.set(xlabel=f"{unit} of text", ylabel="items", xlim=(0, None))
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 

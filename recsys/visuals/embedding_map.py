@@ -61,7 +61,7 @@ _DRAW = """vegaEmbed("#map", JSON.parse(document.getElementById("chart").textCon
 .then(() => { document.documentElement.dataset.drawn = "1"; });"""
 
 
-def draw_embedding_map(
+def render_embedding_map(
     embeddings: NDArray[np.float32], titles: Sequence[str], groups: Sequence[str] | None, weights: NDArray[np.float32]
 ) -> str:
     """Return a page that holds all it needs: one dot per item, its title under the pointer, to be moved and magnified.

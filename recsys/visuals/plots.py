@@ -33,7 +33,7 @@ def plot_metric_table(table: pl.DataFrame, metric: str, n: int, ours: str) -> Fi
     """
     rows = table.filter((pl.col("metric") == metric) & (pl.col("n") == n)).sort("mean")
     if rows.is_empty():
-        return say(f"no {metric}@{n} to show")
+        return plot_message(f"no {metric}@{n} to show")
     figure = Figure(figsize=(7, 0.45 * rows.height + 1.2), layout="constrained")
     axes = figure.add_subplot()
     spread = [(rows["mean"] - rows["low"]).to_list(), (rows["high"] - rows["mean"]).to_list()]
@@ -41,7 +41,7 @@ def plot_metric_table(table: pl.DataFrame, metric: str, n: int, ours: str) -> Fi
     axes.barh(rows["model"].to_list(), rows["mean"].to_list(), xerr=spread, color=colours, ecolor=INK, capsize=3)
     axes.margins(y=0.02)
     axes.set_xlabel(f"{metric}@{n}, mean over {rows['users'][0]:,} users with interval")
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
@@ -57,7 +57,7 @@ def plot_segments(table: pl.DataFrame, metric: str, n: int, ours: str, rival: st
     """
     rows = table.filter(pl.col("metric") == metric, pl.col("n") == n, pl.col("model") == rival).reverse()
     if rows.is_empty():
-        return say(f"no segment with {metric}@{n} of {rival} to show")
+        return plot_message(f"no segment with {metric}@{n} of {rival} to show")
     figure = Figure(figsize=(7, 0.3 * rows.height + 1.2), layout="constrained")
     axes = figure.add_subplot()
     names = [f"{row['dimension']}: {row['segment']} ({row['users']:,})" for row in rows.iter_rows(named=True)]
@@ -66,9 +66,9 @@ def plot_segments(table: pl.DataFrame, metric: str, n: int, ours: str, rival: st
         axes.plot([row["difference_low"], row["difference_high"]], [place, place], color=colour, linewidth=2)
         axes.plot(row["difference"], place, "o", color=colour, markersize=5)
     axes.axvline(0.0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_yticks(range(len(names)), [escape_mathtext(name) for name in names])
     axes.set_xlabel(f"{metric}@{n}: {ours} minus {rival}, with interval (users in brackets)")
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
@@ -92,7 +92,7 @@ def plot_ledger(measured: Mapping[str, Any], depths: pl.DataFrame) -> Figure:
         lines.plot(rows["depth"].to_list(), rows["recall"].to_list(), marker="o", markersize=3, label=source, **style)
     lines.set(xlabel="items per user and source", ylabel="share of the positives found", ylim=(0, None))
     lines.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
@@ -103,7 +103,7 @@ def plot_outcomes(counts: pl.DataFrame) -> Figure:
         counts: from `count_outcomes`: `segment`, `outcome`, `positives`, `share`, all outcomes per segment.
     """
     if counts.is_empty():
-        return say("no positives to show")
+        return plot_message("no positives to show")
     segments = counts["segment"].unique(maintain_order=True).reverse().to_list()
     figure = Figure(figsize=(9, 0.36 * len(segments) + 1.6), layout="constrained")
     axes = figure.add_subplot()
@@ -120,22 +120,22 @@ def plot_outcomes(counts: pl.DataFrame) -> Figure:
                 )
             left[segment] += share
     totals = dict(counts.group_by("segment").agg(pl.col("positives").sum()).iter_rows())
-    axes.set_yticks(range(len(segments)), [f"{plain(segment)} ({totals[segment]:,})" for segment in segments])
+    axes.set_yticks(range(len(segments)), [f"{escape_mathtext(segment)} ({totals[segment]:,})" for segment in segments])
     axes.margins(y=0.02)
     axes.set(xlim=(0, 1), xlabel="share of the positives (their number in brackets)")
     axes.legend(ncols=3, fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
-def plot_found(found: pl.DataFrame) -> Figure:
+def plot_source_recall(found: pl.DataFrame) -> Figure:
     """Draw what share of the positives each source finds, with interval, segments side by side.
 
     Args:
-        found: from `measure_found`: `segment`, `source`, `mean`, `low`, `high`.
+        found: from `compute_source_recall`: `segment`, `source`, `mean`, `low`, `high`.
     """
     if found.is_empty():
-        return say("no positives to show")
+        return plot_message("no positives to show")
     sources = found["source"].unique(maintain_order=True).reverse().to_list()
     segments = found["segment"].unique(maintain_order=True).to_list()
     figure = Figure(figsize=(7, 0.42 * len(sources) + 1.4), layout="constrained")
@@ -146,12 +146,18 @@ def plot_found(found: pl.DataFrame) -> Figure:
         spread = [(rows["mean"] - rows["low"]).to_list(), (rows["high"] - rows["mean"]).to_list()]
         colour = PALETTE[number % len(PALETTE)]
         axes.errorbar(
-            rows["mean"].to_list(), places, xerr=spread, fmt="o", color=colour, label=plain(segment), capsize=3
+            rows["mean"].to_list(),
+            places,
+            xerr=spread,
+            fmt="o",
+            color=colour,
+            label=escape_mathtext(segment),
+            capsize=3,
         )
     axes.set_yticks(range(len(sources)), sources)
     axes.set(xlabel="share of a user's positives that the source proposes, with interval", xlim=(0, None))
     axes.legend(fontsize=9, frameon=False)
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
@@ -176,8 +182,8 @@ def plot_matrix(
         if not np.isnan(value):
             colour = "white" if value > 0.75 * most else INK
             axes.text(column, row, format(value, form), ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks(range(len(columns)), [plain(name) for name in columns], rotation=30, ha="right")
-    axes.set_yticks(range(len(rows)), [plain(name) for name in rows])
+    axes.set_xticks(range(len(columns)), [escape_mathtext(name) for name in columns], rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), [escape_mathtext(name) for name in rows])
     axes.set(ylabel=titles[0], xlabel=titles[1])
     axes.spines[:].set_visible(False)
     axes.tick_params(labelsize=9, length=0)
@@ -204,7 +210,7 @@ def plot_maps(maps: Mapping[str, Matrix], labels: Sequence[str], at_most: int = 
             axes.scatter(points[rest, 0], points[rest, 1], s=6, color="#d1d5db", linewidths=0, label="other")
         for label, colour in coloured.items():
             x, y = points[names == label].T
-            axes.scatter(x, y, s=9, color=colour, alpha=0.7, linewidths=0, label=plain(label))
+            axes.scatter(x, y, s=9, color=colour, alpha=0.7, linewidths=0, label=escape_mathtext(label))
         axes.set_title(title, fontsize=10)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#d1d5db")
@@ -227,7 +233,7 @@ def plot_importance(importance: pl.DataFrame, at_most: int = 20) -> Figure:
     axes.barh(rows["feature"].to_list(), (rows["gain"] / total).to_list(), color=BLUE)
     axes.margins(y=0.02)
     axes.set_xlabel("share of the trees' total gain")
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
@@ -248,23 +254,23 @@ def plot_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
         if not values:
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "no steps", ha="center", va="center", transform=axes.transAxes)
-    tidy(figure)
+    remove_clutter(figure)
     return figure
 
 
-def say(text: str) -> Figure:
+def plot_message(text: str) -> Figure:
     """Return a figure of words, where there is nothing to draw."""
     figure = Figure(figsize=(7, 0.8), layout="constrained")
-    figure.text(0.5, 0.5, plain(text), ha="center", va="center", color=INK)
+    figure.text(0.5, 0.5, escape_mathtext(text), ha="center", va="center", color=INK)
     return figure
 
 
-def plain(name: str) -> str:
+def escape_mathtext(name: str) -> str:
     """Catalogue text as text: matplotlib would read what stands between dollar signs as mathematics."""
     return name.replace("$", r"\$")
 
 
-def tidy(figure: Figure) -> None:
+def remove_clutter(figure: Figure) -> None:
     """Take away what a plot does not need."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)

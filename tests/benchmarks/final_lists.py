@@ -23,7 +23,7 @@ from ablations import Laboratory
 from recsys.config import load_config
 from recsys.config.overrides import apply_settings
 from recsys.evaluation.comparison import OURS, summarise
-from recsys.evaluation.segments import measure_segments
+from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
 from recsys.ranking.importance import measure_importance
 from recsys.training.fitting import fit_bundle
@@ -65,7 +65,7 @@ def main() -> None:
     shown = table.filter(wanted, pl.col("n").is_in({evaluation.n, max(evaluation.n_values)}))
     print(shown.select("model", "metric", "n", pl.col(numbers).round(4)))
     longest = evaluation.model_copy(update={"n": max(evaluation.n_values)})
-    segments = measure_segments(measured.segments, measured.ranks_by_model, OURS, longest, config.seed)
+    segments = compute_segments(measured.segments, measured.ranks_by_model, OURS, longest, config.seed)
     cold = segments.filter(pl.col("segment") == "cold", pl.col("metric") == "recall")
     print(cold.select("model", "metric", "n", "users", pl.col("mean", "low", "high").round(4)))
     print(f"union recall {measured.ledger.union_recall:.4f}; positives {dict(measured.ledger.outcomes)}")

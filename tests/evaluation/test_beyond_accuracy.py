@@ -14,9 +14,9 @@ from recsys.evaluation import beyond_accuracy
 from recsys.evaluation.beyond_accuracy import (
     churn,
     cold_share,
+    compute_coverage,
+    compute_gini,
     diversity,
-    measure_coverage,
-    measure_gini,
     novelty,
     take_first,
 )
@@ -47,52 +47,52 @@ def frame(**lists: str) -> pl.DataFrame:
 
 class TestCoverage:
     def test_share_of_the_catalogue_in_the_first_n(self) -> None:
-        assert measure_coverage(LISTS, ALL, 1) == 1 / 8  # item 0
-        assert measure_coverage(LISTS, ALL, 2) == 3 / 8  # items 0, 1, 3
-        assert measure_coverage(LISTS, ALL, 3) == 4 / 8
+        assert compute_coverage(LISTS, ALL, 1) == 1 / 8  # item 0
+        assert compute_coverage(LISTS, ALL, 2) == 3 / 8  # items 0, 1, 3
+        assert compute_coverage(LISTS, ALL, 3) == 4 / 8
 
     def test_only_recommendable_items_count(self) -> None:
         # 0 and 3 are shown; 5 is not; 1 and 2 are shown but do not count.
-        assert measure_coverage(LISTS, np.isin(np.arange(8), [0, 3, 5]), 3) == 2 / 3
+        assert compute_coverage(LISTS, np.isin(np.arange(8), [0, 3, 5]), 3) == 2 / 3
 
     def test_nobody_sees_anything(self) -> None:
-        assert measure_coverage(NOBODY, ALL, 3) == 0.0
+        assert compute_coverage(NOBODY, ALL, 3) == 0.0
 
     @given(some_lists())
     def test_grows_with_n(self, world: tuple[np.ndarray, int, int]) -> None:
         lists, n_items, n = world
         everything = np.ones(n_items, dtype=bool)
-        assert 0.0 <= measure_coverage(lists, everything, n) <= measure_coverage(lists, everything, lists.shape[1]) <= 1
+        assert 0.0 <= compute_coverage(lists, everything, n) <= compute_coverage(lists, everything, lists.shape[1]) <= 1
 
     def test_refusals(self) -> None:
         lists = np.array([[0, 1]], dtype=np.int32)
         with pytest.raises(DataError, match="recommendable: none of 0 items"):
-            measure_coverage(lists, np.ones(0, dtype=bool), 2)
+            compute_coverage(lists, np.ones(0, dtype=bool), 2)
         with pytest.raises(DataError, match="recommendable: none of 4 items"):
-            measure_coverage(lists, np.zeros(4, dtype=bool), 2)
+            compute_coverage(lists, np.zeros(4, dtype=bool), 2)
         with pytest.raises(DataError, match="shape"):
-            measure_coverage(lists, ALL, 3)
+            compute_coverage(lists, ALL, 3)
         with pytest.raises(DataError, match="outside"):
-            measure_coverage(lists, ALL[:1], 2)
+            compute_coverage(lists, ALL[:1], 2)
         # Item numbers instead of a flag per item.
         with pytest.raises(DataError, match=r"recommendable: shape \(2,\) of int64, expected \(n_items,\) of bool"):
-            measure_coverage(lists, np.array([0, 1]), 2)
+            compute_coverage(lists, np.array([0, 1]), 2)
 
 
 class TestGini:
     def test_hand_worked(self) -> None:
         # In the first 2 places items 0, 1, 3 are shown 2, 1, 1 times and one item never: 0, 1, 1, 2.
         # (-3 x 0 - 1 x 1 + 1 x 1 + 3 x 2) / (4 x 4) = 6 / 16.
-        assert measure_gini(LISTS, np.isin(np.arange(8), [0, 1, 3, 7]), 2) == 6 / 16
+        assert compute_gini(LISTS, np.isin(np.arange(8), [0, 1, 3, 7]), 2) == 6 / 16
         # Item 2, out of the first 2 and shown never, makes it 0, 0, 1, 1, 2: (2 x 1 + 4 x 2 + 0) / (5 x 4).
-        assert measure_gini(LISTS, np.isin(np.arange(8), [0, 1, 2, 3, 7]), 2) == 10 / 20
+        assert compute_gini(LISTS, np.isin(np.arange(8), [0, 1, 2, 3, 7]), 2) == 10 / 20
 
     def test_ends(self) -> None:
         same = np.zeros((50, 1), dtype=np.int32)
-        assert measure_gini(same, ALL, 1) == 1 - 1 / 8
-        assert measure_gini(same, ALL[:1], 1) == 0.0
-        assert measure_gini(np.arange(8, dtype=np.int32)[:, None], ALL, 1) == 0.0
-        assert measure_gini(NOBODY, ALL, 3) == 0.0
+        assert compute_gini(same, ALL, 1) == 1 - 1 / 8
+        assert compute_gini(same, ALL[:1], 1) == 0.0
+        assert compute_gini(np.arange(8, dtype=np.int32)[:, None], ALL, 1) == 0.0
+        assert compute_gini(NOBODY, ALL, 3) == 0.0
 
     @given(some_lists())
     def test_is_half_the_mean_difference_over_the_mean(self, world: tuple[np.ndarray, int, int]) -> None:
@@ -100,18 +100,18 @@ class TestGini:
         shown = np.bincount(lists[:, :n][lists[:, :n] >= 0], minlength=n_items)
         apart = np.abs(shown[:, None] - shown).mean()
         expected = 0.0 if shown.sum() == 0 else apart / 2 / shown.mean()
-        assert measure_gini(lists, np.ones(n_items, dtype=bool), n) == pytest.approx(expected)
+        assert compute_gini(lists, np.ones(n_items, dtype=bool), n) == pytest.approx(expected)
 
     @given(some_lists(), st.integers(0, 100))
     def test_names_of_items_do_not_matter(self, world: tuple[np.ndarray, int, int], seed: int) -> None:
         lists, n_items, n = world
         renamed = np.append(np.random.default_rng(seed).permutation(n_items), -1)[lists]
         everything = np.ones(n_items, dtype=bool)
-        assert measure_gini(renamed, everything, n) == measure_gini(lists, everything, n)
+        assert compute_gini(renamed, everything, n) == compute_gini(lists, everything, n)
 
     def test_refuses_an_empty_catalogue(self) -> None:
         with pytest.raises(DataError, match="recommendable: none of 8"):
-            measure_gini(LISTS, ~ALL, 3)
+            compute_gini(LISTS, ~ALL, 3)
 
 
 class TestNovelty:
@@ -224,7 +224,7 @@ class TestColdShare:
 
 @pytest.mark.parametrize("n", [0, -1, 4])
 def test_n_outside_the_lists(n: int) -> None:
-    for measure in (measure_coverage, measure_gini, cold_share):
+    for measure in (compute_coverage, compute_gini, cold_share):
         with pytest.raises(DataError, match="lists: shape"):
             measure(LISTS, ALL, n)
     with pytest.raises(DataError, match="lists: shape"):

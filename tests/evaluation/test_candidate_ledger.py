@@ -9,8 +9,8 @@ from recsys.evaluation.candidate_ledger import (
     UNION,
     Ledger,
     build_candidate_ledger,
+    compute_losses,
     describe_losses,
-    measure_losses,
 )
 from recsys.tables import CandidateLedger, LedgerDepths, LedgerOverlap, check
 
@@ -108,11 +108,11 @@ def test_nothing_proposed(positives: pl.DataFrame) -> None:
 def test_losses_add_up_to_the_perfect_list() -> None:
     # 3 positives, 2 of them candidates, 1 of them at the top of the list; then a user who lost nothing.
     found, n_positives = np.array([2, 1]), np.array([3, 1])
-    retrieval, ranking = measure_losses(found, n_positives, np.array([1 / 3, 1.0]), "recall", 5)
+    retrieval, ranking = compute_losses(found, n_positives, np.array([1 / 3, 1.0]), "recall", 5)
     assert retrieval == pytest.approx([1 / 3, 0.0])
     assert ranking == pytest.approx([1 / 3, 0.0])
     # Of 3 positives a list of one can hold a third: that is nobody's loss.
-    retrieval, ranking = measure_losses(found, n_positives, np.array([0.0, 1.0]), "recall", 1)
+    retrieval, ranking = compute_losses(found, n_positives, np.array([0.0, 1.0]), "recall", 1)
     assert (retrieval.tolist(), ranking == pytest.approx([1 / 3, 0.0])) == ([0.0, 0.0], True)
 
 

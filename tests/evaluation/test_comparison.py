@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
 from recsys.evaluation.comparison import (
-    name_numbers,
-    name_values,
+    flatten_metrics,
+    label_values,
     render_beyond_accuracy,
     render_metric_table,
     score_users,
@@ -125,7 +125,7 @@ class TestSummarise:
     def test_numbers_for_a_tracker(self) -> None:
         table = summarise(scored(), "z-ours", CONFIG, 0)
         catalogue = pl.DataFrame({"model": ["z-ours", "guess"], "coverage": [0.5, 0.6], "gini": [0.1, 0.2]})
-        ours, guess = (name_numbers(table, catalogue, model) for model in ("z-ours", "guess"))
+        ours, guess = (flatten_metrics(table, catalogue, model) for model in ("z-ours", "guess"))
         row = table.row(
             by_predicate=(pl.col("model") == "guess") & (pl.col("metric") == "ndcg") & (pl.col("n") == 2), named=True
         )
@@ -215,7 +215,7 @@ class TestSummarise:
 def test_beyond_accuracy_is_laid_out() -> None:
     users = pl.Series(["u", "v"])
     values = {"novelty": [3.0, 5.0], "diversity": [0.5, 0.5], "cold_share": [0.0, 0.2]}
-    frames = [name_values("[b]我们", users, name, 2, np.array(two)) for name, two in values.items()]
+    frames = [label_values("[b]我们", users, name, 2, np.array(two)) for name, two in values.items()]
     table = summarise(pl.concat(frames), "[b]我们", CONFIG, 0)
     catalogue = pl.DataFrame({"model": ["[b]我们"], "coverage": [0.256], "gini": [0.75]})
     console = Console(file=io.StringIO(), width=200)

@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 
 from recsys.errors import DataError
 from recsys.evaluation.beyond_accuracy import churn
-from recsys.evaluation.drift import ListDrift, compare_scores, list_drift
+from recsys.evaluation.drift import ListDrift, compare_lists, compare_scores
 from recsys.tables import Recommendations, check
 
 
@@ -108,7 +108,7 @@ class TestListDrift:
     def test_hand_worked(self) -> None:
         now = recommend(ann="abc", bob="xyz", eve="a")
         before = recommend(ann="bad", bob="xyz", old="pq", gone="p")
-        found = list_drift(now, before, 3)
+        found = compare_lists(now, before, 3)
         assert found.users == 2
         # Ann keeps 2 of 3 items, and 2 of the 4 in either list; Bob keeps all.
         assert found.churn == pytest.approx((1 / 3 + 0) / 2)
@@ -120,27 +120,29 @@ class TestListDrift:
         assert found.items_new == pytest.approx(1 / 6)  # c; d, p, q are gone, a is not new
 
     def test_only_the_first_n_places_count(self) -> None:
-        assert list_drift(recommend(ann="abcd"), recommend(ann="abxy"), 2) == ListDrift(1, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+        assert compare_lists(recommend(ann="abcd"), recommend(ann="abxy"), 2) == ListDrift(
+            1, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0
+        )
         # b stood in the third place before: of the first 2 it is new.
-        assert list_drift(recommend(ann="ab"), recommend(ann="axb"), 2).items_new == 0.5
+        assert compare_lists(recommend(ann="ab"), recommend(ann="axb"), 2).items_new == 0.5
 
     def test_the_same_lists_do_not_drift(self) -> None:
         lists = recommend(ann="abcdefg", bob="a", 陈="猫狗")
-        found = list_drift(lists, lists, 5)
+        found = compare_lists(lists, lists, 5)
         assert found == ListDrift(3, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
         with pytest.raises(dataclasses.FrozenInstanceError):
             found.users = 1  # type: ignore[misc]
 
     def test_nothing_in_common(self) -> None:
-        assert list_drift(recommend(ann="ab"), recommend(ann="cd"), 5) == ListDrift(1, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        assert compare_lists(recommend(ann="ab"), recommend(ann="cd"), 5) == ListDrift(1, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
     def test_other_users_have_no_means(self) -> None:
-        found = list_drift(recommend(ann="ab"), recommend(bob="ab"), 2)
+        found = compare_lists(recommend(ann="ab"), recommend(bob="ab"), 2)
         assert found == ListDrift(0, None, None, None, 1.0, 1.0, 0.0)
 
     def test_the_top_weighs_more(self) -> None:
         before = recommend(ann="abcdef")
-        top, bottom = (list_drift(recommend(ann=items), before, 6).rbo for items in ("bacdef", "abcdfe"))
+        top, bottom = (compare_lists(recommend(ann=items), before, 6).rbo for items in ("bacdef", "abcdfe"))
         assert top is not None
         assert bottom is not None
         assert top < bottom < 1.0
@@ -148,29 +150,29 @@ class TestListDrift:
     def test_a_shorter_list_agrees_as_far_as_it_goes(self) -> None:
         # Agreement 1, 1, 2/3 at depths 1, 2, 3, whichever list is the short one.
         expected = pytest.approx((1 + 0.9 + 0.81 * 2 / 3) / 2.71)
-        assert list_drift(recommend(ann="ab"), recommend(ann="abc"), 10).rbo == expected
-        assert list_drift(recommend(ann="abc"), recommend(ann="ab"), 10).rbo == expected
+        assert compare_lists(recommend(ann="ab"), recommend(ann="abc"), 10).rbo == expected
+        assert compare_lists(recommend(ann="abc"), recommend(ann="ab"), 10).rbo == expected
 
     @settings(max_examples=30)
     @given(st.permutations("abcdefg"), st.permutations("abcdefgh"), st.integers(1, 7), st.integers(1, 8))
     def test_is_each_measure_by_its_definition(self, now: list[str], before: list[str], size: int, n: int) -> None:
         new, old = recommend(ann="".join(now[:size])), recommend(ann="".join(before), bob="a")
-        found = list_drift(new, old, n)
+        found = compare_lists(new, old, n)
         a, b = now[:size][:n], before[:n]
         depths = range(1, max(len(a), len(b)) + 1)
         agreement = sum(0.9 ** (d - 1) * len(set(a[:d]) & set(b[:d])) / d for d in depths)
         assert found.rbo == pytest.approx(agreement / sum(0.9 ** (d - 1) for d in depths))
         assert found.jaccard == pytest.approx(len(set(a) & set(b)) / len(set(a) | set(b)))
         assert found.churn == churn(new, old, n)["churn"].mean()
-        assert list_drift(new.reverse(), old.reverse(), n) == found
+        assert compare_lists(new.reverse(), old.reverse(), n) == found
 
     def test_refusals(self) -> None:
         good = recommend(ann="ab")
         with pytest.raises(DataError, match="lists before: no column 'sources'"):
-            list_drift(good, good.drop("sources"), 2)
+            compare_lists(good, good.drop("sources"), 2)
         with pytest.raises(DataError, match="lists of now: 0 rows"):
-            list_drift(good.clear(), good, 2)
+            compare_lists(good.clear(), good, 2)
         with pytest.raises(DataError, match="lists of now: n = 0"):
-            list_drift(good, good, 0)
+            compare_lists(good, good, 0)
         with pytest.raises(DataError, match=r"lists before: 2 rows .* twice"):
-            list_drift(good, recommend(ann="aa"), 2)
+            compare_lists(good, recommend(ann="aa"), 2)

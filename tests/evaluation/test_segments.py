@@ -12,10 +12,10 @@ from recsys.errors import DataError
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.segments import (
     Segment,
-    find_segments,
+    compute_segments,
+    cut_segments,
     label_positives,
-    measure_segments,
-    read_segments,
+    parse_segments,
     render_segments,
 )
 from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
@@ -38,7 +38,7 @@ CONFIG = SegmentsConfig(new_user_items=2, heavy_user_items=5, item_columns=("tag
 
 
 def cut(config: SegmentsConfig = CONFIG) -> dict[tuple[str, str], list[int]]:
-    found = find_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, config)
+    found = cut_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, config)
     return {(one.dimension, one.name): np.flatnonzero(one.kept).tolist() for one in found}
 
 
@@ -69,7 +69,7 @@ def test_only_the_largest_values_have_a_row() -> None:
 
 def test_a_cut_that_keeps_everything_is_none() -> None:
     one_kind = POSITIVES.with_columns(events=pl.lit(["view"]))
-    found = find_segments(one_kind, USER_ITEMS, np.ones(5, dtype=np.float32), ITEMS, CONFIG)
+    found = cut_segments(one_kind, USER_ITEMS, np.ones(5, dtype=np.float32), ITEMS, CONFIG)
     assert {one.dimension for one in found} == {"users", "popularity", "tags", "genre"}
 
 
@@ -80,10 +80,10 @@ def test_users_items_and_popularity_part_the_positives() -> None:
 
 
 def test_labels_read_back() -> None:
-    found = find_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, CONFIG)
+    found = cut_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, CONFIG)
     labels = label_positives(found, POSITIVES.height)
     assert labels[4].to_list() == ["users: heavy", "items: warm", "popularity: tail", "tags: 猫", "genre: y"]
-    again = {(one.dimension, one.name): np.flatnonzero(one.kept).tolist() for one in read_segments(labels)}
+    again = {(one.dimension, one.name): np.flatnonzero(one.kept).tolist() for one in parse_segments(labels)}
     assert again == cut()
     assert label_positives([], 2).to_list() == [[], []]
 
@@ -104,7 +104,7 @@ EVALUATION = EvaluationConfig(n_values=(2,), n=2, metric="mrr", bootstrap_sample
 
 
 def measure(*segments: Segment) -> pl.DataFrame:
-    table = measure_segments(segments, PLACEMENTS, "ours", EVALUATION, 0)
+    table = compute_segments(segments, PLACEMENTS, "ours", EVALUATION, 0)
     return check(SegmentTable, table, "segments", "mend the test")
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from recsys.config import EvaluationConfig
 from recsys.evaluation.candidate_ledger import OUTCOMES
-from recsys.evaluation.source_recall import count_outcomes, measure_found
+from recsys.evaluation.source_recall import compute_source_recall, count_outcomes
 
 CONFIG = EvaluationConfig(bootstrap_samples=200)
 COLD, WARM = "items: cold", "items: warm"
@@ -39,7 +39,7 @@ class TestFates:
 
 class TestFound:
     def test_each_user_counts_the_same(self) -> None:
-        found = measure_found(positives(), [COLD], ["als", "text"], CONFIG, seed=0)
+        found = compute_source_recall(positives(), [COLD], ["als", "text"], CONFIG, seed=0)
         # a has half of the two by text, b all of the one; als has b's alone.
         assert found.select("source", "users", "positives", "mean").rows() == [
             ("als", 2, 3, 0.5),
@@ -51,8 +51,8 @@ class TestFound:
         assert found.filter(pl.col("source") == "als").select("low", "high").row(0) == (0.0, 1.0)
 
     def test_a_segment_without_positives_is_left_out(self) -> None:
-        assert measure_found(positives(), ["items: old"], ["als"], CONFIG, seed=0).is_empty()
+        assert compute_source_recall(positives(), ["items: old"], ["als"], CONFIG, seed=0).is_empty()
 
     def test_the_order_of_rows_changes_nothing(self) -> None:
-        turned = measure_found(positives().reverse(), [COLD, WARM], ["text"], CONFIG, seed=3)
-        assert turned.equals(measure_found(positives(), [COLD, WARM], ["text"], CONFIG, seed=3))
+        turned = compute_source_recall(positives().reverse(), [COLD, WARM], ["text"], CONFIG, seed=3)
+        assert turned.equals(compute_source_recall(positives(), [COLD, WARM], ["text"], CONFIG, seed=3))

@@ -1,7 +1,14 @@
 import polars as pl
 import pytest
 
-from recsys.evaluation.summaries import find_row, judge, shorten, tell_difference, tell_mean, tell_segments
+from recsys.evaluation.summaries import (
+    describe_segments,
+    describe_verdict,
+    format_difference,
+    format_mean,
+    format_names,
+    select_row,
+)
 
 ROW = {"model": "als", "users": 1234, "mean": 0.1234, "low": 0.1, "high": 0.15, "difference": 0.02}
 ROW |= {"difference_low": 0.01, "difference_high": 0.03, "p_value": 0.0021}
@@ -9,13 +16,13 @@ ROW |= {"difference_low": 0.01, "difference_high": 0.03, "p_value": 0.0021}
 
 def test_a_row_is_found_by_its_values() -> None:
     table = pl.DataFrame({"model": ["a", "a", "b"], "n": [5, 10, 10], "mean": [1.0, 2.0, 3.0]})
-    assert find_row(table, model="a", n=10)["mean"] == 2.0
+    assert select_row(table, model="a", n=10)["mean"] == 2.0
 
 
 def test_numbers_come_with_their_intervals() -> None:
-    assert tell_mean(ROW) == "0.1234 [0.1000, 0.1500]"
-    assert tell_mean(ROW, ".1%") == "12.3% [10.0%, 15.0%]"
-    assert tell_difference(ROW) == "+0.0200 [+0.0100, +0.0300] p 0.003 on 1,234 users"
+    assert format_mean(ROW) == "0.1234 [0.1000, 0.1500]"
+    assert format_mean(ROW, ".1%") == "12.3% [10.0%, 15.0%]"
+    assert format_difference(ROW) == "+0.0200 [+0.0100, +0.0300] p 0.003 on 1,234 users"
 
 
 @pytest.mark.parametrize(
@@ -28,13 +35,13 @@ def test_numbers_come_with_their_intervals() -> None:
     ],
 )
 def test_only_an_interval_beside_zero_gives_a_verdict(low: float, high: float, verdict: str) -> None:
-    assert judge({"difference_low": low, "difference_high": high}) == verdict
+    assert describe_verdict({"difference_low": low, "difference_high": high}) == verdict
 
 
 def test_long_lists_are_cut_in_the_open() -> None:
-    assert shorten(["a", "b"]) == "a, b"
-    assert shorten([]) == ""
-    assert shorten(list("abcd"), at_most=2) == "a, b and 2 more"
+    assert format_names(["a", "b"]) == "a, b"
+    assert format_names([]) == ""
+    assert format_names(list("abcd"), at_most=2) == "a, b and 2 more"
 
 
 class TestSegments:
@@ -50,7 +57,7 @@ class TestSegments:
             ("items", "warm", True, 0.0, -0.1, 0.1),
             ("event", "buy", False, -0.9, -1.0, -0.8),
         )
-        assert tell_segments(table, "ndcg", "ours", "als") == (
+        assert describe_segments(table, "ndcg", "ours", "als") == (
             "ours is ahead of als in 1 of 4 segments of enough users; "
             "behind in items: cold -0.300 [-0.400, -0.200], users: heavy -0.100 [-0.150, -0.050]; "
             "not told apart in items: warm +0.000 [-0.100, +0.100]"
@@ -58,4 +65,4 @@ class TestSegments:
 
     def test_of_too_few_users_say_nothing(self) -> None:
         few = self.table(("event", "buy", False, -0.9, -1.0, -0.8))
-        assert tell_segments(few, "ndcg", "ours", "als") == "no segment has enough users to say anything"
+        assert describe_segments(few, "ndcg", "ours", "als") == "no segment has enough users to say anything"

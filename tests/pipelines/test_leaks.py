@@ -17,7 +17,7 @@ from recsys.candidates.models import CandidateModels
 from recsys.config import Config, parse_config
 from recsys.dataset.demo import write_demo
 from recsys.errors import Refused
-from recsys.evaluation.summaries import find_row
+from recsys.evaluation.summaries import select_row
 from recsys.pipelines.promote import promote
 from recsys.pipelines.run import run_all
 from recsys.pipelines.train import train
@@ -43,12 +43,12 @@ def test_the_gate_refuses_a_ranker_of_leaky_rows(
     content: dict[str, Any] = settings() | {"text": {"max_tokens": 16, "fine_tune": {"epochs": 0}}}
     config, home = change(parse_config(content, "test"), registry={"max_relative_loss": 0.1}), new_home()
     run_all(config, home, RUN_DATE, NOW)
-    honest = find_row(read_run(home, config.name).metrics, model="ours", metric="ndcg", n=10)
+    honest = select_row(read_run(home, config.name).metrics, model="ours", metric="ndcg", n=10)
     leak(monkeypatch)
     train(change(config, ranking={"max_trees": 21}), home, RUN_DATE)
     leaky = read_run(home, config.name)
     # Its folds, which share the leak, praise it.
     assert ", +0." in leaky.measured["ranker"]
-    assert find_row(leaky.metrics, model="ours", metric="ndcg", n=10)["mean"] < 0.8 * honest["mean"]
+    assert select_row(leaky.metrics, model="ours", metric="ndcg", n=10)["mean"] < 0.8 * honest["mean"]
     with pytest.raises(Refused, match="no: "):
         promote(config, home)

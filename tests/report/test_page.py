@@ -23,7 +23,7 @@ from worlds import make_interactions, make_items
 from recsys.artifacts.runs import Run, read_run
 from recsys.cli.app import app
 from recsys.errors import ArtifactError
-from recsys.evaluation.drift import list_drift
+from recsys.evaluation.drift import compare_lists
 from recsys.registry.tracking import connect, find_run_id
 from recsys.report.grids import write_number, write_p, write_spread
 from recsys.report.head import judge_run
@@ -168,7 +168,7 @@ def test_a_run_without_baselines_segments_and_curves_makes_a_page(tmp_path: Path
 def test_two_nights_are_compared(read: Reader, handmade_home: Path) -> None:
     now, before = find_nights(handmade_home, "mini", None)
     assert (now.run_date, before.run_date) == ("2025-02-04", "2025-02-03")
-    churn = list_drift(now.lists, before.lists, 10).churn
+    churn = compare_lists(now.lists, before.lists, 10).churn
     assert churn is not None
     assert f"{churn:.1%}" in read.words[read.words.index("churn of the nights") + 1]
     assert read.words[read.words.index("churn of this run's lists") + 1] == "31.0%"

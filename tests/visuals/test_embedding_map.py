@@ -10,7 +10,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from worlds import make_items
 
 from recsys.visuals import embedding_map
-from recsys.visuals.embedding_map import draw_embedding_map, group_items
+from recsys.visuals.embedding_map import group_items, render_embedding_map
 
 HOSTILE = "</script><script>alert(1)</script><!--<script>"
 MARKUP = "Tea <b>for</b> two & <img src=x onerror=\"document.title='broken'\">"
@@ -51,7 +51,7 @@ def unit(n: int, size: int = 4) -> np.ndarray:
 
 def draw(titles: list[str], groups: list[str] | None = None, weights: list[float] | None = None) -> str:
     given = np.array(weights or [1.0] * len(titles), dtype=np.float32)
-    return draw_embedding_map(unit(len(titles)), titles, groups, given)
+    return render_embedding_map(unit(len(titles)), titles, groups, given)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_each_item_is_a_dot_that_says_what_it_is() -> None:
 
 def test_near_vectors_lie_near() -> None:
     vectors = np.array([[1, 0, 0], [0.99, 0.1, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
-    dots = Chart(draw_embedding_map(vectors, list("abcd"), None, np.ones(4, dtype=np.float32))).dots
+    dots = Chart(render_embedding_map(vectors, list("abcd"), None, np.ones(4, dtype=np.float32))).dots
     points = np.array([[dot["x"], dot["y"]] for dot in dots])
     distances = np.linalg.norm(points[0] - points[1:], axis=1)
     assert distances[0] < 0.3 < distances[1:].min()
@@ -135,7 +135,7 @@ def test_hardly_any_items(n: int) -> None:
 
 
 def test_equal_vectors() -> None:
-    page = draw_embedding_map(np.ones((3, 4), np.float32), list("abc"), None, np.zeros(3, np.float32))
+    page = render_embedding_map(np.ones((3, 4), np.float32), list("abc"), None, np.zeros(3, np.float32))
     assert {(dot["x"], dot["y"]) for dot in Chart(page).dots} == {(0.0, 0.0)}
 
 
@@ -185,7 +185,7 @@ def test_titles_stay_texts_and_the_map_comes_closer(browser: webdriver.Chrome, t
     path = tmp_path / "map 书.html"
     vectors = np.array([[1, 0], [-1, 0], [0, 0.5], [0, -0.5]], dtype=np.float32)
     titles, groups = [HOSTILE, MARKUP, "c", "d"], [HOSTILE, "سيرة", "", ""]
-    path.write_text(draw_embedding_map(vectors, titles, groups, np.array([1, 0, 1, 1], np.float32)), "utf-8")
+    path.write_text(render_embedding_map(vectors, titles, groups, np.array([1, 0, 1, 1], np.float32)), "utf-8")
     browser.get_log("performance")
     browser.get(path.as_uri())
     WebDriverWait(browser, 30).until(lambda it: it.execute_script("return document.documentElement.dataset.drawn"))

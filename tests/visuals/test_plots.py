@@ -8,18 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from recsys.config import EvaluationConfig
-from recsys.evaluation.source_recall import count_outcomes, measure_found
+from recsys.evaluation.source_recall import compute_source_recall, count_outcomes
 from recsys.tables import MetricTable, SegmentTable, empty
 from recsys.visuals.data_plots import plot_activity, plot_lengths, plot_long_tail, plot_timeline
 from recsys.visuals.plots import (
     plot_curves,
-    plot_found,
     plot_maps,
     plot_matrix,
+    plot_message,
     plot_metric_table,
     plot_outcomes,
     plot_segments,
-    say,
+    plot_source_recall,
 )
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -101,12 +101,14 @@ class TestPositives:
         label = r"tags: $\frac{1}{0}$"
         config = EvaluationConfig(bootstrap_samples=100)
         assert r"\$" in words(plot_outcomes(count_outcomes(positives(label), [label])))
-        assert r"\$" in words(plot_found(measure_found(positives(label), [label], ["als"], config, 0)))
+        assert r"\$" in words(plot_source_recall(compute_source_recall(positives(label), [label], ["als"], config, 0)))
 
     def test_found_has_a_point_per_source_and_segment(self) -> None:
         config = EvaluationConfig(bootstrap_samples=100)
-        found = measure_found(positives("items: cold"), ["items: cold", "items: warm"], ["als", "text"], config, 0)
-        shown = words(plot_found(found))
+        found = compute_source_recall(
+            positives("items: cold"), ["items: cold", "items: warm"], ["als", "text"], config, 0
+        )
+        shown = words(plot_source_recall(found))
         for name in ("als", "text", "union", "items: cold", "items: warm"):
             assert name in shown
 
@@ -143,4 +145,4 @@ class TestNothingToShow:
         assert "no segment with ndcg@10" in words(plot_segments(empty(SegmentTable), "ndcg", 10, "ours", "als"))
         assert "no positives" in words(plot_outcomes(count_outcomes(positives("a: b"), [])))
         assert "no steps" in words(plot_curves({"loss": []}))
-        assert "5 \\$" in words(say("5 $"))
+        assert "5 \\$" in words(plot_message("5 $"))
