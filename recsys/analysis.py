@@ -10,8 +10,8 @@ from recsys.evaluation.candidate_ledger import OUTCOMES, UNION, describe_losses
 from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.embedding_neighbors import find_nearest, project_to_plane
 from recsys.evaluation.intervals import compare_paired, mean_interval
-from recsys.evaluation.source_recall import count_outcomes, measure_found
-from recsys.evaluation.summaries import find_row, judge, tell_difference, tell_mean, tell_segments
+from recsys.evaluation.source_recall import compute_source_recall, count_outcomes
+from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_mean, select_row
 from recsys.text.encoder import Encoder
 from recsys.text.item_text import make_texts
 from recsys.training.splitting import split_snapshot
@@ -23,20 +23,20 @@ __all__ = [
     "Encoder",
     "build_histories",
     "compare_paired",
+    "compute_source_recall",
     "count_outcomes",
     "describe_losses",
+    "describe_segments",
+    "describe_verdict",
     "find_nearest",
     "find_recommendable",
-    "find_row",
-    "judge",
+    "format_difference",
+    "format_mean",
     "make_texts",
     "mean_interval",
-    "measure_found",
     "project_to_plane",
     "resolve_end",
+    "select_row",
     "split_snapshot",
     "summarise",
-    "tell_difference",
-    "tell_mean",
-    "tell_segments",
 ]

@@ -24,7 +24,7 @@ from recsys.config import Config, load_config
 from recsys.config import home as default_home
 from recsys.dataset.cleaning import clean_ids
 from recsys.dataset.ingestion import Ingested
-from recsys.errors import ArtifactError, DataError
+from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.pipelines import compare as comparing
 from recsys.pipelines import generate as generating
 from recsys.pipelines import promote as promoting
@@ -66,6 +66,8 @@ __all__ = [
     "rollback",
     "train",
 ]
+
+_TRAIN_FIRST = "run 'recsys train' first"
 
 
 @dataclass(frozen=True)
@@ -158,21 +160,32 @@ def train(config: Config | Path | str, *, run_date: str | None = None, home: Pat
     return read_run(_home(home), settings.name, training.train(settings, _home(home), run_date).run)
 
 
-def open_run(config: Config | Path | str, *, run: str | None = None, home: Path | str | None = None) -> Run:
+def open_run(
+    config: Config | Path | str, *, run: str | None = None, alias: str | None = None, home: Path | str | None = None
+) -> Run:
     """Read what a training measured.
 
     Args:
-        config: names the runs.
+        config: names the runs and the model.
         run: name of a folder below `runs/` of the home; None: the config's last training.
-        home: folder that holds the runs.
+        alias: read the training of a registered version instead, such as `champion`, from MLflow.
+        home: folder of the runs and the default MLflow store.
 
     Returns:
         The run, with metrics, segments, candidate ledger and the other tables as attributes.
 
     Raises:
         ArtifactError: there is no such run, or its folder was changed.
+        RegistryError: no version has the alias.
+        ConfigError: both `run` and `alias` are given.
     """
-    return read_run(_home(home), _resolve(config).name, run)
+    settings = _resolve(config)
+    if alias is None:
+        return read_run(_home(home), settings.name, run)
+    if run is not None:
+        raise ConfigError(f"open_run: found run '{run}' and alias '{alias}'; give one of them")
+    store = connect(_home(home), settings)
+    return comparing.read_logged_run(store, need_version(store, settings.model_name, alias, _TRAIN_FIRST))
 
 
 def evaluate(config: Config | Path | str, *, run: str | None = None, home: Path | str | None = None) -> pl.DataFrame:
@@ -320,7 +333,7 @@ def open_bundle(
     """
     settings = _resolve(config)
     store = connect(_home(home), settings)
-    version = need_version(store, settings.model_name, alias, "run 'recsys train' first")
+    version = need_version(store, settings.model_name, alias, _TRAIN_FIRST)
     return comparing.load_bundle(store, version, TWIN if evaluation_model else BUNDLE)
 
 

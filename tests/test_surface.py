@@ -1,5 +1,6 @@
 """`import recsys`: cheap, complete, typed and documented, and its functions do what they say on a trained home."""
 
+import ast
 import inspect
 import re
 import subprocess
@@ -116,8 +117,13 @@ class TestNamespaces:
             assert not callable(member) or (member.__doc__ or "").strip()
 
     def test_notebooks_use_every_name_and_no_other(self, name: str) -> None:
-        sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "notebooks").glob("*.py"))
-        used = set(re.findall(rf"\b{name}\.(\w+)", sources))
+        used = {
+            alias.name
+            for path in (ROOT / "notebooks").glob("*.py")
+            for node in ast.walk(ast.parse(path.read_text("utf-8").replace("# %matplotlib", "#")))
+            if isinstance(node, ast.ImportFrom) and node.module == f"recsys.{name}"
+            for alias in node.names
+        }
         assert used == set(NAMESPACES[name].__all__)
 
 
@@ -213,5 +219,5 @@ def test_the_whole_cycle(config_file: Path, trained_copy: Path, raw_in_place: Pa
     assert [one.run_date for one in recsys.generate_range(config_file, RUN_DATE, RUN_DATE, home=trained_copy)] == [
         RUN_DATE
     ]
-    with pytest.raises(recsys.RegistryError, match="rolled back to|no earlier|version"):
+    with pytest.raises(recsys.RegistryError, match="before version 1"):
         recsys.rollback(config_file, home=trained_copy)
