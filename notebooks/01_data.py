@@ -1,15 +1,15 @@
 # %% [markdown]
 # # What do the users do, and can it carry a recommender?
 #
-# Reads the snapshot that `recsys ingest` wrote last. Nothing is trained and nothing is changed, so this comes
-# before the first training. Start with `make recommend`, or point `config_path` at your own config.
+# Reads the latest snapshot of `recsys ingest`. Read-only; no training is needed. Run `make recommend` first, or set
+# `config_path` to your own config.
 
 # %% tags=["parameters"]
 import os
 from pathlib import Path
 
 config_path = Path(os.environ.get("RECSYS_CONFIG", "../configs/demo.yaml"))
-run_date = None  # only events before 00:00 UTC of this day, such as "2025-02-03"; None: all of them
+run_date = None  # use only events before 00:00 UTC of this day, such as "2025-02-03"; None: all events
 _ = os.environ.setdefault("RECSYS_HOME", str(Path("../data/home").resolve()))
 
 # %%
@@ -18,66 +18,68 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from recsys.artifacts.snapshots import read_snapshot
-from recsys.config import home, load_config
-from recsys.dataset.histories import build_histories, find_recommendable
-from recsys.dataset.windows import resolve_end
-from recsys.evaluation.summaries import format_mean
-from recsys.visuals.data_plots import plot_activity, plot_lengths, plot_long_tail, plot_timeline
-from recsys.evaluation.intervals import mean_interval
-from recsys.visuals.plots import plot_message
-from recsys.training.splitting import split_snapshot
-from recsys.text.item_text import make_texts
+import recsys
+from recsys.analysis import (
+    build_histories,
+    find_recommendable,
+    format_mean,
+    make_texts,
+    mean_interval,
+    resolve_end,
+    split_snapshot,
+)
+from recsys.plots import plot_activity, plot_lengths, plot_long_tail, plot_message, plot_timeline
 
-pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas
-config = load_config(config_path)
-snapshot = read_snapshot(home(), config.name, config.dataset.model_dump(mode="json"))
+pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # titles may contain dollar signs
+config = recsys.load_config(config_path)
+snapshot = recsys.open_snapshot(config)
 items, end = snapshot.items, resolve_end(snapshot.interactions, run_date)
 windows = split_snapshot(config, snapshot, end)
 test, events = windows.test, windows.everything
 
 # %% [markdown]
-# ## What there is
+# ## Overview
 
 # %%
 pairs = events.select("user_id", "item_id").n_unique()
-users, touched = events["user_id"].n_unique(), events["item_id"].n_unique()
+users, active_items = events["user_id"].n_unique(), events["item_id"].n_unique()
 facts = {
     "snapshot": snapshot.id,
     "events": f"{events.height:,}, from {str(events['time'].min())[:16]} to {str(events['time'].max())[:16]}",
     "users": f"{users:,}",
-    "items": f"{items.height:,}, of which {items['available'].sum():,} available and {touched:,} touched by anyone",
-    "user-item pairs": f"{pairs:,}: {pairs / (users * items.height):.2%} of all there could be",
-    "events that lists should predict": f"{events['positive'].mean():.1%}",
+    "items": f"{items.height:,}: {items['available'].sum():,} available, {active_items:,} with at least one event",
+    "user-item pairs": f"{pairs:,}: {pairs / (users * items.height):.2%} of all possible pairs",
+    "share of events that lists should predict": f"{events['positive'].mean():.1%}",
 }
 pd.DataFrame({"": facts})
 
 # %% [markdown]
-# ## What ingest set aside
+# ## Rejected rows
 #
-# Every rejected row is kept with the rule it broke; too many of them stop the run.
+# Ingest keeps every rejected row with the rule it broke. Too many rejected rows stop the run.
 
 # %%
-rejected = pl.read_parquet(home() / "snapshots" / snapshot.id / "rejected.parquet")
+rejected = recsys.read_rejected(config)
 rules = rejected.group_by("table", "rule").len("rows").sort(["table", "rows"], descending=[False, True])
-print(f"{rejected.height:,} rows were set aside" + ("" if rejected.height else ": every row kept its rules"))
+print(f"rejected rows: {rejected.height:,}")
 rules.to_pandas()
 
 # %% [markdown]
-# ## When it happens, and how time is cut
+# ## Events over time, and the windows
 #
-# The measured run fits on what came first, teaches the ranker on the label windows and is tested on the newest
-# window. What serves is fitted once more with all windows moved to the end.
+# The evaluation model is fitted on the oldest events, its ranker learns from the label windows, and the newest window
+# is the test window. The refit that serves is fitted the same way with all windows moved to the end.
 
 # %%
 spans = [(window.name, window.cutoff, window.end) for window in windows.windows]
 timed = test.cutoff is not None and events["time"].null_count() == 0
-plot_timeline(events, spans) if timed else plot_message(f"protocol {config.windows.protocol}: windows without a common clock")
+no_timeline = f"protocol {config.windows.protocol}: no common clock, so no timeline"
+plot_timeline(events, spans) if timed else plot_message(no_timeline)
 
 # %% [markdown]
-# ## How much each user tells us
+# ## How long the histories are
 #
-# As of the test window's start: what a recommender would know of each user on that day.
+# As of the start of the test window: what a recommender would know about each user on that day.
 
 # %%
 histories = build_histories(test.history, items, test.cutoff)
@@ -85,40 +87,41 @@ segments = config.evaluation.segments
 plot_activity(histories.lengths, segments.new_user_items, segments.heavy_user_items)
 
 # %% [markdown]
-# ## How long the tail is
+# ## The long tail
 
 # %%
 item_users = np.bincount(histories.items, minlength=histories.n_items)
 plot_long_tail(item_users)
 
 # %% [markdown]
-# ## What the texts say
+# ## Text lengths
 #
-# The encoder reads the fields that the config names, one after the other. How many it cuts is in
-# `02_text_encoder`.
+# The encoder reads the fields in `text.fields`, one after the other. `02_text_encoder` shows how many texts are
+# truncated.
 
 # %%
 characters = make_texts(items, config.text.fields).str.len_chars()
 plot_lengths(characters.to_numpy().astype(np.int64), "characters")
 
 # %%
-there = {one: (make_texts(items, [one]).str.len_chars() > 0).mean() for one in config.text.fields}
-pd.DataFrame({"share of items that have it": there}).round(3)
+filled = {field: (make_texts(items, [field]).str.len_chars() > 0).mean() for field in config.text.fields}
+pd.DataFrame({"share of items with this field": filled}).round(3)
 
 # %% [markdown]
-# ## What the test window asks for
+# ## The test window
 #
-# A recommender can only be right about what users take next. Nobody can say a thing about a user without a
-# history but what is popular; and of an item that nobody touched before, collaborative filtering knows nothing:
-# only its text speaks.
+# Lists are measured on what users do next. For a user without a history, only popular items can be recommended. An
+# item without events is cold: collaborative filtering cannot recommend it, and only its text can.
 
 # %%
-known = find_recommendable(items, test.cutoff)
-about_items = pl.DataFrame({"item_id": histories.item_ids, "users": item_users, "recommendable": known})
+recommendable = find_recommendable(items, test.cutoff)
+about_items = pl.DataFrame({"item_id": histories.item_ids, "users": item_users, "recommendable": recommendable})
 about_users = pl.DataFrame({"user_id": histories.user_ids, "items": histories.lengths})
-asked = test.positives.join(about_items, on="item_id").join(about_users, on="user_id", how="left")
-asked = asked.with_columns(cold=pl.col("users") <= segments.cold_item_users, stranger=pl.col("items").is_null())
-groups = asked.group_by("stranger", "cold", "recommendable")
+positives = test.positives.join(about_items, on="item_id").join(about_users, on="user_id", how="left")
+positives = positives.with_columns(
+    cold=pl.col("users") <= segments.cold_item_users, without_history=pl.col("items").is_null()
+)
+groups = positives.group_by("without_history", "cold", "recommendable")
 groups = groups.agg(positives=pl.len(), users=pl.col("user_id").n_unique()).sort("positives", descending=True)
 groups.to_pandas()
 
@@ -126,31 +129,31 @@ groups.to_pandas()
 # ## Answer
 
 # %%
-def tell(values: pl.Series, form: str = ".1%") -> str:
-    """A mean over users with its interval."""
-    sure = config.evaluation
-    found = mean_interval(values.cast(pl.Float64).to_numpy(), sure.bootstrap_samples, sure.confidence, config.seed)
-    return format_mean(vars(found), form)
+def describe_mean(values: pl.Series, form: str = ".1%") -> str:
+    """Return a mean over users with its interval."""
+    samples, confidence = config.evaluation.bootstrap_samples, config.evaluation.confidence
+    estimate = mean_interval(values.cast(pl.Float64).to_numpy(), samples, confidence, config.seed)
+    return format_mean(vars(estimate), form)
 
 
 late, cold = ~pl.col("recommendable"), pl.col("recommendable") & pl.col("cold")
 shares = {"late": late.mean(), "cold": cold.mean(), "warm": 1 - (late | cold).mean()}
-everyone = asked.group_by("user_id").agg(pl.len(), pl.col("stranger").first(), **shares).sort("user_id")
-measured = everyone.filter(~pl.col("stranger"))
-head = np.sort(item_users)[::-1][: max(1, round(0.1 * len(item_users)))].sum() / max(1, item_users.sum())
-least = 10 * segments.min_users
+test_users = positives.group_by("user_id").agg(pl.len(), pl.col("without_history").first(), **shares).sort("user_id")
+measured = test_users.filter(~pl.col("without_history"))
+head_share = np.sort(item_users)[::-1][: max(1, round(0.1 * len(item_users)))].sum() / max(1, item_users.sum())
+needed = 10 * segments.min_users
 print(
-    f"{everyone.height:,} users take something in the test window, {tell(everyone['len'], '.2f')} items each; "
-    f"{tell(everyone['stranger'])} of them have no history and can only be shown what is popular.\n"
-    f"Of what each of the other {measured.height:,} takes, {tell(measured['warm'])} was touched before, so "
-    f"collaborative filtering has something to go by; {tell(measured['cold'])} is cold, and only text can find it; "
-    f"{tell(measured['late'])} was not there to be shown when the lists were made.\n"
-    f"The median user has {int(np.median(histories.lengths))} items; the most popular tenth of the items holds "
-    f"{head:.0%} of the touches, so popularity alone is {'a strong' if head > 0.5 else 'no strong'} answer.\n"
+    f"{test_users.height:,} users have positives in the test window, {describe_mean(test_users['len'], '.2f')} each; "
+    f"{describe_mean(test_users['without_history'])} of them have no history and can only get popular items.\n"
+    f"For the other {measured.height:,} users, {describe_mean(measured['warm'])} of their positives had events before, "
+    f"so collaborative filtering can find them; {describe_mean(measured['cold'])} are cold, so only text can find "
+    f"them; {describe_mean(measured['late'])} joined the catalogue too late to be recommended.\n"
+    f"The median user has {int(np.median(histories.lengths))} items. The most popular tenth of the items has "
+    f"{head_share:.0%} of the events, so popularity is a {'strong' if head_share > 0.5 else 'weak'} baseline.\n"
     + (
-        f"It can carry a recommender: {measured.height:,} users can be measured, enough for segments of a tenth."
-        if measured.height >= least
-        else f"It cannot carry much: {measured.height:,} users can be measured, and below {least:,} a segment of a "
-        "tenth says nothing; make the test window longer or gather more."
+        f"This data can support a recommender: {measured.height:,} users can be measured, enough for segments of 10%."
+        if measured.height >= needed
+        else f"This data supports little: {measured.height:,} users can be measured, and below {needed:,} a segment of "
+        "10% is too small to measure. Use a longer test window or more data."
     )
 )

@@ -1,8 +1,7 @@
 # %% [markdown]
 # # Is our ranking better than its baselines, by how much, and for whom?
 #
-# Reads one training of a config: nothing is trained here and nothing is changed. Run `make recommend` first, or
-# point `config_path` at your own.
+# Reads the results of one training. Read-only. Run `make recommend` first, or set `config_path` to your own config.
 
 # %% tags=["parameters"]
 import os
@@ -17,24 +16,29 @@ _ = os.environ.setdefault("RECSYS_HOME", str(Path("../data/home").resolve()))
 import pandas as pd
 import polars as pl
 
-from recsys.artifacts.runs import read_run
-from recsys.config import home, load_config
-from recsys.evaluation.summaries import select_row, describe_verdict, format_difference, format_mean, describe_segments
-from recsys.evaluation.comparison import OURS
-from recsys.evaluation.source_recall import count_outcomes
-from recsys.evaluation.candidate_ledger import describe_losses
-from recsys.visuals.plots import (
+import recsys
+from recsys.analysis import (
+    OURS,
+    count_outcomes,
+    describe_losses,
+    describe_segments,
+    describe_verdict,
+    format_difference,
+    format_mean,
+    select_row,
+)
+from recsys.plots import (
     plot_curves,
-    plot_outcomes,
     plot_importance,
     plot_ledger,
     plot_matrix,
     plot_metric_table,
+    plot_outcomes,
     plot_segments,
 )
 
-pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas
-run = read_run(home(), load_config(config_path).name, run_name)
+pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # titles may contain dollar signs
+run = recsys.open_run(config_path, run=run_name)
 evaluation = run.config.evaluation
 metric, n = evaluation.metric, evaluation.n
 at_n = run.metrics.filter(pl.col("n") == n)
@@ -42,11 +46,11 @@ print(f"run {run.name}, protocol {run.facts['protocol']}")
 print(f"test window {run.facts['test_start'] or '-'} to {run.facts['test_end'] or '-'}")
 
 # %% [markdown]
-# ## All models, the same users
+# ## All models on the same users
 #
-# One row per model, measured on the same users with the same items left out; what no source found counts as
-# missed. `difference` is ours minus that model, paired by user, with its interval; `p_value` says how often
-# chance alone would show a difference this far from 0.
+# One row per model, measured on the same users with the same exclusions. A positive that no source proposes counts as
+# a miss. `difference` is ours minus that model, paired by user, with its interval. `p_value` is the probability of a
+# difference at least this large by chance.
 
 # %%
 table = at_n.filter(pl.col("metric") == metric).sort("mean", descending=True)
@@ -61,8 +65,8 @@ at_n.pivot("metric", index="model", values="mean").to_pandas().set_index("model"
 # %% [markdown]
 # ## For whom?
 #
-# Ours minus the best rival, for some users, some items, some events. A pale row has too few users to say
-# anything; and with twenty rows, one whose interval leaves out 0 is what chance alone would bring.
+# Ours minus the best baseline, by segment of users, items and events. Pale rows have too few users to conclude
+# anything. With twenty segments, expect about one interval to exclude 0 by chance.
 
 # %%
 best = table.filter(pl.col("model") != OURS).row(0, named=True)
@@ -70,18 +74,18 @@ rival = best["model"]
 plot_segments(run.segments, metric, n, OURS, rival)
 
 # %% [markdown]
-# ## Where did the rest get lost?
+# ## Where were the other positives lost?
 #
-# Every positive has one outcome: it could not be recommended yet, no source found it or the union was cut above it
-# (the loss of retrieval), the ranker put it below n (the loss of ranking), or it was listed.
+# Every positive has one outcome. It could not be recommended yet; no source proposed it or the candidate limit cut it
+# (lost in retrieval); the ranker placed it below n (lost in ranking); or it was listed.
 
 # %%
 print("\n".join(describe_losses(run.measured)))
 plot_ledger(run.measured, run.depths)
 
 # %% [markdown]
-# What each source found, what the union would lose without it, and its share of our lists. Below: of what the
-# source of the row found, the share that the source of the column found as well.
+# For each source: the positives it proposed, what the union would lose without it, and its share of our lists. The
+# matrix shows, for the positives that the row's source proposed, the share that the column's source proposed too.
 
 # %%
 run.ledger.to_pandas().round(3)
@@ -89,14 +93,15 @@ run.ledger.to_pandas().round(3)
 # %%
 shares = run.overlap.pivot("other", index="source", values="found_share").select("source", *run.ledger["source"])
 sources = shares["source"].to_list()
-plot_matrix(sources, sources, shares.drop("source").to_numpy().astype(float), ("found by", "also found by"), ".0%")
+also_proposed = shares.drop("source").to_numpy().astype(float)
+plot_matrix(sources, sources, also_proposed, ("proposed by", "also proposed by"), ".0%")
 
 # %%
 labels = (run.segments["dimension"] + ": " + run.segments["segment"]).unique(maintain_order=True)
 plot_outcomes(count_outcomes(run.positives, labels.to_list()))
 
 # %% [markdown]
-# ## What does the ranker look at?
+# ## Feature importance
 
 # %%
 plot_importance(run.importance)
@@ -105,10 +110,10 @@ plot_importance(run.importance)
 plot_curves({"ranker_validation_ndcg": run.curves["ranker_validation_ndcg"]})
 
 # %% [markdown]
-# ## Without the pull of popularity
+# ## Corrected for popularity
 #
-# Users can only take what they were shown, and popular items are shown more. `recall_ips` weighs each positive
-# the less the more users its item had: who lives off popular items falls back here.
+# Users can only choose what they see, and popular items are shown more. `recall_ips` gives a positive less weight the
+# more users its item has, so models that rely on popular items score lower here.
 
 # %%
 both = at_n.filter(pl.col("metric").is_in(["recall", "recall_ips"])).pivot("metric", index="model", values="mean")
@@ -120,9 +125,9 @@ plot_metric_table(run.metrics, "recall_ips", n, OURS)
 # %% [markdown]
 # ## Beyond accuracy
 #
-# `coverage`: share of the catalogue in anyone's list. `gini`: 0 if all items are shown equally often, near 1 if
-# few take all places. `novelty`: bits, more for items that fewer know. `diversity`: how unlike the texts of one
-# list are. `cold_share`: share of the list that nobody touched before.
+# `coverage`: share of the catalogue in at least one list. `gini`: 0 if all items are shown equally often, near 1 if a
+# few items fill the lists. `novelty`: in bits; higher for items with fewer users. `diversity`: mean text distance
+# within a list. `cold_share`: share of the list without earlier events.
 
 # %%
 shown = at_n.filter(pl.col("metric").is_in(["novelty", "diversity", "cold_share"]))
@@ -132,16 +137,16 @@ run.catalogue.join(shown, on="model", maintain_order="left").to_pandas().set_ind
 # %%
 churn = run.measured["churn"]
 if churn:
-    print(f"new against run {churn['run']}: {format_mean(churn, '.1%')} of a list's first {n}")
+    print(f"items not in the lists of run {churn['run']}: {format_mean(churn, '.1%')} of the first {n}")
 else:
-    print("no earlier run of this config to compare the lists with")
+    print("no earlier run of this config to compare with")
 
 # %% [markdown]
 # ## Answer
 
 # %%
 print(
-    f"{metric}@{n}: ours is {describe_verdict(best)} the best rival ({rival}): {format_difference(best)}, where ours has "
-    f"{format_mean(select_row(table, model=OURS))} and {rival} {format_mean(best)}.\n"
+    f"{metric}@{n}: ours is {describe_verdict(best)} the best baseline ({rival}): {format_difference(best)}; ours "
+    f"{format_mean(select_row(table, model=OURS))}, {rival} {format_mean(best)}.\n"
     f"For whom: {describe_segments(run.segments, metric, OURS, rival)}."
 )

@@ -1,8 +1,7 @@
 # %% [markdown]
-# # What happens to items nobody has touched, and to users with a short history?
+# # How do we do on items without events, and on users with a short history?
 #
-# Reads one training of a config; nothing is changed. Cold items and new users are drawn where the config's
-# `evaluation.segments` draws the lines.
+# Reads the results of one training. Read-only. `evaluation.segments` of the config defines cold items and new users.
 
 # %% tags=["parameters"]
 import os
@@ -17,25 +16,30 @@ _ = os.environ.setdefault("RECSYS_HOME", str(Path("../data/home").resolve()))
 import pandas as pd
 import polars as pl
 
-from recsys.artifacts.runs import read_run
-from recsys.config import home, load_config
-from recsys.evaluation.summaries import select_row, describe_verdict, format_difference, format_mean
-from recsys.evaluation.comparison import OURS
-from recsys.evaluation.source_recall import count_outcomes, compute_source_recall
-from recsys.evaluation.candidate_ledger import UNION
-from recsys.visuals.plots import plot_outcomes, plot_source_recall, plot_metric_table
+import recsys
+from recsys.analysis import (
+    OURS,
+    UNION,
+    compute_source_recall,
+    count_outcomes,
+    describe_verdict,
+    format_difference,
+    format_mean,
+    select_row,
+)
+from recsys.plots import plot_metric_table, plot_outcomes, plot_source_recall
 
-pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas
-run = read_run(home(), load_config(config_path).name, run_name)
+pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # titles may contain dollar signs
+run = recsys.open_run(config_path, run=run_name)
 evaluation = run.config.evaluation
-metric, n, lines = evaluation.metric, evaluation.n, evaluation.segments
+metric, n, segments = evaluation.metric, evaluation.n, evaluation.segments
 cold, warm = "items: cold", "items: warm"
 lengths = ["users: new", "users: light", "users: heavy"]
-print(f"run {run.name}; cold: at most {lines.cold_item_users} users before the test window")
-print(f"new users: at most {lines.new_user_items} items; heavy users: more than {lines.heavy_user_items}")
+print(f"run {run.name}; cold: at most {segments.cold_item_users} users before the test window")
+print(f"new users: at most {segments.new_user_items} items; heavy users: more than {segments.heavy_user_items}")
 
 # %% [markdown]
-# ## How much of it there is
+# ## How many there are
 
 # %%
 labels = [cold, warm, *lengths]
@@ -44,10 +48,9 @@ sizes = counts.agg(positives=pl.len(), users=pl.col("user_id").n_unique()).sort(
 sizes.with_columns(share=pl.col("positives") / run.positives.height).to_pandas().round(3)
 
 # %% [markdown]
-# ## Cold items: who is right about them?
+# ## Which model finds cold items?
 #
-# The same lists as always; only the cold positives count. What learns from histories alone cannot be right
-# here.
+# The same lists, but only cold positives count. Models that learn from histories alone cannot find them.
 
 # %%
 by_label = run.segments.with_columns(label=pl.col("dimension") + ": " + pl.col("segment"))
@@ -55,18 +58,18 @@ cold_table = by_label.filter(pl.col("label") == cold)
 plot_metric_table(cold_table, "recall", n, OURS)
 
 # %% [markdown]
-# ## Which source finds them?
+# ## Which source proposes them?
 #
-# Share of a user's positives that a source proposes at its depth, cold beside warm. Nobody can propose an item
-# that joined the catalogue inside the test window; it counts as not found.
+# The share of a user's positives that each source proposes, for cold and for warm items. Items that joined the
+# catalogue during the test window cannot be proposed; they count as misses.
 
 # %%
 sources = run.ledger["source"].to_list()
-found = compute_source_recall(run.positives, [cold, warm], sources, evaluation, run.config.seed)
-plot_source_recall(found)
+proposed = compute_source_recall(run.positives, [cold, warm], sources, evaluation, run.config.seed)
+plot_source_recall(proposed)
 
 # %%
-found.filter(pl.col("segment") == cold).sort("mean", descending=True).to_pandas().round(4)
+proposed.filter(pl.col("segment") == cold).sort("mean", descending=True).to_pandas().round(4)
 
 # %% [markdown]
 # ## Where are they lost?
@@ -76,9 +79,9 @@ outcomes = count_outcomes(run.positives, [cold, warm])
 plot_outcomes(outcomes)
 
 # %% [markdown]
-# ## Do the lists show any?
+# ## How many cold items do lists show?
 #
-# Share of each model's list that nobody had touched.
+# The share of each model's lists that had no earlier events.
 
 # %%
 plot_metric_table(run.metrics, "cold_share", n, OURS)
@@ -86,7 +89,7 @@ plot_metric_table(run.metrics, "cold_share", n, OURS)
 # %% [markdown]
 # ## Users with a short history
 #
-# All models on new users, then where the positives of new, light and heavy users went.
+# All models on new users, then the outcomes of the positives of new, light and heavy users.
 
 # %%
 new_table = by_label.filter(pl.col("label") == lengths[0])
@@ -106,21 +109,23 @@ plot_outcomes(count_outcomes(run.positives, lengths))
 histories_only = ["als", "item_to_item", "transitions", "ease", "popular", "popular_all_time"]
 recalls = cold_table.filter(pl.col("metric") == "recall").sort("mean", descending=True)
 if recalls.is_empty():
-    print("Cold items: the test window asks for none, so this data says nothing about them.")
+    print("Cold items: the test window has no cold positives, so they cannot be measured.")
 else:
     ours = select_row(recalls, model=OURS)
-    reader = recalls.filter(pl.col("model").str.contains("text|tfidf")).row(0, named=True)
-    other = recalls.filter(pl.col("model").is_in(histories_only)).row(0, named=True)
-    finder = found.filter(pl.col("segment") == cold, pl.col("source") != UNION).sort("mean").row(-1, named=True)
-    lost = outcomes.filter(pl.col("segment") == cold, pl.col("outcome") != "listed").sort("positives").row(-1, named=True)
+    text_model = recalls.filter(pl.col("model").str.contains("text|tfidf")).row(0, named=True)
+    history_model = recalls.filter(pl.col("model").is_in(histories_only)).row(0, named=True)
+    by_source = proposed.filter(pl.col("segment") == cold, pl.col("source") != UNION).sort("mean")
+    best_source = by_source.row(-1, named=True)
+    losses = outcomes.filter(pl.col("segment") == cold, pl.col("outcome") != "listed").sort("positives")
+    lost = losses.row(-1, named=True)
     shown = select_row(run.metrics, model=OURS, metric="cold_share", n=n)
     print(
-        f"Cold items ({ours['positives']:,} positives of {ours['users']:,} users): recall@{n} of ours is "
-        f"{format_mean(ours)}, of the best that only reads texts ({reader['model']}) {format_mean(reader)}, of the best "
-        f"that only knows histories ({other['model']}) {format_mean(other)}.\n"
-        f"{finder['source']} finds most of them, {format_mean(finder, '.1%')} of a user's; most are lost as "
-        f"'{lost['outcome']}' ({lost['share']:.0%}). Our lists show {format_mean(shown, '.1%')} cold items."
-        + ("" if ours["enough"] else f" Fewer than {lines.min_users} users: none of this is proven.")
+        f"Cold items ({ours['positives']:,} positives of {ours['users']:,} users): recall@{n} is {format_mean(ours)} "
+        f"for ours, {format_mean(text_model)} for the best text-only model ({text_model['model']}), and "
+        f"{format_mean(history_model)} for the best history-only model ({history_model['model']}).\n"
+        f"{best_source['source']} proposes most of them: {format_mean(best_source, '.1%')} of a user's. Most others "
+        f"are lost as '{lost['outcome']}' ({lost['share']:.0%}). Cold items fill {format_mean(shown, '.1%')} of lists."
+        + ("" if ours["enough"] else f" Fewer than {segments.min_users} users: not conclusive.")
     )
 rivals = new_table.filter(pl.col("metric") == metric, pl.col("model") != OURS).sort("mean", descending=True)
 if rivals.is_empty():
@@ -128,7 +133,7 @@ if rivals.is_empty():
 else:
     rival, ours = rivals.row(0, named=True), select_row(new_table, model=OURS, metric=metric)
     print(
-        f"New users: {metric}@{n} of ours is {format_mean(ours)}, {describe_verdict(rival)} the best rival ({rival['model']}): "
-        f"{format_difference(rival)}."
-        + ("" if ours["enough"] else f" Fewer than {lines.min_users} users: nothing is proven.")
+        f"New users: {metric}@{n} of ours is {format_mean(ours)}, {describe_verdict(rival)} the best baseline "
+        f"({rival['model']}): {format_difference(rival)}."
+        + ("" if ours["enough"] else f" Fewer than {segments.min_users} users: not conclusive.")
     )

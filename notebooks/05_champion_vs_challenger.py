@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Why did the challenger lose (or win)?
 #
-# Reads two versions of the registry by alias and compares them as the gate does: on the same users, in the
-# first one's test window. Nothing is changed. To have a challenger, change a setting in a copy of the config and
-# run `recsys train` with it. The outputs kept here are of one that was trained without the sources that read
-# texts: `tfidf`, `text` and `new_items` were taken from `candidates.depths`.
+# Compares two registered versions as the gate does: on the same users, in the test window of the first version.
+# Read-only. To get a challenger, change a setting in a copy of the config and run `recsys train` with it. The committed
+# outputs are of a challenger without the text sources: `tfidf`, `text` and `new_items` removed from
+# `candidates.depths`.
 
 # %% tags=["parameters"]
 import os
@@ -14,47 +14,44 @@ from pathlib import Path
 config_path = Path(os.environ.get("RECSYS_CONFIG", "../configs/demo.yaml"))
 first, second = "challenger", "champion"
 _ = os.environ.setdefault("RECSYS_HOME", str(Path("../data/home").resolve()))
-warnings.filterwarnings("ignore", message="IProgress not found")  # other libraries' progress bars; none is shown here
+warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars of other libraries
 
 # %% [markdown]
-# ## Six lines
+# ## The short answer
 #
-# All that a person types to find out why a challenger lost.
+# These lines are enough to see why a challenger lost.
 
 # %%
-from recsys.config import home, load_config
-from recsys.pipelines.compare import compare_versions
+import recsys
 
-why = compare_versions(load_config(config_path), home(), first, second)
+why = recsys.compare(config_path, first=first, second=second)
 print("\n".join(why.describe()))
 print(why.settings)
 print(why.outcomes)
 
 # %% [markdown]
-# The rest of this page shows the same in more detail.
+# The rest of this notebook shows the details.
 
 # %%
 # %matplotlib inline
 import pandas as pd
 import polars as pl
 
-from recsys.artifacts.snapshots import read_snapshot
-from recsys.evaluation.candidate_ledger import OUTCOMES
-from recsys.visuals.plots import plot_matrix, plot_metric_table, plot_segments
+from recsys.analysis import OUTCOMES
+from recsys.plots import plot_matrix, plot_metric_table, plot_segments
 
-pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # dollar signs in titles are no formulas
-config = load_config(config_path)
+pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # titles may contain dollar signs
 metric, n = why.metric, why.n
 print(f"{why.names[0]} against {why.names[1]}")
 
 # %% [markdown]
-# ## What was changed
+# ## Settings that differ
 
 # %%
 why.settings.to_pandas()
 
 # %% [markdown]
-# ## By how much
+# ## The difference
 
 # %%
 why.metrics.filter(pl.col("n") == n, pl.col("model") == second).drop("model", "n").to_pandas().round(4)
@@ -69,28 +66,28 @@ plot_metric_table(why.metrics, metric, n, first)
 plot_segments(why.segments, metric, n, first, second)
 
 # %% [markdown]
-# ## Where the positives went
+# ## Outcomes of the positives
 #
-# Rows: what became of a positive in the first version; columns: in the second. On the diagonal nothing changed.
+# Rows: the outcome of a positive in the first version; columns: in the second. On the diagonal the outcome is the same.
 
 # %%
 counts = why.outcomes.select(OUTCOMES).to_numpy().astype(float)
 plot_matrix(OUTCOMES, OUTCOMES, counts, (first, second), ",.0f")
 
 # %% [markdown]
-# ## What was lost, by name
+# ## Lost positives, by title
 #
-# Positives that the second listed and the first did not, those that stood highest on top, and the sources that
-# the second had them from.
+# Positives that the second version listed and the first did not, by their rank in the second, with the sources that
+# proposed them there.
 
 # %%
-items = read_snapshot(home(), config.name, config.dataset.model_dump(mode="json")).items
+items = recsys.open_snapshot(config_path).items
 lost = why.lost.join(items.select("item_id", "title"), on="item_id", how="left", maintain_order="left")
 columns = ["user_id", "title", "outcome", "rank", "sources", f"{second}_rank", f"{second}_sources"]
 lost.sort(f"{second}_rank", "user_id").select(columns).head(10).to_pandas()
 
 # %%
-by_sources = lost.group_by("outcome", pl.col(f"{second}_sources").list.join(", ").alias(f"{second} had it from"))
+by_sources = lost.group_by("outcome", pl.col(f"{second}_sources").list.join(", ").alias(f"sources of {second}"))
 by_sources.len("positives").sort("positives", descending=True).head(10).to_pandas()
 
 # %% [markdown]

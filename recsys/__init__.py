@@ -1,3 +1,106 @@
-"""Text-based recommender: encoder, collaborative filtering and a learned ranking, run every night."""
+"""Text-based recommender: encoder, collaborative filtering and a learned ranking, run every night.
+
+This package is the whole public surface: README, docs and notebooks import from here and from nowhere else. Functions
+take a config (a `Config` or the path of its YAML file) and, optionally, the home folder. `docs/api.md` shows each name
+in use.
+
+Names are loaded on first use, so `import recsys` costs milliseconds and does not import torch, MLflow or LightGBM.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ArtifactError",
+    "Bundle",
+    "CheckpointError",
+    "Comparison",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "EngineError",
+    "Generated",
+    "Ingested",
+    "Promotion",
+    "RecsysError",
+    "Refused",
+    "RegistryError",
+    "Run",
+    "Snapshot",
+    "analysis",
+    "compare",
+    "evaluate",
+    "generate",
+    "generate_range",
+    "ingest",
+    "load_config",
+    "open_bundle",
+    "open_run",
+    "open_snapshot",
+    "plots",
+    "promote",
+    "read_lists",
+    "read_rejected",
+    "recommend",
+    "rollback",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from recsys import analysis as analysis
+    from recsys import plots as plots
+    from recsys.api import (
+        Bundle,
+        Comparison,
+        Config,
+        Generated,
+        Ingested,
+        Promotion,
+        Run,
+        Snapshot,
+        compare,
+        evaluate,
+        generate,
+        generate_range,
+        ingest,
+        load_config,
+        open_bundle,
+        open_run,
+        open_snapshot,
+        promote,
+        read_lists,
+        read_rejected,
+        recommend,
+        rollback,
+        train,
+    )
+    from recsys.errors import (
+        ArtifactError,
+        CheckpointError,
+        ConfigError,
+        DataError,
+        EngineError,
+        RecsysError,
+        Refused,
+        RegistryError,
+    )
+else:
+    _NAMESPACES = ("analysis", "plots")
+
+    # Hidden from mypy, which would otherwise accept any name.
+    def __getattr__(name: str) -> object:
+        """Load a public name on first use; see PEP 562."""
+        if name not in __all__:
+            raise AttributeError(f"module 'recsys' has no attribute '{name}'; its public names are in recsys.__all__")
+        if name in _NAMESPACES:
+            return import_module(f"recsys.{name}")
+        is_error = name == "Refused" or name.endswith("Error")
+        value = getattr(import_module("recsys.errors" if is_error else "recsys.api"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        """List the public names."""
+        return sorted({*globals(), *__all__})

@@ -1,0 +1,42 @@
+"""Functions for notebooks: windows and histories, intervals and paired differences, and tables turned into sentences.
+
+Everything here is defined in a package below and only gathered for `from recsys import analysis`. A name belongs here
+once a notebook uses it.
+"""
+
+from recsys.dataset.histories import build_histories, find_recommendable
+from recsys.dataset.windows import resolve_end
+from recsys.evaluation.candidate_ledger import OUTCOMES, UNION, describe_losses
+from recsys.evaluation.comparison import OURS, summarise
+from recsys.evaluation.embedding_neighbors import find_nearest, project_to_plane
+from recsys.evaluation.intervals import compare_paired, mean_interval
+from recsys.evaluation.source_recall import compute_source_recall, count_outcomes
+from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_mean, select_row
+from recsys.text.encoder import Encoder
+from recsys.text.item_text import make_texts
+from recsys.training.splitting import split_snapshot
+
+__all__ = [
+    "OURS",
+    "OUTCOMES",
+    "UNION",
+    "Encoder",
+    "build_histories",
+    "compare_paired",
+    "compute_source_recall",
+    "count_outcomes",
+    "describe_losses",
+    "describe_segments",
+    "describe_verdict",
+    "find_nearest",
+    "find_recommendable",
+    "format_difference",
+    "format_mean",
+    "make_texts",
+    "mean_interval",
+    "project_to_plane",
+    "resolve_end",
+    "select_row",
+    "split_snapshot",
+    "summarise",
+]
