@@ -46,6 +46,21 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """All that one training may learn from.
+
+    Attributes:
+        labels: the windows that the ranker's labels come from, newest first.
+        history: `Interactions` that the final parts learn from; none of them lies in what the fold must predict.
+        cutoff: the instant the history is as of; None for protocols without a common clock.
+    """
+
+    labels: tuple[Window, ...]
+    history: pl.DataFrame
+    cutoff: datetime | None
+
+
+@dataclass(frozen=True)
 class Windows:
     """All windows of one run, newest first, and everything known at the end."""
 
@@ -57,6 +72,16 @@ class Windows:
     def test(self) -> Window:
         """The newest window."""
         return self.windows[0]
+
+    @property
+    def measurement_fold(self) -> Fold:
+        """What the evaluation model learns from: nothing of the test window, which it is measured on."""
+        return Fold(self.windows[1:], self.test.history, self.test.cutoff)
+
+    @property
+    def refit_fold(self) -> Fold:
+        """What the model that serves learns from: all windows moved to the end, and every known interaction."""
+        return Fold(self.windows[:-1], self.everything, self.end)
 
     @property
     def measured_labels(self) -> tuple[Window, ...]:

@@ -152,6 +152,17 @@ def test_names_and_roles(config):
     assert [one.name for one in windows.refit_labels] == names[:-1]
 
 
+@PROTOCOLS
+def test_folds_of_measurement_and_refit(config):
+    windows = split(checkerboard()[1], config, end=at(60))
+    measurement, refit = windows.measurement_fold, windows.refit_fold
+    assert measurement.labels == windows.windows[1:]
+    assert (measurement.history, measurement.cutoff) == (windows.test.history, windows.test.cutoff)
+    assert refit.labels == windows.windows[:-1]
+    assert (refit.history, refit.cutoff) == (windows.everything, at(60))
+    assert windows.test not in measurement.labels
+
+
 # --- global_time -----------------------------------------------------------------------------------------
 
 
