@@ -210,7 +210,7 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
     if not recommender.recommendable.any():
         raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
     shown = [_find_shown_parts(home, one) for one in source.find_shown(home, day)]
-    number, reference = source.version.number, histories.reference
+    number, reference = source.version.number, histories.ages_until
     return BatchRecommender(config, bundle, recommender, number, reference, source.blocked_pairs, shown), active
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
+from recsys.dataset.id_map import IdMap
 from recsys.text.encoder import Progress
 from recsys.text.hashed_terms import count_words, scale_words, weigh_buckets
 from recsys.text.next_item_batches import NextItemBatch, NextItemSampler, cut_stretches, find_items, find_length
@@ -143,10 +144,8 @@ class InterestModel:
         moved = copy(self)
         moved._item_ids, moved._said = item_ids, None
         if self._residuals is not None:
-            known = pl.DataFrame({"item_id": self._item_ids}).with_row_index("place")
-            places = pl.DataFrame({"item_id": item_ids}).join(known, on="item_id", how="left", maintain_order="left")
-            place = torch.tensor(places["place"].cast(pl.Int64).fill_null(-1).to_numpy())
-            moved._residuals = self._residuals[place] * (place >= 0)[:, None]
+            trained = torch.from_numpy(IdMap(self._item_ids).index_of(item_ids))
+            moved._residuals = self._residuals[trained] * (trained >= 0)[:, None]
         return moved
 
     def read_words(self, texts: pl.Series) -> InterestModel:
