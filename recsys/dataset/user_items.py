@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from numpy.typing import NDArray
 
 from recsys.dataset.cleaning import clean_ids
 from recsys.dataset.histories import Histories
+from recsys.dataset.id_map import IdMap
 from recsys.errors import DataError
+from recsys.progress import format_count
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,24 @@ def read_ids(path: Path, columns: list[str], what: str) -> pl.DataFrame:
         raise DataError(f"{what} {path}: no column {', '.join(missing)}; found {', '.join(rows.columns)}; {next_step}")
     cleaned = rows.select(clean_ids(rows[column]) for column in columns)
     return cleaned.drop_nulls().unique(maintain_order=True)
+
+
+def warn_of_unknown_ids(ids: pl.Series, known: IdMap, what: str) -> int:
+    """Log a warning if ids of a list are unknown, with their number and an example, and return that number.
+
+    Args:
+        ids: clean ids, repeated or not.
+        known: the ids that mean something, such as the catalogue's.
+        what: name of the list, for the message.
+    """
+    distinct = ids.unique(maintain_order=True)
+    unknown = distinct.filter(pl.Series(known.index_of(distinct) < 0))
+    if len(unknown):
+        logger.warning(
+            "%s: %s of %s not in the catalogue (such as '%s') and without effect",
+            what,
+            f"{len(unknown):,}",
+            format_count(len(distinct), "item id"),
+            unknown[0],
+        )
+    return len(unknown)
