@@ -34,7 +34,8 @@ from recsys.pipelines.generate import Generated
 from recsys.pipelines.ingest import run_ingest
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, TWIN, need_version
-from recsys.serving.bundle import Bundle, recommend_for
+from recsys.serving.bundle import Bundle
+from recsys.serving.history_recommender import recommend_for
 from recsys.storage.files import read_table
 from recsys.tables import Rejected
 

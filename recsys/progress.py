@@ -17,6 +17,11 @@ console = Console(stderr=True)
 _PAUSE = 60.0
 
 
+def format_count(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a count with its noun, such as `1 item` and `2,000 items`; `plural` where it is not the noun and an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 @contextmanager
 def log_stage(name: str) -> Iterator[Callable[[str], None]]:
     """Time a stage; the block calls what it is given with the rows it made, and one line is logged at the end.

@@ -136,4 +136,4 @@ def shuffle(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 def score(model: NeighbourModel, histories: Histories) -> np.ndarray:
     """Return (n_users, n_items): what each history's items say together, for and against."""
-    return (histories.decayed_matrix(model.history_decay) @ model.similarity).toarray()
+    return (histories.matrix(histories.weigh_steps(model.history_decay)) @ model.similarity).toarray()

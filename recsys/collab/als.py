@@ -20,7 +20,7 @@ from recsys import __version__
 from recsys.collab.factor_cache import FactorCache, hash_histories
 from recsys.config import AlsConfig
 from recsys.dataset.histories import Histories
-from recsys.dataset.id_map import align_rows, map_ids
+from recsys.dataset.id_map import IdMap
 
 
 class AlsModel:
@@ -58,8 +58,8 @@ class AlsModel:
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> AlsModel:
         """Return the model with its rows in the order of another catalogue; unknown items become NaN."""
         aligned = copy(self)
-        aligned.item_factors = align_rows(self.item_factors, trained_ids, item_ids)
-        places = map_ids(trained_ids, item_ids)
+        aligned.item_factors = IdMap(trained_ids).align_rows(self.item_factors, item_ids)
+        places = IdMap(trained_ids).index_of(item_ids)
         aligned._places = np.where(places >= 0, self._places[places], np.int32(-1))
         return aligned
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.config import BprConfig
 from recsys.dataset.histories import Histories
-from recsys.dataset.id_map import align_rows
+from recsys.dataset.id_map import IdMap
 
 
 class BprModel:
@@ -70,8 +70,9 @@ class BprModel:
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> BprModel:
         """Return the model over another catalogue; items it does not know become NaN."""
-        factors = align_rows(self.item_factors, trained_ids, item_ids)
-        return BprModel(factors, align_rows(self.item_biases[:, None], trained_ids, item_ids)[:, 0])
+        trained = IdMap(trained_ids)
+        factors = trained.align_rows(self.item_factors, item_ids)
+        return BprModel(factors, trained.align_rows(self.item_biases[:, None], item_ids)[:, 0])
 
     def user_factors(self, histories: Histories) -> NDArray[np.float32]:
         """Return (n_users, embedding_size) float32: the mean factors of each history's known items, NaN without any."""

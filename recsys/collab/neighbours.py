@@ -18,7 +18,7 @@ from scipy.sparse import coo_array, csr_array, csr_matrix
 
 from recsys.config import ItemToItemConfig, TransitionsConfig
 from recsys.dataset.histories import Histories
-from recsys.dataset.id_map import align_square
+from recsys.dataset.id_map import IdMap
 
 _RECOMMENDERS: dict[str, type[ItemItemRecommender]] = {
     "cosine": CosineRecommender,
@@ -53,7 +53,7 @@ class NeighbourModel:
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> NeighbourModel:
         """Return the model over another catalogue; items it does not know have no neighbours."""
-        return NeighbourModel(align_square(self.similarity, trained_ids, item_ids), self.history_decay)
+        return NeighbourModel(IdMap(trained_ids).align_square(self.similarity, item_ids), self.history_decay)
 
     def save(self, path: Path) -> None:
         """Write the matrix as an npz without objects."""

@@ -1,7 +1,7 @@
-"""Raw cell values -> clean ones: text without markup, tags, ids, numbers, instants.
+"""Clean raw cell values: text without markup, tags, ids, numbers, instants.
 
-Every function takes and returns a Series of the same length. What cannot be read becomes null; the rules of
-`ingestion` decide what that means.
+Every function takes and returns a Series of the same length, and the result for a value depends on that value alone.
+What cannot be parsed becomes null; the rules of `ingestion` decide what that means.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import polars as pl
 
 # --- text ------------------------------------------------------------------------------------------------
 
-# Elements that stand inside a word or sentence: removed without a trace, so that `<b>H</b>ello` is one word
-# and scripts without spaces get none. Every other element separates words.
+# Elements used inside a word or sentence: removed without a space, so that `<b>H</b>ello` stays a single word and
+# scripts without spaces get none. Every other element separates words.
 _INLINE = (
     "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|nobr|q|s|samp|small|span|"
     "strike|strong|sub|sup|time|tt|u|var|wbr"
@@ -29,7 +29,7 @@ _BLOCK = (
     "frameset|h[1-6]|head|header|hgroup|hr|html|iframe|img|input|legend|li|link|main|map|marquee|menu|meta|meter|"
     "nav|noframes|noscript|object|ol|optgroup|option|output|p|param|path|picture|pre|progress|rp|rt|ruby|script|"
     "section|select|source|style|summary|svg|table|tbody|td|template|textarea|tfoot|th|thead|title|tr|track|ul|"
-    # Word writes o:p, v:shape and the like.
+    # Microsoft Word writes o:p and v:shape.
     "video|[a-z]+:[a-z]+"
 )
 _FLAGS = "allowfullscreen|async|autoplay|checked|controls|defer|disabled|hidden|loop|muted|nowrap|open|selected"
@@ -52,61 +52,61 @@ _MARKUP = (
     (_tag(_INLINE), ""),
     (_tag(_BLOCK), " "),
 )
-# Unseen marks that carry nothing: soft hyphen, zero-width space, word joiner, byte order mark, and the
-# embedding and override marks that would turn the text after them around. Joiners (Persian, Indic scripts,
-# emoji), variation selectors and the plain left/right marks stay.
-_UNSEEN = "[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+# Invisible characters without meaning: soft hyphen, zero-width space, word joiner, byte order mark, and the embedding
+# and override marks that would reverse the text after them. Joiners (Persian, Indic scripts, emoji), variation
+# selectors and the plain left-to-right and right-to-left marks are kept.
+_INVISIBLE = "[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 
 
-def clean_text(texts: pl.Series) -> pl.Series:
-    """Return readable text: one line, single spaces, no markup; null becomes empty.
+def to_plain_text(texts: pl.Series) -> pl.Series:
+    """Return readable text: a single line, single spaces, no markup; null becomes empty.
 
-    HTML tags, comments, and the content of scripts and styles go; only known elements count as tags, so
-    `a < b`, `<3` and `List<String>` stay. Entities are decoded. Control characters and unseen marks go, white
-    space of every kind becomes one space, the rest is in Unicode NFC. No script loses a letter. Text without a
-    visible character is empty.
+    HTML tags, comments, and the content of scripts and styles are removed; only known elements count as tags, so
+    `a < b`, `<3` and `List<String>` stay. Entities are decoded. Control and invisible characters are removed, white
+    space of every kind becomes a space, the rest is in Unicode NFC. No script loses a letter. Text without a visible
+    character is empty.
     """
     texts = texts.cast(pl.String).fill_null("")
     decoded = decode_entities(_drop_markup(texts))
-    # A text that was escaped as a whole, `&lt;p&gt;...&lt;/p&gt;`, shows its tags only now.
+    # A text that was escaped as a whole, `&lt;p&gt;...&lt;/p&gt;`, has tags only once its entities are decoded.
     escaped = ~texts.str.contains(_ANY_TAG) & decoded.str.contains(_ENDING)
-    decoded = _change(decoded, escaped, lambda some: decode_entities(_drop_markup(some)))
-    seen = decoded.str.replace_all(r"[^\S ]", " ").str.replace_all(rf"\p{{Cc}}|{_UNSEEN}", "")
+    decoded = _change(decoded, escaped, lambda chosen: decode_entities(_drop_markup(chosen)))
+    visible = decoded.str.replace_all(r"[^\S ]", " ").str.replace_all(rf"\p{{Cc}}|{_INVISIBLE}", "")
     # Below U+0300, where the combining marks start, text is in NFC already.
-    composed = _change(seen, seen.str.contains(r"[^\x00-\x{2ff}]"), lambda some: some.str.normalize("NFC"))
+    composed = _change(visible, visible.str.contains(r"[^\x00-\x{2ff}]"), lambda chosen: chosen.str.normalize("NFC"))
     plain = composed.str.replace_all(" {2,}", " ").str.strip_chars()
-    # Nothing but marks and joiners shows nothing.
+    # Combining marks and joiners alone are not visible.
     return plain.set(~plain.str.contains(r"[^\p{Z}\p{Cf}\p{M}]"), "")
 
 
 def decode_entities(texts: pl.Series) -> pl.Series:
-    """Return the text with `&amp;`, `&#8217;` and their like decoded; only those that end in a semicolon."""
+    """Return the text with entities such as `&amp;` and `&#8217;` decoded if they end in a semicolon."""
 
-    def decode(found: re.Match[str]) -> str:
-        name = found[1]
-        return html.unescape(found[0]) if name.startswith("#") else html5.get(f"{name};", found[0])
+    def decode(match: re.Match[str]) -> str:
+        name = match[1]
+        return html.unescape(match[0]) if name.startswith("#") else html5.get(f"{name};", match[0])
 
     pattern = re.compile(_ENTITY)
     return _change(
         texts,
         texts.str.contains(_ENTITY),
-        lambda some: pl.Series([pattern.sub(decode, text) for text in some], dtype=pl.String),
+        lambda chosen: pl.Series([pattern.sub(decode, text) for text in chosen], dtype=pl.String),
     )
 
 
 def _drop_markup(texts: pl.Series) -> pl.Series:
-    def drop(some: pl.Series) -> pl.Series:
+    def drop(chosen: pl.Series) -> pl.Series:
         for pattern, replacement in _MARKUP:
-            some = some.str.replace_all(pattern, replacement)
-        return some
+            chosen = chosen.str.replace_all(pattern, replacement)
+        return chosen
 
     return _change(texts, texts.str.contains("<", literal=True), drop)
 
 
 def _change(series: pl.Series, where: pl.Series, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Return the series with the function applied to some values only: most texts hold no markup."""
-    places = where.fill_null(False).arg_true()
-    return series.clone().scatter(places, function(series.gather(places))) if len(places) else series
+    """Return the series with the function applied only where the mask is true: most texts hold no markup."""
+    rows = where.fill_null(False).arg_true()
+    return series.clone().scatter(rows, function(series.gather(rows))) if len(rows) else series
 
 
 # --- lists of text ---------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ _MARK = "\x1f"
 
 
 def join_lists(values: pl.Series) -> pl.Series:
-    """Return one text per value: times as ISO text, lists (also those written as JSON) joined by commas."""
+    """Return a text per value: times as ISO text, the members of a list (also of a JSON list) joined by commas."""
     if isinstance(values.dtype, pl.List):
         return values.list.drop_nulls().list.join(", ")
     texts = values.cast(pl.String)
@@ -141,7 +141,7 @@ def split_tags(values: pl.Series, separator: str) -> pl.Series:
             .to_series()
         )
     rows = pl.DataFrame({"tag": values}).with_row_index("row")
-    tags = rows.explode("tag").with_columns(pl.col("tag").map_batches(clean_text, return_dtype=pl.String))
+    tags = rows.explode("tag").with_columns(pl.col("tag").map_batches(to_plain_text, return_dtype=pl.String))
     kept = tags.filter(pl.col("tag") != "").unique(["row", "tag"], keep="first", maintain_order=True)
     lists = kept.group_by("row", maintain_order=True).agg("tag")
     joined = rows.select("row").join(lists, on="row", how="left", maintain_order="left")
@@ -149,7 +149,7 @@ def split_tags(values: pl.Series, separator: str) -> pl.Series:
 
 
 def _read_lists(texts: pl.Series) -> pl.Series:
-    """Return texts that are lists of strings as their members, each behind a mark; others unchanged."""
+    """Return texts that are lists as their members, each after a marker character; other texts unchanged."""
 
     def read(text: str) -> str:
         try:
@@ -166,35 +166,46 @@ def _read_lists(texts: pl.Series) -> pl.Series:
     return _change(
         texts,
         texts.str.contains(_LIST),
-        lambda some: pl.Series([read(text) for text in some], dtype=pl.String),
+        lambda chosen: pl.Series([read(text) for text in chosen], dtype=pl.String),
     )
 
 
 # --- ids, numbers, flags ---------------------------------------------------------------------------------
 
 _MISSING = ("", "nan", "NaN", "<NA>")
+_WHOLE_NUMBER = r"^(-?[0-9]+)\.0+$"
+# The way pandas and other tools write floats from 10^16 on, such as 1.2345678901234568e+18: digits are lost.
+_ROUNDED_NUMBER = r"^-?[0-9](\.[0-9]+)?[eE]\+(1[6-9]|[2-9][0-9]|[0-9]{3})$"
 
 
 def clean_ids(values: pl.Series) -> pl.Series:
     """Return ids as text without outer white space; null where there is none.
 
-    When every value is a whole number, a trailing `.0` goes: pandas writes an integer column with gaps as
-    floats. Leading zeros stay. The spellings pandas has for nothing (nan, <NA>) are null.
+    `12.0`, `12.00` and `12` are the same id, `12`: pandas writes an integer column with gaps as floats. Leading zeros
+    stay. The spellings that pandas has for a missing value (nan, <NA>) are null. Every list of ids is cleaned by this
+    function, so an id is spelt alike in raw files, block lists and requests.
     """
-    ids = _without_missing(values)
-    if ids.str.contains(r"^-?[0-9]+(\.0)?$").all():
-        ids = ids.str.strip_suffix(".0")
-    return ids
+    return _without_missing(values).str.replace(_WHOLE_NUMBER, "${1}")
+
+
+def has_control_characters(ids: pl.Expr) -> pl.Expr:
+    """Return for each clean id whether it holds a control character, such as a line break or NUL."""
+    return ids.str.contains(r"\p{Cc}")
+
+
+def is_rounded(ids: pl.Expr) -> pl.Expr:
+    """Return for each clean id whether it is a float that has lost digits, so that other ids may be spelt alike."""
+    return ids.str.contains(_ROUNDED_NUMBER)
 
 
 def parse_numbers(values: pl.Series) -> pl.Series:
-    """Return Float64; null where the text is blank or no finite number (`nan` is none)."""
+    """Return Float64; null where the text is blank or is not a finite number (nor is `nan`)."""
     numbers = values.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
     return numbers.set(~numbers.is_finite(), None)
 
 
 def parse_flags(values: pl.Series) -> pl.Series:
-    """Return Boolean from true/false, yes/no, t/f, y/n, 1/0 in any case; missing is true, the rest null."""
+    """Return Boolean from true/false, yes/no, t/f, y/n, 1/0 in any case; a missing value is true, others are null."""
     texts = _without_missing(values).str.to_lowercase()
     known = dict.fromkeys(("true", "yes", "t", "y", "1", "1.0"), True)
     known |= dict.fromkeys(("false", "no", "f", "n", "0", "0.0"), False)
@@ -202,7 +213,7 @@ def parse_flags(values: pl.Series) -> pl.Series:
 
 
 def is_blank(values: pl.Series) -> pl.Series:
-    """Tell which values are null or blank."""
+    """Return for each value whether it is null or blank."""
     return values.cast(pl.String).str.strip_chars().fill_null("") == ""
 
 
@@ -218,22 +229,22 @@ _ISO = (
     r"(?:(?:[Tt]| +)(?<minutes>[0-9]{2}:[0-9]{2})(?<seconds>:[0-9]{2}(?:[.,][0-9]{1,9})?)?"
     r" *(?<zone>[Zz]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?)?$"
 )
-# Years 1 to 9999, as far as other tools can read.
+# Years 1 to 9999, the range that other tools can read.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 
 
 def parse_times(values: pl.Series, time_format: str, time_zone: str) -> pl.Series:
-    """Return Datetime in UTC, microseconds; null where the value is no time.
+    """Return Datetime in UTC, microseconds; null where the value is not a time.
 
-    Columns that hold real times (Parquet) are taken as they are, whatever the format says.
+    Columns of a time type (Parquet) are kept, whatever the format is.
 
     Args:
         values: text, or Datetime with or without a zone.
-        time_format: `seconds` or `milliseconds` since 1970 (fractions allowed); `iso`: ISO 8601 date and time,
-            or a date, with or without an offset, mixed as they come; `date`: YYYY-MM-DD; `any`: iso, or a
-            number, which is milliseconds from 10^11 on (as seconds that would be the year 5138).
-        time_zone: zone of values that have none. Of an hour that happens twice the first is meant; a time in
-            an hour that clocks skip is null, except midnight: such a day starts at its first instant.
+        time_format: `seconds` or `milliseconds` since 1970 (fractions allowed, rounded to a microsecond); `iso`:
+            ISO 8601 date and time, or a date, with or without an offset, in any mixture; `date`: YYYY-MM-DD; `any`:
+            iso, or a number, which is milliseconds from 10^11 on (as seconds that would be the year 5138).
+        time_zone: zone of values without a zone. In an hour that clocks repeat, the first is meant; a time in an hour
+            that clocks skip is null, except midnight: such a day starts at its first instant.
     """
     if isinstance(values.dtype, pl.Datetime):
         return values if values.dtype.time_zone else _to_utc(values, time_zone)

@@ -89,7 +89,7 @@ def describe_rows(
         facts: of the catalogue as of the same cut-off, in the order of `histories.item_ids`.
         sources: names of the sources in the candidates.
     """
-    columns = describe_sources(rows, sources) | describe_items(rows, facts, histories.reference)
+    columns = describe_sources(rows, sources) | describe_items(rows, facts, histories.ages_until)
     columns |= describe_users(rows, histories, facts)
     columns["popularity_fit"] = columns["item_users"] - columns["user_popularity"]
     columns["age_fit"] = np.log1p(np.maximum(columns["item_age_days"], 0)) - columns["user_item_age"]

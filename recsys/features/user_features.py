@@ -29,7 +29,7 @@ def describe_users(rows: CandidateRows, histories: Histories, facts: ItemFacts) 
     gaps = np.full(histories.n_users, np.nan, dtype=np.float32)
     span = histories.ages[histories.starts[:-1][several]] - newest[several]
     gaps[several] = span / (lengths[several] - 1)
-    ages = facts.find_ages(histories.reference)[histories.items] - histories.first_ages
+    ages = facts.find_ages(histories.ages_until)[histories.items] - histories.first_ages
     weights, events = (
         np.bincount(histories.users, weights=values, minlength=histories.n_users)
         for values in (histories.weights, histories.counts)

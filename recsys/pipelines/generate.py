@@ -29,7 +29,8 @@ from recsys.artifacts.shards import ShardFolder
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config, data_path
 from recsys.dataset.histories import Histories, stream_histories
-from recsys.dataset.user_items import read_ids
+from recsys.dataset.id_map import IdMap
+from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.engines import make_engine
 from recsys.errors import ArtifactError, DataError, Refused
@@ -125,9 +126,9 @@ class _Source:
             snapshot,
             version,
             tonight,
-            _read_given(rules.blocked_items, ["item_id"], "block list"),
-            _read_given(rules.blocked_pairs, ["user_id", "item_id"], "block list"),
-            _read_given(config.generation.users, ["user_id"], "list of users"),
+            _read_given(rules.blocked_items, ["item_id"], "block list", snapshot.items),
+            _read_given(rules.blocked_pairs, ["user_id", "item_id"], "block list", snapshot.items),
+            _read_given(config.generation.users, ["user_id"], "list of users", snapshot.items),
         )
 
     def describe(self, home: Path, day: str, end: datetime | None) -> dict[str, Any]:
@@ -210,8 +211,10 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
     if not recommender.recommendable.any():
         raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
     shown = [_find_shown_parts(home, one) for one in source.find_shown(home, day)]
-    number, reference = source.version.number, histories.reference
-    return BatchRecommender(config, bundle, recommender, number, reference, source.blocked_pairs, shown), active
+    number = source.version.number
+    return BatchRecommender(
+        config, bundle, recommender, number, histories.ages_until, source.blocked_pairs, shown
+    ), active
 
 
 def _find_shown_parts(home: Path, day: str) -> list[Path]:
@@ -256,11 +259,13 @@ def _make_shards(
     return total
 
 
-def _read_given(path: str | None, columns: list[str], what: str) -> pl.DataFrame:
+def _read_given(path: str | None, columns: list[str], what: str, items: pl.DataFrame) -> pl.DataFrame:
     if path is None:
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
     found = read_ids(data_path(path), columns, what)
     logger.info("%s %s: %s rows", what, path, f"{found.height:,}")
+    if "item_id" in columns:
+        warn_of_unknown_ids(found["item_id"], IdMap(items["item_id"]), f"{what} {path}")
     return found
 
 

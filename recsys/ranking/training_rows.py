@@ -6,25 +6,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.dataset.histories import Histories
-
-
-def number_pairs(pairs: pl.DataFrame, histories: Histories) -> pl.DataFrame:
-    """Return `user_index`, `item_index` (UInt32) for the ids of pairs that the histories know, and `position`, sorted.
-
-    Args:
-        pairs: `user_id`, `item_id`, and `position` where it is asked for: a window's positives, or what it showed.
-        histories: of the users, over the catalogue.
-    """
-    users = pl.DataFrame({"user_id": histories.user_ids}).with_row_index("user_index")
-    items = pl.DataFrame({"item_id": histories.item_ids}).with_row_index("item_index")
-    return (
-        pairs.join(users, on="user_id")
-        .join(items, on="item_id")
-        .select("user_index", "item_index", *(["position"] if "position" in pairs.columns else []))
-        .sort("user_index", "item_index")
-    )
-
 
 def label_rows(
     features: pl.DataFrame, positives: pl.DataFrame, shown: pl.DataFrame, *, window: int, max_rows: int, seed: int
@@ -33,8 +14,8 @@ def label_rows(
 
     Args:
         features: keys and features of every candidate of the window.
-        positives: from `number_pairs`.
-        shown: likewise, with `position`.
+        positives: `user_index`, `item_index` of the pairs that users consumed.
+        shown: `user_index`, `item_index`, `position`: where items were shown.
         window: number of the label window, 0 the newest.
         max_rows: about so many rows are left, the negatives drawn at random; every positive stays.
         seed: draws the negatives.

@@ -79,7 +79,7 @@ class BatchRecommender:
         bundle: the champion.
         recommender: of the bundle, over the catalogue.
         model_version: of the champion.
-        reference: the instant that ages are counted to; None without times.
+        ages_until: the instant that ages are counted to; None without times.
         blocked: `user_id`, `item_id`: pairs that no list may hold, beside what is not recommendable or consumed.
         shown: parquet files of earlier nights' `Recommendations`, night by night, the last one first.
     """
@@ -88,7 +88,7 @@ class BatchRecommender:
     bundle: Bundle
     recommender: Recommender
     model_version: str
-    reference: datetime | None = None
+    ages_until: datetime | None = None
     blocked: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"user_id": str, "item_id": str}))
     shown: Sequence[Sequence[Path]] = ()
 
@@ -125,7 +125,7 @@ class BatchRecommender:
     @cached_property
     def list_maker(self) -> ListMaker:
         """The chain that makes the lists."""
-        return ListMaker(self.recommender, self.bundle.ranker, self.config.generation, self.reference)
+        return ListMaker(self.recommender, self.bundle.ranker, self.config.generation, self.ages_until)
 
     def _read_shown(self, users: Histories) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `value`: penalties for items that these users were shown lately."""

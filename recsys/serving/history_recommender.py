@@ -42,7 +42,7 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     recommender = Recommender.prepare(
         config, bundle.candidate_models, items, bundle.embeddings, bundle.statistics, bundle.cutoff, bundle.attributes
     )
-    maker = ListMaker(recommender, bundle.ranker, config.generation, histories.reference)
+    maker = ListMaker(recommender, bundle.ranker, config.generation, histories.ages_until)
     limits = UserLimits.of(histories, bundle.block_lists.pairs)
 
     def make(first_user: int, block: Histories) -> pl.DataFrame:

@@ -90,13 +90,13 @@ class ListMaker:
         recommender: proposes and describes candidates.
         ranker: scores them.
         generation: list length and rules.
-        reference: the instant that the age of items is counted to; None without times.
+        ages_until: the instant that the age of items is counted to; None without times.
     """
 
     recommender: Recommender
     ranker: Ranker
     generation: GenerationConfig
-    reference: datetime | None
+    ages_until: datetime | None
 
     def make_lists(self, users: Histories, limits: UserLimits, length: int, *, with_reasons: bool) -> Lists:
         """Make the lists of a block of users; a user's list does not depend on who else is in the block.
@@ -141,7 +141,7 @@ class ListMaker:
             config=config,
             values={column: mark_values(recommender.items[column]) for column in config.max_per_value},
             new=recommender.statistics.users <= recommender.config.candidates.new_item_users,
-            ages=recommender.facts.find_ages(self.reference),
+            ages=recommender.facts.find_ages(self.ages_until),
             embeddings=recommender.embeddings,
         )
 

@@ -115,7 +115,7 @@ def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None
             "shown": [[str(path.resolve()) for path in files] for files in night.shown],
             "factors": [str(cache.folder.resolve()), cache.run] if cache else None,
             "cutoff": users.cutoff.isoformat() if users.cutoff else None,
-            "reference": users.reference.isoformat() if users.reference else None,
+            "ages_until": users.ages_until.isoformat() if users.ages_until else None,
             "ordered": users.ordered,
         },
     )
@@ -150,7 +150,7 @@ def _load_night(folder: Path) -> BatchRecommender:
         bundle,
         recommender,
         facts["model_version"],
-        _read_instant(facts["reference"]),
+        _read_instant(facts["ages_until"]),
         pl.read_parquet(folder / "blocked.parquet"),
         [[Path(path) for path in files] for files in facts["shown"]],
     )
@@ -169,7 +169,7 @@ def _load_users(folder: Path, run: slice, item_ids: pl.Series) -> Histories:
         item_ids=item_ids,
         starts=starts - starts[0],
         cutoff=_read_instant(facts["cutoff"]),
-        reference=_read_instant(facts["reference"]),
+        ages_until=_read_instant(facts["ages_until"]),
         ordered=facts["ordered"],
         **entries,
     )

@@ -15,6 +15,7 @@ from torch import nn
 
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
+from recsys.dataset.id_map import IdMap
 from recsys.text.device import seeded
 from recsys.text.encoder import Progress
 from recsys.text.hashed_terms import count_hashed_terms, scale_terms, weigh_buckets
@@ -137,11 +138,9 @@ class InterestModel:
         aligned = copy(self)
         aligned._item_ids, aligned._term_vectors = item_ids, None
         if self._residuals is not None:
-            known = pl.DataFrame({"item_id": self._item_ids}).with_row_index("row")
-            rows = pl.DataFrame({"item_id": item_ids}).join(known, on="item_id", how="left", maintain_order="left")
-            row = torch.tensor(rows["row"].cast(pl.Int64).fill_null(-1).to_numpy())
+            rows = torch.from_numpy(IdMap(self._item_ids).index_of(item_ids))
             # An unknown item's row is -1, which would select the last item's residual.
-            aligned._residuals = self._residuals[row] * (row >= 0)[:, None]
+            aligned._residuals = self._residuals[rows] * (rows >= 0)[:, None]
         return aligned
 
     def with_term_vectors(self, texts: pl.Series) -> InterestModel:

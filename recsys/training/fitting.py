@@ -21,7 +21,7 @@ from recsys.dataset.histories import Histories, build_histories, find_recommenda
 from recsys.dataset.windows import Fold, Window
 from recsys.progress import log_stage, progress_bar
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.training_rows import label_rows, number_pairs
+from recsys.ranking.training_rows import label_rows
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
@@ -194,21 +194,22 @@ def _collect_rows(
 
     The settings are the config's with each `auto` measured on the newest label window.
     """
-    batches, all_users = [], text.history_snapshots[0].histories.user_ids
+    batches, all_users = [], text.history_snapshots[0].histories.user_map
     for number, (window, snapshot) in enumerate(zip(labels, text.history_snapshots[1:], strict=True)):
         models = _fit_candidate_models(config, items, text, snapshot)
         users = snapshot.histories.take(_draw_users(window, snapshot.histories, config))
-        positives = number_pairs(window.positives, users)
+        positives = users.number_pairs(window.positives.drop("events"))
         if number == 0:
             config = _calibrate(config, models, snapshot.histories, users, positives, items)
         recommender = _prepare(config, models, items, text, snapshot)
         with log_stage(f"training rows, {window.name}") as done:
             described = recommender.describe_candidates(users)
             max_rows, seed = config.ranking.max_rows // len(labels), config.seed + number
-            shown = number_pairs(window.shown, users)
+            shown = users.number_pairs(window.shown)
             labelled = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)
-            indexes = all_users.search_sorted(users.user_ids)
-            batches.append(labelled.with_columns(indexes.gather(labelled["user_index"]).alias("user_index")))
+            # One number for a user in all windows: the index among all users known at the end.
+            indexes = pl.Series("user_index", all_users.index_of(users.user_ids).astype(np.uint32))
+            batches.append(labelled.with_columns(indexes.gather(labelled["user_index"])))
             done(f"{batches[-1].height:,} rows of {users.n_users:,} users")
     return pl.concat(batches), recommender, config
 

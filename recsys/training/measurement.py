@@ -126,19 +126,15 @@ def measure(
 
 def _select_users(window: Window, histories: Histories) -> tuple[Histories, pl.DataFrame]:
     """Return the users who can be measured, and their positives by index with the kinds of events, sorted."""
-    users = pl.DataFrame({"user_id": histories.user_ids})
     # A hold-out file may name items that the catalogue does not have; nobody could recommend them.
-    items = pl.DataFrame({"item_id": histories.item_ids}).with_row_index("item_index")
-    known = window.positives.join(users, on="user_id", how="semi").join(items, on="item_id")
+    known = histories.number_pairs(window.positives)
     if known.is_empty():
         raise DataError(
             f"measuring on the {window.name} window: none of its users has a history before it; "
             "choose a longer history, a shorter test window or a later --run-date"
         )
-    measured = histories.take(known["user_id"].unique())
-    numbers = pl.DataFrame({"user_id": measured.user_ids}).with_row_index("user_index")
-    positives = known.join(numbers, on="user_id").select("user_index", "item_index", "events")
-    return measured, positives.sort("user_index", "item_index")
+    measured = histories.take(histories.user_ids.gather(known["user_index"].unique()))
+    return measured, measured.number_pairs(window.positives)
 
 
 @dataclass(frozen=True)
@@ -210,14 +206,14 @@ class _Run:
     @cached_property
     def _maker(self) -> ListMaker:
         generation = self.bundle.config.generation
-        return ListMaker(self.recommender, self.bundle.ranker, generation, self.histories.reference)
+        return ListMaker(self.recommender, self.bundle.ranker, generation, self.histories.ages_until)
 
     @cached_property
     def _maker_without_rules(self) -> ListMaker:
         """The same chain as if neither rules nor block lists were set."""
         generation = self.bundle.config.generation.model_copy(update={"rules": RulesConfig()})
         recommender = replace(self.recommender, recommendable=self.recommendable)
-        return ListMaker(recommender, self.bundle.ranker, generation, self.histories.reference)
+        return ListMaker(recommender, self.bundle.ranker, generation, self.histories.ages_until)
 
     def _make_shard(self, users: Histories, *, keep_features: bool) -> _BlockMeasure:
         length = max(self._depth, self.bundle.config.generation.n)

@@ -16,7 +16,6 @@ from recsys.config import Config, load_config
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.ingestion import ingest
 from recsys.evaluation.metrics import count_positives, find_hits, ndcg, recall
-from recsys.ranking.training_rows import number_pairs
 from recsys.text.item_text import make_texts
 from recsys.text.training.examples import hold_out
 
@@ -106,7 +105,7 @@ def load_cold_world(path: Path, cold_items: int, *, liked: float | None = None, 
     able = pl.DataFrame({"user_id": everything.user_ids.filter(pl.Series(everything.lengths >= 3))})
     taken = taken.join(able, on="user_id", how="semi")
     asked = everything.take(taken["user_id"].unique())
-    pairs = number_pairs(taken, asked)
+    pairs = asked.number_pairs(taken.select("user_id", "item_id"))
     rows, columns = pairs["user_index"].to_numpy(), pairs["item_index"].to_numpy()
     positives = csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(asked.n_users, items.height))
     texts = make_texts(items, config.text.fields).to_list()

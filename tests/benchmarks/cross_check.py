@@ -31,7 +31,6 @@ from recsys.dataset.windows import split_windows
 from recsys.evaluation.metrics import METRICS, Counts, Values, count_positives, find_hits
 from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
 from recsys.ranking.lists import rank_candidates
-from recsys.ranking.training_rows import number_pairs
 
 CONFIG = Path(__file__).parents[2] / "configs" / "ml100k.yaml"
 DEPTH = 20
@@ -79,7 +78,7 @@ def make_world(config: Config) -> World:
     everyone = build_histories(test.history, ingested.items, None)
     known = test.positives.filter(pl.col("user_id").is_in(everyone.user_ids.implode()))
     users = everyone.take(known["user_id"])
-    pairs = number_pairs(known, users)
+    pairs = users.number_pairs(known.select("user_id", "item_id"))
     at = (pairs["user_index"].to_numpy(), pairs["item_index"].to_numpy())
     positives = csr_array((np.ones(pairs.height, dtype=np.uint8), at), shape=(users.n_users, users.n_items))
     return World(positives, _score(config, everyone, users))

@@ -35,7 +35,6 @@ from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.evaluation.metrics import count_positives, find_hits, hit_rate, ndcg, recall
-from recsys.ranking.training_rows import number_pairs
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import make_texts
 from recsys.training.encoder_fitting import fit_encoder
@@ -60,7 +59,7 @@ class Question:
         known = pl.DataFrame({"user_id": self.histories.user_ids})
         able = test.positives.join(known, on="user_id", how="semi")
         self.users = self.histories.take(able["user_id"].unique())
-        pairs = number_pairs(able, self.users)
+        pairs = self.users.number_pairs(able.select("user_id", "item_id"))
         rows, columns = pairs["user_index"].to_numpy(), pairs["item_index"].to_numpy()
         shape = (self.users.n_users, found.items.height)
         self.positives = csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)

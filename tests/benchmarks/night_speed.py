@@ -303,7 +303,7 @@ def recommend_by_implicit(night: BatchRecommender, users: Histories) -> None:
 
 def recommend_by_rectools(night: BatchRecommender, users: Histories, python: Path, candidates: float) -> None:
     """Print users per second of RecTools' two-stage recommender on these histories, beside the night again."""
-    if users.reference is None:
+    if users.ages_until is None:
         sys.exit("RecTools wants times, and these histories have none")
     booster = night.bundle.ranker.booster
     facts = {
@@ -317,7 +317,7 @@ def recommend_by_rectools(night: BatchRecommender, users: Histories, python: Pat
         "n": night.config.generation.n,
         "few": 2 * BLOCK,
     }
-    times = pd.Timestamp(users.reference) - pd.to_timedelta(users.ages.astype(np.float64), unit="D")
+    times = pd.Timestamp(users.ages_until) - pd.to_timedelta(users.ages.astype(np.float64), unit="D")
     events = {
         "user": users.user_ids.gather(users.users).to_list(),
         "item": users.item_ids.gather(users.items).to_list(),

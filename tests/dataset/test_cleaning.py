@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 
 from recsys.dataset.cleaning import (
     clean_ids,
-    clean_text,
     decode_entities,
+    has_control_characters,
     is_blank,
+    is_rounded,
     join_lists,
     parse_flags,
     parse_numbers,
     parse_times,
     split_tags,
+    to_plain_text,
 )
 
 
@@ -24,7 +26,7 @@ def text(*values: str | None) -> pl.Series:
 
 
 def clean(value: str | None) -> str:
-    result: str = clean_text(text(value))[0]
+    result: str = to_plain_text(text(value))[0]
     return result
 
 
@@ -98,7 +100,7 @@ def test_result_is_one_clean_line(raw):
 
 def test_other_rows_are_untouched_by_a_row_with_markup():
     raw = text("a", "<b>b</b>", None, "&amp;")
-    assert clean_text(raw).to_list() == ["a", "b", "", "&"]
+    assert to_plain_text(raw).to_list() == ["a", "b", "", "&"]
     assert raw.to_list() == ["a", "<b>b</b>", None, "&amp;"]
 
 
@@ -132,9 +134,31 @@ def test_lists_join_into_text():
 # --- ids, numbers, flags -----------------------------------------------------------------------------------
 
 
-def test_ids_lose_the_point_zero_of_pandas_only_when_all_are_whole():
+@given(st.lists(st.sampled_from(["12.0", " 12 ", "007", "guest", "1.5", "", "é\n", None]), min_size=1))
+def test_spelling_of_an_id_depends_on_that_id_alone(values):
+    alone = [clean_ids(text(value))[0] for value in values]
+    assert clean_ids(text(*values)).to_list() == alone
+    assert clean_ids(text(*alone)).to_list() == alone
+
+
+def test_ids_with_control_characters_and_rounded_numbers_are_recognised():
+    ids = pl.DataFrame(
+        {"id": ["a\nb", "a\x00", "é 书", "1.2345678901234568e+18", "1e5", "9e+05", "1e+16", "12345678901234567890"]}
+    )
+    assert ids.select(has_control_characters(pl.col("id"))).to_series().to_list() == [True, True, *[False] * 6]
+    assert ids.select(is_rounded(pl.col("id"))).to_series().to_list() == [*[False] * 3, True, False, False, True, False]
+
+
+def test_ids_lose_outer_space_and_the_decimals_of_whole_numbers():
     assert clean_ids(text("12.0", " 7", "007", "", None, "nan", "<NA>")).to_list() == ["12", "7", "007", *[None] * 4]
-    assert clean_ids(text("1.0", "1.5", "a")).to_list() == ["1.0", "1.5", "a"]
+    assert clean_ids(text("12.00", "-3.0", "1.5", "a.0", "1.0.0", ".0")).to_list() == [
+        "12",
+        "-3",
+        "1.5",
+        "a.0",
+        "1.0.0",
+        ".0",
+    ]
     assert clean_ids(text("书", "\u00a0x ")).to_list() == ["书", "x"]
 
 
@@ -217,6 +241,35 @@ def test_epochs():
         *[utc(2025, 1, 3, 10, 26, 40)] * 2,
         utc(2025, 1, 3),
         None,
+    ]
+
+
+def test_boundaries_of_epoch_units():
+    # The years 1 and 9999 to the second, in each unit.
+    first, last = utc(1, 1, 1), utc(9999, 12, 31, 23, 59, 59)
+    edges = ("-62135596800", "-62135596801", "253402300799", "253402300800")
+    assert times("seconds", "UTC", *edges) == [first, None, last, None]
+    assert times("milliseconds", "UTC", *(f"{edge}000" for edge in edges)) == [first, None, last, None]
+    # From 10^11 on a number of unknown unit is milliseconds, on both sides of 1970.
+    assert times("any", "UTC", "99999999999", "100000000000") == [
+        utc(5138, 11, 16, 9, 46, 39),
+        utc(1973, 3, 3, 9, 46, 40),
+    ]
+    assert times("any", "UTC", "-100000000000", "-62135596800") == [utc(1966, 10, 31, 14, 13, 20), first]
+
+
+def test_epochs_round_to_the_nearest_microsecond():
+    # Truncated, 0.000002 seconds as a float would be 1 microsecond, and 0.0000016 is nearer to 2.
+    assert times("seconds", "UTC", "0.0000016", "-0.0000016", "0.29", "4.35") == [
+        utc(1970, 1, 1, 0, 0, 0, 2),
+        utc(1969, 12, 31, 23, 59, 59, 999998),
+        utc(1970, 1, 1, 0, 0, 0, 290000),
+        utc(1970, 1, 1, 0, 0, 4, 350000),
+    ]
+    assert times("milliseconds", "UTC", "1735900000000.0006") == [utc(2025, 1, 3, 10, 26, 40, 0)]
+    assert times("milliseconds", "UTC", "1000.0006", "1000.0004") == [
+        utc(1970, 1, 1, 0, 0, 1, 1),
+        utc(1970, 1, 1, 0, 0, 1),
     ]
 
 

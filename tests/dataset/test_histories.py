@@ -62,6 +62,26 @@ def test_hand_worked_world():
     assert WORLD.item_ids.to_list() == ["a", "b", "c", "d"]
 
 
+def test_item_is_consumed_if_any_of_its_events_consumes_it():
+    viewed, bought = {"user": "u", "event": "view", "consumed": False}, {"user": "u", "event": "buy"}
+    rows = make_interactions(
+        {**viewed, "item": "a", "day": 1},
+        {**bought, "item": "a", "day": 2},
+        {**bought, "item": "b", "day": 1},
+        {**viewed, "item": "b", "day": 2},
+        {**viewed, "item": "c", "day": 3},
+        {**viewed, "item": "c", "day": 4},
+    )
+    histories = build_histories(rows, ITEMS, at(5))
+    assert histories.items.tolist() == [0, 1, 2]
+    assert histories.consumed.tolist() == [True, True, False]
+
+
+def test_pairs_are_numbered_by_the_users_and_the_catalogue():
+    pairs = pl.DataFrame({"user_id": ["w", "u", "x"], "item_id": ["d", "b", "a"], "value": [1, 2, 3]})
+    assert WORLD.number_pairs(pairs).rows() == [(0, 1, 2), (2, 3, 1)]
+
+
 def test_derived_arrays():
     assert WORLD.lengths.tolist() == [2, 0, 2]
     assert WORLD.users.tolist() == [0, 0, 2, 2]
@@ -123,12 +143,12 @@ def test_catalogue_without_history_and_history_without_catalogue():
 @pytest.mark.parametrize("day", [5, 5.00001, 9])
 def test_event_at_or_after_the_cutoff_stops_the_run(day):
     late = make_interactions(("u", "a", 1), ("u", "b", day), ("v", "b", day))
-    with pytest.raises(DataError, match=r"histories as of 2025-01-06T00:00:00\+00:00: 2 interactions are not before"):
+    with pytest.raises(DataError, match=r"histories as of 2025-01-06T00:00:00\+00:00: 2 interactions at or after"):
         build_histories(late, ITEMS, at(5))
 
 
 def test_late_event_on_an_unknown_item_stops_the_run_too():
-    with pytest.raises(DataError, match="1 interactions"):
+    with pytest.raises(DataError, match="1 interaction at or after"):
         build_histories(make_interactions(("u", "a", 1), ("u", "gone", 6)), ITEMS, at(5))
 
 
@@ -168,7 +188,7 @@ def test_without_an_order_the_rows_may_come_in_any():
 
 def test_without_an_order_every_item_weighs_the_same():
     histories = build_histories(make_interactions(("u", "c"), ("u", "a"), ("v", "b"), ordered=False), ITEMS, None)
-    assert histories.decayed_matrix(0.5).toarray().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0]]
+    assert histories.matrix(histories.weigh_steps(0.5)).toarray().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0]]
 
 
 def test_without_an_order_later_does_not_mean_larger_id():
@@ -232,12 +252,12 @@ def test_matrix_holds_weights_or_the_values_given():
     assert WORLD.items.tolist() == [1, 0, 2, 1]
 
 
-def test_decayed_matrix_weighs_the_newest_most():
+def test_weights_of_steps_fall_with_the_distance_from_the_newest():
     rows = make_interactions(("u", "d", 1), ("u", "a", 2), ("u", "c", 3), ("v", "b", 1))
     histories = build_histories(rows, ITEMS, at(5))
-    assert histories.decayed_matrix(0.5).toarray().tolist() == [[0.5, 0, 1, 0.25], [0, 1, 0, 0]]
-    assert histories.decayed_matrix(1.0).toarray().tolist() == [[1, 0, 1, 1], [0, 1, 0, 0]]
-    assert histories.decayed_matrix(0.5).dtype == np.float32
+    assert histories.matrix(histories.weigh_steps(0.5)).toarray().tolist() == [[0.5, 0, 1, 0.25], [0, 1, 0, 0]]
+    assert histories.matrix(histories.weigh_steps(1.0)).toarray().tolist() == [[1, 0, 1, 1], [0, 1, 0, 0]]
+    assert histories.weigh_steps(0.5).dtype == np.float32
 
 
 def test_recent_items_come_newest_first():
@@ -274,13 +294,13 @@ def test_streamed_histories_are_the_same(monkeypatch, size, kind):
     items = make_items(*(f"i{number}" for number in range(9)))
     drawn = [(f"u{rng.integers(20):02d}", f"i{rng.integers(12)}", float(rng.integers(10))) for _ in range(200)]
     rows = make_interactions(*(row if kind == "timed" else row[:2] for row in drawn), ordered=kind != "shapeless")
-    monkeypatch.setattr("recsys.dataset.histories._ROWS", size)
+    monkeypatch.setattr("recsys.dataset.histories._BLOCK_ROWS", size)
     for cutoff in (at(5), at(20), at(0), None):
         if kind != "timed" and cutoff:
             continue
         expected = build_histories(rows if cutoff is None else cut(rows, cutoff), items, cutoff)
         streamed = stream_histories(rows.lazy(), items, cutoff)
-        for name in ("user_ids", "item_ids", "cutoff", "reference", "ordered"):
+        for name in ("user_ids", "item_ids", "cutoff", "ages_until", "ordered"):
             found, wanted = getattr(streamed, name), getattr(expected, name)
             assert found.equals(wanted) if isinstance(found, pl.Series) else found == wanted
         for name in ("starts", "items", "weights", "counts", "consumed", "ages", "first_ages"):

@@ -120,6 +120,49 @@ def test_each_item_rule_and_the_first_one_broken_counts(shop):
     assert json.loads(row["content"]) == {"item_id": "a", "title": "again", "ok": "1", "born": ""}
 
 
+@pytest.mark.parametrize("first", ["12.0", "guest"])
+def test_odd_id_of_one_row_does_not_change_the_spelling_of_others(shop, first):
+    shop.items("item_id,title", "7.0,A", "x,B")
+    shop.interactions("user_id,item_id", f"{first},7", "12.0,7.00", " 13 ,x", "014,7.0")
+    result = shop.ingest(share=0.5, repeats=True)
+    expected = {first.removesuffix(".0"), "12", "13", "014"}
+    assert set(result.interactions["user_id"]) == expected
+    assert set(result.interactions["item_id"]) == {"7", "x"}
+
+
+def test_ids_with_control_characters_and_rounded_ids_break_rules_of_their_own(shop):
+    shop.items("item_id,title", "a,A", '"b\nc",B', "1.2345678901234568e+18,C")
+    shop.interactions("user_id,item_id", "u,a", '"u\tv",a', 'u,"b\nc"', "1.2345678901234568e+18,a", "u,1e+19")
+    result = shop.ingest()
+    assert rules(result) == [
+        ("items", 2, "unprintable_item_id"),
+        ("items", 3, "rounded_item_id"),
+        ("interactions", 2, "unprintable_user_id"),
+        ("interactions", 3, "unprintable_item_id"),
+        ("interactions", 4, "rounded_user_id"),
+        ("interactions", 5, "rounded_item_id"),
+    ]
+
+
+def test_earliest_time_itself_is_early_enough(shop):
+    shop.interactions(
+        "user_id,item_id,at", "u,a,1990-01-01T00:00:00", "u,b,1989-12-31T23:59:59.999999", "u,c,1990-01-02"
+    )
+    result = shop.ingest(columns={"time": "at"}, earliest_time="1990-01-01T00:00:00Z")
+    assert result.interactions["item_id"].to_list() == ["a", "c"]
+    assert rules(result) == [("interactions", 2, "early_time")]
+    # The instant counts, not its zone.
+    result = shop.ingest(columns={"time": "at"}, earliest_time="1990-01-01T01:00:00+01:00")
+    assert result.interactions["item_id"].to_list() == ["a", "c"]
+
+
+def test_latest_time_is_a_day_after_now(shop):
+    shop.interactions("user_id,item_id,at", "u,a,2025-06-02T00:00:00", "u,b,2025-06-02T00:00:00.000001")
+    result = shop.ingest(columns={"time": "at"})
+    assert result.interactions["item_id"].to_list() == ["a"]
+    assert rules(result) == [("interactions", 2, "future_time")]
+
+
 # --- interactions ----------------------------------------------------------------------------------------------
 
 
@@ -175,7 +218,7 @@ def test_rows_are_judged_alike_in_runs_of_any_length(shop, monkeypatch, run):
     )
     given = {"columns": {"time": "at", "value": "stars"}}
     whole = shop.ingest(**given)
-    monkeypatch.setattr(ingestion, "_RUN", run)
+    monkeypatch.setattr(ingestion, "_BLOCK_ROWS", run)
     parts = shop.ingest(**given)
     assert_frame_equal(parts.interactions, whole.interactions)
     assert_frame_equal(parts.rejected, whole.rejected)

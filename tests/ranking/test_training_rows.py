@@ -2,10 +2,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import make_interactions, make_items
 
-from recsys.dataset.histories import build_histories
-from recsys.ranking.training_rows import find_starts, label_rows, number_pairs
+from recsys.ranking.training_rows import find_starts, label_rows
 from recsys.tables import TrainingRows, check
 
 PAIR = {"user_index": pl.UInt32, "item_index": pl.UInt32}
@@ -21,18 +19,6 @@ NOTHING = make_pairs().with_columns(position=pl.lit(None, dtype=pl.UInt16))
 def make_features(users: int, items: int) -> pl.DataFrame:
     pairs = make_pairs(*((user, item) for user in range(users) for item in range(items)))
     return pairs.with_columns(value=(pl.col("user_index") * 100 + pl.col("item_index")).cast(pl.Float32))
-
-
-def test_positives_are_numbered_as_the_histories_number_them():
-    items = make_items("a", "b", "c")
-    histories = build_histories(make_interactions(("v", "a"), ("u", "b")), items, None)
-    positives = pl.DataFrame(
-        {"user_id": ["v", "u", "v", "stranger", "u"], "item_id": ["c", "b", "a", "a", "unheard of"]}
-    )
-    numbered = number_pairs(positives, histories)
-    assert numbered.rows() == [(0, 1), (1, 0), (1, 2)]
-    assert numbered.schema == PAIR
-    assert number_pairs(positives.clear(), histories).schema == PAIR
 
 
 def test_labels_mark_what_was_taken_and_groups_without_a_find_are_dropped():

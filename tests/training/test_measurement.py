@@ -98,7 +98,7 @@ def test_a_bundle_that_saw_the_window_is_turned_away(bundle: Bundle, snapshot: S
 
 def test_the_future_does_not_reach_the_lists(bundle: Bundle, snapshot: Snapshot, users: list[str]) -> None:
     window = make_window(snapshot, (users[0], "i000000"))
-    with pytest.raises(DataError, match="are not before it"):
+    with pytest.raises(DataError, match="at or after that instant"):
         measure(bundle, replace(window, history=snapshot.interactions), snapshot.items, baselines=False)
 
 

@@ -12,7 +12,7 @@ from recsys.candidates.scores import Scores, SharedScores
 from recsys.candidates.source import CandidateSource, FitInputs, SourceInputs
 from recsys.config import Section
 from recsys.dataset.histories import Histories
-from recsys.dataset.id_map import align_rows
+from recsys.dataset.id_map import IdMap
 
 
 class TrendingConfig(Section):
@@ -28,7 +28,7 @@ class TrendModel:
         self.trends = trends
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> "TrendModel":
-        return TrendModel(align_rows(self.trends[:, None], trained_ids, item_ids)[:, 0])
+        return TrendModel(IdMap(trained_ids).align_rows(self.trends[:, None], item_ids)[:, 0])
 
 
 class TrendingSource(CandidateSource):
