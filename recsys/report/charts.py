@@ -1,7 +1,7 @@
 """Charts of the page: Vega-Lite specifications made with altair.
 
-Colours are CSS variables, so the page's light, dark and print themes colour the drawn marks too. Ours is always the
-accent. A chart that can be switched has parameters of the names `metric`, `n`, `model` or `share`; the page sets them.
+Colours are CSS variables, so the page's light, dark and print themes apply to the marks. Ours always has the accent
+colour. A chart with choices has parameters named `metric`, `n`, `model` or `share`, which the page sets.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from recsys.evaluation.comparison import DIFFERENCE, OURS
 Spec = dict[str, Any]
 
 _ACCENT, _MUTED, _SURFACE, _WORSE, _INK = (f"var(--{name})" for name in ("accent", "muted", "surface", "worse", "ink"))
-# One colour per line of a chart with many; the page has as many variables.
+# Colours of a chart with many lines; the page defines as many variables.
 LINE_COLOURS = tuple(f"var(--line-{number})" for number in range(1, 11))
-# What a difference with its interval bears out, and how it is drawn.
+# What the interval of a difference supports, and how it is drawn.
 VERDICTS = ("ours is better", "cannot tell", "ours is worse", "too few users")
-# Few lines behind few numbers; a label without room goes.
+# Few grid lines and labels; a label without room is dropped.
 _AXIS = alt.Axis(grid=True, tickCount=5, labelOverlap="greedy")
 _SIGNED = alt.Axis(
     grid=True, tickCount=5, labelOverlap="greedy", format="+", labelExpr="datum.value == 0 ? '0' : datum.label"
@@ -32,7 +32,7 @@ _DIFFERENCE = (*DIFFERENCE, "p_value")
 _VERDICT_COLOURS = [_ACCENT, _MUTED, _WORSE, "var(--faint)"]
 _VERDICT_FILLS = [_ACCENT, _SURFACE, _WORSE, _SURFACE]
 
-# Settings of every chart; the page hands them to each one it draws.
+# Settings of every chart; the page passes them to each chart that it draws.
 CONFIG: Spec = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
@@ -59,11 +59,11 @@ def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     """Draw a point with its interval per model, the best on top.
 
     Args:
-        rows: `model`, `metric`, `n`, `mean`, `low`, `high`; the ends are null where there is no interval.
-        metric: shown first.
-        n: shown first.
+        rows: `model`, `metric`, `n`, `mean`, `low`, `high`; the ends are null if there is no interval.
+        metric: initial metric.
+        n: initial list length.
     """
-    # Without an interval the ends are the mean.
+    # Without an interval, both ends are the mean.
     ends = pl.col("low", "high").fill_null(pl.col("mean"))
     rows = rows.select("model", "metric", "n", "mean", ends)
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("mean", op="max", order="descending"))
@@ -98,8 +98,8 @@ def draw_differences(rows: pl.DataFrame, metric: str, n: int) -> Spec:
 
     Args:
         rows: `MetricTable` rows.
-        metric: shown first.
-        n: shown first.
+        metric: initial metric.
+        n: initial list length.
     """
     others = rows.filter(pl.col("model") != OURS).select("model", "metric", "n", *_DIFFERENCE, judge().alias("verdict"))
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("difference", op="max", order="ascending"))
@@ -116,8 +116,8 @@ def draw_segments(rows: pl.DataFrame, metric: str, model: str) -> Spec:
 
     Args:
         rows: `SegmentTable` rows of one n with `label`, the name of the row's segment.
-        metric: shown first.
-        model: the one compared with at first.
+        metric: initial metric.
+        model: initial model to compare with.
     """
     verdict = pl.when("enough").then(judge()).otherwise(pl.lit(VERDICTS[3])).alias("verdict")
     columns = ("label", "model", "metric", "users", "positives", *_DIFFERENCE)
@@ -132,7 +132,7 @@ def draw_segments(rows: pl.DataFrame, metric: str, model: str) -> Spec:
 
 
 def judge() -> pl.Expr:
-    """Say of a difference with its interval which of `VERDICTS` it bears out."""
+    """Return which of `VERDICTS` the interval of a difference supports."""
     better, unsure, worse, _ = map(pl.lit, VERDICTS)
     return (
         pl.when(pl.col("difference_low") > 0)
@@ -144,10 +144,10 @@ def judge() -> pl.Expr:
 
 
 def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
-    """Draw what became of the positives as one bar.
+    """Draw the outcomes of the positives as one stacked bar.
 
     Args:
-        outcomes: `outcome`, `positives`, `share`, in the order of the pipeline.
+        outcomes: `outcome`, `positives`, `share`, in pipeline order.
         colours: outcome -> colour.
     """
     ends = outcomes.with_columns(pl.col("share").cum_sum().alias("end")).with_columns(
@@ -167,14 +167,14 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
             tooltip=tooltip,
         )
     )
-    # A number that its part has no room for stands in the list below.
+    # A segment too narrow for its number has it in the key only.
     numbers = (
         alt.Chart()
         .mark_text(fontSize=12, fontWeight="bold", color=_SURFACE)
         .encode(x="middle:Q", text=alt.Text("share:Q", format=".0%"), tooltip=tooltip)
         .transform_filter("datum.share >= 0.08")
     )
-    return _finish(_layer(parts, bars, numbers), "What became of the items that users took, as one bar", 46)
+    return _finish(_layer(parts, bars, numbers), "What became of the test positives, as one stacked bar", 46)
 
 
 def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
@@ -191,17 +191,17 @@ def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
         .mark_line(point=alt.OverlayMarkDef(size=22), strokeWidth=2, clip=False)
         .encode(
             x=alt.X("depth:Q", title="items proposed per user", axis=axis, scale=alt.Scale(type="log", nice=False)),
-            y=alt.Y("recall:Q", title="share of the positives found", axis=alt.Axis(format="%")),
+            y=alt.Y("recall:Q", title="recall", axis=alt.Axis(format="%")),
             color=alt.Color("source:N", scale=scale, legend=None),
             strokeDash=alt.condition(alt.datum.source == UNION, alt.value([1, 0]), alt.value([5, 2])),
             tooltip=["source:N", "depth:Q", alt.Tooltip("recall:Q", format=".1%")],
         )
     )
-    return _finish(lines, "Share of the positives that each source finds, by how many items it proposes", 280)
+    return _finish(lines, "Recall of each source, by the number of items that it proposes", 280)
 
 
 def draw_overlap(overlap: pl.DataFrame) -> Spec:
-    """Draw a heat map: of what the row's source proposes (or finds), the share that the column's does as well.
+    """Draw a heat map: the share of the row source's items (or positives) that the column source also proposes.
 
     Args:
         overlap: `LedgerOverlap`.
@@ -229,7 +229,11 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
         .encode(x=x, y=y, text=alt.Text("value:Q", format=".0%"), tooltip=tooltip)
     )
     chart = _choose(_layer(pairs, cells, numbers), share="found_share")
-    return _finish(chart, "Overlap of the sources as a heat map; rows are compared with columns", 34 * len(names))
+    return _finish(
+        chart,
+        "Overlap of the sources as a heat map: share of the row's items that the column also has",
+        34 * len(names),
+    )
 
 
 def draw_curve(name: str, values: Sequence[float]) -> Spec:
@@ -268,7 +272,7 @@ def draw_importance(importance: pl.DataFrame) -> Spec:
 
 
 def draw_scores(bins: pl.DataFrame) -> Spec:
-    """Draw the share of the scores in each bin, now beside before.
+    """Draw the share of the scores in each bin, now and before.
 
     Args:
         bins: `bin`, `night` (`now` or `before`), `share`, bins in order.
@@ -285,11 +289,11 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
             tooltip=["bin:N", "night:N", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return _finish(bars, "Share of the scores in each bin, this night beside the one before", 200)
+    return _finish(bars, "Share of the scores in each bin, this night and the one before", 200)
 
 
 def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt.LayerChart:
-    """Point, interval and a line at 0; colour and filling say what the interval bears out."""
+    """Draw points, intervals and a line at 0; colour and fill show what the interval supports."""
     ends = [alt.Tooltip(f"{name}:Q", format="+.4f") for name in _DIFFERENCE[:3]]
     shown = [*tooltip, *ends, alt.Tooltip("p_value:Q", format=".3f"), "verdict:N"]
     stroke = alt.Color("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_COLOURS))
@@ -323,19 +327,19 @@ def _layer(rows: pl.DataFrame, *charts: alt.Chart) -> alt.LayerChart:
 
 
 def _values(frame: pl.DataFrame) -> alt.InlineData:
-    """Rows inside the specification; what is no number is null, for JSON knows no other."""
+    """Put rows inside the specification; NaN becomes null, because JSON has no NaN."""
     return alt.InlineData(values=frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts())
 
 
 def _choose(chart: alt.LayerChart, **chosen: str | int) -> alt.LayerChart:
-    """Show the rows whose columns have the chosen values; the page changes them by these names."""
+    """Show only rows with the chosen values; the page changes the parameters by these names."""
     for name, value in chosen.items():
         chart = chart.add_params(alt.param(name=name, value=value)).transform_filter(f"datum.{name} == {name}")
     return chart
 
 
 def _finish(chart: alt.Chart | alt.LayerChart, description: str, height: int) -> Spec:
-    """Return the specification: as wide as its place on the page, with a sentence for screen readers."""
+    """Return the specification: as wide as its container, with a description for screen readers."""
     sized = chart.properties(
         width="container",
         height=height,
@@ -343,7 +347,7 @@ def _finish(chart: alt.Chart | alt.LayerChart, description: str, height: int) ->
         description=description,
     )
     content: Spec = sized.to_dict()
-    # Names an address; nothing on the page may look like it asks for one.
+    # The schema is a URL; the page must not contain anything that looks like a request.
     content.pop("$schema", None)
     content.pop("config", None)
     return content
