@@ -6,6 +6,7 @@ Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 2 error, 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_GROUPS = {
+_GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Start here": {"demo-data": data.demo_data, "run": lists.run},
     "Data and training": {"ingest": data.ingest, "train": training.train, "tune": training.tune},
     "Promotion and lists": {

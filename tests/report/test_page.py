@@ -1,4 +1,4 @@
-"""The page as a file: what it says, that it is safe, and where it goes."""
+"""The page as a file: its content, its safety, and where it is written."""
 
 import base64
 import hashlib
@@ -25,18 +25,18 @@ from recsys.cli.app import app
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import list_drift
 from recsys.registry.tracking import connect, find_run_id
-from recsys.report.grids import write_number, write_p, write_spread
-from recsys.report.head import judge_run
+from recsys.report.grids import write_count, write_number, write_p, write_spread
 from recsys.report.nights import find_nights
 from recsys.report.page import write_report
 from recsys.report.panels import compare_models, compare_segments, show_training, trace_losses
 from recsys.report.users import HISTORY_LENGTH, gather_users
+from recsys.report.verdict import judge_metrics
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
 class Reader(HTMLParser):
-    """What a browser would find: tags with their attributes, and the content of scripts by id."""
+    """Parses a page: tags with their attributes, text, and the content of scripts by id."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -71,14 +71,16 @@ def run(handmade_home: Path) -> Run:
     return read_run(handmade_home, "mini")
 
 
-def test_it_lies_in_the_home_and_the_same_input_gives_the_same_bytes(handmade_home: Path, tmp_path: Path) -> None:
+def test_the_default_path_is_in_the_home_and_the_same_input_gives_the_same_bytes(
+    handmade_home: Path, tmp_path: Path
+) -> None:
     first = write_report(make_config(), handmade_home)
     second = write_report(make_config(), handmade_home, out=tmp_path / "deep" / "two.html")
     assert first == handmade_home / "reports" / f"{RUN}.html"
     assert second.read_bytes() == first.read_bytes()
 
 
-def test_nothing_on_it_points_elsewhere(read: Reader) -> None:
+def test_nothing_on_the_page_refers_to_another_resource(read: Reader) -> None:
     for tag, attributes in read.tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
         assert not {"src", "srcset", "action", "style-src"} & set(attributes)
@@ -86,7 +88,7 @@ def test_nothing_on_it_points_elsewhere(read: Reader) -> None:
         assert not [name for name in attributes if name.startswith("on")]
 
 
-def test_only_its_own_two_scripts_may_run(read: Reader) -> None:
+def test_only_the_two_scripts_of_the_page_may_run(read: Reader) -> None:
     policy = next(one["content"] for tag, one in read.tags if one.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
@@ -98,54 +100,66 @@ def test_only_its_own_two_scripts_may_run(read: Reader) -> None:
     assert len(code) == 2
 
 
-def test_untrusted_titles_are_data(read: Reader, handmade_page: Path) -> None:
+def test_untrusted_titles_are_escaped_data(read: Reader, handmade_page: Path) -> None:
     assert HOSTILE in read.json("browser")["titles"]
     assert HOSTILE not in handmade_page.read_text("utf-8")
     assert f"event: {HOSTILE}" in read.words
 
 
-def test_every_panel_says_what_it_answers(read: Reader) -> None:
+def test_every_panel_states_its_question(read: Reader) -> None:
     for title, question in {
-        "Metrics against baselines": "Is it really better",
+        "Metrics against baselines": "Is it better than simpler models",
         "Segments": "For whom",
-        "The candidate ledger": "Where were the items lost",
+        "The candidate ledger": "Where were the test positives lost",
         "Learning curves and features": "Did each part learn",
-        "Drift": "How far have the lists moved",
+        "Drift": "How much have the lists changed",
         "Beyond accuracy": "How much of the catalogue",
-        "Users": "What does a user get",
+        "Users": "What is each user recommended",
     }.items():
-        places = [place for place, words in enumerate(read.words) if words == title]
-        assert any(read.words[place + 1].startswith(question) for place in places), title
+        indexes = [index for index, words in enumerate(read.words) if words == title]
+        assert any(read.words[index + 1].startswith(question) for index in indexes), title
 
 
 def test_the_numbers_of_the_head(read: Reader) -> None:
     text = " ".join(read.words)
-    assert "As of 2025-02-03" in text
+    assert "Data up to 2025-02-03" in text
     assert "Test window 2025-01-27 to 2025-02-03" in text
-    assert "Cannot tell nDCG@10 is 0.1612 [0.1488, 0.1736] on 60 users." in text
-    assert "Against the best other model, text_zero_shot, that is +0.0037 [−0.0087, +0.0161], p = 0.310." in text
+    assert "measured; 3 more left out (no history)" in text
+    assert (
+        "Better than the best baseline (text_zero_shot)? Cannot tell 2% better, within chance: nDCG@10 0.161 vs 0.157, "
+        "difference +0.004 (95% CI −0.009 to +0.016), p = 0.310, measured on 60 users."
+    ) in text
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "word", "chance"),
+    ("low", "high", "p", "answer", "chance"),
     [
-        (0.001, 0.02, 0.0005, "Yes", "p < 0.001."),
-        (0.0, 0.02, 0.04, "Cannot tell", "p = 0.040."),
-        (-0.02, 0.0, 1.0, "Cannot tell", "p = 1.000."),
-        (-0.02, -0.001, 0.012, "No", "p = 0.012."),
+        (0.001, 0.02, 0.0005, "Yes", "p ≤ 0.001"),
+        (0.0, 0.02, 0.04, "Cannot tell", "p = 0.040"),
+        (-0.02, 0.0, 1.0, "Cannot tell", "p = 1.000"),
+        (-0.02, -0.001, 0.012, "No", "p = 0.012"),
     ],
 )
-def test_the_verdict_follows_the_interval(run: Run, low: float, high: float, p: float, word: str, chance: str) -> None:
+def test_the_verdict_follows_the_interval(
+    run: Run, low: float, high: float, p: float, answer: str, chance: str
+) -> None:
     ends = {"difference_low": pl.lit(low), "difference_high": pl.lit(high), "p_value": pl.lit(p)}
-    found = judge_run(replace(run, metrics=run.metrics.with_columns(**ends)))
-    assert found[0] == word
-    assert found[1].endswith(chance)
+    verdict = judge_metrics(run.metrics.with_columns(**ends), run.config.evaluation)
+    assert verdict.answer == answer
+    assert verdict.sentence.endswith(f"{chance}, measured on 60 users.")
+    assert ("within chance" in verdict.sentence) == (answer == "Cannot tell")
 
 
-def test_alone_there_is_nothing_to_compare_with(run: Run) -> None:
-    word, sentence = judge_run(replace(run, metrics=run.metrics.filter(pl.col("model") == "ours")))
-    assert word == "Nothing to compare with"
-    assert sentence.startswith("nDCG@10 is 0.1612")
+def test_without_baselines_there_is_nothing_to_compare_with(run: Run) -> None:
+    verdict = judge_metrics(run.metrics.filter(pl.col("model") == "ours"), run.config.evaluation)
+    assert verdict.answer == "Nothing to compare with"
+    assert verdict.sentence == "nDCG@10 0.161 [0.149, 0.174], measured on 60 users."
+
+
+def test_a_baseline_that_scores_zero_gives_no_percentage(run: Run) -> None:
+    others = pl.col("model") != "ours"
+    metrics = run.metrics.with_columns(mean=pl.when(others).then(0.0).otherwise("mean"))
+    assert judge_metrics(metrics, run.config.evaluation).sentence.startswith("nDCG@10 0.161 vs 0.000, difference ")
 
 
 def test_a_run_without_baselines_segments_and_curves_makes_a_page(tmp_path: Path) -> None:
@@ -165,19 +179,60 @@ def test_a_run_without_baselines_segments_and_curves_makes_a_page(tmp_path: Path
     assert show_training(bare).figures == ()
 
 
+def test_a_decision_about_the_ranker_and_differences_of_the_refit_are_notes(run: Run) -> None:
+    assert show_training(run).notes[0].startswith("Ranker: 40 trees")
+    assert not any("evaluation model" in note for note in show_training(run).notes)
+    measured = run.measured | {
+        "ranker_decision": "40 trees, share of the blend 0.5",
+        "refit_differences": ["source text had no items", "30 trees instead of 40"],
+    }
+    assert show_training(replace(run, measured=measured)).notes[1:4] == (
+        "Decided on the evaluation model: 40 trees, share of the blend 0.5.",
+        "The refit that serves differs from the evaluation model: source text had no items.",
+        "The refit that serves differs from the evaluation model: 30 trees instead of 40.",
+    )
+
+
+def test_every_outcome_has_its_own_colour_and_the_last_one_the_accent(run: Run) -> None:
+    counts = [*run.measured["positives"][:4], ["lost to a rule", 7], run.measured["positives"][4]]
+    figure = trace_losses(replace(run, measured=run.measured | {"positives": counts})).figures[0]
+    colours = [colour for colour, _ in figure.key]
+    assert len(set(colours)) == 6
+    assert colours[-1] == "var(--accent)"
+    assert any(text.startswith("lost to a rule ") for _, text in figure.key)
+
+
+def test_the_page_defines_every_colour_that_it_uses(handmade_page: Path) -> None:
+    page = handmade_page.read_text("utf-8")
+    used = set(re.findall(r"var\(--([a-z0-9-]+)\)", page))
+    assert {"accent", "outcome-1", "line-1"} <= used
+    light, dark = (set(re.findall(r"--([a-z0-9-]+):", part)) for part in page.split("@media screen", 1))
+    assert used <= light
+    assert used <= dark
+
+
+def test_segments_give_the_expected_number_of_false_alarms(run: Run) -> None:
+    assert (
+        compare_segments(run).notes[0].endswith("With 5 segments of enough users, expect fewer than one false alarm.")
+    )
+
+
 def test_two_nights_are_compared(read: Reader, handmade_home: Path) -> None:
     now, before = find_nights(handmade_home, "mini", None)
     assert (now.run_date, before.run_date) == ("2025-02-04", "2025-02-03")
     churn = list_drift(now.lists, before.lists, 10).churn
     assert churn is not None
-    assert f"{churn:.1%}" in read.words[read.words.index("churn of the nights") + 1]
-    assert read.words[read.words.index("churn of this run's lists") + 1] == "31.0%"
+    assert f"{churn:.1%}" in read.words[read.words.index("list items replaced since last night") + 1]
+    assert read.words[read.words.index("list items replaced since the run before") + 1] == "31.0%"
 
 
-def test_one_night_says_what_to_do(handmade_home: Path, tmp_path: Path) -> None:
+def test_with_one_night_the_page_names_the_next_step(handmade_home: Path, tmp_path: Path) -> None:
     page = write_report(make_config(), handmade_home, run_date="2025-02-03", out=tmp_path / "page.html")
     words = Reader(page.read_text("utf-8")).words
-    assert any(one.startswith("Only one night, 2025-02-03, is published. Run 'recsys generate'") for one in words)
+    assert any(
+        one.startswith("Only one run date, 2025-02-03, is published. To compare two, run 'recsys generate'")
+        for one in words
+    )
     assert any(one.startswith("Lists published for 2025-02-03 by model version 1: all 61 users") for one in words)
 
 
@@ -195,22 +250,23 @@ def test_before_the_first_night_it_shows_what_the_run_measured(tmp_path: Path) -
     config = make_home(home, nights=0)
     read = Reader(write_report(config, home, users=7).read_text("utf-8"))
     words, data = read.words, read.json("browser")
-    assert any(one.startswith("No lists are published yet. Run 'recsys generate'") for one in words)
+    assert any(one.startswith("No lists are published yet. To compare two, run 'recsys generate'") for one in words)
     assert any(
-        one.startswith("Lists of the run for its test window, since none are published yet: 7 of") for one in words
+        one.startswith("No lists are published yet, so these are the run's lists for its test window: 7 of")
+        for one in words
     )
     assert len(data["users"]) == 7
     assert data["reasons"] == data["sources"] == []
     run = read_run(home, "mini")
     user = next(one for one in data["users"] if one["held"])
-    took = run.positives.filter(pl.col("user_id") == user["id"])
-    assert [data["outcomes"][outcome] for _, outcome, _ in user["held"]] == took["outcome"].to_list()
-    assert [rank for _, _, rank in user["held"]] == took["rank"].to_list()
-    # History ends where the test window starts.
+    held = run.positives.filter(pl.col("user_id") == user["id"])
+    assert [data["outcomes"][outcome] for _, outcome, _ in user["held"]] == held["outcome"].to_list()
+    assert [rank for _, _, rank in user["held"]] == held["rank"].to_list()
+    # The history ends where the test window starts.
     assert max(day for _, day in user["history"]) < datetime(2025, 1, 27, tzinfo=UTC).timestamp() / 86400
 
 
-def test_users_are_taken_evenly_and_histories_newest_first() -> None:
+def test_users_are_sampled_evenly_and_histories_are_newest_first() -> None:
     items = make_items(*(f"i{place:02}" for place in range(60)), {"item_id": "blank", "title": " "})
     rows = [(f"u{user}", f"i{item:02}", item) for user in range(9) for item in range(user)]
     history = make_interactions(*rows, ("u8", "i01", 30), *(("long", f"i{item:02}", item) for item in range(60)))
@@ -233,7 +289,7 @@ def test_users_are_taken_evenly_and_histories_newest_first() -> None:
     assert three["history"][0][1] == (datetime(2025, 1, 3, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days
     assert len(long["history"]) == HISTORY_LENGTH
     assert [[titles[row[0]], *row[1:]] for row in three["list"]] == [["blank", 0.1235, [], None]]
-    # Touched again later: the newest now, and still one item.
+    # A later interaction moves the item to the front; it still counts once.
     everyone = gather_users(lists, history, items, None, 100)
     again = next(user for user in everyone["users"] if user["id"] == "u8")
     assert [everyone["titles"][place] for place, _ in again["history"]][:2] == ["Title of i01", "Title of i07"]
@@ -247,21 +303,28 @@ def test_histories_without_times_have_no_days() -> None:
     assert user["history"] == [[0, None], [1, None]]
 
 
-def test_numbers_as_people_read_them() -> None:
+def test_how_numbers_are_written() -> None:
     row = {"mean": -0.12345, "low": -0.2, "high": 0.1}
     assert write_spread(row, ("mean", "low", "high"), signed=True) == "−0.1235 [−0.2000, +0.1000]"
     assert write_spread({"mean": None, "low": None, "high": None}, ("mean", "low", "high")) == "–"
     assert write_number(None) == "–"
-    assert [write_p(value) for value in (None, 0.0009, 0.001, 1.0)] == ["–", "< 0.001", "0.001", "1.000"]
+    assert [write_p(value) for value in (None, 0.0009, 0.001, 0.0014, 1.0)] == [
+        "–",
+        "≤ 0.001",
+        "≤ 0.001",
+        "0.002",
+        "1.000",
+    ]
+    assert [write_count(count, "item") for count in (0, 1, 1200)] == ["0 items", "1 item", "1,200 items"]
 
 
-def test_without_its_mlflow_run_the_page_is_written_all_the_same(
+def test_without_its_mlflow_run_the_page_is_written_nevertheless(
     handmade_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         page = write_report(make_config(), handmade_home, out=tmp_path / "page.html")
     assert page.is_file()
-    assert f"report of {RUN}: no such run in MLflow store" in caplog.text
+    assert f"report of {RUN}: MLflow store " in caplog.text
 
 
 def test_the_command_writes_prints_and_logs(
@@ -273,7 +336,7 @@ def test_the_command_writes_prints_and_logs(
 ) -> None:
     monkeypatch.setenv("RECSYS_HOME", str(reported_home))
     for name in THREADS:
-        # The command line sets them; what they were comes back after the test.
+        # The command line sets them; monkeypatch restores them after the test.
         monkeypatch.setenv(name, os.environ.get(name, "1"))
     file = tmp_path / "mini.yaml"
     file.write_text(yaml.safe_dump(trained.config.resolved()), "utf-8")
@@ -295,6 +358,6 @@ def test_the_command_writes_prints_and_logs(
     assert re.search(rf"Report of run {run.name}", " ".join(read.words))
 
 
-def test_all_models_stand_in_the_table(read: Reader) -> None:
+def test_every_model_is_in_the_table(read: Reader) -> None:
     for model in MODELS:
         assert model in read.words
