@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from recsys.pipelines.doctor import Finding
     from recsys.pipelines.tuning.result import Trial, Tuned
 
-# Short heads of the second table of metrics, which has one column each.
-_SHORT_NAMES = {"recall_ips": "recall, IPS"}
+# Heads of the table with all metrics, broken so that it fits.
+_SHORT_NAMES = {"recall_ips": "recall,\nIPS", "hit_rate": "hit\nrate"}
+# Longest line of a changed setting in the table of trials.
+_SETTING_WIDTH = 30
 
 
 def main_metric_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Table:
@@ -80,7 +82,7 @@ def beyond_accuracy_table(metrics: pl.DataFrame, catalogue: pl.DataFrame, n: int
     }
     table = _start(
         f"Lists of {n} beyond accuracy, means",
-        *("model", "novelty, bits", "diversity", "cold items", "catalogue shown", "Gini of exposure"),
+        *("model", "novelty,\nbits", "diversity", "cold\nitems", "catalogue\nshown", "Gini of\nexposure"),
     )
     for row in catalogue.iter_rows(named=True):
         novelty, diversity, cold = (means[row["model"], name] for name in names)
@@ -108,8 +110,9 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
     rows = segments.filter(pl.col("metric") == evaluation.metric, pl.col("n") == evaluation.n)
     ours = rows.filter(pl.col("model") == OURS).select("dimension", "segment", pl.col("mean").alias("ours"))
     pairs = rows.filter(pl.col("model") == rival).join(ours, on=["dimension", "segment"], maintain_order="left")
-    title = f"{name_metric(evaluation.metric)}@{evaluation.n} by segment, {100 * evaluation.confidence:.4g}% intervals"
-    table = _start(title, "segment", "users", "positives", "ours", rival, "ours ahead by")
+    what = f"{name_metric(evaluation.metric)}@{evaluation.n}"
+    title = f"{what} by segment against {rival}, {100 * evaluation.confidence:.4g}% intervals"
+    table = _start(title, "segment", "users", "positives", "ours", "other", "ours ahead by")
     for (dimension,), segment_rows in pairs.group_by("dimension", maintain_order=True):
         _add(table, (f"by {dimension}", *[""] * 5), bold=True)
         for row in segment_rows.iter_rows(named=True):
@@ -139,9 +142,8 @@ def tuning_table(tuned: Tuned, evaluation: EvaluationConfig) -> Table:
     rows = [t for t in tuned.trials if t.state == "complete" and (t.number in chosen or not t.changed)]
     table = _start(
         _title_of_search(tuned, len(rows), evaluation),
-        *("trial", f"{name_metric(evaluation.metric)}@{evaluation.n}", "behind the best by", "seconds"),
-        "changed settings",
-        words=("changed settings",),
+        *("trial, changed settings", f"{name_metric(evaluation.metric)}@{evaluation.n}"),
+        *("difference to the best", "seconds"),
     )
     for trial in sorted(rows, key=lambda trial: trial.seconds):
         behind = vars(verdict.behind[trial.number])
@@ -150,7 +152,6 @@ def tuning_table(tuned: Tuned, evaluation: EvaluationConfig) -> Table:
             write_number(trial.quality, 4),
             "best" if trial == verdict.best else write_spread(behind, ("mean", "low", "high"), 3, signed=True),
             write_number(trial.seconds, 1),
-            trial.describe_changes().replace(", ", "\n"),
         )
         _add(table, cells, bold=trial == verdict.winner)
     return table
@@ -167,7 +168,18 @@ def _title_of_search(tuned: Tuned, n_rows: int, evaluation: EvaluationConfig) ->
 
 
 def _name_trial(trial: Trial, tuned: Tuned) -> str:
-    return f"{trial.number}{' (wins)' if trial == tuned.verdict.winner else ''}"
+    """Return the number of a trial, with a line for each changed setting below it."""
+    name = f"{trial.number}{' (wins)' if trial == tuned.verdict.winner else ''}"
+    settings = trial.describe_changes().split(", ")
+    return "\n".join([name, *(f"  {_break_at_dots(setting)}" for setting in settings)])
+
+
+def _break_at_dots(setting: str) -> str:
+    """Break a long setting into indented lines, each after a dot of its name."""
+    cut = setting.rfind(".", 0, _SETTING_WIDTH) + 1
+    if len(setting) <= _SETTING_WIDTH or not cut:
+        return setting
+    return f"{setting[:cut]}\n    {_break_at_dots(setting[cut:])}"
 
 
 def nearest_table(nearest: pl.DataFrame) -> Table:
@@ -217,10 +229,11 @@ def _start(title: str, *heads: str, words: Sequence[str] = ()) -> Table:
     )
     for index, head in enumerate(heads):
         justify: Literal["left", "right"] = "left" if index == 0 or head in words else "right"
-        table.add_column(Text(head), justify=justify, overflow="fold")
+        # Names are folded first, numbers only if the terminal is too narrow even then.
+        table.add_column(Text(head, no_wrap=False), justify=justify, overflow="fold", no_wrap=justify == "right")
     return table
 
 
 def _add(table: Table, cells: Sequence[str], *, bold: bool = False) -> None:
     # Texts, not strings: brackets in a catalogue must not be read as styles.
-    table.add_row(*map(Text, cells), style="bold" if bold else None)
+    table.add_row(*(Text(cell, no_wrap=False) for cell in cells), style="bold" if bold else None)

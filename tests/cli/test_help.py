@@ -71,7 +71,7 @@ def test_help_imports_no_numerical_library() -> None:
         "from recsys.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(sorted({'polars', 'numpy', 'pydantic', 'torch', 'mlflow', 'lightgbm'} & set(sys.modules)))"
+        "print(sorted({'polars', 'numpy', 'yaml', 'torch', 'mlflow', 'lightgbm'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -1,5 +1,6 @@
 """Tables for the terminal: they fit 80 columns with long names, and brackets are shown as they are."""
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -83,12 +84,12 @@ def test_segments_below_what_they_are_cut_by(metrics: pl.DataFrame) -> None:
     rows = [
         {"dimension": dimension, "segment": segment, "positives": 5678, "enough": segment != "new"}
         | measure(model, "ndcg", 0.2)
-        for dimension, segment in (("users", "new"), ("users", "light"), ("popularity of the item", "head"))
+        for dimension, segment in (("users", "new"), ("users", "light"), ("popularity", "head"))
         for model in MODELS
     ]
     segments = pl.DataFrame(rows, infer_schema_length=None)
     text = show(tables.segment_table(segments, "popular_all_time", EVALUATION))
-    assert [line for line in text.splitlines() if line.startswith("by ")][0].strip() == "by users"
+    assert next(line for line in text.splitlines() if line.startswith("by ")).strip() == "by users"
     assert text.count("too few users") == 1
     assert text.count("+0.123 [+0.111, +0.136]") == 2
     with pytest.raises(DataError, match=r"no model 'nobody'; found popular_all_time, .*--against"):
@@ -106,7 +107,17 @@ def test_a_search_shows_its_trade_offs_and_says_how_many_trials_there_were() -> 
         settings = {name.replace("__", "."): value for name, value in changed.items()}
         return Trial(number, "complete", settings, quality, quality - 0.01, quality + 0.01, seconds)
 
-    plain, best = trial(0, 0.1, 9.0), trial(1, 0.2, 20.0, collab__als__regularization=0.05, ranking__trees__leaves=31)
+    plain, best = (
+        trial(0, 0.1, 9.0),
+        trial(
+            1,
+            0.2,
+            20.0,
+            collab__als__regularization=0.05,
+            ranking__trees__leaves=31,
+            candidates__sources__item_to_item__max_candidates=200,
+        ),
+    )
     slow = trial(2, 0.15, 30.0, collab__als__epochs=90)
     behind = {0: Estimate(-0.1, -0.12, -0.08), 1: Estimate(0.0, 0.0, 0.0), 2: Estimate(-0.05, -0.06, -0.04)}
     verdict = Verdict(best, best, [plain, best], behind, None, "trial 1 wins")
@@ -116,6 +127,7 @@ def test_a_search_shows_its_trade_offs_and_says_how_many_trials_there_were() -> 
     assert "1 (wins)" in text
     assert "collab.als.regularization=0.05" in text
     assert "ranking.trees.leaves=31" in text
+    assert "candidates.sources.\n    item_to_item.\n    max_candidates=200\n" in re.sub(" +\n", "\n", text)
     assert "epochs" not in text
 
 
