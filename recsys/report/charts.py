@@ -1,7 +1,7 @@
 """Charts of the page: Vega-Lite specifications made with altair.
 
-Colours are CSS variables, so the page's light, dark and print themes apply to the marks. Ours always has the accent
-colour. A chart with choices has parameters named `metric`, `n`, `model` or `share`, which the page sets.
+Ours always has the accent colour. A chart with choices has parameters named `metric`, `n`, `model` or `share`, which
+the page sets.
 """
 
 from __future__ import annotations
@@ -11,48 +11,30 @@ from typing import Any
 
 import altair as alt
 import polars as pl
-from polars import selectors as cs
 
 from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import DIFFERENCE, OURS
+from recsys.report.chart_style import (
+    ACCENT,
+    AXIS,
+    FAINT,
+    INK,
+    MUTED,
+    SIGNED_AXIS,
+    SURFACE,
+    WORSE,
+    Spec,
+    choose,
+    finish,
+    layer,
+    put_inline,
+)
 
-Spec = dict[str, Any]
-
-_ACCENT, _MUTED, _SURFACE, _WORSE, _INK = (f"var(--{name})" for name in ("accent", "muted", "surface", "worse", "ink"))
-# Colours of a chart with many lines; the page defines as many variables.
-LINE_COLOURS = tuple(f"var(--line-{number})" for number in range(1, 11))
 # What the interval of a difference supports, and how it is drawn.
 VERDICTS = ("ours is better", "cannot tell", "ours is worse", "too few users")
-# Few grid lines and labels; a label without room is dropped.
-_AXIS = alt.Axis(grid=True, tickCount=5, labelOverlap="greedy")
-_SIGNED = alt.Axis(
-    grid=True, tickCount=5, labelOverlap="greedy", format="+", labelExpr="datum.value == 0 ? '0' : datum.label"
-)
+_VERDICT_COLOURS = [ACCENT, MUTED, WORSE, FAINT]
+_VERDICT_FILLS = [ACCENT, SURFACE, WORSE, SURFACE]
 _DIFFERENCE = (*DIFFERENCE, "p_value")
-_VERDICT_COLOURS = [_ACCENT, _MUTED, _WORSE, "var(--faint)"]
-_VERDICT_FILLS = [_ACCENT, _SURFACE, _WORSE, _SURFACE]
-
-# Settings of every chart; the page passes them to each chart that it draws.
-CONFIG: Spec = {
-    "background": "transparent",
-    "font": "system-ui, sans-serif",
-    "view": {"stroke": None},
-    "axis": {
-        "domain": False,
-        "ticks": False,
-        "gridColor": "var(--rule)",
-        "labelColor": "var(--soft-ink)",
-        "titleColor": "var(--soft-ink)",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "labelLimit": 150,
-        "labelPadding": 6,
-        "titlePadding": 10,
-    },
-    "axisY": {"grid": False},
-    "axisYQuantitative": {"grid": True},
-}
 
 
 def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
@@ -67,14 +49,14 @@ def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     ends = pl.col("low", "high").fill_null(pl.col("mean"))
     rows = rows.select("model", "metric", "n", "mean", ends)
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("mean", op="max", order="descending"))
-    colour = alt.condition(alt.datum.model == OURS, alt.value(_ACCENT), alt.value(_MUTED))
+    colour = alt.condition(alt.datum.model == OURS, alt.value(ACCENT), alt.value(MUTED))
     tooltip = ["model:N", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
     spread = (
         alt.Chart()
         .mark_rule(strokeWidth=3, strokeCap="round", opacity=0.55)
         .encode(
             y=y,
-            x=alt.X("low:Q", title=None, axis=_AXIS, scale=alt.Scale(zero=True)),
+            x=alt.X("low:Q", title=None, axis=AXIS, scale=alt.Scale(zero=True)),
             x2="high:Q",
             color=colour,
             tooltip=tooltip,
@@ -83,10 +65,10 @@ def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     point = (
         alt.Chart()
         .mark_point(size=70, filled=True, opacity=1)
-        .encode(y=y, x=alt.X("mean:Q", title=None, axis=_AXIS), color=colour, tooltip=tooltip)
+        .encode(y=y, x=alt.X("mean:Q", title=None, axis=AXIS), color=colour, tooltip=tooltip)
     )
-    chart = _choose(_layer(rows, spread, point), metric=metric, n=n)
-    return _finish(
+    chart = choose(layer(rows, spread, point), metric=metric, n=n)
+    return finish(
         chart,
         "Mean of the chosen metric with its interval, one row per model, best on top",
         28 * rows["model"].n_unique(),
@@ -103,8 +85,8 @@ def draw_differences(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     """
     others = rows.filter(pl.col("model") != OURS).select("model", "metric", "n", *_DIFFERENCE, judge().alias("verdict"))
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("difference", op="max", order="ascending"))
-    chart = _choose(_spread_around_zero(others, y, ["model:N"]), metric=metric, n=n)
-    return _finish(
+    chart = choose(_spread_around_zero(others, y, ["model:N"]), metric=metric, n=n)
+    return finish(
         chart,
         "Ours minus each other model with its interval; right of 0, ours is better",
         28 * others["model"].n_unique(),
@@ -125,8 +107,8 @@ def draw_segments(rows: pl.DataFrame, metric: str, model: str) -> Spec:
     labels = others["label"].unique(maintain_order=True).to_list()
     y = alt.Y("label:N", title=None, sort=labels)
     tooltip = ["label:N", alt.Tooltip("users:Q", format=","), alt.Tooltip("positives:Q", format=",")]
-    chart = _choose(_spread_around_zero(others, y, tooltip), metric=metric, model=model)
-    return _finish(
+    chart = choose(_spread_around_zero(others, y, tooltip), metric=metric, model=model)
+    return finish(
         chart, "Ours minus the chosen model by segment with its interval; right of 0, ours is better", 26 * len(labels)
     )
 
@@ -159,7 +141,7 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     tooltip = ["outcome:N", alt.Tooltip("positives:Q", format=","), alt.Tooltip("share:Q", format=".1%")]
     bars = (
         alt.Chart()
-        .mark_bar(stroke=_SURFACE, strokeWidth=2, cornerRadius=3)
+        .mark_bar(stroke=SURFACE, strokeWidth=2, cornerRadius=3)
         .encode(
             x=alt.X("start:Q", title=None, axis=axis, scale=alt.Scale(domain=[0, 1])),
             x2="end:Q",
@@ -170,11 +152,11 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     # A segment too narrow for its number has it in the key only.
     numbers = (
         alt.Chart()
-        .mark_text(fontSize=12, fontWeight="bold", color=_SURFACE)
+        .mark_text(fontSize=12, fontWeight="bold", color=SURFACE)
         .encode(x="middle:Q", text=alt.Text("share:Q", format=".0%"), tooltip=tooltip)
         .transform_filter("datum.share >= 0.08")
     )
-    return _finish(_layer(parts, bars, numbers), "What became of the test positives, as one stacked bar", 46)
+    return finish(layer(parts, bars, numbers), "What became of the test positives, as one stacked bar", 46)
 
 
 def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
@@ -187,7 +169,7 @@ def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     axis = alt.Axis(grid=False, values=depths["depth"].unique().sort().to_list(), labelOverlap="greedy")
     lines = (
-        alt.Chart(_values(depths))
+        alt.Chart(put_inline(depths))
         .mark_line(point=alt.OverlayMarkDef(size=22), strokeWidth=2, clip=False)
         .encode(
             x=alt.X("depth:Q", title="items proposed per user", axis=axis, scale=alt.Scale(type="log", nice=False)),
@@ -197,7 +179,7 @@ def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
             tooltip=["source:N", "depth:Q", alt.Tooltip("recall:Q", format=".1%")],
         )
     )
-    return _finish(lines, "Recall of each source, by the number of items that it proposes", 280)
+    return finish(lines, "Recall of each source, by the number of items that it proposes", 280)
 
 
 def draw_overlap(overlap: pl.DataFrame) -> Spec:
@@ -215,7 +197,7 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     tooltip = ["source:N", "other:N", alt.Tooltip("value:Q", format=".1%")]
     cells = (
         alt.Chart()
-        .mark_rect(color=_ACCENT, cornerRadius=3, stroke=_SURFACE, strokeWidth=2)
+        .mark_rect(color=ACCENT, cornerRadius=3, stroke=SURFACE, strokeWidth=2)
         .encode(
             x=x,
             y=y,
@@ -225,11 +207,11 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     )
     numbers = (
         alt.Chart()
-        .mark_text(fontSize=11, color=_INK)
+        .mark_text(fontSize=11, color=INK)
         .encode(x=x, y=y, text=alt.Text("value:Q", format=".0%"), tooltip=tooltip)
     )
-    chart = _choose(_layer(pairs, cells, numbers), share="found_share")
-    return _finish(
+    chart = choose(layer(pairs, cells, numbers), share="found_share")
+    return finish(
         chart,
         "Overlap of the sources as a heat map: share of the row's items that the column also has",
         34 * len(names),
@@ -240,17 +222,17 @@ def draw_curve(name: str, values: Sequence[float]) -> Spec:
     """Draw one learning curve, value by step."""
     steps = sorted({1 + round(part * (len(values) - 1) / 4) for part in range(5)})
     rows = pl.DataFrame({"step": range(1, len(values) + 1), "value": values}, schema_overrides={"value": pl.Float64})
-    point = alt.OverlayMarkDef(size=20, color=_ACCENT) if len(values) < 20 else False
+    point = alt.OverlayMarkDef(size=20, color=ACCENT) if len(values) < 20 else False
     line = (
-        alt.Chart(_values(rows))
-        .mark_line(color=_ACCENT, strokeWidth=2, point=point)
+        alt.Chart(put_inline(rows))
+        .mark_line(color=ACCENT, strokeWidth=2, point=point)
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, values=steps, format="d")),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
             tooltip=["step:Q", alt.Tooltip("value:Q", format=".4f")],
         )
     )
-    return _finish(line, f"Learning curve of {name}, value by step", 180)
+    return finish(line, f"Learning curve of {name}, value by step", 180)
 
 
 def draw_importance(importance: pl.DataFrame) -> Spec:
@@ -260,15 +242,15 @@ def draw_importance(importance: pl.DataFrame) -> Spec:
         importance: `feature`, `share`.
     """
     bars = (
-        alt.Chart(_values(importance))
-        .mark_bar(color=_ACCENT, cornerRadiusEnd=2, height={"band": 0.65})
+        alt.Chart(put_inline(importance))
+        .mark_bar(color=ACCENT, cornerRadiusEnd=2, height={"band": 0.65})
         .encode(
             x=alt.X("share:Q", title="share of the trees' total gain", axis=alt.Axis(format="%", tickCount=5)),
             y=alt.Y("feature:N", title=None, sort=None, axis=alt.Axis(labelLimit=190)),
             tooltip=["feature:N", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return _finish(bars, "Share of the ranker's total gain by feature, largest on top", 22 * importance.height)
+    return finish(bars, "Share of the ranker's total gain by feature, largest on top", 22 * importance.height)
 
 
 def draw_scores(bins: pl.DataFrame) -> Spec:
@@ -277,9 +259,9 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
     Args:
         bins: `bin`, `night` (`now` or `before`), `share`, bins in order.
     """
-    colour = alt.condition(alt.datum.night == "now", alt.value(_ACCENT), alt.value(_MUTED))
+    colour = alt.condition(alt.datum.night == "now", alt.value(ACCENT), alt.value(MUTED))
     bars = (
-        alt.Chart(_values(bins))
+        alt.Chart(put_inline(bins))
         .mark_bar(cornerRadiusEnd=2)
         .encode(
             x=alt.X("bin:N", title="score", sort=None, axis=alt.Axis(labelAngle=-40)),
@@ -289,7 +271,7 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
             tooltip=["bin:N", "night:N", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return _finish(bars, "Share of the scores in each bin, this night and the one before", 200)
+    return finish(bars, "Share of the scores in each bin, this night and the one before", 200)
 
 
 def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt.LayerChart:
@@ -300,15 +282,15 @@ def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt
     fill = alt.Fill("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_FILLS))
     zero = (
         alt.Chart(alt.InlineData(values=[{}]))
-        .mark_rule(color=_INK, strokeWidth=1)
-        .encode(x=alt.datum(0, type="quantitative", axis=_SIGNED, title=None))
+        .mark_rule(color=INK, strokeWidth=1)
+        .encode(x=alt.datum(0, type="quantitative", axis=SIGNED_AXIS, title=None))
     )
     spread = (
         alt.Chart()
         .mark_rule(strokeWidth=3, strokeCap="round", opacity=0.55)
         .encode(
             y=y,
-            x=alt.X("difference_low:Q", title=None, axis=_SIGNED),
+            x=alt.X("difference_low:Q", title=None, axis=SIGNED_AXIS),
             x2="difference_high:Q",
             color=stroke,
             tooltip=shown,
@@ -317,37 +299,6 @@ def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt
     point = (
         alt.Chart()
         .mark_point(size=70, strokeWidth=2, opacity=1)
-        .encode(y=y, x=alt.X("difference:Q", title=None, axis=_SIGNED), stroke=stroke, fill=fill, tooltip=shown)
+        .encode(y=y, x=alt.X("difference:Q", title=None, axis=SIGNED_AXIS), stroke=stroke, fill=fill, tooltip=shown)
     )
-    return _layer(rows, zero, spread, point)
-
-
-def _layer(rows: pl.DataFrame, *charts: alt.Chart) -> alt.LayerChart:
-    return alt.LayerChart(data=_values(rows), layer=list(charts))
-
-
-def _values(frame: pl.DataFrame) -> alt.InlineData:
-    """Put rows inside the specification; NaN becomes null, because JSON has no NaN."""
-    return alt.InlineData(values=frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts())
-
-
-def _choose(chart: alt.LayerChart, **chosen: str | int) -> alt.LayerChart:
-    """Show only rows with the chosen values; the page changes the parameters by these names."""
-    for name, value in chosen.items():
-        chart = chart.add_params(alt.param(name=name, value=value)).transform_filter(f"datum.{name} == {name}")
-    return chart
-
-
-def _finish(chart: alt.Chart | alt.LayerChart, description: str, height: int) -> Spec:
-    """Return the specification: as wide as its container, with a description for screen readers."""
-    sized = chart.properties(
-        width="container",
-        height=height,
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        description=description,
-    )
-    content: Spec = sized.to_dict()
-    # The schema is a URL; the page must not contain anything that looks like a request.
-    content.pop("$schema", None)
-    content.pop("config", None)
-    return content
+    return layer(rows, zero, spread, point)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys.report.charts import Spec
+from recsys.report.chart_style import Spec
 from recsys.report.grids import Grid
 
 

@@ -17,7 +17,7 @@ from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, split_windows
 from recsys.registry.tracking import connect, find_run_id, log_file
-from recsys.report.charts import CONFIG
+from recsys.report.chart_style import CONFIG
 from recsys.report.grids import write_count
 from recsys.report.head import Head, describe_run
 from recsys.report.layout import Panel

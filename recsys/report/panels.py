@@ -11,6 +11,7 @@ from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.summaries import find_row
 from recsys.report import charts, grids
+from recsys.report.chart_style import LINE_COLOURS
 from recsys.report.grids import name_metric, write_count, write_number, write_share
 from recsys.report.layout import Choice, Figure, Panel, Stat
 from recsys.report.verdict import best_baseline
@@ -156,14 +157,14 @@ def _draw_outcomes(run: Run) -> Figure:
 
 def _draw_depths(run: Run) -> Figure:
     sources = [name for name in run.depths["source"].unique(maintain_order=True) if name != UNION]
-    colours = {**dict(zip(sources, cycle(charts.LINE_COLOURS), strict=False)), UNION: "var(--accent)"}
+    colours = {**dict(zip(sources, cycle(LINE_COLOURS), strict=False)), UNION: "var(--accent)"}
     key = tuple((colour, name) for name, colour in colours.items())
     spec = charts.draw_depths(run.depths, colours)
     return Figure("depths", "Recall by depth", spec, grids.list_depths(run.depths), key, wide=False)
 
 
 def _split_losses(run: Run) -> tuple[Stat, ...]:
-    """Return our metric and the two losses; the three add up to the metric of a perfect list."""
+    """Return our metric and the losses; together they add up to the metric of a perfect list."""
     losses = run.measured["losses"]
     what = f"{name_metric(losses['metric'])}@{losses['n']}"
     ours = find_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
@@ -172,6 +173,8 @@ def _split_losses(run: Run) -> tuple[Stat, ...]:
         f"{what} lost by retrieval": (losses["retrieval"], "no source proposed the item"),
         f"{what} lost by ranking": (losses["ranker"], "the item was proposed but ranked too low"),
     }
+    if "rules" in losses:
+        parts[f"{what} lost to rules"] = (losses["rules"], "a rule or an exclusion removed the item")
     return tuple(
         Stat(write_number(mean, 3), label, f"[{write_number(low, 3)}, {write_number(high, 3)}] {meaning}")
         for label, ((mean, low, high), meaning) in parts.items()

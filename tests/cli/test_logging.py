@@ -17,27 +17,16 @@ _DATED = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} "
 
 
 def make_demo(*options: str, out: Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "recsys.cli",
-        *options,
-        "demo-data",
-        "--users",
-        "5",
-        "--items",
-        "20",
-        "--days",
-        "5",
-    ]
-    return subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=True)
+    sizes = ("--users", "5", "--items", "20", "--days", "30")
+    command = [sys.executable, "-m", "recsys.cli", *options, "demo-data", *sizes, "--out", str(out)]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
 def test_quiet_keeps_the_log_file_complete(tmp_path: Path) -> None:
     log = tmp_path / "log 1.txt"
     done = make_demo("--quiet", "--log-file", str(log), out=tmp_path / "demo")
     assert (done.stdout, done.stderr) == (f"{tmp_path / 'demo'}\n", "")
-    assert re.fullmatch(_DATED + r"INFO progress: demo data: 5 users, 20 items, 5 days in .* s\n", log.read_text())
+    assert re.fullmatch(_DATED + r"INFO progress: demo data: 5 users, 20 items, 30 days in .* s\n", log.read_text())
     # A second command appends.
     done = make_demo("--log-file", str(log), out=tmp_path / "demo")
     assert re.fullmatch(r"\d\d:\d\d:\d\d INFO demo data: .*\n", done.stderr)

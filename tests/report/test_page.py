@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,9 +17,8 @@ import yaml
 from handmade import HOSTILE, MODELS, RUN, make_config, make_home
 from miniature import RUN_DATE, Trained
 from typer.testing import CliRunner
-from worlds import make_interactions, make_items
 
-from recsys.artifacts.runs import Run, read_run
+from recsys.artifacts.runs import read_run
 from recsys.cli.app import app
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import list_drift
@@ -28,9 +26,6 @@ from recsys.registry.tracking import connect, find_run_id
 from recsys.report.grids import write_count, write_number, write_p, write_spread
 from recsys.report.nights import find_nights
 from recsys.report.page import write_report
-from recsys.report.panels import compare_models, compare_segments, show_training, trace_losses
-from recsys.report.users import HISTORY_LENGTH, gather_users
-from recsys.report.verdict import judge_metrics
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
@@ -64,11 +59,6 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def read(handmade_page: Path) -> Reader:
     return Reader(handmade_page.read_text("utf-8"))
-
-
-@pytest.fixture
-def run(handmade_home: Path) -> Run:
-    return read_run(handmade_home, "mini")
 
 
 def test_the_default_path_is_in_the_home_and_the_same_input_gives_the_same_bytes(
@@ -131,77 +121,6 @@ def test_the_numbers_of_the_head(read: Reader) -> None:
     ) in text
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "p", "answer", "chance"),
-    [
-        (0.001, 0.02, 0.0005, "Yes", "p ≤ 0.001"),
-        (0.0, 0.02, 0.04, "Cannot tell", "p = 0.040"),
-        (-0.02, 0.0, 1.0, "Cannot tell", "p = 1.000"),
-        (-0.02, -0.001, 0.012, "No", "p = 0.012"),
-    ],
-)
-def test_the_verdict_follows_the_interval(
-    run: Run, low: float, high: float, p: float, answer: str, chance: str
-) -> None:
-    ends = {"difference_low": pl.lit(low), "difference_high": pl.lit(high), "p_value": pl.lit(p)}
-    verdict = judge_metrics(run.metrics.with_columns(**ends), run.config.evaluation)
-    assert verdict.answer == answer
-    assert verdict.sentence.endswith(f"{chance}, measured on 60 users.")
-    assert ("within chance" in verdict.sentence) == (answer == "Cannot tell")
-
-
-def test_without_baselines_there_is_nothing_to_compare_with(run: Run) -> None:
-    verdict = judge_metrics(run.metrics.filter(pl.col("model") == "ours"), run.config.evaluation)
-    assert verdict.answer == "Nothing to compare with"
-    assert verdict.sentence == "nDCG@10 0.161 [0.149, 0.174], measured on 60 users."
-
-
-def test_a_baseline_that_scores_zero_gives_no_percentage(run: Run) -> None:
-    others = pl.col("model") != "ours"
-    metrics = run.metrics.with_columns(mean=pl.when(others).then(0.0).otherwise("mean"))
-    assert judge_metrics(metrics, run.config.evaluation).sentence.startswith("nDCG@10 0.161 vs 0.000, difference ")
-
-
-def test_a_run_without_baselines_segments_and_curves_makes_a_page(tmp_path: Path) -> None:
-    make_home(tmp_path / "home", nights=0)
-    run = read_run(tmp_path / "home", "mini")
-    bare = replace(
-        run,
-        metrics=run.metrics.filter(pl.col("model") == "ours"),
-        segments=run.segments.clear(),
-        overlap=run.overlap.clear(),
-        importance=run.importance.clear(),
-        curves={},
-    )
-    assert len(compare_models(bare).grids[0].rows) == 13
-    assert compare_segments(bare).notes == ("This run measured no segments.",)
-    assert [figure.name for figure in trace_losses(bare).figures] == ["outcomes", "depths"]
-    assert show_training(bare).figures == ()
-
-
-def test_a_decision_about_the_ranker_and_differences_of_the_refit_are_notes(run: Run) -> None:
-    assert show_training(run).notes[0].startswith("Ranker: 40 trees")
-    assert not any("evaluation model" in note for note in show_training(run).notes)
-    measured = run.measured | {
-        "ranker_decision": "40 trees, share of the blend 0.5",
-        "refit_differences": ["source text had no items", "30 trees instead of 40"],
-    }
-    assert show_training(replace(run, measured=measured)).notes[1:4] == (
-        "Decided on the evaluation model: 40 trees, share of the blend 0.5.",
-        "The refit that serves differs from the evaluation model: source text had no items.",
-        "The refit that serves differs from the evaluation model: 30 trees instead of 40.",
-    )
-
-
-def test_every_outcome_has_its_own_colour_and_the_last_one_the_accent(run: Run) -> None:
-    counts = [*run.measured["positives"][:4], ["lost to a rule", 7], run.measured["positives"][4]]
-    figure = trace_losses(replace(run, measured=run.measured | {"positives": counts})).figures[0]
-    colours = [colour for colour, _ in figure.key]
-    assert len(set(colours)) == 6
-    assert colours[-1] == "var(--accent)"
-    assert any(text.startswith("lost to a rule ") for _, text in figure.key)
-
-
 def test_the_page_defines_every_colour_that_it_uses(handmade_page: Path) -> None:
     page = handmade_page.read_text("utf-8")
     used = set(re.findall(r"var\(--([a-z0-9-]+)\)", page))
@@ -209,12 +128,6 @@ def test_the_page_defines_every_colour_that_it_uses(handmade_page: Path) -> None
     light, dark = (set(re.findall(r"--([a-z0-9-]+):", part)) for part in page.split("@media screen", 1))
     assert used <= light
     assert used <= dark
-
-
-def test_segments_give_the_expected_number_of_false_alarms(run: Run) -> None:
-    assert (
-        compare_segments(run).notes[0].endswith("With 5 segments of enough users, expect fewer than one false alarm.")
-    )
 
 
 def test_two_nights_are_compared(read: Reader, handmade_home: Path) -> None:
@@ -264,43 +177,6 @@ def test_before_the_first_night_it_shows_what_the_run_measured(tmp_path: Path) -
     assert [rank for _, _, rank in user["held"]] == held["rank"].to_list()
     # The history ends where the test window starts.
     assert max(day for _, day in user["history"]) < datetime(2025, 1, 27, tzinfo=UTC).timestamp() / 86400
-
-
-def test_users_are_sampled_evenly_and_histories_are_newest_first() -> None:
-    items = make_items(*(f"i{place:02}" for place in range(60)), {"item_id": "blank", "title": " "})
-    rows = [(f"u{user}", f"i{item:02}", item) for user in range(9) for item in range(user)]
-    history = make_interactions(*rows, ("u8", "i01", 30), *(("long", f"i{item:02}", item) for item in range(60)))
-    users = ["stranger", "long", *(f"u{user}" for user in range(1, 9))]
-    lists = pl.DataFrame(
-        {"user_id": users, "rank": [1] * 10, "item_id": ["blank"] * 10, "score": [0.123456] * 10},
-        schema_overrides={"rank": pl.UInt16, "score": pl.Float32},
-    )
-    found = gather_users(lists, history, items, None, 4)
-    assert [(user["id"], user["size"]) for user in found["users"]] == [
-        ("stranger", 0),
-        ("u3", 3),
-        ("u6", 6),
-        ("long", 60),
-    ]
-    titles = found["titles"]
-    stranger, three, _, long = found["users"]
-    assert stranger["history"] == []
-    assert [titles[place] for place, _ in three["history"]] == ["Title of i02", "Title of i01", "Title of i00"]
-    assert three["history"][0][1] == (datetime(2025, 1, 3, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days
-    assert len(long["history"]) == HISTORY_LENGTH
-    assert [[titles[row[0]], *row[1:]] for row in three["list"]] == [["blank", 0.1235, [], None]]
-    # A later interaction moves the item to the front; it still counts once.
-    everyone = gather_users(lists, history, items, None, 100)
-    again = next(user for user in everyone["users"] if user["id"] == "u8")
-    assert [everyone["titles"][place] for place, _ in again["history"]][:2] == ["Title of i01", "Title of i07"]
-    assert again["size"] == 8
-
-
-def test_histories_without_times_have_no_days() -> None:
-    history = make_interactions(("u", "b"), ("u", "a"), ordered=False)
-    lists = pl.DataFrame({"user_id": ["u"], "rank": [1], "item_id": ["c"], "score": [1.0]})
-    user = gather_users(lists, history, make_items("a", "b", "c"), None, 5)["users"][0]
-    assert user["history"] == [[0, None], [1, None]]
 
 
 def test_how_numbers_are_written() -> None:
