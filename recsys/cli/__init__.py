@@ -1,1 +1,1 @@
-"""The command line: parse, load the config, call a pipeline, print."""
+"""The command line: one file per group of commands, each of which loads the config, calls a pipeline and prints."""

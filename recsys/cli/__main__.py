@@ -1,4 +1,4 @@
-"""`python -m recsys.cli`, as torchrun starts it."""
+"""`python -m recsys.cli`, which is how torchrun starts the command line."""
 
 from recsys.cli.app import main
 

@@ -1,7 +1,7 @@
 """Charts of the page: Vega-Lite specifications made with altair.
 
-Colours are CSS variables, so the page's light, dark and print themes colour the drawn marks too. Ours is always the
-accent. A chart that can be switched has parameters of the names `metric`, `n`, `model` or `share`; the page sets them.
+Ours always has the accent colour. A chart with choices has parameters named `metric`, `n`, `model` or `share`, which
+the page sets.
 """
 
 from __future__ import annotations
@@ -11,70 +11,52 @@ from typing import Any
 
 import altair as alt
 import polars as pl
-from polars import selectors as cs
 
 from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import DIFFERENCE, OURS
-
-Spec = dict[str, Any]
-
-_ACCENT, _MUTED, _SURFACE, _WORSE, _INK = (f"var(--{name})" for name in ("accent", "muted", "surface", "worse", "ink"))
-# One colour per line of a chart with many; the page has as many variables.
-LINE_COLOURS = tuple(f"var(--line-{number})" for number in range(1, 11))
-# What a difference with its interval bears out, and how it is drawn.
-VERDICTS = ("ours is better", "cannot tell", "ours is worse", "too few users")
-# Few lines behind few numbers; a label without room goes.
-_AXIS = alt.Axis(grid=True, tickCount=5, labelOverlap="greedy")
-_SIGNED = alt.Axis(
-    grid=True, tickCount=5, labelOverlap="greedy", format="+", labelExpr="datum.value == 0 ? '0' : datum.label"
+from recsys.report.chart_style import (
+    ACCENT,
+    AXIS,
+    FAINT,
+    INK,
+    MUTED,
+    SIGNED_AXIS,
+    SURFACE,
+    WORSE,
+    Spec,
+    choose,
+    finish,
+    layer,
+    put_inline,
 )
-_DIFFERENCE = (*DIFFERENCE, "p_value")
-_VERDICT_COLOURS = [_ACCENT, _MUTED, _WORSE, "var(--faint)"]
-_VERDICT_FILLS = [_ACCENT, _SURFACE, _WORSE, _SURFACE]
 
-# Settings of every chart; the page hands them to each one it draws.
-CONFIG: Spec = {
-    "background": "transparent",
-    "font": "system-ui, sans-serif",
-    "view": {"stroke": None},
-    "axis": {
-        "domain": False,
-        "ticks": False,
-        "gridColor": "var(--rule)",
-        "labelColor": "var(--soft-ink)",
-        "titleColor": "var(--soft-ink)",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "labelLimit": 150,
-        "labelPadding": 6,
-        "titlePadding": 10,
-    },
-    "axisY": {"grid": False},
-    "axisYQuantitative": {"grid": True},
-}
+# What the interval of a difference supports, and how it is drawn.
+VERDICTS = ("ours is better", "cannot tell", "ours is worse", "too few users")
+_VERDICT_COLOURS = [ACCENT, MUTED, WORSE, FAINT]
+_VERDICT_FILLS = [ACCENT, SURFACE, WORSE, SURFACE]
+_DIFFERENCE = (*DIFFERENCE, "p_value")
 
 
 def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     """Draw a point with its interval per model, the best on top.
 
     Args:
-        rows: `model`, `metric`, `n`, `mean`, `low`, `high`; the ends are null where there is no interval.
-        metric: shown first.
-        n: shown first.
+        rows: `model`, `metric`, `n`, `mean`, `low`, `high`; the ends are null if there is no interval.
+        metric: initial metric.
+        n: initial list length.
     """
-    # Without an interval the ends are the mean.
+    # Without an interval, both ends are the mean.
     ends = pl.col("low", "high").fill_null(pl.col("mean"))
     rows = rows.select("model", "metric", "n", "mean", ends)
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("mean", op="max", order="descending"))
-    colour = alt.condition(alt.datum.model == OURS, alt.value(_ACCENT), alt.value(_MUTED))
+    colour = alt.condition(alt.datum.model == OURS, alt.value(ACCENT), alt.value(MUTED))
     tooltip = ["model:N", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
     spread = (
         alt.Chart()
         .mark_rule(strokeWidth=3, strokeCap="round", opacity=0.55)
         .encode(
             y=y,
-            x=alt.X("low:Q", title=None, axis=_AXIS, scale=alt.Scale(zero=True)),
+            x=alt.X("low:Q", title=None, axis=AXIS, scale=alt.Scale(zero=True)),
             x2="high:Q",
             color=colour,
             tooltip=tooltip,
@@ -83,10 +65,10 @@ def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     point = (
         alt.Chart()
         .mark_point(size=70, filled=True, opacity=1)
-        .encode(y=y, x=alt.X("mean:Q", title=None, axis=_AXIS), color=colour, tooltip=tooltip)
+        .encode(y=y, x=alt.X("mean:Q", title=None, axis=AXIS), color=colour, tooltip=tooltip)
     )
-    chart = _choose(_layer(rows, spread, point), metric=metric, n=n)
-    return _finish(
+    chart = choose(layer(rows, spread, point), metric=metric, n=n)
+    return finish(
         chart,
         "Mean of the chosen metric with its interval, one row per model, best on top",
         28 * rows["model"].n_unique(),
@@ -98,13 +80,13 @@ def draw_differences(rows: pl.DataFrame, metric: str, n: int) -> Spec:
 
     Args:
         rows: `MetricTable` rows.
-        metric: shown first.
-        n: shown first.
+        metric: initial metric.
+        n: initial list length.
     """
     others = rows.filter(pl.col("model") != OURS).select("model", "metric", "n", *_DIFFERENCE, judge().alias("verdict"))
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("difference", op="max", order="ascending"))
-    chart = _choose(_spread_around_zero(others, y, ["model:N"]), metric=metric, n=n)
-    return _finish(
+    chart = choose(_spread_around_zero(others, y, ["model:N"]), metric=metric, n=n)
+    return finish(
         chart,
         "Ours minus each other model with its interval; right of 0, ours is better",
         28 * others["model"].n_unique(),
@@ -116,8 +98,8 @@ def draw_segments(rows: pl.DataFrame, metric: str, model: str) -> Spec:
 
     Args:
         rows: `SegmentTable` rows of one n with `label`, the name of the row's segment.
-        metric: shown first.
-        model: the one compared with at first.
+        metric: initial metric.
+        model: initial model to compare with.
     """
     verdict = pl.when("enough").then(judge()).otherwise(pl.lit(VERDICTS[3])).alias("verdict")
     columns = ("label", "model", "metric", "users", "positives", *_DIFFERENCE)
@@ -125,14 +107,14 @@ def draw_segments(rows: pl.DataFrame, metric: str, model: str) -> Spec:
     labels = others["label"].unique(maintain_order=True).to_list()
     y = alt.Y("label:N", title=None, sort=labels)
     tooltip = ["label:N", alt.Tooltip("users:Q", format=","), alt.Tooltip("positives:Q", format=",")]
-    chart = _choose(_spread_around_zero(others, y, tooltip), metric=metric, model=model)
-    return _finish(
+    chart = choose(_spread_around_zero(others, y, tooltip), metric=metric, model=model)
+    return finish(
         chart, "Ours minus the chosen model by segment with its interval; right of 0, ours is better", 26 * len(labels)
     )
 
 
 def judge() -> pl.Expr:
-    """Say of a difference with its interval which of `VERDICTS` it bears out."""
+    """Return which of `VERDICTS` the interval of a difference supports."""
     better, unsure, worse, _ = map(pl.lit, VERDICTS)
     return (
         pl.when(pl.col("difference_low") > 0)
@@ -144,10 +126,10 @@ def judge() -> pl.Expr:
 
 
 def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
-    """Draw what became of the positives as one bar.
+    """Draw the outcomes of the positives as one stacked bar.
 
     Args:
-        outcomes: `outcome`, `positives`, `share`, in the order of the pipeline.
+        outcomes: `outcome`, `positives`, `share`, in pipeline order.
         colours: outcome -> colour.
     """
     ends = outcomes.with_columns(pl.col("share").cum_sum().alias("end")).with_columns(
@@ -159,7 +141,7 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     tooltip = ["outcome:N", alt.Tooltip("positives:Q", format=","), alt.Tooltip("share:Q", format=".1%")]
     bars = (
         alt.Chart()
-        .mark_bar(stroke=_SURFACE, strokeWidth=2, cornerRadius=3)
+        .mark_bar(stroke=SURFACE, strokeWidth=2, cornerRadius=3)
         .encode(
             x=alt.X("start:Q", title=None, axis=axis, scale=alt.Scale(domain=[0, 1])),
             x2="end:Q",
@@ -167,14 +149,14 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
             tooltip=tooltip,
         )
     )
-    # A number that its part has no room for stands in the list below.
+    # A segment too narrow for its number has it in the key only.
     numbers = (
         alt.Chart()
-        .mark_text(fontSize=12, fontWeight="bold", color=_SURFACE)
+        .mark_text(fontSize=12, fontWeight="bold", color=SURFACE)
         .encode(x="middle:Q", text=alt.Text("share:Q", format=".0%"), tooltip=tooltip)
         .transform_filter("datum.share >= 0.08")
     )
-    return _finish(_layer(parts, bars, numbers), "What became of the items that users took, as one bar", 46)
+    return finish(layer(parts, bars, numbers), "What became of the test positives, as one stacked bar", 46)
 
 
 def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
@@ -187,21 +169,21 @@ def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     axis = alt.Axis(grid=False, values=depths["depth"].unique().sort().to_list(), labelOverlap="greedy")
     lines = (
-        alt.Chart(_values(depths))
+        alt.Chart(put_inline(depths))
         .mark_line(point=alt.OverlayMarkDef(size=22), strokeWidth=2, clip=False)
         .encode(
             x=alt.X("depth:Q", title="items proposed per user", axis=axis, scale=alt.Scale(type="log", nice=False)),
-            y=alt.Y("recall:Q", title="share of the positives found", axis=alt.Axis(format="%")),
+            y=alt.Y("recall:Q", title="recall", axis=alt.Axis(format="%")),
             color=alt.Color("source:N", scale=scale, legend=None),
             strokeDash=alt.condition(alt.datum.source == UNION, alt.value([1, 0]), alt.value([5, 2])),
             tooltip=["source:N", "depth:Q", alt.Tooltip("recall:Q", format=".1%")],
         )
     )
-    return _finish(lines, "Share of the positives that each source finds, by how many items it proposes", 280)
+    return finish(lines, "Recall of each source, by the number of items that it proposes", 280)
 
 
 def draw_overlap(overlap: pl.DataFrame) -> Spec:
-    """Draw a heat map: of what the row's source proposes (or finds), the share that the column's does as well.
+    """Draw a heat map: the share of the row source's items (or positives) that the column source also proposes.
 
     Args:
         overlap: `LedgerOverlap`.
@@ -215,7 +197,7 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     tooltip = ["source:N", "other:N", alt.Tooltip("value:Q", format=".1%")]
     cells = (
         alt.Chart()
-        .mark_rect(color=_ACCENT, cornerRadius=3, stroke=_SURFACE, strokeWidth=2)
+        .mark_rect(color=ACCENT, cornerRadius=3, stroke=SURFACE, strokeWidth=2)
         .encode(
             x=x,
             y=y,
@@ -225,28 +207,32 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     )
     numbers = (
         alt.Chart()
-        .mark_text(fontSize=11, color=_INK)
+        .mark_text(fontSize=11, color=INK)
         .encode(x=x, y=y, text=alt.Text("value:Q", format=".0%"), tooltip=tooltip)
     )
-    chart = _choose(_layer(pairs, cells, numbers), share="found_share")
-    return _finish(chart, "Overlap of the sources as a heat map; rows are compared with columns", 34 * len(names))
+    chart = choose(layer(pairs, cells, numbers), share="found_share")
+    return finish(
+        chart,
+        "Overlap of the sources as a heat map: share of the row's items that the column also has",
+        34 * len(names),
+    )
 
 
 def draw_curve(name: str, values: Sequence[float]) -> Spec:
     """Draw one learning curve, value by step."""
     steps = sorted({1 + round(part * (len(values) - 1) / 4) for part in range(5)})
     rows = pl.DataFrame({"step": range(1, len(values) + 1), "value": values}, schema_overrides={"value": pl.Float64})
-    point = alt.OverlayMarkDef(size=20, color=_ACCENT) if len(values) < 20 else False
+    point = alt.OverlayMarkDef(size=20, color=ACCENT) if len(values) < 20 else False
     line = (
-        alt.Chart(_values(rows))
-        .mark_line(color=_ACCENT, strokeWidth=2, point=point)
+        alt.Chart(put_inline(rows))
+        .mark_line(color=ACCENT, strokeWidth=2, point=point)
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, values=steps, format="d")),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
             tooltip=["step:Q", alt.Tooltip("value:Q", format=".4f")],
         )
     )
-    return _finish(line, f"Learning curve of {name}, value by step", 180)
+    return finish(line, f"Learning curve of {name}, value by step", 180)
 
 
 def draw_importance(importance: pl.DataFrame) -> Spec:
@@ -256,26 +242,26 @@ def draw_importance(importance: pl.DataFrame) -> Spec:
         importance: `feature`, `share`.
     """
     bars = (
-        alt.Chart(_values(importance))
-        .mark_bar(color=_ACCENT, cornerRadiusEnd=2, height={"band": 0.65})
+        alt.Chart(put_inline(importance))
+        .mark_bar(color=ACCENT, cornerRadiusEnd=2, height={"band": 0.65})
         .encode(
             x=alt.X("share:Q", title="share of the trees' total gain", axis=alt.Axis(format="%", tickCount=5)),
             y=alt.Y("feature:N", title=None, sort=None, axis=alt.Axis(labelLimit=190)),
             tooltip=["feature:N", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return _finish(bars, "Share of the ranker's total gain by feature, largest on top", 22 * importance.height)
+    return finish(bars, "Share of the ranker's total gain by feature, largest on top", 22 * importance.height)
 
 
 def draw_scores(bins: pl.DataFrame) -> Spec:
-    """Draw the share of the scores in each bin, now beside before.
+    """Draw the share of the scores in each bin, now and before.
 
     Args:
         bins: `bin`, `night` (`now` or `before`), `share`, bins in order.
     """
-    colour = alt.condition(alt.datum.night == "now", alt.value(_ACCENT), alt.value(_MUTED))
+    colour = alt.condition(alt.datum.night == "now", alt.value(ACCENT), alt.value(MUTED))
     bars = (
-        alt.Chart(_values(bins))
+        alt.Chart(put_inline(bins))
         .mark_bar(cornerRadiusEnd=2)
         .encode(
             x=alt.X("bin:N", title="score", sort=None, axis=alt.Axis(labelAngle=-40)),
@@ -285,26 +271,26 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
             tooltip=["bin:N", "night:N", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return _finish(bars, "Share of the scores in each bin, this night beside the one before", 200)
+    return finish(bars, "Share of the scores in each bin, this night and the one before", 200)
 
 
 def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt.LayerChart:
-    """Point, interval and a line at 0; colour and filling say what the interval bears out."""
+    """Draw points, intervals and a line at 0; colour and fill show what the interval supports."""
     ends = [alt.Tooltip(f"{name}:Q", format="+.4f") for name in _DIFFERENCE[:3]]
     shown = [*tooltip, *ends, alt.Tooltip("p_value:Q", format=".3f"), "verdict:N"]
     stroke = alt.Color("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_COLOURS))
     fill = alt.Fill("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_FILLS))
     zero = (
         alt.Chart(alt.InlineData(values=[{}]))
-        .mark_rule(color=_INK, strokeWidth=1)
-        .encode(x=alt.datum(0, type="quantitative", axis=_SIGNED, title=None))
+        .mark_rule(color=INK, strokeWidth=1)
+        .encode(x=alt.datum(0, type="quantitative", axis=SIGNED_AXIS, title=None))
     )
     spread = (
         alt.Chart()
         .mark_rule(strokeWidth=3, strokeCap="round", opacity=0.55)
         .encode(
             y=y,
-            x=alt.X("difference_low:Q", title=None, axis=_SIGNED),
+            x=alt.X("difference_low:Q", title=None, axis=SIGNED_AXIS),
             x2="difference_high:Q",
             color=stroke,
             tooltip=shown,
@@ -313,37 +299,6 @@ def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt
     point = (
         alt.Chart()
         .mark_point(size=70, strokeWidth=2, opacity=1)
-        .encode(y=y, x=alt.X("difference:Q", title=None, axis=_SIGNED), stroke=stroke, fill=fill, tooltip=shown)
+        .encode(y=y, x=alt.X("difference:Q", title=None, axis=SIGNED_AXIS), stroke=stroke, fill=fill, tooltip=shown)
     )
-    return _layer(rows, zero, spread, point)
-
-
-def _layer(rows: pl.DataFrame, *charts: alt.Chart) -> alt.LayerChart:
-    return alt.LayerChart(data=_values(rows), layer=list(charts))
-
-
-def _values(frame: pl.DataFrame) -> alt.InlineData:
-    """Rows inside the specification; what is no number is null, for JSON knows no other."""
-    return alt.InlineData(values=frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts())
-
-
-def _choose(chart: alt.LayerChart, **chosen: str | int) -> alt.LayerChart:
-    """Show the rows whose columns have the chosen values; the page changes them by these names."""
-    for name, value in chosen.items():
-        chart = chart.add_params(alt.param(name=name, value=value)).transform_filter(f"datum.{name} == {name}")
-    return chart
-
-
-def _finish(chart: alt.Chart | alt.LayerChart, description: str, height: int) -> Spec:
-    """Return the specification: as wide as its place on the page, with a sentence for screen readers."""
-    sized = chart.properties(
-        width="container",
-        height=height,
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        description=description,
-    )
-    content: Spec = sized.to_dict()
-    # Names an address; nothing on the page may look like it asks for one.
-    content.pop("$schema", None)
-    content.pop("config", None)
-    return content
+    return layer(rows, zero, spread, point)

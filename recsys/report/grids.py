@@ -1,7 +1,8 @@
-"""Tables of the page: what the charts show, as numbers for everyone who reads rather than looks."""
+"""Tables of the page: the numbers behind the charts, and how numbers are written."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,9 +35,9 @@ class Row:
 
     Attributes:
         cells: texts, the first the name of the row.
-        ours: stands out.
-        doubtful: too few users to say anything.
-        chosen: the values of the panel's choices for which the row is shown; empty: always.
+        ours: highlighted.
+        doubtful: too few users for a conclusion.
+        chosen: values of the panel's choices for which the row is shown; empty: always shown.
     """
 
     cells: tuple[str, ...]
@@ -51,9 +52,9 @@ class Grid:
 
     Attributes:
         caption: what it shows.
-        head: of the columns; the first column names the rows.
+        head: column heads; the first column names the rows.
         rows: from top to bottom.
-        words: heads of the columns that hold words, not numbers, besides the first.
+        words: heads of the columns of text, besides the first.
     """
 
     caption: str
@@ -67,22 +68,30 @@ def name_metric(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
+def write_count(count: int, noun: str) -> str:
+    """Write a count with its noun: `1 item`, `1,200 items`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def write_number(value: float | None, digits: int = 4, *, signed: bool = False) -> str:
-    """Write a number, a dash where there is none; with a true minus sign."""
+    """Write a number with a typographic minus sign; a dash for None."""
     if value is None:
         return "–"
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def write_spread(row: Mapping[str, Any], names: tuple[str, str, str], digits: int = 4, *, signed: bool = False) -> str:
-    """Write a mean with the ends of its interval, a dash where there is none."""
+    """Write a mean with its interval, as `0.123 [0.110, 0.136]`; a dash for None."""
     middle, low, high = (write_number(row[name], digits, signed=signed) for name in names)
     return "–" if row[names[0]] is None else f"{middle} [{low}, {high}]"
 
 
 def write_p(value: float | None) -> str:
-    """Write a p-value; below a thousandth as a bound."""
-    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    """Write a p-value rounded up to three digits, so that none shows as 0; the smallest is a bound."""
+    if value is None:
+        return "–"
+    thousandths = math.ceil(1000 * value - 1e-9)
+    return "≤ 0.001" if thousandths <= 1 else f"{thousandths / 1000:.3f}"
 
 
 def list_metrics(rows: pl.DataFrame) -> Grid:
@@ -108,12 +117,12 @@ def list_metrics(rows: pl.DataFrame) -> Grid:
 
 
 def list_segments(rows: pl.DataFrame) -> Grid:
-    """Lay `SegmentTable` rows with their `label` out, ours beside the other; switched by `metric` and `model`."""
+    """Lay `SegmentTable` rows with their `label` out, ours and the other; switched by `metric` and `model`."""
     keys = ["label", "metric"]
     ours = rows.filter(pl.col("model") == OURS).select(*keys, *(pl.col(name).alias(f"our_{name}") for name in MEAN))
     pairs = rows.filter(pl.col("model") != OURS).join(ours, on=keys, how="left", maintain_order="left")
     return Grid(
-        "Ours beside the chosen model, by segment",
+        "Ours and the chosen model, by segment",
         ("segment", "users", "positives", "ours", "other", "ours minus other", "p"),
         tuple(
             Row(
@@ -137,15 +146,15 @@ def list_segments(rows: pl.DataFrame) -> Grid:
 def list_outcomes(outcomes: pl.DataFrame) -> Grid:
     """Lay out what became of the positives (`outcome`, `positives`, `share`)."""
     rows = (Row((outcome, f"{count:,}", write_share(share))) for outcome, count, share in outcomes.iter_rows())
-    return Grid("What became of the items that users took", ("outcome", "positives", "share"), tuple(rows))
+    return Grid("What became of the test positives", ("outcome", "positives", "share"), tuple(rows))
 
 
 def list_sources(ledger: pl.DataFrame) -> Grid:
     """Lay a `CandidateLedger` out."""
     shares = ("recall", "recall_alone", "list_share")
     return Grid(
-        "What each source proposed and found",
-        ("source", "proposed", "found", "share of positives found", "found by it alone", "share of our lists"),
+        "What each source proposed, and the positives among it",
+        ("source", "proposed", "positives found", "recall", "found by it alone", "share of our lists"),
         tuple(
             Row((row["source"], f"{row['proposed']:,}", f"{row['found']:,}", *(f"{row[name]:.1%}" for name in shares)))
             for row in ledger.iter_rows(named=True)
@@ -157,7 +166,7 @@ def list_depths(depths: pl.DataFrame) -> Grid:
     """Lay `LedgerDepths` out, a row per depth and a column per source."""
     wide = depths.pivot("source", index="depth", values="recall").sort("depth")
     rows = (Row((f"{depth:,}", *(write_share(share) for share in shares))) for depth, *shares in wide.iter_rows())
-    return Grid("Share of the positives found, by items proposed", tuple(wide.columns), tuple(rows))
+    return Grid("Recall by number of items proposed per user", tuple(wide.columns), tuple(rows))
 
 
 def list_overlap(overlap: pl.DataFrame) -> Grid:
@@ -170,7 +179,7 @@ def list_overlap(overlap: pl.DataFrame) -> Grid:
                 yield Row((source, *(write_share(share) for share in shares)), chosen={"share": share})
 
     others = overlap["other"].unique(maintain_order=True)
-    return Grid("Of the row's items, the share that the column has too", ("source", *others), tuple(rows()))
+    return Grid("Share of the row's items that the column also has", ("source", *others), tuple(rows()))
 
 
 def list_curve(name: str, values: Sequence[float]) -> Grid:
@@ -180,7 +189,7 @@ def list_curve(name: str, values: Sequence[float]) -> Grid:
 
 
 def list_importance(importance: pl.DataFrame) -> Grid:
-    """Lay the features' gain (`feature`, `gain`, `share`), `loss`, and `shift`, null for the blend, out."""
+    """Lay out `feature`, `gain`, `share`, `loss` and `shift`, which is null for the blend."""
     rows = (
         Row(
             (
@@ -194,7 +203,7 @@ def list_importance(importance: pl.DataFrame) -> Grid:
         for row in importance.iter_rows(named=True)
     )
     columns = ("feature", "gain", "share", "loss when shuffled", "shift")
-    return Grid("Gain of every feature over all trees, and nDCG lost without it", columns, tuple(rows))
+    return Grid("Total gain of each feature in the trees, and nDCG lost when it is shuffled", columns, tuple(rows))
 
 
 def list_beyond(rows: pl.DataFrame) -> Grid:
@@ -219,22 +228,30 @@ def list_beyond(rows: pl.DataFrame) -> Grid:
 
 
 def list_nights(lists: ListDrift, scores: ScoreDrift | None) -> Grid:
-    """Lay out how far two nights differ, each number with what it means."""
-    found = [
+    """Lay out how much two nights differ, each number with its meaning."""
+    facts = [
         ("users in both nights", f"{lists.users:,}", ""),
-        ("list churn", write_share(lists.churn), "of a user's items, the mean share not shown the night before"),
+        (
+            "list items replaced",
+            write_share(lists.churn),
+            "mean share of a user's items that were not there the night before",
+        ),
         ("Jaccard", write_number(lists.jaccard, 3), "items in both lists over items in either; 1: the same items"),
         ("rank-biased overlap", write_number(lists.rbo, 3), "1: the same items in the same order"),
-        ("new users", write_share(lists.users_new), "of this night's users, without a list the night before"),
-        ("users gone", write_share(lists.users_gone), "of the users before, without a list this night"),
-        ("new items", write_share(lists.items_new), "of the items shown this night, shown to no one before"),
+        ("new users", write_share(lists.users_new), "share of this night's users without a list the night before"),
+        ("users gone", write_share(lists.users_gone), "share of the users before who have no list this night"),
+        ("new items", write_share(lists.items_new), "share of this night's items that no list had the night before"),
     ]
     if scores:
-        found += [
-            ("PSI of the scores", write_number(scores.psi, 3), "by custom calm below 0.1, a shift above 0.25"),
-            ("KS of the scores", write_number(scores.ks, 3), "largest gap between the two cumulative shares"),
+        facts += [
+            (
+                "PSI of the scores",
+                write_number(scores.psi, 3),
+                "rule of thumb: stable below 0.1, a large shift above 0.25",
+            ),
+            ("KS of the scores", write_number(scores.ks, 3), "largest gap between the two cumulative distributions"),
         ]
-    return Grid("This night against the one before", ("what", "found", "means"), tuple(map(Row, found)), ("means",))
+    return Grid("This night and the one before", ("measure", "value", "meaning"), tuple(map(Row, facts)), ("meaning",))
 
 
 def list_bins(bins: pl.DataFrame) -> Grid:
@@ -245,5 +262,5 @@ def list_bins(bins: pl.DataFrame) -> Grid:
 
 
 def write_share(share: float | None) -> str:
-    """Write a share as a percentage, a dash where there is none."""
+    """Write a share as a percentage; a dash for None."""
     return "–" if share is None else f"{share:.1%}"

@@ -1,23 +1,23 @@
-"""What a page is made of: panels with choices, charts and tables."""
+"""The parts of a page: panels with choices, charts and tables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys.report.charts import Spec
+from recsys.report.chart_style import Spec
 from recsys.report.grids import Grid
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing to choose in a panel; charts and rows that know its name follow.
+    """A drop-down of a panel; charts and rows that have its name follow it.
 
     Attributes:
-        name: of the charts' parameter.
-        label: beside it.
+        name: name of the charts' parameter.
+        label: text next to the drop-down.
         options: value -> text.
-        chosen: the value at first.
-        limits: value -> the values of the panel's choice `n` that go with it; empty: all.
+        chosen: initial value.
+        limits: value -> the values of the panel's choice `n` that are allowed with it; missing: all.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Stat:
-    """One number that stands alone, as text, with what it is and a few more words."""
+    """One highlighted number, as text, with its label and a short note."""
 
     value: str
     label: str
@@ -38,7 +38,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart with its title, the key of its colours (colour, text) and its numbers."""
+    """One chart with its title, its colour key (colour, text) and a table of its numbers."""
 
     name: str
     title: str
@@ -51,14 +51,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """One question and what answers it, shown from top to bottom.
+    """One question with its answer, shown from top to bottom.
 
     Attributes:
-        name: of its place on the page.
+        name: anchor on the page.
         title: a few words.
-        question: one sentence: what it answers.
-        stats: single numbers.
-        choices: for all figures and tables of the panel.
+        question: the question that the panel answers, one sentence.
+        stats: highlighted numbers.
+        choices: drop-downs for all figures and tables of the panel.
         figures: charts.
         grids: tables that are always open.
         notes: sentences at the end.

@@ -1,4 +1,4 @@
-"""The published night that a page shows, and how far it moved from the one before it."""
+"""The published lists that a page shows, and how much they differ from those of the run date before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.artifacts.runs import Run
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import ScoreDrift, compare_lists, compare_scores
 from recsys.report import charts, grids
-from recsys.report.grids import write_number, write_share
+from recsys.report.grids import write_count, write_number, write_share
 from recsys.report.layout import Figure, Panel, Stat
 from recsys.storage.files import read_manifest
 
@@ -40,10 +40,10 @@ class Night:
 
 
 def find_nights(home: Path, config_name: str, run_date: str | None) -> list[Night]:
-    """Read the lists that a config published for a run date, the newest unless named, then those of the night before.
+    """Read the lists that a config published for a run date (default: the newest) and for the one before.
 
     Returns:
-        Two nights; one, where none was published before it; none, where nothing is published.
+        Two nights, newest first; one if nothing was published before; none if nothing is published.
 
     Raises:
         ArtifactError: the named run date is not published, or lists were changed on disk.
@@ -61,14 +61,14 @@ def find_nights(home: Path, config_name: str, run_date: str | None) -> list[Nigh
 
 
 def compare_nights(run: Run, nights: list[Night], n: int) -> Panel:
-    """Published lists against the night before, and the run's lists against the run before.
+    """Compare published lists with those of the night before, and the run's lists with those of the run before.
 
     Args:
-        run: has its own churn.
+        run: has the churn since the run before.
         nights: from `find_nights`.
-        n: places of the published lists that count.
+        n: length of the published lists.
     """
-    churn, notes = _tell_churn(run)
+    churn, notes = _show_churn(run)
     stats: list[Stat] = []
     figures: list[Figure] = []
     tables: list[grids.Grid] = []
@@ -76,7 +76,11 @@ def compare_nights(run: Run, nights: list[Night], n: int) -> Panel:
         now, before = nights
         lists, scores = compare_lists(now.lists, before.lists, n), _compare_scores(now, before)
         stats = [
-            Stat(write_share(lists.churn), "churn of the nights", f"{now.run_date} against {before.run_date}"),
+            Stat(
+                write_share(lists.churn),
+                "list items replaced since last night",
+                f"{now.run_date} compared with {before.run_date}",
+            ),
             Stat(write_number(lists.rbo, 3), "rank-biased overlap", "1: the same items in the same order"),
         ]
         tables.append(grids.list_nights(lists, scores))
@@ -84,12 +88,12 @@ def compare_nights(run: Run, nights: list[Night], n: int) -> Panel:
             stats.append(Stat(write_number(scores.psi, 3), "PSI of the scores", _judge_psi(scores.psi)))
             figures.append(_draw_scores(scores, now.run_date, before.run_date))
     else:
-        told = f"Only one night, {nights[0].run_date}, is published" if nights else "No lists are published yet"
-        notes += (f"{told}. Run 'recsys generate' for another run date, then 'recsys report', to compare two nights.",)
+        published = f"Only one run date, {nights[0].run_date}, is published" if nights else "No lists are published yet"
+        notes += (f"{published}. To compare two, run 'recsys generate' for another run date, then 'recsys report'.",)
     return Panel(
         "drift",
         "Drift",
-        "How far have the lists moved since the night before, and since the last training?",
+        "How much have the lists changed since the night before, and since the last training?",
         stats=(*stats, *churn),
         figures=tuple(figures),
         grids=tuple(tables),
@@ -97,35 +101,37 @@ def compare_nights(run: Run, nights: list[Night], n: int) -> Panel:
     )
 
 
-def _tell_churn(run: Run) -> tuple[tuple[Stat, ...], tuple[str, ...]]:
+def _show_churn(run: Run) -> tuple[tuple[Stat, ...], tuple[str, ...]]:
     churn = run.measured.get("churn")
     if not churn:
-        return (), ("No run of this config came before this one; the next training will show its churn against it.",)
+        return (), ("This is the first run of this config; the next training will be compared with it.",)
     ends = f"[{write_share(churn['low'])}, {write_share(churn['high'])}]"
-    note = f"{ends} of a user's items are new against run {churn['run']}, {churn['users']:,} users"
-    return (Stat(write_share(churn["mean"]), "churn of this run's lists", note),), ()
+    note = f"{ends} compared with run {churn['run']}, {write_count(churn['users'], 'user')}"
+    return (Stat(write_share(churn["mean"]), "list items replaced since the run before", note),), ()
 
 
 def _compare_scores(now: Night, before: Night) -> ScoreDrift | None:
-    """Compare the scores of the places that the ranker filled; None where a night has none."""
+    """Compare the scores of the ranker, without fallback items; None if a night has none."""
     new, old = (night.lists.filter(~pl.col("sources").list.contains("fallback"))["score"] for night in (now, before))
     return compare_scores(new, old) if len(new) and len(old) else None
 
 
 def _judge_psi(psi: float) -> str:
-    return "calm: below 0.1" if psi < 0.1 else "worth a look: above 0.1" if psi <= 0.25 else "a shift: above 0.25"
+    if psi < 0.1:
+        return "below 0.1: stable"
+    return "0.1 to 0.25: a moderate shift" if psi <= 0.25 else "above 0.25: a large shift"
 
 
 def _draw_scores(scores: ScoreDrift, now: str, before: str) -> Figure:
     ends = [write_number(edge, 2) for edge in scores.edges]
     texts = [*(f"up to {end}" for end in ends), f"above {ends[-1]}" if ends else "all"]
-    # The place keeps bins apart whose ends look the same.
-    names = [f"{place}: {text}" for place, text in enumerate(texts, 1)]
+    # Numbered, because rounded edges may look the same.
+    names = [f"{number}: {text}" for number, text in enumerate(texts, 1)]
     nights = ["before"] * len(names) + ["now"] * len(names)
     bins = pl.DataFrame({"bin": names * 2, "night": nights, "share": [*scores.before, *scores.now]})
     return Figure(
         "scores",
-        f"Scores of {now} beside those of {before}",
+        f"Scores of {now} and {before}",
         charts.draw_scores(bins),
         grids.list_bins(bins),
         (("var(--accent)", now), ("var(--muted)", before)),

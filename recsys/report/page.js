@@ -1,13 +1,13 @@
 "use strict";
 
-// Charts: each is drawn once; a choice changes its parameters, a theme only the colours it refers to.
+// Charts: each is drawn once. A choice changes its parameters; a theme changes the CSS variables of its colours.
 (() => {
   const { config, charts } = JSON.parse(document.getElementById("charts").textContent);
-  // The expression interpreter needs no eval, which the page's policy forbids.
+  // The expression interpreter needs no eval, which the content security policy forbids.
   const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true, config };
   const views = new Map();
 
-  const parameters = (name) => new Map((charts[name].params ?? []).map((one) => [one.name, one.value]));
+  const parameters = (name) => new Map((charts[name].params ?? []).map((parameter) => [parameter.name, parameter.value]));
 
   const limit = (panel) => {
     const n = panel.querySelector('select[data-choice="n"]');
@@ -20,11 +20,11 @@
 
   const follow = (panel) => {
     limit(panel);
-    const chosen = new Map([...panel.querySelectorAll("select[data-choice]")].map((one) => [one.dataset.choice, one.value]));
-    for (const place of panel.querySelectorAll("[data-chart]")) {
-      const view = views.get(place.dataset.chart);
+    const chosen = new Map([...panel.querySelectorAll("select[data-choice]")].map((select) => [select.dataset.choice, select.value]));
+    for (const container of panel.querySelectorAll("[data-chart]")) {
+      const view = views.get(container.dataset.chart);
       if (!view) continue;
-      for (const [name, first] of parameters(place.dataset.chart)) {
+      for (const [name, first] of parameters(container.dataset.chart)) {
         const value = chosen.get(name);
         view.signal(name, typeof first === "number" ? Number(value) : value);
       }
@@ -36,12 +36,12 @@
   };
 
   const draw = async () => {
-    for (const place of document.querySelectorAll("[data-chart]")) {
-      const name = place.dataset.chart;
+    for (const container of document.querySelectorAll("[data-chart]")) {
+      const name = container.dataset.chart;
       try {
-        views.set(name, (await window.vegaEmbed(place, charts[name], options)).view);
+        views.set(name, (await window.vegaEmbed(container, charts[name], options)).view);
       } catch (error) {
-        place.textContent = "This chart could not be drawn; its numbers stand in the table.";
+        container.textContent = "This chart could not be drawn; its numbers are in the table.";
         console.error(`chart ${name}`, error);
       }
     }
@@ -54,12 +54,12 @@
   draw();
 })();
 
-// The browser of users. Every text of the catalogue goes in as text, never as markup.
+// The user browser. Texts of the catalogue are inserted as text, never as markup.
 (() => {
   const data = JSON.parse(document.getElementById("browser").textContent);
   const people = document.getElementById("people");
   const person = document.getElementById("person");
-  const found = document.getElementById("found");
+  const matches = document.getElementById("matches");
   const input = document.getElementById("find");
   const fold = (text) => text.normalize("NFKC").toLocaleLowerCase();
   const titles = data.titles.map(fold);
@@ -75,17 +75,17 @@
     return element;
   };
 
-  const plural = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
+  const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
   const day = (number) => (number === null ? "" : new Date(number * 86400000).toISOString().slice(0, 10));
 
-  const titleCell = (tag, place) => {
+  const titleCell = (tag, item) => {
     const cell = make(tag, undefined, { class: "title", dir: "auto" });
     if (tag === "th") cell.scope = "row";
-    cell.append(matched.has(place) ? make("mark", data.titles[place]) : data.titles[place]);
+    cell.append(matched.has(item) ? make("mark", data.titles[item]) : data.titles[item]);
     return cell;
   };
 
-  // Columns: [head, class, row => cell text]; null in place of the function is the title, which names the row.
+  // Columns: [head, class, row => cell text]; a column without a function is the title, which names the row.
   const table = (caption, columns, rows) => {
     const box = make("div", undefined, { class: "scroll", role: "region", tabindex: "0", "aria-label": caption });
     const made = make("table");
@@ -107,27 +107,27 @@
     return box;
   };
 
-  const show = (place) => {
-    current = place;
-    const user = data.users[place];
+  const show = (index) => {
+    current = index;
+    const user = data.users[index];
     const title = make("h3", "User ", { id: "person-title" });
     title.append(make("bdi", user.id));
     const list = [["rank", "number", (row, number) => String(number + 1)], ["item", ""], ["score", "number", (row) => row[1].toFixed(4)]];
-    if (data.sources.length) list.push(["found by", "", (row) => row[2].map((one) => data.sources[one]).join(", ")]);
-    if (data.reasons.length) list.push(["because", "", (row) => (row[3] === null ? "" : data.reasons[row[3]])]);
+    if (data.sources.length) list.push(["proposed by", "", (row) => row[2].map((source) => data.sources[source]).join(", ")]);
+    if (data.reasons.length) list.push(["reason", "", (row) => (row[3] === null ? "" : data.reasons[row[3]])]);
     const parts = [title, table("Recommended", list, user.list)];
     if (user.held.length) {
-      const took = [["item", ""], ["what became of it", "", (row) => data.outcomes[row[1]]]];
-      took.push(["rank among our candidates", "number", (row) => (row[2] === null ? "–" : String(row[2]))]);
-      parts.push(table("Taken in the test window", took, user.held));
+      const held = [["item", ""], ["outcome", "", (row) => data.outcomes[row[1]]]];
+      held.push(["rank among our candidates", "number", (row) => (row[2] === null ? "–" : String(row[2]))]);
+      parts.push(table("Test positives", held, user.held));
     }
-    const had = [["item", ""]];
-    if (user.history.some((row) => row[1] !== null)) had.push(["last touched", "number", (row) => day(row[1])]);
+    const history = [["item", ""]];
+    if (user.history.some((row) => row[1] !== null)) history.push(["last interaction", "number", (row) => day(row[1])]);
     const shown = user.history.length < user.size ? `, the newest ${user.history.length} of ${user.size.toLocaleString("en")} items` : "";
-    parts.push(table(`History, newest first${shown}`, had, user.history));
+    parts.push(table(`History, newest first${shown}`, history, user.history));
     person.replaceChildren(...parts);
     for (const button of people.querySelectorAll("button")) {
-      const here = Number(button.dataset.user) === place;
+      const here = Number(button.dataset.user) === index;
       if (here) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
       button.tabIndex = here ? 0 : -1;
@@ -136,20 +136,20 @@
 
   const list = () => {
     const query = fold(input.value.trim());
-    matched = new Set(query ? titles.flatMap((title, place) => (title.includes(query) ? [place] : [])) : []);
-    const hits = data.users.flatMap((user, place) =>
-      !query || ids[place].includes(query) || [...inUser[place]].some((item) => matched.has(item)) ? [place] : [],
+    matched = new Set(query ? titles.flatMap((title, item) => (title.includes(query) ? [item] : [])) : []);
+    const hits = data.users.flatMap((user, index) =>
+      !query || ids[index].includes(query) || [...inUser[index]].some((item) => matched.has(item)) ? [index] : [],
     );
     people.replaceChildren(
-      ...hits.map((place) => {
+      ...hits.map((index) => {
         const line = make("li");
-        const button = make("button", undefined, { type: "button", "data-user": String(place) });
-        button.append(make("bdi", data.users[place].id), make("span", plural(data.users[place].size, "item"), { class: "size" }));
+        const button = make("button", undefined, { type: "button", "data-user": String(index) });
+        button.append(make("bdi", data.users[index].id), make("span", plural(data.users[index].size, "item"), { class: "size" }));
         line.append(button);
         return line;
       }),
     );
-    found.textContent = query ? `${plural(hits.length, "user")} of ${data.users.length.toLocaleString("en")} found` : "";
+    matches.textContent = query ? `${plural(hits.length, "user")} of ${data.users.length.toLocaleString("en")} found` : "";
     people.hidden = hits.length === 0;
     if (hits.length) show(hits.includes(current) ? current : hits[0]);
     else person.replaceChildren(make("h3", "No user found", { id: "person-title" }));
@@ -159,7 +159,7 @@
     const button = event.target.closest("button");
     if (button) show(Number(button.dataset.user));
   });
-  // One stop for the tab key, arrows inside the list.
+  // The tab key stops once at the list; arrow keys move inside it.
   people.addEventListener("keydown", (event) => {
     const buttons = [...people.querySelectorAll("button")];
     const here = buttons.indexOf(document.activeElement);

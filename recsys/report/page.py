@@ -1,4 +1,4 @@
-"""`recsys report`: gather what a run and its config's published lists say, and write it as one HTML file."""
+"""`recsys report`: read a run and the lists that its config published, and write them as one HTML file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, split_windows
 from recsys.registry.tracking import connect, find_run_id, log_file
-from recsys.report.charts import CONFIG
+from recsys.report.chart_style import CONFIG
+from recsys.report.grids import write_count
 from recsys.report.head import Head, describe_run
 from recsys.report.layout import Panel
 from recsys.report.nights import Night, compare_nights, find_nights
-from recsys.report.panels import compare_models, compare_segments, look_beyond, show_training, trace_losses
+from recsys.report.panels import compare_models, compare_segments, show_beyond_accuracy, show_training, trace_losses
 from recsys.report.users import gather_users
 from recsys.storage.files import read_manifest, replace_text
 from recsys.visuals.html import bundle_plotting, embed_json, hash_script
@@ -40,38 +41,38 @@ def write_report(
 ) -> Path:
     """Write the page of one run and log it to the run's MLflow run.
 
-    The page holds all it needs and asks no network for anything. The same run and lists give the same bytes.
+    The page is self-contained and makes no network requests. The same run and lists give the same bytes.
 
     Args:
-        config: whose runs and lists.
-        home: where they lie.
-        run: its name; None: the config's last.
-        run_date: the published night to show; None: the newest. Without any the run's own lists are shown.
-        users: shown in the browser of users at most.
-        out: the file; None: `reports/RUN.html` in the home.
+        config: its runs and lists are shown.
+        home: `RECSYS_HOME`, which has them.
+        run: name of the run; None: the config's last.
+        run_date: of the published lists to show; None: the newest. If nothing is published, the run's own are shown.
+        users: maximum number of users in the user browser.
+        out: path of the file; None: `reports/RUN.html` in the home.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        ArtifactError: no such run or night, one of them was changed, or the file cannot be written.
-        RegistryError: the MLflow store does not answer; the file is written.
+        ArtifactError: the run or the lists do not exist or were changed, or the file cannot be written.
+        RegistryError: the MLflow store does not answer; the file is written nevertheless.
     """
-    found = read_run(home, config.name, run)
+    shown = read_run(home, config.name, run)
     nights = find_nights(home, config.name, run_date)
-    snapshot = _open_snapshot(home, config.name, found.facts["snapshot"])
+    snapshot = _open_snapshot(home, config.name, shown.facts["snapshot"])
     panels = [
-        compare_models(found),
-        compare_segments(found),
-        trace_losses(found),
-        show_training(found),
-        compare_nights(found, nights, config.generation.n),
-        look_beyond(found),
+        compare_models(shown),
+        compare_segments(shown),
+        trace_losses(shown),
+        show_training(shown),
+        compare_nights(shown, nights, config.generation.n),
+        show_beyond_accuracy(shown),
     ]
-    told, browser = _gather_browser(home, found, snapshot, nights, users)
-    path = out or home / "reports" / f"{found.name}.html"
-    replace_text(path, render(describe_run(found, snapshot), panels, told, browser))
-    _log(config, home, found.name, path)
+    whose, browser = _gather_browser(home, shown, snapshot, nights, users)
+    path = out or home / "reports" / f"{shown.name}.html"
+    replace_text(path, render(describe_run(shown, snapshot), panels, whose, browser))
+    _log(config, home, shown.name, path)
     return path
 
 
@@ -79,13 +80,22 @@ def _log(config: Config, home: Path, run: str, path: Path) -> None:
     store = connect(home, config)
     run_id = find_run_id(store, run)
     if run_id is None:
-        logger.warning("report of %s: no such run in MLflow store %s, so it is not logged there", run, store.place)
+        logger.warning(
+            "report of %s: MLflow store %s has no such run, so the report is not logged there", run, store.place
+        )
     else:
         log_file(store, run_id, path)
 
 
-def render(head: Head, panels: list[Panel], told: str, browser: dict[str, Any]) -> str:
-    """Return the page's HTML: text escaped, data as JSON, scripts known to the browser by their hash."""
+def render(head: Head, panels: list[Panel], whose: str, browser: dict[str, Any]) -> str:
+    """Return the page's HTML: text is escaped, data is JSON, and the browser runs only scripts with the known hashes.
+
+    Args:
+        head: name, verdict and facts.
+        panels: from top to bottom; the user browser comes last.
+        whose: sentence that says whose lists the user browser shows.
+        browser: from `gather_users`.
+    """
     environment = Environment(
         loader=PackageLoader("recsys.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -98,7 +108,7 @@ def render(head: Head, panels: list[Panel], told: str, browser: dict[str, Any]) 
         head=head,
         panels=panels,
         charts=Markup(embed_json({"config": CONFIG, "charts": charts})),
-        told=told,
+        whose=whose,
         browser=Markup(embed_json(browser)),
         style=Markup(style),
         scripts=[Markup(plotting), Markup(script)],
@@ -107,26 +117,27 @@ def render(head: Head, panels: list[Panel], told: str, browser: dict[str, Any]) 
 
 
 def _gather_browser(
-    home: Path, run: Run, snapshot: Snapshot, nights: list[Night], at_most: int
+    home: Path, run: Run, snapshot: Snapshot, nights: list[Night], max_users: int
 ) -> tuple[str, dict[str, Any]]:
-    """Return users with a sentence on whose lists they show: those of the newest night, else those of the run."""
+    """Return the users of the newest night, or of the run if there is none, with a sentence that says so."""
     if nights:
         night = nights[0]
         whose = f"Lists published for {night.run_date} by model version {night.facts['model_version']}"
-        seen = _open_snapshot(home, run.config.name, night.facts["snapshot"])
+        snapshot_of_night = _open_snapshot(home, run.config.name, night.facts["snapshot"])
         lists = night.lists
-        found = gather_users(lists, cut(seen.interactions, night.end), seen.items, None, at_most)
+        history = cut(snapshot_of_night.interactions, night.end)
+        users = gather_users(lists, history, snapshot_of_night.items, None, max_users)
     else:
-        whose = "Lists of the run for its test window, since none are published yet"
+        whose = "No lists are published yet, so these are the run's lists for its test window"
         lists = run.lists
-        found = gather_users(lists, _find_history(run, snapshot), snapshot.items, run.positives, at_most)
-    of = lists["user_id"].n_unique()
-    which = "all" if of == len(found["users"]) else f"{len(found['users']):,} of"
+        users = gather_users(lists, _rebuild_history(run, snapshot), snapshot.items, run.positives, max_users)
+    total = lists["user_id"].n_unique()
+    which = "all" if total == len(users["users"]) else f"{len(users['users']):,} of"
     how = "from the shortest to the longest history" if which == "all" else "chosen evenly from short to long histories"
-    return f"{whose}: {which} {of:,} users, {how}.", found
+    return f"{whose}: {which} {write_count(total, 'user')}, {how}.", users
 
 
-def _find_history(run: Run, snapshot: Snapshot) -> pl.DataFrame:
+def _rebuild_history(run: Run, snapshot: Snapshot) -> pl.DataFrame:
     """Return the interactions that the run's lists were made from."""
     config, end = run.config, run.facts["end"]
     return split_windows(
@@ -135,12 +146,12 @@ def _find_history(run: Run, snapshot: Snapshot) -> pl.DataFrame:
         repeats=config.dataset.repeats,
         end=datetime.fromisoformat(end) if end else None,
         seed=config.seed,
-        # The pairs of a hold-out file that were measured; the file itself may be gone.
+        # The measured pairs replace a hold-out file, which may no longer exist.
         holdout=run.positives.select("user_id", "item_id"),
     ).test.history
 
 
 def _open_snapshot(home: Path, config_name: str, identity: str) -> Snapshot:
-    """Read a snapshot by its id, whatever the config's dataset section says today."""
+    """Read a snapshot by its id, even if the config's dataset section has changed since."""
     manifest = read_manifest(home / "snapshots" / identity, "run 'recsys ingest', then 'recsys train' with this config")
     return read_snapshot(home, config_name, manifest["dataset"], identity)

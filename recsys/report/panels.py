@@ -1,4 +1,4 @@
-"""The panels of the page: each a question, and the charts and tables that answer it."""
+"""The panels of the page: a question each, with the charts and tables that answer it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.summaries import select_row
 from recsys.report import charts, grids
-from recsys.report.grids import name_metric, write_number, write_share
-from recsys.report.head import find_rival
+from recsys.report.chart_style import LINE_COLOURS
+from recsys.report.grids import name_metric, write_count, write_number, write_share
 from recsys.report.layout import Choice, Figure, Panel, Stat
+from recsys.report.verdict import best_baseline
 
-# Measured of lists as they are, whatever the users took.
+# Properties of the lists alone; the positives do not count.
 _BEYOND = ("novelty", "diversity", "cold_share")
 _FEATURES_DRAWN = 20
-
+# The page has as many colours for outcomes; the last outcome, listed, has the accent colour.
+_OUTCOME_COLOURS = 5
 
 _VERDICT_KEY = (
     ("var(--accent)", "ours is better"),
-    ("hollow", "cannot tell: the interval holds 0"),
+    ("hollow", "cannot tell: the interval includes 0"),
     ("var(--worse)", "ours is worse"),
 )
 
 
 def compare_models(run: Run) -> Panel:
-    """Ours beside every baseline."""
+    """Compare ours with every baseline."""
     evaluation = run.config.evaluation
     rows = run.metrics.filter(~pl.col("metric").is_in(_BEYOND))
     n_values = rows["n"].unique().sort().to_list()
@@ -36,7 +38,9 @@ def compare_models(run: Run) -> Panel:
         str(metric): sorted(part["n"].unique().to_list())
         for (metric,), part in rows.group_by("metric", maintain_order=True)
     }
-    limits = {metric: " ".join(map(str, found)) for metric, found in measured.items() if len(found) < len(n_values)}
+    limits = {
+        metric: " ".join(map(str, lengths)) for metric, lengths in measured.items() if len(lengths) < len(n_values)
+    }
     choices = (
         Choice("metric", "Metric", {metric: name_metric(metric) for metric in measured}, evaluation.metric, limits),
         Choice("n", "List length", {str(n): str(n) for n in n_values}, str(evaluation.n), {}),
@@ -46,7 +50,7 @@ def compare_models(run: Run) -> Panel:
     return Panel(
         "metrics",
         "Metrics against baselines",
-        "Is it really better than simpler models, measured on the same users with the same items excluded?",
+        "Is it better than simpler models, on the same users and with the same exclusions?",
         choices=choices,
         figures=(
             Figure("means", "Mean of each model", means, wide=False),
@@ -54,24 +58,24 @@ def compare_models(run: Run) -> Panel:
         ),
         grids=(grids.list_metrics(rows),),
         notes=(
-            f"In brackets {100 * evaluation.confidence:.4g}% intervals from {evaluation.bootstrap_samples:,} bootstrap "
-            "samples of the users; p says how often chance alone shows a difference this far from 0.",
+            f"In brackets: {100 * evaluation.confidence:.4g}% intervals from {evaluation.bootstrap_samples:,} "
+            "bootstrap samples of the users. p: how often chance alone gives a difference at least this far from 0.",
         ),
     )
 
 
 def compare_segments(run: Run) -> Panel:
-    """Ours against a chosen model, for some users and some items."""
+    """Compare ours with a chosen model within each segment of users or items."""
     evaluation = run.config.evaluation
     label = pl.concat_str(["dimension", "segment"], separator=": ").alias("label")
     rows = run.segments.filter(pl.col("n") == evaluation.n).with_columns(label)
     metrics = rows["metric"].unique(maintain_order=True).to_list()
     others = [model for model in rows["model"].unique(maintain_order=True) if model != OURS]
-    question = "For whom is it better, and for whom not?"
+    question = "For whom is it better, and for whom is it not?"
     if not others:
         return Panel("segments", "Segments", question, notes=("This run measured no segments.",))
-    rival = find_rival(run)
-    model = str(rival["model"]) if rival and rival["model"] in others else others[0]
+    baseline = best_baseline(run.metrics, evaluation)
+    model = str(baseline["model"]) if baseline and baseline["model"] in others else others[0]
     metric = evaluation.metric if evaluation.metric in metrics else metrics[0]
     few = evaluation.segments.min_users
     return Panel(
@@ -79,8 +83,8 @@ def compare_segments(run: Run) -> Panel:
         "Segments",
         question,
         choices=(
-            Choice("metric", "Metric", {one: f"{name_metric(one)}@{evaluation.n}" for one in metrics}, metric, {}),
-            Choice("model", "Against", {one: one for one in others}, model, {}),
+            Choice("metric", "Metric", {name: f"{name_metric(name)}@{evaluation.n}" for name in metrics}, metric, {}),
+            Choice("model", "Against", {name: name for name in others}, model, {}),
         ),
         figures=(
             Figure(
@@ -92,14 +96,23 @@ def compare_segments(run: Run) -> Panel:
         ),
         grids=(grids.list_segments(rows),),
         notes=(
-            "A segment's users are those with an item in it that they took; only these items count. Many segments are "
-            "looked at, so one of them stands out now and then by chance.",
+            "A segment's users are those with a test positive in it, and only those positives count. "
+            + _expect_false_alarms(rows.filter("enough")["label"].n_unique(), evaluation.confidence),
         ),
     )
 
 
+def _expect_false_alarms(segments: int, confidence: float) -> str:
+    """Say how many intervals exclude 0 by chance alone."""
+    expected = round(segments * (1 - confidence))
+    alarms = {0: "fewer than one false alarm", 1: "about one false alarm"}.get(
+        expected, f"about {expected} false alarms"
+    )
+    return f"With {write_count(segments, 'segment')} of enough users, expect {alarms}."
+
+
 def trace_losses(run: Run) -> Panel:
-    """The candidate ledger."""
+    """Show what became of the test positives, and what each source contributed."""
     ceiling = write_share(run.measured["union_recall"])
     figures = [_draw_outcomes(run), _draw_depths(run)]
     if run.overlap.height:
@@ -107,7 +120,7 @@ def trace_losses(run: Run) -> Panel:
         figures.append(
             Figure(
                 "overlap",
-                "Overlap: share of the row's items that the column has too",
+                "Overlap: share of the row's items that the column also has",
                 charts.draw_overlap(run.overlap),
                 grids.list_overlap(run.overlap),
                 choices=(Choice("share", "Of what the sources", options, "found_share", {}),),
@@ -117,8 +130,13 @@ def trace_losses(run: Run) -> Panel:
     return Panel(
         "ledger",
         "The candidate ledger",
-        "Where were the items lost that users took and our lists did not show?",
-        stats=(*_tell_losses(run), Stat(ceiling, "ceiling of recall", "of the items are found by any source")),
+        "Where were the test positives lost that our lists do not show?",
+        stats=(
+            *_split_losses(run),
+            Stat(
+                ceiling, "candidate recall", "share of the positives that any source proposed; recall cannot exceed it"
+            ),
+        ),
         figures=tuple(figures),
         grids=(grids.list_sources(run.ledger),),
     )
@@ -128,75 +146,97 @@ def _draw_outcomes(run: Run) -> Figure:
     outcomes = [(str(outcome), int(count)) for outcome, count in select_outcomes(run.measured["positives"])]
     rows = pl.DataFrame(outcomes, schema={"outcome": pl.String, "positives": pl.Int64}, orient="row")
     rows = rows.with_columns((pl.col("positives") / max(1, rows["positives"].sum())).alias("share"))
-    # The last outcome is the good one: it stands in our list.
-    shades = [*(f"var(--outcome-{number})" for number in range(1, len(outcomes))), "var(--accent)"]
-    colours = {outcome: shade for (outcome, _), shade in zip(outcomes, shades, strict=True)}
+    losses = cycle(f"var(--outcome-{number})" for number in range(1, _OUTCOME_COLOURS + 1))
+    colours = {outcome: next(losses) for outcome, _ in outcomes[:-1]} | {outcomes[-1][0]: "var(--accent)"}
     key = tuple(
         (colours[outcome], f"{outcome} {share:.1%}") for outcome, share in rows.select("outcome", "share").iter_rows()
     )
-    title = "What became of the items that users took"
+    title = "What became of the test positives"
     return Figure("outcomes", title, charts.draw_outcomes(rows, colours), grids.list_outcomes(rows), key)
 
 
 def _draw_depths(run: Run) -> Figure:
     sources = [name for name in run.depths["source"].unique(maintain_order=True) if name != UNION]
-    colours = {**dict(zip(sources, cycle(charts.LINE_COLOURS), strict=False)), UNION: "var(--accent)"}
+    colours = {**dict(zip(sources, cycle(LINE_COLOURS), strict=False)), UNION: "var(--accent)"}
     key = tuple((colour, name) for name, colour in colours.items())
     spec = charts.draw_depths(run.depths, colours)
     return Figure("depths", "Recall by depth", spec, grids.list_depths(run.depths), key, wide=False)
 
 
-def _tell_losses(run: Run) -> tuple[Stat, ...]:
-    """Ours and the two losses, which add up to what a perfect list would reach."""
+def _split_losses(run: Run) -> tuple[Stat, ...]:
+    """Return our metric and the losses; together they add up to the metric of a perfect list."""
     losses = run.measured["losses"]
     what = f"{name_metric(losses['metric'])}@{losses['n']}"
     ours = select_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
-    told = {
-        f"{what} of our lists": ([ours[name] for name in MEAN], "as measured"),
-        "retrieval loss": (losses["retrieval"], "what no order of our candidates could reach"),
-        "ranker loss": (losses["ranker"], "what a perfect order of them would add"),
+    parts = {
+        f"{what} of our lists": ([ours[name] for name in MEAN], "measured"),
+        f"{what} lost by retrieval": (losses["retrieval"], "no source proposed the item"),
+        f"{what} lost by ranking": (losses["ranker"], "the item was proposed but ranked too low"),
     }
+    if "rules" in losses:
+        parts[f"{what} lost to rules"] = (losses["rules"], "a rule or an exclusion removed the item")
     return tuple(
-        Stat(write_number(mean, 3), label, f"[{write_number(low, 3)}, {write_number(high, 3)}] {why}")
-        for label, ((mean, low, high), why) in told.items()
+        Stat(write_number(mean, 3), label, f"[{write_number(low, 3)}, {write_number(high, 3)}] {meaning}")
+        for label, ((mean, low, high), meaning) in parts.items()
     )
 
 
 def show_training(run: Run) -> Panel:
-    """Learning curves and feature importance."""
-    total = max(float(run.importance["gain"].sum()), 1e-12)
-    importance = run.importance.with_columns((pl.col("gain") / total).alias("share")).join(
-        run.shift.select("feature", "shift"), on="feature", how="left", maintain_order="left"
+    """Show learning curves, feature importance and what the evaluation model decided."""
+    without = [name.replace("_", " ") for name, values in run.curves.items() if not values]
+    return Panel(
+        "training",
+        "Learning curves and features",
+        "Did each part learn, and which features does the ranker use?",
+        figures=(*_draw_curves(run), *([_draw_importance(run)] if run.importance.height else [])),
+        notes=(*_describe_ranker(run), *(f"{name}: not trained in this run." for name in without)),
     )
-    curves = [
+
+
+def _draw_curves(run: Run) -> list[Figure]:
+    return [
         Figure(
-            f"curve-{place}",
+            f"curve-{index}",
             name.replace("_", " "),
             charts.draw_curve(name, values),
             grids.list_curve(name.replace("_", " "), values),
             wide=False,
         )
-        for place, (name, values) in enumerate(run.curves.items())
+        for index, (name, values) in enumerate(run.curves.items())
         if values
     ]
-    without = [name.replace("_", " ") for name, values in run.curves.items() if not values]
-    features = Figure(
+
+
+def _draw_importance(run: Run) -> Figure:
+    total = max(float(run.importance["gain"].sum()), 1e-12)
+    importance = run.importance.with_columns((pl.col("gain") / total).alias("share")).join(
+        run.shift.select("feature", "shift"), on="feature", how="left", maintain_order="left"
+    )
+    limit = f", the first {_FEATURES_DRAWN}" if importance.height > _FEATURES_DRAWN else ""
+    return Figure(
         "importance",
-        f"Feature importance{f', the first {_FEATURES_DRAWN}' if importance.height > _FEATURES_DRAWN else ''}",
+        f"Feature importance{limit}",
         charts.draw_importance(importance.head(_FEATURES_DRAWN)),
         grids.list_importance(importance),
     )
-    return Panel(
-        "training",
-        "Learning curves and features",
-        "Did each part learn, and what does the ranker look at?",
-        figures=(*curves, *([features] if importance.height else [])),
-        notes=(f"What ranks: {run.measured['ranker']}.", *(f"{name}: no steps." for name in without)),
+
+
+def _describe_ranker(run: Run) -> tuple[str, ...]:
+    """Say what ranks, why, and where the refit that serves differs from the model that was measured."""
+    measured = run.measured
+    decision = measured.get("ranker_decision")
+    return (
+        f"Ranker: {measured['ranker']}.",
+        *([f"Decided on the evaluation model: {decision.rstrip('.')}."] if decision else []),
+        *(
+            f"The refit that serves differs from the evaluation model: {difference.rstrip('.')}."
+            for difference in measured.get("refit_differences") or ()
+        ),
     )
 
 
-def look_beyond(run: Run) -> Panel:
-    """What lists show of the catalogue."""
+def show_beyond_accuracy(run: Run) -> Panel:
+    """Show what the lists present of the catalogue, whatever users interacted with."""
     n = run.config.evaluation.n
     none = pl.lit(None, dtype=pl.Float64)
     whole = run.catalogue.unpivot(["coverage", "gini"], index="model", variable_name="metric", value_name="mean")
@@ -208,13 +248,13 @@ def look_beyond(run: Run) -> Panel:
     return Panel(
         "beyond",
         "Beyond accuracy",
-        "How much of the catalogue do the lists show, how new, how mixed?",
-        choices=(Choice("metric", "Measure", {one: name_metric(one) for one in metrics}, "coverage", {}),),
-        figures=(Figure("beyond", f"In the first {n} places", charts.draw_means(rows, "coverage", n)),),
+        "How much of the catalogue do the lists show, and how new and how diverse are they?",
+        choices=(Choice("metric", "Measure", {name: name_metric(name) for name in metrics}, "coverage", {}),),
+        figures=(Figure("beyond", f"Lists of {n}", charts.draw_means(rows, "coverage", n)),),
         grids=(grids.list_beyond(rows),),
         notes=(
-            "Coverage: share of the catalogue in anyone's list. Gini: 0 where every item is shown equally often, near "
-            "1 where one takes all places. Novelty: how few users know the items. Diversity: how unlike the texts of "
-            "one list are. None of them is better when higher by itself.",
+            "Coverage: share of the catalogue in at least one list. Gini: 0 if every item is shown equally often, near "
+            "1 if one item fills all lists. Novelty: how few users have interacted with the items. Diversity: how "
+            "different the texts within a list are. Higher is not always better.",
         ),
     )

@@ -1,4 +1,4 @@
-"""What the page's browser of users holds: histories beside lists, compact, and chosen evenly."""
+"""Data of the page's user browser: an even sample of users with their histories and lists, in compact form."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ from typing import Any
 
 import polars as pl
 
-# The newest items of a history that the page shows; it says how many there are in all.
+# Maximum number of history items per user; the page also shows the total.
 HISTORY_LENGTH = 50
 
 
 def gather_users(
-    lists: pl.DataFrame, history: pl.DataFrame, items: pl.DataFrame, held: pl.DataFrame | None, at_most: int
+    lists: pl.DataFrame, history: pl.DataFrame, items: pl.DataFrame, held: pl.DataFrame | None, max_users: int
 ) -> dict[str, Any]:
-    """Return users with their history and list, each title stored once.
+    """Return users with their history and list; each text is stored once.
 
     Args:
-        lists: `user_id`, `rank`, `item_id`, `score`, and perhaps `sources` and `reason`, as in `Recommendations`.
+        lists: `user_id`, `rank`, `item_id`, `score`, and optionally `sources` and `reason`, as in `Recommendations`.
         history: `Interactions` that the lists were made from.
         items: `Items`.
-        held: `TestPositives` of the lists' users: what they took afterwards; None where nobody knows.
-        at_most: users.
+        held: `TestPositives` of the lists' users; None if the test window is unknown.
+        max_users: maximum number of users.
 
     Returns:
         `titles`, `sources`, `reasons`, `outcomes`: texts. `users`: per user `id`, `size` (distinct items of history),
         `history` as [title, day], newest first, `list` as [title, score, [source, …], reason] by rank, and `held` as
-        [title, outcome, rank among our candidates or null]; texts by their place. A day counts from 1970-01-01; it is
+        [title, outcome, rank among our candidates or null], where a text is its index. `day` is days since 1970-01-01;
         null without times.
     """
-    chosen, sizes = _choose(lists, history, at_most)
+    chosen, sizes = _sample_users(lists, history, max_users)
     shown = lists.join(chosen, on="user_id", how="semi").sort("user_id", "rank")
-    had = _find_newest(history.join(chosen, on="user_id", how="semi"))
-    took = held.join(chosen, on="user_id", how="semi") if held is not None else pl.DataFrame()
-    frames = [frame for frame in (shown, had, took) if frame.height]
+    newest = _select_newest(history.join(chosen, on="user_id", how="semi"))
+    positives = held.join(chosen, on="user_id", how="semi") if held is not None else pl.DataFrame()
+    frames = [frame for frame in (shown, newest, positives) if frame.height]
     used = (
         pl.concat([frame["item_id"] for frame in frames]).unique().sort() if frames else pl.Series([], dtype=pl.String)
     )
     names = pl.DataFrame({"item_id": used}).join(items, on="item_id", how="left", maintain_order="left")
-    place = {item: number for number, item in enumerate(used)}
+    index = {item: number for number, item in enumerate(used)}
     sources, reasons, outcomes = (
-        _list_texts(*one) for one in ((shown, "sources"), (shown, "reason"), (took, "outcome"))
+        _list_texts(frame, column) for frame, column in ((shown, "sources"), (shown, "reason"), (positives, "outcome"))
     )
     users: dict[str, dict[str, Any]] = {
         user: {"id": user, "size": size, "history": [], "list": [], "held": []} for user, size in sizes.items()
     }
-    for row in had.iter_rows(named=True):
-        users[row["user_id"]]["history"].append([place[row["item_id"]], row["day"]])
+    for row in newest.iter_rows(named=True):
+        users[row["user_id"]]["history"].append([index[row["item_id"]], row["day"]])
     for row in shown.iter_rows(named=True):
-        found = [sources.index(name) for name in row.get("sources", [])]
+        proposed_by = [sources.index(name) for name in row.get("sources", [])]
         reason = reasons.index(row["reason"]) if "reason" in row else None
-        users[row["user_id"]]["list"].append([place[row["item_id"]], round(row["score"], 4), found, reason])
-    for row in took.iter_rows(named=True):
-        users[row["user_id"]]["held"].append([place[row["item_id"]], outcomes.index(row["outcome"]), row["rank"]])
+        users[row["user_id"]]["list"].append([index[row["item_id"]], round(row["score"], 4), proposed_by, reason])
+    for row in positives.iter_rows(named=True):
+        users[row["user_id"]]["held"].append([index[row["item_id"]], outcomes.index(row["outcome"]), row["rank"]])
     return {
-        # A blank title, or an item that left the catalogue: its id.
+        # The id replaces a blank title, and the title of an item that left the catalogue.
         "titles": [
             title if title and title.strip() else item for item, title in names.select("item_id", "title").iter_rows()
         ],
@@ -64,8 +64,8 @@ def gather_users(
     }
 
 
-def _choose(lists: pl.DataFrame, history: pl.DataFrame, at_most: int) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Take users evenly from the shortest to the longest history, so that the same lists show the same users."""
+def _sample_users(lists: pl.DataFrame, history: pl.DataFrame, max_users: int) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Select users evenly from the shortest to the longest history; the same lists give the same users."""
     counted = history.group_by("user_id").agg(pl.col("item_id").n_unique().alias("size"))
     sizes = (
         lists.select(pl.col("user_id").unique())
@@ -73,15 +73,15 @@ def _choose(lists: pl.DataFrame, history: pl.DataFrame, at_most: int) -> tuple[p
         .with_columns(pl.col("size").fill_null(0))
         .sort("size", "user_id")
     )
-    shown = min(at_most, sizes.height)
+    shown = min(max_users, sizes.height)
     steps = max(1, shown - 1)
-    places = sorted({round(step * (sizes.height - 1) / steps) for step in range(shown)})
-    chosen = sizes[places]
+    rows = sorted({round(step * (sizes.height - 1) / steps) for step in range(shown)})
+    chosen = sizes[rows]
     return chosen.select("user_id"), dict(chosen.iter_rows())
 
 
-def _find_newest(history: pl.DataFrame) -> pl.DataFrame:
-    """Each user's newest distinct items, newest first, ties by item id, with the day they were last touched."""
+def _select_newest(history: pl.DataFrame) -> pl.DataFrame:
+    """Return each user's newest distinct items, newest first, ties by item id, with the day of the last interaction."""
     return (
         history.group_by("user_id", "item_id")
         .agg(pl.col("step").max(), pl.col("time").max().dt.epoch("d").alias("day"))

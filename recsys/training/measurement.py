@@ -19,7 +19,7 @@ from recsys.dataset.windows import Window
 from recsys.errors import DataError
 from recsys.evaluation.beyond_accuracy import cold_share, compute_coverage, compute_gini, diversity, novelty
 from recsys.evaluation.candidate_ledger import LOST_TO_A_RULE, Ledger, build_candidate_ledger, compute_losses
-from recsys.evaluation.comparison import OURS, label_values, score_users
+from recsys.evaluation.comparison import OURS, WITHOUT_RULES, label_values, score_users
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.segments import Segment, cut_segments, label_positives
 from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
@@ -32,8 +32,6 @@ from recsys.serving.recommender import Recommender, feature_frame
 from recsys.training.baselines import make_baselines
 
 BLEND = "blend"
-# Our lists by score alone, where rules or block lists are set.
-WITHOUT_RULES = "ours_without_rules"
 # Ranks are UInt16; a longer list would say nothing more about a source that gives so many items the same score.
 _MAX_RANK = 65_535
 # Rows whose features are kept to be compared with those of the training.

@@ -1,4 +1,4 @@
-"""Pages to look at: one made by hand with all there is to show, one of the trained miniature."""
+"""Two reports: a handmade one that shows everything, and one of the trained miniature."""
 
 import shutil
 from collections import OrderedDict
@@ -28,7 +28,7 @@ def handmade_page(handmade_home: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def reported_home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the trained home, which a report may be logged to."""
+    """A copy of the trained home, to which a report may be logged."""
     home = copy_home(trained.home, tmp_path_factory.mktemp("reported") / "home")
     yield home
     shutil.rmtree(home)
@@ -36,7 +36,7 @@ def reported_home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def other_homes_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """mlflow remembers where a run's files lie by the run's id, which copies of a home share."""
+    """Clear MLflow's cache of artifact folders by run id, because copies of a home share the ids."""
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._artifact_repos_cache", OrderedDict())
 
 

@@ -1,4 +1,4 @@
-"""The page as people meet it, in a real browser."""
+"""The page in a real browser."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def load(browser: Chrome, page: Path, *, dark: bool = False, width: int = 1280) 
 
 @pytest.fixture
 def page(browser: Chrome, handmade_page: Path) -> Iterator[Chrome]:
-    """The handmade page, fresh, light and wide; whatever a test does, the console stays unscored."""
+    """The handmade page, fresh, light and wide; the console must stay empty."""
     load(browser, handmade_page)
     yield browser
     assert browser.get_log("browser") == []
@@ -69,7 +69,7 @@ def asked_for(browser: Chrome) -> list[str]:
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_every_chart_is_drawn_in_silence_and_nothing_is_fetched(
+def test_every_chart_is_drawn_without_messages_and_without_requests(
     browser: Chrome, handmade_page: Path, dark: bool, width: int
 ) -> None:
     load(browser, handmade_page, dark=dark, width=width)

@@ -14,12 +14,12 @@ from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Window, cut
 from recsys.errors import DataError
-from recsys.evaluation.comparison import OURS
+from recsys.evaluation.comparison import OURS, WITHOUT_RULES
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
-from recsys.training.measurement import WITHOUT_RULES, Measured, measure
+from recsys.training.measurement import Measured, measure
 
 COLUMNS = ["user_id", "rank", "item_id", "score"]
 RULES = {"max_per_value": {"category": 3}, "min_new_share": 0.2, "diversity": 0.3}

@@ -347,7 +347,8 @@ class TestCommand:
     @pytest.fixture
     def call(self, place: Place, bench: FakeBench, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         # Threads and logging are set for a process; this one goes on after the test.
-        monkeypatch.setattr(cli, "_set_up", lambda threads: None)
+        monkeypatch.setattr("recsys.cli.setup.set_threads", lambda threads: None)
+        monkeypatch.setattr("recsys.cli.setup.start_logging", lambda **options: None)
         monkeypatch.setenv("RECSYS_HOME", str(place.home))
         options = ["--config", str(place.source), "--space", str(place.space), "--run-date", RUN_DATE]
         return lambda *more: CliRunner().invoke(cli.app, ["tune", *options, *map(str, more)])

@@ -1,0 +1,74 @@
+"""Commands that make and ingest raw data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption
+from recsys.cli.output import print_json, print_lines
+from recsys.cli.setup import load_settings, set_threads
+
+
+class Language(StrEnum):
+    """Languages of the demo catalogue."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+def demo_data(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for items.jsonl.gz and interactions.csv.gz.")],
+    users: Annotated[int, typer.Option(help="Number of users.")] = 1500,
+    items: Annotated[int, typer.Option(help="Number of items.")] = 1200,
+    days: Annotated[int, typer.Option(help="Number of days, from 2025-01-01.")] = 60,
+    seed: Annotated[int, typer.Option(help="Random seed; output is reproducible.")] = 0,
+    language: Annotated[Language, typer.Option(help="Language of titles and descriptions.")] = Language.EN,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a synthetic catalogue and events, to try everything with.
+
+    Example: `recsys demo-data --users 500 --language zh --out data/demo`
+    """
+    set_threads(2)
+    from recsys.dataset.demo import write_demo
+    from recsys.progress import log_stage, progress_bar
+
+    with log_stage("demo data") as done, progress_bar("Users", users) as progress:
+        write_demo(out, users=users, items=items, days=days, seed=seed, language=language.value, progress=progress)
+        done(f"{users:,} users, {items:,} items, {days} days")
+    if as_json:
+        print_json({"folder": str(out), "users": users, "items": items, "days": days, "seed": seed})
+        return
+    print_lines(str(out))
+
+
+def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Read the raw files, validate every row and write a snapshot.
+
+    The snapshot goes to `RECSYS_HOME/snapshots`. Its `rejected.parquet` holds each rejected row and the rule it broke.
+
+    Next: `recsys train`.
+
+    Example: `recsys ingest --config configs/demo.yaml`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.ingest import run_ingest
+
+    snapshot, ingested = run_ingest(settings, home(), datetime.now(UTC))
+    if as_json:
+        counts = {
+            table: {"read": rows.read, "kept": rows.kept, "rejected": rows.rejected}
+            for table, rows in ingested.counts.items()
+        }
+        print_json({"snapshot": snapshot, "counts": counts})
+        return
+    print_lines(f"snapshot {snapshot}")
+    for table, rows in ingested.counts.items():
+        rules = ", ".join(f"{rule} {count:,}" for rule, count in rows.rejected.items()) or "none"
+        print_lines(f"{table}: {rows.kept:,} of {rows.read:,} rows kept; rejected: {rules}")

@@ -1,0 +1,102 @@
+"""Commands that show what a run measured and whether everything is in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption, RunOption
+from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.setup import load_settings
+
+
+def evaluate(
+    config: ConfigOption,
+    run: RunOption = None,
+    against: Annotated[str, typer.Option(metavar="MODEL", help="Model to compare with in the segments.")] = "blend",
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run's metrics against baselines, by segment, with where candidates were lost.
+
+    Read-only. Intervals are bootstrap intervals over users; `--json` has every number.
+
+    Example: `recsys evaluate -c configs/demo.yaml --json | jq .measured.losses`
+    """
+    settings = load_settings(config)
+    from recsys.artifacts.runs import read_run
+    from recsys.cli import tables
+    from recsys.config import home
+    from recsys.evaluation.candidate_ledger import describe_losses
+    from recsys.report.verdict import judge_metrics
+
+    shown = read_run(home(), settings.name, run)
+    if as_json:
+        names = ("metrics", "segments", "catalogue", "ledger", "depths", "overlap")
+        rows = {name: getattr(shown, name).to_dicts() for name in names}
+        print_json({"run": shown.name, "measured": shown.measured, **rows})
+        return
+    evaluation = settings.evaluation
+    table = tables.main_metric_table(shown.metrics, evaluation)
+    print_lines(f"run {shown.name}", judge_metrics(shown.metrics, evaluation).line)
+    print_table(table)
+    print_table(tables.other_metrics_table(shown.metrics, evaluation))
+    print_table(tables.beyond_accuracy_table(shown.metrics, shown.catalogue, evaluation.n))
+    print_table(tables.segment_table(shown.segments, against, evaluation))
+    print_table(tables.source_table(shown.ledger))
+    print_lines(*describe_losses(shown.measured))
+
+
+def report(
+    config: ConfigOption,
+    run: RunOption = None,
+    run_date: Annotated[
+        str | None,
+        typer.Option(
+            "--run-date", metavar="YYYY-MM-DD", help="Run date of the lists to show. Default: the newest published."
+        ),
+    ] = None,
+    users: Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of users to show.")] = 300,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Output file. Default: RECSYS_HOME/reports/RUN.html.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a self-contained HTML report: metrics, segments, losses, drift and sample lists.
+
+    The page works offline and from disk. It is also added to the run in MLflow. Before anything is published
+    (`recsys generate`), it shows the lists that the run was measured on.
+
+    Example: `recsys report --config configs/demo.yaml --out report.html`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.report.page import write_report
+
+    path = write_report(settings, home(), run=run, run_date=run_date, users=users, out=out)
+    if as_json:
+        print_json({"file": str(path)})
+        return
+    print_lines(str(path))
+
+
+def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Check environment, data, store and published lists.
+
+    Read-only. The exit code is 2 if anything is missing or damaged; each problem names the next step.
+
+    Example: `recsys doctor --config configs/demo.yaml`
+    """
+    settings = load_settings(config)
+    from recsys.cli.tables import finding_table
+    from recsys.config import home
+    from recsys.pipelines.doctor import examine
+
+    findings = examine(settings, home())
+    if as_json:
+        print_json([vars(finding) for finding in findings])
+    else:
+        print_table(finding_table(findings))
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(2)

@@ -1,0 +1,95 @@
+"""Commands that make and publish lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption, RunDateOption
+from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.setup import load_settings
+from recsys.errors import ConfigError
+
+
+def generate(
+    config: ConfigOption,
+    run_date: RunDateOption = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="YYYY-MM-DD", help="Last run date of a range that starts with --run-date."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the champion's lists for every active user and publish them in one step.
+
+    Readers follow `RECSYS_HOME/recommendations/CURRENT`, which changes last. The same snapshot, champion and run date
+    give the same bytes. If it is killed, run it again: finished shards are kept. With `--until`, every run date of the
+    range is made in order; those already published are skipped.
+
+    Example: `recsys generate --config configs/demo.yaml --run-date 2025-03-02`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.generate import generate as generate_pipeline
+    from recsys.pipelines.generate import generate_range
+
+    now = datetime.now(UTC)
+    if until is None:
+        published = [generate_pipeline(settings, home(), run_date, now)]
+    elif run_date is None:
+        raise ConfigError(f"--until {until}: no --run-date to start from; give both")
+    else:
+        published = generate_range(settings, home(), run_date, until, now)
+    if as_json:
+        facts = [
+            {"folder": str(lists.folder), "run_date": lists.run_date, "counts": lists.counts} for lists in published
+        ]
+        print_json(facts[0] if until is None else facts)
+        return
+    from recsys.report.grids import write_count
+
+    for lists in published:
+        rows, users = write_count(lists.counts["rows"], "recommendation"), write_count(lists.counts["users"], "user")
+        print_lines(f"{lists.folder}: {rows} for {users}")
+
+
+def run(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:
+    """Run every step once: ingest, train, evaluate, promote, generate. Start here.
+
+    Prints the metrics against the baselines, three users with their history and list, and where the results are.
+
+    Example: `recsys run --config configs/demo.yaml`
+    """
+    settings = load_settings(config)
+    from recsys.cli.tables import main_metric_table
+    from recsys.config import home
+    from recsys.pipelines.run import run_all
+    from recsys.pipelines.show import show_users
+    from recsys.report.verdict import judge_metrics
+
+    done = run_all(settings, home(), run_date, datetime.now(UTC))
+    if as_json:
+        print_json(
+            {
+                "run": done.trained.run,
+                "metrics": done.trained.metrics.to_dicts(),
+                "gate": done.verdict,
+                "folder": str(done.generated.folder),
+                "run_date": done.generated.run_date,
+                "counts": done.generated.counts,
+                "mlflow": done.store,
+            }
+        )
+        return
+    for table in show_users(settings, home(), done.generated.run_date):
+        print_table(table)
+    print_table(main_metric_table(done.trained.metrics, settings.evaluation))
+    print_lines(
+        judge_metrics(done.trained.metrics, settings.evaluation).line,
+        f"gate          {done.verdict}",
+        f"lists         {done.generated.folder}",
+        f"MLflow store  {done.store}",
+        f"next          recsys report --config {config}",
+    )

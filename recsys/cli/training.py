@@ -1,0 +1,100 @@
+"""Commands that train models and search for better settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption, RunDateOption
+from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.setup import load_settings
+
+
+def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:
+    """Train and measure a model, and register it as the challenger.
+
+    Needs a snapshot (`recsys ingest`). Trains once to measure on the test window, then again on all data, to serve.
+    Writes `RECSYS_HOME/runs/RUN` and an MLflow run. If it is killed, run it again: fine-tuning continues from its last
+    checkpoint.
+
+    Next: `recsys evaluate`, then `recsys promote`.
+
+    Example: `recsys train --config configs/demo.yaml`
+
+    Fine-tuning with two processes:
+
+    `torchrun --nproc-per-node 2 -m recsys.cli train --config shop.yaml`
+    """
+    settings = load_settings(config)
+    from recsys.cli.tables import main_metric_table
+    from recsys.config import home
+    from recsys.pipelines.train import train_together
+    from recsys.report.verdict import judge_metrics
+
+    trained = train_together(settings, home(), run_date)
+    if trained is None:
+        # Another process of the same training prints the result.
+        return
+    version = trained.version
+    if as_json:
+        print_json(
+            {
+                "run": trained.run,
+                "model": version.name,
+                "version": version.number,
+                "metrics": trained.metrics.to_dicts(),
+            }
+        )
+        return
+    print_table(main_metric_table(trained.metrics, settings.evaluation))
+    print_lines(
+        judge_metrics(trained.metrics, settings.evaluation).line,
+        f"run {trained.run}: {version.name} version {version.number} is the challenger",
+        f"next: recsys promote --config {config}",
+    )
+
+
+def tune(
+    config: ConfigOption,
+    space: Annotated[
+        Path,
+        typer.Option(
+            "--space", "-s", metavar="FILE", help="YAML file of settings and ranges, such as configs/spaces/demo.yaml."
+        ),
+    ],
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Total number of trials, including those of an earlier call of this search."
+        ),
+    ] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File for the tuned config. Default: RECSYS_HOME/tuning/NAME.yaml."),
+    ] = None,
+    run_date: RunDateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tune hyperparameters for quality and run time.
+
+    Needs a snapshot (`recsys ingest`). Trials are measured on a window before the test window, which the search never
+    sees. If it is stopped, run it again: finished trials are kept.
+
+    Next: `recsys train` with the new config file.
+
+    Example: `recsys tune -c configs/demo.yaml -s configs/spaces/demo.yaml`
+    """
+    settings = load_settings(config)
+    from recsys.cli.tables import tuning_table
+    from recsys.config import home
+    from recsys.pipelines.tuning.result import describe_search, summarise_search
+    from recsys.pipelines.tuning.search import tune as tune_pipeline
+
+    tuned = tune_pipeline(config, settings, space, home(), run_date, trials, out)
+    if as_json:
+        print_json(describe_search(tuned))
+        return
+    print_table(tuning_table(tuned, settings.evaluation))
+    print_lines(*summarise_search(tuned))

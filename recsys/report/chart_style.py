@@ -1,0 +1,79 @@
+"""What all charts share: colours, axes and how a specification is put together.
+
+Colours are CSS variables, so the page's light, dark and print themes apply to the marks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+from polars import selectors as cs
+
+Spec = dict[str, Any]
+
+ACCENT, MUTED, FAINT, SURFACE, WORSE, INK = (
+    f"var(--{name})" for name in ("accent", "muted", "faint", "surface", "worse", "ink")
+)
+# Colours of a chart with many lines; the page defines as many variables.
+LINE_COLOURS = tuple(f"var(--line-{number})" for number in range(1, 11))
+# Few grid lines and labels; a label without room is dropped.
+AXIS = alt.Axis(grid=True, tickCount=5, labelOverlap="greedy")
+SIGNED_AXIS = alt.Axis(
+    grid=True, tickCount=5, labelOverlap="greedy", format="+", labelExpr="datum.value == 0 ? '0' : datum.label"
+)
+
+# Settings of every chart; the page passes them to each chart that it draws.
+CONFIG: Spec = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "domain": False,
+        "ticks": False,
+        "gridColor": "var(--rule)",
+        "labelColor": "var(--soft-ink)",
+        "titleColor": "var(--soft-ink)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelLimit": 150,
+        "labelPadding": 6,
+        "titlePadding": 10,
+    },
+    "axisY": {"grid": False},
+    "axisYQuantitative": {"grid": True},
+}
+
+
+def layer(rows: pl.DataFrame, *charts: alt.Chart) -> alt.LayerChart:
+    """Put charts of the same rows on top of each other, the last one in front."""
+    return alt.LayerChart(data=put_inline(rows), layer=list(charts))
+
+
+def put_inline(frame: pl.DataFrame) -> alt.InlineData:
+    """Put rows inside the specification; NaN becomes null, because JSON has no NaN."""
+    return alt.InlineData(values=frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts())
+
+
+def choose(chart: alt.LayerChart, **chosen: str | int) -> alt.LayerChart:
+    """Show only rows with the chosen values; the page changes the parameters by these names."""
+    for name, value in chosen.items():
+        chart = chart.add_params(alt.param(name=name, value=value)).transform_filter(f"datum.{name} == {name}")
+    return chart
+
+
+def finish(chart: alt.Chart | alt.LayerChart, description: str, height: int) -> Spec:
+    """Return the specification: as wide as its container, with a description for screen readers."""
+    sized = chart.properties(
+        width="container",
+        height=height,
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+        description=description,
+    )
+    content: Spec = sized.to_dict()
+    # The schema is a URL; the page must not contain anything that looks like a request.
+    content.pop("$schema", None)
+    content.pop("config", None)
+    return content

@@ -1,0 +1,87 @@
+"""Whether our lists are better than the best baseline, in one word and one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from recsys.config import EvaluationConfig
+from recsys.evaluation.comparison import MEAN, OURS, WITHOUT_RULES
+from recsys.evaluation.summaries import describe_verdict, select_row
+from recsys.report.grids import name_metric, write_count, write_number, write_p, write_spread
+
+# What a difference with its interval allows to say, as the answer to "is it better?".
+_ANSWERS = {"ahead of": "Yes", "not distinguishable from": "Cannot tell", "behind": "No"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of one evaluation.
+
+    Attributes:
+        question: names the best baseline.
+        answer: Yes, No, Cannot tell, or Nothing to compare with.
+        sentence: the numbers.
+    """
+
+    question: str
+    answer: str
+    sentence: str
+
+    @property
+    def line(self) -> str:
+        """All of it in one line, for the terminal."""
+        return f"{self.question} {self.answer}. {self.sentence}"
+
+
+def best_baseline(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> dict[str, Any] | None:
+    """Return the `MetricTable` row of the best other model in `evaluation.metric`; None if ours was measured alone."""
+    others = metrics.filter(
+        ~pl.col("model").is_in([OURS, WITHOUT_RULES]),
+        pl.col("metric") == evaluation.metric,
+        pl.col("n") == evaluation.n,
+    ).sort("mean", descending=True, maintain_order=True)
+    return others.row(0, named=True) if others.height else None
+
+
+def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdict:
+    """Compare our lists with the best baseline, by the paired interval of their difference.
+
+    Args:
+        metrics: a `MetricTable` that has our model.
+        evaluation: names the metric, the list length and the confidence.
+    """
+    name = f"{name_metric(evaluation.metric)}@{evaluation.n}"
+    ours = select_row(metrics, model=OURS, metric=evaluation.metric, n=evaluation.n)
+    measured = f"measured on {write_count(ours['users'], 'user')}"
+    baseline = best_baseline(metrics, evaluation)
+    if baseline is None:
+        return Verdict(
+            "Better than the baselines?",
+            "Nothing to compare with",
+            f"{name} {write_spread(ours, MEAN, 3)}, {measured}.",
+        )
+    difference, low, high = (
+        write_number(baseline[part], 3, signed=True) for part in ("difference", "difference_low", "difference_high")
+    )
+    p = write_p(baseline["p_value"])
+    numbers = (
+        f"{name} {write_number(ours['mean'], 3)} vs {write_number(baseline['mean'], 3)}, difference {difference} "
+        f"({100 * evaluation.confidence:.4g}% CI {low} to {high}), p {p if p.startswith('≤') else f'= {p}'}"
+    )
+    return Verdict(
+        f"Better than the best baseline ({baseline['model']})?",
+        _ANSWERS[describe_verdict(baseline)],
+        f"{_relative(baseline)}{numbers}, {measured}.",
+    )
+
+
+def _relative(baseline: dict[str, Any]) -> str:
+    """Return `31% better: `, with a warning where the interval holds 0; nothing where the baseline scores 0."""
+    if baseline["mean"] <= 0:
+        return ""
+    gain = baseline["difference"] / baseline["mean"]
+    unsure = describe_verdict(baseline) == "not distinguishable from"
+    return f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}: "

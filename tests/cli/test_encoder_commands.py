@@ -1,0 +1,74 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from miniature import Trained, read_files
+from shell import Call, expect
+
+
+class TestTexts:
+    """`embed` and `search` as shell commands; their results are tested with their pipeline."""
+
+    def test_embed(
+        self, call: Call, write_config: Callable[..., Path], trained: Trained, pipe: Callable[[bytes], None]
+    ) -> None:
+        before = read_files(trained.home)
+        config = write_config()
+        texts = ["bread & butter", "", "שלום [b] 🎬\u2028\x0c\0", " two  spaces "]
+        pipe("\n".join(texts).encode())
+        plain = call("embed", "-c", config, home=trained.home)
+        rows = [[np.float32(number) for number in line.split("\t")] for line in plain.out.splitlines()]
+        assert (len(rows), {len(row) for row in rows}) == (4, {384})
+        # CRLF line ends, a byte order mark and a final newline do not change the texts.
+        pipe(b"\xef\xbb\xbf" + "".join(text + "\r\n" for text in texts).encode())
+        parsed = json.loads(call("embed", "-c", config, "--json", home=trained.home).out)
+        assert [row["text"] for row in parsed] == texts
+        # Both formats parse back to the same float32.
+        assert [np.float32(row["vector"]).tobytes() for row in parsed] == [np.array(row).tobytes() for row in rows]
+        given = call(
+            "embed", "-c", config, "--text", texts[0], "-t", texts[0], "--alias", "challenger", home=trained.home
+        )
+        assert len(set(given.out.splitlines())) == 1
+        np.testing.assert_allclose(np.float32(given.out.splitlines()[0].split("\t")), rows[0], atol=1e-3)
+        assert read_files(trained.home) == before
+
+    def test_search(self, call: Call, write_config: Callable[..., Path], trained: Trained) -> None:
+        before = read_files(trained.home)
+        config = write_config()
+        answer = call("search", "-c", config, "a crew lost in space", "--n", 500, "--all", "--json", home=trained.home)
+        nearest = json.loads(answer.out)
+        assert [set(row) for row in nearest] == [{"rank", "item_id", "title", "cosine"}] * 120
+        table = call("search", "-c", config, "a crew lost in space", "-n", 500, home=trained.home).out
+        shown = [row for row in nearest if re.search(rf" {row['item_id']} .* {row['cosine']:.4f}\b", table)]
+        assert 60 < len(shown) < 120
+        assert shown[0]["title"] in table
+        assert read_files(trained.home) == before
+
+    def test_nothing_to_encode(
+        self, call: Call, write_config: Callable[..., Path], trained: Trained, pipe: Callable[[bytes], None]
+    ) -> None:
+        config = write_config()
+        pipe(b"")
+        expect(call("embed", "-c", config, home=trained.home), "embed: no text; give one or more with --text")
+        pipe("fine\ncafé".encode("latin-1"))
+        expect(call("embed", "-c", config, home=trained.home), "text 2 of 2: letter 4 is not valid Unicode")
+        expect(call("embed", "-c", config, "-t", "\udcff", home=trained.home), "text 1 of 1: letter 1 is not valid")
+        expect(call("search", "-c", config, " ", home=trained.home), "search: the text is empty")
+        expect(
+            call("search", "-c", config, "x", "--alias", "nobody", home=trained.home), "no version has the alias 'no"
+        )
+        for n in ("0", "-1", "x"):
+            answer = call("search", "-c", config, "x", "--n", n, home=trained.home)
+            assert (answer.code, answer.out) == (2, "")
+            assert "--n" in answer.err
+
+    def test_before_the_first_step(
+        self, call: Call, write_config: Callable[..., Path], tmp_path: Path, pipe: Callable[[bytes], None]
+    ) -> None:
+        config = write_config()
+        pipe(b"x")
+        expect(call("embed", "-c", config), "model 'recsys': no MLflow store in", "run 'recsys train' first")
+        expect(call("search", "-c", config, "x"), "snapshot of 'mini': none in", "run 'recsys ingest'")
+        assert not (tmp_path / "new home").exists()

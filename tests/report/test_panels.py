@@ -1,0 +1,105 @@
+"""Panels and the verdict, from a run's tables."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from handmade import make_home
+
+from recsys.artifacts.runs import Run, read_run
+from recsys.report.panels import compare_models, compare_segments, show_training, trace_losses
+from recsys.report.verdict import judge_metrics
+
+
+@pytest.fixture
+def run(handmade_home: Path) -> Run:
+    return read_run(handmade_home, "mini")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "answer", "chance"),
+    [
+        (0.001, 0.02, 0.0005, "Yes", "p ≤ 0.001"),
+        (0.0, 0.02, 0.04, "Cannot tell", "p = 0.040"),
+        (-0.02, 0.0, 1.0, "Cannot tell", "p = 1.000"),
+        (-0.02, -0.001, 0.012, "No", "p = 0.012"),
+    ],
+)
+def test_the_verdict_follows_the_interval(
+    run: Run, low: float, high: float, p: float, answer: str, chance: str
+) -> None:
+    ends = {"difference_low": pl.lit(low), "difference_high": pl.lit(high), "p_value": pl.lit(p)}
+    verdict = judge_metrics(run.metrics.with_columns(**ends), run.config.evaluation)
+    assert verdict.answer == answer
+    assert verdict.sentence.endswith(f"{chance}, measured on 60 users.")
+    assert ("within chance" in verdict.sentence) == (answer == "Cannot tell")
+
+
+def test_without_baselines_there_is_nothing_to_compare_with(run: Run) -> None:
+    verdict = judge_metrics(run.metrics.filter(pl.col("model") == "ours"), run.config.evaluation)
+    assert verdict.answer == "Nothing to compare with"
+    assert verdict.sentence == "nDCG@10 0.161 [0.149, 0.174], measured on 60 users."
+
+
+def test_a_baseline_that_scores_zero_gives_no_percentage(run: Run) -> None:
+    others = pl.col("model") != "ours"
+    metrics = run.metrics.with_columns(mean=pl.when(others).then(0.0).otherwise("mean"))
+    assert judge_metrics(metrics, run.config.evaluation).sentence.startswith("nDCG@10 0.161 vs 0.000, difference ")
+
+
+def test_a_run_without_baselines_segments_and_curves_makes_a_page(tmp_path: Path) -> None:
+    make_home(tmp_path / "home", nights=0)
+    run = read_run(tmp_path / "home", "mini")
+    bare = replace(
+        run,
+        metrics=run.metrics.filter(pl.col("model") == "ours"),
+        segments=run.segments.clear(),
+        overlap=run.overlap.clear(),
+        importance=run.importance.clear(),
+        curves={},
+    )
+    assert len(compare_models(bare).grids[0].rows) == 13
+    assert compare_segments(bare).notes == ("This run measured no segments.",)
+    assert [figure.name for figure in trace_losses(bare).figures] == ["outcomes", "depths"]
+    assert show_training(bare).figures == ()
+
+
+def test_a_decision_about_the_ranker_and_differences_of_the_refit_are_notes(run: Run) -> None:
+    assert show_training(run).notes[0].startswith("Ranker: 40 trees")
+    assert not any("evaluation model" in note for note in show_training(run).notes)
+    measured = run.measured | {
+        "ranker_decision": "40 trees, share of the blend 0.5",
+        "refit_differences": ["source text had no items", "30 trees instead of 40"],
+    }
+    assert show_training(replace(run, measured=measured)).notes[1:4] == (
+        "Decided on the evaluation model: 40 trees, share of the blend 0.5.",
+        "The refit that serves differs from the evaluation model: source text had no items.",
+        "The refit that serves differs from the evaluation model: 30 trees instead of 40.",
+    )
+
+
+def test_every_outcome_has_its_own_colour_and_the_last_one_the_accent(run: Run) -> None:
+    counts = [*run.measured["positives"][:4], ["lost to a rule", 7], run.measured["positives"][4]]
+    figure = trace_losses(replace(run, measured=run.measured | {"positives": counts})).figures[0]
+    colours = [colour for colour, _ in figure.key]
+    assert len(set(colours)) == 6
+    assert colours[-1] == "var(--accent)"
+    assert any(text.startswith("lost to a rule ") for _, text in figure.key)
+
+
+def test_a_loss_to_rules_is_shown_where_one_was_measured(run: Run) -> None:
+    assert [stat.label for stat in trace_losses(run).stats[:-1]] == [
+        "nDCG@10 of our lists",
+        "nDCG@10 lost by retrieval",
+        "nDCG@10 lost by ranking",
+    ]
+    losses = run.measured["losses"] | {"rules": [0.01, 0.005, 0.015]}
+    shown = trace_losses(replace(run, measured=run.measured | {"losses": losses})).stats[3]
+    assert (shown.label, shown.value) == ("nDCG@10 lost to rules", "0.010")
+
+
+def test_segments_give_the_expected_number_of_false_alarms(run: Run) -> None:
+    assert (
+        compare_segments(run).notes[0].endswith("With 5 segments of enough users, expect fewer than one false alarm.")
+    )
