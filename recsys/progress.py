@@ -102,3 +102,8 @@ def training_progress_bar(description: str, steps: int) -> Iterator[Callable[[in
             progress.update(task, advance=1, loss=f"{loss:.3f}", rate=f"{rate:,.0f}")
 
         yield advance
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a number with its noun, as in `1 item` and `2,000 items`."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
