@@ -117,7 +117,7 @@ class TestTheSameWindow:
         assert lists.endswith(f"only champion {why.lost.height}")
         assert f"of {why.outcomes.select(OUTCOMES).to_numpy().sum()} positives" in lists
         assert "found by no source (" in lost
-        assert "champion had them from " in lost
+        assert "champion had them from: " in lost
         assert segments.startswith("challenger is ahead of champion in ")
 
 
@@ -135,15 +135,15 @@ class TestAnotherWindow:
         assert mine["mean"].to_list() == ours["mean"].to_list()
         assert found.lost["champion_rank"].max() <= N
 
-    def test_a_champion_that_saw_the_window_sends_its_twin(
+    def test_a_champion_that_saw_the_window_is_measured_by_its_evaluation_model(
         self, home: Path, store: Store, trained: Trained, why: Comparison
     ) -> None:
         kept = store.client.get_model_version(NAME, "2").tags["test_pairs"]
         store.client.set_model_version_tag(NAME, "2", "test_pairs", "other")
         found = compare_versions(trained.config, home)
         store.client.set_model_version_tag(NAME, "2", "test_pairs", kept)
-        assert found.names[1] == "the twin of champion version 1"
-        # The twin is what was measured, so measured again it says the same.
+        assert found.names[1] == "the evaluation model of champion version 1"
+        # The evaluation model was measured at training; measured again it gives the same values.
         assert found.outcomes.equals(why.outcomes)
         in_order = pl.col("champion_sources").list.sort()
         assert found.lost.with_columns(in_order).equals(why.lost.with_columns(in_order))
@@ -200,7 +200,7 @@ class TestNothingToCompare:
     def test_one_version_under_both_names_is_said(self, trained: Trained) -> None:
         found = compare_versions(trained.config, trained.home)
         (sentence,) = found.describe()
-        assert sentence.startswith("challenger version 1 is champion as well: there is nothing to compare yet")
+        assert sentence.startswith("challenger version 1 is also the champion, so there is nothing to compare yet")
         assert found.same
         assert found.settings.is_empty()
         assert found.lost.is_empty()

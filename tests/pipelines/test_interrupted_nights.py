@@ -26,7 +26,7 @@ from recsys.config import Config
 from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError
 from recsys.pipelines.generate import generate, generate_range
-from recsys.storage.files import lock
+from recsys.storage.files import lock, read_manifest
 from recsys.tables import Rejected, empty
 from recsys.text import embedding_cache
 
@@ -69,6 +69,13 @@ def start(config: Config, home: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-c", COMMAND, given], env=environment, text=True, **pipes)
+
+
+def remake(config: Config, home: Path, day: str) -> Path:
+    """Make a night from nothing but the champion and the snapshot."""
+    rmtree(home / "factors", ignore_errors=True)
+    rmtree(home / "recommendations" / f"run_date={day}", ignore_errors=True)
+    return generate(config, home, day, NOW).folder
 
 
 def remove_night(home: Path) -> None:
@@ -135,9 +142,9 @@ def test_who_did_nothing_since_last_night_is_not_folded_in_again(
     home: Path, small: Config, undisturbed: dict[str, bytes], workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = change(small, generation={"engine": {"workers": workers}})
-    rmtree(home / "factors")
-    generate(small, home, RUN_DATE, NOW)
+    remake(small, home, RUN_DATE)
     solved = count_solved(monkeypatch)
+    remove_night(home)
     assert lists_of(generate(settings, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
     active = read_lists(home, LAST_DAY)["user_id"].n_unique()
     if workers == 1:
@@ -145,6 +152,7 @@ def test_who_did_nothing_since_last_night_is_not_folded_in_again(
     solved.clear()
     # Nobody has done anything since; and the files are the same whoever wrote them.
     kept = read_files(home / "factors")
+    remove_night(home)
     assert lists_of(generate(small, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
     assert sum(solved) == 0
     assert read_files(home / "factors") == kept
@@ -294,10 +302,10 @@ def test_a_range_of_nights_goes_on_where_it_stopped(home: Path, trained: Trained
     generate(trained.config, home, days[0], NOW)
     before = (home / "recommendations" / f"run_date={days[0]}" / "manifest.json").stat().st_mtime_ns
     made = generate_range(trained.config, home, days[0], days[2], NOW)
-    assert [one.run_date for one in made] == days
+    assert [night.run_date for night in made] == days
     assert (home / "recommendations" / f"run_date={days[0]}" / "manifest.json").stat().st_mtime_ns == before
-    # Each is what the night alone would have made.
-    for day in days:
-        alone = generate(trained.config, home, day, NOW)
-        assert read_files(alone.folder) == read_files(home / "recommendations" / f"run_date={day}")
-    assert made[0].counts == generate(trained.config, home, days[0], NOW).counts
+    # Each has the bytes of a run for this date alone.
+    for day, night in zip(days, made, strict=True):
+        content = read_files(night.folder)
+        assert read_files(remake(trained.config, home, day)) == content
+        assert night.counts == read_manifest(night.folder, "")["counts"]

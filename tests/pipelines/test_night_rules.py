@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
@@ -112,6 +114,7 @@ def test_what_was_shown_lately_gives_way(trained: Trained, home: Path) -> None:
     assert list(manifest["shown"]) == [RUN_DATE]
     # Nights of later dates do not count, so a backfill is the night it would have been.
     make(trained, home, "2025-02-05", rules={"shown_penalty": 100.0})
+    rmtree(home / "recommendations" / "run_date=2025-02-04")
     assert make(trained, home, "2025-02-04", rules={"shown_penalty": 100.0}).equals(lists)
 
 
@@ -194,10 +197,10 @@ def test_the_same_rows_as_jsonl_and_csv(trained: Trained, home: Path) -> None:
 @pytest.mark.parametrize(
     ("sanity", "more", "told"),
     [
-        ({"max_fallback_share": 0.0}, {"n": 110}, r"[\d.]+% of the rows only fill lists up, expected at most"),
-        ({"max_churn": 0.0}, {}, r"[\d.]+% of a list is new since last time, expected at most generation.sanity.max"),
-        ({"max_score_shift": 0.0}, {}, r"scores are distributed differently than last time, by the same model and set"),
-        ({"min_coverage_left": 1.0}, {"n": 1}, r"[\d.]+% as many different items are shown as last time"),
+        ({"max_fallback_share": 0.0}, {"n": 110}, r"[\d.]+% of rows are fallback items \(limit 0%"),
+        ({"max_churn": 0.0}, {}, r"[\d.]+% of list items are new since the last lists \(limit 0%, generation"),
+        ({"max_score_shift": 0.0}, {}, r"the score distribution shifted by [\d.]+ \(KS distance\)"),
+        ({"min_coverage_left": 1.0}, {"n": 1}, r"only [\d.]+% as many distinct items are listed"),
     ],
 )
 def test_lists_that_are_not_fit_are_refused(
@@ -207,7 +210,7 @@ def test_lists_that_are_not_fit_are_refused(
         # Lists compare with those of the same settings only: a first night of them.
         make(trained, home, sanity={**ANYTHING, **sanity})
     before = read_files(home / "recommendations")
-    with pytest.raises(Refused, match=f"generate for {LAST_DAY}: {told}.*lists in place stay"):
+    with pytest.raises(Refused, match=f"generate for {LAST_DAY}: {told}.*current lists remain published"):
         make(trained, home, LAST_DAY, sanity={**ANYTHING, **sanity}, **more)
     after = read_files(home / "recommendations")
     assert {path: one for path, one in after.items() if ".shards" not in path} == before
@@ -263,6 +266,43 @@ def test_an_old_snapshot_is_refused(trained: Trained, home: Path) -> None:
     make(trained, home, "2025-02-10", max_snapshot_age_hours=24)
     with pytest.raises(Refused, match=r"last event is \d+ hours before it .*at most .*max_snapshot_age_hours 24"):
         make(trained, home, "2025-02-20", max_snapshot_age_hours=24)
+
+
+def test_the_age_limit_itself_is_allowed(trained: Trained, home: Path, snapshot: Snapshot) -> None:
+    end = datetime.fromisoformat(f"{LAST_DAY}T00:00:00+00:00")
+    hours = (end - snapshot.interactions["time"].max()).total_seconds() / 3600
+    with pytest.raises(Refused, match="last event is"):
+        make(trained, home, LAST_DAY, max_snapshot_age_hours=math.nextafter(hours, 0))
+    make(trained, home, LAST_DAY, max_snapshot_age_hours=hours)
+    assert read_pointer(home) == LAST_DAY
+
+
+def refuse(trained: Trained, home: Path, **generation: Any) -> int:
+    """Have the finished shards of a night refused, and return the inode of the first."""
+    with pytest.raises(Refused, match="are fallback items"):
+        make(trained, home, LAST_DAY, n=110, sanity={**ANYTHING, "max_fallback_share": 0.0}, **generation)
+    return (home / "recommendations" / f".run_date={LAST_DAY}.shards" / "part-00000.parquet").stat().st_ino
+
+
+def test_a_changed_limit_keeps_the_finished_shards(trained: Trained, home: Path) -> None:
+    finished = refuse(trained, home)
+    make(trained, home, LAST_DAY, n=110)
+    part = home / "recommendations" / f"run_date={LAST_DAY}" / "part-00000.parquet"
+    assert part.stat().st_ino == finished
+
+
+@pytest.mark.parametrize("rule", ["blocked_items", "blocked_pairs"])
+def test_a_changed_block_list_makes_the_finished_shards_again(
+    rule: str, trained: Trained, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    rows = read_lists(trained.home, RUN_DATE).filter(pl.col("rank") == 1).select("user_id", "item_id").head(1)
+    (tmp_path / "blocked.csv").write_text("user_id,item_id\nnobody,no such item\n")
+    refuse(trained, home, rules={rule: "blocked.csv"})
+    rows.write_csv(tmp_path / "blocked.csv")
+    lists = make(trained, home, LAST_DAY, n=110, rules={rule: "blocked.csv"})
+    key = ["item_id"] if rule == "blocked_items" else ["user_id", "item_id"]
+    assert lists.join(rows, on=key, how="semi").is_empty()
 
 
 def test_rules_for_columns_that_items_lack(trained: Trained) -> None:

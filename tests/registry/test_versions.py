@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import rmtree
 
 import polars as pl
 import pytest
@@ -21,6 +22,7 @@ from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
     CHAMPION,
+    EVALUATION_MODEL,
     find_version,
     need_version,
     open_bundle,
@@ -184,10 +186,12 @@ class TestVersion:
         store = connect(home, trained.config)
         (tmp_path / "logged").mkdir()
         run_id = log_training(store, "x", trained.config, {}, {}, {}, {}, tmp_path / "logged")
-        for part in ("bundle", "twin"):
+        for part in (BUNDLE, EVALUATION_MODEL):
             write_folder(tmp_path / part, lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
-        first = register(store, "books", run_id, tmp_path / "bundle", tmp_path / "twin", {"end": "", "snapshot": "abc"})
-        second = register(store, "books", run_id, tmp_path / "bundle", tmp_path / "twin", {"end": ""})
+        first = register(
+            store, "books", run_id, tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": "", "snapshot": "abc"}
+        )
+        second = register(store, "books", run_id, tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": ""})
         assert (first.number, second.number) == ("1", "2")
         assert find_version(store, "books", CHALLENGER) == second
         assert find_version(store, "books", CHAMPION) is None
@@ -197,9 +201,18 @@ class TestVersion:
 
         set_champion(store, "books", "1")
         assert find_version(store, "books", CHAMPION) == first
-        with pytest.raises(RegistryError, match="version 9 is gone"):
+        with pytest.raises(RegistryError, match="version 9 does not exist any more"):
             set_champion(store, "books", "9")
         assert find_version(store, "books", CHAMPION) == first
+
+        # As an older recsys registered it: with another second bundle, or none.
+        with open_bundle(store, second, EVALUATION_MODEL) as folder:
+            rmtree(folder)
+        with (
+            pytest.raises(RegistryError, match="version 2 was registered by an older recsys and has no evaluation_mod"),
+            open_bundle(store, second, EVALUATION_MODEL),
+        ):
+            pass
 
         # A training that died before the last tag.
         store.client.delete_model_version_tag("books", "1", "complete")
