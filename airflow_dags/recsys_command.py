@@ -7,7 +7,7 @@ The worker's environment decides which installation runs, so Airflow itself need
 - `RECSYS_HOME`, `RECSYS_DATA`, `MLFLOW_TRACKING_URI`: as for the command line; relative paths start from this checkout.
 
 A failed task sends an alert if the Airflow Variable `recsys_alert_url` is set (Admin → Variables, or the environment
-variable `AIRFLOW_VAR_RECSYS_ALERT_URL`): a POST with `{"text": "…"}`, which Slack, Mattermost and Teams webhooks accept.
+variable `AIRFLOW_VAR_RECSYS_ALERT_URL`): a POST with `{"text": "…"}`, as Slack and Mattermost webhooks expect.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 `ingest` → `generate`
 
-- **Succeeded**: the lists of the run date are published in every configured output. Running the same date again is safe:
-  the same inputs give the same bytes, and readers see either the old lists or the new ones.
-- **Failed**: readers still see the last published lists. Fix what the log's last line names, then clear the task (Grid →
-  task → Clear). Each task's documentation explains its exit codes.
+- **Succeeded**: every configured output holds the lists of the run date. Running the same date again is safe: the same
+  inputs give the same bytes, and readers see either the old lists or the new ones.
+- **Failed**: readers still see the last published lists. Fix what the log's last line names, then clear the task
+  (Grid → task → Clear). Each task's documentation explains its exit codes.
 - **No champion yet**: run `recsys_train` once; its promotion triggers this DAG.
 
 Trigger it with `run_date` for another date. Data that ended long ago, such as the demo catalogue, needs the day after

@@ -2,9 +2,10 @@
 
 `ingest` → `train` → `evaluate` → `promote`
 
-- **promote succeeded**: the challenger is the champion now, and the asset `recsys://champion` triggers `recsys_nightly`.
+- **promote succeeded**: the challenger is now the champion; the asset `recsys://champion` triggers `recsys_nightly`.
 - **promote skipped**: the gate refused (exit code 3); its log has the numbers. The champion stays; nothing to fix.
-- **Anything failed**: the champion stays. Fix what the log's last line names, then clear the task (Grid → task → Clear).
+- **Anything failed**: the champion stays. Fix what the log's last line names, then clear the task
+  (Grid → task → Clear).
 
 To undo a promotion: `recsys rollback --config FILE`, then trigger `recsys_nightly`.
 Trigger it with `run_date` for another date. Data that ended long ago, such as the demo catalogue, needs the day after

@@ -72,7 +72,7 @@ def test_int8_takes_the_place_of_an_older_export(trained: Trained, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert summarise_export(second) == [
         f"{out}: version 1 as int8 ONNX, {second.megabytes:.1f} MB",
-        f"against the encoder itself on 7 texts of the catalogue: lowest cosine {second.lowest_cosine:.4f}, "
+        f"compared with the encoder on 7 texts of the catalogue: lowest cosine {second.lowest_cosine:.4f}, "
         f"mean {second.mean_cosine:.4f}, {second.neighbours_kept:.1%} of the ten nearest kept",
     ]
 
@@ -101,7 +101,7 @@ def test_nothing_else_is_replaced(trained: Trained, tmp_path: Path, kind: str):
         out.mkdir()
         (out / ("manifest.json" if kind == "other manifest" else "letters.txt")).write_text("{}")
     before = read_files(tmp_path)
-    with pytest.raises(ArtifactError, match=r"something else than an export.*choose another --out"):
+    with pytest.raises(ArtifactError, match=r"exists and is not an export.*choose another --out"):
         export_encoder(trained.config, trained.home, out)
     assert read_files(tmp_path) == before
 

@@ -150,10 +150,10 @@ def test_odd_texts_are_answered(text: str, trained: Trained):
     [
         ("", ("search: the text is empty", "give some words")),
         (" \t\u3000\n", ("search: the text is empty",)),
-        ("\0\0", ("champion version 1 (all-MiniLM-L6-v2) holds no word or letter of the text", "give words of a")),
+        ("\0\0", ("vocabulary of champion version 1 (all-MiniLM-L6-v2)", "give words of its")),
         # WordPiece gives up on words of more than 100 letters.
-        ("x" * 100_000, ("holds no word or letter of the text",)),
-        ("🎬", ("holds no word or letter of the text", "train with another text.checkpoint")),
+        ("x" * 100_000, ("no word or letter of the text is in the vocabulary",)),
+        ("🎬", ("no word or letter of the text is in the vocabulary", "train with another text.checkpoint")),
         ("caf\udce9", ("search: the text: letter 4 is not valid Unicode", "expected UTF-8", "convert it")),
         ("\ud83c", ("search: the text: letter 1 is not valid Unicode",)),
     ],
@@ -221,11 +221,11 @@ def test_vectors_are_the_encoders_own(trained: Trained, bundle: Bundle, caplog):
     assert np.array_equal(vectors[0], vectors[3])
     # An item without any text has this vector too.
     (warning,) = (record.message for record in caplog.records if record.levelname == "WARNING")
-    assert "1 of 4 texts (number 2) hold nothing that the vocabulary of all-MiniLM-L6-v2 knows" in warning
+    assert "1 of 4 texts (number 2) have no word or letter in the vocabulary of all-MiniLM-L6-v2" in warning
 
 
 def test_embed_needs_texts_in_unicode(trained: Trained):
-    with pytest.raises(DataError, match="embed: no text; give one or more with --text, or one per line"):
+    with pytest.raises(DataError, match="embed: no text; give texts with --text, or one per line"):
         embed_texts(trained.config, trained.home, [])
     with pytest.raises(DataError, match="text 2 of 2: letter 3 is not valid Unicode"):
         embed_texts(trained.config, trained.home, ["fine", "ab\udcff"])

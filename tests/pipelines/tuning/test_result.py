@@ -55,7 +55,7 @@ def test_the_fastest_of_those_as_good_as_the_best_wins(config: Config) -> None:
     assert [trial.number for trial in found.front] == [3, 2, 1]
     assert found.behind[2].low < 0 <= found.behind[2].high
     assert found.behind[3].high < 0
-    assert found.reason.startswith("trial 2 wins: as good as the best, trial 1, within the interval (-0.0010 [")
+    assert found.reason.startswith("trial 2 wins: it is as good as the best, trial 1, within the interval (-0.0010 [")
     assert found.reason.endswith("and faster: 5.0 s against 8.0 s")
     assert found.gain is not None
     assert found.gain.mean == pytest.approx(0.05)
@@ -67,7 +67,7 @@ def test_seconds_that_are_as_good_as_equal_leave_it_to_quality(config: Config) -
     assert "the best, and none that is as good within the interval is faster" in found.reason
 
 
-def test_the_config_as_it_is_may_win(config: Config) -> None:
+def test_the_original_config_may_win(config: Config) -> None:
     found = decide([score(0.1, 1.0), score(0.0, 2.0)], config)
     assert (found.winner.number, found.gain) == (0, None)
     assert [trial.number for trial in found.front] == [0]
@@ -109,13 +109,13 @@ def test_what_a_person_reads(config: Config) -> None:
     out = StringIO()
     Console(file=out, width=140).print(render_search(tuned, config))
     text = out.getvalue()
-    for part in ("3 trials, 1 failed; 400 users before 2025-01-27; 95% intervals", "1 (wins, best)", "as it is"):
+    for part in ("3 trials, 1 failed; 400 users before 2025-01-27; 95% intervals", "1 (wins, best)", "original"):
         assert part in text
     lines = summarise_search(tuned)
     assert "  ranking.min_data_in_leaf: 30 -> 1" in lines
-    assert lines[1].startswith("against the config as it is: +0.0500 [")
-    assert lines[-1] == "written to w.yaml; 'recsys train --config w.yaml' measures it on the test window"
+    assert lines[1].startswith("against the original config: +0.0500 [")
+    assert lines[-1] == "written to w.yaml; run 'recsys train --config w.yaml' to measure it on the test window"
     assert describe_search(tuned)["front"] == [1]
     stays = decide([score(0.1, 1.0), score(0.0, 2.0)], config)
     kept = Tuned("mini-1", trials, stays, 400, "", {}, Path("w.yaml"))
-    assert summarise_search(kept)[-1] == "the config as it is stays; w.yaml says the same"
+    assert summarise_search(kept)[-1] == "no better setting found; w.yaml is a copy of your config"

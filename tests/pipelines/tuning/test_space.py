@@ -83,7 +83,7 @@ def test_all_example_spaces_fit_their_config() -> None:
         ("ranking.min_data_in_leaf: 5", "found 5, expected {low: …, high: …} or {choices: […]}"),
         (
             "candidates.depths: {choices: [{als: 5}]}\ncandidates.depths.als: {low: 5, high: 9}",
-            "candidates.depths.als: one of it and candidates.depths holds the other",
+            "candidates.depths.als: overlaps with candidates.depths; search only one",
         ),
         ("- 5", "expected settings with ranges"),
         ("", "expected settings with ranges"),
@@ -99,7 +99,7 @@ def test_errors_say_what_is_wrong(line: str, expected: str, config: Config, tmp_
 
 
 def test_every_wrong_line_is_named_at_once(config: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="2 settings not as expected") as caught:
+    with pytest.raises(ConfigError, match="2 invalid settings") as caught:
         read("text.x: {low: 1, high: 2}\nranking.max_trees: {low: 5, high: 9}\nranking.y: 3", config, tmp_path)
     assert str(caught.value).count("\n") == 2
 
