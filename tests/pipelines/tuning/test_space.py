@@ -60,10 +60,10 @@ def test_all_example_spaces_fit_their_config() -> None:
     ("line", "expected"),
     [
         ("collab.als.regularisation: {low: 0.1, high: 0.2}", "no setting collab.als.regularisation; did you mean regu"),
-        ("text.max_tokens.x: {low: 10, high: 20}", "text.max_tokens is a value, and nothing lies below it"),
+        ("text.max_tokens.x: {low: 10, high: 20}", "text.max_tokens is a value and has no settings below it"),
         ("windows.test_days: {low: 1.0, high: 3.0}", "is not below text, collab, candidates or ranking"),
         ("evaluation.metric: {choices: [mrr]}", "is not below text, collab, candidates or ranking"),
-        ("text.max_tokens: {low: 100, high: 20}", "low 100 is above high 20; exchange them"),
+        ("text.max_tokens: {low: 100, high: 20}", "low 100 is above high 20; swap them"),
         ("text.max_tokens: {low: 4, high: 20}", "the config refuses 4: text.max_tokens: Input should be greater"),
         ("text.max_tokens: {low: 20, high: 600}", "the config refuses 600: text.max_tokens: Input should be less"),
         # Both ends are whole; what lies between is not.
