@@ -42,7 +42,7 @@ def small_config(raw: Path, columns: dict[str, str], **sections: Any) -> Config:
 
 
 def write_board(raw: Path, twice: bool = False) -> pl.DataFrame:
-    """Write a checkerboard's raw files and return its interactions; with `twice`, every interaction happens again 20 days later."""
+    """Write a checkerboard's raw files and return its interactions; with `twice`, each is repeated 20 days later."""
     items, interactions = checkerboard(users=24, items=20)
     if twice:
         again = interactions.with_columns(pl.col("time") + pl.duration(days=20))
