@@ -33,7 +33,7 @@ from recsys.pipelines.compare import Comparison
 from recsys.pipelines.generate import Generated
 from recsys.pipelines.ingest import run_ingest
 from recsys.registry.tracking import connect
-from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, TWIN, need_version
+from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, EVALUATION_MODEL, need_version
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
 from recsys.storage.files import read_table
@@ -335,7 +335,7 @@ def open_bundle(
     settings = _resolve(config)
     store = connect(_home(home), settings)
     version = need_version(store, settings.model_name, alias, _TRAIN_FIRST)
-    return comparing.load_bundle(store, version, TWIN if evaluation_model else BUNDLE)
+    return comparing.load_bundle(store, version, EVALUATION_MODEL if evaluation_model else BUNDLE)
 
 
 def recommend(bundle: Bundle, histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:

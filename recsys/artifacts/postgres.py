@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,9 @@ def find_database(table: str) -> str:
     )
 
 
-def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
+def upsert_lists(
+    parts: Sequence[Path], run_date: str, table: str, record: Callable[[Any], None] = lambda cursor: None
+) -> int:
     """Write a run date's `Recommendations` into a table, in one transaction, and return how many rows it holds.
 
     The table is made if it is not there. A user's rows are replaced, and those of users who have no list now are
@@ -52,6 +54,7 @@ def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
         parts: parquet files, read one after the other.
         run_date: YYYY-MM-DD.
         table: name, or schema.name; the database is the one that `RECSYS_LISTS_URL` names.
+        record: writes what identifies these lists, in the same transaction; not called where a later run date stays.
 
     Raises:
         ArtifactError: psycopg is not installed, no database is named, it cannot be reached, or it refuses; the table is
@@ -74,6 +77,7 @@ def upsert_lists(parts: Sequence[Path], run_date: str, table: str) -> int:
                 return _count(cursor, sql, name)
             _copy(cursor, sql, parts, run_date)
             _replace(cursor, sql, name, key)
+            record(cursor)
             return _count(cursor, sql, name)
     except psycopg.Error as error:
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

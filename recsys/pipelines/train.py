@@ -30,7 +30,7 @@ from recsys.features.shift import measure_shift
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import Store, connect, log_training
-from recsys.registry.versions import Version, register
+from recsys.registry.versions import EVALUATION_MODEL, Version, register
 from recsys.serving.block_lists import BlockLists
 from recsys.storage.files import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
 from recsys.tables import TrainingRows
@@ -112,7 +112,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     snapshot, windows = _read(config, home, run_date)
     # Now, not after hours of fitting: is there a store to log to?
     store = connect(home, config)
-    block_lists = BlockLists.read(config.generation.rules)
+    block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
     items, end, test = snapshot.items, windows.end, windows.test
     encoder_inputs = prepare_encoder_inputs(config, items, windows.measurement_fold.labels[-1].cutoff)
     resume = home / "fine_tuning" / config.name
@@ -288,8 +288,8 @@ def _register(
     with scratch_folder(home, "bundle") as scratch:
         bundle = scratch / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
-        evaluation_model = scratch / "evaluation_model"
-        write_folder(evaluation_model, evaluated.bundle.save, {**facts, "kind": "evaluation model"})
+        evaluation_model = scratch / EVALUATION_MODEL
+        write_folder(evaluation_model, evaluated.bundle.save, {**facts, "kind": EVALUATION_MODEL})
         differences = {"refit_differences": "; ".join(refit.differences)} if refit.differences else {}
         digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
         return register(

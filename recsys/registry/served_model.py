@@ -1,6 +1,6 @@
 """The bundle as an MLflow model, stored as this code instead of a pickle.
 
-Input: one row per interaction, oldest first, with `user_id` and `item_id`. Output: each user's list.
+Input: one row per interaction, oldest first, with `user_id` and `item_id`. Output: a list for each user.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COLUMNS = ("user_id", "item_id", "time", "event")
 
 
 class ServedBundle(PythonModel):  # type: ignore[misc]
-    """Recommends for the histories it is given, with the catalogue as of the bundle's training."""
+    """Recommends for given histories, with the catalogue as of the bundle's training."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the bundle that was logged with the model."""

@@ -8,7 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from recsys.config import RulesConfig, data_path
-from recsys.dataset.user_items import read_ids
+from recsys.dataset.id_map import IdMap
+from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
+from recsys.progress import format_count, logger
 from recsys.storage.files import hash_text
 
 _ITEMS = ("item_id",)
@@ -17,6 +19,15 @@ _PAIRS = ("user_id", "item_id")
 
 def _no_rows(columns: tuple[str, ...]) -> pl.DataFrame:
     return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+
+
+def _read(path: str | None, columns: tuple[str, ...], known: IdMap) -> pl.DataFrame:
+    if path is None:
+        return _no_rows(columns)
+    rows = read_ids(data_path(path), list(columns), "block list")
+    logger.info("block list %s: %s", path, format_count(rows.height, "row"))
+    warn_of_unknown_ids(rows["item_id"], known, f"block list {path}")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -32,17 +43,18 @@ class BlockLists:
     pairs: pl.DataFrame = field(default_factory=lambda: _no_rows(_PAIRS))
 
     @classmethod
-    def read(cls, rules: RulesConfig) -> BlockLists:
+    def read(cls, rules: RulesConfig, item_ids: pl.Series) -> BlockLists:
         """Read the files that the rules name, relative to RECSYS_DATA; without a name nothing is blocked.
+
+        Args:
+            rules: name the files.
+            item_ids: of the catalogue, sorted; a warning counts the ids of a file that name none of its items.
 
         Raises:
             DataError: a file is missing, is not CSV in UTF-8, or lacks a column.
         """
-        tables = [
-            _no_rows(columns) if path is None else read_ids(data_path(path), list(columns), "block list")
-            for path, columns in ((rules.blocked_items, _ITEMS), (rules.blocked_pairs, _PAIRS))
-        ]
-        return cls(*tables)
+        known = IdMap(item_ids)
+        return cls(_read(rules.blocked_items, _ITEMS, known), _read(rules.blocked_pairs, _PAIRS, known))
 
     @property
     def empty(self) -> bool:

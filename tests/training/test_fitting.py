@@ -12,7 +12,7 @@ from recsys.config import Config
 from recsys.pipelines.promote import load_champion
 from recsys.ranking.ranker import Ranker, RankerChoice, Validation
 from recsys.registry.tracking import connect
-from recsys.registry.versions import TWIN, need_version, open_bundle
+from recsys.registry.versions import EVALUATION_MODEL, need_version, open_bundle
 from recsys.serving.bundle import Bundle
 from recsys.training.fitting import Fitted, _fit_ranker
 
@@ -99,7 +99,7 @@ def test_a_source_that_vanished_is_named(config: Config) -> None:
 def test_the_registered_refit_has_the_choice_of_its_evaluation_model(trained: Trained) -> None:
     version, bundle = load_champion(trained.config, trained.home)
     store = connect(trained.home, trained.config)
-    with open_bundle(store, need_version(store, "recsys", "champion", ""), TWIN) as folder:
+    with open_bundle(store, need_version(store, "recsys", "champion", ""), EVALUATION_MODEL) as folder:
         evaluated = Bundle.load(folder)
     assert bundle.ranker.choice == evaluated.ranker.choice
     assert bundle.config == evaluated.config

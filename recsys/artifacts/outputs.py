@@ -1,0 +1,296 @@
+"""The outputs of a night: each is asked whether it already holds the night, and filled where it does not.
+
+    lists     the folder of parquet files, with `lists.jsonl` and `lists.csv` where they are configured
+    files     those two files, where the lists were published without them
+    pointer   `CURRENT`, which readers follow
+    table     the PostgreSQL table, where one is configured
+
+The steps run in this order. Each is idempotent: after a failure the next run fills what is missing, and a run that
+finds everything in place does no work. A night is identified by everything that its lists depend on, not by its date
+alone: another champion, snapshot or setting for the same date fills every output again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+from recsys.artifacts.postgres import find_database, upsert_lists
+from recsys.artifacts.recommendations import (
+    find_parts,
+    is_published,
+    list_folder,
+    open_shards,
+    point_at,
+    publish,
+    read_pointer,
+    write_outputs,
+)
+from recsys.artifacts.shards import ShardFolder
+from recsys.errors import ArtifactError
+from recsys.progress import log_stage, logger
+from recsys.storage.files import hash_text, read_manifest, write_folder
+
+# PostgreSQL cuts off longer names without an error.
+_NAME_BYTES = 63
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night's lists.
+
+    Attributes:
+        run_date: YYYY-MM-DD.
+        facts: everything that the bytes of the lists depend on; the manifest repeats it.
+    """
+
+    run_date: str
+    facts: Mapping[str, Any]
+
+
+class Output(Protocol):
+    """One place that a night's lists are written to."""
+
+    def holds(self, night: Night) -> bool:
+        """Return whether nothing has to be done for this night."""
+
+    def fill(self, night: Night) -> None:
+        """Write this night.
+
+        Raises:
+            RecsysError: it cannot be written; the output is as it was before.
+        """
+
+
+@dataclass(frozen=True)
+class ListFolder:
+    """The published folder of the run date.
+
+    Attributes:
+        home: the folder that everything is written to.
+        name: of the config.
+        kinds: `jsonl`, `csv`: written in the same step, so readers never see the lists without them.
+        make: makes the night's shards and returns them with their counts; it refuses lists that are unfit.
+    """
+
+    home: Path
+    name: str
+    kinds: Sequence[str]
+    make: Callable[[Night], tuple[ShardFolder, dict[str, int]]]
+
+    def holds(self, night: Night) -> bool:
+        """Return whether the run date is published with these facts, and every file has its hash."""
+        return is_published(self.home, night.run_date, night.facts) is not None
+
+    def fill(self, night: Night) -> None:
+        """Make the lists, publish them and move the pointer."""
+        shards, counts = self.make(night)
+
+        def write(folder: Path) -> dict[str, Any]:
+            shards.link_into(folder)
+            write_outputs(folder, self.kinds)
+            return {"counts": counts}
+
+        if not publish(self.home, self.name, night.run_date, write, night.facts):
+            logger.warning("lists for %s are published, but readers follow a later run date", night.run_date)
+        shards.remove()
+
+
+@dataclass(frozen=True)
+class ListFiles:
+    """`lists.jsonl` and `lists.csv` of the published folder: exactly those that are configured.
+
+    Attributes:
+        home: the folder that everything is written to.
+        kinds: `jsonl`, `csv`.
+    """
+
+    home: Path
+    kinds: Sequence[str]
+
+    def holds(self, night: Night) -> bool:
+        """Return whether the manifest lists these files and no others; its hashes were checked with the lists."""
+        files = _read_manifest(self.home, night.run_date)["files"]
+        return {name for name in files if not _is_part(name)} == {f"lists.{kind}" for kind in self.kinds}
+
+    def fill(self, night: Night) -> None:
+        """Exchange the folder for one with the same parquet files and these files."""
+        folder, parts = list_folder(self.home, night.run_date), find_parts(self.home, night.run_date)
+        facts = {name: value for name, value in _read_manifest(self.home, night.run_date).items() if name != "files"}
+
+        def write(staging: Path) -> None:
+            for part in parts:
+                os.link(part, staging / part.name)
+            write_outputs(staging, self.kinds)
+
+        with log_stage(f"files of {night.run_date}") as done:
+            write_folder(folder, write, facts)
+            done(", ".join(self.kinds) or "removed")
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The pointer that readers follow; it never moves back in time.
+
+    Attributes:
+        home: the folder that everything is written to.
+    """
+
+    home: Path
+
+    def holds(self, night: Night) -> bool:
+        """Return whether readers follow this run date or a later one."""
+        current = read_pointer(self.home)
+        return current is not None and current >= night.run_date
+
+    def fill(self, night: Night) -> None:
+        """Point readers at this run date."""
+        point_at(self.home, night.run_date)
+        logger.info("readers follow %s now", night.run_date)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The lists in a PostgreSQL table, and in TABLE_night the row that identifies them.
+
+    TABLE_night has one row: `run_date`, `lists` (the hash of `hash_lists`) and `rows`. It is written in the transaction
+    that writes the lists, so the two always belong together.
+
+    Attributes:
+        home: the folder that everything is written to.
+        name: of the table, or schema.table.
+    """
+
+    home: Path
+    name: str
+
+    def holds(self, night: Night) -> bool:
+        """Return whether the table has all rows of this night, or the lists of a later run date.
+
+        Raises:
+            ArtifactError: the database cannot be reached, or it refuses.
+        """
+        url, lists = find_database(self.name), hash_lists(self.home, night.run_date)
+        import psycopg
+
+        try:
+            with psycopg.connect(url) as connection, connection.cursor() as cursor:
+                run_date, rows = _look_up(cursor, self.name, "max(run_date), count(*)") or (None, 0)
+                if run_date is not None and run_date > date.fromisoformat(night.run_date):
+                    logger.info("table %s: holds the later run date %s", self.name, run_date)
+                    return True
+                expected = (date.fromisoformat(night.run_date), lists, rows)
+                return _look_up(cursor, _name_record(self.name), "run_date, lists, rows") == expected
+        except psycopg.Error as error:
+            message = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ArtifactError(
+                f"table {self.name}: {message}; fix the database or RECSYS_LISTS_URL, then run the same night again; "
+                "the table is unchanged"
+            ) from error
+
+    def fill(self, night: Night) -> None:
+        """Replace the rows of the table by those of this night, in one transaction."""
+        with log_stage(f"table {self.name}") as done:
+            parts = find_parts(self.home, night.run_date)
+            rows = upsert_lists(parts, night.run_date, self.name, lambda cursor: self._record(cursor, night))
+            done(f"{rows:,} rows")
+
+    def _record(self, cursor: Any, night: Night) -> None:
+        from psycopg import sql
+
+        table, record = (sql.Identifier(*name.split(".")) for name in (self.name, _name_record(self.name)))
+        cursor.execute(
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS {} (run_date date NOT NULL, lists text NOT NULL, rows bigint NOT NULL)"
+            ).format(record)
+        )
+        cursor.execute(sql.SQL("DELETE FROM {}").format(record))
+        cursor.execute(
+            sql.SQL("INSERT INTO {} SELECT %s, %s, count(*) FROM {}").format(record, table),
+            [date.fromisoformat(night.run_date), hash_lists(self.home, night.run_date)],
+        )
+
+
+def list_outputs(lists: ListFolder, table: str | None) -> list[Output]:
+    """Return a night's outputs in the order in which they are filled."""
+    outputs: list[Output] = [lists, ListFiles(lists.home, lists.kinds), Pointer(lists.home)]
+    if table is not None:
+        outputs.append(Table(lists.home, table))
+    return outputs
+
+
+def fill_outputs(outputs: Sequence[Output], night: Night) -> list[Output]:
+    """Fill every output that does not hold the night, in order, and return those that were filled.
+
+    Raises:
+        RecsysError: an output cannot be asked or filled; those before it hold the night, those after it are unchanged.
+    """
+    filled = []
+    for output in outputs:
+        if not output.holds(night):
+            output.fill(night)
+            filled.append(output)
+    return filled
+
+
+def check_table(table: str | None) -> None:
+    """Check, before any list is made, that a table can be written to.
+
+    Raises:
+        ArtifactError: psycopg or the database's address is missing, or the name is too long.
+    """
+    if table is not None:
+        find_database(table)
+        _name_record(table)
+
+
+def clear_shards(home: Path, night: Night) -> None:
+    """Delete the shards of a night that was killed right after it was published."""
+    open_shards(home, night.run_date, night.facts).remove()
+
+
+def hash_lists(home: Path, run_date: str, next_step: str | None = None) -> str:
+    """Return the SHA-256 that identifies published lists: their facts and parquet files, whatever else was written.
+
+    Raises:
+        ArtifactError: the run date is not published.
+    """
+    manifest = _read_manifest(home, run_date, next_step)
+    parts = {name: digest for name, digest in manifest["files"].items() if _is_part(name)}
+    return hash_text(json.dumps({**manifest, "files": parts}, sort_keys=True, ensure_ascii=False))
+
+
+def _read_manifest(home: Path, run_date: str, next_step: str | None = None) -> dict[str, Any]:
+    return read_manifest(list_folder(home, run_date), next_step or f"run 'recsys generate --run-date {run_date}'")
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith("part-")
+
+
+def _name_record(table: str) -> str:
+    """Return the name of the table that identifies the lists of a table."""
+    name = f"{table}_night"
+    if len(name.rpartition(".")[2].encode()) > _NAME_BYTES:
+        raise ArtifactError(
+            f"table {table}: its companion {name} is longer than the {_NAME_BYTES} bytes that PostgreSQL allows; give "
+            "generation.postgres_table a shorter name"
+        )
+    return name
+
+
+def _look_up(cursor: Any, table: str, columns: str) -> tuple[Any, ...] | None:
+    """Return the first row of a table; None where there is no such table or no row."""
+    from psycopg import sql
+
+    name = sql.Identifier(*table.split("."))
+    (known,) = cursor.execute("SELECT to_regclass(%s)", [name.as_string(cursor)]).fetchone()
+    if known is None:
+        return None
+    row: tuple[Any, ...] | None = cursor.execute(sql.SQL("SELECT {} FROM {}").format(sql.SQL(columns), name)).fetchone()
+    return row

@@ -1,0 +1,195 @@
+"""What a night is made from: snapshot, champion, block lists, earlier lists, and the users who get a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys import __version__
+from recsys.artifacts.outputs import check_table, hash_lists
+from recsys.artifacts.recommendations import check_owner, find_parts, find_published, list_folder
+from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
+from recsys.config import Config, GenerationConfig, data_path
+from recsys.dataset.histories import Histories
+from recsys.dataset.user_items import read_ids
+from recsys.dataset.windows import resolve_end
+from recsys.errors import DataError, Refused
+from recsys.pipelines.promote import load_champion
+from recsys.progress import format_count, logger
+from recsys.registry.versions import Version
+from recsys.serving.block_lists import BlockLists
+from recsys.serving.bundle import Bundle
+from recsys.storage.files import hash_text, verify_folder
+
+# Settings of the generation section that do not change a list: where it is written, how long it is kept, and when it is
+# refused. A night that differs in these only is the same night.
+_NOT_IN_LISTS = ("outputs", "postgres_table", "keep_run_dates", "sanity", "max_snapshot_age_hours")
+
+
+@dataclass(frozen=True)
+class NightInputs:
+    """What all run dates of one command are made from.
+
+    Attributes:
+        config: of the command.
+        snapshot: the newest of the config.
+        version: the champion.
+        bundle: the champion's, with the dataset section of `config`, which decides what a list may hold (`repeats`),
+            and the block lists of tonight.
+        named_users: `user_id` of users who get a list besides the active ones.
+    """
+
+    config: Config
+    snapshot: OpenSnapshot
+    version: Version
+    bundle: Bundle
+    named_users: pl.DataFrame
+
+    @classmethod
+    def load(cls, config: Config, home: Path) -> NightInputs:
+        """Read everything, and check first what would otherwise stop the night at its end.
+
+        Raises:
+            ArtifactError: the home publishes the lists of another config, a table has no database, or there is no
+                snapshot.
+            DataError: a block list or the list of users cannot be read.
+            RegistryError: there is no champion.
+        """
+        check_owner(home, config.name)
+        check_table(config.generation.postgres_table)
+        snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+        version, bundle = load_champion(config, home)
+        tonight = replace(
+            bundle,
+            config=bundle.config.model_copy(update={"dataset": config.dataset}),
+            block_lists=BlockLists.read(config.generation.rules, snapshot.items["item_id"]),
+        )
+        return cls(config, snapshot, version, tonight, _read_users(config.generation.users))
+
+    def describe(self, home: Path, run_date: str, end: datetime | None) -> dict[str, Any]:
+        """Return everything that the bytes of a night's lists depend on, for its manifest.
+
+        Raises:
+            ArtifactError: the manifest of an earlier night that counts cannot be read.
+        """
+        shown = self._select_shown(home, run_date)
+        return {
+            "model": self.version.name,
+            "model_version": self.version.number,
+            "bundle": self.version.tags.get("bundle", ""),
+            "snapshot": self.snapshot.id,
+            "config": hash_list_settings(self.config),
+            "end": end.isoformat() if end else None,
+            "recsys": __version__,
+            "blocked": self.bundle.block_lists.hashes(),
+            "users": hash_text(self.named_users.write_csv()),
+            "shown": {night: hash_lists(home, night, _fix_shown(night)) for night in shown},
+        }
+
+    def find_shown_parts(self, home: Path, run_date: str) -> list[list[Path]]:
+        """Return the parquet files of each earlier night whose lists count against their items, the last night first.
+
+        Raises:
+            ArtifactError: such a night is damaged.
+        """
+        shown = self._select_shown(home, run_date)
+        for night in shown:
+            verify_folder(list_folder(home, night), _fix_shown(night))
+        return [find_parts(home, night) for night in shown]
+
+    def _select_shown(self, home: Path, run_date: str) -> list[str]:
+        rules = self.config.generation.rules
+        earlier = [night for night in find_published(home) if night < run_date] if rules.shown_penalty else []
+        return earlier[::-1][: rules.shown_nights]
+
+    def select_active(self, histories: Histories, end: datetime | None) -> Histories:
+        """Return the histories of the users who get a list.
+
+        Active is who has an event in the last `generation.active_days`, even one on an item that has left the
+        catalogue; without that setting, everyone with a history. Named users follow.
+        """
+        days, active = self.config.generation.active_days, histories
+        if days is not None and end is not None:
+            recent = pl.col("time").is_between(end - timedelta(days=days), end, closed="left")
+            events = self.snapshot.interactions.filter(recent)
+            users = events.select(pl.col("user_id").unique()).collect(engine="streaming")
+            active = histories.take(users["user_id"])
+        if self.named_users.height:
+            return histories.take(pl.concat([active.user_ids, self.named_users["user_id"]]))
+        return active
+
+    def refuse_leak(self, end: datetime | None) -> None:
+        """Refuse a night whose lists would know the future.
+
+        Raises:
+            Refused: the champion learned from events of the run date or later.
+        """
+        cutoff = self.bundle.cutoff
+        if end is not None and cutoff is not None and cutoff > end:
+            raise Refused(
+                f"generate for {end.date()}: the champion, version {self.version.number}, learned from events until "
+                f"{cutoff.isoformat()}, so its lists would know the future; choose a run date from {cutoff.date()} on, "
+                "or train and promote with an earlier --run-date"
+            )
+
+    def refuse_age(self, run_date: str, end: datetime | None) -> None:
+        """Refuse a snapshot that is too old for the night.
+
+        Raises:
+            Refused: its last event is more than `generation.max_snapshot_age_hours` before the run date.
+        """
+        limit = self.config.generation.max_snapshot_age_hours
+        if limit is None or end is None:
+            return
+        times = self.snapshot.interactions.filter(pl.col("time") < end).select(pl.col("time").max())
+        last = times.collect(engine="streaming").item()
+        if last is None:
+            return
+        hours = (end - last).total_seconds() / 3600
+        if hours > limit:
+            raise Refused(
+                f"generate for {run_date}: the snapshot's last event is {hours:,.0f} hours before it "
+                f"({last.isoformat()}), expected at most generation.max_snapshot_age_hours {limit:g}; ingest newer "
+                "data; the current lists remain published"
+            )
+
+
+def hash_list_settings(config: Config) -> str:
+    """Return the hash of the settings that lists depend on: `Config.digest` with the others at their defaults."""
+    defaults = {name: GenerationConfig.model_fields[name].get_default() for name in _NOT_IN_LISTS}
+    generation = config.generation.model_copy(update=defaults)
+    return config.model_copy(update={"generation": generation}).digest()
+
+
+def list_run_dates(first: str, last: str, snapshot: OpenSnapshot) -> Sequence[str]:
+    """Return every run date from the first to the last.
+
+    Raises:
+        DataError: a date is not YYYY-MM-DD, the last is before the first, or the data has no times.
+    """
+    ends = [resolve_end(snapshot.interactions, run_date) for run_date in (first, last)]
+    if None in ends:
+        raise DataError(
+            "run dates from and until: the data has no times, so all nights are the same; give one run date"
+        )
+    start, stop = (end.date() for end in ends if end)
+    if stop < start:
+        raise DataError(f"run dates {first} until {last}: the last is before the first; swap them")
+    return [date.fromordinal(day).isoformat() for day in range(start.toordinal(), stop.toordinal() + 1)]
+
+
+def _fix_shown(run_date: str) -> str:
+    return f"run 'recsys generate --run-date {run_date}', or set generation.rules.shown_penalty to 0"
+
+
+def _read_users(path: str | None) -> pl.DataFrame:
+    if path is None:
+        return pl.DataFrame(schema={"user_id": pl.String})
+    users = read_ids(data_path(path), ["user_id"], "list of users")
+    logger.info("list of users %s: %s", path, format_count(users.height, "user"))
+    return users
