@@ -17,6 +17,7 @@ from recsys.candidates.scores import DenseScores, Scores, SharedScores, add_up
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, decay_by_age
 from recsys.collab.als import AlsModel
 from recsys.collab.bpr import BprModel
+from recsys.collab.factor_cache import FactorCache
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import CandidatesConfig, InterestConfig
 from recsys.dataset.histories import Histories
@@ -85,16 +86,17 @@ class AlsSource:
     name = "als"
     reason = "People with your taste chose it"
 
-    def __init__(self, model: AlsModel, approximate_from: int | None = None) -> None:
-        """Take the model, and the number of known items from which on not all are looked at."""
+    def __init__(self, model: AlsModel, approximate_from: int | None = None, cache: FactorCache | None = None) -> None:
+        """Take the model, the number of known items from which search is approximate, and a cache of factors."""
         self._model = model
+        self._cache = cache
         known = np.flatnonzero(~np.isnan(model.item_factors[:, 0])).astype(np.int32)
         self._index = ItemIndex(model.item_factors[known], known)
         self._approximate = approximate_from is not None and len(known) >= approximate_from
 
     def score(self, histories: Histories) -> Scores:
         """Score known items for users with a history of known items."""
-        users = self._model.fold_in(histories)
+        users = self._model.fold_in(histories, self._cache)
         return score_items(
             users, np.asarray(~users.any(axis=1)), self._index, histories.n_items, approximate=self._approximate
         )
@@ -290,6 +292,7 @@ def make_sources(
     models: CandidateModels,
     statistics: ItemStatistics,
     embeddings: NDArray[np.float32],
+    factor_cache: FactorCache | None = None,
 ) -> list[Source]:
     """Return the sources with these names, of `config.SOURCES`, in their order.
 
@@ -299,12 +302,13 @@ def make_sources(
         models: over the catalogue.
         statistics: of all users' histories on it.
         embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
+        factor_cache: where the source `als` looks up and keeps users' factors; None solves for all of them.
     """
     # Made only when asked for: some map the whole catalogue first. `new_items` is `text` on fewer items.
     few = config.approximate_from
     text = cache(lambda: InterestSource("text", _READ_LATELY, models.interest, embeddings, few))
     makers: dict[str, Callable[[], Source]] = {
-        "als": lambda: AlsSource(models.als, few),
+        "als": lambda: AlsSource(models.als, few, factor_cache),
         "bpr": lambda: BprSource(models.bpr),
         "item_to_item": lambda: NeighbourSource(
             "item_to_item", "Often chosen together with what you have", models.item_to_item

@@ -31,7 +31,7 @@ from recsys.registry.versions import (
     open_bundle,
 )
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import verify_folder
+from recsys.storage.folders import verify_folder
 from recsys.tables import SegmentTable, empty
 from recsys.training.measurement import measure
 

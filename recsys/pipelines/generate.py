@@ -17,7 +17,6 @@ from recsys.artifacts.recommendations import (
     find_parts,
     find_published,
     is_published,
-    list_folder,
     open_shards,
     prune_published,
     publish,
@@ -41,7 +40,10 @@ from recsys.serving.bundle import Bundle
 from recsys.serving.embedding_task import embed_with_engine
 from recsys.serving.sanity import find_faults
 from recsys.serving.shard_task import ShardTask, add_counts, save_inputs
-from recsys.storage.files import MANIFEST, hash_file, hash_text, lock, verify_folder
+from recsys.storage.files import hash_file, hash_text
+from recsys.storage.folders import MANIFEST, verify_folder
+from recsys.storage.home import embeddings_folder, factors_folder, list_folder
+from recsys.storage.locks import lock
 from recsys.text.embedding_cache import EmbeddingCache
 
 
@@ -173,8 +175,8 @@ def _generate(source: _Source, home: Path, run_date: str | None, now: datetime) 
     if not publish(home, config.name, day, fill, facts):
         logger.warning("lists for %s are published, but readers follow a later run date", day)
     shards.remove()
-    if night.bundle.factor_cache:
-        night.bundle.factor_cache.forget_others()
+    if night.recommender.factor_cache:
+        night.recommender.factor_cache.forget_others()
     _fill_table(config, home, day)
     gone = prune_published(home, config.generation.keep_run_dates)
     if gone:
@@ -198,20 +200,20 @@ def _prepare(source: _Source, home: Path, day: str, end: datetime | None) -> tup
             "ingest newer data or raise generation.active_days; the lists in place stay"
         )
     with log_stage("catalogue") as done, progress_bar("Embedding", snapshot.items.height) as progress:
-        cache = EmbeddingCache(home / "embeddings")
+        cache = EmbeddingCache(embeddings_folder(home))
         items = snapshot.items.with_columns(
             available=pl.col("available") & ~pl.col("item_id").is_in(source.blocked_items["item_id"].implode())
         )
         if not config.generation.engine.here:
             embed_with_engine(source.bundle, items, home, config)
-        bundle = source.bundle.with_factor_cache(home / "factors", day)
-        recommender = bundle.prepare(items, histories, progress, cache)
+        factor_cache = source.bundle.candidate_models.als.open_cache(factors_folder(home), day)
+        recommender = source.bundle.prepare(items, histories, progress, cache, factor_cache)
         done(f"{snapshot.items.height:,} items, {int(recommender.recommendable.sum()):,} recommendable")
     if not recommender.recommendable.any():
         raise Refused(f"generate for {day}: no item of the catalogue is available; the lists in place stay")
     shown = [_find_shown_parts(home, one) for one in source.find_shown(home, day)]
     number, reference = source.version.number, histories.reference
-    return BatchRecommender(config, bundle, recommender, number, reference, source.blocked_pairs, shown), active
+    return BatchRecommender(config, source.bundle, recommender, number, reference, source.blocked_pairs, shown), active
 
 
 def _find_shown_parts(home: Path, day: str) -> list[Path]:
@@ -250,9 +252,9 @@ def _make_shards(
         for number in numbers:
             total = add_counts(total, finished[number])
         done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in total.items()) + pace.describe())
-    cache = night.bundle.factor_cache
-    if cache and cache.found + cache.solved:
-        logger.info("factors of users: %s as they were, %s folded in", f"{cache.found:,}", f"{cache.solved:,}")
+    cache = night.recommender.factor_cache
+    if cache and cache.known + cache.solved:
+        logger.info("ALS user factors: %s cached, %s recomputed", f"{cache.known:,}", f"{cache.solved:,}")
     return total
 
 
@@ -307,7 +309,7 @@ def _refuse_unfit(
         # Readers are better off with sound lists than with these.
         logger.warning("%s; tonight's lists are not compared with them", error)
     faults = find_faults(
-        pl.scan_parquet(shards.folder / "part-*.parquet", glob=True),
+        shards.scan(),
         counts,
         previous[0] if previous else None,
         same_settings=previous is not None and previous[1].get("config") == config.digest(),

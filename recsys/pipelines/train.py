@@ -30,7 +30,10 @@ from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import Version, register
-from recsys.storage.files import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
+from recsys.storage.files import read_parquet, replace_text, write_json, write_table
+from recsys.storage.folders import scratch_folder, sweep, write_folder
+from recsys.storage.home import current_run_file, fine_tuning_folder, run_folder, runs_folder
+from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
@@ -68,7 +71,7 @@ def train(config: Config, home: Path, run_date: str | None) -> Trained:
         ArtifactError: another training is at work in this home.
     """
     with lock(home, "training"):
-        sweep(home / "runs", "*")
+        sweep(runs_folder(home))
         return _train(config, home, run_date)
 
 
@@ -111,7 +114,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     store = connect(home, config)
     catalogue = prepare_encoder_inputs(config, snapshot.items, windows.measured_labels[-1].cutoff)
     items, end = snapshot.items, windows.end
-    resume = home / "fine_tuning" / config.name
+    resume = fine_tuning_folder(home, config.name)
     run = _name_run(config, snapshot, end)
     logger.info("measured run: labels from %d window(s), test on the newest", len(windows.measured_labels))
     test = windows.test
@@ -132,13 +135,13 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     logger.info("refit: all windows moved to the end")
     refit = fit_bundle(config, items, catalogue, windows.refit_labels, windows.everything, end, resume=resume / "refit")
     shutil.rmtree(resume, ignore_errors=True)
-    folder = home / "runs" / run
+    folder = run_folder(home, run)
     write_folder(
         folder,
         lambda staging: _write_run(staging, config, twin, measured.lists, tables, told, curves),
         {**facts, "kind": "run"},
     )
-    replace_text(home / "runs" / f"{config.name}.current", run + "\n")
+    replace_text(current_run_file(home, config.name), run + "\n")
     with log_stage("MLflow") as done:
         run_id = log_training(store, run, config, facts, *_name_numbers(tables, told, refit), curves, folder)
         version = _register(config, home, store, run_id, facts, twin, refit)
@@ -184,11 +187,11 @@ def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twi
 def _compare_with_last_run(config: Config, home: Path, run: str, lists: pl.DataFrame) -> dict[str, Any] | None:
     """Return how much of the lists is new against the config's last training, over the users of both."""
     before = find_run(home, config.name)
-    path = home / "runs" / (before or "") / "lists.parquet"
+    path = run_folder(home, before or "") / "lists.parquet"
     # The same training once more must end in the same bytes.
     if before is None or before == run or not path.is_file():
         return None
-    changed = churn(lists, pl.read_parquet(path), config.evaluation.n)["churn"].to_numpy()
+    changed = churn(lists, read_parquet(path), config.evaluation.n)["churn"].to_numpy()
     if not len(changed):
         return None
     mean, low, high = _estimate(config, changed)

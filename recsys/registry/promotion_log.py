@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recsys.errors import RegistryError
+from recsys.storage.home import promotion_log_file
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def append_line(
         RegistryError: it cannot be written.
     """
     line = {"action": action, "model": model, "version": version, "previous": previous, "reason": reason}
-    path = _path(home)
+    path = promotion_log_file(home)
     try:
         with path.open("a+b") as file:
             # A line that a crash or a full disk cut off must not swallow this one.
@@ -38,14 +39,14 @@ def append_line(
 
 def read_lines(home: Path, model: str) -> list[dict[str, Any]]:
     """Return the lines of one model, oldest first; a line that was cut off is skipped with a warning."""
-    if not _path(home).is_file():
+    if not promotion_log_file(home).is_file():
         return []
     lines = []
-    for number, text in enumerate(_path(home).read_bytes().split(b"\n"), start=1):
+    for number, text in enumerate(promotion_log_file(home).read_bytes().split(b"\n"), start=1):
         try:
             lines += [json.loads(text)] if text else []
         except ValueError:
-            logger.warning("ledger %s: line %d was cut off and is skipped", _path(home), number)
+            logger.warning("ledger %s: line %d was cut off and is skipped", promotion_log_file(home), number)
     return [line for line in lines if line["model"] == model]
 
 
@@ -59,9 +60,6 @@ def find_previous(home: Path, model: str, champion: str) -> str:
         if line["action"] == "promote" and line["version"] == champion and line["previous"] is not None:
             return str(line["previous"])
     raise RegistryError(
-        f"ledger {_path(home)}: knows no champion of '{model}' before version {champion}; nothing to roll back to"
+        f"ledger {promotion_log_file(home)}: knows no champion of '{model}' before version {champion}; "
+        "nothing to roll back to"
     )
-
-
-def _path(home: Path) -> Path:
-    return home / "ledger.jsonl"

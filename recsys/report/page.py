@@ -23,7 +23,9 @@ from recsys.report.layout import Panel
 from recsys.report.nights import Night, compare_nights, find_nights
 from recsys.report.panels import compare_models, compare_segments, look_beyond, show_training, trace_losses
 from recsys.report.users import gather_users
-from recsys.storage.files import read_manifest, replace_text
+from recsys.storage.files import replace_text
+from recsys.storage.folders import read_manifest
+from recsys.storage.home import report_file, snapshot_folder
 from recsys.visuals.html import bundle_plotting, embed_json, hash_script
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def write_report(
         look_beyond(found),
     ]
     told, browser = _gather_browser(home, found, snapshot, nights, users)
-    path = out or home / "reports" / f"{found.name}.html"
+    path = out or report_file(home, found.name)
     replace_text(path, render(describe_run(found, snapshot), panels, told, browser))
     _log(config, home, found.name, path)
     return path
@@ -142,5 +144,7 @@ def _find_history(run: Run, snapshot: Snapshot) -> pl.DataFrame:
 
 def _open_snapshot(home: Path, config_name: str, identity: str) -> Snapshot:
     """Read a snapshot by its id, whatever the config's dataset section says today."""
-    manifest = read_manifest(home / "snapshots" / identity, "run 'recsys ingest', then 'recsys train' with this config")
+    manifest = read_manifest(
+        snapshot_folder(home, identity), "run 'recsys ingest', then 'recsys train' with this config"
+    )
     return read_snapshot(home, config_name, manifest["dataset"], identity)

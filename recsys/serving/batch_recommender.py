@@ -22,6 +22,7 @@ from recsys.ranking.lists import fill_up
 from recsys.ranking.reasons import find_nearest, group_features
 from recsys.ranking.rules import Rules, lower
 from recsys.serving.bundle import Bundle, Recommender
+from recsys.storage.files import scan_parquet
 
 FALLBACK = "fallback"
 # Asked in turn for what a list lacks: what fits the texts of the history, what people of the same interests take, what
@@ -203,7 +204,7 @@ class BatchRecommender:
         rules, nights = self.config.generation.rules, []
         for back, files in enumerate(self.shown):
             low, high = pl.lit(users.user_ids.first()), pl.lit(users.user_ids.last())
-            rows = pl.scan_parquet(list(files)).filter(pl.col("user_id").is_between(low, high))
+            rows = scan_parquet(files).filter(pl.col("user_id").is_between(low, high))
             value = pl.lit(rules.shown_penalty * rules.shown_decay**back)
             nights.append(rows.select("user_id", "item_id", value=value).collect())
         none = pl.DataFrame(schema={"user_id": str, "item_id": str, "value": float})

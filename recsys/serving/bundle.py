@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from recsys.features.features import declare_features, describe_rows, make_featu
 from recsys.features.item_facts import ItemFacts
 from recsys.ranking.lists import name_lists, rank_candidates
 from recsys.ranking.ranker import Ranker
+from recsys.storage.files import read_json, read_parquet, write_json
 from recsys.tables import Items
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
@@ -45,6 +45,7 @@ class Recommender:
         sources: over this catalogue, in the order of `config.SOURCES`.
         recommendable: (n_items) bool.
         facts: what the features need to know of the items.
+        factor_cache: where users' ALS factors are looked up and kept; None solves for all of them.
     """
 
     config: Config
@@ -55,6 +56,7 @@ class Recommender:
     sources: list[Source]
     recommendable: NDArray[np.bool_]
     facts: ItemFacts
+    factor_cache: FactorCache | None = None
 
     @classmethod
     def prepare(
@@ -66,14 +68,15 @@ class Recommender:
         statistics: ItemStatistics,
         cutoff: datetime | None,
         attributes: Sequence[str],
+        factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Align the models with the catalogue, make the sources and gather what features need, of these attributes."""
         aligned = candidate_models.align(items["item_id"]).read_words(make_texts(items, config.text.fields))
         names = [name for name in SOURCES if name in config.candidates.depths]
-        sources = make_sources(names, config.candidates, aligned, statistics, embeddings)
+        sources = make_sources(names, config.candidates, aligned, statistics, embeddings, factor_cache)
         recommendable = find_recommendable(items, cutoff)
         facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff)
-        return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
+        return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts, factor_cache)
 
     @property
     def source_names(self) -> list[str]:
@@ -82,7 +85,8 @@ class Recommender:
 
     def make_sources(self, names: Sequence[str]) -> list[Source]:
         """Return sources by name, whether or not the config proposes from them, in the order of the names."""
-        return make_sources(names, self.config.candidates, self.candidate_models, self.statistics, self.embeddings)
+        models, embeddings = self.candidate_models, self.embeddings
+        return make_sources(names, self.config.candidates, models, self.statistics, embeddings, self.factor_cache)
 
     def exclusions(self, users: Histories) -> Exclusions:
         """Return what no list of these users may hold: what cannot be had and, without repeats, what they have."""
@@ -153,17 +157,6 @@ class Bundle:
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
 
-    def with_factor_cache(self, folder: Path, run: str) -> Bundle:
-        """Return the bundle with users' factors looked up in a folder and kept there; see `FactorCache`."""
-        return replace(
-            self, candidate_models=replace(self.candidate_models, als=self.candidate_models.als.with_cache(folder, run))
-        )
-
-    @property
-    def factor_cache(self) -> FactorCache | None:
-        """Where users' factors are looked up; None: nowhere."""
-        return self.candidate_models.als.cache
-
     @property
     def attributes(self) -> list[str]:
         """Item columns that the ranker's features read: those of the catalogue at training, whatever tonight's has."""
@@ -219,6 +212,7 @@ class Bundle:
         histories: Histories,
         progress: Progress | None = None,
         cache: EmbeddingCache | None = None,
+        factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Return the recommender over a catalogue as of the cut-off of all users' histories.
 
@@ -230,10 +224,15 @@ class Bundle:
         """
         _demand_columns(items, self.attributes)
         statistics = count_statistics(histories, items, self.config.candidates)
-        return self.assemble(items, self.embed(items, progress, cache), statistics, histories.cutoff)
+        return self.assemble(items, self.embed(items, progress, cache), statistics, histories.cutoff, factor_cache)
 
     def assemble(
-        self, items: pl.DataFrame, embeddings: NDArray[np.float32], statistics: ItemStatistics, cutoff: datetime | None
+        self,
+        items: pl.DataFrame,
+        embeddings: NDArray[np.float32],
+        statistics: ItemStatistics,
+        cutoff: datetime | None,
+        factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Return the recommender over a catalogue whose texts and histories have been read already."""
         candidate_models = self.candidate_models.align(items["item_id"])
@@ -242,14 +241,14 @@ class Bundle:
         if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
             candidate_models = candidate_models.read_texts(texts, self.config)
         return Recommender.prepare(
-            self.config, candidate_models, items, embeddings, statistics, cutoff, self.attributes
+            self.config, candidate_models, items, embeddings, statistics, cutoff, self.attributes, factor_cache
         )
 
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
-        _write_json(folder / "config.json", self.config.resolved())
+        write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
-        _write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
+        write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
         self.encoder.save(folder / "encoder")
         self.candidate_models.save(folder)
         self.ranker.save(folder)
@@ -275,10 +274,10 @@ class Bundle:
 
     @classmethod
     def _read(cls, folder: Path) -> Bundle:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "config.json")
         config = parse_config(content, str(folder / "config.json"))
-        cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]
-        items = pl.read_parquet(folder / "items.parquet")
+        cutoff = read_json(folder / "bundle.json")["cutoff"]
+        items = read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
         statistics = ItemStatistics.from_arrays(arrays)
         return cls(
@@ -338,7 +337,3 @@ def _demand_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
             f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads; found "
             f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
         )
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

@@ -16,7 +16,8 @@ from recsys.registry.promotion_log import read_lines
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import CHALLENGER, CHAMPION, find_version, need_version, set_champion
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import MANIFEST, hash_files, read_manifest, write_json
+from recsys.storage.files import write_json
+from recsys.storage.folders import MANIFEST, hash_files, read_manifest
 from recsys.tables import Rejected, empty
 from recsys.training.measurement import measure
 

@@ -28,7 +28,7 @@ from recsys.registry.versions import (
     set_champion,
 )
 from recsys.serving.bundle import Bundle, recommend_for
-from recsys.storage.files import verify_folder, write_folder
+from recsys.storage.folders import verify_folder, write_folder
 
 NAME = "recsys"
 
