@@ -37,6 +37,7 @@ from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, EVALUATION_MO
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
 from recsys.storage.files import read_table
+from recsys.storage.home import snapshot_folder
 from recsys.tables import Rejected
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def read_rejected(
         ArtifactError: as for `open_snapshot`.
     """
     opened = open_snapshot(config, snapshot=snapshot, home=home)
-    path = _home(home) / "snapshots" / opened.id / "rejected.parquet"
+    path = snapshot_folder(_home(home), opened.id) / "rejected.parquet"
     return read_table(path, Rejected, f"rejected rows of snapshot {opened.id}", "run 'recsys ingest' with this config")
 
 

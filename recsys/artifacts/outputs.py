@@ -24,7 +24,6 @@ from recsys.artifacts.postgres import find_database, upsert_lists
 from recsys.artifacts.recommendations import (
     find_parts,
     is_published,
-    list_folder,
     open_shards,
     point_at,
     publish,
@@ -34,7 +33,9 @@ from recsys.artifacts.recommendations import (
 from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
 from recsys.progress import log_stage, logger
-from recsys.storage.files import hash_text, read_manifest, write_folder
+from recsys.storage.files import hash_text
+from recsys.storage.folders import read_manifest, write_folder
+from recsys.storage.home import list_folder
 
 # PostgreSQL cuts off longer names without an error.
 _NAME_BYTES = 63

@@ -1,4 +1,4 @@
-"""Lists in a PostgreSQL table, for readers that ask a database: all of tonight's or all of last night's."""
+"""Lists in a PostgreSQL table: readers see all of tonight's lists or all of last night's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from recsys.errors import ArtifactError
+from recsys.storage.files import read_parquet
 
 URL = "RECSYS_LISTS_URL"
 _COLUMNS = {
@@ -28,10 +27,10 @@ _KEY = ("user_id", "rank")
 
 
 def find_database(table: str) -> str:
-    """Return the address of the database that is to hold a table; it is not asked yet.
+    """Return the URL of the database for a table, without connecting to it.
 
     Raises:
-        ArtifactError: psycopg is not installed, or no database is named.
+        ArtifactError: psycopg is not installed, or `RECSYS_LISTS_URL` is not set.
     """
     _import_psycopg()
     if url := os.environ.get(URL):
@@ -47,8 +46,8 @@ def upsert_lists(
 ) -> int:
     """Write a run date's `Recommendations` into a table, in one transaction, and return how many rows it holds.
 
-    The table is made if it is not there. A user's rows are replaced, and those of users who have no list now are
-    deleted, so it holds the lists of one run date; a later run date that it holds already stays.
+    The table is created if it does not exist. A user's rows are replaced, and rows of users without a list now are
+    deleted, so the table holds the lists of one run date. A table that holds a later run date is left unchanged.
 
     Args:
         parts: parquet files, read one after the other.
@@ -57,8 +56,8 @@ def upsert_lists(
         record: writes what identifies these lists, in the same transaction; not called where a later run date stays.
 
     Raises:
-        ArtifactError: psycopg is not installed, no database is named, it cannot be reached, or it refuses; the table is
-            as it was.
+        ArtifactError: psycopg is not installed, `RECSYS_LISTS_URL` is not set, or the database cannot be reached or
+            rejects the rows; the table is unchanged.
     """
     url = find_database(table)
     psycopg, sql = _import_psycopg()
@@ -69,7 +68,7 @@ def upsert_lists(
             cursor.execute(
                 sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(name, _define_columns(sql), key)
             )
-            # Two writers would wait for each other row by row; readers are not held up.
+            # Two writers would deadlock row by row; readers are not blocked.
             cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
             cursor.execute(sql.SQL("SELECT max(run_date) FROM {}").format(name))
             (newest,) = cursor.fetchone()
@@ -80,15 +79,15 @@ def upsert_lists(
             record(cursor)
             return _count(cursor, sql, name)
     except psycopg.Error as error:
-        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArtifactError(
-            f"table {table}: {told}; mend the database or {URL}, then run the same night again; the table is as it was"
+            f"table {table}: {reason}; fix the database or {URL}, then run the same night again; the table is unchanged"
         ) from error
 
 
 def _define_columns(sql: Any) -> Any:
     return sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in _COLUMNS.items()
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in _COLUMNS.items()
     )
 
 
@@ -98,21 +97,21 @@ def _copy(cursor: Any, sql: Any, parts: Sequence[Path], run_date: str) -> None:
         copy.set_types([kind.split()[0] for kind in _COLUMNS.values()])
         day = date.fromisoformat(run_date)
         for part in parts:
-            lists = pl.read_parquet(part, columns=[name for name in _COLUMNS if name != "run_date"])
+            lists = read_parquet(part, [name for name in _COLUMNS if name != "run_date"])
             for row in lists.iter_rows():
                 copy.write_row((*row, day))
 
 
 def _replace(cursor: Any, sql: Any, name: Any, key: Any) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
-    others = [one for one in _COLUMNS if one not in _KEY]
-    changes = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(one)) for one in others)
+    others = [column for column in _COLUMNS if column not in _KEY]
+    changes = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(column)) for column in others)
     cursor.execute("CREATE INDEX ON tonight (user_id, rank)")
     cursor.execute(
         sql.SQL("DELETE FROM {} AS old WHERE NOT EXISTS (SELECT FROM tonight WHERE ({}) = ({}))").format(
             name,
-            sql.SQL(", ").join(sql.SQL("tonight.{}").format(sql.Identifier(one)) for one in _KEY),
-            sql.SQL(", ").join(sql.SQL("old.{}").format(sql.Identifier(one)) for one in _KEY),
+            sql.SQL(", ").join(sql.SQL("tonight.{}").format(sql.Identifier(column)) for column in _KEY),
+            sql.SQL(", ").join(sql.SQL("old.{}").format(sql.Identifier(column)) for column in _KEY),
         )
     )
     cursor.execute(

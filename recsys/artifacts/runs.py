@@ -1,8 +1,7 @@
-"""Runs: what one training measured, as tables that notebooks and the report read back."""
+"""Runs: what a training measured, as tables that notebooks and the report read."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ import polars as pl
 
 from recsys.config import Config, load_config
 from recsys.errors import ArtifactError
-from recsys.storage.files import read_table, verify_folder, write_table
+from recsys.storage.files import read_json, read_parquet, read_table, write_table
+from recsys.storage.folders import verify_folder
+from recsys.storage.home import current_run_file, run_folder, runs_folder
 from recsys.tables import (
     CandidateLedger,
     CatalogueTable,
@@ -44,11 +45,11 @@ _TABLES: dict[str, type[dy.Schema]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """One training, read back.
+    """What one training measured.
 
     Attributes:
-        name: of its folder below `runs/`.
-        folder: where it lies; `plots/` holds its pictures.
+        name: name of its folder.
+        folder: its folder; `plots/` holds the plots.
         facts: its manifest: snapshot, windows, config hash.
         config: the resolved settings of the training.
         metrics: `MetricTable`.
@@ -60,11 +61,11 @@ class Run:
         depths: `LedgerDepths`.
         overlap: `LedgerOverlap`.
         shift: `FeatureShift`.
-        lists: `user_id`, `rank`, `item_id`, `score`: our lists for the test window.
+        lists: `user_id`, `rank`, `item_id`, `score`: the model's lists for the test window.
         importance: `FeatureImportance`.
         curves: name -> value by step.
-        measured: what is no table: outcomes of the positives, losses, churn, blend weights, what ranks, users
-            without history.
+        measured: everything that is not a table: outcomes of the positives, losses, churn, blend weights, the ranker,
+            users without history.
     """
 
     name: str
@@ -87,19 +88,19 @@ class Run:
 
 
 def write_run_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Check and write the tables of a run, one parquet file each, named as the attributes of `Run`."""
+    """Check and write the tables of a run, one parquet file each, named like the attributes of `Run`."""
     for name, schema in _TABLES.items():
         write_table(tables[name], schema, folder / f"{name}.parquet", f"run table '{name}'")
 
 
 def find_run(home: Path, config_name: str) -> str | None:
-    """Return the name of a config's last training in this home, None before the first."""
-    pointer = home / "runs" / f"{config_name}.current"
+    """Return the name of a config's last run in this home, None before the first."""
+    pointer = current_run_file(home, config_name)
     return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
 
 
 def read_run(home: Path, config_name: str, run: str | None = None) -> Run:
-    """Read a training of a config, the last one unless named.
+    """Read a run of a config, the last run unless named.
 
     Raises:
         ArtifactError: there is none, or its folder was changed.
@@ -107,10 +108,10 @@ def read_run(home: Path, config_name: str, run: str | None = None) -> Run:
     name = find_run(home, config_name) if run is None else run
     if name is None:
         raise ArtifactError(f"run of '{config_name}': none in {home}; {_NEXT} first")
-    folder = home / "runs" / name
+    folder, every = run_folder(home, name), runs_folder(home)
     if not folder.is_dir():
-        known = sorted(path.name for path in (home / "runs").glob("*") if path.is_dir())
-        raise ArtifactError(f"run '{name}': not in {home / 'runs'}; found {', '.join(known) or 'none'}; {_NEXT}")
+        known = sorted(path.name for path in every.iterdir() if path.is_dir()) if every.is_dir() else []
+        raise ArtifactError(f"run '{name}': not in {every}; found {', '.join(known) or 'none'}; {_NEXT}")
     return open_run(folder)
 
 
@@ -130,7 +131,7 @@ def open_run(folder: Path) -> Run:
             name: read_table(folder / f"{name}.parquet", schema, f"table '{name}' of run {folder.name}", _NEXT)
             for name, schema in _TABLES.items()
         },
-        lists=pl.read_parquet(folder / "lists.parquet"),
-        curves=json.loads((folder / "curves.json").read_text(encoding="utf-8")),
-        measured=json.loads((folder / "measured.json").read_text(encoding="utf-8")),
+        lists=read_parquet(folder / "lists.parquet"),
+        curves=read_json(folder / "curves.json"),
+        measured=read_json(folder / "measured.json"),
     )

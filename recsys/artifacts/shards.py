@@ -1,44 +1,53 @@
-"""Shards that are finished before the night is: kept on disk, so that a night that was killed goes on."""
+"""Shards that are finished before the night is, kept on disk so that a night that was killed continues."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from recsys.errors import ArtifactError
-from recsys.storage.files import hash_file, replace_text, write_table
+from recsys.storage.files import (
+    encode_json,
+    hash_file,
+    read_json,
+    replace_file,
+    replace_text,
+    scan_parquet,
+    write_table,
+)
 from recsys.tables import Recommendations
 
 _KEY = "key.json"
+_NEXT_STEP = (
+    "free some space or choose another RECSYS_HOME, then run again: finished shards are kept, and the current lists "
+    "remain published"
+)
 
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """A night's finished shards: `part-NNNNN.parquet` with a note of its hash and counts beside each.
+    """A night's finished shards: `part-NNNNN.parquet` and, for each, a note of its hash and counts.
 
-    A part whose note is missing or does not fit is not finished. Notes and parts appear whole or not at all, the note
-    last, so a writer may be killed at any moment.
+    A shard whose note is missing or does not match is not finished. Shards and notes appear completely or not at all,
+    the note last, so a writer may be killed at any moment.
     """
 
     folder: Path
 
     @classmethod
     def open(cls, folder: Path, key: Mapping[str, Any]) -> ShardFolder:
-        """Open the folder for a night; shards of other inputs are thrown away.
+        """Open the folder for a night; shards of other inputs are deleted.
 
         Args:
-            folder: need not be there.
+            folder: created where it does not exist.
             key: everything that the shards' bytes depend on.
         """
-        text = json.dumps(dict(key), sort_keys=True, ensure_ascii=False)
+        text = encode_json(dict(key))
         written = folder / _KEY
         if not written.is_file() or written.read_text(encoding="utf-8") != text:
             shutil.rmtree(folder, ignore_errors=True)
@@ -47,49 +56,49 @@ class ShardFolder:
         return cls(folder)
 
     def find_finished(self) -> dict[int, dict[str, int]]:
-        """Return what each finished shard counted, by number; the others are to be done (again)."""
+        """Return what each finished shard counted, by shard number; the others have to be computed."""
         finished = {}
-        for note in sorted(self.folder.glob("part-*.json")):
-            part = note.with_suffix(".parquet")
+        for path in sorted(self.folder.glob("part-*.json")):
             try:
-                said = json.loads(note.read_text(encoding="utf-8"))
-                whole = hash_file(part) == said["hash"]
-            except (OSError, ValueError, KeyError):
-                whole = False
-            if whole:
-                finished[int(note.stem.removeprefix("part-"))] = said["counts"]
+                note = read_json(path)
+                complete = hash_file(path.with_suffix(".parquet")) == note["hash"]
+            except (OSError, ValueError, KeyError, TypeError):
+                complete = False
+            if complete:
+                finished[int(path.stem.removeprefix("part-"))] = note["counts"]
         return finished
 
     def write(self, number: int, lists: pl.DataFrame, counts: Mapping[str, int], what: str) -> None:
         """Write a shard's `Recommendations` and then the note that it is finished.
 
+        Args:
+            number: of the shard.
+            lists: `Recommendations`.
+            counts: what `find_finished` returns for it.
+            what: names the shard in messages.
+
         Raises:
-            ArtifactError: the disk is full or the folder cannot be written; what was finished before stays.
+            ArtifactError: the disk is full or the folder cannot be written; shards finished before are kept.
         """
-        part = self.folder / f"part-{number:05d}.parquet"
-        staging = part.with_name(f".{part.name}.{os.getpid()}.tmp")
-        try:
+        shard = self.folder / f"part-{number:05d}.parquet"
+        with replace_file(shard, _NEXT_STEP) as staging:
             write_table(lists, Recommendations, staging, what)
-            with staging.open("rb") as file:
-                os.fsync(file.fileno())
             digest = hash_file(staging)
-            staging.replace(part)
-            replace_text(part.with_suffix(".json"), json.dumps({"hash": digest, "counts": counts}, sort_keys=True))
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(
-                f"{what}: cannot be written to {self.folder} ({getattr(error, 'strerror', None) or error}); free some "
-                "space or choose another RECSYS_HOME, then run again: finished shards are kept, and the lists in place "
-                "stay"
-            ) from error
-        finally:
-            with suppress(OSError):
-                staging.unlink()
+        with replace_file(shard.with_suffix(".json"), _NEXT_STEP) as staging:
+            staging.write_text(encode_json({"hash": digest, "counts": dict(counts)}), encoding="utf-8")
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the `Recommendations` of all shards, in order, not read yet."""
+        return scan_parquet(self._shards())
 
     def link_into(self, folder: Path) -> None:
-        """Put all parts into another folder of the same file system; they stay here too."""
-        for part in sorted(self.folder.glob("part-*.parquet")):
-            os.link(part, folder / part.name)
+        """Link all shards into another folder of the same file system; they stay here too."""
+        for shard in self._shards():
+            os.link(shard, folder / shard.name)
 
     def remove(self) -> None:
-        """Throw the shards away."""
+        """Delete the shards."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _shards(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.parquet"))

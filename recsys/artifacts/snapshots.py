@@ -1,4 +1,4 @@
-"""Snapshots: one ingested state of the data, named by the hash of its content."""
+"""Snapshots: an ingested state of the data, named by the hash of its content."""
 
 from __future__ import annotations
 
@@ -13,16 +13,9 @@ import dataframely as dy
 import polars as pl
 
 from recsys.errors import ArtifactError
-from recsys.storage.files import (
-    hash_text,
-    read_table,
-    replace_text,
-    swap_in,
-    sweep,
-    verify_folder,
-    write_folder,
-    write_table,
-)
+from recsys.storage.files import hash_text, read_table, replace_text, scan_parquet, write_table
+from recsys.storage.folders import swap_in, sweep, verify_folder, write_folder
+from recsys.storage.home import current_snapshot_file, new_snapshot_folder, snapshot_folder, snapshots_folder
 from recsys.tables import Interactions, Items, Rejected
 
 _NEXT_STEP = "run 'recsys ingest' with this config"
@@ -31,13 +24,13 @@ _TABLES: dict[str, type[dy.Schema]] = {"items": Items, "interactions": Interacti
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One ingested state of the data.
+    """An ingested state of the data.
 
     Attributes:
-        id: hash of the content: the same input is the same snapshot.
+        id: hash of the tables and the dataset settings: the same input is the same snapshot.
         items: `Items`.
         interactions: `Interactions`.
-        dataset: the dataset section it was ingested with, resolved.
+        dataset: the resolved dataset section of the config that ingested it.
     """
 
     id: str
@@ -48,10 +41,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class OpenSnapshot:
-    """A snapshot whose interactions may be more than fit in memory.
+    """A snapshot whose interactions may not fit in memory.
 
     Attributes:
-        id: hash of the content.
+        id: as for `Snapshot`.
         items: `Items`.
         interactions: `Interactions`, not read yet; sorted by user.
     """
@@ -64,12 +57,23 @@ class OpenSnapshot:
 def write_snapshot(
     home: Path, name: str, tables: Mapping[str, pl.DataFrame], dataset: Mapping[str, Any], counts: Mapping[str, int]
 ) -> str:
-    """Write items, interactions and rejected rows, point the config's name at them, and return the snapshot's id.
+    """Write a snapshot, make it the config's current snapshot, and return its id.
 
     The caller holds a lock on the ingestion of this config.
+
+    Args:
+        home: the home to write to.
+        name: of the config.
+        tables: `items`, `interactions` and `rejected`.
+        dataset: the resolved dataset section; other settings make another snapshot.
+        counts: for the manifest.
+
+    Raises:
+        ArtifactError: the home cannot be written; existing snapshots are unchanged.
+        DataError: a table breaks its schema.
     """
-    folder = home / "snapshots" / f"new-{name}"
-    sweep(folder.parent, folder.name)
+    folder = new_snapshot_folder(home, name)
+    sweep(snapshots_folder(home), f"{folder.name}.")
 
     def fill(staging: Path) -> None:
         for table, schema in _TABLES.items():
@@ -78,19 +82,18 @@ def write_snapshot(
     manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset), "counts": dict(counts)})
     text = json.dumps([manifest["files"], manifest["dataset"]], sort_keys=True)
     identity = hash_text(text)[:12]
-    final = home / "snapshots" / identity
-    # The new one takes the place of an equal one too: that one may have been damaged since.
-    swap_in(folder, final)
+    # An equal snapshot is replaced too: it may have been damaged since.
+    swap_in(folder, snapshot_folder(home, identity))
     shutil.rmtree(folder, ignore_errors=True)
-    replace_text(home / "snapshots" / f"{name}.current", identity + "\n")
+    replace_text(current_snapshot_file(home, name), identity + "\n")
     return identity
 
 
 def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: str | None = None) -> Snapshot:
-    """Read the snapshot that a config ingested last, or an earlier one by its id.
+    """Read the snapshot that a config ingested last, or an earlier snapshot by its id.
 
     Raises:
-        ArtifactError: there is none, it was changed on disk, or the config's dataset section has changed since.
+        ArtifactError: there is none, its files were changed, or the config's dataset section has changed since.
     """
     identity, folder = _find_folder(home, name, dataset, identity)
     interactions = read_table(
@@ -100,13 +103,13 @@ def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: s
 
 
 def open_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> OpenSnapshot:
-    """Read the items of the snapshot that a config ingested last, and leave the interactions where they are.
+    """Open the snapshot that a config ingested last: items are read, interactions are not.
 
     Raises:
         ArtifactError: as for `read_snapshot`.
     """
     identity, folder = _find_folder(home, name, dataset, None)
-    return OpenSnapshot(identity, _read_items(identity, folder), pl.scan_parquet(folder / "interactions.parquet"))
+    return OpenSnapshot(identity, _read_items(identity, folder), scan_parquet(folder / "interactions.parquet"))
 
 
 def _read_items(identity: str, folder: Path) -> pl.DataFrame:
@@ -114,17 +117,17 @@ def _read_items(identity: str, folder: Path) -> pl.DataFrame:
 
 
 def _find_folder(home: Path, name: str, dataset: Mapping[str, Any], identity: str | None) -> tuple[str, Path]:
-    """Return the id and the folder of a snapshot whose files are those that were written."""
-    pointer = home / "snapshots" / f"{name}.current"
+    """Return the id and the folder of a snapshot whose files are undamaged."""
+    pointer = current_snapshot_file(home, name)
     if identity is None:
         if not pointer.is_file():
             raise ArtifactError(f"snapshot of '{name}': none in {home}; {_NEXT_STEP} first")
         identity = pointer.read_text(encoding="utf-8").strip()
-    folder = home / "snapshots" / identity
+    folder = snapshot_folder(home, identity)
     manifest = verify_folder(folder, _NEXT_STEP)
     if manifest["dataset"] != dataset:
         raise ArtifactError(
-            f"snapshot {identity} of '{name}': was ingested with other dataset settings than this config's; "
+            f"snapshot {identity} of '{name}': was ingested with dataset settings that differ from this config's; "
             f"{_NEXT_STEP}"
         )
     return identity, folder

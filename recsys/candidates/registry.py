@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.candidates.contract import CheckedSource
 from recsys.candidates.source import CandidateSource, Source, SourceInputs
 from recsys.candidates.statistics import ItemStatistics
+from recsys.collab.factor_cache import FactorCache
 from recsys.config import CandidatesConfig
 from recsys.config.plugins import SOURCES, demand_plugin, order_sources
 from recsys.errors import ConfigError
@@ -74,6 +75,7 @@ def make_sources(
     statistics: ItemStatistics,
     embeddings: NDArray[np.float32],
     items: pl.DataFrame,
+    factor_cache: FactorCache | None = None,
 ) -> list[Source]:
     """Return the sources with these names, in their order.
 
@@ -84,11 +86,12 @@ def make_sources(
         statistics: of all users' histories on it.
         embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
         items: `Items`, the catalogue.
+        factor_cache: where `als` looks up and keeps the factors of users; None: all of them are computed.
 
     Raises:
         ConfigError: an unknown name, or the model of a source was not fitted.
     """
-    inputs = SourceInputs(config, items, statistics, embeddings, models.models)
+    inputs = SourceInputs(config, items, statistics, embeddings, models.models, factor_cache)
     return [make_source(load_source(name), inputs) for name in names]
 
 

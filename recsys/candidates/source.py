@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from recsys.candidates.scores import Scores
 from recsys.candidates.statistics import ItemStatistics
+from recsys.collab.factor_cache import FactorCache
 from recsys.config import CandidatesConfig, Config, Section
 from recsys.dataset.histories import Histories, find_known
 from recsys.errors import ConfigError
@@ -78,6 +79,7 @@ class SourceInputs:
         statistics: counts over all users' histories on it.
         embeddings: (n_items, embedding_size) float32, unit rows, of its texts.
         models: fitted models by name, aligned with it.
+        factor_cache: where the ALS factors of users are looked up and kept; None: all of them are computed.
     """
 
     config: CandidatesConfig
@@ -85,6 +87,7 @@ class SourceInputs:
     statistics: ItemStatistics
     embeddings: NDArray[np.float32]
     models: Mapping[str, Any]
+    factor_cache: FactorCache | None = None
     _made: dict[type[CandidateSource], CandidateSource] = field(default_factory=dict, repr=False)
 
     def model(self, source: type[CandidateSource]) -> Any:

@@ -26,29 +26,26 @@ from recsys.dataset.id_map import IdMap
 class AlsModel:
     """Implicit-feedback matrix factorisation (Hu, Koren, Volinsky 2008, ICDM).
 
-    Only item factors are kept. A user's factors are solved for from the history at hand, so users who are new or
-    who changed since training need nothing special, and the same history always gives the same factors: what is in
-    the catalogue besides does not count. An item unknown at training time has NaN factors: the model says nothing
-    about it.
+    Only item factors are stored. A user's factors are solved for from the user's history, so users who are new or
+    who changed since training need no special treatment, and the same history always gives the same factors, whatever
+    else the catalogue holds. An item unknown at training time has NaN factors: the model does not score it.
 
     Attributes:
-        item_factors: (n_items, embedding_size) float32, of the catalogue at hand.
-        cache: asked before a history is folded in; None solves for all.
+        item_factors: (n_items, embedding_size) float32, in the order of the catalogue that the model is aligned with.
     """
 
     def __init__(self, item_factors: NDArray[np.float32], config: AlsConfig) -> None:
         self.item_factors = item_factors
-        self.cache: FactorCache | None = None
         self._config = config
-        # Users are solved for over the catalogue of the training, of which this one's items are at these places.
+        # Users are solved for over the items of the training; these are the indices of this catalogue's items there.
         self._trained = item_factors
-        self._places = np.arange(len(item_factors), dtype=np.int32)
+        self._trained_index = np.arange(len(item_factors), dtype=np.int32)
 
     @classmethod
     def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
-        """Factorise the history matrix; items nobody touched get NaN factors."""
+        """Factorise the history matrix; items that nobody interacted with get NaN factors."""
         solver = _make_solver(config, threads, seed)
-        # implicit wants one BLAS thread beside its own: more are slower, and sums would depend on their number.
+        # implicit has threads of its own: more BLAS threads are slower, and sums would depend on their number.
         with threadpool_limits(1, "blas"):
             solver.fit(csr_matrix(histories.matrix(_confidence(histories))), show_progress=False)
         factors = np.array(solver.item_factors, dtype=np.float32)
@@ -58,48 +55,61 @@ class AlsModel:
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> AlsModel:
         """Return the model with its rows in the order of another catalogue; unknown items become NaN."""
         aligned = copy(self)
-        aligned.item_factors = IdMap(trained_ids).align_rows(self.item_factors, item_ids)
-        places = IdMap(trained_ids).index_of(item_ids)
-        aligned._places = np.where(places >= 0, self._places[places], np.int32(-1))
+        trained = IdMap(trained_ids)
+        aligned.item_factors = trained.align_rows(self.item_factors, item_ids)
+        index = trained.index_of(item_ids)
+        aligned._trained_index = np.where(index >= 0, self._trained_index[index], np.int32(-1))
         return aligned
 
-    def with_cache(self, folder: Path, run: str) -> AlsModel:
-        """Return the model with a `FactorCache` of its own in a folder, and the name of what a night writes there."""
-        cached = copy(self)
-        cached.cache = FactorCache(folder, self._digest(), self.item_factors.shape[1], run)
-        return cached
+    def open_cache(self, folder: Path, run: str) -> FactorCache:
+        """Open the cache of this model's user factors, aligned or not.
 
-    def fold_in(self, histories: Histories) -> NDArray[np.float32]:
-        """Return (n_users, embedding_size) float32: the least-squares factors of each history, zeros if empty."""
-        if self.cache is None:
+        Args:
+            folder: created when the first file is written.
+            run: names what is written, such as a run date.
+        """
+        return FactorCache(folder, self.digest(), self.item_factors.shape[1], run)
+
+    def fold_in(self, histories: Histories, cache: FactorCache | None = None) -> NDArray[np.float32]:
+        """Return the least-squares factors of each history, zeros for an empty one.
+
+        Args:
+            histories: over the catalogue that the model is aligned with.
+            cache: from `open_cache`; histories that it knows are looked up, and all factors are kept in it.
+
+        Returns:
+            (n_users, embedding_size) float32, the same with and without a cache.
+        """
+        if cache is None:
             return self._solve(histories)
-        keys = hash_histories(histories.starts, self._places[histories.items], histories.weights)
-        factors, found = self.cache.look_up(keys)
-        if not found.all():
-            factors[~found] = self._solve(histories.pick(np.flatnonzero(~found)))
-        self.cache.keep(keys, factors, found)
+        keys = hash_histories(histories.starts, self._trained_index[histories.items], histories.weights)
+        factors, known = cache.look_up(keys)
+        if not known.all():
+            factors[~known] = self._solve(histories.pick(np.flatnonzero(~known)))
+        cache.keep(keys, factors, known)
         return factors
 
     def _solve(self, histories: Histories) -> NDArray[np.float32]:
-        places = self._places[histories.items]
-        known = places >= 0
+        items = self._trained_index[histories.items]
+        known = items >= 0
         starts = np.concatenate([[0], np.cumsum(known)])[histories.starts]
-        entries = (_confidence(histories)[known], places[known], starts)
+        entries = (_confidence(histories)[known], items[known], starts)
         matrix = csr_matrix(entries, shape=(histories.n_users, len(self._trained))).sorted_indices()
         return np.asarray(self._solver.recalculate_user(np.arange(histories.n_users), matrix), dtype=np.float32)
 
     @cached_property
     def _solver(self) -> AlternatingLeastSquares:
-        # One thread: users are folded in block by block, and the blocks share the processors.
+        # One thread: users are folded in block by block, and the blocks run in parallel.
         solver = _make_solver(self._config, 1, seed=0)
-        # Zero factors take no part in the least squares, so items that nobody had touched neither help nor hurt.
+        # Items that nobody had interacted with must not count, and zero factors add nothing to the least squares.
         solver.item_factors = np.nan_to_num(self._trained)
         return solver
 
-    def _digest(self) -> str:
-        """Return a hash of all that a user's factors depend on besides the history."""
-        said = f"{self._config.model_dump_json()} {self._trained.shape} {__version__} {metadata.version('implicit')}"
-        return hashlib.sha256(said.encode() + np.ascontiguousarray(self._trained).tobytes()).hexdigest()
+    def digest(self) -> str:
+        """Return the SHA-256 of everything that a user's factors depend on except the history."""
+        versions = f"{__version__} {metadata.version('implicit')}"
+        text = f"{self._config.model_dump_json()} {self._trained.shape} {versions}"
+        return hashlib.sha256(text.encode() + np.ascontiguousarray(self._trained).tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the item factors as safetensors."""

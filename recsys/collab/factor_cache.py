@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import logging
-import shutil
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from uuid import uuid4
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_logger = logging.getLogger(__name__)
+from recsys.storage.array_cache import ArrayCache
 
-
-@dataclass(frozen=True)
-class _Known:
-    """What earlier files hold, sorted by the first half of the key.
-
-    Attributes:
-        files: each (n_rows) of `key` and `factors`, left on disk.
-        keys: (n_known, 2) uint64.
-        places: (n_known, 2) int64, file and row.
-    """
-
-    files: list[NDArray[np.void]]
-    keys: NDArray[np.uint64]
-    places: NDArray[np.int64]
+_KEY_WORDS = 2
 
 
 class FactorCache:
     """Factors by the hash of the history they were solved from, for one model, from one night to the next.
 
-    A night writes a file for every shard, `FOLDER/MODEL/RUN/NUMBER-HASH.npy`, with all users of the shard, so that the
-    files of one night are all that the next one needs. A file is whole or known not to be. It is only a cache: what
-    cannot be read or written costs time, never a night, and no list depends on it.
+    A night writes one file per shard, `FOLDER/MODEL/RUN/SHARD-HASH.npy`, with all users of the shard, so the files of
+    one night are all that the next one needs. `ArrayCache` says what happens to files that cannot be read or written.
 
-    Args:
-        folder: made when the first file is written.
-        model: digest of the model; the factors of another are of no use.
-        size: numbers of a user's factors.
-        run: names what this night writes, such as its run date.
+    Attributes:
+        known: number of users whose factors were looked up.
+        solved: number of users whose factors had to be solved for.
     """
 
     def __init__(self, folder: Path, model: str, size: int, run: str) -> None:
+        """Open a cache.
+
+        Args:
+            folder: created when the first file is written.
+            model: `AlsModel.digest`.
+            size: numbers in a user's factors.
+            run: names what this night writes, such as its run date.
+        """
         self.folder, self.run = folder, run
-        self._model = model
-        self._row = np.dtype([("key", np.uint64, 2), ("factors", np.float32, size)])
+        self._cache = ArrayCache(folder, model, _KEY_WORDS, size, run)
         # Blocks of one shard come from several threads.
         self._lock = Lock()
-        self._used: list[NDArray[np.void]] = []
-        self.found = self.solved = 0
+        self._kept: list[tuple[NDArray[np.uint64], NDArray[np.float32]]] = []
+        self.known = self.solved = 0
 
     def look_up(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return (n_users, size) float32 factors and (n_users) bool, whose are known; the others are 0.
@@ -64,96 +47,40 @@ class FactorCache:
         Args:
             keys: (n_users, 2) from `hash_histories`.
         """
-        factors = np.zeros((len(keys), *self._row["factors"].shape), dtype=np.float32)
-        known = self._known
-        if not len(known.keys):
-            return factors, np.zeros(len(keys), dtype=bool)
-        at = np.searchsorted(known.keys[:, 0], keys[:, 0]).clip(max=len(known.keys) - 1)
-        found = (known.keys[at] == keys).all(axis=1)
-        for number in np.unique(known.places[at[found], 0]):
-            here = found & (known.places[at, 0] == number)
-            factors[here] = known.files[number]["factors"][known.places[at[here], 1]]
-        return factors, found
+        return self._cache.look_up(keys)
 
-    def keep(self, keys: NDArray[np.uint64], factors: NDArray[np.float32], found: NDArray[np.bool_]) -> None:
-        """Remember the factors of some users of the shard at hand until `write`, and how many had been found."""
-        rows = np.empty(len(keys), dtype=self._row)
-        rows["key"], rows["factors"] = keys, factors
+    def keep(self, keys: NDArray[np.uint64], factors: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
+        """Hold the factors of a block of users until `write`, and count how many were known."""
         with self._lock:
-            self._used.append(rows)
-            self.found += int(found.sum())
-            self.solved += int((~found).sum())
+            self._kept.append((keys, factors.copy()))
+            self.known += int(known.sum())
+            self.solved += int((~known).sum())
 
-    def write(self, number: int) -> None:
-        """Write what was kept since the last time as the file of a shard, at once or not at all."""
+    def write(self, shard: int) -> None:
+        """Write what was kept since the last call as the file of a shard."""
         with self._lock:
-            used, self._used = self._used, []
-        if not used:
-            return
-        rows = np.concatenate(used)
-        # Equal histories have equal factors; sorted, the bytes do not depend on who was first.
-        rows = rows[np.lexsort((rows["key"][:, 1], rows["key"][:, 0]))]
-        rows = rows[np.concatenate([[True], (rows["key"][1:] != rows["key"][:-1]).any(axis=1)])]
-        content = io.BytesIO()
-        np.save(content, rows, allow_pickle=False)
-        name = f"{number:05d}-{hashlib.sha256(content.getbuffer()).hexdigest()}"
-        folder = self.folder / self._model / self.run
-        # Processes in two containers may have one number, so that does not tell them apart.
-        staging = folder / f".{name}.{uuid4().hex}.tmp"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            staging.write_bytes(content.getbuffer())
-            staging.replace(folder / f"{name}.npy")
-        except OSError as error:
-            with suppress(OSError):
-                staging.unlink()
-            _logger.warning(
-                "factors of users: %s cannot be written (%s), so the next night solves for them again; free some space "
-                "or choose another RECSYS_HOME",
-                folder,
-                error.strerror,
-            )
+            kept, self._kept = self._kept, []
+        if kept:
+            keys, factors = (np.concatenate(blocks) for blocks in zip(*kept, strict=True))
+            self._cache.write(keys, factors, f"{shard:05d}")
 
     def forget_others(self) -> None:
-        """Delete what this night has not written: of other nights, and of other models."""
-        for path in (*self.folder.glob("*"), *(self.folder / self._model).glob("*")):
-            if path.is_dir() and path not in (self.folder / self._model, self.folder / self._model / self.run):
-                shutil.rmtree(path, ignore_errors=True)
-
-    @cached_property
-    def _known(self) -> _Known:
-        files = []
-        for path in sorted((self.folder / self._model).glob("*/*.npy")):
-            try:
-                with path.open("rb") as file:
-                    whole = hashlib.file_digest(file, "sha256").hexdigest() == path.stem.partition("-")[2]
-                rows = np.load(path, mmap_mode="r", allow_pickle=False) if whole else None
-            except (OSError, ValueError):
-                rows = None
-            if rows is None or rows.dtype != self._row or rows.ndim != 1:
-                _logger.warning("factors of users: %s is not as it was written; its users are solved for again", path)
-                continue
-            files.append(rows)
-        keys = np.concatenate([np.zeros((0, 2), dtype=np.uint64), *(rows["key"] for rows in files)])
-        places = np.concatenate(
-            [np.zeros((0, 2), dtype=np.int64)]
-            + [np.stack([np.full(len(rows), place), np.arange(len(rows))], axis=1) for place, rows in enumerate(files)]
-        )
-        order = np.argsort(keys[:, 0], kind="stable")
-        return _Known(files, keys[order], places[order])
+        """Delete what this night did not write: files of other nights and of other models."""
+        self._cache.forget_models(1)
+        self._cache.forget_runs()
 
 
 def hash_histories(
     starts: NDArray[np.int64], items: NDArray[np.int32], weights: NDArray[np.float32]
 ) -> NDArray[np.uint64]:
-    """Return (n_users, 2) uint64, equal where histories are (entry by entry), and for all we know only there.
+    """Return (n_users, 2) uint64, a 128-bit hash of each history, entry by entry.
 
     Args:
         starts: (n_users + 1) int64; user u's entries are `starts[u]:starts[u + 1]`.
         items: (n_entries) int32; an entry below 0 does not count.
         weights: (n_entries) float32.
     """
-    keys = np.empty((len(starts) - 1, 2), dtype=np.uint64)
+    keys = np.empty((len(starts) - 1, _KEY_WORDS), dtype=np.uint64)
     _hash_entries(starts, items, np.ascontiguousarray(weights).view(np.uint32), keys)
     return keys
 

@@ -32,7 +32,7 @@ from recsys.registry.versions import (
 )
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import verify_folder
+from recsys.storage.folders import verify_folder
 from recsys.tables import SegmentTable, empty
 from recsys.training.measurement import measure
 

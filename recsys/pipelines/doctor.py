@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from recsys.artifacts.recommendations import find_published, list_folder, read_pointer
+from recsys.artifacts.recommendations import find_published, read_pointer
 from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config, data_path
 from recsys.dataset.reading import find_files
 from recsys.errors import RecsysError
 from recsys.progress import format_count
-from recsys.storage.files import verify_folder
+from recsys.storage.folders import verify_folder
+from recsys.storage.home import current_snapshot_file, list_folder, mlflow_database
 from recsys.text.checkpoint import load_pretrained
 
 _PACKAGES = ("torch", "transformers", "implicit", "lightgbm", "mlflow", "polars", "pandas")
@@ -88,7 +89,7 @@ def _describe_home(home: Path) -> str:
 
 
 def _describe_snapshot(config: Config, home: Path) -> str:
-    if not (home / "snapshots" / f"{config.name}.current").exists():
+    if not current_snapshot_file(home, config.name).exists():
         raise FileNotFoundError("none yet; run 'recsys ingest'")
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     return f"{snapshot.id}: {snapshot.items.height:,} items, {snapshot.interactions.height:,} interactions"
@@ -98,7 +99,7 @@ def _describe_registry(config: Config, home: Path) -> str:
     from recsys.registry.tracking import connect
     from recsys.registry.versions import CHALLENGER, CHAMPION, find_version
 
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not (home / "mlflow.db").exists():
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
         raise FileNotFoundError("no store yet; run 'recsys train'")
     store = connect(home, config)
     named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}

@@ -13,7 +13,7 @@ from recsys.pipelines.search import load_registered
 from recsys.progress import format_count, log_stage
 from recsys.registry.versions import CHAMPION
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import MANIFEST, write_folder
+from recsys.storage.folders import MANIFEST, write_folder
 from recsys.text.export import MODEL, SETTINGS, OnnxEncoder, export_onnx, measure_agreement
 from recsys.text.item_text import make_texts
 

@@ -8,17 +8,15 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import polars as pl
-
 from recsys.artifacts.outputs import ListFolder, Night, clear_shards, fill_outputs, list_outputs
 from recsys.artifacts.recommendations import (
-    list_folder,
     open_shards,
     prune_published,
     read_pointer,
     scan_recommendations,
 )
 from recsys.artifacts.shards import ShardFolder
+from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config
 from recsys.dataset.histories import Histories, stream_histories
 from recsys.dataset.windows import resolve_end
@@ -30,7 +28,9 @@ from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.embedding_task import embed_with_engine
 from recsys.serving.sanity import find_faults
 from recsys.serving.shard_task import ShardTask, add_counts, save_inputs
-from recsys.storage.files import lock, read_manifest
+from recsys.storage.folders import read_manifest
+from recsys.storage.home import embeddings_folder, factors_folder, list_folder
+from recsys.storage.locks import lock
 from recsys.text.embedding_cache import EmbeddingCache
 
 
@@ -98,9 +98,8 @@ def _generate(inputs: NightInputs, home: Path, run_date: str, end: datetime | No
     if not filled:
         logger.info("lists for %s: already published, nothing to do", run_date)
     clear_shards(home, night)
-    factor_cache = inputs.bundle.with_factor_cache(home / "factors", run_date).factor_cache
-    if lists in filled and factor_cache:
-        factor_cache.forget_others()
+    if lists in filled:
+        _open_factor_cache(inputs, home, run_date).forget_others()
     if pruned := prune_published(home, settings.keep_run_dates):
         logger.info("pruned: run dates %s", ", ".join(pruned))
     folder = list_folder(home, run_date)
@@ -136,22 +135,34 @@ def _prepare(
             "ingest newer data or raise generation.active_days; the current lists remain published"
         )
     with log_stage("catalogue") as done, progress_bar("Embedding", snapshot.items.height) as progress:
-        cache = EmbeddingCache(home / "embeddings")
+        cache = EmbeddingCache(embeddings_folder(home))
         items = inputs.bundle.block_lists.withhold(inputs.snapshot.items)
         if not config.generation.engine.here:
             embed_with_engine(inputs.bundle, items, home, config)
-        bundle = inputs.bundle.with_factor_cache(home / "factors", run_date)
-        recommender = bundle.prepare(items, histories, progress, cache)
+        factor_cache = _open_factor_cache(inputs, home, run_date)
+        recommender = inputs.bundle.prepare(items, histories, progress, cache, factor_cache)
         done(f"{format_count(items.height, 'item')}, {int(recommender.recommendable.sum()):,} recommendable")
     if not recommender.recommendable.any():
         raise Refused(
             f"generate for {run_date}: no item of the catalogue is available; the current lists remain published"
         )
     shown = inputs.find_shown_parts(home, run_date)
-    number, reference = inputs.version.number, histories.ages_until
-    return BatchRecommender(
-        config, bundle, recommender, number, reference, inputs.bundle.block_lists.pairs, shown
-    ), active
+    night = BatchRecommender(
+        config,
+        inputs.bundle,
+        recommender,
+        inputs.version.number,
+        histories.ages_until,
+        inputs.bundle.block_lists.pairs,
+        shown,
+    )
+    return night, active
+
+
+def _open_factor_cache(inputs: NightInputs, home: Path, run_date: str) -> FactorCache:
+    """Open the cache of users' ALS factors; tonight's are written under the run date."""
+    cache: FactorCache = inputs.bundle.candidate_models["als"].open_cache(factors_folder(home), run_date)
+    return cache
 
 
 def _make_shards(
@@ -185,9 +196,9 @@ def _make_shards(
         for number in numbers:
             total = add_counts(total, finished[number])
         done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in total.items()) + pace.describe())
-    cache = recommender.bundle.factor_cache
-    if cache and cache.found + cache.solved:
-        logger.info("ALS user factors: %s cached, %s recomputed", f"{cache.found:,}", f"{cache.solved:,}")
+    cache = recommender.recommender.factor_cache
+    if cache and cache.known + cache.solved:
+        logger.info("ALS user factors: %s cached, %s recomputed", f"{cache.known:,}", f"{cache.solved:,}")
     return total
 
 
@@ -205,7 +216,7 @@ def _refuse_unfit(
         # Damaged lists must not keep readers from sound ones.
         logger.warning("%s; tonight's lists are not compared with them", error)
     faults = find_faults(
-        pl.scan_parquet(shards.folder / "part-*.parquet", glob=True),
+        shards.scan(),
         counts,
         previous[0] if previous else None,
         same_settings=previous is not None and previous[1].get("config") == hash_list_settings(config),

@@ -9,7 +9,7 @@ from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion import Ingested, ingest
 from recsys.progress import log_stage
-from recsys.storage.files import lock
+from recsys.storage.locks import lock
 
 
 def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Ingested]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from recsys import __version__
 from recsys.artifacts.outputs import check_table, hash_lists
-from recsys.artifacts.recommendations import check_owner, find_parts, find_published, list_folder
+from recsys.artifacts.recommendations import check_owner, find_parts, find_published
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config, GenerationConfig, data_path
 from recsys.dataset.histories import Histories
@@ -24,7 +24,9 @@ from recsys.progress import format_count, logger
 from recsys.registry.versions import Version
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import hash_text, verify_folder
+from recsys.storage.files import hash_text
+from recsys.storage.folders import verify_folder
+from recsys.storage.home import list_folder
 
 # Settings of the generation section that do not change a list: where it is written, how long it is kept, and when it is
 # refused. A night that differs in these only is the same night.

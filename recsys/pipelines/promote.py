@@ -16,7 +16,7 @@ from recsys.registry.promotion_log import append_entry, find_previous_champion
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, find_version, need_version, set_champion
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import lock
+from recsys.storage.locks import lock
 
 _FIRST_RIVAL = "popular"
 

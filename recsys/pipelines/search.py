@@ -21,6 +21,7 @@ from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, need_version
 from recsys.serving.bundle import Bundle
+from recsys.storage.home import embeddings_folder, mlflow_database
 from recsys.text.embedding_cache import EmbeddingCache
 
 
@@ -90,7 +91,7 @@ def search(
             f"({bundle.config.text.checkpoint}); give words of its languages, or train with another text.checkpoint"
         )
     with log_stage("catalogue") as done, progress_bar("Embedding", items.height) as progress:
-        embeddings = bundle.embed(items, progress, EmbeddingCache(home / "embeddings"))
+        embeddings = bundle.embed(items, progress, EmbeddingCache(embeddings_folder(home)))
         done(f"{format_count(items.height, 'item')} embedded with {alias} version {version.number}")
     nearest = find_nearest(embeddings, bundle.encoder.encode([text])[0], items["item_id"], n)
     titles = items.select("item_id", "title")
@@ -145,7 +146,7 @@ def load_registered(config: Config, home: Path, alias: str) -> tuple[Version, Bu
     next_step = f"run 'recsys train' and 'recsys promote' first, or give --alias {other}"
     _check_unicode(alias, "alias")
     # Connecting creates a store where there is none, and this command is read-only.
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not (home / "mlflow.db").exists():
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
         raise RegistryError(f"model '{config.model_name}': no MLflow store in {home} yet; run 'recsys train' first")
     store = connect(home, config)
     version = need_version(store, config.model_name, alias, next_step)

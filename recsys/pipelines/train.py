@@ -32,7 +32,10 @@ from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import EVALUATION_MODEL, Version, register
 from recsys.serving.block_lists import BlockLists
-from recsys.storage.files import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
+from recsys.storage.files import read_parquet, replace_text, write_json, write_table
+from recsys.storage.folders import scratch_folder, sweep, write_folder
+from recsys.storage.home import current_run_file, fine_tuning_folder, run_folder, runs_folder
+from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
@@ -70,7 +73,7 @@ def train(config: Config, home: Path, run_date: str | None) -> Trained:
         ArtifactError: another training is at work in this home.
     """
     with lock(home, "training"):
-        sweep(home / "runs", "*")
+        sweep(runs_folder(home))
         return _train(config, home, run_date)
 
 
@@ -115,7 +118,7 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
     items, end, test = snapshot.items, windows.end, windows.test
     encoder_inputs = prepare_encoder_inputs(config, items, windows.measurement_fold.labels[-1].cutoff)
-    resume = home / "fine_tuning" / config.name
+    resume = fine_tuning_folder(home, config.name)
     run = _name_run(config, snapshot, end, block_lists)
     logger.info("1/2 training for measurement%s", f" (data to {test.cutoff.date()})" if test.cutoff else "")
     fit = partial(fit_bundle, items=items, encoder_inputs=encoder_inputs, block_lists=block_lists)
@@ -136,13 +139,13 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
         logger.warning("refit: %s", difference)
     summary = _describe_measured(config, home, run, measured, evaluated, refit)
     shutil.rmtree(resume, ignore_errors=True)
-    folder = home / "runs" / run
+    folder = run_folder(home, run)
     write_folder(
         folder,
         lambda staging: _write_run(staging, config, evaluated, measured.lists, tables, summary, curves),
         {**facts, "kind": "run"},
     )
-    replace_text(home / "runs" / f"{config.name}.current", run + "\n")
+    replace_text(current_run_file(home, config.name), run + "\n")
     with log_stage("MLflow") as done:
         run_id = log_training(store, run, config, facts, *_name_numbers(tables, summary, refit), curves, folder)
         version = _register(config, home, store, run_id, facts, evaluated, refit)
@@ -188,11 +191,11 @@ def _describe_measured(
 def _compare_with_last_run(config: Config, home: Path, run: str, lists: pl.DataFrame) -> dict[str, Any] | None:
     """Return how much of the lists is new against the config's last training, over the users of both."""
     before = find_run(home, config.name)
-    path = home / "runs" / (before or "") / "lists.parquet"
+    path = run_folder(home, before or "") / "lists.parquet"
     # The same training once more must end in the same bytes.
     if before is None or before == run or not path.is_file():
         return None
-    changed = churn(lists, pl.read_parquet(path), config.evaluation.n)["churn"].to_numpy()
+    changed = churn(lists, read_parquet(path), config.evaluation.n)["churn"].to_numpy()
     if not len(changed):
         return None
     mean, low, high = _estimate(config, changed)

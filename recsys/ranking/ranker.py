@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.blend import Blend, Groups
 from recsys.ranking.training_rows import find_starts
 from recsys.ranking.trees import Forest
+from recsys.storage.files import read_json, write_json
 
 # Shares of the blend that are tried beside the trees.
 _SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -184,12 +184,12 @@ class Ranker:
             "blend_share": self.blend_share,
             "validation": {**asdict(self.validation), "shares": list(self.validation.shares.items())},
         }
-        (folder / "ranker.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "ranker.json", content, sort_keys=False)
 
     @classmethod
     def load(cls, folder: Path) -> Ranker:
         """Read what `save` wrote."""
-        content = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "ranker.json")
         booster = lgb.Booster(model_file=folder / "trees.txt")
         measured = content["validation"]
         gain = tuple(measured["gain"]) if measured["gain"] else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recsys.errors import RegistryError
+from recsys.storage.home import promotion_log_file
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def append_entry(
         RegistryError: it cannot be written.
     """
     entry = {"action": action, "model": model, "version": version, "previous": previous, "reason": reason}
-    path = _path(home)
+    path = promotion_log_file(home)
     try:
         with path.open("a+b") as file:
             # After a crash or a full disk the last line may be incomplete; this entry must not be joined to it.
@@ -46,7 +47,7 @@ def append_entry(
 
 def read_entries(home: Path, model: str) -> list[dict[str, Any]]:
     """Return the entries of one model, oldest first; an incomplete line is skipped with a warning."""
-    path = _path(home)
+    path = promotion_log_file(home)
     if not path.is_file():
         return []
     entries = []
@@ -68,9 +69,6 @@ def find_previous_champion(home: Path, model: str, champion: str) -> str:
         if entry["action"] == "promote" and entry["version"] == champion and entry["previous"] is not None:
             return str(entry["previous"])
     raise RegistryError(
-        f"promotion log {_path(home)}: no champion of '{model}' before version {champion}; nothing to roll back to"
+        f"promotion log {promotion_log_file(home)}: no champion of '{model}' before version {champion}; "
+        "nothing to roll back to"
     )
-
-
-def _path(home: Path) -> Path:
-    return home / "ledger.jsonl"

@@ -20,6 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.config import Config
 from recsys.errors import RegistryError
+from recsys.storage.files import sqlite_url
+from recsys.storage.home import mlflow_artifacts_folder, mlflow_database
 
 _PARAM_CHARACTERS = 500
 # Artifact folder of a run with a copy of the run's folder in the home.
@@ -58,9 +60,9 @@ def connect(home: Path, config: Config) -> Store:
     # mlflow and its migration tool log every step of creating a store.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    uri = given["MLFLOW_TRACKING_URI"] or f"sqlite:///{home / 'mlflow.db'}"
-    # A server has its own artifact folder; a local store would use the working directory.
-    artifacts = None if uri.startswith(("http://", "https://")) else (home / "mlartifacts").as_uri()
+    uri = given["MLFLOW_TRACKING_URI"] or sqlite_url(mlflow_database(home))
+    # A server knows where its artifacts go; a local store is told, or it would use the working directory.
+    artifacts = None if uri.startswith(("http://", "https://")) else mlflow_artifacts_folder(home).as_uri()
     try:
         if not given["MLFLOW_TRACKING_URI"]:
             home.mkdir(parents=True, exist_ok=True)

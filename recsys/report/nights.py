@@ -9,14 +9,15 @@ from typing import Any
 
 import polars as pl
 
-from recsys.artifacts.recommendations import find_published, list_folder, read_recommendations
+from recsys.artifacts.recommendations import find_published, read_recommendations
 from recsys.artifacts.runs import Run
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import ScoreDrift, compare_lists, compare_scores
 from recsys.report import charts, grids
 from recsys.report.grids import write_count, write_number, write_share
 from recsys.report.layout import Figure, Panel, Stat
-from recsys.storage.files import read_manifest
+from recsys.storage.folders import read_manifest
+from recsys.storage.home import list_folder
 
 
 @dataclass(frozen=True)

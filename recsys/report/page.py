@@ -24,7 +24,9 @@ from recsys.report.layout import Panel
 from recsys.report.nights import Night, compare_nights, find_nights
 from recsys.report.panels import compare_models, compare_segments, show_beyond_accuracy, show_training, trace_losses
 from recsys.report.users import gather_users
-from recsys.storage.files import read_manifest, replace_text
+from recsys.storage.files import replace_text
+from recsys.storage.folders import read_manifest
+from recsys.storage.home import report_file, snapshot_folder
 from recsys.visuals.html import bundle_plotting, embed_json, hash_script
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ def write_report(
         show_beyond_accuracy(shown),
     ]
     whose, browser = _gather_browser(home, shown, snapshot, nights, users)
-    path = out or home / "reports" / f"{shown.name}.html"
+    path = out or report_file(home, shown.name)
     replace_text(path, render(describe_run(shown, snapshot), panels, whose, browser))
     _log(config, home, shown.name, path)
     return path
@@ -153,5 +155,7 @@ def _rebuild_history(run: Run, snapshot: Snapshot) -> pl.DataFrame:
 
 def _open_snapshot(home: Path, config_name: str, identity: str) -> Snapshot:
     """Read a snapshot by its id, even if the config's dataset section has changed since."""
-    manifest = read_manifest(home / "snapshots" / identity, "run 'recsys ingest', then 'recsys train' with this config")
+    manifest = read_manifest(
+        snapshot_folder(home, identity), "run 'recsys ingest', then 'recsys train' with this config"
+    )
     return read_snapshot(home, config_name, manifest["dataset"], identity)

@@ -21,6 +21,7 @@ from recsys.serving.fallback import FALLBACK
 from recsys.serving.list_maker import ListMaker, Lists, UserLimits
 from recsys.serving.recommender import Recommender
 from recsys.serving.sentences import Sentences
+from recsys.storage.files import scan_parquet
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class BatchRecommender:
         rules, nights = self.config.generation.rules, []
         for nights_ago, files in enumerate(self.shown):
             first, last = pl.lit(users.user_ids.first()), pl.lit(users.user_ids.last())
-            rows = pl.scan_parquet(list(files)).filter(pl.col("user_id").is_between(first, last))
+            rows = scan_parquet(files).filter(pl.col("user_id").is_between(first, last))
             value = pl.lit(rules.shown_penalty * rules.shown_decay**nights_ago)
             nights.append(rows.select("user_id", "item_id", value=value).collect())
         empty = pl.DataFrame(schema={"user_id": str, "item_id": str, "value": float})

@@ -11,7 +11,7 @@ from recsys.config import RulesConfig, data_path
 from recsys.dataset.id_map import IdMap
 from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.progress import format_count, logger
-from recsys.storage.files import hash_text
+from recsys.storage.files import hash_text, read_parquet
 
 _ITEMS = ("item_id",)
 _PAIRS = ("user_id", "item_id")
@@ -78,4 +78,4 @@ class BlockLists:
     @classmethod
     def load(cls, folder: Path) -> BlockLists:
         """Read what `save` wrote."""
-        return cls(*(pl.read_parquet(folder / f"blocked_{name}.parquet", glob=False) for name in ("items", "pairs")))
+        return cls(*(read_parquet(folder / f"blocked_{name}.parquet") for name in ("items", "pairs")))

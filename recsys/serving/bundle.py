@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from recsys.errors import ArtifactError, DataError
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.recommender import Recommender
-from recsys.storage.files import write_json
+from recsys.storage.files import read_json, read_parquet, write_json
 from recsys.tables import Items
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
@@ -55,17 +54,6 @@ class Bundle:
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
     block_lists: BlockLists = field(default_factory=BlockLists)
-
-    def with_factor_cache(self, folder: Path, run: str) -> Bundle:
-        """Return the bundle with users' factors looked up in a folder and kept there; see `FactorCache`."""
-        als = self.candidate_models["als"].with_cache(folder, run)
-        return replace(self, candidate_models=self.candidate_models.with_models(als=als))
-
-    @property
-    def factor_cache(self) -> FactorCache | None:
-        """Where users' factors are looked up; None: nowhere."""
-        cache: FactorCache | None = self.candidate_models["als"].cache
-        return cache
 
     @property
     def attributes(self) -> list[str]:
@@ -122,6 +110,7 @@ class Bundle:
         histories: Histories,
         progress: Progress | None = None,
         cache: EmbeddingCache | None = None,
+        factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Return the recommender over a catalogue as of the cut-off of all users' histories.
 
@@ -133,10 +122,15 @@ class Bundle:
         """
         _demand_columns(items, self.attributes)
         statistics = count_statistics(histories, items, self.config.candidates)
-        return self.assemble(items, self.embed(items, progress, cache), statistics, histories.cutoff)
+        return self.assemble(items, self.embed(items, progress, cache), statistics, histories.cutoff, factor_cache)
 
     def assemble(
-        self, items: pl.DataFrame, embeddings: NDArray[np.float32], statistics: ItemStatistics, cutoff: datetime | None
+        self,
+        items: pl.DataFrame,
+        embeddings: NDArray[np.float32],
+        statistics: ItemStatistics,
+        cutoff: datetime | None,
+        factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Return the recommender over a catalogue whose texts and histories have been read already."""
         candidate_models = self.candidate_models.align(items["item_id"])
@@ -145,7 +139,7 @@ class Bundle:
         if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
             candidate_models = candidate_models.refit_texts(texts, self.config)
         return Recommender.prepare(
-            self.config, candidate_models, items, embeddings, statistics, cutoff, self.attributes
+            self.config, candidate_models, items, embeddings, statistics, cutoff, self.attributes, factor_cache
         )
 
     def save(self, folder: Path) -> None:
@@ -180,11 +174,11 @@ class Bundle:
 
     @classmethod
     def _read(cls, folder: Path) -> Bundle:
-        check_plugins(json.loads((folder / "plugins.json").read_text(encoding="utf-8")), f"bundle {folder}")
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        check_plugins(read_json(folder / "plugins.json"), f"bundle {folder}")
+        content = read_json(folder / "config.json")
         config = parse_config(content, str(folder / "config.json"))
-        cutoff = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["cutoff"]
-        items = pl.read_parquet(folder / "items.parquet")
+        cutoff = read_json(folder / "bundle.json")["cutoff"]
+        items = read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
         statistics = ItemStatistics.from_arrays(arrays)
         return cls(

@@ -11,7 +11,9 @@ from recsys.config import Config, TextConfig
 from recsys.engines import make_engine
 from recsys.progress import log_stage
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import scratch_folder
+from recsys.storage.files import scan_parquet
+from recsys.storage.folders import scratch_folder
+from recsys.storage.home import embeddings_folder
 from recsys.text import embedding_cache
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder
@@ -41,7 +43,7 @@ class EmbeddingTask:
         if self.inputs not in _LOADED:
             _LOADED.clear()
             _LOADED[self.inputs] = Encoder(str(self.inputs / "encoder"), self.config)
-        texts = pl.scan_parquet(self.inputs / "texts.parquet").slice(number * self.size, self.size).collect()["text"]
+        texts = scan_parquet(self.inputs / "texts.parquet").slice(number * self.size, self.size).collect()["text"]
         EmbeddingCache(self.cache).encode(_LOADED[self.inputs], texts)
         return len(texts)
 
@@ -55,7 +57,7 @@ def embed_with_engine(bundle: Bundle, items: pl.DataFrame, home: Path, config: C
         home: whose cache it is; the caller holds the lock on generation.
         config: names the engine.
     """
-    cache, size = home / "embeddings", embedding_cache.PORTION
+    cache, size = embeddings_folder(home), embedding_cache.TEXTS_PER_FILE
     missing = EmbeddingCache(cache).find_missing(bundle.encoder, bundle.find_new_texts(items))
     if len(missing) <= size:
         return

@@ -16,6 +16,7 @@ from recsys.candidates.registry import make_sources
 from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
 from recsys.candidates.statistics import ItemStatistics
+from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config
 from recsys.config.plugins import order_sources
 from recsys.dataset.histories import Histories, find_recommendable
@@ -38,6 +39,7 @@ class Recommender:
         sources: over this catalogue, in the order of `order_sources`.
         recommendable: (n_items) bool, available and in the catalogue at the instant.
         facts: what the features need to know of the items.
+        factor_cache: where users' ALS factors are looked up and kept; None: all of them are computed.
     """
 
     config: Config
@@ -48,6 +50,7 @@ class Recommender:
     sources: list[Source]
     recommendable: NDArray[np.bool_]
     facts: ItemFacts
+    factor_cache: FactorCache | None = None
 
     @classmethod
     def prepare(
@@ -59,6 +62,7 @@ class Recommender:
         statistics: ItemStatistics,
         cutoff: datetime | None,
         attributes: Sequence[str],
+        factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Align the models with the catalogue, make the sources and gather what the features need.
 
@@ -70,14 +74,15 @@ class Recommender:
             statistics: of all users' histories on this catalogue.
             cutoff: the instant all of this is as of; None for data without times.
             attributes: item columns that the features read.
+            factor_cache: where users' ALS factors are looked up and kept; None: all of them are computed.
         """
         aligned = candidate_models.align(items["item_id"]).with_texts(make_texts(items, config.text.fields))
         names = order_sources(config.candidates.depths)
-        sources = make_sources(names, config.candidates, aligned, statistics, embeddings, items)
+        sources = make_sources(names, config.candidates, aligned, statistics, embeddings, items, factor_cache)
         recommendable = find_recommendable(items, cutoff)
         extra = make_features_of_plugins(config)
         facts = ItemFacts.gather(items, attributes, statistics, embeddings, aligned, cutoff, extra)
-        return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts)
+        return cls(config, items, aligned, statistics, embeddings, sources, recommendable, facts, factor_cache)
 
     @property
     def source_names(self) -> list[str]:
@@ -92,7 +97,13 @@ class Recommender:
     def make_sources(self, names: Sequence[str]) -> list[Source]:
         """Return sources by name, in the order of the names, whether or not the config proposes from them."""
         return make_sources(
-            names, self.config.candidates, self.candidate_models, self.statistics, self.embeddings, self.items
+            names,
+            self.config.candidates,
+            self.candidate_models,
+            self.statistics,
+            self.embeddings,
+            self.items,
+            self.factor_cache,
         )
 
     def exclusions(self, users: Histories) -> Exclusions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from recsys.dataset.histories import Histories
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
 from recsys.serving.fallback import FALLBACK
-from recsys.storage.files import write_json
+from recsys.storage.files import read_json, read_parquet, scan_parquet, write_json
 
 # Of `Histories`, what is read shard by shard.
 _ENTRIES = ("items", "weights", "counts", "consumed", "ages", "first_ages")
@@ -56,8 +55,8 @@ class ShardTask:
         users = _load_users(self.inputs, run, item_ids) if everyone is None else everyone.select(run)
         lists = night.recommend(users)
         counts = count_lists(lists, users.n_users, night.config.generation.n)
-        if night.bundle.factor_cache:
-            night.bundle.factor_cache.write(number)
+        if night.recommender.factor_cache:
+            night.recommender.factor_cache.write(number)
         ShardFolder(self.shards).write(number, lists, counts, f"recommendations for {self.run_date}, shard {number}")
         return counts
 
@@ -99,7 +98,7 @@ def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
     night.bundle.save(folder / "bundle")
-    recommender, cache = night.recommender, night.bundle.factor_cache
+    recommender, cache = night.recommender, night.recommender.factor_cache
     recommender.items.write_parquet(folder / "items.parquet")
     night.blocked.write_parquet(folder / "blocked.parquet")
     pl.DataFrame({"user_id": users.user_ids}).write_parquet(folder / "users.parquet")
@@ -122,7 +121,7 @@ def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(folder / "night.json")
     return content
 
 
@@ -134,16 +133,18 @@ def _load_night(folder: Path) -> BatchRecommender:
     facts = _read_facts(folder)
     config = parse_config(facts["config"], str(folder / "night.json"))
     bundle = Bundle.load(folder / "bundle")
+    cache = None
     if facts["factors"]:
-        cache, run = facts["factors"]
-        bundle = bundle.with_factor_cache(Path(cache), run)
+        cache_folder, run = facts["factors"]
+        cache = bundle.candidate_models["als"].open_cache(Path(cache_folder), run)
     with np.load(folder / "catalogue.npz", allow_pickle=False) as parts:
         arrays: dict[str, NDArray[Any]] = dict(parts)
     recommender = bundle.assemble(
-        pl.read_parquet(folder / "items.parquet"),
+        read_parquet(folder / "items.parquet"),
         arrays["embeddings"],
         ItemStatistics.from_arrays(arrays),
         _read_instant(facts["cutoff"]),
+        cache,
     )
     return BatchRecommender(
         config,
@@ -151,7 +152,7 @@ def _load_night(folder: Path) -> BatchRecommender:
         recommender,
         facts["model_version"],
         _read_instant(facts["ages_until"]),
-        pl.read_parquet(folder / "blocked.parquet"),
+        read_parquet(folder / "blocked.parquet"),
         [[Path(path) for path in files] for files in facts["shown"]],
     )
 
@@ -163,7 +164,7 @@ def _load_users(folder: Path, run: slice, item_ids: pl.Series) -> Histories:
     entries = {
         name: np.array(np.load(folder / f"{name}.npy", mmap_mode="r")[starts[0] : starts[-1]]) for name in _ENTRIES
     }
-    users = pl.scan_parquet(folder / "users.parquet").slice(run.start, len(starts) - 1).collect()["user_id"]
+    users = scan_parquet(folder / "users.parquet").slice(run.start, len(starts) - 1).collect()["user_id"]
     return Histories(
         user_ids=users,
         item_ids=item_ids,

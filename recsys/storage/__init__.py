@@ -1,1 +1,8 @@
-"""Files and folders on disk: read by exact path, written whole or not at all, checked by hash."""
+"""What lies on disk and how it gets there, below every other package that reads or writes.
+
+- `home`: every path below RECSYS_HOME.
+- `files`: one file, read by its exact path and replaced in one step.
+- `folders`: a folder with a manifest of its files' hashes, replaced in one step.
+- `locks`: one writer at a time.
+- `array_cache`: rows of numbers that are computed once and looked up by a hash afterwards.
+"""

@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from recsys.config import TextConfig
 from recsys.errors import ConfigError
+from recsys.storage.files import write_json
 from recsys.text.checkpoint import load_pretrained
 from recsys.text.device import has_fast_bfloat16, pick_device
 from recsys.text.head import Head
@@ -219,7 +220,7 @@ class Encoder:
         modules += self.head.save(folder)
         settings = {"max_seq_length": self.max_tokens, "do_lower_case": False}
         for name, content in (("modules.json", modules), ("sentence_bert_config.json", settings)):
-            (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_json(folder / name, content, sort_keys=False)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:

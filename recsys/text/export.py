@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import tempfile
 import time
 import warnings
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from recsys.config import TextConfig
 from recsys.errors import CheckpointError, ConfigError, RecsysError
 from recsys.evaluation.embedding_neighbors import find_nearest
+from recsys.storage.files import read_json, write_json
 from recsys.text.encoder import Encoder, Progress, make_batches, tokenize
 
 MODEL = "model.onnx"
@@ -77,7 +77,7 @@ def export_onnx(encoder: Encoder, folder: Path, *, int8: bool) -> Path:
         "int8": int8,
         "encoder": encoder.digest(),
     }
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / SETTINGS, settings, sort_keys=False)
     return path
 
 
@@ -104,7 +104,7 @@ class OnnxEncoder:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
-            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            settings = read_json(folder / SETTINGS)
             self.max_tokens: int = settings["max_tokens"]
             self.embedding_size: int = settings["embedding_size"]
             self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

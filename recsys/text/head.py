@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +15,7 @@ from torch import nn
 
 from recsys.config import TextConfig
 from recsys.errors import CheckpointError
+from recsys.storage.files import read_json, write_json
 
 # Written by us alone: where it lies, the checkpoint's weights were trained for the pooling and projection it names.
 _SETTINGS = "recsys_head.json"
@@ -138,19 +138,22 @@ class Head(nn.Module):
         Returns:
             Their entries of `modules.json`, from number 1 on.
         """
-        _write_json(folder / _SETTINGS, {"pooling": self.pooling, "projection": self._projected_size})
+        write_json(folder / _SETTINGS, {"pooling": self.pooling, "projection": self._projected_size}, sort_keys=False)
         kinds = {_POOLING: f"{_PEER}.Pooling"}
         if self.attention is not None:
             kinds[_POOLING] = f"{AttentionPooling.__module__}.{AttentionPooling.__name__}"
             self.attention.save(str(folder / _POOLING))
         else:
             modes = {f"pooling_mode_{mode}": mode.startswith(self.pooling) for mode in ("cls_token", "mean_tokens")}
-            _write_json(folder / _POOLING / "config.json", {"word_embedding_dimension": self._size, **modes})
+            (folder / _POOLING).mkdir(exist_ok=True)
+            pooling = {"word_embedding_dimension": self._size, **modes}
+            write_json(folder / _POOLING / "config.json", pooling, sort_keys=False)
         if self.projection is not None:
             kinds[_PROJECTION] = f"{_PEER}.Dense"
             shape = {"in_features": self._size, "out_features": self._projected_size, "bias": False}
             activation = {"activation_function": "torch.nn.modules.linear.Identity"}
-            _write_json(folder / _PROJECTION / "config.json", shape | activation)
+            (folder / _PROJECTION).mkdir(exist_ok=True)
+            write_json(folder / _PROJECTION / "config.json", shape | activation, sort_keys=False)
             _write_tensor(folder / _PROJECTION, "linear.weight", self.projection.weight)
         last = f"{len(kinds) + 1}_Normalize"
         (folder / last).mkdir(exist_ok=True)
@@ -221,7 +224,7 @@ def _find(where: str, name: str) -> Path | None:
 
 def _read_json(where: str, name: str) -> Any:
     path = _find(where, name)
-    return json.loads(path.read_text(encoding="utf-8")) if path else None
+    return read_json(path) if path else None
 
 
 def _read_peer_pooling(where: str) -> str | None:
@@ -242,11 +245,6 @@ def _read_tensor(where: str, folder: str, name: str, shape: tuple[int, ...]) -> 
     if tensor.shape != shape:
         raise ValueError(f"{name} in {folder} has the shape {tuple(tensor.shape)}, not {shape}")
     return tensor
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_tensor(folder: Path, name: str, tensor: torch.Tensor) -> None:

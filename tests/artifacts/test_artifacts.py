@@ -17,17 +17,9 @@ from recsys.artifacts.recommendations import find_published, point_at, prune_pub
 from recsys.artifacts.snapshots import read_snapshot, write_snapshot
 from recsys.errors import ArtifactError, DataError
 from recsys.storage import files
-from recsys.storage.files import (
-    hash_file,
-    lock,
-    read_manifest,
-    read_table,
-    replace_text,
-    scratch_folder,
-    verify_folder,
-    write_folder,
-    write_table,
-)
+from recsys.storage.files import hash_file, read_table, replace_text, write_table
+from recsys.storage.folders import read_manifest, scratch_folder, verify_folder, write_folder
+from recsys.storage.locks import lock
 from recsys.tables import Items, Rejected, empty
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -392,7 +384,7 @@ class TestKilled:
     def test_a_lock_shuts_the_second_out_until_the_first_is_dead(self, tmp_path: Path) -> None:
         holder = start(self.HOLD, tmp_path)
         await_word(holder, "held")
-        with pytest.raises(ArtifactError, match="another process is at it"), lock(tmp_path, "generation"):
+        with pytest.raises(ArtifactError, match="another process holds the lock"), lock(tmp_path, "generation"):
             pass
         with lock(tmp_path, "promotion"):
             pass

@@ -25,7 +25,7 @@ from recsys.artifacts.postgres import URL
 from recsys.artifacts.recommendations import list_folder, open_shards, read_pointer
 from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
-from recsys.storage.files import verify_folder
+from recsys.storage.folders import verify_folder
 
 psycopg = pytest.importorskip("psycopg")
 

@@ -18,7 +18,7 @@ from recsys.evaluation.comparison import summarise
 from recsys.pipelines.run import run_all
 from recsys.registry.tracking import connect
 from recsys.registry.versions import CHAMPION, Version, need_version
-from recsys.storage.files import read_manifest
+from recsys.storage.folders import read_manifest
 from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle
 from recsys.training.measurement import Measured, measure

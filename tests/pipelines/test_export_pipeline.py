@@ -11,7 +11,7 @@ from recsys.pipelines import export as export_module
 from recsys.pipelines import search as search_module
 from recsys.pipelines.export import export_encoder, summarise_export
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import verify_folder
+from recsys.storage.folders import verify_folder
 from recsys.text.export import MODEL, OnnxEncoder
 from recsys.text.item_text import make_texts
 

@@ -16,7 +16,7 @@ from recsys.config import Config, parse_config
 from recsys.dataset.windows import cut
 from recsys.errors import ArtifactError, DataError, Refused, RegistryError
 from recsys.pipelines.generate import generate
-from recsys.storage.files import read_manifest, verify_folder
+from recsys.storage.folders import read_manifest, verify_folder
 from recsys.tables import Recommendations, Rejected, check, empty
 
 N = 10

@@ -26,7 +26,8 @@ from recsys.config import Config
 from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError
 from recsys.pipelines.generate import generate, generate_range
-from recsys.storage.files import lock, read_manifest
+from recsys.storage.folders import read_manifest
+from recsys.storage.locks import lock
 from recsys.tables import Rejected, empty
 from recsys.text import embedding_cache
 
@@ -161,7 +162,7 @@ def test_users_without_new_events_are_not_folded_in_again(
 def test_texts_embedded_by_processes_are_the_same(
     home: Path, trained: Trained, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding_cache, "PORTION", 5)
+    monkeypatch.setattr(embedding_cache, "TEXTS_PER_FILE", 5)
     items = make_items(*({"item_id": f"new {n}", "title": f"The {n}th lighthouse", "category": ""} for n in range(12)))
     tables = {
         "items": pl.concat([snapshot.items, items.select(snapshot.items.columns)]).sort("item_id"),
@@ -287,7 +288,7 @@ def test_of_two_processes_the_second_stops_with_an_error(
     remove_night(home)
     process = start(small, home)
     process.stdout.readline()
-    with pytest.raises(ArtifactError, match="another process is at it"):
+    with pytest.raises(ArtifactError, match="another process holds the lock"):
         generate(small, home, LAST_DAY, NOW)
     _, told = process.communicate()
     assert process.returncode == 0, told

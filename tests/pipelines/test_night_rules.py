@@ -18,7 +18,7 @@ from recsys.artifacts.recommendations import point_at, read_pointer
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.errors import ArtifactError, ConfigError, DataError, Refused
 from recsys.pipelines.generate import generate
-from recsys.storage.files import read_manifest
+from recsys.storage.folders import read_manifest
 from recsys.tables import Rejected, empty
 
 N = 10

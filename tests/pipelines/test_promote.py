@@ -17,7 +17,9 @@ from recsys.registry.promotion_log import read_entries
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import CHALLENGER, CHAMPION, find_version, need_version, set_champion
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import MANIFEST, hash_files, lock, read_manifest, write_json
+from recsys.storage.files import write_json
+from recsys.storage.folders import MANIFEST, hash_files, read_manifest
+from recsys.storage.locks import lock
 from recsys.tables import Rejected, empty
 from recsys.training.measurement import measure
 

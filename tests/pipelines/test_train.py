@@ -22,7 +22,8 @@ from recsys.pipelines.run import run_all
 from recsys.pipelines.train import train
 from recsys.registry.tracking import connect
 from recsys.registry.versions import CHAMPION, need_version
-from recsys.storage.files import lock, read_manifest
+from recsys.storage.folders import read_manifest
+from recsys.storage.locks import lock
 
 
 def small_config(raw: Path, columns: dict[str, str], **sections: Any) -> Config:
@@ -144,7 +145,7 @@ class TestCannotStart:
     def test_while_another_trains(self, trained: Trained, trained_copy: Path) -> None:
         with (
             lock(trained_copy, "training"),
-            pytest.raises(ArtifactError, match=r"training in .* another process is at it"),
+            pytest.raises(ArtifactError, match=r"training in .* another process holds the lock"),
         ):
             train(trained.config, trained_copy, "2025-02-10")
 

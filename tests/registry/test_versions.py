@@ -31,7 +31,7 @@ from recsys.registry.versions import (
 )
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
-from recsys.storage.files import verify_folder, write_folder
+from recsys.storage.folders import verify_folder, write_folder
 
 NAME = "recsys"
 

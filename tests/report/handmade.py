@@ -14,7 +14,8 @@ from recsys.artifacts.recommendations import publish
 from recsys.artifacts.runs import write_run_tables
 from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config, parse_config
-from recsys.storage.files import replace_text, write_folder, write_json, write_table
+from recsys.storage.files import replace_text, write_json, write_table
+from recsys.storage.folders import write_folder
 from recsys.tables import Recommendations, Rejected, empty
 
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\">"

@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_cache, "PORTION", 2)
+    monkeypatch.setattr(embedding_cache, "TEXTS_PER_FILE", 2)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -159,7 +159,7 @@ SLOW = """
     from recsys.text import embedding_cache
 
     folder, digest, stop_at, *texts = sys.argv[1:]
-    embedding_cache.PORTION = 2
+    embedding_cache.TEXTS_PER_FILE = 2
 
     class Light:
         embedding_size = 16

@@ -14,6 +14,7 @@ from recsys.candidates.products import score_items
 from recsys.candidates.scores import Scores
 from recsys.candidates.source import CandidateSource, FitInputs, SourceInputs
 from recsys.collab.als import AlsModel
+from recsys.collab.factor_cache import FactorCache
 from recsys.config import AlsConfig
 from recsys.config.plugins import register_source
 from recsys.dataset.histories import Histories
@@ -30,9 +31,11 @@ class AlsSource(CandidateSource):
     model: ClassVar[str] = "als"
     item_vectors: ClassVar[str] = "ALS factors"
 
-    def __init__(self, model: AlsModel, approximate_from: int | None = None) -> None:
-        """Take the model, and the number of known items from which the index is searched instead of all items."""
-        self._model = model
+    def __init__(
+        self, model: AlsModel, approximate_from: int | None = None, factor_cache: FactorCache | None = None
+    ) -> None:
+        """Take the model, the number of known items from which an index is searched, and a cache of users' factors."""
+        self._model, self._cache = model, factor_cache
         known = np.flatnonzero(~np.isnan(model.item_factors[:, 0])).astype(np.int32)
         self._index = ItemIndex(model.item_factors[known], known)
         self._approximate = approximate_from is not None and len(known) >= approximate_from
@@ -40,11 +43,11 @@ class AlsSource(CandidateSource):
     @classmethod
     def make(cls, inputs: SourceInputs) -> Self:
         """See `CandidateSource`."""
-        return cls(inputs.model(cls), inputs.config.approximate_from)
+        return cls(inputs.model(cls), inputs.config.approximate_from, inputs.factor_cache)
 
     def score(self, histories: Histories) -> Scores:
         """Score known items for users with a history of known items."""
-        users = self._model.fold_in(histories)
+        users = self._model.fold_in(histories, self._cache)
         return score_items(
             users, np.asarray(~users.any(axis=1)), self._index, histories.n_items, approximate=self._approximate
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
@@ -20,6 +19,7 @@ from recsys.dataset.demo.english import ENGLISH
 from recsys.dataset.demo.prose import tell_items
 from recsys.dataset.demo.world import draw_interactions
 from recsys.errors import ArtifactError, ConfigError
+from recsys.storage.files import replace_file
 
 __all__ = ["write_demo"]
 
@@ -90,15 +90,11 @@ def write_demo(
 
 @contextlib.contextmanager
 def _replace(path: Path) -> Iterator[IO[bytes]]:
-    """Open a gzip stream beside the path; it takes the path's place at the end, or on failure vanishes."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Neither name nor time goes into the header: equal contents are equal bytes.
-        with (
-            beside.open("wb") as raw,
-            gzip.GzipFile("", "wb", fileobj=raw, mtime=0, compresslevel=6) as stream,
-        ):
-            yield cast(IO[bytes], stream)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Open a gzip stream that becomes the file at the path when the block ends; after an error nothing changes."""
+    # Neither name nor time goes into the header: equal contents are equal bytes.
+    with (
+        replace_file(path, "give another --out") as staging,
+        staging.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0, compresslevel=6) as stream,
+    ):
+        yield cast(IO[bytes], stream)

@@ -26,7 +26,9 @@ from recsys.pipelines.tuning.space import Choices, Space, read_space
 from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
 from recsys.progress import format_count
 from recsys.registry.tracking import Store, close_search, connect, log_trial, open_search
-from recsys.storage.files import lock, replace_text
+from recsys.storage.files import read_parquet, replace_text, sqlite_url
+from recsys.storage.home import study_database, study_folder, tuned_config_file
+from recsys.storage.locks import lock
 from recsys.training.splitting import split_snapshot
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ def tune(
         ConfigError: the space has invalid settings, or `out` is the config file.
         ArtifactError: another process is searching in this home, or files of the search cannot be read.
     """
-    target = out or home / "tuning" / f"{config.name}.yaml"
+    target = out or tuned_config_file(home, config.name)
     if target.exists() and target.samefile(source):
         raise ConfigError(f"config {source}: would be overwritten by the winner; give --out another file")
     text = source.read_bytes().decode("utf-8")
@@ -125,13 +127,13 @@ def _open(
 ) -> _Search:
     """Open a study, new or unfinished; trials that were killed are queued again."""
     windows = split_before(test, config)
-    folder = home / "tuning" / name
+    folder = study_folder(home, name)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    database = home / "tuning" / f"{config.name}.db"
+    database = study_database(home, config.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(f"sqlite:///{database}"),
+            storage=optuna.storages.RDBStorage(sqlite_url(database)),
             study_name=name,
             directions=["maximize", "minimize"],
             load_if_exists=True,
@@ -304,7 +306,7 @@ def _path(search: _Search, number: int) -> Path:
 def _read_score(search: _Search, trial: Trial, rung: int) -> Score:
     path = _path(search, trial.number)
     try:
-        rows = pl.read_parquet(path).filter(pl.col("rung") == rung)
+        rows = read_parquet(path).filter(pl.col("rung") == rung)
         return Score(rows.select("user_id", "value"), rows["seconds"][0])
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+
+from recsys.errors import ArtifactError
+from recsys.storage.files import replace_file
+from recsys.storage.folders import sweep
 
 _FILE = "training.safetensors"
 _Tensors = dict[str, torch.Tensor]
@@ -71,8 +74,6 @@ class TrainingCheckpoint:
 
     def __init__(self, folder: Path, key: str) -> None:
         self._path, self._key = folder / _FILE, key
-        # A fixed name: what a killed run left behind is overwritten by the next.
-        self._unfinished = folder / f".{_FILE}.tmp"
         self._warned = False
 
     def save(
@@ -110,22 +111,13 @@ class TrainingCheckpoint:
         }
         metadata = {name: json.dumps(value) for name, value in facts.items()}
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(
-                {name: value.detach().contiguous() for name, value in tensors.items()}, self._unfinished, metadata
-            )
-            # Also a machine that goes down must not find the new name on the old blocks.
-            with self._unfinished.open("rb") as file:
-                os.fsync(file.fileno())
-            self._unfinished.replace(self._path)
-        # A full disk is the one or the other, depending on who notices it.
-        except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                self._unfinished.unlink(missing_ok=True)
+            # What a killed run left behind.
+            sweep(self._path.parent, f"{_FILE}.")
+            with replace_file(self._path, "free some space") as staging:
+                save_file({name: value.detach().contiguous() for name, value in tensors.items()}, staging, metadata)
+        except (OSError, ArtifactError, SafetensorError) as error:
             if not self._warned:
-                _logger.warning(
-                    "training checkpoint %s: cannot be written (%s); training goes on without", self._path, error
-                )
+                _logger.warning("training checkpoint: %s; training goes on without", error)
             self._warned = True
 
     def load(
@@ -165,9 +157,9 @@ class TrainingCheckpoint:
 
     def clear(self) -> None:
         """Remove the checkpoint: its training is done."""
-        for path in (self._path, self._unfinished):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            sweep(self._path.parent, f"{_FILE}.")
 
 
 def _random_state() -> _Tensors:

@@ -26,7 +26,7 @@ from recsys.pipelines.tuning.result import Tuned
 from recsys.pipelines.tuning.search import tune
 from recsys.pipelines.tuning.trials import Score, split_before
 from recsys.registry.tracking import connect
-from recsys.storage.files import lock
+from recsys.storage.locks import lock
 from recsys.tables import Rejected, empty
 
 SPACE = """\
@@ -236,7 +236,7 @@ class TestTakenUpAgain:
             place.tune(1)
 
     def test_one_search_at_a_time(self, place: Place) -> None:
-        with lock(place.home, "tuning"), pytest.raises(ArtifactError, match="another process is at it"):
+        with lock(place.home, "tuning"), pytest.raises(ArtifactError, match="another process holds the lock"):
             place.tune(1)
 
 

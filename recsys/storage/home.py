@@ -1,0 +1,175 @@
+"""Every path below RECSYS_HOME, the one folder that recsys writes to.
+
+    HOME/
+      snapshots/
+        ID/                              one ingested state of the data, named by the hash of its content
+        NAME.current                     id of the snapshot that the config NAME ingested last
+      runs/
+        RUN/                             one training: tables, settings, plots
+        NAME.current                     the run that the config NAME trained last
+      fine_tuning/NAME/PART/             checkpoint of a training that has not finished; PART: measured, refit
+      tuning/
+        STUDY/                           values of every trial of one search
+        NAME.db                          optuna's storage for the searches of the config NAME
+        NAME.yaml                        the config with the winner's settings
+      recommendations/
+        CURRENT                          the run date that readers follow
+        run_date=YYYY-MM-DD/             the published lists of one run date
+        .run_date=YYYY-MM-DD.shards/     finished shards of a run date that is not published yet
+      reports/RUN.html                   the report of a run
+      embeddings/                        cache of item texts' embeddings
+      factors/                           cache of users' ALS factors
+      mlflow.db                          the default MLflow store
+      mlartifacts/                       the files of its runs and models
+      ledger.jsonl                       the promotion log
+      .NAME.lock                         held by the process that works on NAME
+
+A name that starts with a dot and ends in `.tmp` belongs to a writer that has not finished, or was killed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_RUN_DATE = "run_date="
+_SHARDS = ".shards"
+
+
+def snapshots_folder(home: Path) -> Path:
+    """Return the folder of all snapshots."""
+    return home / "snapshots"
+
+
+def snapshot_folder(home: Path, identity: str) -> Path:
+    """Return the folder of one snapshot, by its id."""
+    return snapshots_folder(home) / identity
+
+
+def new_snapshot_folder(home: Path, name: str) -> Path:
+    """Return the folder that a config's snapshot is written to before its id is known."""
+    return snapshots_folder(home) / f"new-{name}"
+
+
+def current_snapshot_file(home: Path, name: str) -> Path:
+    """Return the file that holds the id of the snapshot that a config ingested last."""
+    return snapshots_folder(home) / f"{name}.current"
+
+
+def runs_folder(home: Path) -> Path:
+    """Return the folder of all runs."""
+    return home / "runs"
+
+
+def run_folder(home: Path, run: str) -> Path:
+    """Return the folder of one run."""
+    return runs_folder(home) / run
+
+
+def current_run_file(home: Path, name: str) -> Path:
+    """Return the file that holds the name of a config's last run."""
+    return runs_folder(home) / f"{name}.current"
+
+
+def fine_tuning_folder(home: Path, name: str) -> Path:
+    """Return the folder of the checkpoints of a config's unfinished training."""
+    return home / "fine_tuning" / name
+
+
+def tuning_folder(home: Path) -> Path:
+    """Return the folder of all searches over settings."""
+    return home / "tuning"
+
+
+def study_folder(home: Path, study: str) -> Path:
+    """Return the folder of one search's trials."""
+    return tuning_folder(home) / study
+
+
+def study_database(home: Path, name: str) -> Path:
+    """Return the SQLite file of a config's searches."""
+    return tuning_folder(home) / f"{name}.db"
+
+
+def tuned_config_file(home: Path, name: str) -> Path:
+    """Return the default file for the config with a search's winning settings."""
+    return tuning_folder(home) / f"{name}.yaml"
+
+
+def recommendations_folder(home: Path) -> Path:
+    """Return the folder of all published lists."""
+    return home / "recommendations"
+
+
+def pointer_file(home: Path) -> Path:
+    """Return the file that names the run date that readers follow."""
+    return recommendations_folder(home) / "CURRENT"
+
+
+def list_folder(home: Path, run_date: str) -> Path:
+    """Return the folder of the published lists of a run date."""
+    return recommendations_folder(home) / f"{_RUN_DATE}{run_date}"
+
+
+def shards_folder(home: Path, run_date: str) -> Path:
+    """Return the folder of the finished shards of a run date that is not published yet."""
+    return recommendations_folder(home) / f".{_RUN_DATE}{run_date}{_SHARDS}"
+
+
+def all_list_folders(home: Path) -> dict[str, Path]:
+    """Return the existing list folders by run date, oldest first, complete or not."""
+    return _by_run_date(home, _RUN_DATE, "")
+
+
+def all_shards_folders(home: Path) -> dict[str, Path]:
+    """Return the existing shard folders by run date, oldest first."""
+    return _by_run_date(home, f".{_RUN_DATE}", _SHARDS)
+
+
+def _by_run_date(home: Path, prefix: str, suffix: str) -> dict[str, Path]:
+    folder = recommendations_folder(home)
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {
+        path.name.removeprefix(prefix).removesuffix(suffix): path
+        for path in paths
+        if path.name.startswith(prefix) and path.name.endswith(suffix) and path.is_dir()
+    }
+
+
+def reports_folder(home: Path) -> Path:
+    """Return the folder of all reports."""
+    return home / "reports"
+
+
+def report_file(home: Path, run: str) -> Path:
+    """Return the default file for the report of a run."""
+    return reports_folder(home) / f"{run}.html"
+
+
+def embeddings_folder(home: Path) -> Path:
+    """Return the folder of the embedding cache."""
+    return home / "embeddings"
+
+
+def factors_folder(home: Path) -> Path:
+    """Return the folder of the factor cache."""
+    return home / "factors"
+
+
+def mlflow_database(home: Path) -> Path:
+    """Return the SQLite file of the default MLflow store."""
+    return home / "mlflow.db"
+
+
+def mlflow_artifacts_folder(home: Path) -> Path:
+    """Return the folder that the default MLflow store keeps its files in."""
+    return home / "mlartifacts"
+
+
+def promotion_log_file(home: Path) -> Path:
+    """Return the file of the promotion log, one JSON line per change of the champion."""
+    return home / "ledger.jsonl"
+
+
+def lock_file(home: Path, name: str) -> Path:
+    """Return the lock file of a piece of work, such as `training` or `generation`."""
+    return home / f".{name}.lock"
