@@ -1,4 +1,4 @@
-"""Where work runs that can be cut into pieces: on this machine, or on a Ray cluster."""
+"""Where shards are computed: on this machine, or on a Ray cluster."""
 
 from recsys.engines.engine import Engine, make_engine
 

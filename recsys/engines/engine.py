@@ -1,4 +1,4 @@
-"""What every engine promises, and which one a config asks for."""
+"""What every engine promises, and which engine a config asks for."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """Runs pieces of work that know nothing of each other."""
+    """Runs tasks that do not depend on each other."""
 
     def run(self, work: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
-        """Yield each number with what `work` made of it, as they finish.
+        """Yield each number with what `work` returned for it, as the tasks finish.
 
         Args:
-            work: can be pickled, and may run twice for one number where a machine was lost on the way.
-            numbers: of the pieces.
+            work: can be pickled; runs twice for a number if a machine was lost meanwhile.
+            numbers: of the tasks.
 
         Raises:
-            Exception: what `work` raised; no further piece is begun.
+            Exception: what `work` raised; no further task is started.
         """
 
 
 def make_engine(config: EngineConfig, threads: int) -> Engine:
-    """Return the engine that the config names; each piece of work may use as many threads."""
+    """Return the engine that the config names; each task may use as many threads as given."""
     if config.kind == "ray":
         return RayEngine(threads)
     return LocalEngine(config.workers, threads)

@@ -1,4 +1,4 @@
-"""This machine: one process, or several."""
+"""Runs tasks on this machine, in one process or several."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TypeVar
 from recsys.errors import EngineError
 
 Result = TypeVar("Result")
-# What libraries read their number of threads from when they are loaded.
+# Libraries read their number of threads from these when they are loaded.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
 class LocalEngine:
-    """Runs pieces one after the other in this process, or in so many at once in processes of their own.
+    """Runs tasks one after the other in this process, or in several worker processes.
 
     Args:
-        workers: 1: no further process.
-        threads: of each worker.
+        workers: number of worker processes; 1 runs the tasks in this process.
+        threads: number of threads of each worker.
     """
 
     def __init__(self, workers: int, threads: int) -> None:
@@ -34,20 +34,20 @@ class LocalEngine:
             for number in numbers:
                 yield number, work(number)
             return
-        # Started anew and not forked: a process that has threads cannot be copied safely.
+        # Spawned, not forked: a process that has threads cannot be forked safely.
         context = multiprocessing.get_context("spawn")
-        kept = {name: os.environ.get(name) for name in _THREADS}
+        previous = {name: os.environ.get(name) for name in _THREADS}
         os.environ.update(dict.fromkeys(_THREADS, str(self._threads)))
         try:
             with ProcessPoolExecutor(min(self._workers, max(1, len(numbers))), context) as pool:
                 yield from _collect(pool, work, numbers, 2 * self._workers)
         except BrokenProcessPool as error:
             raise EngineError(
-                "local engine: a worker process died (killed, or out of memory); what was finished is kept; "
+                "local engine: a worker process died (killed, or out of memory); finished shards are kept; "
                 "run again, with fewer generation.engine.workers or a smaller generation.shard_size if memory is short"
             ) from error
         finally:
-            for name, value in kept.items():
+            for name, value in previous.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
@@ -57,19 +57,19 @@ class LocalEngine:
 def _collect(
     pool: ProcessPoolExecutor, work: Callable[[int], Result], numbers: Sequence[int], at_once: int
 ) -> Iterator[tuple[int, Result]]:
-    """Yield results as they come; only a few pieces wait in the pool, so that an error stops the rest."""
-    left = iter(numbers)
+    """Yield results as tasks finish; only a few tasks wait in the pool, so an error stops the rest."""
+    waiting = iter(numbers)
     running: dict[Future[Result], int] = {}
     while True:
-        while len(running) < at_once and (number := next(left, None)) is not None:
+        while len(running) < at_once and (number := next(waiting, None)) is not None:
             running[pool.submit(work, number)] = number
         if not running:
             return
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
-        for one in sorted(finished, key=running.__getitem__):
-            number = running.pop(one)
+        for future in sorted(finished, key=running.__getitem__):
+            number = running.pop(future)
             try:
-                yield number, one.result()
+                yield number, future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

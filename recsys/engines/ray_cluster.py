@@ -1,4 +1,4 @@
-"""A Ray cluster: the same work as plain tasks, wherever there is room."""
+"""Runs tasks on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from recsys.errors import EngineError
 
 Result = TypeVar("Result")
 ADDRESS = "RECSYS_RAY_ADDRESS"
-# A piece is begun again where its machine was lost, so many times.
+# How often a task is started again when its machine was lost.
 _RETRIES = 3
-# Seconds in which a cluster has to answer.
-_PATIENCE = 5.0
+_CONNECT_SECONDS = 5.0
 
 
 class RayEngine:
-    """Runs every piece as a task of the cluster that `RECSYS_RAY_ADDRESS` names, or of one made on this machine.
+    """Runs tasks on the cluster of `RECSYS_RAY_ADDRESS`, or on a cluster started on this machine.
 
     All machines have to see RECSYS_HOME and the bundle under the same path.
 
     Args:
-        threads: processors that a piece is given.
+        threads: processors per task.
     """
 
     def __init__(self, threads: int) -> None:
@@ -32,16 +31,16 @@ class RayEngine:
     def run(self, work: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
         """See `Engine`."""
         ray = _import_ray()
-        mine = not ray.is_initialized()
-        if mine:
+        starts_ray = not ray.is_initialized()
+        if starts_ray:
             self._connect(ray)
 
-        def do_piece(number: int) -> Result:
+        def run_task(number: int) -> Result:
             return work(number)
 
         try:
             self._check_room(ray)
-            task = ray.remote(num_cpus=self._threads, max_retries=_RETRIES)(do_piece)
+            task = ray.remote(num_cpus=self._threads, max_retries=_RETRIES)(run_task)
             running = {task.remote(number): number for number in numbers}
             while running:
                 (first, *_), _ = ray.wait(list(running), num_returns=1)
@@ -52,36 +51,36 @@ class RayEngine:
                     raise error.cause if isinstance(error.cause, Exception) else error from None
                 except ray.exceptions.RayError as error:
                     raise EngineError(
-                        f"ray engine: piece {number} was lost {1 + _RETRIES} times ({type(error).__name__}); what was "
-                        "finished is kept; look at the cluster's machines, then run again"
+                        f"ray engine: task {number} was lost {1 + _RETRIES} times ({type(error).__name__}); finished "
+                        "shards are kept; check the cluster's machines, then run again"
                     ) from error
         finally:
-            if mine:
+            if starts_ray:
                 ray.shutdown()
 
     def _connect(self, ray: Any) -> None:
-        """Join the cluster, or make one; nothing waits for a machine that does not answer."""
-        # Never without an address: a marker of a driver that was killed would be followed to a dead cluster.
+        """Connect to the cluster, or start one, without waiting for a machine that does not answer."""
+        # Never without an address: Ray would follow the marker of a killed driver to a dead cluster.
         address = os.environ.get(ADDRESS, "local")
         options: dict[str, Any] = {"num_cpus": max(self._threads, os.cpu_count() or 1)} if address == "local" else {}
         host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
             if port.isdigit():
-                socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
             ray.init(address=address, log_to_driver=False, logging_level="warning", **options)
         except (OSError, RuntimeError, ValueError) as error:
             raise EngineError(
-                f"ray engine: no cluster to be had at {ADDRESS}={address} ({error}); start one there "
-                "('ray start --head'), mend the address, or use generation.engine.kind: local"
+                f"ray engine: cannot connect to a cluster at {ADDRESS}={address} ({error}); start one there "
+                "('ray start --head'), correct the address, or use generation.engine.kind: local"
             ) from error
 
     def _check_room(self, ray: Any) -> None:
-        """Refuse pieces that no machine has room for: they would wait for ever."""
-        most = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-        if most < self._threads:
+        """Refuse tasks that need more processors than any machine has: they would wait forever."""
+        largest = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+        if largest < self._threads:
             raise EngineError(
-                f"ray engine: a piece asks for {self._threads} processors, and the largest machine of the cluster has "
-                f"{most:g}; lower threads in the config, or add a larger machine"
+                f"ray engine: a task needs {self._threads} processors, and the largest machine of the cluster has "
+                f"{largest:g}; lower threads in the config, or add a larger machine"
             )
 
 

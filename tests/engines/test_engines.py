@@ -1,4 +1,4 @@
-"""Every engine keeps the same promises; then what is special about each."""
+"""What every engine promises, and what is special to each engine."""
 
 import operator
 import os
@@ -15,7 +15,7 @@ from recsys.engines.local import LocalEngine
 from recsys.engines.ray_cluster import RayEngine
 from recsys.errors import EngineError
 
-# Work that any process can find by its name.
+# Any process can import this by name.
 TRIPLE = partial(operator.mul, 3)
 
 
@@ -38,32 +38,34 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.mark.ray
 def test_a_cluster_that_does_not_answer(monkeypatch):
-    # Before there is one that would be used instead.
+    # Before the fixture starts a cluster, which would be used instead.
     pytest.importorskip("ray")
-    with socket.socket() as taken:
-        # Bound and not listening: nobody answers there.
-        taken.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        for one in (address, f"ray://{address}"):
-            monkeypatch.setenv("RECSYS_RAY_ADDRESS", one)
-            with pytest.raises(EngineError, match=rf"no cluster to be had at RECSYS_RAY_ADDRESS={one} \(.*refused"):
+    with socket.socket() as bound:
+        # Bound and not listening: connections are refused.
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        for url in (address, f"ray://{address}"):
+            monkeypatch.setenv("RECSYS_RAY_ADDRESS", url)
+            with pytest.raises(
+                EngineError, match=rf"cannot connect to a cluster at RECSYS_RAY_ADDRESS={url} \(.*refused"
+            ):
                 list(RayEngine(1).run(TRIPLE, [1]))
 
 
-def test_every_piece_is_done_once(engine):
+def test_every_task_runs_once(engine):
     assert sorted(engine.run(TRIPLE, range(7))) == [(number, 3 * number) for number in range(7)]
     assert list(engine.run(TRIPLE, [])) == []
     assert list(engine.run(TRIPLE, [5])) == [(5, 15)]
 
 
-def test_an_error_comes_through_as_it_is(engine):
+def test_an_error_comes_through_unchanged(engine):
     with pytest.raises(ZeroDivisionError, match="division by zero"):
         list(engine.run(partial(operator.truediv, 1), [2, 0]))
 
 
 @pytest.mark.ray
-def test_a_piece_that_no_machine_has_room_for(cluster):
-    with pytest.raises(EngineError, match="asks for 3 processors, and the largest machine of the cluster has 2;"):
+def test_a_task_that_is_too_large_for_every_machine(cluster):
+    with pytest.raises(EngineError, match="needs 3 processors, and the largest machine of the cluster has 2;"):
         list(RayEngine(3).run(TRIPLE, [1]))
 
 
@@ -81,12 +83,12 @@ def test_processes_have_their_own_number_of_threads(monkeypatch):
     assert "MKL_NUM_THREADS" not in os.environ
 
 
-def _read(names: tuple[str, ...], place: int) -> str | None:
-    return os.environ.get(names[place])
+def _read(names: tuple[str, ...], index: int) -> str | None:
+    return os.environ.get(names[index])
 
 
-def test_a_process_that_dies_stops_the_rest_and_says_so():
-    with pytest.raises(EngineError, match=r"a worker process died .*what was finished is kept.*run again"):
+def test_a_worker_that_dies_stops_the_rest():
+    with pytest.raises(EngineError, match=r"a worker process died .*finished shards are kept.*run again"):
         list(LocalEngine(2, 1).run(partial(_die_at, 3), range(50)))
 
 
@@ -96,7 +98,7 @@ def _die_at(last: int, number: int) -> int:
     return number
 
 
-def test_pieces_behind_an_error_are_not_begun(tmp_path: Path):
+def test_tasks_after_an_error_are_not_started(tmp_path: Path):
     with pytest.raises(ZeroDivisionError):
         list(LocalEngine(2, 1).run(partial(_note, tmp_path), range(200)))
     assert len(list(tmp_path.iterdir())) < 50
@@ -109,8 +111,8 @@ def _note(folder: Path, number: int) -> None:
 
 
 @pytest.mark.ray
-def test_a_piece_that_kills_its_process_is_given_up(cluster):
-    with pytest.raises(EngineError, match=r"ray engine: piece 9 was lost 4 times .*what was finished is kept"):
+def test_a_task_that_kills_its_process_is_given_up(cluster):
+    with pytest.raises(EngineError, match=r"ray engine: task 9 was lost 4 times .*finished shards are kept"):
         list(RayEngine(1).run(os._exit, [9]))
 
 

@@ -1,3 +1,4 @@
+import io
 import logging
 import os
 import resource
@@ -13,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from safetensors.numpy import load_file, save
 
 from recsys.config import TextConfig
 from recsys.text import embedding_cache
@@ -25,7 +25,7 @@ UNIQUE = list(dict.fromkeys(TEXTS))
 
 
 class Counting(Encoder):
-    """The tiny encoder, which remembers what it was asked."""
+    """The tiny encoder, which records the texts it is asked to encode."""
 
     def __init__(self, checkpoint: Path, name: str | None = None) -> None:
         super().__init__(str(checkpoint), TextConfig(precision="float32"))
@@ -42,7 +42,7 @@ class Counting(Encoder):
         return self.name or super().digest()
 
     def asked(self) -> list[str]:
-        """What it was asked since the last time."""
+        """Return the texts it was asked for since the last call."""
         seen, self.seen = self.seen, []
         return seen
 
@@ -63,24 +63,24 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_cache, "TEXTS_PER_FILE", 2)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     caplog.clear()
-    return found
+    return messages
 
 
-def portions(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.safetensors"))
+def cache_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.npy"))
 
 
-# --- what is found and what is encoded -------------------------------------------------------------------
+# --- what is looked up and what is encoded ---------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("small_portions")
+@pytest.mark.usefixtures("small_files")
 def test_the_second_run_encodes_nothing(tiny: Counting, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = EmbeddingCache(folder).encode(tiny, TEXTS)
     # Equal texts once, in the order given.
@@ -96,7 +96,7 @@ def test_the_second_run_encodes_nothing(tiny: Counting, folder: Path, caplog: py
     # Once for each cache: it reads all weights.
     assert tiny.digests == 2
     assert warnings_in(caplog) == []
-    assert all(path.name == sha256(path.read_bytes()).hexdigest() + ".safetensors" for path in portions(folder))
+    assert all(path.name == f"texts-{sha256(path.read_bytes()).hexdigest()}.npy" for path in cache_files(folder))
 
 
 def test_only_what_changed_is_encoded(tiny: Counting, folder: Path, checkpoint: Path) -> None:
@@ -117,32 +117,32 @@ def test_only_what_changed_is_encoded(tiny: Counting, folder: Path, checkpoint: 
     assert sorted(path.name for path in folder.iterdir()) == sorted({tiny.digest(), other.digest()})
 
 
-def test_no_texts_leave_no_trace(tiny: Counting, folder: Path) -> None:
-    told: list[int] = []
-    assert EmbeddingCache(folder).encode(tiny, [], told.append).shape == (0, 16)
-    assert (told, tiny.seen, tiny.digests, folder.exists()) == ([], [], 0, False)
+def test_no_texts_write_nothing(tiny: Counting, folder: Path) -> None:
+    counts: list[int] = []
+    assert EmbeddingCache(folder).encode(tiny, [], counts.append).shape == (0, 16)
+    assert (counts, tiny.seen, tiny.digests, folder.exists()) == ([], [], 0, False)
 
 
-@pytest.mark.usefixtures("small_portions")
+@pytest.mark.usefixtures("small_files")
 def test_progress_ends_full(tiny: Counting, folder: Path) -> None:
     for texts in (TEXTS, TEXTS, [*TEXTS, "g", "f"], ["c"]):
-        told: list[int] = []
-        EmbeddingCache(folder).encode(tiny, texts, told.append)
-        assert sum(told) == len(texts)
-        assert min(told) > 0
+        counts: list[int] = []
+        EmbeddingCache(folder).encode(tiny, texts, counts.append)
+        assert sum(counts) == len(texts)
+        assert min(counts) > 0
 
 
-# --- interrupted ------------------------------------------------------------------------------------------
+# --- interrupted -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("small_portions")
-def test_an_interrupted_run_keeps_the_portions_that_were_done(tiny: Counting, folder: Path) -> None:
-    told = 0
+@pytest.mark.usefixtures("small_files")
+def test_an_interrupted_run_keeps_the_files_that_were_finished(tiny: Counting, folder: Path) -> None:
+    done = 0
 
     def interrupt(count: int) -> None:
-        nonlocal told
-        told += count
-        if told > 5:
+        nonlocal done
+        done += count
+        if done > 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -181,8 +181,8 @@ SLOW = """
 """
 
 
-def test_one_of_two_is_killed(checkpoint: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    digest, letters = "d" * 64, [f"{one} {other}" for one in "abcdefgh" for other in "abcdefgh"]
+def test_one_of_two_processes_is_killed(checkpoint: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    digest, letters = "d" * 64, [f"{first} {second}" for first in "abcdefgh" for second in "abcdefgh"]
     runs = []
     for stop_at, texts in (("20", letters), ("-1", letters[10:] + letters[:20:2])):
         command = [sys.executable, "-W", "error", "-c", textwrap.dedent(SLOW), str(folder), digest, stop_at, *texts]
@@ -198,14 +198,14 @@ def test_one_of_two_is_killed(checkpoint: Path, folder: Path, caplog: pytest.Log
     assert killed.communicate()[0] == whole.communicate()[0] == ""
     assert whole.returncode == 0
     tiny = Counting(checkpoint, digest)
-    # Each did what the other did not.
+    # Each encoded what the other did not.
     assert (EmbeddingCache(folder).encode(tiny, letters) == 1).all()
     assert tiny.asked() == []
     assert warnings_in(caplog) == []
     assert list(folder.rglob(".*.tmp")) == []
 
 
-# --- what is not as it should be --------------------------------------------------------------------------
+# --- damaged files and full disks ------------------------------------------------------------------------
 
 
 def damage(path: Path, how: str) -> None:
@@ -219,48 +219,52 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(changed[how])
 
 
-@pytest.mark.usefixtures("small_portions")
+@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit", "foreign"])
-def test_a_damaged_file_is_written_anew(
-    how: str, tiny: Counting, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_file_is_replaced(how: str, tiny: Counting, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = EmbeddingCache(folder).encode(tiny, UNIQUE)
-    hurt = portions(folder)[:2]
-    lost = [len(load_file(path)["hashes"]) for path in hurt]
-    for path in hurt:
+    damaged_files = cache_files(folder)[:2]
+    lost = [len(np.load(path)) for path in damaged_files]
+    for path in damaged_files:
         damage(path, how)
     tiny.asked()
     assert np.allclose(EmbeddingCache(folder).encode(tiny, UNIQUE), first, atol=1e-6)
     assert len(tiny.asked()) == sum(lost)
     (warning,) = warnings_in(caplog)
-    assert "2 file(s) that cannot be read or are not as they were written, such as " + hurt[0].name in warning
+    assert f"2 damaged files, such as {damaged_files[0]}; their rows are computed again" in warning
     EmbeddingCache(folder).encode(tiny, UNIQUE)
     assert tiny.asked() == []
     assert warnings_in(caplog) == []
 
 
-def test_strange_things_in_the_folder(tiny: Counting, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def encode(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def test_files_of_something_else_in_the_folder(tiny: Counting, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = EmbeddingCache(folder)
     cache.encode(tiny, UNIQUE)
-    (own,) = portions(folder)
-    tensors = load_file(own)
+    (own,) = cache_files(folder)
+    rows = np.load(own)
     strange = [
-        save({"vectors": tensors["vectors"]}),
-        save({**tensors, "hashes": tensors["hashes"][:, :7].copy()}),
-        save({**tensors, "vectors": tensors["vectors"][:, :15].copy()}),
-        save({**tensors, "vectors": tensors["vectors"][:2]}),
-        b"whole, but no tensors",
+        encode(rows["value"].copy()),
+        encode(rows.reshape(1, -1)),
+        encode(np.zeros(3, dtype=[("key", np.uint64, 2), ("value", np.float32, 16)])),
+        encode(np.zeros(3, dtype=[("key", np.uint64, 4), ("value", np.float32, 15)])),
+        b"undamaged, but not an array",
     ]
     for content in strange:
-        (own.parent / f"{sha256(content).hexdigest()}.safetensors").write_bytes(content)
-    (own.parent / "a folder.safetensors").mkdir()
+        (own.parent / f"texts-{sha256(content).hexdigest()}.npy").write_bytes(content)
+    (own.parent / "a folder.npy").mkdir()
     (own.parent / "notes.txt").write_text("mine")
     tiny.asked()
     cache.encode(tiny, UNIQUE)
     assert tiny.asked() == []
     (warning,) = warnings_in(caplog)
-    assert "6 file(s)" in warning
-    assert sorted(path.name for path in own.parent.iterdir()) == sorted([own.name, "a folder.safetensors", "notes.txt"])
+    assert "6 damaged files" in warning
+    assert sorted(path.name for path in own.parent.iterdir()) == sorted([own.name, "a folder.npy", "notes.txt"])
 
 
 @contextmanager
@@ -274,18 +278,19 @@ def no_room() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.usefixtures("small_portions")
-def test_a_full_disk_costs_the_cache_alone(tiny: Counting, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_costs_time_only(tiny: Counting, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     known = EmbeddingCache(folder).encode(tiny, UNIQUE[:2])
     tiny.asked()
     with no_room():
         cache = EmbeddingCache(folder)
-        found = cache.encode(tiny, UNIQUE)
+        vectors = cache.encode(tiny, UNIQUE)
         cache.encode(tiny, UNIQUE)
     assert tiny.asked() == UNIQUE[2:] * 2
-    assert np.array_equal(found[:2], known)
+    assert np.array_equal(vectors[:2], known)
     (warning,) = warnings_in(caplog)
-    assert "cannot be written (File too large), so the next run encodes these texts again" in warning
+    assert "cannot be written (File too large); free some space" in warning
+    assert "the next run computes these rows again" in warning
     assert len(list(folder.rglob("*"))) == 2
 
 
@@ -297,10 +302,10 @@ def test_a_folder_that_cannot_be_made(tiny: Counting, tmp_path: Path, caplog: py
     assert "cannot be written (Not a directory)" in warning
 
 
-# --- tidied up -------------------------------------------------------------------------------------------
+# --- which encoders are kept -----------------------------------------------------------------------------
 
 
-def test_the_encoders_used_last_stay(checkpoint: Path, folder: Path) -> None:
+def test_the_encoders_used_last_are_kept(checkpoint: Path, folder: Path) -> None:
     encoders = [Counting(checkpoint, f"{number:064x}") for number in range(6)]
     (folder / "not an encoder").mkdir(parents=True)
     for number, encoder in enumerate(encoders[:4]):
@@ -312,4 +317,4 @@ def test_the_encoders_used_last_stay(checkpoint: Path, folder: Path) -> None:
         EmbeddingCache(folder).encode(encoder, ["a"])
     kept = [encoders[number].digest() for number in (0, 3, 4, 5)]
     assert sorted(path.name for path in folder.iterdir()) == [*kept, "not an encoder"]
-    assert [len(one.asked()) for one in encoders] == [1] * 6
+    assert [len(encoder.asked()) for encoder in encoders] == [1] * 6

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+from faults import await_word, kill, start
+
+from recsys.errors import ArtifactError
+from recsys.storage.locks import lock
+
+HOLD = """
+    import sys, time
+    from pathlib import Path
+    from recsys.storage.locks import lock
+
+    with lock(Path(sys.argv[1]), "generation"):
+        print("held", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_second_process_waits_for_nothing_and_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
+    holder = start(HOLD, tmp_path)
+    await_word(holder, "held")
+    expected = r"generation in .*: another process holds the lock .*\.generation\.lock; wait"
+    with pytest.raises(ArtifactError, match=expected), lock(tmp_path, "generation"):
+        pass
+    with lock(tmp_path, "promotion"):
+        pass
+    kill(holder)
+    with lock(tmp_path, "generation"):
+        pass
+
+
+def test_a_lock_is_free_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="inside"), lock(tmp_path, "generation"):
+        raise ValueError("inside")
+    with lock(tmp_path, "generation"):
+        pass
+
+
+def test_a_home_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    expected = "cannot be written .* choose another RECSYS_HOME"
+    with pytest.raises(ArtifactError, match=expected), lock(tmp_path / "file", "generation"):
+        pass
