@@ -283,7 +283,7 @@ def _reject(table: str, raw: RawTable, broken: pl.Series, max_share: float) -> t
         DataError: more than `max_share` of the rows, or all of them, are rejected.
     """
     rows = broken.is_not_null().arg_true()
-    rejected = raw.places[rows].with_columns(broken.gather(rows).cast(pl.String).alias("rule"))
+    rejected = raw.locations[rows].with_columns(broken.gather(rows).cast(pl.String).alias("rule"))
     tally = (
         rejected.group_by("rule")
         .agg(pl.len(), pl.col("file", "row").first())

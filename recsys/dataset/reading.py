@@ -1,8 +1,7 @@
-"""Raw files of any usual format -> text columns, with the file and row of each value kept beside them.
+"""Raw files of any usual format -> text columns, with the file and row that each value comes from.
 
-CSV, TSV, JSON lines or Parquet; plain, gzip or zstd; one file, a folder or a glob. Nothing is judged here
-except whether the files can be read at all: every failure is one `DataError` that names the file, the line or
-the column.
+CSV, TSV, JSON lines or Parquet; plain, gzip or zstd; a file, a folder or a glob. Values are not checked here: a file
+is read, or a `DataError` names the file, the line or the column that cannot be.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import glob
 import gzip
 import io
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping
@@ -51,17 +51,19 @@ _BYTE_ORDER_MARKS = {
 class RawTable:
     """The rows of all files in file order, as written.
 
-    `values` has one column per field asked for: String, List(String) or Datetime (microseconds; UTC, or no
-    zone where the file has none). `places` has `file` and `row` (1 the first row of data; in JSON lines the
-    line). `parts` are the whole rows, one frame per file.
+    Attributes:
+        values: a column per requested field: String, List(String) or Datetime (microseconds; UTC, or no zone where
+            the file has none).
+        locations: `file` and `row` of each row (1 the first row of data; in JSON lines the number of the line).
+        parts: the whole rows, a frame per file.
     """
 
     values: pl.DataFrame
-    places: pl.DataFrame
+    locations: pl.DataFrame
     parts: tuple[pl.DataFrame, ...]
 
     def content(self, chosen: pl.Series) -> list[str]:
-        """Return the whole rows at the chosen positions (ascending) as JSON."""
+        """Return the whole rows with the given ascending indexes as JSON."""
         texts: list[str] = []
         start = 0
         for part in self.parts:
@@ -74,9 +76,12 @@ class RawTable:
         return texts
 
 
-# The only column of a JSON-lines part; no header can hold it.
+# The only column of a JSON-lines part; no header can contain it.
 _LINE = "\n"
 _SLICE = 20_000
+# Fields that hold ids, with the bits of the integers that each type of float tells apart.
+_ID_FIELDS = ("user_id", "item_id")
+_EXACT_BITS = {pl.Float32: 24, pl.Float64: 53}
 
 
 def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
@@ -84,21 +89,22 @@ def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
 
     Args:
         what: the table's name for messages, such as `items`.
-        path: a file, a folder (all data files below it) or a glob; files are read in sorted order, those
-            whose name starts with `.` or `_` are left out.
-        columns: field -> raw column; a dot reaches into nested JSON or Parquet structs unless a column of
-            exactly that name exists.
+        path: a file, a folder (all data files below it) or a glob; files are read in sorted order, and those whose
+            name starts with `.` or `_` are left out.
+        columns: field -> raw column; a dot reaches into nested JSON or Parquet structs unless a column of exactly
+            that name exists.
 
     Raises:
-        DataError: no file, unreadable or empty files, mixed formats, a malformed line, or a missing column.
+        DataError: no file, unreadable or empty files, mixed formats, a malformed line, a missing column, or ids
+            stored as floats too large to be exact.
     """
     files, kind = find_files(what, path)
-    values, places, parts = [], [], []
+    values, locations, parts = [], [], []
     for file in files:
         data = _read_bytes(file)
         if kind == "JSON lines":
             part, rows = _split_lines(_as_utf8(file, data))
-            # In slices: one odd line makes its own slice slow, not the file.
+            # In slices: an odd line slows down its own slice only, not the whole file.
             values += [
                 _decode_lines(file, part[_LINE][start : start + _SLICE], rows[start : start + _SLICE], columns)
                 for start in range(0, part.height, _SLICE)
@@ -109,13 +115,17 @@ def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
             else:
                 part = _read_delimited(file, _as_utf8(file, data), "," if kind == "CSV" else "\t")
             rows = pl.int_range(1, part.height + 1, dtype=pl.UInt64, eager=True)
-            values.append(pl.DataFrame({field: _pick(what, file, part, name) for field, name in columns.items()}))
-        places.append(pl.DataFrame({"file": pl.repeat(display_name(file), part.height, eager=True), "row": rows}))
+            values.append(
+                pl.DataFrame({field: _pick(what, file, part, field, name) for field, name in columns.items()})
+            )
+        locations.append(pl.DataFrame({"file": pl.repeat(display_name(file), part.height, eager=True), "row": rows}))
         parts.append(part)
     try:
-        table = RawTable(pl.concat(values), pl.concat(places), tuple(parts))
+        table = RawTable(pl.concat(values), pl.concat(locations), tuple(parts))
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{what} {path}: the files differ in a column's type ({error}); write them alike") from error
+        raise DataError(
+            f"{what} {path}: the files differ in a column's type ({error}); write all files with the same types"
+        ) from error
     if not table.values.height:
         raise DataError(f"{what} {path}: no rows of data, only a header; check the export")
     if kind == "JSON lines":
@@ -124,7 +134,7 @@ def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
 
 
 def display_name(file: Path) -> str:
-    """Return a file's name for people: relative to the raw-data folder when it lies there."""
+    """Return a file's name for messages: relative to the raw-data folder if it is inside."""
     root = data_path("")
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
@@ -133,48 +143,76 @@ def display_name(file: Path) -> str:
 
 
 def find_files(what: str, path: Path) -> tuple[list[Path], str]:
-    """Return the data files a path stands for, sorted, and the one format they have.
+    """Return the data files that a path of the config means, sorted, and their common format.
+
+    A path is a pattern only where no file or folder has exactly that name, and only below the raw-data folder: the
+    characters of that folder's own name mean themselves. Linked files and folders are followed; a file that several
+    links lead to is read once.
 
     Raises:
-        DataError: nothing there, no data file, or more than one format.
+        DataError: no such path, no data file, an unreadable folder, or more than one format.
     """
     if path.is_file():
-        found = [path]
+        files = [path]
         if _format(path) is None:
             raise DataError(f"{what} {path}: unknown format '{path.suffix}'; rename it to one of {_SUFFIXES}")
+    elif path.is_dir():
+        files = _drop_repeats(_walk(path))
     else:
-        found = _search(path)
-    kinds: dict[str, Path] = {}
-    for file in found:
-        kinds.setdefault(_format(file) or "", file)
-    if not kinds:
+        matches = _match(path)
+        inside = [file for match in matches if match.is_dir() for file in _walk(match)]
+        files = _drop_repeats([*inside, *(match for match in matches if _is_data(match))])
+    formats: dict[str, Path] = {}
+    for file in files:
+        formats.setdefault(_format(file) or "", file)
+    if not formats:
         reason = "no data file in this folder" if path.is_dir() else "no such file, and no file matches it"
         raise DataError(
             f"{what} {path}: {reason}; expected {_SUFFIXES}; "
-            f"mend dataset.{what}.path, or set RECSYS_DATA to the folder it starts from"
+            f"fix dataset.{what}.path, or set RECSYS_DATA to the folder it starts from"
         )
-    if len(kinds) > 1:
-        examples = ", ".join(f"{kind} ({file.name})" for kind, file in kinds.items())
-        raise DataError(f"{what} {path}: mixed formats: {examples}; name one of them with a glob such as '*.csv'")
-    return found, next(iter(kinds))
+    if len(formats) > 1:
+        examples = ", ".join(f"{name} ({file.name})" for name, file in formats.items())
+        raise DataError(f"{what} {path}: mixed formats: {examples}; select one of them with a glob such as '*.csv'")
+    return files, next(iter(formats))
 
 
-def _search(path: Path) -> list[Path]:
-    # An absolute pattern, which Path.glob refuses.
-    matches = [path] if path.is_dir() else [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-    found: set[Path] = set()
-    for match in matches:
-        below = match.rglob("*") if match.is_dir() else [match]
-        root = match if match.is_dir() else match.parent
-        found.update(
-            file
-            for file in below
-            # Spark and others leave `_SUCCESS`, `_temporary/` and `.part.crc` beside the data.
-            if not any(name.startswith((".", "_")) for name in file.relative_to(root).parts)
-            and file.is_file()
-            and _format(file)
+def _match(pattern: Path) -> list[Path]:
+    """Return what a glob pattern matches; in the part of the raw-data folder no character is special."""
+    root = data_path("")
+    if not pattern.is_relative_to(root):
+        root = Path(pattern.anchor)
+    names = glob.glob(str(pattern.relative_to(root)), root_dir=root, recursive=True)  # noqa: PTH207 - follows links
+    return [root / name for name in names]
+
+
+def _walk(folder: Path) -> list[Path]:
+    """Return the data files below a folder, also behind links; a folder that contains itself is entered once."""
+
+    def stop(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
+
+    files: list[Path] = []
+    entered: set[Path] = set()
+    for parent, folders, names in os.walk(folder, onerror=stop, followlinks=True):
+        here = Path(parent)
+        entered.add(here.resolve())
+        # Spark and others write `_SUCCESS`, `_temporary/` and `.part.crc` among the data.
+        folders[:] = sorted(
+            name for name in folders if not name.startswith((".", "_")) and (here / name).resolve() not in entered
         )
-    return sorted(found)
+        files += [here / name for name in names if _is_data(here / name)]
+    return files
+
+
+def _is_data(file: Path) -> bool:
+    return not file.name.startswith((".", "_")) and file.is_file() and _format(file) is not None
+
+
+def _drop_repeats(files: Iterable[Path]) -> list[Path]:
+    """Return the files sorted, each real file under the first of its names."""
+    first = {file.resolve(): file for file in sorted(files, reverse=True)}
+    return sorted(first.values())
 
 
 def _format(file: Path) -> str | None:
@@ -183,7 +221,7 @@ def _format(file: Path) -> str | None:
 
 
 def _read_bytes(file: Path) -> bytes:
-    """Return the content, decompressed where its first bytes say so (suffixes can lie)."""
+    """Return the content, decompressed if its first bytes are those of gzip or zstd, whatever its suffix."""
     try:
         data = file.read_bytes()
         if data.startswith(b"\x1f\x8b"):
@@ -195,7 +233,7 @@ def _read_bytes(file: Path) -> bytes:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); check the file and its permissions") from error
     if not data or data.isspace():
-        raise DataError(f"{file}: the file is empty; write it again or take it away")
+        raise DataError(f"{file}: the file is empty; write it again or remove it")
     return data
 
 
@@ -226,8 +264,8 @@ def _as_utf8(file: Path, data: bytes) -> bytes:
     return data if encoding == "utf-8" else text.encode()
 
 
-def _line_at(data: bytes, place: int) -> int:
-    return data.count(b"\n", 0, place) + 1
+def _line_at(data: bytes, offset: int) -> int:
+    return data.count(b"\n", 0, offset) + 1
 
 
 # --- CSV and TSV -----------------------------------------------------------------------------------------
@@ -241,13 +279,15 @@ def _read_delimited(file: Path, data: bytes, separator: str) -> pl.DataFrame:
     try:
         header = next(csv.reader([head.decode().rstrip("\r")], delimiter=separator))
     except csv.Error as error:
-        raise DataError(f"{file}: line 1 is not a header ({error}); expected column names; write them there") from error
+        raise DataError(
+            f"{file}: line 1 is not a header ({error}); expected column names; write them on that line"
+        ) from error
     names = [name.strip() for name in header]
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise DataError(f"{file}: the header has {', '.join(map(repr, repeated))} more than once; rename one")
     # pandas leaves the name of its index empty.
-    names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
+    names = [name or f"Unnamed: {index}" for index, name in enumerate(names)]
     if not body or body.isspace():
         return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     quoted = b'"' in data and _has_quoting(file, head, body, separator)
@@ -275,24 +315,24 @@ def _read_delimited(file: Path, data: bytes, separator: str) -> pl.DataFrame:
         if not malformed:
             raise DataError(f"{file}: cannot be read as separated text ({error}); write it again") from error
         row = malformed[0]
-        place = re.search(rb"(?m)^" + re.escape(row.text.encode()) + rb"\r?$", body)
-        line = f"line {_line_at(body, place.start()) + 1}" if place else "a row"
+        match = re.search(rb"(?m)^" + re.escape(row.text.encode()) + rb"\r?$", body)
+        line = f"line {_line_at(body, match.start()) + 1}" if match else "a row"
         raise DataError(
             f"{file}: {line} has {row.actual_columns} fields, expected {row.expected_columns} as in the "
-            f"header: {row.text[:80]!r}; quote fields that hold the separator, or mend the line"
+            f"header: {row.text[:80]!r}; quote fields that hold the separator, or fix the line"
         ) from error
     frame = pl.from_arrow(table)
     return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
 
 
 def _has_quoting(file: Path, head: bytes, body: bytes, separator: str) -> bool:
-    """Tell whether double quotes enclose fields here, or are letters of the text.
+    """Return whether double quotes enclose fields, rather than being letters of the text.
 
-    They enclose fields where every line closes the quotes it opens, or the header has some. Where some line
-    does not, but every line has the separators of the header, they are letters: many exports of tab-separated
-    text never quote, and a title may start with a quote that another title ends. Otherwise fields run over
-    several lines, and the whole file has to be well formed; a stray quote would silently swallow rows. In CSV,
-    where quoting is the custom, being well formed weighs more than the count of separators.
+    They enclose fields if every line closes the quotes it opens, or the header has quotes. If some line does not, but
+    every line has as many separators as the header, they are letters: many exports of tab-separated text never quote,
+    and a title may start with a quote that another title ends. Otherwise fields span several lines, and the whole file
+    has to be well formed; a stray quote would silently swallow rows. In CSV, where quoting is usual, a well-formed file
+    weighs more than the count of separators.
     """
     tab = re.escape(separator)
     lines = pl.Series(body.decode().split("\n"))
@@ -300,8 +340,8 @@ def _has_quoting(file: Path, head: bytes, body: bytes, separator: str) -> bool:
     field = rf'(?:"(?:[^"]|"")*"|[^"{tab}][^{tab}]*|)'
     if lines.str.contains(f"^{field}(?:{tab}{field})*$").all():
         return True
-    joints = head.count(separator.encode())
-    fits = joints > 0 and (lines.str.count_matches(separator, literal=True) == joints).all()
+    separators = head.count(separator.encode())
+    fits = separators > 0 and (lines.str.count_matches(separator, literal=True) == separators).all()
     if fits and separator == "\t" and b'"' not in head:
         return False
     field = rf'"[^"]*+(?:""[^"]*+)*+"|[^"\n{tab}][^\n{tab}]*+|'
@@ -327,8 +367,8 @@ def _read_parquet(file: Path, data: bytes) -> pl.DataFrame:
     return frame.with_columns(pl.selectors.float().fill_nan(None))
 
 
-def _pick(what: str, file: Path, part: pl.DataFrame, name: str) -> pl.Series:
-    """Return one column as String, List(String) or Datetime; a dot reaches into structs."""
+def _pick(what: str, file: Path, part: pl.DataFrame, field: str, name: str) -> pl.Series:
+    """Return a column as String, List(String) or Datetime; a dot reaches into structs."""
     parents, _, last = name.rpartition(".") if name not in part.columns else ("", "", name)
     for key in parents.split(".") if parents else []:
         if not isinstance(part.schema.get(key), pl.Struct):
@@ -338,6 +378,8 @@ def _pick(what: str, file: Path, part: pl.DataFrame, name: str) -> pl.Series:
         raise _missing(what, file, name, part.columns)
     column = part[last]
     dtype = column.dtype
+    if field in _ID_FIELDS:
+        _check_exact(file, name, column)
     inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
     try:
         if isinstance(inner, pl.Struct | pl.List | pl.Array):
@@ -355,13 +397,24 @@ def _pick(what: str, file: Path, part: pl.DataFrame, name: str) -> pl.Series:
         ) from error
 
 
+def _check_exact(file: Path, name: str, column: pl.Series) -> None:
+    """Raise if ids are floats so large that neighbouring integers are equal."""
+    bits = _EXACT_BITS.get(type(column.dtype))
+    largest = column.abs().max() if bits else None
+    if bits and isinstance(largest, float) and largest >= 2**bits:
+        raise DataError(
+            f"{file}: column '{name}' holds ids as {column.dtype} up to {largest:.0f}; from 2^{bits} on such numbers "
+            "are rounded, so different ids become equal; write the column as integers or text"
+        )
+
+
 def _missing(what: str, where: Path, name: str, found: list[str]) -> DataError:
     near = difflib.get_close_matches(name, found, n=1, cutoff=0.5)
     step = f"did you mean '{near[0]}'? " if near else ""
     if len(found) == 1:
         step += "one column only: is the separator a comma (.csv) or a tab (.tsv)? "
     return DataError(
-        f"{where}: no column '{name}'; found {', '.join(map(repr, found))}; {step}mend dataset.{what} in the config"
+        f"{where}: no column '{name}'; found {', '.join(map(repr, found))}; {step}fix dataset.{what} in the config"
     )
 
 
@@ -369,7 +422,7 @@ def _missing(what: str, where: Path, name: str, found: list[str]) -> DataError:
 
 
 def _split_lines(data: bytes) -> tuple[pl.DataFrame, pl.Series]:
-    """Return the lines that hold something, and their numbers from 1."""
+    """Return the lines that are not blank, and their numbers from 1."""
     lines = pl.DataFrame({_LINE: data.decode().split("\n")}).with_row_index("row", offset=1)
     lines = lines.with_columns(pl.col(_LINE).str.strip_chars()).filter(pl.col(_LINE) != "")
     return lines.select(_LINE), lines["row"].cast(pl.UInt64)
@@ -377,14 +430,14 @@ def _split_lines(data: bytes) -> tuple[pl.DataFrame, pl.Series]:
 
 def _decode_lines(file: Path, lines: pl.Series, numbers: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame:
     """Return the fields as text; lists and objects as their JSON text."""
-    # polars joins the lines with commas before it parses them, so each has to look like one object.
+    # polars joins the lines with commas before it parses them, so each has to look like a single object.
     whole = (lines.str.starts_with("{") & lines.str.ends_with("}")).all()
     try:
         decoded = lines.str.json_decode(_struct_of(columns.values())).to_frame("row") if whole else pl.DataFrame()
     except pl.exceptions.PolarsError:
         decoded = pl.DataFrame()
     if decoded.height != lines.len():
-        # A list, a mixture of types or a broken line: the patient way reads the first two and names the last.
+        # A list, a mixture of types or a broken line: line by line the first two are read and the last is named.
         return _decode_each(file, lines, numbers, columns)
     row = pl.col("row").struct
     picked = {}
@@ -405,9 +458,9 @@ def _struct_of(names: Iterable[str]) -> pl.Struct:
         for key in parents:
             node = node.setdefault(key, {})
             if not isinstance(node, dict):
-                raise pl.exceptions.SchemaError("one name lies inside another")
+                raise pl.exceptions.SchemaError("a name is inside another")
         if isinstance(node.setdefault(last, pl.String), dict):
-            raise pl.exceptions.SchemaError("one name lies inside another")
+            raise pl.exceptions.SchemaError("a name is inside another")
         tree[name] = pl.String
 
     def build(node: dict[str, Any]) -> pl.Struct:
@@ -432,7 +485,7 @@ def _load(file: Path, number: int, line: str) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}:{number}: is not JSON ({error}): {line[:80]!r}; mend or delete the line") from error
+        raise DataError(f"{file}:{number}: is not JSON ({error}): {line[:80]!r}; fix or delete the line") from error
     return record
 
 
@@ -452,7 +505,7 @@ def _look_up(record: dict[str, Any], name: str) -> Any:
 
 def _as_text(value: Any) -> str | None:
     if isinstance(value, str):
-        # A lone half of a surrogate pair is legal JSON and no text.
+        # Half of a surrogate pair is legal JSON but cannot be encoded.
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -460,13 +513,13 @@ def _as_text(value: Any) -> str | None:
 
 
 def _check_keys(what: str, path: Path, table: RawTable, columns: Mapping[str, str]) -> None:
-    """Raise when a column is in no row at all: a misspelt name would otherwise read as null everywhere."""
+    """Raise if no row has a column: a misspelt name would otherwise be null in every row."""
     absent = {name for field, name in columns.items() if table.values[field].null_count() == table.values.height}
-    found: dict[str, None] = {}
+    keys: dict[str, None] = {}
     for line in (line for part in table.parts if absent for line in part[_LINE]):
         record = json.loads(line, parse_constant=lambda _: None)
         absent = {name for name in absent if _look_up(record, name) is _ABSENT}
         for key, value in record.items():
-            found |= dict.fromkeys([f"{key}.{below}" for below in value] if isinstance(value, dict) else [key])
+            keys |= dict.fromkeys([f"{key}.{below}" for below in value] if isinstance(value, dict) else [key])
     if absent:
-        raise _missing(what, path, min(absent), list(found)[:30])
+        raise _missing(what, path, min(absent), list(keys)[:30])

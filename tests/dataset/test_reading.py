@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 import zstandard
 
+from recsys.config import data_path
+from recsys.dataset.cleaning import clean_ids
 from recsys.dataset.reading import RawTable, display_name, read_table
 from recsys.errors import DataError
 
@@ -47,7 +49,7 @@ def test_every_text_format_reads_plain_and_compressed(tmp_path, name, content, p
     suffix = {b"\x1f\x8b": ".gz", b"\x28\xb5": ".zst"}.get(pack(content.encode())[:2], "")
     table = read(write(tmp_path / (name + suffix), pack(content.encode())))
     assert [(key, value or "") for key, value in names(table)] == [("007", "Ann"), ("008", "")]
-    assert table.places["row"].to_list() == [1, 2]
+    assert table.locations["row"].to_list() == [1, 2]
 
 
 def test_zst_with_two_frames_reads_whole(tmp_path):
@@ -63,8 +65,8 @@ def test_folder_reads_sorted_and_skips_hidden_and_marker_files(tmp_path):
         write(tmp_path / "set" / junk, "junk")
     table = read(tmp_path / "set")
     assert names(table) == [("1", "a"), ("2", "b")]
-    assert table.places["row"].to_list() == [1, 1]
-    assert table.places["file"].str.split("/").list.last().to_list() == ["a.csv.gz", "part.csv"]
+    assert table.locations["row"].to_list() == [1, 1]
+    assert table.locations["file"].str.split("/").list.last().to_list() == ["a.csv.gz", "part.csv"]
     assert [json.loads(text) for text in table.content(pl.Series([0, 1]))] == [
         {"name": "a", "extra": "x", "id": "1"},
         {"id": "2", "name": "b"},
@@ -80,7 +82,7 @@ def test_glob_chooses_one_format_of_a_mixed_folder(tmp_path):
 def test_file_is_named_from_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     table = read(write(tmp_path.resolve() / "shop/a.csv", CSV))
-    assert table.places["file"].to_list() == ["shop/a.csv"] * 2
+    assert table.locations["file"].to_list() == ["shop/a.csv"] * 2
     assert display_name(Path("/elsewhere/a.csv")) == "/elsewhere/a.csv"
 
 
@@ -130,7 +132,7 @@ def test_json_values_read_as_text_and_missing_keys_as_null(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"id": 7, "name": "x"}\n\n{"id": 12.0}\n{"name": true, "id": "007"}\n')
     table = read(path)
     assert names(table) == [("7", "x"), ("12", None), ("007", "true")]
-    assert table.places["row"].to_list() == [1, 3, 4]
+    assert table.locations["row"].to_list() == [1, 3, 4]
     assert table.content(pl.Series([1])) == ['{"id": 12.0}']
 
 
@@ -229,7 +231,7 @@ BAD_FILES = {
     "too few fields": ("a.tsv", b"id\tname\n1\ta\n2\n", ["a.tsv: line 3 has 1 fields, expected 2"]),
     "open quote": ("a.csv", b'id,name\n1,"a,b"\n2,"c\n3,d\n4\n', ["a.csv: line ", "quote in the wrong place", '""']),
     "closed quote": ("a.csv", b'id,name\n1,"a,b" c\n2,"x\ny"\n', ["a.csv: line 2 ", "quote in the wrong place"]),
-    "broken json": ("a.jsonl", b'{"id": 1, "name": "a"}\n\n{"id": 2,\n', ["a.jsonl:3: is not JSON", "mend or delete"]),
+    "broken json": ("a.jsonl", b'{"id": 1, "name": "a"}\n\n{"id": 2,\n', ["a.jsonl:3: is not JSON", "fix or delete"]),
     "json array": ("a.json", b'[{"id": 1}]', ["a.json:1: holds '[", "one JSON object a line"]),
     "two objects": ("a.jsonl", b'{"id":1,"name":"a"},{"id":2}', ["a.jsonl:1: is not JSON"]),
     "missing key": ("a.jsonl", b'{"id": 1, "meta": {"nam": 2}}', ["no column 'name'", "'id', 'meta.nam'"]),
@@ -282,3 +284,65 @@ def test_mixed_formats(tmp_path):
     message = failure(tmp_path)
     assert "mixed formats: CSV (a.csv), JSON lines (b.jsonl)" in message
     assert "glob" in message
+
+
+# --- paths -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def odd_folder(tmp_path, monkeypatch):
+    """A data folder whose name has every character that means something to globs and URLs."""
+    folder = tmp_path.resolve() / "data [1] *? #2 100%20"
+    folder.mkdir()
+    # What a pattern made of the folder's name would match instead.
+    write(tmp_path / "data 1 xy #2 100%20/a.csv", "id,name\n9,wrong\n")
+    monkeypatch.setenv("RECSYS_DATA", str(folder))
+    return folder
+
+
+def test_data_folder_may_have_any_name(odd_folder):
+    write(odd_folder / "a.csv", CSV)
+    write(odd_folder / "b/c.csv", "id,name\n009,Cy\n")
+    assert names(read(data_path("a.csv"))) == [("007", "Ann"), ("008", "")]
+    assert names(read(data_path("*.csv"))) == names(read(data_path("a.csv")))
+    assert names(read(data_path("b"))) == names(read(data_path("./b/[a-d].csv"))) == [("009", "Cy")]
+    assert len(names(read(data_path("**/*.csv")))) == 3
+    pl.DataFrame({"id": ["1"], "name": ["x"]}).write_parquet(odd_folder / "p.parquet")
+    assert names(read(data_path("p.parquet"))) == [("1", "x")]
+    assert "no such file" in failure(data_path("absent*.csv"))
+
+
+def test_path_with_brackets_is_that_file_before_it_is_a_pattern(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    write(tmp_path / "a[1].csv", "id,name\n1,exact\n")
+    write(tmp_path / "a1.csv", "id,name\n1,pattern\n")
+    assert names(read(data_path("a[1].csv"))) == [("1", "exact")]
+    (tmp_path / "a[1].csv").unlink()
+    assert names(read(data_path("a[1].csv"))) == [("1", "pattern")]
+
+
+@pytest.mark.parametrize("path", ["events", "events/*/*.csv", "events/**/*.csv", "events/*", "ev*"])
+def test_linked_folders_are_followed_and_no_file_is_read_twice(tmp_path, monkeypatch, path):
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    write(tmp_path / "events/day=1/x.csv", "id,name\n1,a\n")
+    write(tmp_path / "archive/feb/x.csv", "id,name\n2,b\n")
+    (tmp_path / "events/day=2").symlink_to(tmp_path / "archive/feb")
+    (tmp_path / "events/day=3").symlink_to(tmp_path / "archive/feb")
+    # A folder that contains itself.
+    (tmp_path / "archive/feb/again").symlink_to(tmp_path / "archive")
+    assert names(read(data_path(path))) == [("1", "a"), ("2", "b")]
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(pl.Float64, 53), (pl.Float32, 24)])
+def test_ids_as_floats_that_are_rounded_are_refused_by_name(tmp_path, dtype, bits):
+    columns = {"item_id": "code", "value": "price"}
+    frame = pl.DataFrame(
+        {"code": [1, None, 2**bits - 1], "price": [2.0**bits] * 3}, schema={"code": dtype, "price": dtype}
+    )
+    frame.write_parquet(tmp_path / "a.parquet")
+    assert clean_ids(read(tmp_path / "a.parquet", columns).values["item_id"]).to_list() == ["1", None, str(2**bits - 1)]
+    for large in (2**bits, -(2**bits)):
+        frame.with_columns(code=pl.lit(large, dtype=dtype)).write_parquet(tmp_path / "a.parquet")
+        message = failure(tmp_path / "a.parquet", columns)
+        assert f"a.parquet: column 'code' holds ids as {dtype} up to {2**bits}" in message
+        assert "as integers or text" in message
