@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.scores import DenseScores, Exclusions, Scores
+from recsys.candidates.scores import DenseScores, Exclusions, Scores, SharedScores, SummedScores
 from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 from recsys.errors import DataError
@@ -39,6 +39,13 @@ class CheckedSource:
             raise DataError(
                 f"source '{self.name}': score returned a {type(scores).__name__} without {', '.join(lacking)}; "
                 f"expected Scores, or a float32 array of shape {shape}"
+            )
+        # Compiled loops read the package's own forms without looking at bounds.
+        own = isinstance(scores, DenseScores | SummedScores | SharedScores)
+        if own and (fault := scores.find_fault(*shape)):
+            raise DataError(
+                f"source '{self.name}': score returned {type(scores).__name__} that {fault}; expected finite float32 "
+                f"scores of {shape[0]:,} users and {shape[1]:,} items, -inf or NaN as the class says for no score"
             )
         return _CheckedScores(self.name, scores, shape)
 

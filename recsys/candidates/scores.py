@@ -128,6 +128,16 @@ class DenseScores:
         array[:, self._columns] = np.where(self._values > -np.inf, self._values, np.float32(np.nan))
         return array
 
+    def find_fault(self, n_users: int, n_items: int) -> str:
+        """Return what is wrong with the block for these users and this catalogue, "" if nothing."""
+        columns, shape = self._columns, (n_users, len(self._columns))
+        if self._values.dtype != np.float32 or self._values.shape != shape or self._n_items != n_items:
+            return f"has {self._values.dtype} of shape {self._values.shape} for {self._n_items:,} items"
+        if len(columns) and not (columns[0] >= 0 and columns[-1] < n_items and (np.diff(columns) > 0).all()):
+            return f"has columns from item {columns[0]} to {columns[-1]}, not rising within 0 to {n_items - 1}"
+        wrong = int((np.isnan(self._values) | np.isposinf(self._values)).sum())
+        return f"has {wrong:,} values that are NaN or infinite" if wrong else ""
+
 
 def add_up(
     starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
@@ -185,6 +195,11 @@ class SummedScores:
         _spread_sums(*self._sums, array)
         return array
 
+    def find_fault(self, n_users: int, n_items: int) -> str:
+        """See `DenseScores`."""
+        shape = (len(self._sums[0]) - 1, self._n_items)
+        return "" if shape == (n_users, n_items) else f"has scores of shape {shape}"
+
 
 class SharedScores:
     """One row for everybody; NaN where nothing is said."""
@@ -206,6 +221,15 @@ class SharedScores:
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
         return np.repeat(self._row[None, :], self._n_users, axis=0)
+
+    def find_fault(self, n_users: int, n_items: int) -> str:
+        """See `DenseScores`."""
+        row, order = self._row, self._order
+        if row.dtype != np.float32 or row.shape != (n_items,) or self._n_users != n_users:
+            return f"has a row of {row.dtype} of shape {row.shape} for {self._n_users:,} users"
+        if len(order) and not (order.min() >= 0 and order.max() < n_items):
+            return f"orders items from {order.min()} to {order.max()}, not within 0 to {n_items - 1}"
+        return "" if np.isfinite(row[order]).all() and not np.isinf(row).any() else "has infinite or missing values"
 
 
 # --- loops -------------------------------------------------------------------------------------------------------
