@@ -157,7 +157,7 @@ def test_what_is_learned_counts_alpha_by_rank(tiny):
         before = tiny.layers[0].attention.self.query.weight.detach().clone()
 
 
-def test_penalty_is_the_mean_distance_from_perpendicular(tiny):
+def test_penalty_is_the_mean_distance_from_orthogonal(tiny):
     adapters = attach(tiny, "adalora", rank=2)
     with torch.no_grad():
         for name, one in tiny.model.named_parameters():

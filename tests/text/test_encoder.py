@@ -154,7 +154,7 @@ def test_projection_shortens_vectors_and_nearly_keeps_who_is_near_whom(encoder):
 
 def test_projection_cannot_make_vectors_longer(write_checkpoint):
     tiny = Encoder(str(write_checkpoint()), FLOAT32)
-    with pytest.raises(ConfigError, match=r"text.projection: is 17, but the encoder's vectors have 16 numbers"):
+    with pytest.raises(ConfigError, match=r"text.projection: is 17, but the encoder's vectors have 16 dimensions"):
         tiny.project(tiny.encode(["a"]), 17)
 
 

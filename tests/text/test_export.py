@@ -12,7 +12,7 @@ from recsys.config import TextConfig
 from recsys.errors import CheckpointError, ConfigError, RecsysError
 from recsys.text.distillation import prune_layers
 from recsys.text.encoder import Encoder
-from recsys.text.export import MODEL, OnnxEncoder, compare_exports, export_onnx, measure_agreement
+from recsys.text.export import MODEL, OnnxEncoder, export_onnx, measure_agreement
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -199,19 +199,3 @@ def test_equal_vectors_agree_wholly(count):
     found = measure_agreement(vectors, vectors)
     assert (found.lowest_cosine, found.mean_cosine) == pytest.approx((1, 1), abs=1e-6)
     assert found.neighbours_kept == 1
-
-
-def test_comparison_has_a_row_per_form(write_checkpoint):
-    encoder = Encoder(str(write_checkpoint()), CONFIG)
-    rng = np.random.default_rng(0)
-    texts = ["".join(rng.choice(list("abcdefgh "), 12)) for _ in range(30)]
-    before = torch.get_num_threads()
-    table = compare_exports(encoder, CONFIG, texts)
-    assert torch.get_num_threads() == before
-    assert table["form"].to_list() == ["torch float32", "torch bfloat16", "onnx float32", "onnx int8"]
-    assert table.columns[1:] == ["texts_per_second", "lowest_cosine", "mean_cosine", "neighbours_kept", "megabytes"]
-    assert (table["texts_per_second"] > 0).all()
-    assert table["neighbours_kept"][0] == table["neighbours_kept"][2] == 1
-    np.testing.assert_allclose(table["lowest_cosine"][0, 2], 1, atol=1e-6)
-    # Eight bits of a random net of 16 numbers: near, but never the same.
-    assert 0.9 < table["lowest_cosine"][3] <= table["mean_cosine"][3] < 0.99999

@@ -106,7 +106,7 @@ def test_what_was_saved_is_loaded_whatever_the_settings_say(tmp_path, caplog, po
     other = Head.load(str(tmp_path), 4, TextConfig(pooling="cls" if pooling == "mean" else "mean", projection=3))
     assert other.pooling == pooling
     assert other.embedding_size == again.embedding_size
-    assert f"was trained with {pooling}; the checkpoint counts" in caplog.messages[0]
+    assert f"was trained with {pooling}; using the checkpoint's" in caplog.messages[0]
     assert len(caplog.records) == (2 if size else 1)
 
 
@@ -123,7 +123,7 @@ def test_pooling_that_another_library_meant_is_said_not_taken(tmp_path, caplog, 
     with caplog.at_level(logging.WARNING):
         assert Head.load(str(tmp_path), 4, TextConfig()).pooling == "mean"
     assert caplog.messages == [
-        f"text.pooling is mean, but checkpoint '{tmp_path}' was trained with cls; the setting counts"
+        f"text.pooling is mean, but checkpoint '{tmp_path}' was trained with cls; using the setting"
     ]
     caplog.clear()
     assert Head.load(str(tmp_path), 4, TextConfig(pooling="cls")).pooling == "cls"
@@ -137,7 +137,7 @@ def test_pooling_that_another_library_meant_is_said_not_taken(tmp_path, caplog, 
         (lambda folder: (folder / "recsys_head.json").write_text('{"pooling": "max"}'), "projection"),
         (
             lambda folder: (folder / "recsys_head.json").write_text('{"pooling": "max", "projection": null}'),
-            "no pooling",
+            "unknown pooling",
         ),
         (lambda folder: (folder / "2_Dense" / "model.safetensors").unlink(), "no 2_Dense/model.safetensors"),
         (lambda folder: (folder / "1_Pooling" / "model.safetensors").write_bytes(b"torn"), "header"),

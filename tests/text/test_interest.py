@@ -222,6 +222,52 @@ def test_next_items_count_as_much_as_their_events_weigh():
     assert np.array_equal(learn(1.0, False), learn(9.0, False))
 
 
+# --- residuals and blocks --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def residual_model() -> InterestModel:
+    """Trained on a, b and c; d is in the catalogue without interactions. Its map and tower have a size of 4."""
+    histories = make_histories("abcd", ("u", "a"), ("u", "b"), ("v", "b"), ("v", "c"), ("w", "c"), ("w", "a"))
+    model = InterestModel(2, SequenceConfig(size=4, epochs=2))
+    model.fit(histories, unit([[1, 0], [0, 1], [1, 1], [1, -1]]), 0)
+    return model
+
+
+def find_residuals(model: InterestModel, n_items: int) -> list[bool]:
+    """Which items have a residual: with an embedding of zeros, the residual is all there is of an item vector."""
+    vectors = model.item_vectors(np.zeros((n_items, 2), dtype=np.float32))
+    return [bool(row.any()) for row in vectors]
+
+
+def test_an_item_without_interactions_has_no_residual(residual_model):
+    # Its residual was initialised at random and never trained.
+    assert find_residuals(residual_model, 4) == [True, True, True, False]
+
+
+def test_a_new_item_does_not_get_the_residual_of_the_last_item(residual_model):
+    without_d = residual_model.align(pl.Series(["a", "b", "c"]))
+    later = without_d.align(pl.Series(["a", "aa", "b", "c", "e"]))
+    assert find_residuals(later, 5) == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("tower", ["mean", "attention", "transformer"])
+def test_a_user_vector_has_the_same_bits_whoever_else_is_in_the_block(tower):
+    # Nightly lists must not depend on how users are split into shards.
+    rng = np.random.default_rng(0)
+    items = [f"i{number:02}" for number in range(50)]
+    rows = [(f"u{user:03}", item) for user in range(150) for item in rng.choice(items, 5, replace=False)]
+    histories = build_histories(make_interactions(*rows), make_items(*items), None)
+    model = InterestModel(32, SequenceConfig(tower=tower, size=32, epochs=1, max_steps=2))
+    embeddings = unit(rng.normal(size=(50, 32)))
+    model.fit(histories, embeddings, 0)
+    item_vectors = model.item_vectors(embeddings)
+    together = model.user_vectors(histories, item_vectors)
+    for size in (1, 3, 7, 64):
+        alone = model.user_vectors(histories.select(slice(0, size)), item_vectors)
+        assert np.array_equal(alone, together[:size]), size
+
+
 # --- order: after item i comes i + 1 ---------------------------------------------------------------------
 
 # Many items and short histories: what a user has is no negative, so only others' items tell the next from the rest.
@@ -378,7 +424,7 @@ class TestGoingOn:
         aligned = early.align(ITEMS["item_id"])
         assert np.array_equal(score(model, histories, embeddings), score(aligned, histories, embeddings))
 
-    def test_from_an_untrained_one_it_starts_anew(self, histories, embeddings):
+    def test_an_untrained_start_model_is_ignored(self, histories, embeddings):
         one, two = (InterestModel(8, ORDER.model_copy(update={"epochs": 2})) for _ in range(2))
         assert one.fit(histories, embeddings, seed=1, start=InterestModel(8, ORDER)) == two.fit(
             histories, embeddings, seed=1

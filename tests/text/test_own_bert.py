@@ -121,7 +121,7 @@ def test_one_text_is_enough(tmp_path, text):
 
 @pytest.mark.parametrize("texts", [[], [""], ["", " \n", "\0"]])
 def test_a_catalogue_without_a_word_is_refused(tmp_path, texts):
-    with pytest.raises(DataError, match=rf"texts of {len(texts)} items: found no word .*text\.fields"):
+    with pytest.raises(DataError, match=rf"texts of {len(texts)} items: no text has a word.*text\.fields"):
         build(tmp_path, texts)
 
 

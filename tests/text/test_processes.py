@@ -141,8 +141,8 @@ def test_one_that_stops_does_not_hold_the_other_for_ever(worker, tmp_path, how):
         both[1].send_signal(signal.SIGKILL)
         both[1].wait(10)
     message, seconds = read(tmp_path, 0)
-    assert message.startswith("process 0 of 2: the others were lost while averaging gradients (")
-    assert message.endswith("one of them has stopped or is stuck; read its own message, then start all of them again")
+    assert message.startswith("process 0 of 2: lost the other processes while averaging gradients (")
+    assert message.endswith("one of them has stopped or is stuck; read its error message, then restart all of them")
     assert seconds < 30
     assert not (tmp_path / "1.json").exists()
 
@@ -150,7 +150,7 @@ def test_one_that_stops_does_not_hold_the_other_for_ever(worker, tmp_path, how):
 def test_one_that_never_comes_is_not_awaited_for_ever(worker, tmp_path):
     assert start(worker, "wait", 1, find_port()).wait(60) == 0
     message, seconds = read(tmp_path, 1)
-    assert message.startswith("process 1 of 2: the others were lost while waiting for all to come (")
+    assert message.startswith("process 1 of 2: lost the other processes while waiting for all processes to join (")
     assert seconds < 30
 
 

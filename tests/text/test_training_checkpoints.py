@@ -123,7 +123,7 @@ def test_only_what_learns_is_written(tmp_path):
     assert parts == {f"parts/net/{name}" for name in ("2.weight", "2.bias", "3.weight", "3.bias")}
 
 
-def test_a_training_without_a_checkpoint_starts_anew(tmp_path, caplog):
+def test_a_training_without_a_checkpoint_starts_from_scratch(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert Training().resume(TrainingCheckpoint(tmp_path / "none", "key")) == 0
     assert not caplog.records
@@ -203,7 +203,7 @@ def test_a_full_disk_costs_one_warning_and_the_old_checkpoint_stays(tmp_path, ca
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "training goes on without" in caplog.text
+    assert "training continues without it" in caplog.text
     assert len(list(tmp_path.iterdir())) == 1
     second = Training()
     assert second.resume(checkpoint) == 3
