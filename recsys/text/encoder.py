@@ -1,4 +1,4 @@
-"""The BERT encoder: texts in, unit vectors out."""
+"""The BERT encoder: turns texts into unit vectors."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ from recsys.text.inference import CACHE_TOKENS, FastLayers, spread
 from recsys.text.item_text import clean_text
 
 Progress = Callable[[int], None]
-# (batch, tokens, size) hidden states and the (batch, tokens) bool mask of real tokens -> hidden states
+# (batch, tokens, size) hidden states and the (batch, tokens) bool mask of tokens -> hidden states
 Layers = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Result = TypeVar("Result")
 
 
 class Encoder:
-    """BERT with one vector per text: pooled, perhaps projected, unit length (Reimers and Gurevych 2019, 1908.10084).
+    """BERT with one vector per text: pooled, optionally projected, unit length (Reimers and Gurevych 2019, 1908.10084).
 
-    Texts go through in batches of similar length, padded only to their own longest.
+    Texts are encoded in batches of similar length, padded to the longest of the batch.
 
     Args:
         checkpoint: folder, packaged name or hub name.
-        config: token limit, precision, batch size and pooling. A folder that `save` wrote keeps its own pooling and
+        config: token limit, precision, batch size and pooling. A folder written by `save` keeps its pooling and
             projection.
 
     Raises:
-        CheckpointError: it cannot be found or read.
+        CheckpointError: the checkpoint cannot be found or loaded.
 
     Attributes:
         tokenizer: of the checkpoint.
+        device: where the model runs.
         model: the transformer below the head, float32.
-        head: pooling and projection; what it has to learn is in its parameters.
-        max_tokens: texts are cut to so many.
+        head: pooling and projection, with their trainable parameters.
+        max_tokens: longer texts are truncated.
     """
 
     def __init__(self, checkpoint: str, config: TextConfig) -> None:
@@ -55,13 +56,13 @@ class Encoder:
         self.device = pick_device()
         self.model.to(self.device).eval()
         self.head = Head.load(self.model.name_or_path, self.model.config.hidden_size, config).to(self.device).eval()
-        # Positions up to the padding index are not used by the RoBERTa family (CamemBERT is one of it).
+        # The RoBERTa family, which includes CamemBERT, does not use positions up to the padding index.
         spare = 0 if self.model.config.model_type in ("bert", "electra") else 2
         self.max_tokens = min(config.max_tokens, self.model.config.max_position_embeddings - spare)
 
     @property
     def embedding_size(self) -> int:
-        """Length of a text's vector."""
+        """Length of the vectors."""
         return self.head.embedding_size
 
     @property
@@ -70,27 +71,27 @@ class Encoder:
         return self.model.encoder.layer
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return token numbers of each text, special tokens included, at most `max_tokens`."""
+        """Return the token ids of each text, special tokens included, at most `max_tokens`."""
         return tokenize(self.tokenizer, texts, self.max_tokens)
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Return (n_texts, embedding_size) float32, rows unit length, in the order given.
 
         Args:
-            texts: any strings; an empty one has the vector of the empty text.
-            progress: called with the number of texts done since the last call.
+            texts: any strings, also empty ones.
+            progress: called with the number of texts encoded since the last call.
         """
         vectors = np.zeros((len(texts), self.embedding_size), dtype=np.float32)
         tokens = self.tokenize(texts)
         run = self.prepare(self.layers)
 
-        def work(batch: NDArray[np.int64]) -> torch.Tensor:
+        def compute_vectors(batch: NDArray[np.int64]) -> torch.Tensor:
             with torch.inference_mode():
-                ids, mask = self.pad([tokens[place] for place in batch])
+                ids, mask = self.pad([tokens[text] for text in batch])
                 return self.pool(run(self.embed_tokens(ids), mask), mask).cpu()
 
-        for batch, found in self.run_batches(work, [len(one) for one in tokens]):
-            vectors[batch] = found.numpy()
+        for batch, batch_vectors in self.run_batches(compute_vectors, [len(text) for text in tokens]):
+            vectors[batch] = batch_vectors.numpy()
             if progress:
                 progress(len(batch))
         return vectors
@@ -98,13 +99,13 @@ class Encoder:
     def run_batches(
         self, work: Callable[[NDArray[np.int64]], Result], lengths: Sequence[int]
     ) -> Iterator[tuple[NDArray[np.int64], Result]]:
-        """Yield batches of texts, longest first, each with what `work` makes of it without learning.
+        """Yield batches of texts, longest first, each with the result of `work`.
 
-        On a GPU the batches are of `batch_tokens`, one after the other. On a processor they are small enough for its
-        cache, and each of torch's threads has its own.
+        On a GPU, batches have `batch_tokens` tokens and run one after the other. On a CPU, batches fit its cache, and
+        torch's threads process one batch each.
 
         Args:
-            work: takes the places of a batch's texts; called on other threads.
+            work: takes the indices of a batch's texts; called on other threads, without gradients.
             lengths: tokens of each text.
         """
         if self.device.type == "cpu":
@@ -114,31 +115,31 @@ class Encoder:
             yield from ((batch, work(batch)) for batch in make_batches(lengths, self._config.batch_tokens))
 
     def pad(self, tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (batch, longest) int64 token numbers and the bool mask of real tokens, on the device."""
-        longest = max(len(one) for one in tokens)
+        """Return (batch, longest) int64 token ids and the bool mask of tokens, on the device."""
+        longest = max(len(text) for text in tokens)
         ids = np.full((len(tokens), longest), self.tokenizer.pad_token_id, dtype=np.int64)
         mask = np.zeros((len(tokens), longest), dtype=bool)
-        for row, one in enumerate(tokens):
-            ids[row, : len(one)] = one
-            mask[row, : len(one)] = True
+        for row, text in enumerate(tokens):
+            ids[row, : len(text)] = text
+            mask[row, : len(text)] = True
         return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
 
     def embed_tokens(self, ids: torch.Tensor) -> torch.Tensor:
         """Return (batch, tokens, size) hidden states below the first layer."""
         hidden: torch.Tensor = self.model.embeddings(input_ids=ids)
-        # Small ELECTRA models have token vectors narrower than their layers.
+        # Small ELECTRA models have token vectors that are narrower than their layers.
         project = getattr(self.model, "embeddings_project", None)
         return hidden if project is None else project(hidden)
 
     @staticmethod
     def run_layers(hidden: torch.Tensor, mask: torch.Tensor, layers: Any) -> torch.Tensor:
-        """Run (batch, tokens, size) hidden states through some of the layers."""
+        """Return the (batch, tokens, size) hidden states after some of the layers."""
         for layer in layers:
             hidden = layer(hidden, attention_mask=mask[:, None, None, :])
         return hidden
 
     def prepare(self, layers: Any) -> Layers:
-        """Return some of the layers, with the weights they have now, ready to run many batches without learning."""
+        """Return some of the layers, with their current weights, as a function for fast inference."""
         if FastLayers.fits(layers):
             return FastLayers(layers, getattr(torch, self.precision))
 
@@ -153,35 +154,35 @@ class Encoder:
 
         Args:
             hidden: (batch, tokens, size) states after the last layer.
-            mask: (batch, tokens) bool, the real tokens.
+            mask: (batch, tokens) bool, the tokens.
         """
         vectors: torch.Tensor = self.head(hidden, mask)
         return vectors
 
     def project(self, vectors: NDArray[np.float32], size: int) -> None:
-        """Make vectors shorter from now on: what they are along the principal axes of a catalogue's.
+        """Project all vectors, from now on, to the principal axes of a catalogue's vectors.
 
         An encoder that was loaded with a projection keeps it.
 
         Args:
-            vectors: (n, embedding_size) float32 as `encode` gives them now.
+            vectors: (n, embedding_size) float32, as `encode` returns them now.
             size: `embedding_size` afterwards.
 
         Raises:
-            ConfigError: the vectors are not as long as that.
+            ConfigError: the vectors are shorter than `size`.
         """
         if self.head.projection is not None:
             return
         if size > self.embedding_size:
             raise ConfigError(
-                f"text.projection: is {size}, but the encoder's vectors have {self.embedding_size} numbers; "
-                f"give at most {self.embedding_size}, or null to leave them as they are"
+                f"text.projection: is {size}, but the encoder's vectors have {self.embedding_size} dimensions; "
+                f"expected at most {self.embedding_size}, or null for no projection"
             )
         self.head.add_projection(vectors, size)
         self.head.to(self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context that runs matrix products in the configured precision."""
+        """Return the context that computes matrix products in the configured precision."""
         if self.precision == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
@@ -198,21 +199,22 @@ class Encoder:
 
         Equal digests give equal vectors.
         """
-        found = hashlib.sha256(self.head.pooling.encode())
+        digest = hashlib.sha256(self.head.pooling.encode())
         for part in (self.model, self.head):
-            found.update(save({name: value.cpu() for name, value in part.state_dict().items()}))
-        # Not only the words count: a tokenizer may or may not lower them. How it last cut and padded does not.
+            digest.update(save({name: value.cpu() for name, value in part.state_dict().items()}))
+        # The whole tokenizer, not only its vocabulary: it may or may not lower-case. Truncation and padding are left
+        # out, because they depend on the last call.
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         tokenizer = json.loads(backend.to_str()) if backend else self.tokenizer.get_vocab()
         tokenizer |= {"truncation": None, "padding": None}
-        found.update(json.dumps(tokenizer, sort_keys=True).encode())
-        found.update(f"{self.model.config.num_attention_heads} {self.max_tokens} {self.precision}".encode())
-        return found.hexdigest()
+        digest.update(json.dumps(tokenizer, sort_keys=True).encode())
+        digest.update(f"{self.model.config.num_attention_heads} {self.max_tokens} {self.precision}".encode())
+        return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write the layout that transformers, sentence-transformers and the hub read; weights as safetensors."""
+        """Write the layout that transformers, sentence-transformers and the hub load; weights as safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
-        # The tokenizer's file holds how it last cut and padded: make that our way, whatever was encoded before.
+        # The tokenizer's file records the last truncation and padding: a call makes them the same each time.
         self.tokenize([""])
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -224,7 +226,7 @@ class Encoder:
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Return token numbers of each text, special tokens included, at most `max_tokens`, whatever the texts are."""
+    """Return the token ids of each text, special tokens included, at most `max_tokens`; accepts any string."""
     if not texts:
         return []
     clean = [clean_text(text, max_tokens) for text in texts]
@@ -235,9 +237,9 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list
 
 
 def make_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Yield places of texts, longest first, so that each batch holds at most `batch_tokens` padded tokens.
+    """Yield the text indices of batches, longest texts first, with at most `batch_tokens` padded tokens each.
 
-    Equal lengths keep their order, so the same texts always meet in the same batch.
+    Texts of equal length keep their order, so the same texts always share a batch.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     start = 0

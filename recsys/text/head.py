@@ -1,4 +1,4 @@
-"""From token states to one vector: pooling and projection, in the layout that sentence-transformers reads."""
+"""From token states to one vector per text: pooling and projection, in the layout of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys.config import TextConfig
 from recsys.errors import CheckpointError
 from recsys.storage.files import read_json, write_json
 
-# Written by us alone: where it lies, the checkpoint's weights were trained for the pooling and projection it names.
+# Only `Head.save` writes this file: the checkpoint's weights were trained for the pooling and projection it names.
 _SETTINGS = "recsys_head.json"
 _KINDS = ("mean", "cls", "attention")
 _POOLING, _PROJECTION = "1_Pooling", "2_Dense"
@@ -27,13 +27,13 @@ _logger = logging.getLogger(__name__)
 
 
 class AttentionPooling(nn.Module):
-    """The mean of a text's token states, each weighing the more the nearer it points to a learned direction.
+    """The weighted mean of a text's token states; the weights depend on a learned direction.
 
-    The weights are a softmax over the dot products (Yang et al. 2016, NAACL, "hierarchical attention networks",
-    without its hidden layer); the direction is zero at first, and the mean plain.
+    The weights are a softmax over the dot products with the direction (Yang et al. 2016, NAACL, "hierarchical attention
+    networks", without its hidden layer). The direction starts at zero, which gives the plain mean.
 
-    sentence-transformers builds one from its name in `modules.json`, through `load`. That needs this package and
-    `SentenceTransformer(folder, trust_remote_code=True)`; the other poolings need neither.
+    sentence-transformers instantiates it by its name in `modules.json`, through `load`. That requires this package and
+    `SentenceTransformer(folder, trust_remote_code=True)`; the other kinds of pooling require neither.
 
     Args:
         size: length of a token's state.
@@ -44,26 +44,26 @@ class AttentionPooling(nn.Module):
         self.direction = nn.Parameter(torch.zeros(size))
 
     def pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return (batch, size) means of (batch, tokens, size) states, of the real tokens alone."""
+        """Return (batch, size) means of (batch, tokens, size) states over the tokens of the mask."""
         scores = (hidden @ self.direction).masked_fill(~mask, torch.finfo(hidden.dtype).min)
         return (hidden * scores.softmax(-1).unsqueeze(-1)).sum(1)
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
-        """Add `sentence_embedding` to what sentence-transformers hands from module to module."""
+        """Add `sentence_embedding` to the features that sentence-transformers passes between modules."""
         mask = features["attention_mask"].bool()
         return features | {"sentence_embedding": self.pool(features["token_embeddings"], mask)}
 
     def get_embedding_dimension(self) -> int:
-        """Return the length of the vectors, which sentence-transformers asks for."""
+        """Return the length of the vectors, as sentence-transformers expects."""
         return len(self.direction)
 
     def save(self, folder: str, *_: Any, **__: Any) -> None:
-        """Write the direction where `load` finds it."""
+        """Write the direction into a folder."""
         _write_tensor(Path(folder), "direction", self.direction)
 
     @classmethod
     def load(cls, folder: str) -> Self:
-        """Read what `save` wrote."""
+        """Load what `save` wrote."""
         direction = load_file(Path(folder) / "model.safetensors")["direction"]
         pooling = cls(len(direction))
         pooling.direction.data = direction
@@ -71,12 +71,12 @@ class AttentionPooling(nn.Module):
 
 
 class Head(nn.Module):
-    """Pooling and projection of one encoder; its parameters learn in fine-tuning.
+    """Pooling and projection of an encoder; its parameters are trained in fine-tuning.
 
     Attributes:
         pooling: `mean`, `cls` (the first token) or `attention`.
-        attention: the learned direction; None unless the pooling is `attention`.
-        projection: a linear map to fewer dimensions; None where the pooled vectors stay as they are.
+        attention: None unless the pooling is `attention`.
+        projection: a linear map to fewer dimensions; None without one.
     """
 
     def __init__(self, pooling: str, size: int) -> None:
@@ -88,7 +88,7 @@ class Head(nn.Module):
 
     @property
     def embedding_size(self) -> int:
-        """Length of the vectors that come out."""
+        """Length of the vectors."""
         return self._projected_size or self._size
 
     @property
@@ -100,7 +100,7 @@ class Head(nn.Module):
 
         Args:
             hidden: (batch, tokens, size) states of the last layer, of any precision.
-            mask: (batch, tokens) bool, the real tokens.
+            mask: (batch, tokens) bool, the tokens.
         """
         with torch.autocast(hidden.device.type, enabled=False):
             vectors = self._pool(hidden.float(), mask) * mask.any(1, keepdim=True)
@@ -116,11 +116,11 @@ class Head(nn.Module):
         return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
     def add_projection(self, vectors: NDArray[np.float32], size: int) -> None:
-        """Project from now on to the principal axes of (n, size of the token states) vectors, largest first.
+        """Project, from now on, to the principal axes of (n, size of the token states) vectors, largest first.
 
-        The axes are those of the vectors themselves, not of their differences from the mean: of all maps to as few
-        dimensions they keep the dot products best (Eckart and Young 1936, Psychometrika). Of each axis the entry
-        furthest from zero is positive, so the signs are the same each time.
+        The axes are those of the uncentred vectors: among all maps to this number of dimensions they preserve dot
+        products best (Eckart and Young 1936, Psychometrika). The largest entry of each axis by absolute value is
+        positive, so the signs are reproducible.
         """
         exact = vectors.astype(np.float64)
         axes = np.linalg.eigh(exact.T @ exact)[1][:, ::-1][:, :size].T
@@ -128,7 +128,7 @@ class Head(nn.Module):
         self._set_projection(torch.from_numpy(np.ascontiguousarray(axes, dtype=np.float32)))
 
     def _set_projection(self, axes: torch.Tensor) -> None:
-        # Without the random numbers that a linear map starts with: nobody else's draws must change.
+        # On the meta device the map is not initialised, so it draws no random numbers.
         self.projection = nn.Linear(axes.shape[1], axes.shape[0], bias=False, device="meta")
         self.projection.load_state_dict({"weight": axes}, assign=True)
 
@@ -136,7 +136,7 @@ class Head(nn.Module):
         """Write pooling, projection and normalisation into an encoder's folder.
 
         Returns:
-            Their entries of `modules.json`, from number 1 on.
+            Their entries in `modules.json`, numbered from 1.
         """
         write_json(folder / _SETTINGS, {"pooling": self.pooling, "projection": self._projected_size}, sort_keys=False)
         kinds = {_POOLING: f"{_PEER}.Pooling"}
@@ -159,16 +159,16 @@ class Head(nn.Module):
         (folder / last).mkdir(exist_ok=True)
         kinds[last] = f"{_PEER}.Normalize"
         return [
-            {"idx": place, "name": str(place), "path": path, "type": kind}
-            for place, (path, kind) in enumerate(kinds.items(), start=1)
+            {"idx": number, "name": str(number), "path": path, "type": kind}
+            for number, (path, kind) in enumerate(kinds.items(), start=1)
         ]
 
     @classmethod
     def load(cls, where: str, size: int, config: TextConfig) -> Self:
-        """Return the head that `save` wrote beside an encoder's weights, or else one with the pooling of the settings.
+        """Return the head that `save` wrote with an encoder's weights, or one with the configured pooling.
 
-        What we wrote is used as it is, whatever the settings say: the weights were trained for it. To a checkpoint of
-        sentence-transformers the settings apply. Where the two differ a warning says so.
+        A saved head takes precedence over the settings, because the weights were trained for it. For a checkpoint of
+        sentence-transformers the settings take precedence. A difference between the two is logged as a warning.
 
         Args:
             where: the checkpoint's folder or hub name.
@@ -176,19 +176,19 @@ class Head(nn.Module):
             config: pooling and projection.
 
         Raises:
-            CheckpointError: the head's files cannot be read or do not fit together.
+            CheckpointError: the head's files cannot be read or are inconsistent.
         """
         try:
-            own = _read_json(where, _SETTINGS)
-            if own is None:
-                _compare("pooling", config.pooling, _read_peer_pooling(where), where, "the setting counts")
+            saved = _read_json(where, _SETTINGS)
+            if saved is None:
+                _warn_if_different("pooling", config.pooling, _read_peer_pooling(where), where, "using the setting")
                 return cls(config.pooling, size)
-            pooling, projection = str(own["pooling"]), own["projection"]
-            _compare("pooling", config.pooling, pooling, where, "the checkpoint counts")
+            pooling, projection = str(saved["pooling"]), saved["projection"]
+            _warn_if_different("pooling", config.pooling, pooling, where, "using the checkpoint's")
             if config.projection:
-                _compare("projection", config.projection, projection, where, "the checkpoint counts")
+                _warn_if_different("projection", config.projection, projection, where, "using the checkpoint's")
             if pooling not in _KINDS:
-                raise ValueError(f"there is no pooling {pooling}")
+                raise ValueError(f"unknown pooling {pooling}")
             head = cls(pooling, size)
             if head.attention is not None:
                 head.attention.direction.data = _read_tensor(where, _POOLING, "direction", (size,))
@@ -198,37 +198,37 @@ class Head(nn.Module):
         except (AttributeError, KeyError, OSError, TypeError, ValueError, SafetensorError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CheckpointError(
-                f"checkpoint '{where}': its pooling and projection cannot be read ({reason}), expected what "
-                f"{_SETTINGS} says in {_POOLING} and {_PROJECTION}; save the encoder again, or choose another "
+                f"checkpoint '{where}': its pooling and projection cannot be read ({reason}), expected the files of "
+                f"{_POOLING} and {_PROJECTION} to match {_SETTINGS}; save the encoder again, or choose another "
                 "text.checkpoint"
             ) from error
 
 
-def _compare(name: str, wanted: object, found: object, where: str, result: str) -> None:
-    if found not in (None, wanted):
+def _warn_if_different(name: str, setting: object, trained: object, where: str, outcome: str) -> None:
+    if trained not in (None, setting):
         _logger.warning(
-            "text.%s is %s, but checkpoint '%s' was trained with %s; %s", name, wanted, where, found, result
+            "text.%s is %s, but checkpoint '%s' was trained with %s; %s", name, setting, where, trained, outcome
         )
 
 
-def _find(where: str, name: str) -> Path | None:
-    """Return a file of a checkpoint, from its folder or from the hub."""
+def _locate(where: str, name: str) -> Path | None:
+    """Return the path of a checkpoint's file, in its folder or downloaded from the hub; None if it has none."""
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(where, name)
+        path = cached_file(where, name)
     except OSError:
         return None
-    return Path(found) if found else None
+    return Path(path) if path else None
 
 
 def _read_json(where: str, name: str) -> Any:
-    path = _find(where, name)
+    path = _locate(where, name)
     return read_json(path) if path else None
 
 
 def _read_peer_pooling(where: str) -> str | None:
-    """Return how sentence-transformers pools with a checkpoint; None where it does not say."""
+    """Return the pooling that sentence-transformers uses with a checkpoint; None if it is not specified."""
     content = _read_json(where, f"{_POOLING}/config.json")
     if content is None or "pooling_mode" in content:
         return content and str(content["pooling_mode"])
@@ -238,7 +238,7 @@ def _read_peer_pooling(where: str) -> str | None:
 
 
 def _read_tensor(where: str, folder: str, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    path = _find(where, f"{folder}/model.safetensors")
+    path = _locate(where, f"{folder}/model.safetensors")
     if path is None:
         raise FileNotFoundError(f"no {folder}/model.safetensors")
     tensor: torch.Tensor = load_file(path)[name]

@@ -1,4 +1,4 @@
-"""Running BERT layers fast where nothing is learned: the same sums as the model's own, laid out for the processor."""
+"""Fast inference with BERT layers: the model's own computation, optimised for the CPU."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Bytes of a block that is taken and freed once: from then on the system's allocator (glibc's, where it is that) keeps
-# as much for the next operations instead of handing it back after each and taking it again, page by page.
+# Size of a block that is allocated and freed once: afterwards glibc's allocator keeps that much memory for the next
+# operations, instead of returning it to the system after each and mapping it again page by page.
 _KEPT_BYTES = 31 * 2**20
 _LINEARS = (
     "attention.self.query",
@@ -23,7 +23,7 @@ _LINEARS = (
     "output.dense",
 )
 _NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-# Tokens that one thread of a processor takes through all layers together: their states stay in its cache.
+# Tokens that one CPU thread runs through all layers together, so that their states stay in its cache.
 CACHE_TOKENS = 1024
 # (weight, bias)
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -32,22 +32,22 @@ _Result = TypeVar("_Result")
 
 
 def spread(work: Callable[[_Item], _Result], items: Sequence[_Item], *, share: bool = True) -> Iterator[_Result]:
-    """Yield `work` of each item, in order, each done by one of as many threads as torch has.
+    """Yield the result of `work` for each item, in order; torch's threads process one item each.
 
-    Threads that share every operation wait for each other after each, some thousand times a second, and for long
-    where other programs want the processor too. Threads with work of their own do not.
+    Threads that share every operation synchronise after each, thousands of times a second, and wait long if other
+    programs use the CPU too. Threads with an item each do not wait.
 
     Args:
-        work: torch operations that let others run meanwhile; it starts outside of any context such as `no_grad`.
-        items: what to do.
-        share: all of torch's threads take part in a single item.
+        work: torch operations that release the GIL; contexts such as `no_grad` are not inherited.
+        items: to process.
+        share: a single item is processed by all of torch's threads.
     """
     threads = torch.get_num_threads()
     torch.empty(_KEPT_BYTES, dtype=torch.uint8)
     if threads == 1 or (share and len(items) < 2):
         yield from map(work, items)
         return
-    # Threads that start now take over the number.
+    # Threads that start now inherit this setting.
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
@@ -57,16 +57,15 @@ def spread(work: Callable[[_Item], _Result], items: Sequence[_Item], *, share: b
 
 
 class FastLayers:
-    """Transformer layers with the weights they have now; make a new one after they have learned.
+    """A copy of transformer layers for inference, with their current weights.
 
-    What makes it faster than the model's own forward pass: weights are cast to the precision of the products once,
-    not for every batch; query, key and value are one product; a batch without padding has no mask; and bfloat16
-    attention on a processor is two batched products around a softmax, in half the time of torch's fused kernel.
-    Between layers the states stay float32, so rounding does not add up. Nothing is dropped out, nothing keeps a
-    gradient.
+    It is faster than the model's own forward pass because weights are cast to the precision of the products once
+    rather than for every batch, query, key and value are one product, a batch without padding needs no mask, and
+    bfloat16 attention on a CPU is two batched products around a softmax, which takes half the time of torch's fused
+    kernel. States between layers are float32, so rounding errors do not accumulate. Dropout and gradients are off.
 
     Args:
-        layers: of a BERT-family model, on any device; `fits` must be true of them.
+        layers: of a BERT-family model, on any device, for which `fits` is true.
         dtype: of the products, float32 or bfloat16.
     """
 
@@ -76,7 +75,7 @@ class FastLayers:
 
     @staticmethod
     def fits(layers: Iterable[Any]) -> bool:
-        """Return whether the layers are BERT's and nothing was added to them, such as adapters."""
+        """Return whether the layers are plain BERT layers, without additions such as adapters."""
         return all(
             _has(layer, _LINEARS, nn.Linear) and _has(layer, _NORMS, nn.LayerNorm) and hasattr(layer, "intermediate")
             for layer in layers
@@ -88,10 +87,10 @@ class FastLayers:
 
         Args:
             hidden: (batch, tokens, size) states below the first of the layers.
-            mask: (batch, tokens) bool, the real tokens.
+            mask: (batch, tokens) bool, the tokens.
 
         Returns:
-            (batch, tokens, size) float32; what stands at padding means nothing.
+            (batch, tokens, size) float32; arbitrary at padding.
         """
         batch, tokens, size = hidden.shape
         fused = self._dtype == torch.float32 or hidden.device.type != "cpu"
@@ -111,7 +110,7 @@ class FastLayers:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer's weights: those of products in their precision, those of norms in float32."""
+    """The weights of one layer: those of products in their precision, those of norms in float32."""
 
     heads: int
     query_key_value: _Pair
@@ -125,7 +124,7 @@ class _Layer:
     @classmethod
     def copy(cls, layer: Any, dtype: torch.dtype) -> Self:
         own = layer.attention.self
-        # The scale of the scores goes into the queries, where it costs nothing.
+        # The queries are scaled in advance, instead of the scores.
         scale = own.attention_head_size**-0.5
         scales = (scale, 1.0, 1.0)
         three = (own.query, own.key, own.value)
@@ -148,7 +147,7 @@ def _read(linear: nn.Linear, dtype: torch.dtype) -> _Pair:
 
 
 def _has(layer: Any, names: Iterable[str], kind: type) -> bool:
-    """Return whether all these parts of a layer are of exactly this kind."""
+    """Return whether all these submodules of a layer have exactly this type."""
     try:
         return all(type(layer.get_submodule(name)) is kind for name in names)
     except AttributeError:
@@ -158,14 +157,14 @@ def _has(layer: Any, names: Iterable[str], kind: type) -> bool:
 def _attend_fused(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return (batch, heads, tokens, size) values mixed by torch's fused kernel."""
+    """Return (batch, heads, tokens, size) attention outputs, computed by torch's fused kernel."""
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
 
 
 def _attend_in_steps(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return (batch, heads, tokens, size) values mixed by plain products."""
+    """Return (batch, heads, tokens, size) attention outputs, computed by plain products."""
     shape = query.shape
     query, key, value = (part.reshape(-1, *shape[2:]) for part in (query, key, value))
     if mask is None:

@@ -26,7 +26,7 @@ from recsys.text.training.loop import TrainingLoop
 
 _BLOCK_USERS = 128
 _MAX_GRADIENT_NORM = 5.0
-# The tables are small and the steps short: the CPU is the faster device here.
+# The interest model trains and runs on the CPU, whatever the device of the encoder.
 _DEVICE = torch.device("cpu")
 
 

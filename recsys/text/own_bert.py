@@ -1,4 +1,4 @@
-"""A BERT of the catalogue's own: a vocabulary of its words, and weights that start from nothing."""
+"""A new BERT for one catalogue: a vocabulary learned from its texts, and untrained weights."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from recsys.errors import DataError
 from recsys.text.item_text import clean_text
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-# Joined pieces must be met this often: a word met once teaches nothing that its characters do not.
-_LEAST_COUNT = 2
-_LEAST_POSITIONS = 16
+# A merged piece must occur this often: a word that occurs once adds nothing to its characters.
+_MIN_COUNT = 2
+_MIN_POSITIONS = 16
 
 
 def build_own_bert(texts: Sequence[str], config: OwnBertConfig, max_tokens: int, folder: Path, seed: int) -> None:
     """Write a checkpoint folder that `load_pretrained` reads: WordPiece tokenizer and an untrained BERT.
 
-    For catalogues in a language that no checkpoint at hand can read. The vectors mean nothing until the model has been
-    adapted to the texts and fine-tuned. The same texts and settings give the same bytes. The vocabulary is smaller
-    than asked for where the texts hold fewer pieces worth having.
+    It is meant for catalogues in a language without a suitable checkpoint. The vectors carry no information until the
+    model has been adapted to the texts and fine-tuned. The same texts and settings give the same bytes. The vocabulary
+    is smaller than configured if the texts have fewer frequent pieces.
 
     Args:
-        texts: the catalogue's, in any script; empty ones are fine.
+        texts: of the catalogue, in any script; may be empty.
         config: size of the vocabulary and shape of the model.
-        max_tokens: the longest text the model is to read; it has that many positions, 16 at least.
-        folder: made where it does not exist; files of the same names are replaced.
-        seed: draws the initial weights. Nobody else's random numbers move.
+        max_tokens: length of the longest text; the model has this many positions, at least 16.
+        folder: created if it does not exist; existing files are replaced.
+        seed: draws the initial weights. The caller's random state is not changed.
 
     Raises:
-        DataError: no text holds a word.
+        DataError: no text has a word.
     """
     from transformers import BertConfig, BertModel, BertTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     clean = [clean_text(text, max_tokens) for text in texts]
-    words = learn_vocabulary(clean, config.vocabulary_size)
-    positions = max(_LEAST_POSITIONS, max_tokens)
+    tokens = learn_vocabulary(clean, config.vocabulary_size)
+    positions = max(_MIN_POSITIONS, max_tokens)
     shape = BertConfig(
-        vocab_size=len(words),
+        vocab_size=len(tokens),
         hidden_size=config.embedding_size,
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
@@ -57,53 +57,53 @@ def build_own_bert(texts: Sequence[str], config: OwnBertConfig, max_tokens: int,
         model = BertModel(shape, add_pooling_layer=False)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
-    numbered = {word: number for number, word in enumerate(words)}
-    BertTokenizer(numbered, strip_accents=False, model_max_length=positions).save_pretrained(folder)
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    BertTokenizer(vocabulary, strip_accents=False, model_max_length=positions).save_pretrained(folder)
 
 
 def learn_vocabulary(texts: Sequence[str], size: int) -> list[str]:
-    """Return at most `size` WordPiece tokens of the texts (Schuster and Nakajima 2012), in the order of their numbers.
+    """Return at most `size` WordPiece tokens of the texts (Schuster and Nakajima 2012), in the order of their ids.
 
-    First BERT's special tokens; then every character that appears, and every `##` character that appears inside a
-    word, most frequent first and ties by code point; then the pieces joined from them, in the order they were joined.
-    Chinese characters are words by themselves. Letters are lowered, but keep their accents: to strip them would change
-    what is said in Hindi, Japanese or Korean.
+    BERT's special tokens come first, then every character, and every `##` character that occurs inside a word, most
+    frequent first and ties by code point, then the pieces merged from them, in the order of merging. A Chinese
+    character is a word. Text is lower-cased, but accents are kept: without them Hindi, Japanese and Korean words would
+    change their meaning.
 
     Raises:
-        DataError: no text holds a word.
+        DataError: no text has a word.
     """
     characters = _count_characters(texts)
     if not characters:
         raise DataError(
-            f"texts of {len(texts):,} items: found no word in any, expected some to make a vocabulary of for "
-            "text.own_bert; mend text.fields, or remove text.own_bert"
+            f"texts of {len(texts):,} items: no text has a word, but text.own_bert needs words for its vocabulary; "
+            "fix text.fields, or remove text.own_bert"
         )
     ranked = sorted(characters, key=lambda piece: (-characters[piece], len(piece), piece))
-    words = _SPECIAL + ranked[: size - len(_SPECIAL)]
-    return words if len(words) == size else _join_pieces(texts, words, size)
+    tokens = _SPECIAL + ranked[: size - len(_SPECIAL)]
+    return tokens if len(tokens) == size else _merge_pieces(texts, tokens, size)
 
 
-def _join_pieces(texts: Sequence[str], words: list[str], size: int) -> list[str]:
-    """Return the words followed by the pieces that are joined from them."""
+def _merge_pieces(texts: Sequence[str], tokens: list[str], size: int) -> list[str]:
+    """Return the tokens followed by the pieces that are merged from them."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = _make_reader()
-    # The trainer numbers the `##` characters as a hash map yields them, and breaks ties by number: the vocabulary
-    # would be another one each time (huggingface/tokenizers#1794). Named beforehand, they have their numbers.
+    tokenizer.normalizer, tokenizer.pre_tokenizer = _make_splitter()
+    # The trainer numbers `##` characters in the order of a hash map and breaks ties by number, so the vocabulary would
+    # vary (huggingface/tokenizers#1794). Special tokens keep their ids, so all characters are passed as special tokens.
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
-        min_frequency=_LEAST_COUNT,
-        special_tokens=words,
-        limit_alphabet=len(words),
+        min_frequency=_MIN_COUNT,
+        special_tokens=tokens,
+        limit_alphabet=len(tokens),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    found = tokenizer.get_vocab()
-    return sorted(found, key=found.__getitem__)
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def _count_characters(texts: Sequence[str]) -> Counter[str]:
-    """Count each character wherever it stands, and as `##` character where it stands inside a word."""
-    normalizer, splitter = _make_reader()
+    """Count each character, and each `##` character inside a word."""
+    normalizer, splitter = _make_splitter()
     words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     pieces: Counter[str] = Counter()
     for word, count in words.items():
@@ -114,8 +114,8 @@ def _count_characters(texts: Sequence[str]) -> Counter[str]:
     return pieces
 
 
-def _make_reader() -> tuple[normalizers.BertNormalizer, pre_tokenizers.BertPreTokenizer]:
-    """Return what cuts a text into words, the same as in the tokenizer that is saved."""
+def _make_splitter() -> tuple[normalizers.BertNormalizer, pre_tokenizers.BertPreTokenizer]:
+    """Return the normaliser and the word splitter, the same as in the saved tokenizer."""
     normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=True
     )

@@ -30,36 +30,36 @@ def join_training() -> Processes:
 
 
 def fit_encoder(
-    config: Config, catalogue: EncoderInputs, histories: Histories, *, resume: Path | None = None
+    config: Config, inputs: EncoderInputs, histories: Histories, *, resume: Path | None = None
 ) -> tuple[Encoder, NDArray[np.float32], dict[str, list[float]]]:
-    """Fine-tune a copy of the catalogue's encoder, and distil it if configured.
+    """Fine-tune a copy of the encoder, and distil it if configured.
 
     Args:
         config: the text section.
-        catalogue: from `prepare_encoder_inputs`.
-        histories: as of the cut-off, over the same catalogue.
+        inputs: from `prepare_encoder_inputs`.
+        histories: as of the cut-off, over the same items.
         resume: folder of training checkpoints; a killed fine-tuning of the same settings and data resumes from it.
 
     Returns:
-        The encoder, the catalogue's embeddings by it, (n_items, embedding_size) float32 with unit rows, and the loss
+        The encoder, the embeddings of all items by it, (n_items, embedding_size) float32 with unit rows, and the loss
         and recall curves.
     """
     settings = config.text.fine_tune
     processes = join_training()
-    encoder = catalogue.copy_encoder()
-    data = catalogue.make_training_data(histories, _fit_factors(config, histories))
+    encoder = inputs.copy_encoder()
+    data = inputs.make_training_data(histories, _fit_factors(config, histories))
     checkpoint = TrainingCheckpoint(resume, _hash_training(config, encoder, histories)) if resume else None
     steps = count_steps(histories, settings, config.seed)
     with log_stage("fine-tuning") as done, training_progress_bar("Fine-tuning", steps) as progress:
         runtime = Runtime(checkpoint, processes, progress)
         tuned = fine_tune(encoder, data, settings, config.seed, runtime)
         done(_describe(tuned, settings.validation_n))
-    curves = {**catalogue.curves, "fine_tuning_loss": tuned.losses}
+    curves = {**inputs.curves, "fine_tuning_loss": tuned.losses}
     if tuned.recalls:
         curves["validation_recall"] = tuned.recalls
     if config.text.distillation.layers is None:
         return encoder, tuned.embeddings, curves
-    student, embeddings, curves["distillation_loss"] = _distil(config, catalogue, encoder, tuned.embeddings)
+    student, embeddings, curves["distillation_loss"] = _distil(config, inputs, encoder, tuned.embeddings)
     return student, embeddings, curves
 
 
@@ -75,12 +75,12 @@ def _fit_factors(config: Config, histories: Histories) -> NDArray[np.float32] | 
 
 
 def _distil(
-    config: Config, catalogue: EncoderInputs, teacher: Encoder, vectors: NDArray[np.float32]
+    config: Config, inputs: EncoderInputs, teacher: Encoder, vectors: NDArray[np.float32]
 ) -> tuple[Encoder, NDArray[np.float32], list[float]]:
     settings, batch_tokens = config.text.distillation, config.text.batch_tokens
     student = prune_layers(teacher, settings.layers or len(teacher.layers))
-    texts = catalogue.item_texts.texts.to_list()
-    known = np.flatnonzero(catalogue.known)
+    texts = inputs.item_texts.texts.to_list()
+    known = np.flatnonzero(inputs.known)
     known_texts = [texts[item] for item in known]
     steps = count_distillation_steps(student, known_texts, settings, batch_tokens)
     with log_stage("distillation") as done, progress_bar("Distillation", steps) as progress:

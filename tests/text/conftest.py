@@ -1,4 +1,4 @@
-"""The real checkpoint, loaded once, and a tiny BERT with a vocabulary of its own."""
+"""The real checkpoint, loaded once, and a tiny BERT with its own vocabulary."""
 
 import os
 

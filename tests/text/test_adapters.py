@@ -45,12 +45,12 @@ def taught(encoder: Encoder, method: str, **more) -> Adapters:
 
 
 def learning(encoder: Encoder) -> set[str]:
-    return {name for name, one in encoder.model.named_parameters() if one.requires_grad}
+    return {name for name, parameter in encoder.model.named_parameters() if parameter.requires_grad}
 
 
 @pytest.mark.parametrize("method", ["lora", "adalora"])
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "camembert", "electra"])
-def test_folded_in_they_give_the_same_vectors_in_every_family(write_checkpoint, tmp_path, family, method):
+def test_merged_adapters_give_the_same_vectors_in_every_family(write_checkpoint, tmp_path, family, method):
     padding = {"pad_token_id": 0, "max_position_embeddings": 40}
     encoder = Encoder(str(write_checkpoint(family=family, **padding)), CONFIG)
     names, before = list(encoder.model.state_dict()), encoder.encode(TEXTS)
@@ -70,14 +70,18 @@ def test_the_real_checkpoint_keeps_its_vectors(encoder):
     ours, texts = copy.deepcopy(encoder), ["A crew drifts between stars", "bread", "长夜 🎬", ""]
     adapters = attach(ours, "lora", rank=8, alpha=16, layers=2, dense=True)
     with torch.no_grad():
-        for name, one in ours.model.named_parameters():
+        for name, parameter in ours.model.named_parameters():
             if "lora_B" in name:
-                one.normal_(std=0.02)
+                parameter.normal_(std=0.02)
     learned = ours.encode(texts)
     assert np.abs(learned - encoder.encode(texts)).max() > 0.01
     adapters.merge()
     np.testing.assert_allclose(ours.encode(texts), learned, atol=1e-5)
-    changed = {name for name, one in ours.model.state_dict().items() if not encoder.model.state_dict()[name].equal(one)}
+    changed = {
+        name
+        for name, parameter in ours.model.state_dict().items()
+        if not encoder.model.state_dict()[name].equal(parameter)
+    }
     suffixes = ("query.weight", "value.weight", "dense.weight")
     assert {name.split(".")[2] for name in changed} == {"4", "5"}
     assert len(changed) == 2 * 5
@@ -95,13 +99,13 @@ def test_only_the_adapters_of_the_chosen_layers_learn(tiny, method, layers, expe
 
 
 @pytest.mark.parametrize("method", ["lora", "adalora"])
-def test_afterwards_is_frozen_what_was_frozen_before(tiny, method):
+def test_merging_restores_which_parameters_are_frozen(tiny, method):
     tiny.model.embeddings.requires_grad_(False)
     before = learning(tiny)
     taught(tiny, method).merge()
     assert learning(tiny) == before
     assert not hasattr(tiny.model, "peft_config")
-    # And once more: nothing of the first time is in the way.
+    # Adapters can be attached again.
     taught(tiny, method).merge()
     assert learning(tiny) == before
 
@@ -117,12 +121,12 @@ def test_same_seed_same_weights(write_checkpoint, method):
 
 
 def values(encoder: Encoder) -> torch.Tensor:
-    return torch.cat([one.flatten() for name, one in encoder.model.named_parameters() if "lora_E" in name])
+    return torch.cat([parameter.flatten() for name, parameter in encoder.model.named_parameters() if "lora_E" in name])
 
 
-def test_adalora_ends_with_the_mean_rank_asked_for(tiny):
+def test_adalora_ends_with_the_configured_mean_rank(tiny):
     adapters = attach(tiny, "adalora")
-    # Two layers with two maps each, of rank 3 at first.
+    # Two layers with two maps each, initially of rank 3.
     assert len(values(tiny)) == 4 * 3
     optimizer = make_optimizer(rate_layers(tiny, 0.05), 0.01)
     train(tiny, adapters, optimizer, range(3))
@@ -132,38 +136,38 @@ def test_adalora_ends_with_the_mean_rank_asked_for(tiny):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 9])
-def test_adalora_of_few_steps(tiny, steps):
+def test_adalora_works_with_few_steps(tiny, steps):
     adapters = attach(tiny, "adalora", total_steps=steps, rank=1)
     train(tiny, adapters, make_optimizer(rate_layers(tiny, 0.05), 0.01), range(steps))
-    # Of rank 2 at first; one step is too few to tell what counts.
+    # Initially of rank 2; one step is too few to estimate importance.
     assert int((values(tiny) != 0).sum()) == (8 if steps == 1 else 4)
     learned = tiny.encode(TEXTS)
     adapters.merge()
     np.testing.assert_allclose(tiny.encode(TEXTS), learned, atol=1e-5)
 
 
-def test_what_is_learned_counts_alpha_by_rank(tiny):
+def test_the_product_is_scaled_by_alpha_over_rank(tiny):
     before = tiny.layers[0].attention.self.query.weight.detach().clone()
     for method, rows in (("lora", 2), ("adalora", 3)):
         adapters = attach(tiny, method, rank=2, alpha=6.0)
         query = tiny.layers[0].attention.self.query
         with torch.no_grad():
-            for name, one in query.named_parameters():
+            for name, parameter in query.named_parameters():
                 if "lora_" in name:
-                    one.fill_(0.1 if "lora_E" not in name else 1.0)
+                    parameter.fill_(0.1 if "lora_E" not in name else 1.0)
         adapters.merge()
         added = tiny.layers[0].attention.self.query.weight.detach() - before
         torch.testing.assert_close(added, torch.full_like(before, rows * 0.1 * 0.1 * 6 / 2), rtol=1e-4, atol=0)
         before = tiny.layers[0].attention.self.query.weight.detach().clone()
 
 
-def test_penalty_is_the_mean_distance_from_perpendicular(tiny):
+def test_penalty_is_the_mean_distance_from_orthogonal(tiny):
     adapters = attach(tiny, "adalora", rank=2)
     with torch.no_grad():
-        for name, one in tiny.model.named_parameters():
+        for name, parameter in tiny.model.named_parameters():
             if "lora_A" in name or "lora_B" in name:
-                one.zero_()
-    # An empty product is away from the 3 x 3 unit matrix by the root of 3.
+                parameter.zero_()
+    # The distance of a zero matrix from the 3 x 3 unit matrix is the square root of 3.
     assert float(adapters.penalty().detach()) == pytest.approx(0.5 * 3**0.5)
     adapters.merge()
     assert float(attach(tiny, "lora").penalty()) == 0.0
@@ -181,8 +185,8 @@ def test_a_resumed_training_ends_with_the_same_bits(write_checkpoint, tmp_path, 
         optimizer = make_optimizer(rate_layers(encoder, 0.05), 0.01)
         scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
         parts = {"model": encoder.model, "adapters": adapters}
-        found = checkpoint.load(parts, optimizer, scheduler)
-        assert (found.step if found else 0) == steps.start
+        state = checkpoint.load(parts, optimizer, scheduler)
+        assert (state.step if state else 0) == steps.start
         train(encoder, adapters, optimizer, steps)
         checkpoint.save(steps.stop, parts, optimizer, scheduler, [])
         resumed.append((encoder, adapters))
@@ -191,7 +195,7 @@ def test_a_resumed_training_ends_with_the_same_bits(write_checkpoint, tmp_path, 
     assert encoder.digest() == whole.digest()
 
 
-def test_a_model_without_such_maps_is_refused(tiny):
+def test_a_model_without_the_named_maps_is_rejected(tiny):
     for layer in tiny.layers:
         layer.attention = torch.nn.Identity()
     with pytest.raises(CheckpointError, match="no linear maps called query or value"):

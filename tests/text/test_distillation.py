@@ -41,9 +41,9 @@ def test_kept_layers_are_spread_from_first_to_last(teacher, layers, kept):
     before = weights(teacher)
     student = prune_layers(teacher, layers)
     assert len(student.layers) == student.model.config.num_hidden_layers == layers
-    for place, own in zip(kept, student.layers, strict=True):
+    for layer, own in zip(kept, student.layers, strict=True):
         for name, value in own.state_dict().items():
-            assert torch.equal(value, before[f"encoder.layer.{place}.{name}"])
+            assert torch.equal(value, before[f"encoder.layer.{layer}.{name}"])
 
 
 def test_with_all_layers_the_vectors_are_the_same(teacher, texts):
@@ -70,7 +70,7 @@ def test_a_student_saves_and_loads(teacher, texts, tmp_path):
 
 
 @pytest.mark.parametrize("layers", [0, 7, 99])
-def test_more_layers_than_there_are_or_none_is_an_error(teacher, layers):
+def test_too_many_layers_or_none_is_an_error(teacher, layers):
     with pytest.raises(ConfigError, match=rf"layers: is {layers}, but the encoder has 6 layers; expected 1 to 6"):
         prune_layers(teacher, layers)
 
@@ -96,7 +96,7 @@ def test_a_student_has_its_teachers_head(write_checkpoint, texts, pooling):
 DISTILLATION = DistillationConfig(layers=2, epochs=12, learning_rate=3e-3)
 
 
-def test_a_student_learns_what_its_teacher_says(teacher, texts):
+def test_a_student_learns_its_teachers_vectors(teacher, texts):
     vectors = teacher.encode(texts)
     student, steps = prune_layers(teacher, 2), list[int]()
     before, losses = weights(student), distil(vectors, student, texts, DISTILLATION, 512, 7, steps.append)
@@ -106,12 +106,12 @@ def test_a_student_learns_what_its_teacher_says(teacher, texts):
     assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
     assert 1 - taught.mean_cosine < 0.05 * (1 - pruned.mean_cosine)
     assert taught.neighbours_kept > pruned.neighbours_kept + 0.05
-    # It learned what tells texts apart: to give all of them the mean vector would come much less near.
+    # It learned to distinguish texts: the mean vector for all of them would be much further away.
     mean = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
     assert 1 - taught.mean_cosine < 0.05 * (1 - (vectors @ mean).mean())
 
     changed = {name for name, value in weights(student).items() if not torch.equal(value, before[name])}
-    # Adding the same to all keys changes no attention, so their biases may stay.
+    # A constant added to all keys does not change attention, so their biases may have no gradient.
     assert changed <= {name for name in before if name.startswith("encoder.layer.")}
     assert {name.split(".")[2] for name in changed} == {"0", "1"}
     assert not any(module.training for module in student.model.modules())
@@ -119,7 +119,7 @@ def test_a_student_learns_what_its_teacher_says(teacher, texts):
     assert steps == [1] * len(losses)
 
 
-def test_what_it_never_read_comes_nearer_too(teacher, texts):
+def test_vectors_of_unseen_texts_improve_too(teacher, texts):
     seen, unseen = texts[:150], [text for text in texts[150:] if text not in texts[:150]]
     student = prune_layers(teacher, 2)
     pruned = measure_agreement(student.encode(unseen), teacher.encode(unseen))
@@ -127,7 +127,7 @@ def test_what_it_never_read_comes_nearer_too(teacher, texts):
     assert measure_agreement(student.encode(unseen), teacher.encode(unseen)).mean_cosine > pruned.mean_cosine + 0.03
 
 
-def test_same_seed_same_weights_and_the_callers_random_numbers_stay(teacher, texts):
+def test_same_seed_same_weights_and_the_callers_random_state_is_kept(teacher, texts):
     vectors, config = teacher.encode(texts), DISTILLATION.model_copy(update={"epochs": 1})
     one, same, other = (prune_layers(teacher, 2) for _ in range(3))
     torch.manual_seed(123)
@@ -140,8 +140,8 @@ def test_same_seed_same_weights_and_the_callers_random_numbers_stay(teacher, tex
     assert one.digest() == same.digest() != other.digest()
 
 
-def test_a_student_that_has_nothing_to_learn_stays(teacher, texts):
-    """All six layers give the teacher's vectors: there is no gradient but rounding."""
+def test_a_perfect_student_hardly_changes(teacher, texts):
+    """With all six layers the vectors are the teacher's, so gradients are rounding errors."""
     student = prune_layers(teacher, 6)
     losses = distil(teacher.encode(texts), student, texts, DistillationConfig(epochs=1, learning_rate=1e-5), 512, 0)
     assert max(losses) < 1e-5
@@ -158,7 +158,7 @@ def test_in_bfloat16_weights_stay_float32(write_checkpoint, teacher, texts):
 
 
 @pytest.mark.parametrize(("batch_tokens", "epochs"), [(512, 1), (512, 3), (2_000, 2), (4, 1)])
-def test_steps_are_those_announced(teacher, texts, batch_tokens, epochs):
+def test_the_number_of_steps_matches_the_count(teacher, texts, batch_tokens, epochs):
     config = DistillationConfig(epochs=epochs)
     losses = distil(teacher.encode(texts), prune_layers(teacher, 1), texts, config, batch_tokens, 0)
     assert count_distillation_steps(teacher, texts, config, batch_tokens) == len(losses)
@@ -166,7 +166,7 @@ def test_steps_are_those_announced(teacher, texts, batch_tokens, epochs):
     assert np.isfinite(losses).all()
 
 
-def test_without_texts_there_is_nothing_to_do(teacher):
+def test_without_texts_nothing_changes(teacher):
     student = prune_layers(teacher, 2)
     before = student.digest()
     assert distil(np.zeros((0, 16), np.float32), student, [], DISTILLATION, 512, 0) == []
@@ -175,6 +175,6 @@ def test_without_texts_there_is_nothing_to_do(teacher):
 
 
 @pytest.mark.parametrize("shape", [(2, 16), (3, 8)])
-def test_vectors_that_do_not_fit_are_an_error(teacher, shape):
+def test_vectors_of_the_wrong_shape_are_an_error(teacher, shape):
     with pytest.raises(DataError, match=r"expected \(3, 16\), one per text"):
         distil(np.zeros(shape, np.float32), teacher, ["a", "b", "c"], DISTILLATION, 512, 0)

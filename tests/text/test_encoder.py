@@ -29,7 +29,7 @@ TEXTS = [
 
 
 def load_peer(folder: str, max_tokens: int):
-    """sentence-transformers' own reading of a checkpoint."""
+    """The checkpoint as sentence-transformers loads it."""
     from sentence_transformers import SentenceTransformer
 
     peer = SentenceTransformer(folder, device="cpu")
@@ -48,7 +48,7 @@ def test_vectors_are_those_of_sentence_transformers(encoder):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_rows_are_unit_length_and_in_the_order_given(encoder):
+def test_rows_are_unit_length_and_in_input_order(encoder):
     vectors = encoder.encode(TEXTS)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
     one_by_one = np.concatenate([encoder.encode([text]) for text in TEXTS])
@@ -69,13 +69,13 @@ def test_no_texts_give_no_rows(encoder):
     assert encoder.tokenize([]) == []
 
 
-def test_characters_no_tokenizer_expects_are_harmless(encoder):
+def test_unusual_characters_are_harmless(encoder):
     vectors = encoder.encode(["spirited\0away", "spirited away", "half \ud83c a character", "half ? a character"])
     assert np.array_equal(vectors[0], vectors[1])
     assert np.array_equal(vectors[2], vectors[3])
 
 
-def test_words_beyond_the_token_limit_do_not_count(encoder):
+def test_words_beyond_the_token_limit_are_ignored(encoder):
     assert [len(tokens) for tokens in encoder.tokenize(["", "bread", "word " * 62, "word " * 63])] == [2, 3, 64, 64]
     long = "a crew drifts between stars " * 20
     vectors = encoder.encode([long, long + "bread flour butter sugar"])
@@ -89,7 +89,7 @@ def test_progress_counts_every_text(write_checkpoint):
     assert done == [21, 9]
 
 
-def test_bfloat16_stays_near_float32(encoder):
+def test_bfloat16_is_close_to_float32(encoder):
     half = copy.copy(encoder)
     half._config = TextConfig(precision="bfloat16")
     ours, exact = half.encode(TEXTS[:7]), encoder.encode(TEXTS[:7])
@@ -112,7 +112,7 @@ def test_bfloat16_stays_near_float32(encoder):
         ("xlm-roberta", {"pad_token_id": 0}),
     ],
 )
-def test_each_family_gives_what_its_own_model_gives(write_checkpoint, family, more):
+def test_each_family_agrees_with_its_own_model(write_checkpoint, family, more):
     tiny = Encoder(str(write_checkpoint(family=family, **more)), FLOAT32)
     ids, mask = tiny.pad(tiny.tokenize(["abc de", "h", ""]))
     with torch.inference_mode():
@@ -121,11 +121,11 @@ def test_each_family_gives_what_its_own_model_gives(write_checkpoint, family, mo
 
 
 @pytest.mark.parametrize(("family", "limit"), [("bert", 24), ("electra", 24), ("camembert", 22), ("xlm-roberta", 22)])
-def test_a_text_never_outruns_the_positions_of_the_model(write_checkpoint, family, limit):
+def test_a_text_never_exceeds_the_positions_of_the_model(write_checkpoint, family, limit):
     more = {} if family in ("bert", "electra") else {"pad_token_id": 1, "position_embedding_type": "absolute"}
     folder = write_checkpoint(family=family, **more)
     if more:
-        # Positions begin after the padding token's number; the tokenizer must mean the same one.
+        # Positions begin after the padding token's id, which must be the tokenizer's too.
         path = folder / "tokenizer_config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "[UNK]"}))
     tiny = Encoder(str(folder), FLOAT32)
@@ -136,7 +136,7 @@ def test_a_text_never_outruns_the_positions_of_the_model(write_checkpoint, famil
 # --- projection ------------------------------------------------------------------------------------------
 
 
-def test_projection_shortens_vectors_and_nearly_keeps_who_is_near_whom(encoder):
+def test_projection_shortens_vectors_and_nearly_preserves_neighbours(encoder):
     short = copy.copy(encoder)
     short.head = copy.deepcopy(encoder.head)
     texts = [f"{first} {second}" for first in ("bread", "war", "stars") for second in ("of old", "at home", "for all")]
@@ -154,14 +154,14 @@ def test_projection_shortens_vectors_and_nearly_keeps_who_is_near_whom(encoder):
 
 def test_projection_cannot_make_vectors_longer(write_checkpoint):
     tiny = Encoder(str(write_checkpoint()), FLOAT32)
-    with pytest.raises(ConfigError, match=r"text.projection: is 17, but the encoder's vectors have 16 numbers"):
+    with pytest.raises(ConfigError, match=r"text.projection: is 17, but the encoder's vectors have 16 dimensions"):
         tiny.project(tiny.encode(["a"]), 17)
 
 
 # --- save and digest -------------------------------------------------------------------------------------
 
 
-def test_saved_folder_opens_everywhere_with_the_same_vectors(encoder, tmp_path, capfd):
+def test_other_libraries_load_a_saved_folder_with_the_same_vectors(encoder, tmp_path, capfd):
     from transformers import AutoModel, AutoTokenizer
 
     texts = [text for text in TEXTS if len(text) < 1000]
@@ -225,7 +225,7 @@ def test_saved_bytes_are_the_same_each_time(write_checkpoint, tmp_path):
     assert changed == []
 
 
-def test_digest_changes_with_all_that_changes_vectors(write_checkpoint):
+def test_digest_changes_with_everything_that_changes_vectors(write_checkpoint):
     folder = str(write_checkpoint())
     tiny = Encoder(folder, FLOAT32)
     digests = [tiny.digest(), Encoder(folder, TextConfig(precision="bfloat16")).digest()]
@@ -258,11 +258,11 @@ def test_digest_does_not_change_with_use(write_checkpoint):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 600), max_size=60), st.integers(1, 2000))
-def test_batches_hold_every_text_once_within_the_token_limit(lengths, batch_tokens):
+def test_batches_have_every_text_once_within_the_token_limit(lengths, batch_tokens):
     batches = list(make_batches(lengths, batch_tokens))
     assert sorted(np.concatenate([[], *batches]).tolist()) == list(range(len(lengths)))
     for batch in batches:
-        longest = max(lengths[place] for place in batch)
+        longest = max(lengths[text] for text in batch)
         assert len(batch) == 1 or longest * len(batch) <= batch_tokens
-    flat = [int(place) for batch in batches for place in batch]
-    assert flat == sorted(flat, key=lambda place: (-lengths[place], place))
+    flat = [int(text) for batch in batches for text in batch]
+    assert flat == sorted(flat, key=lambda text: (-lengths[text], text))

@@ -12,13 +12,13 @@ from recsys.config import TextConfig
 from recsys.errors import CheckpointError, ConfigError, RecsysError
 from recsys.text.distillation import prune_layers
 from recsys.text.encoder import Encoder
-from recsys.text.export import MODEL, OnnxEncoder, compare_exports, export_onnx, measure_agreement
+from recsys.text.export import MODEL, OnnxEncoder, export_onnx, measure_agreement
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 CONFIG = TextConfig(max_tokens=16, precision="float32")
-# Nothing that a catalogue may hold should come out otherwise than from torch.
+# Whatever a catalogue contains, the vectors should equal those of torch.
 TEXTS = [
     "A crew drifts between stars, far from home",
     "",
@@ -51,14 +51,14 @@ def test_vectors_are_those_of_the_encoder(encoder, exported):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 70, 100_000])
-def test_any_batch_and_length_will_do(encoder, exported, batch_tokens):
-    """Alone, in small batches, all at once: the file holds no size of what it was traced with."""
+def test_any_batch_size_and_length_works(encoder, exported, batch_tokens):
+    """One at a time, in small batches, all at once: no size of the traced example is fixed in the file."""
     vectors = OnnxEncoder(exported, batch_tokens).encode(TEXTS)
     np.testing.assert_allclose(vectors, encoder.encode(TEXTS), atol=1e-5)
     assert OnnxEncoder(exported, batch_tokens).encode([]).shape == (0, 384)
 
 
-def test_a_folder_says_what_is_in_it(encoder, exported, quantised):
+def test_the_settings_describe_the_export(encoder, exported, quantised):
     files = {path.name for path in exported.iterdir()}
     assert {MODEL, "encoder.json", "tokenizer.json", "tokenizer_config.json"} <= files
     expected = {"max_tokens": encoder.max_tokens, "embedding_size": 384, "encoder": encoder.digest()}
@@ -66,7 +66,7 @@ def test_a_folder_says_what_is_in_it(encoder, exported, quantised):
     assert json.loads((quantised / "encoder.json").read_text()) == {**expected, "int8": True}
 
 
-def test_int8_is_a_quarter_of_the_size_and_near(encoder, exported, quantised):
+def test_int8_is_a_quarter_of_the_size_and_close(encoder, exported, quantised):
     sizes = [(folder / MODEL).stat().st_size for folder in (quantised, exported)]
     assert sizes[0] < 0.3 * sizes[1]
     agreement = measure_agreement(OnnxEncoder(quantised).encode(TEXTS), encoder.encode(TEXTS))
@@ -76,12 +76,12 @@ def test_int8_is_a_quarter_of_the_size_and_near(encoder, exported, quantised):
     assert agreement.neighbours_kept > 0.8
 
 
-def test_the_file_alone_is_a_whole_encoder(encoder, exported):
-    """Nothing of ours is needed to use it: tokens in, unit vectors out."""
+def test_the_file_alone_is_a_complete_encoder(encoder, exported):
+    """It can be used without recsys: tokens in, unit vectors out."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(exported / MODEL, providers=["CPUExecutionProvider"])
-    assert [(one.name, one.shape) for one in session.get_inputs()] == [
+    assert [(tensor.name, tensor.shape) for tensor in session.get_inputs()] == [
         ("input_ids", ["batch", "tokens"]),
         ("attention_mask", ["batch", "tokens"]),
     ]
@@ -90,7 +90,7 @@ def test_the_file_alone_is_a_whole_encoder(encoder, exported):
     np.testing.assert_allclose(vectors, encoder.encode(["bread"]), atol=1e-5)
 
 
-def test_the_encoder_stays_as_it_was(encoder, exported, quantised):
+def test_the_encoder_is_not_changed(encoder, exported, quantised):
     copied = copy.deepcopy(encoder)
     before = copied.digest()
     assert before == encoder.digest()
@@ -131,21 +131,21 @@ def test_equal_encoders_give_equal_bytes(write_checkpoint, tmp_path):
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_a_bfloat16_encoder_is_exported_in_full(write_checkpoint, tmp_path):
+def test_a_bfloat16_encoder_is_exported_in_float32(write_checkpoint, tmp_path):
     folder = str(write_checkpoint())
     half, full = (Encoder(folder, CONFIG.model_copy(update={"precision": name})) for name in ("bfloat16", "float32"))
     vectors = OnnxEncoder(export_onnx(half, tmp_path / "out", int8=False).parent).encode(["abc", "d"])
     np.testing.assert_allclose(vectors, full.encode(["abc", "d"]), atol=1e-6)
 
 
-# --- what can be wrong -----------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_a_missing_extra_is_named(write_checkpoint, tmp_path, monkeypatch, package):
     encoder = Encoder(str(write_checkpoint()), CONFIG)
     export_onnx(encoder, tmp_path / "whole", int8=False)
-    # What Python does where a package is not installed.
+    # What Python does if a package is not installed.
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(package)
@@ -159,7 +159,7 @@ def test_a_missing_extra_is_named(write_checkpoint, tmp_path, monkeypatch, packa
 
 @pytest.mark.parametrize("file", [MODEL, "encoder.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("content", [None, b"", b"\x00 no such file \xff"])
-def test_a_folder_that_lacks_a_file_or_holds_a_broken_one(write_checkpoint, tmp_path, file, content):
+def test_a_missing_or_damaged_file_is_an_error(write_checkpoint, tmp_path, file, content):
     folder = export_onnx(Encoder(str(write_checkpoint()), CONFIG), tmp_path / "out", int8=False).parent
     if content is None:
         (folder / file).unlink()
@@ -170,9 +170,9 @@ def test_a_folder_that_lacks_a_file_or_holds_a_broken_one(write_checkpoint, tmp_
         OnnxEncoder(folder)
 
 
-def test_weights_too_large_for_one_file_are_refused(write_checkpoint, tmp_path, monkeypatch):
+def test_weights_too_large_for_one_file_are_rejected(write_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("recsys.text.export._LARGEST_BYTES", 1_000)
-    with pytest.raises(ConfigError, match="one file holds"):
+    with pytest.raises(ConfigError, match="an ONNX file holds"):
         export_onnx(Encoder(str(write_checkpoint()), CONFIG), tmp_path / "out", int8=False)
 
 
@@ -183,35 +183,19 @@ def unit(angles: list[float]) -> np.ndarray:
     return np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], axis=1).astype(np.float32)
 
 
-def test_agreement_by_hand(monkeypatch):
+def test_agreement_worked_out_by_hand(monkeypatch):
     monkeypatch.setattr("recsys.text.export._NEIGHBOURS", 1)
     # The nearest of 0, 10, 50, 55 degrees are 10, 0, 55, 50. Then 10 moves to 49: those of 0 and 55 are still what
     # they were (10 and 50), those of 10 and 50 become each other.
-    found = measure_agreement(unit([0, 49, 50, 55]), unit([0, 10, 50, 55]))
-    assert found.neighbours_kept == 0.5
-    assert found.lowest_cosine == pytest.approx(np.cos(np.radians(39)), abs=1e-6)
-    assert found.mean_cosine == pytest.approx((3 + np.cos(np.radians(39))) / 4, abs=1e-6)
+    agreement = measure_agreement(unit([0, 49, 50, 55]), unit([0, 10, 50, 55]))
+    assert agreement.neighbours_kept == 0.5
+    assert agreement.lowest_cosine == pytest.approx(np.cos(np.radians(39)), abs=1e-6)
+    assert agreement.mean_cosine == pytest.approx((3 + np.cos(np.radians(39))) / 4, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 11, 40])
-def test_equal_vectors_agree_wholly(count):
+def test_equal_vectors_agree_completely(count):
     vectors = unit(list(np.linspace(0, 300, count)))
-    found = measure_agreement(vectors, vectors)
-    assert (found.lowest_cosine, found.mean_cosine) == pytest.approx((1, 1), abs=1e-6)
-    assert found.neighbours_kept == 1
-
-
-def test_comparison_has_a_row_per_form(write_checkpoint):
-    encoder = Encoder(str(write_checkpoint()), CONFIG)
-    rng = np.random.default_rng(0)
-    texts = ["".join(rng.choice(list("abcdefgh "), 12)) for _ in range(30)]
-    before = torch.get_num_threads()
-    table = compare_exports(encoder, CONFIG, texts)
-    assert torch.get_num_threads() == before
-    assert table["form"].to_list() == ["torch float32", "torch bfloat16", "onnx float32", "onnx int8"]
-    assert table.columns[1:] == ["texts_per_second", "lowest_cosine", "mean_cosine", "neighbours_kept", "megabytes"]
-    assert (table["texts_per_second"] > 0).all()
-    assert table["neighbours_kept"][0] == table["neighbours_kept"][2] == 1
-    np.testing.assert_allclose(table["lowest_cosine"][0, 2], 1, atol=1e-6)
-    # Eight bits of a random net of 16 numbers: near, but never the same.
-    assert 0.9 < table["lowest_cosine"][3] <= table["mean_cosine"][3] < 0.99999
+    agreement = measure_agreement(vectors, vectors)
+    assert (agreement.lowest_cosine, agreement.mean_cosine) == pytest.approx((1, 1), abs=1e-6)
+    assert agreement.neighbours_kept == 1

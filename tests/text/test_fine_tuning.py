@@ -25,7 +25,7 @@ from recsys.text.training.layer_inputs import (
     tokenize_texts,
 )
 
-# No two of these have anything in common: which go together is known from the users alone.
+# Unrelated words: only the users' interactions show which belong together.
 WORDS = ["anchor", "violin", "cactus", "ladder", "pepper", "glacier", "button", "rocket", "candle", "turtle"]
 WORDS += ["ribbon", "hammer", "mirror", "pigeon", "velvet", "canyon", "teapot", "marble", "lantern", "walnut"]
 CONFIG = FineTuneConfig(
@@ -59,7 +59,7 @@ def frozen(encoder) -> FrozenStates:
 
 @pytest.fixture
 def tiny(write_checkpoint) -> Encoder:
-    """Two layers without dropout, and texts of one letter."""
+    """An encoder with two layers, without dropout."""
     return Encoder(
         str(write_checkpoint(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)),
         TextConfig(precision="float32"),
@@ -105,11 +105,11 @@ def learn(
     return fine_tune(encoder, FineTuningData(inputs, histories, factors), config, 7)
 
 
-# --- inputs ----------------------------------------------------------------------------------------------
+# --- inputs of the trainable layers ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trainable", [1, 2, 6, 99])
-def test_frozen_states_and_the_upper_layers_make_the_vectors_of_encode(encoder, trainable):
+def test_frozen_states_and_the_top_layers_give_the_vectors_of_encode(encoder, trainable):
     texts = ["A crew drifts between stars", "", "bread", "长夜 🎬", "bread flour " * 9]
     done: list[int] = []
     frozen = freeze_states(encoder, texts, trainable, done.append)
@@ -118,12 +118,12 @@ def test_frozen_states_and_the_upper_layers_make_the_vectors_of_encode(encoder, 
     assert frozen.trainable_layers == min(trainable, 6)
 
 
-def test_tokens_make_the_vectors_of_encode(encoder):
+def test_tokens_give_the_vectors_of_encode(encoder):
     texts = ["A crew drifts between stars", "", "bread"]
     np.testing.assert_allclose(encode_inputs(encoder, tokenize_texts(encoder, texts)), encoder.encode(texts), atol=1e-5)
 
 
-def test_frozen_states_of_bfloat16_take_half_the_room_and_stay_near(encoder):
+def test_bfloat16_states_take_half_the_memory_and_are_close(encoder):
     half = copy.copy(encoder)
     half._config = TextConfig(precision="bfloat16")
     frozen = freeze_states(half, WORDS, 1)
@@ -133,13 +133,13 @@ def test_frozen_states_of_bfloat16_take_half_the_room_and_stay_near(encoder):
     assert (vectors * encoder.encode(WORDS)).sum(1).min() > 0.998
 
 
-def test_each_token_knows_its_field(encoder):
+def test_each_token_has_the_field_it_comes_from(encoder):
     texts = ["bread. flour. butter", "bread", "a\0b. c"]
     parts = [["bread", "flour", "butter"], ["bread", "", ""], ["a\0b", "c", ""]]
     fields = find_token_fields(encoder, texts, parts)
     assert fields[0].tolist() == [-1, 0, 0, 1, 1, 2, -1]
     assert fields[1].tolist() == [-1, 0, -1]
-    assert [len(one) for one in fields] == np.diff(tokenize_texts(encoder, texts).starts).tolist()
+    assert [len(text_fields) for text_fields in fields] == np.diff(tokenize_texts(encoder, texts).starts).tolist()
 
 
 # --- learning --------------------------------------------------------------------------------------------
@@ -148,32 +148,32 @@ def test_each_token_knows_its_field(encoder):
 @pytest.fixture(scope="module")
 def tuned(encoder, frozen, histories) -> tuple[Encoder, FineTuned, list[int]]:
     ours, examples = copy.deepcopy(encoder), list[int]()
-    found = fine_tune(
+    result = fine_tune(
         ours,
         FineTuningData(frozen, histories),
         CONFIG,
         7,
         Runtime(progress=lambda count, _: examples.append(count)),
     )
-    return ours, found, examples
+    return ours, result, examples
 
 
-def test_unrelated_words_that_the_same_users_take_move_together(encoder, tuned):
-    ours, found, _ = tuned
+def test_words_of_the_same_users_become_similar(encoder, tuned):
+    ours, result, _ = tuned
     assert abs(contrast(encoder.encode(WORDS))) < 0.02
     assert contrast(ours.encode(WORDS)) > 0.15
-    assert np.mean(found.losses[-4:]) < 0.7 * np.mean(found.losses[:4])
+    assert np.mean(result.losses[-4:]) < 0.7 * np.mean(result.losses[:4])
 
 
-def test_the_embeddings_are_those_of_the_encoder_as_it_is_now(tuned):
-    ours, found, _ = tuned
-    np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-5)
+def test_the_embeddings_are_those_of_the_tuned_encoder(tuned):
+    ours, result, _ = tuned
+    np.testing.assert_allclose(result.embeddings, ours.encode(WORDS), atol=1e-5)
 
 
-def test_steps_are_those_announced(tuned, histories):
-    _, found, examples = tuned
+def test_the_number_of_steps_matches_the_count(tuned, histories):
+    _, result, examples = tuned
     # 20 items in batches of 10, 8 epochs; at most 8 examples of each item.
-    assert count_steps(histories, CONFIG, 7) == len(found.losses) == len(examples) == 16
+    assert count_steps(histories, CONFIG, 7) == len(result.losses) == len(examples) == 16
     assert all(0 < count <= 80 for count in examples)
 
 
@@ -184,14 +184,14 @@ def test_only_the_last_layers_learn(encoder, tuned):
     assert not any(module.training for module in tuned[0].model.modules())
 
 
-def test_same_seed_same_weights_and_the_callers_random_numbers_stay(encoder, frozen, histories, tuned):
+def test_same_seed_same_weights_and_the_callers_random_state_is_kept(encoder, frozen, histories, tuned):
     again = copy.deepcopy(encoder)
     torch.manual_seed(123)
     expected = torch.rand(3)
     torch.manual_seed(123)
-    found = fine_tune(again, FineTuningData(frozen, histories), CONFIG, 7)
+    result = fine_tune(again, FineTuningData(frozen, histories), CONFIG, 7)
     assert torch.equal(torch.rand(3), expected)
-    assert found.losses == tuned[1].losses
+    assert result.losses == tuned[1].losses
     assert again.digest() == tuned[0].digest()
 
 
@@ -214,19 +214,19 @@ def test_same_seed_same_weights_and_the_callers_random_numbers_stay(encoder, fro
     ],
     ids=str,
 )
-def test_every_switch_learns_and_leaves_plain_weights(encoder, histories, change):
+def test_every_option_learns_and_leaves_plain_weights(encoder, histories, change):
     ours = copy.deepcopy(encoder)
     config = FineTuneConfig(**{**CONFIG.model_dump(), "learning_rate": 5e-4, "epochs": 10, **change})
     factors = np.random.default_rng(0).normal(scale=0.1, size=(20, 4)).astype(np.float32)
     factors[:, 0] += np.where(np.arange(20) % 2, -1, 1)
     factors[3] = np.nan
-    found = learn(ours, histories, config, factors=factors)
-    assert np.mean(found.losses[-4:]) < 0.9 * np.mean(found.losses[:4])
+    result = learn(ours, histories, config, factors=factors)
+    assert np.mean(result.losses[-4:]) < 0.9 * np.mean(result.losses[:4])
     assert set(ours.model.state_dict()) == set(encoder.model.state_dict())
-    np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-4)
+    np.testing.assert_allclose(result.embeddings, ours.encode(WORDS), atol=1e-4)
 
 
-def test_full_training_moves_the_word_vectors_too(tiny, histories):
+def test_full_training_changes_the_word_vectors_too(tiny, histories):
     before = tiny.model.embeddings.word_embeddings.weight.clone()
     learn(tiny, histories, CONFIG.model_copy(update={"method": "full"}), texts=LETTERS)
     assert not torch.equal(before, tiny.model.embeddings.word_embeddings.weight)
@@ -235,30 +235,30 @@ def test_full_training_moves_the_word_vectors_too(tiny, histories):
 def test_the_best_epoch_is_kept_and_training_stops_after_it(encoder, histories):
     ours = copy.deepcopy(encoder)
     more = {"validation_share": 0.8, "validation_n": 5, "epochs": 40, "patience": 2}
-    found = learn(ours, histories, CONFIG.model_copy(update=more))
-    best = int(np.argmax(found.recalls))
-    assert 0 < best == len(found.recalls) - 3 < 38
-    assert len(found.losses) == 2 * (len(found.recalls) - 1)
-    np.testing.assert_allclose(found.embeddings, ours.encode(WORDS), atol=1e-5)
+    result = learn(ours, histories, CONFIG.model_copy(update=more))
+    best = int(np.argmax(result.recalls))
+    assert 0 < best == len(result.recalls) - 3 < 38
+    assert len(result.losses) == 2 * (len(result.recalls) - 1)
+    np.testing.assert_allclose(result.embeddings, ours.encode(WORDS), atol=1e-5)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_users_with_one_item_teach_nothing(encoder, ordered):
+def test_users_with_a_single_item_are_no_examples(encoder, ordered):
     lonely = make_histories(("u", "a"), ("v", "b"), ordered=ordered)
     before = encoder.digest()
-    found = fine_tune(encoder, FineTuningData(freeze_states(encoder, ["a", "b"], 1), lonely), CONFIG, 0)
-    assert (found.losses, count_steps(lonely, CONFIG, 0), encoder.digest()) == ([], 0, before)
-    np.testing.assert_allclose(found.embeddings, encoder.encode(["a", "b"]), atol=1e-5)
+    result = fine_tune(encoder, FineTuningData(freeze_states(encoder, ["a", "b"], 1), lonely), CONFIG, 0)
+    assert (result.losses, count_steps(lonely, CONFIG, 0), encoder.digest()) == ([], 0, before)
+    np.testing.assert_allclose(result.embeddings, encoder.encode(["a", "b"]), atol=1e-5)
 
 
-def test_no_epochs_only_embed(encoder, frozen, histories):
+def test_without_epochs_the_encoder_is_unchanged(encoder, frozen, histories):
     config = CONFIG.model_copy(update={"epochs": 0})
     before = encoder.digest()
     assert fine_tune(encoder, FineTuningData(frozen, histories), config, 0).losses == []
     assert encoder.digest() == before
 
 
-# --- killed and resumed ------------------------------------------------------------------------------------
+# --- killed and resumed ----------------------------------------------------------------------------------
 
 _SCRIPT = """
     import os, signal, sys
@@ -281,8 +281,8 @@ _SCRIPT = """
         if len(steps) == {kill_at}:
             os.kill(os.getpid(), signal.SIGKILL)
     runtime = Runtime(TrainingCheckpoint(Path({folder!r}), "key"), progress=progress)
-    found = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, runtime)
-    print(encoder.digest(), found.losses, found.recalls, sum(count > 0 for count in steps))
+    result = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, runtime)
+    print(encoder.digest(), result.losses, result.recalls, sum(count > 0 for count in steps))
 """
 
 
@@ -304,8 +304,8 @@ def run_training(
     [({}, 8), ({"method": "adalora", "accumulation": 2, "validation_share": 0.3, "patience": 99}, 11)],
     ids=["layers", "adalora, accumulated, validated"],
 )
-def test_a_killed_training_goes_on_to_the_same_weights(write_checkpoint, tmp_path, change, kill_at):
-    # With dropout: its random numbers must be those of the step, too.
+def test_a_killed_training_resumes_to_the_same_weights(write_checkpoint, tmp_path, change, kill_at):
+    # With dropout, whose random numbers must be reproduced too.
     checkpoint = write_checkpoint()
     config = FineTuneConfig(**{**CONFIG.model_dump(), "trainable_layers": 2, "checkpoint_steps": 1, **change})
     whole = run_training(tmp_path / "whole", checkpoint, config, 0)
@@ -314,13 +314,13 @@ def test_a_killed_training_goes_on_to_the_same_weights(write_checkpoint, tmp_pat
     resumed = run_training(tmp_path / "killed", checkpoint, config, 0)
     assert whole.returncode == resumed.returncode == 0, resumed.stderr
     *expected, every = whole.stdout.strip().rsplit(" ", 1)
-    *found, only = resumed.stdout.strip().rsplit(" ", 1)
-    assert found == expected
+    *result, only = resumed.stdout.strip().rsplit(" ", 1)
+    assert result == expected
     assert 0 < int(only) <= int(every) - kill_at + 2
     assert not list((tmp_path / "killed").glob("*.safetensors"))
 
 
-# --- several processes -------------------------------------------------------------------------------------
+# --- several processes -----------------------------------------------------------------------------------
 
 _TOGETHER = """
 import sys
@@ -338,14 +338,14 @@ histories = build_histories(interactions, items, None)
 config = FineTuneConfig.model_validate_json({config!r})
 encoder = Encoder({checkpoint!r}, TextConfig(precision="float32"))
 frozen = freeze_states(encoder, LETTERS, 2)
-found = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, Runtime(processes=processes))
-Path({folder!r}, str(processes.rank)).write_text(repr((encoder.digest(), found.losses)))
+result = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, Runtime(processes=processes))
+Path({folder!r}, str(processes.rank)).write_text(repr((encoder.digest(), result.losses)))
 processes.close()
 """
 
 
 def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path):
-    # Without dropout, which draws other numbers for other shares. Batches of 7: uneven shares.
+    # Without dropout, which differs between shares. Batches of 7 items give uneven shares.
     checkpoint = write_checkpoint(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     more = {"batch_size": 7, "negatives": "batch", "draw": "interactions", "epochs": 1, "trainable_layers": 2}
     config = FineTuneConfig(**{**CONFIG.model_dump(), **more, "accumulation": 2})
@@ -360,8 +360,8 @@ def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path):
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         done = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, env=os.environ, check=False)
         assert done.returncode == 0, done.stderr
-        found = [ast.literal_eval((folder / str(rank)).read_text()) for rank in range(count)]
-        assert all(one == found[0] for one in found)
-        losses[count] = found[0][1]
+        results = [ast.literal_eval((folder / str(rank)).read_text()) for rank in range(count)]
+        assert all(result == results[0] for result in results)
+        losses[count] = results[0][1]
     assert len(losses[1]) > 20
     np.testing.assert_allclose(losses[2], losses[1], atol=1e-4)

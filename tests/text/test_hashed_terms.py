@@ -21,12 +21,12 @@ def test_a_text_has_the_same_row_in_every_catalogue():
     assert alone[[1]].nnz == 0
 
 
-def test_a_word_said_more_often_counts_as_its_logarithm():
+def test_repeated_terms_count_logarithmically():
     row = count_hashed_terms(pl.Series(["a a a"]), BUCKETS).data
     assert sorted(row) == pytest.approx([1 + np.log(2), 1 + np.log(3)])
 
 
-def test_words_of_one_item_or_of_many_tell_nothing():
+def test_terms_of_one_item_or_of_too_many_have_no_weight():
     texts = pl.Series([f"all own{number} {'some' if number < 3 else ''}" for number in range(40)])
     words = count_hashed_terms(texts, BUCKETS)
     weights = weigh_buckets(words)
@@ -38,7 +38,7 @@ def test_words_of_one_item_or_of_many_tell_nothing():
 
 @pytest.fixture(scope="module")
 def world():
-    """Twelve series that readers stay in; the vectors are random. The last item of each is new."""
+    """Twelve series, each with its own readers; embeddings are random. The last item of each series is new."""
     items = make_items(*(f"series{series:02} {number}" for series in range(12) for number in range(3)))
     texts = pl.Series([f"{name[:-2]} saga" for name in items["item_id"]])
     rows = [(f"u{user:02}", f"series{user % 12:02} {(user // 12 + step) % 2}") for user in range(48) for step in (0, 1)]
@@ -56,7 +56,7 @@ def model(world):
 
 
 def margins(model, world):
-    """Score of the new item of the own series over that of the next, for each user."""
+    """For each user, the score of the new item of their series minus that of the next series."""
     histories, vectors, _ = world
     items = model.item_vectors(vectors)
     scores = model.user_vectors(histories, items) @ items.T
@@ -64,7 +64,7 @@ def margins(model, world):
     return scores[users, users % 12 * 3 + 2] - scores[users, (users + 1) % 12 * 3 + 2]
 
 
-def test_new_items_of_a_series_are_asked_for_by_its_readers(model, world):
+def test_new_items_of_a_series_score_high_for_its_readers(model, world):
     assert margins(model, world).mean() > 0.4
     histories, vectors, texts = world
     without = InterestModel(8, InterestConfig(epochs=20, batch_size=8))
@@ -72,7 +72,7 @@ def test_new_items_of_a_series_are_asked_for_by_its_readers(model, world):
     assert abs(margins(without, world).mean()) < 0.2
 
 
-def test_what_is_saved_reads_the_words_again(model, world, tmp_path):
+def test_a_loaded_model_computes_its_term_vectors_again(model, world, tmp_path):
     histories, vectors, texts = world
     model.save(tmp_path / "model.safetensors")
     loaded = InterestModel.load(tmp_path / "model.safetensors", histories.item_ids, model._config)
@@ -81,7 +81,7 @@ def test_what_is_saved_reads_the_words_again(model, world, tmp_path):
     assert again.with_term_vectors(texts) is again
 
 
-def test_another_catalogue_has_words_of_its_own(model, world):
+def test_another_catalogue_gets_its_own_term_vectors(model, world):
     _, vectors, _ = world
     aligned = model.align(pl.Series(["new", "series05 1"])).with_term_vectors(
         pl.Series(["series02 saga", "series05 saga"])

@@ -16,7 +16,7 @@ MASK = torch.tensor([[True, True, False], [True, False, False]])
 # --- pooling ---------------------------------------------------------------------------------------------
 
 
-def test_mean_is_of_the_real_tokens():
+def test_mean_ignores_padding():
     assert Head("mean", 2)(HIDDEN, MASK).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 1.0]]
 
 
@@ -27,7 +27,7 @@ def test_cls_is_the_first_token():
 def test_attention_starts_as_the_mean_and_then_weighs_tokens():
     head = Head("attention", 2)
     torch.testing.assert_close(head(HIDDEN, MASK), Head("mean", 2)(HIDDEN, MASK))
-    # The second token scores ln 3 more than the first: it weighs three quarters.
+    # The second token scores ln 3 more than the first, so its weight is three quarters.
     head.attention.direction.data = torch.tensor([0.0, float(np.log(3.0)) / 8])
     expected = torch.tensor([3.0, 6.0])
     torch.testing.assert_close(head(HIDDEN, MASK)[0], expected / expected.norm())
@@ -55,8 +55,8 @@ def test_vectors_are_exact_under_autocast(pooling):
 # --- projection ------------------------------------------------------------------------------------------
 
 
-def test_axes_are_those_along_which_the_vectors_lie():
-    # Most of it lies along (0, 0.6, -0.8), the rest along x.
+def test_axes_are_the_principal_axes():
+    # The largest variation is along (0, 0.6, -0.8), the rest along x.
     vectors = np.array([[0, 6, -8], [0, -3, 4], [1, 0, 0]], dtype=np.float32)
     head = Head("cls", 3)
     head.add_projection(vectors, 2)
@@ -64,13 +64,13 @@ def test_axes_are_those_along_which_the_vectors_lie():
     np.testing.assert_allclose(head.projection.weight.detach(), [[0, -0.6, 0.8], [1, 0, 0]], atol=1e-6)
 
 
-def test_as_many_axes_as_numbers_keep_every_cosine():
+def test_a_full_set_of_axes_preserves_every_cosine():
     vectors = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     head = Head("cls", 6)
     head.add_projection(unit, 6)
-    found = head(torch.from_numpy(vectors)[:, None], torch.ones(50, 1, dtype=torch.bool)).detach().numpy()
-    np.testing.assert_allclose(found @ found.T, unit @ unit.T, atol=1e-5)
+    projected = head(torch.from_numpy(vectors)[:, None], torch.ones(50, 1, dtype=torch.bool)).detach().numpy()
+    np.testing.assert_allclose(projected @ projected.T, unit @ unit.T, atol=1e-5)
 
 
 def test_a_projection_draws_no_random_numbers_and_works_without_vectors():
@@ -87,7 +87,7 @@ def test_a_projection_draws_no_random_numbers_and_works_without_vectors():
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
 @pytest.mark.parametrize("size", [None, 2])
-def test_what_was_saved_is_loaded_whatever_the_settings_say(tmp_path, caplog, pooling, size):
+def test_a_saved_head_takes_precedence_over_the_settings(tmp_path, caplog, pooling, size):
     head = Head(pooling, 4)
     if pooling == "attention":
         head.attention.direction.data = torch.tensor([0.1, 0.2, 0.3, 0.4])
@@ -106,7 +106,7 @@ def test_what_was_saved_is_loaded_whatever_the_settings_say(tmp_path, caplog, po
     other = Head.load(str(tmp_path), 4, TextConfig(pooling="cls" if pooling == "mean" else "mean", projection=3))
     assert other.pooling == pooling
     assert other.embedding_size == again.embedding_size
-    assert f"was trained with {pooling}; the checkpoint counts" in caplog.messages[0]
+    assert f"was trained with {pooling}; using the checkpoint's" in caplog.messages[0]
     assert len(caplog.records) == (2 if size else 1)
 
 
@@ -117,13 +117,13 @@ def test_what_was_saved_is_loaded_whatever_the_settings_say(tmp_path, caplog, po
         {"pooling_mode": "cls", "include_prompt": True},
     ],
 )
-def test_pooling_that_another_library_meant_is_said_not_taken(tmp_path, caplog, content):
+def test_another_pooling_of_sentence_transformers_is_logged_not_used(tmp_path, caplog, content):
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(content))
     with caplog.at_level(logging.WARNING):
         assert Head.load(str(tmp_path), 4, TextConfig()).pooling == "mean"
     assert caplog.messages == [
-        f"text.pooling is mean, but checkpoint '{tmp_path}' was trained with cls; the setting counts"
+        f"text.pooling is mean, but checkpoint '{tmp_path}' was trained with cls; using the setting"
     ]
     caplog.clear()
     assert Head.load(str(tmp_path), 4, TextConfig(pooling="cls")).pooling == "cls"
@@ -137,7 +137,7 @@ def test_pooling_that_another_library_meant_is_said_not_taken(tmp_path, caplog, 
         (lambda folder: (folder / "recsys_head.json").write_text('{"pooling": "max"}'), "projection"),
         (
             lambda folder: (folder / "recsys_head.json").write_text('{"pooling": "max", "projection": null}'),
-            "no pooling",
+            "unknown pooling",
         ),
         (lambda folder: (folder / "2_Dense" / "model.safetensors").unlink(), "no 2_Dense/model.safetensors"),
         (lambda folder: (folder / "1_Pooling" / "model.safetensors").write_bytes(b"torn"), "header"),
@@ -145,7 +145,7 @@ def test_pooling_that_another_library_meant_is_said_not_taken(tmp_path, caplog, 
         (lambda folder: AttentionPooling(5).save(str(folder / "1_Pooling")), "not"),
     ],
 )
-def test_files_that_do_not_fit_are_one_clear_error(tmp_path, damage, reason):
+def test_inconsistent_files_are_one_clear_error(tmp_path, damage, reason):
     head = Head("attention", 4)
     head.add_projection(np.eye(4, dtype=np.float32), 2)
     head.save(tmp_path)

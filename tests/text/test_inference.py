@@ -23,7 +23,7 @@ def tiny(write_checkpoint) -> Encoder:
 
 @torch.no_grad()
 def run_both(encoder: Encoder, texts: list[str], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """States of the real tokens after the last layer: ours, and those of the model's own layers in float32."""
+    """States of tokens after the last layer: of the fast layers, and of the model's own layers in float32."""
     ids, mask = encoder.pad(encoder.tokenize(texts))
     below = encoder.embed_tokens(ids)
     return FastLayers(encoder.layers, dtype)(below, mask)[mask], encoder.run_layers(below, mask, encoder.layers)[mask]
@@ -54,24 +54,24 @@ def test_states_of_the_published_weights_are_the_models_own(encoder):
 
 
 @pytest.mark.parametrize("texts", [TEXTS, [TEXTS[0]] * 3], ids=["padded", "all of one length"])
-def test_bfloat16_states_point_where_the_exact_ones_do(encoder, texts):
+def test_bfloat16_states_have_the_direction_of_the_exact_ones(encoder, texts):
     ours, theirs = run_both(encoder, texts, torch.bfloat16)
     assert ours.dtype == torch.float32
     assert not torch.equal(ours, theirs)
     assert torch.cosine_similarity(ours, theirs).min() > 0.998
 
 
-def test_scores_of_any_size_give_finite_states(tiny):
+def test_large_attention_scores_give_finite_states(tiny):
     with torch.no_grad():
         tiny.layers[0].attention.self.query.weight *= 1e6
     ours, _ = run_both(tiny, ["abc de", "h"], torch.bfloat16)
     assert torch.isfinite(ours).all()
-    # No token at all: not a tokenizer of ours, but no reason for NaN either.
+    # A text without tokens: no tokenizer gives one, but it must not become NaN.
     nothing = FastLayers(tiny.layers, torch.bfloat16)(torch.zeros(2, 3, 16), torch.zeros(2, 3, dtype=torch.bool))
     assert torch.isfinite(nothing).all()
 
 
-def test_nothing_is_dropped_out_or_kept_for_gradients(tiny):
+def test_there_is_no_dropout_and_no_gradient(tiny):
     ids, mask = tiny.pad(tiny.tokenize(["abc de", "h"]))
     run = FastLayers(tiny.layers, torch.float32)
     quiet = run(tiny.embed_tokens(ids).detach(), mask)
@@ -83,7 +83,7 @@ def test_nothing_is_dropped_out_or_kept_for_gradients(tiny):
     assert not states.requires_grad
 
 
-def test_no_layers_leave_the_states(tiny):
+def test_without_layers_the_states_are_unchanged(tiny):
     below = torch.randn(2, 3, 16)
     assert torch.equal(FastLayers([], torch.bfloat16)(below, torch.ones(2, 3, dtype=torch.bool)), below)
 
@@ -100,12 +100,12 @@ def three_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_work_is_spread_in_order_and_torchs_threads_are_as_before():
+def test_results_are_in_order_and_torchs_threads_are_restored():
     seen: set[tuple[int, int]] = set()
     together = threading.Barrier(3, timeout=20)
 
     def work(number: int) -> int:
-        # Nobody passes before all three are at work at once.
+        # A barrier: all three must run at the same time.
         together.wait()
         seen.add((threading.get_ident(), torch.get_num_threads()))
         return 10 * number
@@ -117,13 +117,13 @@ def test_work_is_spread_in_order_and_torchs_threads_are_as_before():
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_one_item_has_all_threads_to_itself():
+def test_a_single_item_uses_all_threads():
     assert list(spread(lambda _: torch.get_num_threads(), [None])) == [3]
     assert list(spread(str, [])) == []
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_threads_are_given_back_after_an_error_and_after_half_the_work():
+def test_threads_are_restored_after_an_error_and_an_early_stop():
     with pytest.raises(ZeroDivisionError):
         list(spread(lambda number: 1 // number, [2, 1, 0, 1]))
     assert torch.get_num_threads() == 3
@@ -158,7 +158,7 @@ def test_vectors_are_the_same_each_time_and_follow_the_weights(write_checkpoint,
     assert not np.allclose(encoder.encode(["abc de", "h"]), first, atol=1e-4)
 
 
-def test_layers_that_something_was_added_to_run_as_they_are(tiny):
+def test_layers_with_additions_use_the_models_own_forward_pass(tiny):
     class Doubled(nn.Linear):
         def forward(self, states: torch.Tensor) -> torch.Tensor:
             return 2 * super().forward(states)

@@ -1,4 +1,4 @@
-"""Interest models: the cheap one on a checkerboard, the one for order in a world where after item i comes i + 1."""
+"""The interest model on a checkerboard, and the sequence model in a world where item i + 1 follows item i."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def score(model: InterestModel, histories: Histories, embeddings: NDArray[np.flo
 
 @pytest.fixture(scope="module")
 def board() -> tuple[Histories, NDArray[np.float32]]:
-    """A checkerboard whose colours show in the users only: the vectors are random."""
+    """A checkerboard whose colours show only in the interactions: embeddings are random."""
     items, interactions = checkerboard(users=40, items=20)
     return build_histories(interactions, items, None), unit(np.random.default_rng(1).normal(size=(20, 16)))
 
@@ -65,21 +65,21 @@ def test_only_the_newest_items_count():
     np.testing.assert_allclose(vectors, np.eye(4)[[3, 1, 0]])
 
 
-def test_a_random_map_says_nothing_before_training():
+def test_a_random_map_is_not_informative_before_training():
     assert not InterestModel(4, InterestConfig(size=2)).is_informative
     assert not InterestModel(4, SequenceConfig(size=2)).is_informative
 
 
-# --- learning on the board -------------------------------------------------------------------------------
+# --- learning on the checkerboard ------------------------------------------------------------------------
 
 
 def mean_rank(model: InterestModel, histories: Histories, embeddings: NDArray[np.float32]) -> float:
-    """Mean place of the items of the user's colour that the user does not have yet, among all such items."""
+    """Mean rank, from 0, of new items of the user's colour among all items that are new to the user."""
     new = histories.matrix().toarray() == 0
     scores = np.where(new, score(model, histories, embeddings), -np.inf)
-    places = np.argsort(np.argsort(-scores, axis=1), axis=1)
+    ranks = np.argsort(np.argsort(-scores, axis=1), axis=1)
     colour = np.arange(histories.n_users)[:, None] % 2 == np.arange(histories.n_items)[None, :] % 2
-    return float(places[new & colour].mean())
+    return float(ranks[new & colour].mean())
 
 
 KINDS = {
@@ -95,7 +95,7 @@ KINDS = {
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("change", KINDS.values(), ids=KINDS)
-def test_learning_lifts_the_items_of_the_users_colour(board, change, ordered):
+def test_items_of_the_users_colour_rank_high_after_training(board, change, ordered):
     histories, embeddings = board
     if not ordered:
         items, interactions = checkerboard(users=40, items=20)
@@ -105,13 +105,13 @@ def test_learning_lifts_the_items_of_the_users_colour(board, change, ordered):
     losses = model.fit(histories, embeddings, 0)
     assert len(losses) == config.epochs
     assert losses[-1] < 0.8 * losses[0]
-    # 5 right items among 15 new ones: 7 by chance, 2 at best.
+    # 5 items of the colour among 15 new ones: mean rank 7 by chance, 2 at best.
     assert mean_rank(InterestModel(16, CONFIG), histories, embeddings) > 5.5
     assert mean_rank(model, histories, embeddings) < 4.0
     assert model.trained
 
 
-def test_vectors_are_of_unit_length_also_of_empty_histories_and_items_nobody_took(board):
+def test_vectors_are_unit_length_and_zero_for_empty_histories(board):
     histories, embeddings = board
     model = InterestModel(16, CONFIG)
     model.fit(histories, embeddings, 0)
@@ -141,12 +141,12 @@ def test_same_seed_same_bytes(board, tmp_path, change):
     [
         ({}, 40, 8),
         ({"batch_size": 7}, 48, 8),
-        # The last epoch is cut short.
+        # The last epoch is truncated.
         ({"max_steps": 12}, 12, 3),
         ({"epochs": 0}, 0, 0),
     ],
 )
-def test_steps_are_those_announced(board, change, steps, epochs):
+def test_the_number_of_steps_matches_the_count(board, change, steps, epochs):
     histories, embeddings = board
     model, calls = InterestModel(16, CONFIG.model_copy(update=change)), list[int]()
     assert len(model.fit(histories, embeddings, 0, calls.append)) == epochs
@@ -154,7 +154,7 @@ def test_steps_are_those_announced(board, change, steps, epochs):
 
 
 @pytest.mark.parametrize("config", [CONFIG, SequenceConfig(size=4)])
-def test_with_nothing_to_learn_from_nothing_is_learned(config, tmp_path):
+def test_without_examples_the_model_stays_untrained(config, tmp_path):
     lonely = make_histories("ab", ("u", "a"), ("v", "b"))
     model = InterestModel(2, config)
     for histories in (lonely, lonely.select(slice(0, 0))):
@@ -167,11 +167,11 @@ def test_with_nothing_to_learn_from_nothing_is_learned(config, tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == (tmp_path / "fitted").read_bytes()
 
 
-# --- what may be a negative ------------------------------------------------------------------------------
+# --- negatives -------------------------------------------------------------------------------------------
 
 
 def first_loss(histories: Histories, n_items: int, **change: object) -> float:
-    """Loss of one step over a catalogue at right angles, where no item is nearer than another."""
+    """Loss of one step over orthogonal embeddings, where all items are equally near."""
     config = InterestConfig(epochs=1, learning_rate=1e-9, **change)
     model = InterestModel(n_items, config)
     return model.fit(histories, np.eye(n_items, dtype=np.float32), 0)[0]
@@ -179,20 +179,20 @@ def first_loss(histories: Histories, n_items: int, **change: object) -> float:
 
 @pytest.mark.parametrize("negatives", [None, 3])
 @pytest.mark.parametrize("length", [1, 50])
-def test_what_the_user_has_at_any_time_is_no_negative(length, negatives):
+def test_items_the_user_interacts_with_at_any_time_are_no_negatives(length, negatives):
     rows = [("u", item) for item in "abcd"]
     change = {"history_length": length, "negatives": negatives}
     assert first_loss(make_histories("abcd", *rows), 4, **change) == pytest.approx(0.0, abs=1e-6)
-    # v has an item that u lacks: the only negative of u, as likely as the right one. v itself asks nothing.
+    # v's item is the only negative of u, as likely as the target. v itself has no next item.
     assert first_loss(make_histories("abcde", *rows, ("v", "e")), 5, history_length=length) == pytest.approx(np.log(2))
 
 
-def test_what_nobody_has_touched_is_no_negative():
+def test_items_without_interactions_are_no_negatives():
     histories = make_histories("abcdef", ("u", "a"), ("u", "b"), ("v", "c"))
     assert first_loss(histories, 6) == pytest.approx(np.log(2))
 
 
-def test_drawn_negatives_stand_for_all():
+def test_drawn_negatives_represent_the_whole_pool():
     others = [(f"v{item}", item) for item in "cdefghij"]
     histories = make_histories("abcdefghij", ("u", "a"), ("u", "b"), *others)
     whole = first_loss(histories, 10)
@@ -205,9 +205,9 @@ def test_drawn_negatives_stand_for_all():
 # --- weights of events -----------------------------------------------------------------------------------
 
 
-def test_next_items_count_as_much_as_their_events_weigh():
+def test_targets_are_weighted_by_their_events():
     def learn(weight: float, wanted: bool) -> NDArray[np.float32]:
-        # After a comes b for u and c for v.
+        # b follows a for u, and c follows a for v.
         rows = [
             {"user": user, "item": item, "day": day, "weight": weight if item == "b" else 1.0}
             for user, item, day in (("u", "a", 1), ("u", "b", 2), ("v", "a", 1), ("v", "c", 2), ("w", "d", 1))
@@ -222,9 +222,55 @@ def test_next_items_count_as_much_as_their_events_weigh():
     assert np.array_equal(learn(1.0, False), learn(9.0, False))
 
 
+# --- residuals and blocks --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def residual_model() -> InterestModel:
+    """Trained on a, b and c; d is in the catalogue without interactions. Its map and tower have a size of 4."""
+    histories = make_histories("abcd", ("u", "a"), ("u", "b"), ("v", "b"), ("v", "c"), ("w", "c"), ("w", "a"))
+    model = InterestModel(2, SequenceConfig(size=4, epochs=2))
+    model.fit(histories, unit([[1, 0], [0, 1], [1, 1], [1, -1]]), 0)
+    return model
+
+
+def find_residuals(model: InterestModel, n_items: int) -> list[bool]:
+    """Which items have a residual: with an embedding of zeros, the residual is all there is of an item vector."""
+    vectors = model.item_vectors(np.zeros((n_items, 2), dtype=np.float32))
+    return [bool(row.any()) for row in vectors]
+
+
+def test_an_item_without_interactions_has_no_residual(residual_model):
+    # Its residual was initialised at random and never trained.
+    assert find_residuals(residual_model, 4) == [True, True, True, False]
+
+
+def test_a_new_item_does_not_get_the_residual_of_the_last_item(residual_model):
+    without_d = residual_model.align(pl.Series(["a", "b", "c"]))
+    later = without_d.align(pl.Series(["a", "aa", "b", "c", "e"]))
+    assert find_residuals(later, 5) == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("tower", ["mean", "attention", "transformer"])
+def test_a_user_vector_has_the_same_bits_whoever_else_is_in_the_block(tower):
+    # Nightly lists must not depend on how users are split into shards.
+    rng = np.random.default_rng(0)
+    items = [f"i{number:02}" for number in range(50)]
+    rows = [(f"u{user:03}", item) for user in range(150) for item in rng.choice(items, 5, replace=False)]
+    histories = build_histories(make_interactions(*rows), make_items(*items), None)
+    model = InterestModel(32, SequenceConfig(tower=tower, size=32, epochs=1, max_steps=2))
+    embeddings = unit(rng.normal(size=(50, 32)))
+    model.fit(histories, embeddings, 0)
+    item_vectors = model.item_vectors(embeddings)
+    together = model.user_vectors(histories, item_vectors)
+    for size in (1, 3, 7, 64):
+        alone = model.user_vectors(histories.select(slice(0, size)), item_vectors)
+        assert np.array_equal(alone, together[:size]), size
+
+
 # --- order: after item i comes i + 1 ---------------------------------------------------------------------
 
-# Many items and short histories: what a user has is no negative, so only others' items tell the next from the rest.
+# Many items and short histories, because a user's own items are no negatives.
 N_ITEMS = 40
 ITEMS = make_items(*(f"i{number:02}" for number in range(N_ITEMS)), "new")
 ORDER = SequenceConfig(
@@ -248,7 +294,7 @@ def histories() -> Histories:
 
 @pytest.fixture(scope="module")
 def embeddings() -> NDArray[np.float32]:
-    """Unit rows that say little of the order: item i + 1 has a text of its own, but the new item reads like item 3."""
+    """Random unit rows, which carry no information about the order; the new item has the text of item 3."""
     rows = np.random.default_rng(0).standard_normal((N_ITEMS + 1, 8))
     rows[N_ITEMS] = rows[3]
     return unit(rows)
@@ -263,7 +309,7 @@ def model(histories: Histories, embeddings: NDArray[np.float32]) -> InterestMode
 
 
 def count_right(model: InterestModel, embeddings: NDArray[np.float32]) -> int:
-    """Of how many walks of two steps is the third one first?"""
+    """For how many walks of two steps does the third step have the highest score?"""
     right = 0
     for first in range(N_ITEMS):
         seen = histories_of(*walk("u", first, 2))
@@ -274,27 +320,27 @@ def count_right(model: InterestModel, embeddings: NDArray[np.float32]) -> int:
 
 
 class TestOrder:
-    def test_it_learns_what_comes_next(self, model, embeddings):
-        # Half of the training histories end where the next item would have come.
+    def test_it_learns_the_next_item(self, model, embeddings):
+        # Half of the training histories end before the next item.
         assert count_right(model, embeddings) >= 0.9 * N_ITEMS
 
-    def test_the_order_counts(self, model, embeddings):
+    def test_the_order_matters(self, model, embeddings):
         forth = score(model, histories_of(("u", "i01", 1), ("u", "i20", 2)), embeddings)[0]
         back = score(model, histories_of(("u", "i20", 1), ("u", "i01", 2)), embeddings)[0]
         assert forth[21] > forth[2]
         assert back[2] > back[21]
 
-    def test_an_item_without_a_past_is_placed_by_its_text(self, model, embeddings):
+    def test_a_new_item_is_scored_by_its_text(self, model, embeddings):
         after_two = score(model, histories_of(*walk("u", 1, 2)), embeddings)[0]
-        # It reads like 3, which comes now; most others fit worse.
+        # It has the text of item 3, which comes next; most other items fit worse.
         assert (after_two[N_ITEMS] > after_two[:N_ITEMS]).mean() > 0.6
 
-    def test_only_the_newest_items_are_looked_at(self, model, embeddings):
+    def test_only_the_newest_items_are_used(self, model, embeddings):
         long = histories_of(*walk("u", 2, 9))
         newest = histories_of(*[(user, item, day) for user, item, day in walk("u", 2, 9)][-ORDER.history_length :])
         assert np.allclose(score(model, long, embeddings), score(model, newest, embeddings), atol=1e-6)
 
-    def test_users_beside_change_nothing(self, model, embeddings, histories):
+    def test_other_users_change_nothing(self, model, embeddings, histories):
         items = model.item_vectors(embeddings)
         parts = [model.user_vectors(part, items) for _, part in histories.split(7)]
         assert np.allclose(model.user_vectors(histories, items), np.concatenate(parts), atol=1e-6)
@@ -324,17 +370,17 @@ class TestOrder:
         assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
     def test_another_catalogue(self, model, embeddings):
-        # Tonight item 4 is gone and "a first" has come, so every place has moved.
+        # Item 4 was removed and "a first" was added, so every index has changed.
         tonight = make_items("a first", *(f"i{number:02}" for number in range(N_ITEMS) if number != 4), "new")
         moved = model.align(tonight["item_id"])
-        place = {item: number for number, item in enumerate(ITEMS["item_id"])}
-        there = np.array([embeddings[place.get(item, 0)] for item in tonight["item_id"]])
-        before, after = model.item_vectors(embeddings), moved.item_vectors(there)
+        index = {item: number for number, item in enumerate(ITEMS["item_id"])}
+        aligned_embeddings = np.array([embeddings[index.get(item, 0)] for item in tonight["item_id"]])
+        before, after = model.item_vectors(embeddings), moved.item_vectors(aligned_embeddings)
         for number, item in enumerate(tonight["item_id"]):
-            if item in place:
-                assert np.array_equal(after[number], before[place[item]])
+            if item in index:
+                assert np.array_equal(after[number], before[index[item]])
         seen = histories_of(*walk("u", 1, 2), items=tonight)
-        scores = score(moved, seen, there)[0]
+        scores = score(moved, seen, aligned_embeddings)[0]
         scores[seen.items] = -np.inf
         assert tonight["item_id"][int(scores[1:-1].argmax()) + 1] == "i03"
         assert model.align(ITEMS["item_id"]) is model
@@ -342,7 +388,7 @@ class TestOrder:
 
 @pytest.fixture(scope="module")
 def early(embeddings: NDArray[np.float32]) -> InterestModel:
-    """A model of yesterday, when the walks of the upper half had not been seen and item 39 was not there."""
+    """A model of an earlier cut-off, before the walks of the upper half and before item 39."""
     items = ITEMS.filter(pl.col("item_id") != "i39")
     rows = [row for number in range(18) for row in walk(f"u{number:02}", number, 3)]
     model = InterestModel(8, ORDER)
@@ -350,8 +396,8 @@ def early(embeddings: NDArray[np.float32]) -> InterestModel:
     return model
 
 
-class TestGoingOn:
-    def test_it_learns_the_rest_in_fewer_epochs(self, early, histories, embeddings):
+class TestContinuing:
+    def test_it_learns_new_data_in_fewer_epochs(self, early, histories, embeddings):
         config = ORDER.model_copy(update={"refresh_epochs": 2})
         fresh, later = InterestModel(8, config.model_copy(update={"epochs": 2})), InterestModel(8, config)
         fresh.fit(histories, embeddings, seed=1)
@@ -361,25 +407,24 @@ class TestGoingOn:
         assert count_right(early.align(ITEMS["item_id"]), embeddings) <= 0.6 * N_ITEMS
         assert count_right(later, embeddings) > count_right(fresh, embeddings) + 2
 
-    def test_it_may_take_as_much_less_of_the_most_steps(self, early, histories):
+    def test_the_step_limit_shrinks_in_proportion(self, early, histories):
         config = ORDER.model_copy(update={"refresh_epochs": 10, "max_steps": 60})
         assert InterestModel(8, config).count_steps(histories) == 60
         assert InterestModel(8, config).count_steps(histories, early) == 15
 
-    def test_the_earlier_one_stays_as_it_was(self, early, histories, embeddings, tmp_path):
+    def test_the_earlier_model_is_not_changed(self, early, histories, embeddings, tmp_path):
         early.save(tmp_path / "before")
         InterestModel(8, ORDER).fit(histories, embeddings, seed=1, start=early)
         early.save(tmp_path / "after")
         assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
 
-    def test_with_nothing_new_to_learn_it_is_the_earlier_one(self, early, histories, embeddings):
+    def test_without_epochs_it_equals_the_earlier_model(self, early, histories, embeddings):
         model = InterestModel(8, ORDER.model_copy(update={"refresh_epochs": 0}))
         assert model.fit(histories, embeddings, seed=1, start=early) == []
         aligned = early.align(ITEMS["item_id"])
         assert np.array_equal(score(model, histories, embeddings), score(aligned, histories, embeddings))
 
-    def test_from_an_untrained_one_it_starts_anew(self, histories, embeddings):
-        one, two = (InterestModel(8, ORDER.model_copy(update={"epochs": 2})) for _ in range(2))
-        assert one.fit(histories, embeddings, seed=1, start=InterestModel(8, ORDER)) == two.fit(
-            histories, embeddings, seed=1
-        )
+    def test_an_untrained_start_model_is_ignored(self, histories, embeddings):
+        continued, fresh = (InterestModel(8, ORDER.model_copy(update={"epochs": 2})) for _ in range(2))
+        losses = continued.fit(histories, embeddings, seed=1, start=InterestModel(8, ORDER))
+        assert losses == fresh.fit(histories, embeddings, seed=1)

@@ -13,7 +13,7 @@ from recsys.text.encoder import Encoder
 from recsys.text.masked_language import _load_trained_head, _make_head, _mask, _read_maskable, adapt
 from recsys.text.own_bert import build_own_bert
 
-# Each first word has one companion: who sees the one knows what the other is.
+# Each first word always occurs with the same second word, so one predicts the other.
 FIRST, SECOND = ["red", "green", "blue", "猫", "🤗", "wide"], ["rose", "tree", "sea", "狗", "smile", "road"]
 TEXTS = [f"{first} {second} number{last}" for first, second in zip(FIRST, SECOND, strict=True) for last in range(12)]
 CONFIG = AdaptationConfig(epochs=120, learning_rate=5e-3)
@@ -31,9 +31,9 @@ def weights(encoder: Encoder) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    found: Path = tmp_path_factory.mktemp("own")
-    build_own_bert(TEXTS, OwnBertConfig(layers=2, embedding_size=32, heads=2), 16, found, 0)
-    return found
+    path: Path = tmp_path_factory.mktemp("own")
+    build_own_bert(TEXTS, OwnBertConfig(layers=2, embedding_size=32, heads=2), 16, path, 0)
+    return path
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def own(folder) -> Encoder:
 # --- training --------------------------------------------------------------------------------------------
 
 
-def test_a_masked_word_becomes_guessable(own, monkeypatch):
+def test_a_masked_word_becomes_predictable(own, monkeypatch):
     heads = []
     monkeypatch.setattr(masked_language, "_make_head", lambda encoder: heads.append(_make_head(encoder)) or heads[0])
     losses = adapt(own, TEXTS, CONFIG, 512, 0)
@@ -63,7 +63,7 @@ def test_all_layers_and_word_vectors_learn_and_nothing_else_changes(own):
     before, vocabulary = weights(own), own.tokenizer.get_vocab()
     adapt(own, TEXTS, SHORT, BATCH, 0)
     changed = {name for name, value in weights(own).items() if not torch.equal(value, before[name])}
-    # The pooler and what else hangs on the model take no part.
+    # The pooler does not take part.
     assert {name for name in before if name not in changed} == {"other", "pooler.dense.weight", "pooler.dense.bias"}
     assert {value.dtype for value in own.model.parameters()} == {torch.float32}
     assert not own.model.training
@@ -72,18 +72,18 @@ def test_all_layers_and_word_vectors_learn_and_nothing_else_changes(own):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_seed_alone_decides(folder, precision):
-    found = []
+def test_results_depend_on_the_seed_only(folder, precision):
+    results = []
     for seed in (3, 3, 4):
         encoder = Encoder(str(folder), TextConfig(max_tokens=16, precision=precision))
-        torch.manual_seed(len(found))
-        found.append((adapt(encoder, TEXTS, SHORT, BATCH, seed), encoder.digest()))
+        torch.manual_seed(len(results))
+        results.append((adapt(encoder, TEXTS, SHORT, BATCH, seed), encoder.digest()))
         assert {value.dtype for value in encoder.model.parameters()} == {torch.float32}
-    assert found[0] == found[1]
-    assert found[0] != found[2]
+    assert results[0] == results[1]
+    assert results[0] != results[2]
 
 
-def test_nobody_elses_random_numbers_move(own):
+def test_the_callers_random_state_is_kept(own):
     np.random.seed(0)
     before, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()
     adapt(own, TEXTS, SHORT, BATCH, 0)
@@ -91,7 +91,7 @@ def test_nobody_elses_random_numbers_move(own):
     assert np.array_equal(legacy, np.random.get_state()[1])
 
 
-def test_progress_is_one_per_step(own):
+def test_progress_counts_steps(own):
     done: list[int] = []
     losses = adapt(own, TEXTS, SHORT, 512, 0, done.append)
     assert len(losses) > SHORT.epochs
@@ -103,7 +103,7 @@ def test_progress_is_one_per_step(own):
     [([], 2), (["", "\0", "[MASK]", "乐乐乐"], 2), (TEXTS, 0)],
     ids=["none", "empty", "off"],
 )
-def test_nothing_to_learn_changes_nothing(own, texts, epochs):
+def test_without_anything_to_learn_nothing_changes(own, texts, epochs):
     before = own.digest()
     config = AdaptationConfig(epochs=epochs)
     assert adapt(own, texts, config, BATCH, 0) == []
@@ -111,7 +111,7 @@ def test_nothing_to_learn_changes_nothing(own, texts, epochs):
     assert own.digest() == before
 
 
-def test_strange_texts_between_others_do_no_harm(own):
+def test_unusual_texts_are_harmless(own):
     strange = ["", "\0red\0", "🤗", "\ud800", "猫" * 5000, "乐", "[MASK] [SEP] red"]
     losses = adapt(own, strange, SHORT, BATCH, 0)
     assert losses
@@ -119,7 +119,7 @@ def test_strange_texts_between_others_do_no_harm(own):
     assert np.isfinite(own.encode(strange)).all()
 
 
-def test_a_tokenizer_without_a_mask_is_refused(own):
+def test_a_tokenizer_without_a_mask_token_is_rejected(own):
     own.tokenizer.mask_token = None
     with pytest.raises(CheckpointError, match=r"no mask token.*text\.adaptation\.epochs"):
         adapt(own, TEXTS, SHORT, BATCH, 0)
@@ -144,10 +144,10 @@ def test_words_are_masked_in_the_published_shares(own):
     guesses = _read_maskable(own)
     word, other = guesses.ids[:2]
     texts = [np.array([2, *[word] * 20, other, 3]), np.array([2, word, 3]), np.array([2, 1, word, 1, 3])] * 2000
-    kept = [one.copy() for one in texts]
+    kept = [text.copy() for text in texts]
     masked = _mask(texts, 0.2, guesses, np.random.default_rng(0))
-    assert all(np.array_equal(one, was) for one, was in zip(texts, kept, strict=True))
-    # A fifth of 21 is 4; of one word, one: never the tokens that begin and end a text, never the unknown.
+    assert all(np.array_equal(text, before) for text, before in zip(texts, kept, strict=True))
+    # A fifth of 21 tokens is 4, of one token 1; never special tokens, never unknown ones.
     assert np.bincount(masked.rows).tolist() == [4, 1, 1] * 2000
     hidden = [(int(row), int(column)) for row, column in zip(masked.rows, masked.columns, strict=True)]
     assert [kept[row][column] for row, column in hidden] == masked.targets.tolist()
@@ -158,22 +158,22 @@ def test_words_are_masked_in_the_published_shares(own):
     shares = [(seen == guesses.mask).mean(), (seen == masked.targets).mean()]
     assert shares == pytest.approx([0.8, 0.1], abs=0.02)
     assert guesses.allowed[seen[seen != guesses.mask]].all()
-    places = {(row, column) for row, column in hidden}
+    positions = {(row, column) for row, column in hidden}
     unchanged = [
         masked.tokens[row][column] == kept[row][column]
         for row in range(6)
         for column in range(len(kept[row]))
-        if (row, column) not in places
+        if (row, column) not in positions
     ]
     assert all(unchanged)
 
 
-def test_each_epoch_masks_other_words(own, monkeypatch):
+def test_each_epoch_masks_other_tokens(own, monkeypatch):
     seen: list[list[str]] = []
 
     def remember(*arguments):
         masked = _mask(*arguments)
-        seen.append(sorted(str(one.tolist()) for one in masked.tokens))
+        seen.append(sorted(str(text.tolist()) for text in masked.tokens))
         return masked
 
     monkeypatch.setattr(masked_language, "_mask", remember)
@@ -186,7 +186,7 @@ def test_each_epoch_masks_other_words(own, monkeypatch):
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
-def test_a_head_in_the_file_is_used(write_checkpoint, family):
+def test_the_checkpoints_head_is_used(write_checkpoint, family):
     folder = write_checkpoint(family, family, **({"pad_token_id": 0} if family == "roberta" else {}))
     assert _load_trained_head(str(folder)) is None
     trained = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder)).eval()
@@ -196,12 +196,12 @@ def test_a_head_in_the_file_is_used(write_checkpoint, family):
     ids, real = encoder.pad(encoder.tokenize(["abc", "fed"]))
     with torch.inference_mode():
         states = encoder.run_layers(encoder.embed_tokens(ids), real, encoder.layers)
-        found = _make_head(encoder)(states, encoder.model.get_input_embeddings().weight)
+        logits = _make_head(encoder)(states, encoder.model.get_input_embeddings().weight)
         expected = trained(input_ids=ids, attention_mask=real.long()).logits
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(logits, expected, atol=1e-5)
 
 
-def test_a_checkpoint_that_is_gone_has_no_head(own, tmp_path):
+def test_a_deleted_checkpoint_has_no_head(own, tmp_path):
     moved = copy.copy(own)
     moved.model = copy.deepcopy(own.model)
     moved.model.name_or_path = str(tmp_path / "gone")

@@ -15,55 +15,57 @@ def tiny(write_checkpoint) -> Encoder:
 
 
 def rate_of(optimizer: torch.optim.Optimizer) -> dict[int, float]:
-    return {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    return {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
 
 
-def test_each_layer_down_learns_more_slowly(tiny):
+def test_lower_layers_learn_more_slowly(tiny):
     rated = rate_layers(tiny, 1e-3, 0.5)
     assert [module for module, _ in rated] == [*reversed(list(tiny.layers)), tiny.model.embeddings]
     assert [rate for _, rate in rated] == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4])
 
 
 @pytest.mark.parametrize(("last", "expected"), [(1, [2]), (2, [2, 1]), (3, [2, 1, 0]), (9, [2, 1, 0])])
-def test_the_last_layers_come_without_the_embeddings(tiny, last, expected):
+def test_top_layers_do_not_include_the_embeddings(tiny, last, expected):
     rated = rate_layers(tiny, 1e-3, trainable_layers=last)
     assert [list(tiny.layers).index(module) for module, _ in rated] == expected
     assert {rate for _, rate in rated} == {1e-3}
 
 
-def test_narrow_token_vectors_are_widened_at_the_pace_of_the_embeddings(write_checkpoint):
+def test_the_map_of_narrow_token_vectors_has_the_rate_of_the_embeddings(write_checkpoint):
     small = Encoder(str(write_checkpoint(family="electra", embedding_size=8)), TEXTS)
     rated = rate_layers(small, 1.0, 0.5)
     assert [rate for _, rate in rated] == [1.0, 0.5, 0.25, 0.25]
     assert rated[-1][0] is small.model.embeddings_project
 
 
-def test_what_the_vectors_need_learns_and_each_parameter_once(tiny):
+def test_each_parameter_is_in_one_group(tiny):
     head = nn.Linear(16, 4)
     optimizer = make_optimizer([(head, 1e-2), *rate_layers(tiny, 1e-3, 0.5), (tiny.model, 9.0)], 0.01)
     rates = rate_of(optimizer)
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert len(parameters) == len(rates)
     assert rates[id(head.weight)] == rates[id(head.bias)] == 1e-2
     assert rates[id(tiny.layers[0].attention.self.query.weight)] == 2.5e-4
     assert rates[id(tiny.model.embeddings.word_embeddings.weight)] == 1.25e-4
-    # Only what no earlier part has is left for the last: the pooler, which no vector goes through.
-    assert {id(one) for one in parameters if rates[id(one)] == 9.0} == {
-        id(one) for one in tiny.model.pooler.parameters()
+    # Only the pooler, which is in no earlier module, is left for the last one.
+    assert {id(parameter) for parameter in parameters if rates[id(parameter)] == 9.0} == {
+        id(parameter) for parameter in tiny.model.pooler.parameters()
     }
 
 
 def test_norms_and_biases_do_not_decay(tiny):
     optimizer = make_optimizer(rate_layers(tiny, 1e-3), 0.01)
-    decayed = {id(one) for group in optimizer.param_groups if group["weight_decay"] for one in group["params"]}
-    names = {name for name, one in tiny.model.named_parameters() if id(one) in decayed}
+    decayed = {
+        id(parameter) for group in optimizer.param_groups if group["weight_decay"] for parameter in group["params"]
+    }
+    names = {name for name, parameter in tiny.model.named_parameters() if id(parameter) in decayed}
     assert "embeddings.word_embeddings.weight" in names
     assert "encoder.layer.2.output.dense.weight" in names
     assert not [name for name in names if name.endswith("bias") or "LayerNorm" in name]
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.01, 0.0}
 
 
-def test_decay_shrinks_weights_by_rate_and_share_whatever_the_gradient():
+def test_weight_decay_is_decoupled_from_the_gradient():
     layer = nn.Linear(2, 2)
     before = layer.weight.detach().clone(), layer.bias.detach().clone()
     layer.weight.grad, layer.bias.grad = torch.zeros(2, 2), torch.zeros(2)
@@ -82,7 +84,7 @@ def test_frozen_parameters_are_left_out(tiny):
         make_optimizer(rate_layers(tiny, 1e-3), 0.01)
 
 
-def test_learning_rate_warms_up_and_falls_to_nothing():
+def test_learning_rate_warms_up_and_falls_to_zero():
     schedule = warm_up_then_cosine(12, 0.17)
     assert [schedule(step) for step in (0, 1, 2, 7)] == [0.5, 1.0, 1.0, pytest.approx(0.5)]
     assert schedule(11) == pytest.approx(0.0245, abs=1e-4)
@@ -90,7 +92,7 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
     assert [warm_up_then_cosine(1, share)(0) for share in (0.0, 1.0)] == [1.0, 1.0]
 
 
-def test_each_part_follows_the_schedule_at_its_own_rate():
+def test_each_module_follows_the_schedule_at_its_own_rate():
     first, second = nn.Linear(1, 1), nn.Linear(1, 1)
     optimizer = make_optimizer([(first, 1.0), (second, 0.1)], 0.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_cosine(4, 0.5))

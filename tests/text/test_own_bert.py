@@ -19,31 +19,31 @@ def build(folder: Path, texts=TEXTS, config=SMALL, max_tokens=24, seed=0) -> Enc
 
 
 def words(encoder: Encoder, text: str) -> list[str]:
-    found: list[str] = encoder.tokenizer.convert_ids_to_tokens(encoder.tokenize([text])[0])
-    assert (found[0], found[-1]) == ("[CLS]", "[SEP]")
-    return found[1:-1]
+    tokens: list[str] = encoder.tokenizer.convert_ids_to_tokens(encoder.tokenize([text])[0])
+    assert (tokens[0], tokens[-1]) == ("[CLS]", "[SEP]")
+    return tokens[1:-1]
 
 
 # --- the vocabulary --------------------------------------------------------------------------------------
 
 
-def test_the_vocabulary_by_hand():
-    # Counts: a 5, b 4, ##b 4, c 1, ##c 1, 猫 3; 'ab' is met four times, 'abc' once and so not worth a word.
-    found = learn_vocabulary(["AB ab", "ab abc", "a 猫猫猫"], 100)
-    assert found == [*SPECIAL, "a", "b", "##b", "猫", "c", "##c", "ab"]
+def test_a_vocabulary_worked_out_by_hand():
+    # Counts: a 5, b 4, ##b 4, c 1, ##c 1, 猫 3; 'ab' occurs four times, 'abc' only once.
+    tokens = learn_vocabulary(["AB ab", "ab abc", "a 猫猫猫"], 100)
+    assert tokens == [*SPECIAL, "a", "b", "##b", "猫", "c", "##c", "ab"]
 
 
-def test_characters_go_in_by_frequency_as_far_as_the_size_allows():
+def test_a_small_vocabulary_has_the_most_frequent_characters():
     texts = ["天天天天地地地人人", "和"]
     assert learn_vocabulary(texts, 8) == [*SPECIAL, "天", "地", "人"]
     assert learn_vocabulary(texts, 100) == [*SPECIAL, "天", "地", "人", "和"]
 
 
-def test_ties_go_by_code_point():
+def test_ties_are_broken_by_code_point():
     assert learn_vocabulary(["c b a"], 7) == [*SPECIAL, "a", "b"]
 
 
-def test_more_characters_than_the_trainer_takes_by_itself():
+def test_more_characters_than_the_trainers_default_limit():
     texts = [chr(0x4E00 + number) for number in range(3000)]
     assert set(texts) <= set(learn_vocabulary(texts, 4000))
 
@@ -51,12 +51,12 @@ def test_more_characters_than_the_trainer_takes_by_itself():
 def test_the_vocabulary_never_exceeds_its_size():
     texts = [f"{left}{right}{left}" for left in "abcdefghijklmnop" for right in "qrstuvwxyz"] * 2
     for size in (6, 40, 57, 58, 60, 100):
-        found = learn_vocabulary(texts, size)
-        assert len(found) == len(set(found)) == size
+        tokens = learn_vocabulary(texts, size)
+        assert len(tokens) == len(set(tokens)) == size
 
 
 def test_the_same_vocabulary_every_time():
-    # Full of ties, which the trainer left to itself breaks by the order of a hash map that is seeded anew each time.
+    # Full of ties, which the trainer would break by the order of a randomly seeded hash map.
     texts = ["Wel come to the tok en izers libr ary", "abc bcd cde dab", "猫和狗 🤗"] * 2
     assert len({tuple(learn_vocabulary(texts, 100)) for _ in range(20)}) == 1
 
@@ -64,7 +64,7 @@ def test_the_same_vocabulary_every_time():
 # --- the checkpoint --------------------------------------------------------------------------------------
 
 
-def test_the_encoder_reads_it(tmp_path):
+def test_the_encoder_loads_it(tmp_path):
     encoder = build(tmp_path / "deep" / "own")
     config = encoder.model.config
     assert (config.hidden_size, len(encoder.layers), config.num_attention_heads) == (16, 2, 2)
@@ -80,13 +80,13 @@ def test_every_character_of_the_catalogue_is_known(tmp_path):
     assert all("[UNK]" not in words(encoder, text) for text in TEXTS)
     assert words(encoder, "猫狗") == ["猫", "狗"]
     assert words(encoder, "LANTERN") == words(encoder, "lantern")
-    # An accent, a Japanese voicing mark and a vowel sign make another word.
+    # An accent, a Japanese voicing mark and a vowel sign change the word.
     assert words(encoder, "か") != words(encoder, "が")
     assert words(encoder, "ö") != ["o"]
     assert words(encoder, "乐") == ["[UNK]"]
 
 
-def test_it_reads_the_same_after_the_encoder_has_saved_it(tmp_path):
+def test_it_tokenizes_the_same_after_saving_and_loading(tmp_path):
     encoder = build(tmp_path / "own")
     encoder.save(tmp_path / "again")
     again = Encoder(str(tmp_path / "again"), TextConfig(max_tokens=24, precision="float32"))
@@ -103,7 +103,7 @@ def test_the_same_texts_give_the_same_bytes(tmp_path):
     assert [name for name in one if one[name] != other[name]] == ["model.safetensors"]
 
 
-def test_nobody_elses_random_numbers_move(tmp_path):
+def test_the_callers_random_state_is_kept(tmp_path):
     before = torch.get_rng_state()
     build_own_bert(TEXTS, SMALL, 24, tmp_path, 0)
     assert torch.equal(before, torch.get_rng_state())
@@ -120,8 +120,8 @@ def test_one_text_is_enough(tmp_path, text):
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", " \n", "\0"]])
-def test_a_catalogue_without_a_word_is_refused(tmp_path, texts):
-    with pytest.raises(DataError, match=rf"texts of {len(texts)} items: found no word .*text\.fields"):
+def test_a_catalogue_without_words_is_rejected(tmp_path, texts):
+    with pytest.raises(DataError, match=rf"texts of {len(texts)} items: no text has a word.*text\.fields"):
         build(tmp_path, texts)
 
 

@@ -15,7 +15,7 @@ from torch import distributed
 from recsys.errors import ConfigError
 from recsys.text.training.processes import Processes, join_processes
 
-# What each process does: one argument says what, the second where to write.
+# The work of each process: the first argument names it, the second is the output folder.
 WORKER = '''
 import json, os, signal, sys, time
 from pathlib import Path
@@ -34,10 +34,10 @@ def curve(processes):
     parameters = [*encoder.parameters(), *head.parameters(), *unused.parameters()]
     if processes.is_first:
         torch.manual_seed(7)
-        for one in parameters:
-            nn.init.normal_(one, std=0.5)
+        for parameter in parameters:
+            nn.init.normal_(parameter, std=0.5)
     processes.broadcast(parameters)
-    # Unlike Adam it minds how long a gradient is.
+    # SGD, because unlike Adam it depends on the length of gradients.
     optimizer = torch.optim.SGD(parameters, 0.02, momentum=0.9, weight_decay=0.1)
     rng, losses = np.random.default_rng(3), []
     for step in range(20):
@@ -52,7 +52,7 @@ def curve(processes):
         assert unused.weight.grad is None
         optimizer.step()
         losses.append(float(loss.detach()))
-    return losses, torch.cat([one.detach().flatten() for one in parameters]).tolist()
+    return losses, torch.cat([parameter.detach().flatten() for parameter in parameters]).tolist()
 
 
 def lose(processes, how):
@@ -75,12 +75,12 @@ def main(what, out):
     try:
         processes = join_processes(timeout_seconds=60 if what == "curve" else 2)
         assert join_processes() == processes
-        found = curve(processes) if what == "curve" else lose(processes, what)
+        outcome = curve(processes) if what == "curve" else lose(processes, what)
     except RecsysError as error:
-        found = [str(error), time.monotonic() - started]
+        outcome = [str(error), time.monotonic() - started]
     finally:
         processes.close()
-    (out / f"{rank}.json").write_text(json.dumps(found))
+    (out / f"{rank}.json").write_text(json.dumps(outcome))
 
 
 if __name__ == "__main__":
@@ -114,7 +114,7 @@ def test_two_processes_have_the_loss_curve_of_one(worker, tmp_path):
     assert losses[-1] < losses[0]
     np.testing.assert_allclose(first[0], losses, atol=1e-5)
     np.testing.assert_allclose(first[1], weights, atol=1e-5)
-    # Between the two there is no rounding at all: they never drift apart.
+    # Both processes have bit-identical models, so they never diverge.
     assert first == second
 
 
@@ -126,13 +126,13 @@ def start(worker: Path, what: str, rank: int, port: int) -> subprocess.Popen:
 
 
 def find_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("how", ["die", "hang"])
-def test_one_that_stops_does_not_hold_the_other_for_ever(worker, tmp_path, how):
+def test_a_stopped_process_does_not_block_the_other_forever(worker, tmp_path, how):
     port = find_port()
     both = [start(worker, how, rank, port) for rank in (0, 1)]
     try:
@@ -141,23 +141,23 @@ def test_one_that_stops_does_not_hold_the_other_for_ever(worker, tmp_path, how):
         both[1].send_signal(signal.SIGKILL)
         both[1].wait(10)
     message, seconds = read(tmp_path, 0)
-    assert message.startswith("process 0 of 2: the others were lost while averaging gradients (")
-    assert message.endswith("one of them has stopped or is stuck; read its own message, then start all of them again")
+    assert message.startswith("process 0 of 2: lost the other processes while averaging gradients (")
+    assert message.endswith("one of them has stopped or is stuck; read its error message, then restart all of them")
     assert seconds < 30
     assert not (tmp_path / "1.json").exists()
 
 
-def test_one_that_never_comes_is_not_awaited_for_ever(worker, tmp_path):
+def test_a_missing_process_is_not_awaited_forever(worker, tmp_path):
     assert start(worker, "wait", 1, find_port()).wait(60) == 0
     message, seconds = read(tmp_path, 1)
-    assert message.startswith("process 1 of 2: the others were lost while waiting for all to come (")
+    assert message.startswith("process 1 of 2: lost the other processes while waiting for all processes to join (")
     assert seconds < 30
 
 
-# --- alone -----------------------------------------------------------------------------------------------
+# --- one process -----------------------------------------------------------------------------------------
 
 
-def test_alone_everything_is_the_identity(monkeypatch):
+def test_with_one_process_everything_is_the_identity(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     processes = join_processes()
@@ -179,7 +179,7 @@ def test_alone_everything_is_the_identity(monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("n", [0, 1, 5, 12])
-def test_shares_hold_each_row_once_and_differ_by_one_at_most(n, size):
+def test_shares_have_each_row_once_and_differ_by_at_most_one(n, size):
     shares = [list(range(n)[Processes(rank, size).share(n)]) for rank in range(size)]
     assert sorted(row for share in shares for row in share) == list(range(n))
     lengths = [len(share) for share in shares]
@@ -187,7 +187,7 @@ def test_shares_hold_each_row_once_and_differ_by_one_at_most(n, size):
 
 
 @pytest.mark.parametrize(("name", "value"), [("RANK", None), ("LOCAL_RANK", "x"), ("WORLD_SIZE", "-2")])
-def test_half_an_environment_is_refused(monkeypatch, name, value):
+def test_an_incomplete_environment_is_rejected(monkeypatch, name, value):
     for known in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.setenv(known, "2")
     if value is None:
@@ -198,12 +198,12 @@ def test_half_an_environment_is_refused(monkeypatch, name, value):
         join_processes()
 
 
-def test_vectors_that_are_not_the_share_are_refused():
+def test_a_wrong_number_of_vectors_is_rejected():
     with pytest.raises(ValueError, match="process 1 of 2 gave 3 vectors, its share of 5 is 2"):
         Processes(1, 2).gather(torch.zeros(3, 4), 5)
 
 
-def test_more_processes_than_gpus_are_refused(monkeypatch):
+def test_more_processes_than_gpus_are_rejected(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():

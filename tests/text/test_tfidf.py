@@ -14,13 +14,13 @@ ALL = TfidfConfig(max_share=1.0)
 
 
 def neighbours(*texts: str, config: TfidfConfig = ALL) -> np.ndarray:
-    found = fit_tfidf(pl.Series(texts, dtype=pl.String), config)
-    assert found.dtype == np.float32
-    return found.toarray()
+    similarity = fit_tfidf(pl.Series(texts, dtype=pl.String), config)
+    assert similarity.dtype == np.float32
+    return similarity.toarray()
 
 
-def test_by_hand():
-    # "red" is in all three, "tea" in two; "pot", "tea red" and "red pot" in one each, so they count for nothing.
+def test_similarities_worked_out_by_hand():
+    # "red" is in all three, "tea" in two; "pot", "tea red" and "red pot" in one each, so they are left out.
     similarity = neighbours("Tea red", "red POT", "tea tea? Red.", config=TfidfConfig(max_words=1, max_share=1.0))
     red, tea = 1.0, 1.0 + log(4 / 3)
     twice = tea * (1.0 + log(2))
@@ -30,13 +30,13 @@ def test_by_hand():
     assert similarity == pytest.approx(np.array(expected), rel=1e-5)
 
 
-def test_chinese_goes_by_character():
+def test_chinese_is_split_by_character():
     similarity = neighbours("红烧牛肉的做法", "家常红烧肉", "手机摄影教程", "摄影入门,手机就够了", "🎈")
     assert np.argmax(similarity[0]) == 1
     assert np.argmax(similarity[2]) == 3
     assert similarity[0, 2] == similarity[1, 3] == 0
     assert not similarity[4].any()
-    # 红烧 joined counts more than 红 and 烧 apart.
+    # 红烧 together weighs more than 红 and 烧 apart.
     together, apart = neighbours("红烧", "红烧甲", "烧红乙")[0, 1:]
     assert together > apart > 0
 
@@ -65,11 +65,11 @@ def test_terms_in_too_many_items_are_left_out():
     assert (neighbours(*texts) > 0).sum() == 12
     kept = neighbours(*texts, config=TfidfConfig(max_share=0.5)) > 0
     assert np.argwhere(kept).tolist() == [[0, 1], [1, 0], [1, 2], [2, 1], [2, 3], [3, 2]]
-    # Two items may always share a term, however small the catalogue.
+    # A term of two items is always kept, however small the catalogue.
     assert (neighbours(*texts, config=TfidfConfig(max_share=0.01)) > 0).tolist() == kept.tolist()
 
 
-def test_nothing_to_say():
+def test_texts_without_terms_have_no_neighbours():
     assert neighbours().shape == (0, 0)
     for texts in (["one text"], ["", "", ""], ["?!", "…", "😀"], ["a", "b", "c"]):
         assert not neighbours(*texts).any()
@@ -78,8 +78,8 @@ def test_nothing_to_say():
 
 def test_k_nearest_and_ties_go_to_the_smaller_item():
     texts = ["tea", "tea", "tea cup", "tea cup", "tea"]
-    found = neighbours(*texts, config=TfidfConfig(k=2, max_share=1.0))
-    assert [np.flatnonzero(row).tolist() for row in found] == [[1, 4], [0, 4], [0, 3], [0, 2], [0, 1]]
+    similarity = neighbours(*texts, config=TfidfConfig(k=2, max_share=1.0))
+    assert [np.flatnonzero(row).tolist() for row in similarity] == [[1, 4], [0, 4], [0, 3], [0, 2], [0, 1]]
     assert not np.diagonal(neighbours(*texts, config=TfidfConfig(k=5, max_share=1.0))).any()
 
 
@@ -98,22 +98,22 @@ WORDS = st.lists(st.sampled_from(["tea", "CUP", "红", "烧", "été", "!", "a-b
 @settings(max_examples=60)
 @given(st.lists(WORDS, min_size=2, max_size=8), st.integers(1, 3))
 def test_agrees_with_scikit_learn(texts, max_words):
-    found = weigh_terms(pl.Series(texts), TfidfConfig(max_words=max_words, max_share=1.0))
+    vectors = weigh_terms(pl.Series(texts), TfidfConfig(max_words=max_words, max_share=1.0))
     reference = TfidfVectorizer(
         token_pattern=r"[红烧]|[^\W红烧]+", ngram_range=(1, max_words), min_df=2, sublinear_tf=True, norm="l2"
     )
     try:
         expected = reference.fit_transform(texts)
     except ValueError:  # no term in two texts
-        assert found.nnz == 0
+        assert vectors.nnz == 0
         return
-    assert found.shape == expected.shape
-    assert (found @ found.T).toarray() == pytest.approx((expected @ expected.T).toarray(), abs=1e-5)
+    assert vectors.shape == expected.shape
+    assert (vectors @ vectors.T).toarray() == pytest.approx((expected @ expected.T).toarray(), abs=1e-5)
 
 
 @settings(max_examples=60)
 @given(st.lists(st.text(max_size=30), max_size=6))
-def test_any_text_at_all(texts):
+def test_any_text_is_accepted(texts):
     similarity = neighbours(*texts)
     assert np.isfinite(similarity).all()
     assert (similarity == similarity.T).all()

@@ -58,7 +58,7 @@ class TestEveryTower:
         other[1, 1] = 100.0
         mask = MASK.clone()
         mask[1, 1] = False
-        after = (compute_states(tower, other, mask, ordered) - compute_states(tower, vectors, MASK, ordered))[1]
+        after = (compute_states(tower, other, mask, ordered) - compute_states(tower, vectors, mask, ordered))[1]
         assert after.abs().amax(dim=1).nonzero().ravel().tolist() == [1]
 
     def test_other_histories_in_the_batch_change_nothing(self, tower, vectors, ordered) -> None:

@@ -21,7 +21,7 @@ STEPS = 12
 
 
 class Best:
-    """The best weights so far: something that has a state and is no module."""
+    """The best weights so far: an object with a state that is not a module."""
 
     def __init__(self) -> None:
         self.kept: dict[str, torch.Tensor] = {}
@@ -67,11 +67,11 @@ class Training:
         checkpoint.save(len(self.losses), self.parts, self.optimizer, self.scheduler, self.losses, {"rng": rng})
 
     def resume(self, checkpoint: TrainingCheckpoint) -> int:
-        found = checkpoint.load(self.parts, self.optimizer, self.scheduler)
-        if found is None:
+        state = checkpoint.load(self.parts, self.optimizer, self.scheduler)
+        if state is None:
             return 0
-        self.losses, self.rng.bit_generator.state = found.losses, found.extra["rng"]
-        return found.step
+        self.losses, self.rng.bit_generator.state = state.losses, state.extra["rng"]
+        return state.step
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -104,7 +104,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, whole, after):
     assert second.optimizer.param_groups[0]["lr"] == whole.optimizer.param_groups[0]["lr"]
 
 
-def test_the_random_numbers_go_on_too(tmp_path):
+def test_the_random_state_is_restored_too(tmp_path):
     training, checkpoint = Training(), TrainingCheckpoint(tmp_path, "key")
     training.run(2)
     training.save(checkpoint)
@@ -114,7 +114,7 @@ def test_the_random_numbers_go_on_too(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_only_what_learns_is_written(tmp_path):
+def test_frozen_parameters_are_not_written(tmp_path):
     training = Training()
     training.run(1)
     training.save(TrainingCheckpoint(tmp_path, "key"))
@@ -123,7 +123,7 @@ def test_only_what_learns_is_written(tmp_path):
     assert parts == {f"parts/net/{name}" for name in ("2.weight", "2.bias", "3.weight", "3.bias")}
 
 
-def test_a_training_without_a_checkpoint_starts_anew(tmp_path, caplog):
+def test_a_training_without_a_checkpoint_starts_from_scratch(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert Training().resume(TrainingCheckpoint(tmp_path / "none", "key")) == 0
     assert not caplog.records
@@ -139,7 +139,7 @@ def written(folder: Path) -> Path:
 
 
 def check_untouched(folder: Path, key: str, training: Training) -> None:
-    """Nothing is loaded, and nothing of the training has changed."""
+    """Nothing is loaded, and the training is unchanged."""
     before = copy.deepcopy(training.net.state_dict()), torch.get_rng_state()
     assert training.resume(TrainingCheckpoint(folder, key)) == 0
     assert same(training.net.state_dict(), before[0])
@@ -147,17 +147,17 @@ def check_untouched(folder: Path, key: str, training: Training) -> None:
     assert not training.optimizer.state
 
 
-def test_a_checkpoint_of_another_training_is_passed_over(tmp_path, caplog):
+def test_a_checkpoint_of_another_run_is_ignored(tmp_path, caplog):
     written(tmp_path)
     with caplog.at_level(logging.INFO):
         check_untouched(tmp_path, "another", Training())
-    assert [(record.levelname, "of another training" in record.message) for record in caplog.records] == [
+    assert [(record.levelname, "belongs to another run" in record.message) for record in caplog.records] == [
         ("INFO", True)
     ]
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 0.5, -1])
-def test_a_truncated_file_is_passed_over_with_a_warning(tmp_path, caplog, keep):
+def test_a_truncated_file_is_ignored_with_a_warning(tmp_path, caplog, keep):
     path = written(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
@@ -165,7 +165,7 @@ def test_a_truncated_file_is_passed_over_with_a_warning(tmp_path, caplog, keep):
     assert [(record.levelname, "cannot be read" in record.message) for record in caplog.records] == [("WARNING", True)]
 
 
-def test_so_is_a_file_of_something_else_or_that_does_not_fit(tmp_path, caplog):
+def test_a_foreign_or_mismatched_file_is_ignored_with_a_warning(tmp_path, caplog):
     path = written(tmp_path)
     check_untouched(tmp_path, "key", Training(size=5))
     assert "weights of 'net'" in caplog.text
@@ -181,7 +181,7 @@ def test_so_is_a_file_of_something_else_or_that_does_not_fit(tmp_path, caplog):
     assert len(caplog.records) == 4
 
 
-def test_once_done_nothing_is_left(tmp_path):
+def test_clearing_leaves_no_file(tmp_path):
     path = written(tmp_path)
     (tmp_path / f".{path.name}.tmp").write_bytes(b"left by a kill")
     checkpoint = TrainingCheckpoint(tmp_path, "key")
@@ -190,7 +190,7 @@ def test_once_done_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_costs_one_warning_and_the_old_checkpoint_stays(tmp_path, caplog, whole):
+def test_a_full_disk_logs_one_warning_and_keeps_the_old_checkpoint(tmp_path, caplog, whole):
     checkpoint, training = TrainingCheckpoint(tmp_path, "key"), Training()
     training.run(3)
     training.save(checkpoint)
@@ -203,7 +203,7 @@ def test_a_full_disk_costs_one_warning_and_the_old_checkpoint_stays(tmp_path, ca
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "training goes on without" in caplog.text
+    assert "training continues without it" in caplog.text
     assert len(list(tmp_path.iterdir())) == 1
     second = Training()
     assert second.resume(checkpoint) == 3
@@ -211,7 +211,7 @@ def test_a_full_disk_costs_one_warning_and_the_old_checkpoint_stays(tmp_path, ca
     check_equal(second, whole)
 
 
-def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path, caplog):
+def test_a_folder_that_cannot_be_created_logs_one_warning(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     checkpoint, training = TrainingCheckpoint(tmp_path / "file" / "folder", "key"), Training()
     training.save(checkpoint)
@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path, caplog):
     checkpoint.clear()
 
 
-def test_kill_9_in_the_midst_of_saving_never_mixes_two_steps(tmp_path):
+def test_kill_9_while_saving_never_mixes_two_steps(tmp_path):
     # Each save writes weights, moments and a loss that all equal the step.
     script = f"""
 import itertools, sys
@@ -235,7 +235,7 @@ scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 checkpoint = TrainingCheckpoint(Path({str(tmp_path)!r}), "key")
 for step in itertools.count(1):
     with torch.no_grad():
-        for tensor in (*net.parameters(), *(one["exp_avg"] for one in optimizer.state.values())):
+        for tensor in (*net.parameters(), *(moments["exp_avg"] for moments in optimizer.state.values())):
             tensor.fill_(step)
     checkpoint.save(step, {{"net": net}}, optimizer, scheduler, [step])
     print(step, flush=True)
@@ -252,9 +252,9 @@ for step in itertools.count(1):
         net = nn.Linear(500, 500)
         optimizer = torch.optim.AdamW(net.parameters())
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-        found = TrainingCheckpoint(tmp_path, "key").load({"net": net}, optimizer, scheduler)
-        assert found is not None
-        assert found.step >= 3
-        assert found.losses == [found.step]
-        assert all(bool((tensor == found.step).all()) for tensor in net.parameters())
-        assert all(bool((one["exp_avg"] == found.step).all()) for one in optimizer.state.values())
+        state = TrainingCheckpoint(tmp_path, "key").load({"net": net}, optimizer, scheduler)
+        assert state is not None
+        assert state.step >= 3
+        assert state.losses == [state.step]
+        assert all(bool((tensor == state.step).all()) for tensor in net.parameters())
+        assert all(bool((moments["exp_avg"] == state.step).all()) for moments in optimizer.state.values())

@@ -1,4 +1,4 @@
-"""Adapters: small matrices beside the encoder's frozen weights that learn in their place, folded in afterwards."""
+"""Adapters: low-rank matrices that learn instead of the encoder's frozen weights, and are merged in afterwards."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from recsys.errors import CheckpointError
 from recsys.text.encoder import Encoder
 
 _NAME = "default"
-# What the BERT family calls the linear maps of its layers.
+# Names of the linear maps in the layers of BERT-family models.
 _ATTENTION = ("query", "value")
 _DENSE = "dense"
-# Strength of AdaLoRA's wish that its singular vectors stay perpendicular.
-_PERPENDICULAR = 0.5
+# Weight of AdaLoRA's penalty on singular vectors that are not orthogonal.
+_ORTHOGONALITY = 0.5
 _IMPORTANCE = ("exp_avg_ipt", "exp_avg_unc")
 _PATTERN = "rank_pattern"
 
 
 class Adapters:
-    """What `attach_adapters` put into an encoder, to be looked after while training and folded in at the end."""
+    """The adapters that `attach_adapters` added to an encoder: called while training, and merged at the end."""
 
     def __init__(self, tuner: Any, encoder: Encoder, unfrozen: list[nn.Parameter]) -> None:
         self._tuner, self._encoder, self._unfrozen = tuner, encoder, unfrozen
@@ -32,35 +32,35 @@ class Adapters:
         return getattr(self._tuner, "rankallocator", None)
 
     def penalty(self) -> torch.Tensor:
-        """Return what to add to the loss: how far AdaLoRA's singular vectors are from perpendicular; 0 for LoRA."""
+        """Return a term of the loss: how far AdaLoRA's singular vectors are from orthogonal; 0 for LoRA."""
         gaps = []
         with torch.autocast(self._encoder.device.type, enabled=False):
-            for name, one in self._encoder.model.named_parameters() if self._allocator else ():
+            for name, matrix in self._encoder.model.named_parameters() if self._allocator else ():
                 if ".lora_A." in name or ".lora_B." in name:
-                    product = one @ one.T if ".lora_A." in name else one.T @ one
-                    gaps.append(torch.linalg.matrix_norm(product - torch.eye(len(product), device=one.device)))
-        return _PERPENDICULAR * torch.stack(gaps).mean() if gaps else torch.zeros((), device=self._encoder.device)
+                    product = matrix @ matrix.T if ".lora_A." in name else matrix.T @ matrix
+                    gaps.append(torch.linalg.matrix_norm(product - torch.eye(len(product), device=matrix.device)))
+        return _ORTHOGONALITY * torch.stack(gaps).mean() if gaps else torch.zeros((), device=self._encoder.device)
 
     def after_step(self, step: int) -> None:
-        """Let AdaLoRA move rank to where it counts; LoRA needs nothing.
+        """Let AdaLoRA reallocate ranks by importance; LoRA does nothing.
 
         Args:
-            step: number of the step that was just taken, from 0; its gradients must still be there.
+            step: number of the update that was just made, from 0; its gradients must still exist.
         """
         if self._allocator:
             self._tuner.update_and_allocate(step)
 
     def merge(self) -> None:
-        """Fold what was learned into the plain weights, in place, and unfreeze what was not frozen before.
+        """Merge the adapters into the plain weights, in place, and unfreeze what was not frozen before.
 
-        The encoder has the layers and the vectors (up to rounding) it had with adapters, and saves and loads as ever.
+        The encoder has its original layers again, with the vectors (up to rounding) that it had with adapters.
         """
         self._tuner.merge_and_unload()
         for parameter in self._unfrozen:
             parameter.requires_grad_()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return what AdaLoRA knows besides its weights, which are the model's: how much each rank counts."""
+        """Return the state of AdaLoRA that is not in the model's weights: the importance of each rank."""
         if not self._allocator:
             return {}
         state = {
@@ -70,7 +70,7 @@ class Adapters:
         return state | {f"{_PATTERN}/{name}": torch.tensor(kept) for name, kept in pattern.items()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         parts: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in (*_IMPORTANCE, _PATTERN)}
         for key, value in state.items():
             kind, name = key.split("/", 1)
@@ -92,26 +92,26 @@ def attach_adapters(
     dense: bool = False,
     total_steps: int,
 ) -> Adapters:
-    """Put adapters beside the attention's query and value maps, in place, and freeze the rest of the model.
+    """Add adapters to the attention's query and value maps, in place, and freeze the rest of the model.
 
-    LoRA learns a product of two thin matrices (Hu et al. 2022, ICLR, arXiv 2106.09685), which starts at zero: the
-    vectors are the same until the first step. AdaLoRA learns it as singular values and vectors, starts with half as
-    many again, and takes from those that count least (Zhang et al. 2023, ICLR, arXiv 2303.10512). `encoder.layers` and
-    `encoder.embed_tokens` work as before. Initial values come from torch's generator.
+    LoRA learns a product of two low-rank matrices (Hu et al. 2022, ICLR, arXiv 2106.09685), which starts at zero, so
+    the vectors do not change before the first step. AdaLoRA learns the product as singular values and vectors, starts
+    with 1.5 times the rank, and prunes the least important ones (Zhang et al. 2023, ICLR, arXiv 2303.10512).
+    `encoder.layers` and `encoder.embed_tokens` work as before. Initial values come from torch's generator.
 
     Args:
-        encoder: changed in place; what it has besides its model (such as a head) is left alone.
+        encoder: changed in place; its head is not changed.
         method: which of the two.
-        rank: of each product; AdaLoRA's mean rank at the end.
-        alpha: what is learned counts `alpha / rank` times.
-        layers: the last so many; None: all.
+        rank: of each product; for AdaLoRA the mean rank at the end.
+        alpha: the product is scaled by `alpha / rank`.
+        layers: number of top layers to adapt; None: all.
         dense: also adapt the layers' other linear maps.
         total_steps: optimiser steps of the training, at least 1.
 
     Raises:
         CheckpointError: the model has no such linear maps.
     """
-    # It takes seconds to import; only trainings with adapters pay for it.
+    # Imported here because the import takes seconds.
     from peft import AdaLoraConfig, AdaLoraModel, LoraConfig, LoraModel
 
     chosen = list(encoder.layers)
@@ -133,7 +133,7 @@ def attach_adapters(
 
 
 def _plan_ranks(total_steps: int) -> dict[str, Any]:
-    """A tenth of the steps with all ranks; then fewer and fewer; the last fifth with those that are left."""
+    """Keep all ranks for a tenth of the steps, then prune, and keep the final ranks for the last fifth."""
     final = min(total_steps - 1, max(1, total_steps // 5))
     return {"total_step": total_steps, "tinit": total_steps // 10, "tfinal": final}
 

@@ -1,4 +1,4 @@
-"""Training checkpoints: a run that was killed goes on to the very weights it would have reached."""
+"""Training checkpoints: a killed training resumes and ends with bit-identical weights."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import nn
 from recsys.errors import ArtifactError
 from recsys.storage.files import replace_file
 from recsys.storage.folders import sweep
+from recsys.text.device import pick_device
 
 _FILE = "training.safetensors"
 _Tensors = dict[str, torch.Tensor]
@@ -26,13 +27,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Stateful(Protocol):
-    """Whatever has a state of named tensors: a module, adapters, the best weights so far."""
+    """An object whose state is named tensors: a module, adapters, the best weights so far."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the tensors."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any:
-        """Take them over."""
+        """Restore them."""
 
 
 class Schedule(Protocol):
@@ -42,17 +43,17 @@ class Schedule(Protocol):
         """Return the state."""
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Take it over."""
+        """Restore it."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a training goes on with, besides its weights.
+    """What a training resumes with, besides its weights.
 
     Attributes:
-        step: steps that were done.
-        losses: of each of them.
-        extra: whatever JSON was saved with them.
+        step: steps that were taken.
+        losses: of each step.
+        extra: the JSON value that was saved with them.
     """
 
     step: int
@@ -61,15 +62,16 @@ class TrainingState:
 
 
 class TrainingCheckpoint:
-    """The one checkpoint of one training.
+    """The single checkpoint of one training.
 
-    All of it is one file without pickle (safetensors, with JSON in its header) that is put in place at once: after a
-    kill at any instant there is the old one or the new one. A training can always do without: whatever goes wrong costs
-    the checkpoint and a warning, never the run.
+    It is one file without pickle (safetensors, with JSON in its header) that is replaced atomically: a kill at any
+    instant leaves the old one or the new one. No training depends on it: an error costs the checkpoint and logs a
+    warning, but never stops the run.
 
     Args:
-        folder: made when needed; no other training may write to it at the same time.
-        key: hash of all that decides the result (settings, data, starting weights); what has another key is ignored.
+        folder: created when needed; no other training may write to it at the same time.
+        key: hash of everything the result depends on (settings, data, initial weights); checkpoints with another key
+            are ignored.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -85,16 +87,16 @@ class TrainingCheckpoint:
         losses: Sequence[float],
         extra: Any = None,
     ) -> None:
-        """Replace the checkpoint by the state after `step` steps; a disk that is full costs one warning.
+        """Replace the checkpoint with the state after `step` steps; a full disk only logs a warning, once.
 
         Args:
-            step: steps done.
-            parts: all that learns, by names without a slash. Of a module only what is not frozen is written: the rest
-                is in the starting weights.
-            optimizer: whose moments and learning rates are kept.
+            step: steps taken.
+            parts: everything that changes while training, by names without a slash. Frozen parameters of a module are
+                not written: they are part of the initial weights.
+            optimizer: whose moments and learning rates are saved.
             scheduler: of the learning rates.
-            losses: of the steps done.
-            extra: JSON that comes back as it is, such as the best measure so far, or a numpy generator's state.
+            losses: of the steps taken.
+            extra: a JSON value that `load` returns unchanged, such as the recalls so far.
         """
         tensors = {f"parts/{name}/{key}": value for name, part in parts.items() for key, value in _read(part).items()}
         state = optimizer.state_dict()
@@ -117,17 +119,17 @@ class TrainingCheckpoint:
                 save_file({name: value.detach().contiguous() for name, value in tensors.items()}, staging, metadata)
         except (OSError, ArtifactError, SafetensorError) as error:
             if not self._warned:
-                _logger.warning("training checkpoint: %s; training goes on without", error)
+                _logger.warning("training checkpoint: %s; training continues without it", error)
             self._warned = True
 
     def load(
         self, parts: Mapping[str, Stateful], optimizer: torch.optim.Optimizer, scheduler: Schedule
     ) -> TrainingState | None:
-        """Bring everything, torch's random numbers included, to where `save` was called with the same arguments.
+        """Restore everything, including torch's random state, to when `save` was called with the same arguments.
 
         Returns:
-            None where there is nothing to go on from: no checkpoint, that of another training (an INFO line says so),
-            or one that is damaged (a warning says so). Then nothing was changed.
+            The state to resume from. None, with nothing changed, if there is no checkpoint, if it belongs to another
+            run (logged as INFO), or if it is damaged (logged as a warning).
         """
         if not self._path.exists():
             return None
@@ -135,25 +137,25 @@ class TrainingCheckpoint:
             with safe_open(self._path, framework="pt") as file:
                 facts = {name: json.loads(value) for name, value in file.metadata().items()}
                 if facts["key"] != self._key:
-                    _logger.info("training checkpoint %s: is of another training; starting anew", self._path)
+                    _logger.info("training checkpoint %s: belongs to another run; starting from scratch", self._path)
                     return None
                 names = file.keys()
                 tensors: _Tensors = {name: file.get_tensor(name) for name in names}
-            found = TrainingState(facts["step"], facts["losses"], facts["extra"])
+            resumed = TrainingState(facts["step"], facts["losses"], facts["extra"])
             states, moments = _part_tensors(tensors, parts), _optimizer_state(tensors, facts["groups"])
             _check_fit(parts, states, optimizer, moments)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _logger.warning("training checkpoint %s: cannot be read (%s); starting anew", self._path, error)
+            _logger.warning("training checkpoint %s: cannot be read (%s); starting from scratch", self._path, error)
             return None
         for name, part in parts.items():
             _restore(part, states[name])
         optimizer.load_state_dict(moments)
         scheduler.load_state_dict(facts["scheduler"])
         torch.set_rng_state(tensors["random/cpu"])
-        if "random/cuda" in tensors and torch.cuda.is_available():
+        if "random/cuda" in tensors and pick_device().type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"])
-        _logger.info("training checkpoint %s: going on after step %s", self._path, f"{found.step:,}")
-        return found
+        _logger.info("training checkpoint %s: resuming after step %s", self._path, f"{resumed.step:,}")
+        return resumed
 
     def clear(self) -> None:
         """Remove the checkpoint: its training is done."""
@@ -164,15 +166,15 @@ class TrainingCheckpoint:
 
 def _random_state() -> _Tensors:
     state = {"random/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if pick_device().type == "cuda":
         state["random/cuda"] = torch.cuda.get_rng_state()
     return state
 
 
 def _read(part: Stateful) -> _Tensors:
-    """Return what of a part may have changed."""
+    """Return the tensors of a part that may have changed."""
     named = part.named_parameters() if isinstance(part, nn.Module) else ()
-    frozen = {name for name, one in named if not one.requires_grad}
+    frozen = {name for name, parameter in named if not parameter.requires_grad}
     return {name: value for name, value in part.state_dict().items() if name not in frozen}
 
 
@@ -184,20 +186,20 @@ def _restore(part: Stateful, state: _Tensors) -> None:
 
 
 def _part_tensors(tensors: _Tensors, parts: Mapping[str, Stateful]) -> dict[str, _Tensors]:
-    found: dict[str, _Tensors] = {name: {} for name in parts}
-    for place, value in tensors.items():
-        kind, _, rest = place.partition("/")
+    states: dict[str, _Tensors] = {name: {} for name in parts}
+    for path, value in tensors.items():
+        kind, _, rest = path.partition("/")
         if kind == "parts":
             name, _, key = rest.partition("/")
-            # Own memory: what was read may be the file itself.
-            found[name][key] = value.clone()
-    return found
+            # Copied, because the tensor may be a view of the mapped file.
+            states[name][key] = value.clone()
+    return states
 
 
 def _optimizer_state(tensors: _Tensors, groups: list[dict[str, Any]]) -> dict[str, Any]:
     moments: dict[int, _Tensors] = {}
-    for place, value in tensors.items():
-        kind, _, rest = place.partition("/")
+    for path, value in tensors.items():
+        kind, _, rest = path.partition("/")
         if kind == "optimizer":
             number, _, name = rest.partition("/")
             moments.setdefault(int(number), {})[name] = value.clone()
@@ -210,13 +212,13 @@ def _check_fit(
     optimizer: torch.optim.Optimizer,
     moments: Mapping[str, Any],
 ) -> None:
-    """Raise ValueError where a file with the right key still does not fit, before anything was changed."""
+    """Raise ValueError if a file with the right key does not fit, before anything is changed."""
     for name, part in parts.items():
         if isinstance(part, nn.Module) and _shapes(states[name]) != _shapes(_read(part)):
-            raise ValueError(f"the weights of '{name}' have other names or shapes")
+            raise ValueError(f"the weights of '{name}' have different names or shapes")
     numbers = [group["params"] for group in moments["param_groups"]]
     if numbers != [group["params"] for group in optimizer.state_dict()["param_groups"]]:
-        raise ValueError("the optimiser has other parameters")
+        raise ValueError("the optimiser has different parameters")
 
 
 def _shapes(tensors: _Tensors) -> dict[str, torch.Size]:

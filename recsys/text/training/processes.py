@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as if they were one."""
+"""Data-parallel training: several processes that train one model together."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import torch
 from torch import distributed, nn
 
 from recsys.errors import ConfigError, RecsysError
+from recsys.text.device import pick_device
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a training run, and which of them this is.
+    """The processes of a training, and which of them this is.
 
-    All hold the same model and draw the same batch. Each encodes its share of the batch's items and gathers everyone's
-    vectors; then all compute the same whole loss, go back through it, and average their gradients. That equals what
-    one process would do, up to rounding. Alone, everything here hands back what it was given.
+    All hold the same model and draw the same batch. Each encodes its share of the batch's items and gathers the vectors
+    of all; then all compute the same loss of the whole batch, backpropagate it, and average their gradients. The result
+    equals that of one process, up to rounding. With one process, all methods return their input.
 
     Attributes:
         rank: number of this process, from 0.
-        size: how many there are.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -39,20 +40,20 @@ class Processes:
     def share(self, n: int) -> slice:
         """Return which of n rows are this process's: every `size`-th.
 
-        Where rows stand in the order of their lengths, all shares cost the same. With fewer rows than processes, the
-        last have none.
+        If rows are sorted by length, all shares cost about the same. With fewer rows than processes, the last processes
+        have none.
         """
         return slice(self.rank, n, self.size)
 
     def gather(self, vectors: torch.Tensor, n: int) -> torch.Tensor:
         """Return the vectors of all processes in the common order of rows.
 
-        Going back, each process receives the gradient of its own rows, without waiting for the others. It is `size`
-        times too large, which `average_gradients` undoes: so what comes before the gathering and what comes after it
-        may be averaged alike.
+        In the backward pass each process receives the gradient of its own rows, without communication. It is scaled by
+        `size`, which `average_gradients` undoes, so that parameters before and after the gathering can be averaged
+        alike.
 
         Args:
-            vectors: (rows of `share(n)`, …), any number of rows among the processes.
+            vectors: (rows of `share(n)`, …).
             n: rows of all processes together.
 
         Returns:
@@ -69,32 +70,32 @@ class Processes:
                 f"process {self.rank} of {self.size} gave {len(vectors)} vectors, its share of {n} is {own}"
             )
         if not own and torch.is_grad_enabled():
-            # Also a process without rows of its own goes back through the loss.
+            # A process without rows takes part in the backward pass too.
             vectors = vectors.detach().requires_grad_()
         gathered: torch.Tensor = _Gather.apply(vectors, n, self)  # type: ignore[no-untyped-call]
         return gathered
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every process the mean of all processes' gradients, in one exchange; the same bits everywhere.
+        """Replace the gradients with their mean over all processes, in one exchange, bit-identical everywhere.
 
-        Also what differs between processes, such as dropout after the gathering, cannot make their models drift apart.
-        A parameter without gradient counts as zero, unless no process has one: then it stays without.
+        Therefore differences between processes, such as dropout after the gathering, cannot make their models diverge.
+        A missing gradient counts as zero, unless it is missing in all processes: then it stays missing.
 
         Raises:
             RecsysError: another process has stopped or is stuck.
         """
-        chosen = [one for one in parameters if one.requires_grad]
-        if self.size == 1 or not chosen:
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
+        if self.size == 1 or not learned:
             return
-        parts = [torch.zeros_like(one).flatten() if one.grad is None else one.grad.flatten() for one in chosen]
-        present = torch.tensor([one.grad is not None for one in chosen], dtype=parts[0].dtype, device=parts[0].device)
-        flat = torch.cat([*parts, present])
-        with self._together("averaging gradients"):
+        gradients = [_flat_gradient(parameter) for parameter in learned]
+        present = torch.tensor([parameter.grad is not None for parameter in learned]).to(gradients[0])
+        flat = torch.cat([*gradients, present])
+        with self._communicating("averaging gradients"):
             distributed.all_reduce(flat)
         flat /= self.size
-        *means, somewhere = torch.split(flat, [*(one.numel() for one in chosen), len(chosen)])
-        for parameter, mean, known in zip(chosen, means, somewhere.tolist(), strict=True):
-            parameter.grad = mean.view_as(parameter).to(parameter.dtype) if known else None
+        *means, present = torch.split(flat, [*(parameter.numel() for parameter in learned), len(learned)])
+        for parameter, mean, exists in zip(learned, means, present.tolist(), strict=True):
+            parameter.grad = mean.view_as(parameter).to(parameter.dtype) if exists else None
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         """Overwrite tensors or parameters, in place, with those of the first process.
@@ -104,41 +105,41 @@ class Processes:
         """
         if self.size == 1:
             return
-        with self._together("handing out the first one's tensors"), torch.no_grad():
+        with self._communicating("broadcasting the first process's tensors"), torch.no_grad():
             for tensor in tensors:
                 distributed.broadcast(tensor.detach(), src=0)
 
     def close(self) -> None:
-        """Leave the group; to be called once training is over, also after an error."""
+        """Leave the process group; call it when training is over, also after an error."""
         if self.size > 1 and distributed.is_initialized():
             with suppress(RuntimeError):
                 distributed.destroy_process_group()
 
     @contextmanager
-    def _together(self, doing: str) -> Iterator[None]:
+    def _communicating(self, action: str) -> Iterator[None]:
         try:
             yield
-        # Whatever is wrong with the others, torch says it with one of these.
+        # Torch raises it for every failure of the other processes.
         except RuntimeError as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RecsysError(
-                f"process {self.rank} of {self.size}: the others were lost while {doing} ({reason}); one of them has "
-                "stopped or is stuck; read its own message, then start all of them again"
+                f"process {self.rank} of {self.size}: lost the other processes while {action} ({reason}); one of "
+                "them has stopped or is stuck; read its error message, then restart all of them"
             ) from error
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes, interleaved; back goes what belongs to the own rows."""
+    """Interleaves the rows of all processes; the backward pass returns the gradient of the own rows."""
 
     @staticmethod
     def forward(context: Any, vectors: torch.Tensor, n: int, processes: Processes) -> torch.Tensor:
         context.share, context.size = processes.share(n), processes.size
-        most = -(-n // processes.size)
-        # All send the same number of rows; what fills up a short share ends behind row n.
-        sent = vectors.new_zeros((most, *vectors.shape[1:]))
+        longest = -(-n // processes.size)
+        # All send the same number of rows; the padding of a short share is cut off behind row n.
+        sent = vectors.new_zeros((longest, *vectors.shape[1:]))
         sent[: len(vectors)] = vectors
         received = [torch.empty_like(sent) for _ in range(processes.size)]
-        with processes._together("gathering vectors"):
+        with processes._communicating("gathering vectors"):
             distributed.all_gather(received, sent)
         return torch.stack(received, dim=1).flatten(0, 1)[:n]
 
@@ -147,19 +148,23 @@ class _Gather(torch.autograd.Function):
         return gradients[0][context.share] * context.size, None, None
 
 
-def join_processes(timeout_seconds: float = 600.0) -> Processes:
-    """Join the processes that torchrun started with this one; without torchrun there is this one alone.
+def _flat_gradient(parameter: nn.Parameter) -> torch.Tensor:
+    return torch.zeros_like(parameter).flatten() if parameter.grad is None else parameter.grad.flatten()
 
-    To be called before the model is loaded: with GPUs, each process takes its own. GPUs talk over NCCL, processors
-    over gloo.
+
+def join_processes(timeout_seconds: float = 600.0) -> Processes:
+    """Join the processes that torchrun started together with this one; without torchrun, this one is alone.
+
+    Call it before the model is loaded: on a machine with GPUs, each process selects its own. GPUs communicate over
+    NCCL, CPUs over gloo.
 
     Args:
-        timeout_seconds: how long to wait for the others at any exchange; more than the longest stretch in which one
-            works alone.
+        timeout_seconds: how long to wait for the others at any exchange; longer than any time that one process works
+            alone.
 
     Raises:
-        ConfigError: torchrun's environment variables are not whole, or there are more processes than GPUs.
-        RecsysError: the others did not come in time.
+        ConfigError: an environment variable of torchrun is missing, or there are more processes than GPUs.
+        RecsysError: the others did not join in time.
     """
     size = _read_number("WORLD_SIZE", 1)
     if size <= 1:
@@ -167,7 +172,7 @@ def join_processes(timeout_seconds: float = 600.0) -> Processes:
     processes = Processes(_read_number("RANK"), size)
     if not distributed.is_initialized():
         backend = _choose_backend(_read_number("LOCAL_RANK"))
-        with processes._together("waiting for all to come"):
+        with processes._communicating("waiting for all processes to join"):
             distributed.init_process_group(
                 backend, rank=processes.rank, world_size=size, timeout=timedelta(seconds=timeout_seconds)
             )
@@ -185,15 +190,15 @@ def _read_number(name: str, default: int | None = None) -> int:
 
 
 def _choose_backend(local_rank: int) -> str:
-    if not torch.cuda.is_available():
+    if pick_device().type == "cpu":
         return "gloo"
-    found = torch.cuda.device_count()
-    if local_rank >= found:
+    gpus = torch.cuda.device_count()
+    if local_rank >= gpus:
         raise ConfigError(
-            f"processes: this is number {local_rank + 1} on a machine with {found} GPU{'s' * (found > 1)}, expected a "
-            f"GPU for each; start torchrun with --nproc-per-node {found}"
+            f"processes: this is number {local_rank + 1} on a machine with {gpus} GPU{'s' * (gpus > 1)}, expected one "
+            f"GPU per process; start torchrun with --nproc-per-node {gpus}"
         )
     torch.cuda.set_device(local_rank)
-    # Otherwise a lost process ends this one without a word once the time is over, instead of raising an error here.
+    # Otherwise the loss of another process ends this one silently after the timeout, instead of raising an error here.
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     return "nccl"
