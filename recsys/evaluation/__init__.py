@@ -1,5 +1,5 @@
-"""Evaluation: how good the lists are, how sure we are of it, and which model is ahead.
+"""Evaluation: how good the lists are, how certain that is, and which model is better.
 
-`metrics` turns lists into one number per user, `intervals` says how far such numbers can be trusted, and
-`comparison` puts several models side by side, paired by user.
+`metrics` turns lists into one number per user, `intervals` computes the uncertainty of their means, and `comparison`
+compares several models on the same users.
 """

@@ -1,9 +1,8 @@
-"""Models side by side: a value per user, means with intervals, and a table for the terminal."""
+"""Models side by side: one value per user, means with intervals, and the tables for the terminal."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,23 +13,24 @@ from rich.text import Text
 
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
+from recsys.evaluation.formatting import format_count, format_interval, format_p_value
 from recsys.evaluation.intervals import bootstrap_means, interval, permutation_p_values, round_for_exact_sums
 from recsys.evaluation.metrics import METRICS, Counts, Hits, Values
 from recsys.tables import UserMetrics, check
 
-# The name our own lists go by beside the baselines.
+# The name of our own lists among the models.
 OURS = "ours"
 
-# Everything that is measured per user, in the order that tables show it: the metrics, and what does not ask for hits
-# alone (`TiedRanks`, `beyond_accuracy`).
+# Everything that is measured per user, in the order of the tables: the metrics, and what is computed from more than
+# hits (`TiedRanks`, `beyond_accuracy`).
 MEASURES = (*METRICS, "recall_ips", "novelty", "diversity", "cold_share")
 
-# Columns of a `MetricTable` that make a mean with its interval, and a difference with its own.
+# The columns of a `MetricTable` that hold a mean with its interval, and a difference with its interval.
 MEAN = ("mean", "low", "high")
 DIFFERENCE = ("difference", "difference_low", "difference_high")
 
-# What makes one column of numbers: a value per user.
-_COLUMN = ["model", "metric", "n"]
+# The key of one value per user.
+_MEASURE_KEY = ["model", "metric", "n"]
 
 
 def score_users(
@@ -39,11 +39,11 @@ def score_users(
     """Measure one model's lists with every metric at every n.
 
     Args:
-        model: the name it goes by in tables.
+        model: its name in the tables.
         user_ids: n_users different strings.
-        hits: what stands in the users' lists, in the same order: `find_hits` or `TiedRanks.find_hits`; at least as
-            many places as the largest n.
-        n_positives: `(n_users,)` integers, how many items each user took, at least one.
+        hits: hits in the users' lists, in the same order, from `find_hits` or `TiedRanks.find_hits`; the lists are at
+            least as long as the largest n.
+        n_positives: `(n_users,)` integers, the number of positives of each user, at least one.
         n_values: list lengths to measure; repeats count once.
 
     Returns:
@@ -53,14 +53,14 @@ def score_users(
         DataError: user ids that repeat, are missing or do not match the lists; hits or counts that the metrics refuse.
     """
     return pl.concat(
-        label_values(model, user_ids, name, n, measure(hits, n_positives, n))
-        for name, measure in METRICS.items()
+        label_values(model, user_ids, name, n, compute(hits, n_positives, n))
+        for name, compute in METRICS.items()
         for n in sorted(set(n_values))
     )
 
 
 def label_values(model: str, user_ids: pl.Series, metric: str, n: int, values: Values) -> pl.DataFrame:
-    """Return `UserMetrics` of one value per user.
+    """Return one value per user as `UserMetrics`.
 
     Raises:
         DataError: user ids that repeat, are missing or do not match the values.
@@ -68,7 +68,7 @@ def label_values(model: str, user_ids: pl.Series, metric: str, n: int, values: V
     if len(user_ids) != len(values) or user_ids.null_count() or user_ids.n_unique() != len(user_ids):
         raise DataError(
             f"user ids for '{model}': {len(user_ids):,} ids, {user_ids.n_unique():,} different, "
-            f"{user_ids.null_count():,} null, expected {len(values):,} different ids; give one per list"
+            f"{user_ids.null_count():,} null, expected {len(values):,} different ids; give one id per list"
         )
     return pl.DataFrame({"user_id": user_ids.cast(pl.String)}).select(
         pl.lit(model).alias("model"),
@@ -82,25 +82,25 @@ def label_values(model: str, user_ids: pl.Series, metric: str, n: int, values: V
 def summarise(user_metrics: pl.DataFrame, ours: str, config: EvaluationConfig, seed: int) -> pl.DataFrame:
     """Average over users, with intervals, and compare every model with ours on the same users.
 
-    One bootstrap over users serves every model, metric and n. Users are drawn in the order of their ids, so
-    the order they stand in changes nothing.
+    One bootstrap over users serves every model, metric and n. Users are drawn in the order of their ids, so the order
+    of the rows does not matter.
 
     Args:
-        user_metrics: `UserMetrics` of all models, such as the `score_users` frames one below the other.
+        user_metrics: `UserMetrics` of all models, for example the concatenated results of `score_users`.
         ours: the model that the others are compared with.
         config: number of bootstrap samples and confidence.
         seed: of the bootstrap.
 
     Returns:
-        A `MetricTable` frame: models in order of first appearance, metrics in `MEASURES` order, n rising.
-        `difference` is ours minus that model, null on our own rows, and so is its `p_value`.
+        A `MetricTable` frame: models in order of first appearance, metrics in `MEASURES` order, n ascending.
+        `difference` is ours minus that model; it and its `p_value` are null in our own rows.
 
     Raises:
-        DataError: not a `UserMetrics` frame, unknown metrics, no model `ours`, or models that do not cover
-            the same users, metrics and n.
+        DataError: not a `UserMetrics` frame, unknown metrics, no model `ours`, or models that do not cover the same
+            users, metrics and n.
     """
-    columns = _find_columns(user_metrics, ours)
-    values = _lay_out(user_metrics, columns)
+    columns = _list_columns(user_metrics, ours)
+    values = _pivot(user_metrics, columns)
     models = columns["model"].unique(maintain_order=True).to_list()
     cube = values.reshape(len(values), len(models), -1)
     estimates = estimate(cube, models.index(ours), config, seed)
@@ -112,8 +112,8 @@ def estimate(cube: Values, ours: int, config: EvaluationConfig, seed: int) -> li
 
     Args:
         cube: `(n_users, n_models, n_measures)` float64, finite.
-        ours: the model that the others are compared with.
-        config: bootstrap samples (as many sign flips are drawn) and confidence.
+        ours: index of the model that the others are compared with.
+        config: number of bootstrap samples (and of random sign flips) and confidence.
         seed: of both draws.
 
     Returns:
@@ -123,11 +123,11 @@ def estimate(cube: Values, ours: int, config: EvaluationConfig, seed: int) -> li
     n_users, n_models, n_measures = cube.shape
     values = cube.reshape(n_users, -1)
     differences = (cube[:, [ours], :] - cube).reshape(n_users, -1)
-    everything = round_for_exact_sums(np.hstack([values, differences]))
-    low, high = interval(bootstrap_means(everything, config.bootstrap_samples, seed), config.confidence)
-    means, half = everything.mean(axis=0), values.shape[1]
+    both = round_for_exact_sums(np.hstack([values, differences]))
+    low, high = interval(bootstrap_means(both, config.bootstrap_samples, seed), config.confidence)
+    means, half = both.mean(axis=0), values.shape[1]
     p_values = permutation_p_values(differences, config.bootstrap_samples, seed)
-    own = pl.Series(np.repeat(np.arange(n_models) == ours, n_measures))
+    is_ours = pl.Series(np.repeat(np.arange(n_models) == ours, n_measures))
     compared = {
         "difference": means[half:],
         "difference_low": low[half:],
@@ -136,28 +136,29 @@ def estimate(cube: Values, ours: int, config: EvaluationConfig, seed: int) -> li
     }
     return [
         *(pl.Series(name, ends[:half]) for name, ends in (("mean", means), ("low", low), ("high", high))),
-        *(pl.Series(name, found).set(own, None) for name, found in compared.items()),
+        *(pl.Series(name, numbers).set(is_ours, None) for name, numbers in compared.items()),
     ]
 
 
 def flatten_metrics(metrics: pl.DataFrame, catalogue: pl.DataFrame, model: str) -> dict[str, float]:
-    """Return one model's measurement as single numbers for a tracker.
+    """Return the measurement of one model as single numbers by name, as experiment trackers store them.
 
-    `METRIC_at_N` with `_low` and `_high`; of every model but ours also `_difference` (ours minus it) with its ends and
-    `_p_value`; `coverage` and `gini`.
+    `METRIC_at_N` with `_low` and `_high`; for every model but ours also `_difference` (ours minus it) with its ends
+    and `_p_value`; `coverage` and `gini`.
 
     Args:
         metrics: a `MetricTable`.
         catalogue: a `CatalogueTable`.
-        model: one of both.
+        model: a model of both.
     """
-    parts = ("low", "high", "difference", "difference_low", "difference_high", "p_value")
-    named: dict[str, float] = {}
+    suffixes = ("low", "high", "difference", "difference_low", "difference_high", "p_value")
+    numbers: dict[str, float] = {}
     for row in metrics.filter(pl.col("model") == model).iter_rows(named=True):
         name = f"{row['metric']}_at_{row['n']}"
-        named |= {name: row["mean"], **{f"{name}_{part}": row[part] for part in parts if row[part] is not None}}
+        present = {f"{name}_{suffix}": row[suffix] for suffix in suffixes if row[suffix] is not None}
+        numbers |= {name: row["mean"], **present}
     shown = catalogue.row(by_predicate=pl.col("model") == model, named=True)
-    return {**named, "coverage": shown["coverage"], "gini": shown["gini"]}
+    return {**numbers, "coverage": shown["coverage"], "gini": shown["gini"]}
 
 
 def render_metric_table(
@@ -168,11 +169,11 @@ def render_metric_table(
     *,
     confidence: float,
 ) -> Table:
-    """Lay a metric table out for the terminal, one row per model in the table's order.
+    """Render a metric table for the terminal, one row per model in the order of the table.
 
     Args:
         table: a `MetricTable` frame from `summarise`.
-        ours: the model the others were compared with; its row stands out.
+        ours: the model the others were compared with; its row is highlighted.
         metrics: the columns, left to right; the differences shown are those of the first.
         n: the list length to show.
         confidence: of the intervals, for the title.
@@ -181,6 +182,25 @@ def render_metric_table(
         DataError: the table lacks the model, one of the metrics, or n.
     """
     shown = table.filter(pl.col("n") == n, pl.col("metric").is_in(list(metrics)))
+    _check_shown(table, shown, ours, metrics, n)
+    users = format_count(shown["users"][0], "user")
+    rendered = Table(title=f"n = {n}, {users}, {100 * confidence:.4g}% intervals")
+    rendered.add_column("model", overflow="fold")
+    for name in metrics:
+        rendered.add_column(name, justify="right")
+    rendered.add_column(f"{metrics[0]}: ours minus this model", justify="right")
+    for model in shown["model"].unique(maintain_order=True):
+        rows = {row["metric"]: row for row in shown.filter(pl.col("model") == model).iter_rows(named=True)}
+        means = [format_interval(rows[name], MEAN, ".3f") for name in metrics]
+        # Text objects, not strings: rich would read brackets in the name of a model as markup.
+        if model == ours:
+            rendered.add_row(*map(Text, (model, *means, "(ours)")), style="bold green")
+        else:
+            rendered.add_row(*map(Text, (model, *means, _format_lead(rows[metrics[0]]))))
+    return rendered
+
+
+def _check_shown(table: pl.DataFrame, shown: pl.DataFrame, ours: str, metrics: Sequence[str], n: int) -> None:
     lacking = sorted(set(metrics) - set(shown["metric"]))
     if not metrics or lacking or ours not in shown["model"]:
         raise DataError(
@@ -189,27 +209,14 @@ def render_metric_table(
             f"{table['metric'].unique(maintain_order=True).to_list()}, "
             f"n {table['n'].unique().sort().to_list()}; show some of those"
         )
-    title = f"n = {n}, {shown['users'][0]:,} users, {100 * confidence:.4g}% intervals"
-    rendered = Table(title=title)
-    rendered.add_column("model", overflow="fold")
-    for name in metrics:
-        rendered.add_column(name, justify="right")
-    rendered.add_column(f"difference, {metrics[0]}", justify="right")
-    for model in shown["model"].unique(maintain_order=True):
-        rows = {row["metric"]: row for row in shown.filter(pl.col("model") == model).iter_rows(named=True)}
-        means = [format_interval(rows[name], MEAN, ".3f") for name in metrics]
-        # Texts, not strings: brackets in a model's name must not be read as markup.
-        if model == ours:
-            rendered.add_row(*map(Text, (model, *means, "(ours)")), style="bold green")
-        else:
-            chance = format_p_value(rows[metrics[0]]["p_value"])
-            ahead = f"ours {format_interval(rows[metrics[0]], DIFFERENCE, '+.3f')} {chance}"
-            rendered.add_row(*map(Text, (model, *means, ahead)))
-    return rendered
+
+
+def _format_lead(row: Mapping[str, Any]) -> str:
+    return f"{format_interval(row, DIFFERENCE, '+.3f')}, {format_p_value(row['p_value'])}"
 
 
 def render_beyond_accuracy(table: pl.DataFrame, catalogue: pl.DataFrame, n: int, *, confidence: float) -> Table:
-    """Lay out what the lists are like beside being right: a mean per model with its interval, and two shares.
+    """Render the qualities of lists other than accuracy: three means with intervals per model, and two numbers.
 
     Args:
         table: a `MetricTable` with novelty, diversity and cold_share at n.
@@ -218,8 +225,8 @@ def render_beyond_accuracy(table: pl.DataFrame, catalogue: pl.DataFrame, n: int,
         confidence: of the intervals, for the title.
     """
     names = ("novelty", "diversity", "cold_share")
-    rendered = Table(title=f"what the lists of {n} show, {100 * confidence:.4g}% intervals")
-    for name in ("model", "novelty, bits", "diversity", "cold items", "catalogue shown", "Gini of exposure"):
+    rendered = Table(title=f"beyond accuracy: the first {n} items of each list, {100 * confidence:.4g}% intervals")
+    for name in ("model", "novelty (bits)", "diversity", "cold items", "catalogue coverage", "Gini of exposure"):
         rendered.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     rows = {(row["model"], row["metric"]): row for row in table.filter(pl.col("n") == n).iter_rows(named=True)}
     for shown in catalogue.iter_rows(named=True):
@@ -228,19 +235,8 @@ def render_beyond_accuracy(table: pl.DataFrame, catalogue: pl.DataFrame, n: int,
     return rendered
 
 
-def format_interval(row: dict[str, Any], names: tuple[str, str, str], number: str) -> str:
-    """Write a mean and its interval as `0.123 [0.110, 0.136]`."""
-    middle, low, high = (format(row[name], number) for name in names)
-    return f"{middle} [{low}, {high}]"
-
-
-def format_p_value(value: float) -> str:
-    """Write a p-value as `p 0.032`, rounded up so that none shows as 0."""
-    return f"p {math.ceil(1000 * value - 1e-9) / 1000:.3f}"
-
-
-def _find_columns(user_metrics: pl.DataFrame, ours: str) -> pl.DataFrame:
-    """Return every (model, metric, n) in the order of the result, once each is known to have every user."""
+def _list_columns(user_metrics: pl.DataFrame, ours: str) -> pl.DataFrame:
+    """Return every (model, metric, n) in the order of the result; raise unless each covers every user."""
     check(UserMetrics, user_metrics, "user metrics", "score the models again")
     models = user_metrics["model"].unique(maintain_order=True)
     if ours not in models:
@@ -248,27 +244,30 @@ def _find_columns(user_metrics: pl.DataFrame, ours: str) -> pl.DataFrame:
     unknown = sorted(set(user_metrics["metric"].unique()) - set(MEASURES))
     if unknown:
         raise DataError(
-            f"user metrics: unknown metrics {unknown}, expected among {', '.join(MEASURES)}; leave them out"
+            f"user metrics: unknown metrics {unknown}, expected only {', '.join(MEASURES)}; leave the others out"
         )
     in_order = pl.col("metric").cast(pl.Enum(MEASURES))
     measured = user_metrics.select("metric", "n").unique().sort(in_order, "n")
     columns = models.to_frame().join(measured, how="cross", maintain_order="left_right")
+    _check_complete(user_metrics, columns)
+    return columns
+
+
+def _check_complete(user_metrics: pl.DataFrame, columns: pl.DataFrame) -> None:
     n_users = user_metrics["user_id"].n_unique()
-    counts = columns.join(
-        user_metrics.group_by(_COLUMN).agg(users=pl.len()), on=_COLUMN, how="left", maintain_order="left"
-    ).with_columns(pl.col("users").fill_null(0))
-    partial = counts.filter(pl.col("users") != n_users)
+    users = user_metrics.group_by(_MEASURE_KEY).agg(users=pl.len())
+    counts = columns.join(users, on=_MEASURE_KEY, how="left", maintain_order="left")
+    partial = counts.with_columns(pl.col("users").fill_null(0)).filter(pl.col("users") != n_users)
     if partial.height:
         first = partial.row(0, named=True)
         raise DataError(
             f"user metrics: model '{first['model']}' has {first['metric']} at {first['n']} for "
-            f"{first['users']:,} of {n_users:,} users, expected all ({partial.height} such gaps); "
+            f"{first['users']:,} of {n_users:,} users, expected all ({format_count(partial.height, 'such gap')}); "
             "score all models on the same users"
         )
-    return columns
 
 
-def _lay_out(user_metrics: pl.DataFrame, columns: pl.DataFrame) -> NDArray[np.float64]:
-    """Return the values as `(n_users, n_columns)` float64, users sorted; each cell is known to exist once."""
-    cells = user_metrics.join(columns.with_row_index("column"), on=_COLUMN).sort("user_id", "column")
+def _pivot(user_metrics: pl.DataFrame, columns: pl.DataFrame) -> NDArray[np.float64]:
+    """Return the values as `(n_users, n_columns)` float64, users sorted by id; every cell exists exactly once."""
+    cells = user_metrics.join(columns.with_row_index("column"), on=_MEASURE_KEY).sort("user_id", "column")
     return cells["value"].to_numpy().reshape(-1, columns.height)

@@ -1,4 +1,4 @@
-"""What embeddings hold near each other: nearest items, and a map that an eye can read."""
+"""Neighbourhoods in the embedding space: nearest items, and a projection to two dimensions."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from numpy.typing import NDArray
 
 from recsys.errors import DataError
 
-# Cells of the table of cosines held at once: 64 MB of float32.
+# Cosines in memory at once: 64 MB of float32.
 _CELLS_AT_ONCE = 16_000_000
 
 
-def find_nearest(embeddings: NDArray[np.float32], places: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Return the items whose vectors point most the same way, best first; an item is not its own neighbour.
+def find_nearest(embeddings: NDArray[np.float32], query_items: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Return the items with the highest cosine similarity, best first; an item is not its own neighbour.
 
     Args:
         embeddings: `(n_items, embedding_size)` float32, rows of unit length.
-        places: `(n_asked,)` item numbers.
-        k: neighbours of each, fewer than there are items.
+        query_items: `(n_queries,)` item numbers.
+        k: number of neighbours of each, below the number of items.
 
     Returns:
-        `(n_asked, k)` item numbers; equal cosines go to the smaller number.
+        `(n_queries, k)` item numbers; of equal cosines the smaller item number comes first.
 
     Raises:
-        DataError: there are not so many other items.
+        DataError: there are fewer than k other items.
     """
     if not 1 <= k < len(embeddings):
-        raise DataError(f"nearest items: k is {k}, expected 1 to {len(embeddings) - 1}, the other items; ask for fewer")
-    nearest = np.empty((len(places), k), dtype=np.int64)
+        raise DataError(f"nearest items: k is {k}, expected 1 to {len(embeddings) - 1}; ask for fewer neighbours")
+    nearest = np.empty((len(query_items), k), dtype=np.int64)
     step = max(1, _CELLS_AT_ONCE // len(embeddings))
-    for start in range(0, len(places), step):
-        asked = places[start : start + step]
-        cosines = embeddings[asked] @ embeddings.T
-        cosines[np.arange(len(asked)), asked] = -np.inf
+    for start in range(0, len(query_items), step):
+        block = query_items[start : start + step]
+        cosines = embeddings[block] @ embeddings.T
+        cosines[np.arange(len(block)), block] = -np.inf
         nearest[start : start + step] = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     return nearest
 
 
 def project_to_plane(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return where each vector lies on the two axes that spread the vectors most (Pearson 1901, principal components).
+    """Project the vectors onto their first two principal components (Pearson 1901).
 
     Args:
         embeddings: `(n_items, embedding_size)` float32.
 
     Returns:
-        `(n_items, 2)` float64, the first axis the wider; on each the farthest item lies on the positive side, so that
-        the same vectors always make the same map. A direction that does not exist is all zeros.
+        `(n_items, 2)` float64, the first axis has the larger variance. On each axis the farthest item is on the
+        positive side, so the same vectors always give the same map. An axis that does not exist is all zeros.
     """
     centred = embeddings.astype(np.float64) - embeddings.mean(axis=0, dtype=np.float64)
-    # The axes from the small square of covariances: its size does not grow with the catalogue.
+    # Axes from the covariance matrix, whose size does not grow with the catalogue.
     axes = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
     points = np.zeros((len(embeddings), 2))
     points[:, : axes.shape[1]] = centred @ axes

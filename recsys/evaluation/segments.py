@@ -1,4 +1,4 @@
-"""Segments: the same comparison for some users, some items, some events."""
+"""Segments: the comparison repeated for some users, some items, some kinds of events."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from rich.text import Text
 
 from recsys.config import EvaluationConfig, SegmentsConfig
 from recsys.errors import DataError
-from recsys.evaluation.comparison import DIFFERENCE, MEAN, estimate, format_interval, format_p_value
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, estimate
+from recsys.evaluation.formatting import format_interval, format_p_value
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.tied_ranks import TiedRanks
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One cut of the positives.
+    """A named subset of the positives.
 
     Attributes:
-        dimension: what it cuts by.
-        name: its value.
-        kept: `(n_positives,)` bool, the positives that count in it.
+        dimension: what the positives are divided by.
+        name: the value of the dimension.
+        kept: `(n_positives,)` bool, the positives in the segment.
     """
 
     dimension: str
@@ -34,7 +35,7 @@ class Segment:
 
     @property
     def label(self) -> str:
-        """Dimension and value in one, such as `items: cold`."""
+        """Dimension and value in one string, such as `items: cold`."""
         return f"{self.dimension}: {self.name}"
 
 
@@ -45,63 +46,65 @@ def cut_segments(
     items: pl.DataFrame,
     config: SegmentsConfig,
 ) -> list[Segment]:
-    """Cut the positives by user, item, popularity, event, and the item columns that the config names.
+    """Divide the positives by user, item, popularity, event kind, and the item columns that the config names.
 
     Args:
         positives: `user_index`, `item_index`, `events`.
-        user_items: `(n_users,)` distinct items in each user's history.
-        item_users: `(n_items,)` users who touched each item before the window.
+        user_items: `(n_users,)` number of distinct items in each user's history.
+        item_users: `(n_items,)` number of users who interacted with each item before the window.
         items: `Items`, in the order of the item numbers.
-        config: where the lines are drawn.
+        config: the thresholds.
 
     Returns:
-        Segments with at least one positive but not all of them, in the order they are told. A positive may be in
-        several segments of a dimension (an item with two tags); every other dimension parts the positives.
+        The segments that hold at least one positive but not all of them, in the order of the tables. A positive may be
+        in several segments of an event or item dimension (an item with two tags), but in at most one of every other.
     """
-    users, numbers = positives["user_index"].to_numpy(), positives["item_index"].to_numpy()
+    users, item_index = positives["user_index"].to_numpy(), positives["item_index"].to_numpy()
     length = user_items[users]
     new, heavy = length <= config.new_user_items, length > config.heavy_user_items
-    cold = item_users[numbers] <= config.cold_item_users
-    stratum = _stratify(item_users)[numbers]
-    found = [
+    cold = item_users[item_index] <= config.cold_item_users
+    stratum = _stratify(item_users)[item_index]
+    segments = [
         Segment("users", "new", new),
         Segment("users", "light", ~new & ~heavy),
         Segment("users", "heavy", heavy),
         Segment("items", "cold", cold),
         Segment("items", "warm", ~cold),
-        *(Segment("popularity", name, stratum == place) for place, name in enumerate(("head", "torso", "tail"))),
-        *_cut_by_values("event", positives["events"], len(numbers)),
+        *(Segment("popularity", name, stratum == number) for number, name in enumerate(("head", "torso", "tail"))),
+        *_cut_by_values("event", positives["events"], len(item_index)),
     ]
     for column in config.item_columns:
-        values = items[column].gather(numbers)
-        found += _cut_by_values(column, values, config.max_values)
-    # One that keeps everything, such as the only kind of event, is the plain comparison again.
-    return [segment for segment in found if segment.kept.any() and not segment.kept.all()]
+        values = items[column].gather(item_index)
+        segments += _cut_by_values(column, values, config.max_values)
+    # A segment with every positive, such as the only kind of event, would repeat the overall comparison.
+    return [segment for segment in segments if segment.kept.any() and not segment.kept.all()]
 
 
 def _stratify(item_users: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Return `(n_items,)` int8: 0 for the most popular items that together hold a third of all touches, 1 for those of
-    the next third, 2 for the last; -1 for items that nobody touched.
-    """  # noqa: D205
+    """Return the popularity stratum of each item, `(n_items,)` int8.
+
+    0 for the most popular items that together hold a third of all user-item pairs, 1 for those of the next third, 2
+    for the last third; -1 for items without interactions.
+    """
     order = np.argsort(-item_users, kind="stable")
-    reached = np.cumsum(item_users[order]) - item_users[order]
+    above = np.cumsum(item_users[order]) - item_users[order]
     total = max(float(item_users.sum()), 1.0)
     strata = np.full(len(item_users), -1, dtype=np.int8)
-    strata[order] = np.minimum(3.0 * reached / total, 2.0).astype(np.int8)
+    strata[order] = np.minimum(3.0 * above / total, 2.0).astype(np.int8)
     strata[item_users <= 0] = -1
     return strata
 
 
-def _cut_by_values(dimension: str, values: pl.Series, at_most: int) -> list[Segment]:
+def _cut_by_values(dimension: str, values: pl.Series, max_values: int) -> list[Segment]:
     """Return a segment per value (of lists: per member), those with most positives first."""
     rows = pl.DataFrame({"value": values}).with_row_index("row")
     if isinstance(values.dtype, pl.List):
         rows = rows.explode("value", keep_nulls=False, empty_as_null=False).unique(maintain_order=True)
     rows = rows.with_columns(pl.col("value").cast(pl.String)).filter(pl.col("value").str.len_chars() > 0)
-    names = rows.group_by("value").len().sort(["len", "value"], descending=[True, False])["value"].head(at_most)
+    names = rows.group_by("value").len().sort(["len", "value"], descending=[True, False])["value"].head(max_values)
     kept = {name: np.zeros(len(values), dtype=bool) for name in names}
-    for (name,), part in rows.filter(pl.col("value").is_in(names.implode())).group_by("value"):
-        kept[str(name)][part["row"].to_numpy()] = True
+    for (name,), group in rows.filter(pl.col("value").is_in(names.implode())).group_by("value"):
+        kept[str(name)][group["row"].to_numpy()] = True
     return [Segment(dimension, name, mask) for name, mask in kept.items()]
 
 
@@ -115,16 +118,16 @@ def label_positives(segments: Sequence[Segment], n_positives: int) -> pl.Series:
 
 
 def parse_segments(labels: pl.Series) -> list[Segment]:
-    """Return the segments that `label_positives` wrote down, in order of first appearance by dimension."""
+    """Return the segments of labels from `label_positives`; dimensions come in order of first appearance."""
     rows = pl.DataFrame({"label": labels}).with_row_index("row").explode("label", keep_nulls=False, empty_as_null=False)
-    found = []
-    for (label,), part in rows.group_by("label", maintain_order=True):
+    segments = []
+    for (label,), group in rows.group_by("label", maintain_order=True):
         kept = np.zeros(len(labels), dtype=bool)
-        kept[part["row"].to_numpy()] = True
+        kept[group["row"].to_numpy()] = True
         dimension, _, name = str(label).partition(": ")
-        found.append(Segment(dimension, name, kept))
-    order = {dimension: place for place, dimension in enumerate(dict.fromkeys(one.dimension for one in found))}
-    return sorted(found, key=lambda one: order[one.dimension])
+        segments.append(Segment(dimension, name, kept))
+    dimensions = list(dict.fromkeys(segment.dimension for segment in segments))
+    return sorted(segments, key=lambda segment: dimensions.index(segment.dimension))
 
 
 def compute_segments(
@@ -132,20 +135,15 @@ def compute_segments(
 ) -> pl.DataFrame:
     """Return the `SegmentTable`: the config's metric and recall at its n, for every segment and model.
 
-    A segment's users are those with a positive in it, and only these positives count; the lists stay as they are.
+    The users of a segment are those with a positive in it, and only these positives count; the lists do not change.
     """
-    names = list(dict.fromkeys([config.metric, "recall"]))
+    metrics = list(dict.fromkeys([config.metric, "recall"]))
     models = pl.DataFrame({"model": list(ranks_by_model)})
-    columns = models.join(pl.DataFrame({"metric": names}), how="cross", maintain_order="left_right")
+    columns = models.join(pl.DataFrame({"metric": metrics}), how="cross", maintain_order="left_right")
+    our_index = list(ranks_by_model).index(ours)
     tables = []
     for segment in segments:
-        counts = next(iter(ranks_by_model.values())).count_positives(segment.kept)
-        present = counts > 0
-        cube = np.empty((int(present.sum()), len(ranks_by_model), len(names)))
-        for place, tied_ranks in enumerate(ranks_by_model.values()):
-            hits = tied_ranks.find_hits(segment.kept).select(present)
-            for number, name in enumerate(names):
-                cube[:, place, number] = METRICS[name](hits, counts[present], config.n)
+        cube = _score_segment(segment, ranks_by_model, metrics, config.n)
         facts: list[pl.Expr] = [
             pl.lit(segment.dimension).alias("dimension"),
             pl.lit(segment.name).alias("segment"),
@@ -156,14 +154,26 @@ def compute_segments(
             pl.lit(int(segment.kept.sum()), dtype=pl.UInt32).alias("positives"),
             pl.lit(len(cube) >= config.segments.min_users).alias("enough"),
         ]
-        tables.append(
-            columns.select(facts).with_columns(estimate(cube, list(ranks_by_model).index(ours), config, seed))
-        )
+        tables.append(columns.select(facts).with_columns(estimate(cube, our_index, config, seed)))
     return pl.concat(tables)
 
 
+def _score_segment(
+    segment: Segment, ranks_by_model: Mapping[str, TiedRanks], metrics: Sequence[str], n: int
+) -> NDArray[np.float64]:
+    """Return one value per user with a positive in the segment, `(n_users, n_models, n_metrics)`."""
+    counts = next(iter(ranks_by_model.values())).count_positives(segment.kept)
+    present = counts > 0
+    cube = np.empty((int(present.sum()), len(ranks_by_model), len(metrics)))
+    for model, tied_ranks in enumerate(ranks_by_model.values()):
+        hits = tied_ranks.find_hits(segment.kept).select(present)
+        for number, metric in enumerate(metrics):
+            cube[:, model, number] = METRICS[metric](hits, counts[present], n)
+    return cube
+
+
 def render_segments(table: pl.DataFrame, ours: str, rival: str, metric: str, n: int, *, confidence: float) -> Table:
-    """Lay a `SegmentTable` out for the terminal: ours beside one rival, a row per segment.
+    """Render a `SegmentTable` for the terminal: ours against one other model, a row per segment.
 
     Raises:
         DataError: the table has no such rival.
@@ -171,19 +181,20 @@ def render_segments(table: pl.DataFrame, ours: str, rival: str, metric: str, n: 
     models = table["model"].unique(maintain_order=True).to_list()
     if rival not in models:
         raise DataError(f"segments: no model '{rival}'; found {', '.join(models)}; compare with one of them")
-    rendered = Table(title=f"{metric}@{n} by segment, {100 * confidence:.4g}% intervals; ours beside {rival}")
-    for name in ("by", "segment", "users", "positives", ours, rival, "difference"):
+    title = f"{metric}@{n} by segment, {100 * confidence:.4g}% intervals; {ours} against {rival}"
+    rendered = Table(title=title)
+    for name in ("by", "segment", "users", "positives", ours, rival, f"{ours} minus {rival}"):
         rendered.add_column(name, justify="left" if name in ("by", "segment") else "right", overflow="fold")
     rows = table.filter(pl.col("metric") == metric, pl.col("n") == n, pl.col("model").is_in([ours, rival]))
-    last = ""
+    last_dimension = ""
     for (dimension, segment), pair in rows.group_by("dimension", "segment", maintain_order=True):
         by_model = {row["model"]: row for row in pair.iter_rows(named=True)}
         mine, theirs = by_model[ours], by_model[rival]
         means = [format_interval(row, MEAN, ".3f") for row in (mine, theirs)]
-        ahead = f"{format_interval(theirs, DIFFERENCE, '+.3f')} {format_p_value(theirs['p_value'])}"
-        by = str(dimension) if dimension != last else ""
-        last = str(dimension)
+        lead = f"{format_interval(theirs, DIFFERENCE, '+.3f')}, {format_p_value(theirs['p_value'])}"
+        by = str(dimension) if dimension != last_dimension else ""
+        last_dimension = str(dimension)
         cells = (by, str(segment), f"{mine['users']:,}", f"{mine['positives']:,}", *means)
-        # Too few users: the numbers are shown, and that they say nothing.
-        rendered.add_row(*map(Text, (*cells, ahead if mine["enough"] else "too few users")))
+        # With too few users the means are still shown, but not the difference.
+        rendered.add_row(*map(Text, (*cells, lead if mine["enough"] else "too few users")))
     return rendered

@@ -1,4 +1,4 @@
-"""Answers in words, made from the tables: what notebooks end with, so that they stay true when the data changes."""
+"""Sentences written from the tables, so that the conclusion of a notebook changes with the data."""
 
 from __future__ import annotations
 
@@ -7,60 +7,66 @@ from typing import Any
 
 import polars as pl
 
-from recsys.evaluation.comparison import DIFFERENCE, MEAN, format_interval, format_p_value
+from recsys.evaluation.comparison import DIFFERENCE, MEAN
+from recsys.evaluation.formatting import format_count, format_interval, format_p_value
+
+_AHEAD, _BEHIND, _UNCLEAR = "ahead of", "behind", "not distinguishable from"
 
 
 def select_row(table: pl.DataFrame, **values: Any) -> dict[str, Any]:
-    """Return the one row of a table that has these values, such as `model="als", metric="ndcg", n=10`."""
+    """Return the only row of a table that has these values, such as `model="als", metric="ndcg", n=10`."""
     return table.row(
         by_predicate=pl.all_horizontal(pl.col(name) == value for name, value in values.items()), named=True
     )
 
 
-def format_mean(row: Mapping[str, Any], form: str = ".4f") -> str:
-    """Write a row's mean with its interval, as `0.149 [0.135, 0.163]`."""
-    return format_interval(dict(row), MEAN, form)
+def format_mean(row: Mapping[str, Any], number_format: str = ".4f") -> str:
+    """Format a row's mean with its interval, as `0.149 [0.135, 0.163]`."""
+    return format_interval(row, MEAN, number_format)
 
 
-def format_difference(row: Mapping[str, Any], form: str = "+.4f") -> str:
-    """Write a row's difference with its interval, how likely chance alone is, and on how many users that is."""
-    return f"{format_interval(dict(row), DIFFERENCE, form)} {format_p_value(row['p_value'])} on {row['users']:,} users"
+def format_difference(row: Mapping[str, Any], number_format: str = "+.4f") -> str:
+    """Format a row's difference with its interval, its p-value and the number of users behind it."""
+    interval = format_interval(row, DIFFERENCE, number_format)
+    return f"{interval}, {format_p_value(row['p_value'])}, {format_count(row['users'], 'user')}"
 
 
 def describe_verdict(row: Mapping[str, Any]) -> str:
-    """Return what a row's interval allows to say of the first model: `ahead of`, `behind` or `not told apart from`."""
+    """Return how the first model compares: `ahead of`, `behind` or, with 0 inside, `not distinguishable from`."""
     if row["difference_low"] > 0:
-        return "ahead of"
-    return "behind" if row["difference_high"] < 0 else "not told apart from"
+        return _AHEAD
+    return _BEHIND if row["difference_high"] < 0 else _UNCLEAR
 
 
 def describe_segments(segments: pl.DataFrame, metric: str, first: str, second: str) -> str:
-    """Say in which segments of enough users the first model is ahead of the second, behind, or neither.
+    """Describe in which segments the first model is ahead of the second, behind it, or not distinguishable from it.
 
     Args:
-        segments: a `SegmentTable` whose differences are the first model minus the others.
+        segments: a `SegmentTable` whose differences are the first model minus the others; only segments with enough
+            users count.
         metric: a metric of the table.
         first: the model in question.
-        second: the model it is held against.
+        second: the model that it is compared with.
     """
     rows = segments.filter(pl.col("metric") == metric, pl.col("model") == second, "enough")
-    parts: dict[str, list[dict[str, Any]]] = {"ahead of": [], "behind": [], "not told apart from": []}
-    for row in rows.sort("difference", maintain_order=True).iter_rows(named=True):
-        parts[describe_verdict(row)].append(row)
     if rows.is_empty():
-        return "no segment has enough users to say anything"
-    told = [f"{first} is ahead of {second} in {len(parts['ahead of'])} of {rows.height} segments of enough users"]
-    for verdict in ("behind", "not told apart from"):
-        if parts[verdict]:
-            named = [
+        return "no segment has enough users for a comparison"
+    by_verdict: dict[str, list[dict[str, Any]]] = {_AHEAD: [], _BEHIND: [], _UNCLEAR: []}
+    for row in rows.sort("difference", maintain_order=True).iter_rows(named=True):
+        by_verdict[describe_verdict(row)].append(row)
+    enough = format_count(rows.height, "segment")
+    parts = [f"{first} is ahead of {second} in {len(by_verdict[_AHEAD])} of {enough} with enough users"]
+    for verdict in (_BEHIND, _UNCLEAR):
+        if by_verdict[verdict]:
+            names = [
                 f"{row['dimension']}: {row['segment']} {format_interval(row, DIFFERENCE, '+.3f')}"
-                for row in parts[verdict]
+                for row in by_verdict[verdict]
             ]
-            told.append(f"{verdict.removesuffix(' from')} in {format_names(named)}")
-    return "; ".join(told)
+            parts.append(f"{verdict.removesuffix(' from')} in {format_names(names)}")
+    return "; ".join(parts)
 
 
-def format_names(names: Sequence[str], at_most: int = 5) -> str:
-    """Join names with commas; beyond so many, only say how many more there are."""
-    more = len(names) - at_most
-    return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
+def format_names(names: Sequence[str], max_names: int = 5) -> str:
+    """Join names with commas; of more than `max_names`, only count the rest."""
+    more = len(names) - max_names
+    return ", ".join(names[:max_names]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Where the positives stand in one model's lists, ties counted: what every metric and every cut is made from."""
+"""The ranks of the positives in one model's lists, ties included: the input of every metric and every segment."""
 
 from __future__ import annotations
 
@@ -17,123 +17,138 @@ _PAIR = ["user_index", "item_index"]
 
 @dataclass(frozen=True)
 class TiedRanks:
-    """One model's lists for some users, and the place of each of their positives.
+    """One model's lists for some users, and the rank of each of their positives.
+
+    Ranks are counted from 0 here. Items with equal scores form a tie; a tie starts at the rank of its first item and
+    may reach beyond the end of the list.
 
     Attributes:
         lists: `(n_users, depth)` int32 item numbers, best first, -1 where a list is shorter.
-        first: `(n_users, depth)` int32, the first place (0 the top) of the tie that a place belongs to.
-        tied: `(n_users, depth)` int32, how many ranked items tie at the place, itself and items beyond the depth
-            included.
+        tie_starts: `(n_users, depth)` int32, the first rank of the tie at each rank.
+        tie_sizes: `(n_users, depth)` int32, the number of items in the tie at each rank, at least 1.
         users: `(n_positives,)` int32, the user number of each positive.
-        places: `(n_positives,)` int32, the first place of the positive's tie; -1 where no tie that holds it reaches
-            into the list.
-        ties: `(n_positives,)` int32, how many items tie there; 1 where there is no place.
+        positive_starts: `(n_positives,)` int32, the first rank of the positive's tie; -1 where no tie that contains the
+            positive starts inside the list.
+        positive_tie_sizes: `(n_positives,)` int32, the number of items in that tie; 1 where there is none.
     """
 
     lists: NDArray[np.int32]
-    first: NDArray[np.int32]
-    tied: NDArray[np.int32]
+    tie_starts: NDArray[np.int32]
+    tie_sizes: NDArray[np.int32]
     users: NDArray[np.int32]
-    places: NDArray[np.int32]
-    ties: NDArray[np.int32]
+    positive_starts: NDArray[np.int32]
+    positive_tie_sizes: NDArray[np.int32]
 
     @classmethod
     def from_ranks(cls, users: NDArray[np.int32], ranks: pl.Series, n_users: int, depth: int) -> TiedRanks:
-        """Return what the ranks of positives tell when the lists are gone: all but which items stood around them.
+        """Rebuild what the ranks of the positives determine when the lists were not kept.
 
         Args:
             users: `(n_positives,)` user numbers.
-            ranks: `(n_positives,)` ranks in lists without ties, 1 the best; null: not in the list.
-            n_users: how many there are.
-            depth: places of a list that are looked at; `lists` holds 0 in all of them.
+            ranks: `(n_positives,)` ranks in lists without ties, 1 is the best; null where the item is not listed.
+            n_users: number of users.
+            depth: length of the lists; `lists` holds 0 everywhere.
         """
-        places = ranks.cast(pl.Int32).fill_null(0).to_numpy() - 1
+        starts = ranks.cast(pl.Int32).fill_null(0).to_numpy() - 1
         shape = (n_users, depth)
         return cls(
             lists=np.zeros(shape, dtype=np.int32),
-            first=np.broadcast_to(np.arange(depth, dtype=np.int32), shape),
-            tied=np.ones(shape, dtype=np.int32),
+            tie_starts=np.broadcast_to(np.arange(depth, dtype=np.int32), shape),
+            tie_sizes=np.ones(shape, dtype=np.int32),
             users=users,
-            places=np.where(places < depth, places, -1).astype(np.int32),
-            ties=np.ones(len(places), dtype=np.int32),
+            positive_starts=np.where(starts < depth, starts, -1).astype(np.int32),
+            positive_tie_sizes=np.ones(len(starts), dtype=np.int32),
         )
 
     @classmethod
-    def join(cls, parts: Sequence[TiedRanks]) -> TiedRanks:
-        """Put the ranks_by_model of runs of users one below the other; users are numbered on."""
-        starts = np.cumsum([0, *(len(part.lists) for part in parts[:-1])])
-        users = [part.users + start for part, start in zip(parts, starts, strict=True)]
+    def join(cls, shards: Sequence[TiedRanks]) -> TiedRanks:
+        """Concatenate the ranks of several shards of users; the user numbers continue from shard to shard."""
+        offsets = np.cumsum([0, *(len(shard.lists) for shard in shards[:-1])])
+        users = [shard.users + offset for shard, offset in zip(shards, offsets, strict=True)]
         rest = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("lists", "first", "tied", "places", "ties")
+            name: np.concatenate([getattr(shard, name) for shard in shards])
+            for name in ("lists", "tie_starts", "tie_sizes", "positive_starts", "positive_tie_sizes")
         }
         return cls(users=np.concatenate(users).astype(np.int32), **rest)
 
     def find_hits(self, kept: NDArray[np.bool_] | None = None) -> TiedHits:
-        """Return what stands in the places; `kept` `(n_positives,)` leaves only some positives positive."""
-        inside = self.places >= 0 if kept is None else (self.places >= 0) & kept
+        """Return the hits at each rank; only the positives in `kept`, `(n_positives,)` bool, count as positives."""
+        inside = self.positive_starts >= 0 if kept is None else (self.positive_starts >= 0) & kept
         counts = np.zeros(self.lists.shape, dtype=np.int32)
-        np.add.at(counts, (self.users[inside], self.places[inside]), 1)
-        found = np.where(self.lists >= 0, np.take_along_axis(counts, self.first, axis=1), 0)
-        above = np.arange(self.lists.shape[1], dtype=np.int32) - self.first
-        return TiedHits(found, self.tied, above)
+        np.add.at(counts, (self.users[inside], self.positive_starts[inside]), 1)
+        positives = np.where(self.lists >= 0, np.take_along_axis(counts, self.tie_starts, axis=1), 0)
+        above = np.arange(self.lists.shape[1], dtype=np.int32) - self.tie_starts
+        return TiedHits(positives, self.tie_sizes, above)
 
     def count_positives(self, kept: NDArray[np.bool_] | None = None) -> Counts:
-        """Return the positives of each user, `(n_users,)` int64; of the kept ones where some are left out."""
+        """Return the number of positives of each user, `(n_users,)` int64; with `kept`, only of those."""
         users = self.users if kept is None else self.users[kept]
         return np.bincount(users, minlength=len(self.lists)).astype(np.int64)
 
     def chance_in_first(self, n: int) -> Values:
-        """Return the chance that each positive stands in the first n places, `(n_positives,)` float64."""
-        share: Values = np.clip(n - self.places, 0, self.ties) / self.ties
-        return np.where(self.places >= 0, share, 0.0)
+        """Return the probability that each positive is among the first n, `(n_positives,)` float64."""
+        share: Values = np.clip(n - self.positive_starts, 0, self.positive_tie_sizes) / self.positive_tie_sizes
+        return np.where(self.positive_starts >= 0, share, 0.0)
 
 
 def rank_positives(ranked: pl.DataFrame, positives: pl.DataFrame, n_users: int, depth: int) -> TiedRanks:
-    """Find each positive's place in lists that may hold ties.
+    """Look up the rank of each positive in lists that may contain ties.
 
     Args:
         ranked: `user_index`, `item_index`, `score`, `rank` of everything the model ranks (at least each user's best
-            `depth` and all that ties with the last of them), sorted by user, then rank; equal scores of a user tie.
+            `depth` items and all that tie with the last of them), sorted by user, then rank; equal scores of a user
+            tie.
         positives: `user_index`, `item_index`, distinct.
-        n_users: users are numbered 0 … n_users - 1; one without ranked items has an empty list.
-        depth: places of a list that are looked at.
+        n_users: users are numbered 0 … n_users - 1; the list of a user without ranked items is empty.
+        depth: length of the lists.
     """
     user = ranked["user_index"].to_numpy().astype(np.int64)
-    score = ranked["score"].to_numpy()
+    rank = ranked["rank"].to_numpy().astype(np.int64) - 1
+    start, size = _find_ties(user, ranked["score"].to_numpy(), rank)
+    listed = rank < depth
+    cells = (user[listed], rank[listed])
+    rows = positives.select(_PAIR).join(
+        ranked.select(*_PAIR, pl.int_range(pl.len()).alias("row")), on=_PAIR, how="left", maintain_order="left"
+    )["row"]
+    positive_starts, positive_tie_sizes = _look_up_ties(rows, start, size, depth)
+    return TiedRanks(
+        lists=_fill(np.full((n_users, depth), -1), cells, ranked["item_index"].to_numpy()[listed]),
+        tie_starts=_fill(np.broadcast_to(np.arange(depth), (n_users, depth)), cells, start[listed]),
+        tie_sizes=_fill(np.ones((n_users, depth)), cells, size[listed]),
+        users=positives["user_index"].to_numpy().astype(np.int32),
+        positive_starts=positive_starts,
+        positive_tie_sizes=positive_tie_sizes,
+    )
+
+
+def _find_ties(
+    user: NDArray[np.int64], score: NDArray[Any], rank: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first rank and the size of each row's tie, `(n_rows,)` int64 each."""
     new_tie = np.ones(len(user), dtype=bool)
     new_tie[1:] = (user[1:] != user[:-1]) | (score[1:] != score[:-1])
     tie = np.cumsum(new_tie) - 1
-    place = ranked["rank"].to_numpy().astype(np.int64) - 1
-    first, size = place[new_tie][tie], np.bincount(tie)[tie]
-    shown = place < depth
-    at = (user[shown], place[shown])
-    lists = _fill(np.full((n_users, depth), -1), at, ranked["item_index"].to_numpy()[shown])
-    own_place = np.broadcast_to(np.arange(depth), (n_users, depth))
-    found = positives.select(_PAIR).join(
-        ranked.select(*_PAIR, pl.int_range(pl.len()).alias("row")), on=_PAIR, how="left", maintain_order="left"
-    )
-    row = found["row"].fill_null(-1).to_numpy()
-    known = row >= 0
-    places, ties = np.full(len(row), -1, dtype=np.int32), np.ones(len(row), dtype=np.int32)
-    places[known] = first[row[known]]
-    ties[known] = size[row[known]]
-    beyond = places >= depth
-    places[beyond], ties[beyond] = -1, 1
-    return TiedRanks(
-        lists=lists,
-        first=_fill(own_place, at, first[shown]),
-        tied=_fill(np.ones((n_users, depth)), at, size[shown]),
-        users=positives["user_index"].to_numpy().astype(np.int32),
-        places=places,
-        ties=ties,
-    )
+    return rank[new_tie][tie], np.bincount(tie)[tie]
+
+
+def _look_up_ties(
+    rows: pl.Series, start: NDArray[np.int64], size: NDArray[np.int64], depth: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the tie start and size of each positive, from its row in the ranking; null rows have start -1, size 1."""
+    row = rows.fill_null(-1).to_numpy()
+    ranked = row >= 0
+    starts, sizes = np.full(len(row), -1, dtype=np.int32), np.ones(len(row), dtype=np.int32)
+    starts[ranked] = start[row[ranked]]
+    sizes[ranked] = size[row[ranked]]
+    beyond = starts >= depth
+    starts[beyond], sizes[beyond] = -1, 1
+    return starts, sizes
 
 
 def _fill(
-    start: NDArray[Any], at: tuple[NDArray[np.int64], NDArray[np.int64]], values: NDArray[Any]
+    default: NDArray[Any], cells: tuple[NDArray[np.int64], NDArray[np.int64]], values: NDArray[Any]
 ) -> NDArray[np.int32]:
-    """Return a matrix as int32 with values put in."""
-    matrix = start.astype(np.int32)
-    matrix[at] = values
+    """Return a copy of a matrix as int32 with values written to some cells."""
+    matrix = default.astype(np.int32)
+    matrix[cells] = values
     return matrix

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.evaluation.drift import compute_ks_distance
+
 
 def measure_shift(training: pl.DataFrame, night: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
     """Compare each feature's values in training rows with those in the rows of a night.
@@ -39,7 +41,4 @@ def measure_shift(training: pl.DataFrame, night: pl.DataFrame, features: Sequenc
 def _measure_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     if not len(one) or not len(other):
         return 0.0
-    one, other = np.sort(one), np.sort(other)
-    values = np.concatenate([one, other])
-    below = (np.searchsorted(side, values, side="right") / len(side) for side in (one, other))
-    return float(np.abs(np.subtract(*below)).max())
+    return compute_ks_distance(one, other)

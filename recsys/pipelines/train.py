@@ -166,10 +166,7 @@ def _summarise(config: Config, measured: Measured, twin: Fitted) -> dict[str, pl
 def _tell_measured(config: Config, home: Path, run: str, measured: Measured, twin: Fitted) -> dict[str, Any]:
     """Return what of a measurement is no table."""
     evaluation = config.evaluation
-    losses = {
-        name: list(_estimate(config, values))
-        for name, values in zip(("retrieval", "ranker"), measured.losses, strict=True)
-    }
+    losses = {name: list(_estimate(config, values)) for name, values in measured.losses.items()}
     return {
         "positives": list(measured.ledger.outcomes.items()),
         "union_recall": measured.ledger.union_recall,

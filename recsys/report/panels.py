@@ -7,7 +7,7 @@ from itertools import cycle
 import polars as pl
 
 from recsys.artifacts.runs import Run
-from recsys.evaluation.candidate_ledger import UNION
+from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.summaries import select_row
 from recsys.report import charts, grids
@@ -125,7 +125,7 @@ def trace_losses(run: Run) -> Panel:
 
 
 def _draw_outcomes(run: Run) -> Figure:
-    outcomes = [(str(outcome), int(count)) for outcome, count in run.measured["positives"]]
+    outcomes = [(str(outcome), int(count)) for outcome, count in select_outcomes(run.measured["positives"])]
     rows = pl.DataFrame(outcomes, schema={"outcome": pl.String, "positives": pl.Int64}, orient="row")
     rows = rows.with_columns((pl.col("positives") / max(1, rows["positives"].sum())).alias("share"))
     # The last outcome is the good one: it stands in our list.

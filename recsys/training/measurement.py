@@ -48,7 +48,7 @@ class Measured:
         positives: `TestPositives`.
         ledger: what each source found, and where every positive was lost at the config's n.
         features: keys, `label` and features of some users' candidates, as the ranker saw them.
-        losses: (n_users) loss of retrieval, loss of the ranker, in the config's metric.
+        losses: from `compute_losses`, in the config's metric: stage -> (n_users).
         users_without_history: users with positives who could not be measured.
     """
 
@@ -60,7 +60,7 @@ class Measured:
     positives: pl.DataFrame
     ledger: Ledger
     features: pl.DataFrame
-    losses: tuple[NDArray[np.float64], NDArray[np.float64]]
+    losses: dict[str, NDArray[np.float64]]
     users_without_history: int
 
 
@@ -250,9 +250,7 @@ def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, s
     )
 
 
-def _measure_losses(
-    ledger: Ledger, ours: TiedRanks, recommender: Recommender
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _measure_losses(ledger: Ledger, ours: TiedRanks, recommender: Recommender) -> dict[str, NDArray[np.float64]]:
     evaluation = recommender.config.evaluation
     counts = ours.count_positives()
     found = ours.count_positives(ledger.positives["rank"].is_not_null().to_numpy())

@@ -1,4 +1,4 @@
-"""Plots of the data itself: events and windows in time, how active users are, how long the tail, how long the texts."""
+"""Plots of the data: events and windows over time, user activity, item popularity and text lengths."""
 
 from __future__ import annotations
 
@@ -12,37 +12,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
+from recsys.evaluation.formatting import format_count
 from recsys.visuals.plots import BLUE, GREY, INK, PALETTE, escape_mathtext, remove_clutter
 
-_WINDOWS = ("#e5e7eb", "#fde68a", "#bfdbfe")
+_FIT_COLOUR, _LABEL_COLOUR, _TEST_COLOUR = "#e5e7eb", "#fde68a", "#bfdbfe"
 
 
 def plot_timeline(events: pl.DataFrame, windows: Sequence[tuple[str, datetime, datetime]]) -> Figure:
-    """Draw how many events each day had, by kind, above the windows that a run cuts the time into.
+    """Plot the number of events per day by kind, above the windows of a run.
 
     Args:
-        events: `time`, `event`: a row per event; the most frequent kind at the bottom.
-        windows: name, start and end (the first instant after it), newest first; what lies before the oldest is `fit`.
+        events: `time`, `event`, a row per event; the most frequent kind is at the bottom.
+        windows: name, start and end (exclusive), newest first; the time before the oldest is `fit`.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     counts, line = figure.subplots(2, 1, height_ratios=[5, 1], sharex=True)
-    days = events.group_by(pl.col("time").dt.truncate("1d").alias("day"), "event").len()
-    kinds = events["event"].value_counts().sort(["count", "event"], descending=[True, False])["event"].to_list()
-    table = days.pivot("event", index="day", values="len").sort("day").fill_null(0)
-    below = np.zeros(table.height)
-    for number, kind in enumerate(kinds):
-        height = table[kind].to_numpy().astype(np.float64)
-        colour = PALETTE[number % len(PALETTE)]
-        counts.bar(
-            table["day"].to_list(), height, 0.9, bottom=below, color=colour, label=escape_mathtext(kind), align="edge"
-        )
-        below += height
-    counts.set_ylabel("events a day")
-    counts.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    first = table["day"].min()
-    spans = [*windows, *([("fit", first, windows[-1][1])] if isinstance(first, datetime) and windows else [])]
+    first_day = _draw_daily_counts(counts, events)
+    spans = [*windows, *([("fit", first_day, windows[-1][1])] if first_day is not None and windows else [])]
     for number, (name, start, end) in enumerate(reversed(spans)):
-        colour = _WINDOWS[min(number, 1)] if name != spans[0][0] else _WINDOWS[2]
+        colour = _TEST_COLOUR if name == spans[0][0] else _FIT_COLOUR if number == 0 else _LABEL_COLOUR
         line.barh([0], [end - start], left=start, color=colour, edgecolor="white")
         line.text(start + (end - start) / 2, 0, name, ha="center", va="center", fontsize=9, color=INK)
     line.set_yticks([])
@@ -51,15 +39,32 @@ def plot_timeline(events: pl.DataFrame, windows: Sequence[tuple[str, datetime, d
     return figure
 
 
+def _draw_daily_counts(axes: Axes, events: pl.DataFrame) -> datetime | None:
+    """Draw stacked bars of the events per day and kind; return the first day."""
+    days = events.group_by(pl.col("time").dt.truncate("1d").alias("day"), "event").len()
+    kinds = events["event"].value_counts().sort(["count", "event"], descending=[True, False])["event"].to_list()
+    table = days.pivot("event", index="day", values="len").sort("day").fill_null(0)
+    bottom = np.zeros(table.height)
+    for number, kind in enumerate(kinds):
+        height = table[kind].to_numpy().astype(np.float64)
+        colour, label = PALETTE[number % len(PALETTE)], escape_mathtext(kind)
+        axes.bar(table["day"].to_list(), height, 0.9, bottom=bottom, color=colour, label=label, align="edge")
+        bottom += height
+    axes.set_ylabel("events per day")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    first_day = table["day"].min()
+    return first_day if isinstance(first_day, datetime) else None
+
+
 def plot_activity(lengths: NDArray[np.int64], new: int, heavy: int) -> Figure:
-    """Draw how many distinct items users have, new, light and heavy users in their colours.
+    """Plot a histogram of the number of distinct items per user, with new, light and heavy users in their colours.
 
     Args:
         lengths: `(n_users,)` distinct items in each history.
-        new: a user with at most so many is new.
-        heavy: a user with more than so many is heavy.
+        new: largest number of items of a new user.
+        heavy: largest number of items of a light user; users with more are heavy.
     """
-    parts = {
+    groups = {
         f"new (at most {new})": lengths[lengths <= new],
         "light": lengths[(lengths > new) & (lengths <= heavy)],
         f"heavy (more than {heavy})": lengths[lengths > heavy],
@@ -68,9 +73,9 @@ def plot_activity(lengths: NDArray[np.int64], new: int, heavy: int) -> Figure:
     axes = figure.add_subplot()
     longest = max(2, int(lengths.max(initial=1)))
     edges = np.unique(np.geomspace(1, longest + 1, 40).astype(np.int64))
-    for (name, some), colour in zip(parts.items(), (GREY, "#93c5fd", BLUE), strict=True):
-        share = len(some) / max(1, len(lengths))
-        axes.hist(some, bins=edges.tolist(), color=colour, label=f"{name}: {share:.0%} of users", edgecolor="white")
+    for (name, group), colour in zip(groups.items(), (GREY, "#93c5fd", BLUE), strict=True):
+        share = len(group) / max(1, len(lengths))
+        axes.hist(group, bins=edges.tolist(), color=colour, label=f"{name}: {share:.0%} of users", edgecolor="white")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set(xlabel="distinct items in the history (log scale)", ylabel="users")
@@ -80,41 +85,42 @@ def plot_activity(lengths: NDArray[np.int64], new: int, heavy: int) -> Figure:
 
 
 def plot_long_tail(item_users: NDArray[np.int64]) -> Figure:
-    """Draw how the users spread over the items: by rank, and as the share that the most popular items hold.
+    """Plot the popularity of the items: users by rank, and the share of all interactions of the most popular items.
 
     Args:
-        item_users: `(n_items,)` users who touched each item, 0 where nobody did.
+        item_users: `(n_items,)` number of users who interacted with each item.
     """
     ordered = np.sort(item_users)[::-1].astype(np.float64)
-    touched = ordered[ordered > 0]
+    with_users = ordered[ordered > 0]
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     ranks, shares = figure.subplots(1, 2)
-    ranks.loglog(np.arange(1, len(touched) + 1), touched, color=BLUE)
-    ranks.set(xlabel=f"item by popularity ({len(ordered) - len(touched):,} touched by nobody)", ylabel="users")
+    ranks.loglog(np.arange(1, len(with_users) + 1), with_users, color=BLUE)
+    without = format_count(len(ordered) - len(with_users), "item")
+    ranks.set(xlabel=f"item by popularity ({without} without users)", ylabel="users of the item")
     for axis in (ranks.xaxis, ranks.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     items = np.arange(len(ordered) + 1) / max(1, len(ordered))
-    held = np.concatenate([[0.0], np.cumsum(ordered)]) / max(1.0, ordered.sum())
-    shares.plot(items, held, color=BLUE, label="these items")
-    shares.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="if all were the same")
-    shares.set(xlabel="share of the items, most popular first", ylabel="share of the touches")
-    _as_shares(shares)
+    cumulative = np.concatenate([[0.0], np.cumsum(ordered)]) / max(1.0, ordered.sum())
+    shares.plot(items, cumulative, color=BLUE, label="this catalogue")
+    shares.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="if all items were equally popular")
+    shares.set(xlabel="share of the items, most popular first", ylabel="share of the user-item pairs")
+    _format_as_shares(shares)
     shares.legend(fontsize=8, frameon=False, loc="lower right")
     remove_clutter(figure)
     return figure
 
 
 def plot_lengths(lengths: NDArray[np.int64], unit: str, limit: int | None = None) -> Figure:
-    """Draw how long the texts are, and where they would be cut.
+    """Plot a histogram of text lengths, and the length at which texts are cut.
 
     Args:
         lengths: `(n_texts,)` length of each.
-        unit: what was counted, such as `characters`.
-        limit: texts are cut here; None: nowhere.
+        unit: of the lengths, such as `characters`.
+        limit: length at which texts are cut; None if they are not.
     """
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axes = figure.add_subplot()
-    # From 0, so that texts of one length are seen as well.
+    # From 0, so that texts of the same length are visible as well.
     edges = np.linspace(0, max(1, int(lengths.max(initial=0)), limit or 0), 41)
     axes.hist(lengths, bins=edges.tolist(), color=BLUE, edgecolor="white")
     if limit is not None:
@@ -125,7 +131,7 @@ def plot_lengths(lengths: NDArray[np.int64], unit: str, limit: int | None = None
     return figure
 
 
-def _as_shares(axes: Axes) -> None:
+def _format_as_shares(axes: Axes) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))

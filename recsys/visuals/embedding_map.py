@@ -1,4 +1,4 @@
-"""The embedding map: a page on which every dot is an item, near to those whose texts the encoder finds alike."""
+"""The embedding map: a page with a dot per item, close to the items with similar text embeddings."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.evaluation.embedding_neighbors import project_to_plane
+from recsys.evaluation.formatting import format_count
 from recsys.visuals.html import bundle_plotting, embed_json, hash_script
 from recsys.visuals.plots import GREY, PALETTE
 
-# More dots hide each other and make the page slow.
-_AT_MOST = 4_000
-# Of the dots, the least that items nobody touched get where there are so many.
-_UNTOUCHED = 1_000
-# Groups with a colour of their own; the palette has as many.
-_GROUPS = len(PALETTE)
+# With more dots they overlap and the page is slow.
+_MAX_DOTS = 4_000
+# The minimum number of dots for items without interactions, where there are that many.
+_MIN_COLD_DOTS = 1_000
+# Groups that get a colour.
+_MAX_GROUPS = len(PALETTE)
 _OTHER = "other"
-_WARM, _COLD = "touched by users", "not yet touched"
-_CHARACTERS = 200
+_WARM, _COLD = "with interactions", "without interactions"
+_MAX_CHARACTERS = 200
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -44,8 +45,8 @@ p {{ margin: 0.2rem 0 0; font-size: 0.8rem; }}
 <body>
 <header>
 <h1>Embedding map</h1>
-<p>{told} Near each other: texts that the encoder finds alike. Point at a dot for its title, drag to move, turn the wheel
-to come closer, double-click to go back, click a group in the legend to see it alone.</p>
+<p>{count} Items with similar texts are close to each other. Hover over a dot for its title, drag to move, scroll to zoom,
+double-click to reset, click a group in the legend to highlight it.</p>
 </header>
 <div id="map"></div>
 <script type="application/json" id="chart">{chart}</script>
@@ -55,7 +56,7 @@ to come closer, double-click to go back, click a group in the legend to see it a
 </html>
 """  # noqa: E501 - a policy is one line
 
-# The expression interpreter needs no eval, which the page's policy forbids.
+# The expression interpreter works without eval, which the policy of the page forbids.
 _DRAW = """vegaEmbed("#map", JSON.parse(document.getElementById("chart").textContent),
 { mode: "vega-lite", renderer: "canvas", actions: false, ast: true })
 .then(() => { document.documentElement.dataset.drawn = "1"; });"""
@@ -64,36 +65,37 @@ _DRAW = """vegaEmbed("#map", JSON.parse(document.getElementById("chart").textCon
 def render_embedding_map(
     embeddings: NDArray[np.float32], titles: Sequence[str], groups: Sequence[str] | None, weights: NDArray[np.float32]
 ) -> str:
-    """Return a page that holds all it needs: one dot per item, its title under the pointer, to be moved and magnified.
+    """Return a self-contained page with one dot per item, which shows titles on hover and can be moved and zoomed.
 
-    Of a large catalogue it shows the most touched items, and of those that nobody touched every so many-th. The same
-    arguments give the same bytes.
+    Of a large catalogue it shows the items with the most users, and evenly spaced items among those without users. The
+    same arguments give the same bytes.
 
     Args:
         embeddings: `(n_items, embedding_size)` float32.
         titles: `(n_items)`, any text.
-        groups: `(n_items)`, what the items are coloured by, the empty ones grey; None: all have one colour.
-        weights: `(n_items)` users who touched each item.
+        groups: `(n_items)`, the group that gives each item its colour, grey where empty; None: all items are grey.
+        weights: `(n_items)` number of users who interacted with each item.
     """
-    shown = _choose_items(weights)
-    points = _place(embeddings[shown])
+    shown = _select_items(weights)
+    points = _compute_positions(embeddings[shown])
     users = weights[shown].astype(np.int64)
     dots = pl.DataFrame(
         {
             "x": points[:, 0],
             "y": points[:, 1],
-            "title": _shorten(titles, shown),
-            "group": _shorten([""] * len(titles) if groups is None else groups, shown),
+            "title": _shorten_texts(titles, shown),
+            "group": _shorten_texts([""] * len(titles) if groups is None else groups, shown),
             "users": users,
             "state": np.where(users > 0, _WARM, _COLD),
         }
     )
-    names = _name_groups(dots["group"])
+    names = _select_groups(dots["group"])
     dots = dots.with_columns(pl.when(pl.col("group").is_in(names)).then("group").otherwise(pl.lit(_OTHER)))
     plotting = bundle_plotting()
+    total = format_count(len(titles), "item")
     return _PAGE.format(
-        told=f"{len(shown):,} of {len(titles):,} items." if len(shown) < len(titles) else f"{len(titles):,} items.",
-        chart=embed_json(_specify(dots, names)),
+        count=f"{len(shown):,} of {total}." if len(shown) < len(titles) else f"{total}.",
+        chart=embed_json(_build_chart(dots, names)),
         plotting=plotting,
         draw=_DRAW,
         hashes=" ".join(f"'sha256-{hash_script(text)}'" for text in (plotting, _DRAW)),
@@ -101,14 +103,14 @@ def render_embedding_map(
 
 
 def group_items(items: pl.DataFrame, columns: Sequence[str]) -> list[str] | None:
-    """Return each item's value in the first of the columns that says anything, of a list (tags) the first.
+    """Return each item's value in the first column that has any values; of a list (tags), its first member.
 
     Args:
         items: `Items`.
         columns: of the items.
 
     Returns:
-        `(n_items)` strings, empty where there is none; None where no column says anything.
+        `(n_items)` strings, empty where the item has no value; None where no column has values.
     """
     for column in columns:
         values = items[column]
@@ -120,47 +122,47 @@ def group_items(items: pl.DataFrame, columns: Sequence[str]) -> list[str] | None
     return None
 
 
-def _choose_items(weights: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the numbers of the items to show, in order of their numbers; of equal weights the smaller comes first."""
-    if len(weights) <= _AT_MOST:
+def _select_items(weights: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the numbers of the items to show, ascending; of equal weights the smaller item number is preferred."""
+    if len(weights) <= _MAX_DOTS:
         return np.arange(len(weights))
-    touched, untouched = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
-    few = min(len(untouched), max(_UNTOUCHED, _AT_MOST - len(touched)))
-    most = touched[np.argsort(-weights[touched], kind="stable")[: _AT_MOST - few]]
-    even = untouched[np.arange(few) * len(untouched) // max(1, few)]
-    return np.sort(np.concatenate([most, even]))
+    warm, cold = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
+    n_cold = min(len(cold), max(_MIN_COLD_DOTS, _MAX_DOTS - len(warm)))
+    most_popular = warm[np.argsort(-weights[warm], kind="stable")[: _MAX_DOTS - n_cold]]
+    evenly_spaced = cold[np.arange(n_cold) * len(cold) // max(1, n_cold)]
+    return np.sort(np.concatenate([most_popular, evenly_spaced]))
 
 
-def _shorten(texts: Sequence[str], shown: NDArray[np.int64]) -> pl.Series:
-    """Return the chosen texts, the long ones cut: some catalogues have their descriptions as titles."""
-    chosen = pl.Series(texts, dtype=pl.String).gather(shown)
-    return chosen.zip_with(chosen.str.len_chars() <= _CHARACTERS, chosen.str.head(_CHARACTERS) + "…")
+def _shorten_texts(texts: Sequence[str], shown: NDArray[np.int64]) -> pl.Series:
+    """Return the texts of the shown items, cut where long: some catalogues have descriptions as titles."""
+    selected = pl.Series(texts, dtype=pl.String).gather(shown)
+    return selected.zip_with(selected.str.len_chars() <= _MAX_CHARACTERS, selected.str.head(_MAX_CHARACTERS) + "…")
 
 
-def _place(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return where the items lie, in thousandths of the widest distance from the middle: an eye sees no more."""
+def _compute_positions(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the position of each item on the map, -1 … 1, rounded to three decimals: finer steps are not visible."""
     if not len(embeddings):
         return np.zeros((0, 2))
     points = project_to_plane(embeddings)
-    placed: NDArray[np.float64] = np.round(points / max(float(np.abs(points).max()), 1e-12), 3)
-    # No negative zeros, which would depend on the last bit.
-    return placed + 0.0
+    positions: NDArray[np.float64] = np.round(points / max(float(np.abs(points).max()), 1e-12), 3)
+    # Adding 0.0 turns negative zeros, whose sign depends on the last bit, into zeros.
+    return positions + 0.0
 
 
-def _name_groups(groups: pl.Series) -> list[str]:
-    """Return the groups that get a colour, the largest first, equals by name."""
+def _select_groups(groups: pl.Series) -> list[str]:
+    """Return the groups that get a colour, the largest first, groups of equal size by name."""
     counts = groups.filter(groups != "").alias("group").value_counts(name="items")
-    return counts.sort(["items", "group"], descending=[True, False])["group"].head(_GROUPS).to_list()
+    return counts.sort(["items", "group"], descending=[True, False])["group"].head(_MAX_GROUPS).to_list()
 
 
-def _specify(dots: pl.DataFrame, names: list[str]) -> dict[str, Any]:
-    """Return the chart in Vega-Lite's own words."""
+def _build_chart(dots: pl.DataFrame, names: list[str]) -> dict[str, Any]:
+    """Return the Vega-Lite specification of the map."""
     domain = [name for name in names if name != _OTHER]
     rest = [_OTHER] if (dots["group"] == _OTHER).any() else []
     colours = [*PALETTE[: len(domain)], *[GREY for _ in rest]]
     legend = {"title": None, "labelLimit": 180, "symbolOpacity": 1}
     axis = {"type": "quantitative", "axis": None, "scale": {"zero": False, "nice": False, "padding": 12}}
-    told = [("title", "title"), ("group", "group"), ("users", "users who touched it")]
+    tooltip = [("title", "title"), ("group", "group"), ("users", "users")]
     return {
         "description": "Map of the items' embeddings",
         "width": "container",
@@ -189,6 +191,6 @@ def _specify(dots: pl.DataFrame, names: list[str]) -> dict[str, Any]:
                 "legend": legend,
             },
             "opacity": {"condition": {"param": "chosen", "value": 0.75}, "value": 0.05},
-            "tooltip": [{"field": field, "type": "nominal", "title": title} for field, title in told],
+            "tooltip": [{"field": field, "type": "nominal", "title": title} for field, title in tooltip],
         },
     }

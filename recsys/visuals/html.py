@@ -1,4 +1,4 @@
-"""Parts of pages that hold all they need: plotting without a network, data that is no markup, scripts by hash."""
+"""Building blocks of self-contained HTML pages: plotting without a network, escaped data, scripts with hashes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import vl_convert
 
 @cache
 def bundle_plotting() -> str:
-    """Return vega, vega-lite and vega-embed as one script that asks no network for anything."""
+    """Return vega, vega-lite and vega-embed as one script that makes no network requests."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
 
 
 def embed_json(content: object) -> str:
-    """Return JSON that no HTML parser can take for a tag or an entity, whatever the catalogue's titles are."""
+    """Return JSON without characters that an HTML parser could read as a tag or an entity, whatever the data."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -25,5 +25,5 @@ def embed_json(content: object) -> str:
 
 
 def hash_script(text: str) -> str:
-    """Return the SHA-256 by which a page's policy knows a script, base64."""
+    """Return the SHA-256 of a script in base64, as the Content-Security-Policy of a page names it."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -309,9 +309,9 @@ class TestResults:
             "95% intervals",
             "candidate ledger",
             "ndcg@10 by segment",
-            "what the lists of 10 show",
+            "beyond accuracy: the first 10 items",
             f"run {run.name}\nof ",
-            "ndcg@10 lost by retrieval",
+            "ndcg@10 lost: ",
         ):
             assert part in table
         assert read_files(trained.home) == before

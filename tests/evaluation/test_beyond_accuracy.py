@@ -24,7 +24,7 @@ from recsys.evaluation.beyond_accuracy import (
 # Three users and a catalogue of 8; the second list is short, the third empty.
 LISTS = np.array([[0, 1, 2], [0, 3, -1], [-1, -1, -1]], dtype=np.int32)
 ALL = np.ones(8, dtype=bool)
-NOBODY = np.empty((0, 3), dtype=np.int32)
+NO_LISTS = np.empty((0, 3), dtype=np.int32)
 
 
 @st.composite
@@ -40,8 +40,8 @@ def some_lists(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
 
 
 def frame(**lists: str) -> pl.DataFrame:
-    """Lists as a frame: `ann="abc"` shows Ann a, b, c."""
-    rows = [(user, place, item) for user, items in lists.items() for place, item in enumerate(items, 1)]
+    """Lists as a frame: `ann="abc"` lists a, b, c for Ann."""
+    rows = [(user, rank, item) for user, items in lists.items() for rank, item in enumerate(items, 1)]
     return pl.DataFrame(rows, schema={"user_id": pl.String, "rank": pl.UInt16, "item_id": pl.String}, orient="row")
 
 
@@ -52,11 +52,11 @@ class TestCoverage:
         assert compute_coverage(LISTS, ALL, 3) == 4 / 8
 
     def test_only_recommendable_items_count(self) -> None:
-        # 0 and 3 are shown; 5 is not; 1 and 2 are shown but do not count.
+        # 0 and 3 are listed; 5 is not; 1 and 2 are listed but do not count.
         assert compute_coverage(LISTS, np.isin(np.arange(8), [0, 3, 5]), 3) == 2 / 3
 
-    def test_nobody_sees_anything(self) -> None:
-        assert compute_coverage(NOBODY, ALL, 3) == 0.0
+    def test_no_users(self) -> None:
+        assert compute_coverage(NO_LISTS, ALL, 3) == 0.0
 
     @given(some_lists())
     def test_grows_with_n(self, world: tuple[np.ndarray, int, int]) -> None:
@@ -81,10 +81,10 @@ class TestCoverage:
 
 class TestGini:
     def test_hand_worked(self) -> None:
-        # In the first 2 places items 0, 1, 3 are shown 2, 1, 1 times and one item never: 0, 1, 1, 2.
+        # Among the first 2, items 0, 1, 3 are listed 2, 1, 1 times and item 7 never: 0, 1, 1, 2.
         # (-3 x 0 - 1 x 1 + 1 x 1 + 3 x 2) / (4 x 4) = 6 / 16.
         assert compute_gini(LISTS, np.isin(np.arange(8), [0, 1, 3, 7]), 2) == 6 / 16
-        # Item 2, out of the first 2 and shown never, makes it 0, 0, 1, 1, 2: (2 x 1 + 4 x 2 + 0) / (5 x 4).
+        # Item 2, which is not among the first 2, makes it 0, 0, 1, 1, 2: (2 x 1 + 4 x 2 + 0) / (5 x 4).
         assert compute_gini(LISTS, np.isin(np.arange(8), [0, 1, 2, 3, 7]), 2) == 10 / 20
 
     def test_ends(self) -> None:
@@ -92,7 +92,7 @@ class TestGini:
         assert compute_gini(same, ALL, 1) == 1 - 1 / 8
         assert compute_gini(same, ALL[:1], 1) == 0.0
         assert compute_gini(np.arange(8, dtype=np.int32)[:, None], ALL, 1) == 0.0
-        assert compute_gini(NOBODY, ALL, 3) == 0.0
+        assert compute_gini(NO_LISTS, ALL, 3) == 0.0
 
     @given(some_lists())
     def test_is_half_the_mean_difference_over_the_mean(self, world: tuple[np.ndarray, int, int]) -> None:
@@ -103,7 +103,7 @@ class TestGini:
         assert compute_gini(lists, np.ones(n_items, dtype=bool), n) == pytest.approx(expected)
 
     @given(some_lists(), st.integers(0, 100))
-    def test_names_of_items_do_not_matter(self, world: tuple[np.ndarray, int, int], seed: int) -> None:
+    def test_item_numbers_do_not_matter(self, world: tuple[np.ndarray, int, int], seed: int) -> None:
         lists, n_items, n = world
         renamed = np.append(np.random.default_rng(seed).permutation(n_items), -1)[lists]
         everything = np.ones(n_items, dtype=bool)
@@ -116,23 +116,23 @@ class TestGini:
 
 class TestNovelty:
     def test_hand_worked(self) -> None:
-        # 7 users. Item 0 had all of them: (7 + 1) / (7 + 1), 0 bits; 1 had three: 4/8, 1 bit; 2 had one: 2/8, 2 bits;
-        # 3 had none: 1/8, 3 bits.
+        # 7 users. All of them have item 0: (7 + 1) / (7 + 1), 0 bits; three have item 1: 4/8, 1 bit; one has item 2:
+        # 2/8, 2 bits; nobody has item 3: 1/8, 3 bits.
         users = np.array([7, 3, 1, 0])
         assert novelty(LISTS, users, 7, 3).tolist() == [1.0, 1.5, 0.0]
         assert novelty(LISTS, users, 7, 2).tolist() == [0.5, 1.5, 0.0]
         assert novelty(LISTS, users, 7, 1).tolist() == [0.0, 0.0, 0.0]
 
     @given(some_lists(), st.integers(0, 1000))
-    def test_between_nothing_and_the_untouched_item(self, world: tuple[np.ndarray, int, int], n_users: int) -> None:
+    def test_between_0_and_the_item_without_users(self, world: tuple[np.ndarray, int, int], n_users: int) -> None:
         lists, n_items, n = world
         users = np.random.default_rng(n_users).integers(n_users, size=n_items, endpoint=True)
-        found = novelty(lists, users, n_users, n)
-        assert found.dtype == np.float64
-        assert (found >= 0).all()
-        assert (found <= log2(n_users + 1) + 1e-9).all()
+        values = novelty(lists, users, n_users, n)
+        assert values.dtype == np.float64
+        assert (values >= 0).all()
+        assert (values <= log2(n_users + 1) + 1e-9).all()
         # An item that loses a user gets no less novel.
-        assert (novelty(lists, np.maximum(users - 1, 0), n_users, n) >= found).all()
+        assert (novelty(lists, np.maximum(users - 1, 0), n_users, n) >= values).all()
 
     def test_refusals(self) -> None:
         with pytest.raises(DataError, match=r"item_users: between 0 and 9, expected 0 … n_users = 7"):
@@ -146,7 +146,7 @@ class TestNovelty:
 
 
 class TestDiversity:
-    # 0 and 1 alike, 2 at a right angle to them, 3 opposite to 0, 4 without text.
+    # 0 and 1 are equal, 2 is at a right angle to them, 3 opposite to 0, 4 without text.
     ROWS = np.array([[1, 0], [1, 0], [0, 1], [-1, 0], [0, 0]], dtype=np.float32)
 
     @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ class TestDiversity:
         lists = np.array([items + [-1] * (4 - len(items))], dtype=np.int32)
         assert diversity(lists, self.ROWS, 4) == pytest.approx([expected], abs=1e-6)
 
-    def test_looks_at_the_first_n(self) -> None:
+    def test_only_the_first_n_count(self) -> None:
         assert diversity(np.array([[0, 1, 2, 3]]), self.ROWS, 2) == pytest.approx([0.0], abs=1e-6)
 
     @given(some_lists(), st.integers(1, 6), st.integers(0, 1000))
@@ -177,11 +177,11 @@ class TestDiversity:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         rows[seed % n_items] = 0.0
         pairs = [[1.0 - rows[a] @ rows[b] for a, b in combinations(row[row >= 0], 2)] for row in lists[:, :n]]
-        found = diversity(lists, rows, n)
-        assert found.dtype == np.float64
-        assert found == pytest.approx(np.array([np.mean(each) if each else 0.0 for each in pairs]), abs=1e-5)
+        values = diversity(lists, rows, n)
+        assert values.dtype == np.float64
+        assert values == pytest.approx(np.array([np.mean(each) if each else 0.0 for each in pairs]), abs=1e-5)
 
-    def test_batches_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_result_does_not_depend_on_the_block_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = np.random.default_rng(1)
         rows = generator.normal(size=(40, 16)).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -247,7 +247,7 @@ class TestChurn:
             ("zoe", 0.0),
             ("陈", 1.0),
         ]
-        # In the first 2 places: ann a, b against d, c; zoe a, b against b, a.
+        # Among the first 2: ann a, b against d, c; zoe a, b against b, a.
         assert churn(now, before, 2).rows() == [("ann", 1.0), ("zoe", 0.0), ("陈", 1.0)]
 
     def test_a_short_list_counts_its_own_items(self) -> None:
@@ -255,18 +255,18 @@ class TestChurn:
         assert churn(frame(ann="abc"), frame(ann="a"), 3)["churn"].to_list() == pytest.approx([2 / 3])
 
     def test_nobody_in_both(self) -> None:
-        found = churn(frame(ann="a"), frame(bob="a"), 3)
-        assert found.is_empty()
-        assert found.schema == {"user_id": pl.String, "churn": pl.Float64}
+        values = churn(frame(ann="a"), frame(bob="a"), 3)
+        assert values.is_empty()
+        assert values.schema == {"user_id": pl.String, "churn": pl.Float64}
 
     @given(st.lists(st.permutations("abcdefg"), min_size=2, max_size=2), st.integers(1, 8), st.integers(0, 100))
     def test_between_0_and_1_in_any_order_of_rows(self, lists: list[list[str]], n: int, seed: int) -> None:
         now, before = (frame(ann="".join(items), bob="".join(items[:3])) for items in lists)
-        found = churn(now, before, n)
-        assert found["churn"].is_between(0, 1).all()
-        assert churn(now.sample(fraction=1.0, shuffle=True, seed=seed), before.reverse(), n).equals(found)
+        values = churn(now, before, n)
+        assert values["churn"].is_between(0, 1).all()
+        assert churn(now.sample(fraction=1.0, shuffle=True, seed=seed), before.reverse(), n).equals(values)
         assert churn(now, now, n)["churn"].to_list() == [0.0, 0.0]
-        assert found["churn"][0] == pytest.approx(len(set(lists[0][:n]) - set(lists[1][:n])) / min(n, 7))
+        assert values["churn"][0] == pytest.approx(len(set(lists[0][:n]) - set(lists[1][:n])) / min(n, 7))
 
     def test_refusals(self) -> None:
         good = frame(ann="ab")
@@ -276,8 +276,8 @@ class TestChurn:
             churn(good, good, 0)
         with pytest.raises(DataError, match=r"previous lists: 2 rows .* twice"):
             churn(good, frame(ann="aa", bob="a"), 2)
-        with pytest.raises(DataError, match="lists: 1 rows with a rank below 1"):
+        with pytest.raises(DataError, match="lists: 1 row with a rank below 1"):
             churn(good.with_columns(pl.col("rank") - 1), good, 2)
 
-    def test_what_stands_below_n_is_not_looked_at(self) -> None:
+    def test_ranks_below_n_are_ignored(self) -> None:
         assert take_first(frame(ann="aba"), 2, "lists").rows() == [("ann", 1, "a"), ("ann", 2, "b")]

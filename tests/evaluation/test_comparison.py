@@ -28,12 +28,12 @@ USERS = pl.Series([f"用户{index:03}" for index in range(60)])
 
 
 def world() -> tuple[csr_array, dict[str, np.ndarray]]:
-    """60 users who take 3 of 12 items; a model with a hint, one that guesses, and a twin of the first."""
+    """60 users with 3 positives among 12 items; a model with a hint, a model that guesses, and a copy of the first."""
     generator = np.random.default_rng(2)
-    taken = np.argsort(generator.random((60, 12)), axis=1) < 3
+    consumed = np.argsort(generator.random((60, 12)), axis=1) < 3
     guesses = np.argsort(generator.random((60, 12)), axis=1)[:, :3].astype(np.int32)
-    hints = np.argsort(generator.random((60, 12)) - 0.4 * taken, axis=1)[:, :3].astype(np.int32)
-    return csr_array(taken), {"z-ours": hints, "guess": guesses, "twin": hints.copy()}
+    hints = np.argsort(generator.random((60, 12)) - 0.4 * consumed, axis=1)[:, :3].astype(np.int32)
+    return csr_array(consumed), {"z-ours": hints, "guess": guesses, "copy": hints.copy()}
 
 
 def scored() -> pl.DataFrame:
@@ -76,15 +76,15 @@ class TestScoreUsers:
 
 
 class TestSummarise:
-    def test_form_and_order(self) -> None:
+    def test_schema_and_order(self) -> None:
         table = summarise(scored(), "z-ours", CONFIG, 0)
         MetricTable.validate(table)
         assert table.columns == list(MetricTable.columns())
-        expected = [(model, metric, n) for model in ("z-ours", "guess", "twin") for metric in METRICS for n in (2, 3)]
+        expected = [(model, metric, n) for model in ("z-ours", "guess", "copy") for metric in METRICS for n in (2, 3)]
         assert table.select("model", "metric", "n").rows() == expected
         assert table["users"].unique().to_list() == [60]
 
-    def test_agrees_with_the_plain_way(self) -> None:
+    def test_agrees_with_separate_estimates(self) -> None:
         metrics = scored()
         table = summarise(metrics, "z-ours", CONFIG, 4)
         for model, metric, n in [("guess", "ndcg", 2), ("guess", "f1", 3), ("z-ours", "map", 3)]:
@@ -99,15 +99,15 @@ class TestSummarise:
             assert (row["mean"], row["low"], row["high"]) == pytest.approx((alone.mean, alone.low, alone.high))
             if model != "z-ours":
                 lead = compare_paired(ours, theirs, 200, 0.95, 4)
-                found = (row["difference"], row["difference_low"], row["difference_high"])
-                assert found == pytest.approx((lead.mean, lead.low, lead.high))
+                interval = (row["difference"], row["difference_low"], row["difference_high"])
+                assert interval == pytest.approx((lead.mean, lead.low, lead.high))
 
     def test_difference_is_ours_minus_theirs(self) -> None:
         table = summarise(scored(), "z-ours", CONFIG, 0)
         differences = table.select("difference", "difference_low", "difference_high", "p_value")
         assert differences.filter(table["model"] == "z-ours").null_count().row(0) == (14, 14, 14, 14)
-        twin = differences.filter(table["model"] == "twin")
-        assert set(twin.rows()) == {(0.0, 0.0, 0.0, 1.0)}
+        copy = differences.filter(table["model"] == "copy")
+        assert set(copy.rows()) == {(0.0, 0.0, 0.0, 1.0)}
         guess = table.filter(pl.col("model") == "guess", pl.col("metric") == "ndcg")
         assert (guess["difference_low"] > 0).all()
         assert (guess["p_value"] < 0.05).all()
@@ -122,7 +122,7 @@ class TestSummarise:
         )
         assert row["p_value"] == permutation_p_values((ours - guess)[:, None], 200, 4)[0]
 
-    def test_numbers_for_a_tracker(self) -> None:
+    def test_flatten_metrics(self) -> None:
         table = summarise(scored(), "z-ours", CONFIG, 0)
         catalogue = pl.DataFrame({"model": ["z-ours", "guess"], "coverage": [0.5, 0.6], "gini": [0.1, 0.2]})
         ours, guess = (flatten_metrics(table, catalogue, model) for model in ("z-ours", "guess"))
@@ -151,11 +151,11 @@ class TestSummarise:
         assert other["mean"].equals(first["mean"])
         assert not other["low"].equals(first["low"])
 
-    def test_another_model_changes_no_other_row(self) -> None:
+    def test_rows_do_not_depend_on_other_models(self) -> None:
         metrics = scored()
         alone = summarise(metrics.filter(pl.col("model") != "guess"), "z-ours", CONFIG, 0)
-        beside = summarise(metrics, "z-ours", CONFIG, 0).filter(pl.col("model") != "guess")
-        assert_frame_equal(alone, beside, check_exact=True)
+        together = summarise(metrics, "z-ours", CONFIG, 0).filter(pl.col("model") != "guess")
+        assert_frame_equal(alone, together, check_exact=True)
 
     def test_one_user_and_one_model(self) -> None:
         metrics = scored().filter(pl.col("model") == "guess", pl.col("user_id") == USERS[0])
@@ -163,8 +163,8 @@ class TestSummarise:
         assert (table["low"] == table["mean"]).all()
         assert (table["high"] == table["mean"]).all()
 
-    def test_equal_users_leave_no_width(self) -> None:
-        # Everyone's only item stands second: 1 / log2(3), a number that sums round.
+    def test_equal_users_give_an_interval_without_width(self) -> None:
+        # The only positive of every user is at rank 2: 1 / log2(3), a number whose sums are rounded.
         lists = np.array([[0, 1, 2]] * 60, dtype=np.int32)
         positives = csr_array(np.array([[False, True, False]] * 60))
         scores = score_users("a", USERS, find_hits(lists, positives), count_positives(positives), [2, 3])
@@ -193,7 +193,7 @@ class TestSummarise:
         with pytest.raises(DataError, match="'guess' has map at 2 for 0 of 60 users"):
             summarise(scored().filter(~lost), "z-ours", CONFIG, 0)
 
-    def test_refusals(self) -> None:
+    def test_rejects_invalid_frames(self) -> None:
         metrics = scored()
         with pytest.raises(DataError, match="no model 'mine', found"):
             summarise(metrics, "mine", CONFIG, 0)
@@ -212,7 +212,7 @@ class TestSummarise:
             summarise(metrics.with_columns(pl.col("n").cast(pl.Int64)), "z-ours", CONFIG, 0)
 
 
-def test_beyond_accuracy_is_laid_out() -> None:
+def test_render_beyond_accuracy() -> None:
     users = pl.Series(["u", "v"])
     values = {"novelty": [3.0, 5.0], "diversity": [0.5, 0.5], "cold_share": [0.0, 0.2]}
     frames = [label_values("[b]我们", users, name, 2, np.array(two)) for name, two in values.items()]
@@ -246,7 +246,7 @@ class TestRender:
         schema={name: column.dtype for name, column in MetricTable.columns().items()},
     )
 
-    def test_says_all_it_should(self) -> None:
+    def test_shows_title_means_and_differences(self) -> None:
         text = printed(self.table, "[red]我们", metrics=("ndcg", "recall"), confidence=0.95)
         assert "n = 10, 12,345 users, 95% intervals" in text
         ours = next(line for line in text.splitlines() if "我们" in line)
@@ -256,16 +256,16 @@ class TestRender:
         assert "0.500 [0.450, 0.550]" in ours
         assert "(ours)" in ours
         assert "0.111 [0.100, 0.120]" in other
-        assert "ours +0.012 [-0.004, +0.020] p 0.210" in other
-        assert "difference, ndcg" in text
+        assert "+0.012 [-0.004, +0.020], p = 0.210" in other
+        assert "ndcg: ours minus this model" in text
 
     def test_the_first_metric_is_compared(self) -> None:
         text = printed(self.table, "[red]我们", metrics=("recall", "ndcg"), confidence=0.9)
-        assert "ours +0.250 [+0.200, +0.300] p 0.001" in text
+        assert "+0.250 [+0.200, +0.300], p ≤ 0.001" in text
         assert text.index("recall") < text.index("ndcg")
         assert "90% intervals" in text
 
-    def test_only_our_row_stands_out(self) -> None:
+    def test_only_our_row_is_highlighted(self) -> None:
         table = render_metric_table(self.table, "[red]我们", ("ndcg",), 10, confidence=0.95)
         assert [bool(row.style) for row in table.rows] == [True, False]
 
@@ -273,7 +273,7 @@ class TestRender:
         text = printed(summarise(scored(), "z-ours", CONFIG, 0), "z-ours", n=3, confidence=0.95)
         header = next(line for line in text.splitlines() if "model" in line)
         assert header.index("ndcg") < header.index("recall") < header.index("mrr") < header.index("hit_rate")
-        assert "ours +0.000 [+0.000, +0.000] p 1.000" in next(line for line in text.splitlines() if "twin" in line)
+        assert "+0.000 [+0.000, +0.000], p = 1.000" in next(line for line in text.splitlines() if "copy" in line)
 
     @pytest.mark.parametrize(
         ("ours", "metrics", "n"),
@@ -284,6 +284,6 @@ class TestRender:
             ("other", (), 10),
         ],
     )
-    def test_refuses_what_the_table_lacks(self, ours: str, metrics: tuple[str, ...], n: int) -> None:
+    def test_rejects_what_the_table_lacks(self, ours: str, metrics: tuple[str, ...], n: int) -> None:
         with pytest.raises(DataError, match=r"metric table: no .* found models"):
             render_metric_table(self.table, ours, metrics, n, confidence=0.95)

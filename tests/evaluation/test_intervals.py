@@ -27,7 +27,7 @@ SOME = np.random.default_rng(3).random((200, 4))
 
 class TestBootstrapMeans:
     def test_is_the_mean_of_each_draw(self) -> None:
-        # The same draws the slow way: pick users, average.
+        # The same draws without counting: pick users, average.
         users = np.random.default_rng(7).integers(200, size=(50, 200))
         assert bootstrap_means(SOME, 50, 7) == pytest.approx(SOME[users].mean(axis=1), abs=1e-12)
 
@@ -35,7 +35,7 @@ class TestBootstrapMeans:
         assert bootstrap_means(SOME, 100, 1).tobytes() == bootstrap_means(SOME, 100, 1).tobytes()
         assert bootstrap_means(SOME, 100, 1).tobytes() != bootstrap_means(SOME, 100, 2).tobytes()
 
-    def test_chunks_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_result_does_not_depend_on_the_block_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = bootstrap_means(SOME, 100, 1)
         for cells in (1, 7 * 200, 100 * 200 - 1):
             monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", cells)
@@ -66,7 +66,7 @@ class TestBootstrapMeans:
         [
             (np.empty((0, 2)), 10, "at least one user"),
             (np.ones(3), 10, "2 dimension"),
-            (np.array([[1.0], [np.nan]]), 10, "1 are not finite"),
+            (np.array([[1.0], [np.nan]]), 10, "1 not finite"),
             (np.ones((3, 1)), 0, "samples: 0"),
         ],
     )
@@ -86,7 +86,7 @@ class TestRoundForExactSums:
         assert np.abs(rounded - values).max() <= n_users * 1e-15 * np.abs(values).max()
         assert round_for_exact_sums(rounded).tobytes() == rounded.tobytes()
 
-    def test_one_user_is_left_alone(self) -> None:
+    def test_values_of_one_user_do_not_change(self) -> None:
         assert round_for_exact_sums(SOME[:1]).tolist() == SOME[:1].tolist()
 
     def test_equal_values_have_that_mean(self) -> None:
@@ -96,7 +96,7 @@ class TestRoundForExactSums:
 
 
 class TestInterval:
-    def test_cuts_both_tails_alike(self) -> None:
+    def test_cuts_both_tails_equally(self) -> None:
         # 0 … 100: 10 % below 10, 10 % above 90.
         draws = np.arange(101.0)[:, None] * [1.0, -1.0]
         low, high = interval(draws, 0.8)
@@ -113,31 +113,31 @@ class TestInterval:
         assert wider_low[0] <= low[0]
         assert high[0] <= wider_high[0]
 
-    def test_holds_the_truth_about_as_often_as_it_says(self) -> None:
+    def test_coverage_is_near_the_confidence(self) -> None:
         # 400 samples of 100 users from an exponential distribution with mean 1, as skewed as metrics are.
-        # A 90 % interval should hold 1 in 360 of them; a percentile bootstrap on skewed values a few less.
+        # A 90 % interval should contain 1 in 360 of them; a percentile bootstrap on skewed values in a few less.
         worlds = np.random.default_rng(11).exponential(size=(100, 400))
         low, high = interval(bootstrap_means(worlds, 500, 12), 0.9)
         assert 0.84 <= np.mean((low <= 1.0) & (high >= 1.0)) <= 0.94
 
     @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, float("nan")])
-    def test_refuses_what_is_no_share(self, confidence: float) -> None:
+    def test_rejects_a_confidence_outside_0_and_1(self, confidence: float) -> None:
         with pytest.raises(DataError, match="confidence"):
             interval(SOME, confidence)
 
 
 class TestMeanInterval:
     def test_is_the_bootstrap_of_one_column(self) -> None:
-        found = mean_interval(SOME[:, 0], 300, 0.9, 1)
+        estimate = mean_interval(SOME[:, 0], 300, 0.9, 1)
         low, high = interval(bootstrap_means(SOME[:, [0]], 300, 1), 0.9)
-        assert (found.low, found.high) == (low[0], high[0])
-        assert found.mean == pytest.approx(SOME[:, 0].mean())
-        assert found.low < found.mean < found.high
+        assert (estimate.low, estimate.high) == (low[0], high[0])
+        assert estimate.mean == pytest.approx(SOME[:, 0].mean())
+        assert estimate.low < estimate.mean < estimate.high
 
     def test_equal_values_have_no_width(self) -> None:
         assert mean_interval(np.full(3, 0.25), 50, 0.95, 1) == Estimate(0.25, 0.25, 0.25)
-        found = mean_interval(np.full(70, 0.1), 50, 0.95, 1)
-        assert found.low == found.mean == found.high == pytest.approx(0.1)
+        estimate = mean_interval(np.full(70, 0.1), 50, 0.95, 1)
+        assert estimate.low == estimate.mean == estimate.high == pytest.approx(0.1)
 
     def test_refusals(self) -> None:
         with pytest.raises(DataError, match="at least one user"):
@@ -155,23 +155,23 @@ class TestComparePaired:
     def test_constant_lead_has_no_width(self) -> None:
         b = np.array([0.0, 0.25, 0.5])
         assert compare_paired(b + 0.5, b, 200, 0.95, 1) == Estimate(0.5, 0.5, 0.5)
-        found = compare_paired(np.full(70, 0.1), np.zeros(70), 200, 0.95, 1)
-        assert found.low == found.mean == found.high == pytest.approx(0.1)
+        estimate = compare_paired(np.full(70, 0.1), np.zeros(70), 200, 0.95, 1)
+        assert estimate.low == estimate.mean == estimate.high == pytest.approx(0.1)
 
     def test_pairing_makes_the_interval_narrow(self) -> None:
         # Users differ much (0 … 1), the models little: unpaired intervals would overlap.
         b = SOME[:, 0]
         a = b + 0.01 + 0.01 * SOME[:, 1]
-        found = compare_paired(a, b, 1000, 0.95, 1)
-        assert found.mean == pytest.approx(0.01 + 0.01 * SOME[:, 1].mean())
-        assert 0.0 < found.low < found.mean < found.high < 0.02
+        estimate = compare_paired(a, b, 1000, 0.95, 1)
+        assert estimate.mean == pytest.approx(0.01 + 0.01 * SOME[:, 1].mean())
+        assert 0.0 < estimate.low < estimate.mean < estimate.high < 0.02
 
     def test_swapped_models_swap_the_ends(self) -> None:
         there = compare_paired(SOME[:, 0], SOME[:, 1], 300, 0.95, 1)
         back = compare_paired(SOME[:, 1], SOME[:, 0], 300, 0.95, 1)
         assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
 
-    def test_refuses_other_users(self) -> None:
+    def test_rejects_different_numbers_of_users(self) -> None:
         with pytest.raises(DataError, match="same users"):
             compare_paired(SOME[:, 0], SOME[:-1, 0], 100, 0.95, 1)
 
@@ -181,7 +181,7 @@ class TestComparePaired:
 
 
 def enumerate_signs(differences: np.ndarray) -> float:
-    """The exact p-value: of all sign patterns, the share with a sum as far from 0. Needs whole numbers."""
+    """The exact p-value: the share of all sign patterns with a sum at least as far from 0. Needs integers."""
     signs = np.array(list(product([-1, 1], repeat=len(differences))))
     return float(np.mean(np.abs(signs @ differences) >= abs(differences.sum())))
 
@@ -189,9 +189,9 @@ def enumerate_signs(differences: np.ndarray) -> float:
 class TestPermutationPValues:
     def test_no_difference_at_all_is_1(self) -> None:
         columns = np.column_stack([np.zeros(50), SOME[:50, 0]])
-        found = permutation_p_values(columns, 99, 0)
-        assert found.dtype == np.float64
-        assert found.tolist() == [1.0, 1 / 100]  # every user ahead: never 0
+        p_values = permutation_p_values(columns, 99, 0)
+        assert p_values.dtype == np.float64
+        assert p_values.tolist() == [1.0, 1 / 100]  # every user ahead: never 0
 
     def test_all_signs_alike(self) -> None:
         # 3 users ahead by 1: of the 8 sign patterns +++ and --- reach |3|, so p is 2/8.
@@ -199,11 +199,11 @@ class TestPermutationPValues:
 
     @given(st.integers(1, 10), st.integers(0, 1000))
     @settings(max_examples=25)
-    def test_near_every_sign_pattern_counted(self, n_users: int, seed: int) -> None:
-        # Small whole numbers, so that many patterns tie with the one seen.
+    def test_is_close_to_the_exact_p_value(self, n_users: int, seed: int) -> None:
+        # Small integers, so that many patterns tie with the observed one.
         whole = np.random.default_rng(seed).integers(-4, 6, size=(n_users, 5))
         expected = [enumerate_signs(column) for column in whole.T]
-        # 5 standard errors of a share of 4,000 draws. Tenths tie on paper only, and count alike.
+        # 5 standard errors of a share of 4,000 draws. Tenths tie only mathematically, and must count as ties.
         for values in (whole * 1.0, whole * 0.1, whole / 7):
             assert permutation_p_values(values, 4_000, seed) == pytest.approx(expected, abs=0.04)
 
@@ -216,35 +216,35 @@ class TestPermutationPValues:
         assert peer.pvalue.min() < 0.1
         assert peer.pvalue.max() > 0.3
 
-    def test_ties_on_paper_count(self) -> None:
+    def test_sums_that_differ_by_rounding_tie(self) -> None:
         # The sum is -0.1. Seven odd tenths and an even one sum to odd tenths under any signs, so no flips come
-        # nearer to 0; but as floats many of those sums fall short of 0.1 in their last digit.
+        # closer to 0; but as floats many of those sums are below 0.1 in the last digit.
         few = np.array([3, 1, -5, 1, 5, -4, -1, -1]) * 0.1
         assert permutation_p_values(few[:, None], 500, 0).tolist() == [1.0]
-        # Three users a tenth apart, each by another last digit: any signs lead as far, or three times as far.
+        # Three differences of a tenth, each rounded differently: any signs give a sum as far from 0, or farther.
         tenths = np.array([1.1 - 1.0, 0.7 - 0.6, 0.8 - 0.9])
         assert permutation_p_values(tenths[:, None], 500, 0).tolist() == [1.0]
-        # The first eight again, among so many users that the grid is far coarser than a last digit.
+        # The first eight again, among enough users to make the grid much coarser than the last digit.
         many = np.zeros(200_000)
         many[::25_000] = few
         assert permutation_p_values(many[:, None], 50, 0).tolist() == [1.0]
 
     def test_a_column_does_not_depend_on_its_neighbours(self) -> None:
         wide = np.random.default_rng(4).normal(0.02, 1.0, size=(997, 61)) * 10.0 ** np.arange(-30, 31)
-        found = permutation_p_values(wide, 200, 5)
-        assert [permutation_p_values(wide[:, [column]], 200, 5)[0] for column in range(61)] == found.tolist()
-        assert found.std() > 0.1
+        p_values = permutation_p_values(wide, 200, 5)
+        assert [permutation_p_values(wide[:, [column]], 200, 5)[0] for column in range(61)] == p_values.tolist()
+        assert p_values.std() > 0.1
 
-    def test_size_of_the_unit_changes_nothing(self) -> None:
+    def test_does_not_depend_on_the_unit(self) -> None:
         differences = SOME - 0.47
-        found = permutation_p_values(differences, 300, 1)
-        assert permutation_p_values(differences * 1e-9, 300, 1).tolist() == found.tolist()
+        p_values = permutation_p_values(differences, 300, 1)
+        assert permutation_p_values(differences * 1e-9, 300, 1).tolist() == p_values.tolist()
 
     def test_columns_are_flipped_together(self) -> None:
-        alike = np.repeat(SOME[:, [0]] - 0.47, 3, axis=1) * [1.0, -1.0, 8.0]
-        assert len(set(permutation_p_values(alike, 500, 3))) == 1
+        scaled = np.repeat(SOME[:, [0]] - 0.47, 3, axis=1) * [1.0, -1.0, 8.0]
+        assert len(set(permutation_p_values(scaled, 500, 3))) == 1
 
-    def test_chunks_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_result_does_not_depend_on_the_block_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         differences = SOME - 0.47
         whole = permutation_p_values(differences, 100, 1)
         for cells in (1, 7 * 200, 100 * 200 - 1):
@@ -259,17 +259,17 @@ class TestPermutationPValues:
         assert {permutation_p_values(differences, 500, seed)[0] for seed in range(5)} != {first[0]}
 
     def test_is_uniform_when_nothing_differs(self) -> None:
-        # Columns are drawn apart here, so their p-values are, too.
-        found = permutation_p_values(np.random.default_rng(8).normal(size=(30, 600)), 499, 1)
-        assert np.mean(found <= 0.1) == pytest.approx(0.1, abs=0.05)
-        assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+        # The columns are independent, so their p-values are independent, too.
+        p_values = permutation_p_values(np.random.default_rng(8).normal(size=(30, 600)), 499, 1)
+        assert np.mean(p_values <= 0.1) == pytest.approx(0.1, abs=0.05)
+        assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
 
     @pytest.mark.parametrize(
         ("differences", "samples", "message"),
         [
             (np.empty((0, 2)), 10, "at least one user"),
             (np.ones(3), 10, "2 dimension"),
-            (np.array([[1.0], [np.inf]]), 10, "1 are not finite"),
+            (np.array([[1.0], [np.inf]]), 10, "1 not finite"),
             (np.ones((3, 1)), 0, "samples: 0"),
         ],
     )

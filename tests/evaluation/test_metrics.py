@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import doctest
 from itertools import chain, combinations, product
 from math import log2
 
@@ -11,6 +12,7 @@ from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from recsys.errors import DataError
+from recsys.evaluation import metrics
 from recsys.evaluation.metrics import (
     METRICS,
     TiedHits,
@@ -25,8 +27,8 @@ from recsys.evaluation.metrics import (
     recall,
 )
 
-# User 0 has hits at ranks 1 and 3 and takes 3 items; user 1 has one hit at rank 4 and takes 6 items,
-# more than the list is long; user 2 has no hit; user 3 finds both items at the top.
+# User 0 has hits at ranks 1 and 3, and 3 positives; user 1 has one hit at rank 4, and 6 positives, more than the list
+# is long; user 2 has no hit; user 3 has both positives at the top.
 HITS = np.array(
     [
         [True, False, True, False, False],
@@ -47,10 +49,10 @@ def positives_of(rows: list[list[int]], n_items: int) -> csr_array:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
-    """Hits, positives and n that fit together: some positives may stand in no list."""
+    """Consistent hits, numbers of positives and n: some positives may be in no list."""
     n_users, length = draw(st.integers(1, 6)), draw(st.integers(1, 12))
-    places = draw(st.lists(st.booleans(), min_size=n_users * length, max_size=n_users * length))
-    hits = np.array(places).reshape(n_users, length)
+    cells = draw(st.lists(st.booleans(), min_size=n_users * length, max_size=n_users * length))
+    hits = np.array(cells).reshape(n_users, length)
     missed = draw(st.lists(st.integers(0, 15), min_size=n_users, max_size=n_users))
     n_positives = np.maximum(1, hits.sum(axis=1) + np.array(missed))
     return hits, n_positives, draw(st.integers(1, length))
@@ -63,7 +65,7 @@ class TestHandWorked:
         ideal_5 = ideal_3 + 1 / log2(5) + 1 / log2(6)
         expected = [(1 + 1 / 2) / ideal_3, (1 / log2(5)) / ideal_5, 0, 1]
         assert ndcg(HITS, N_POSITIVES, 5) == pytest.approx(expected)
-        # In the first 2 places the best possible list has min(positives, 2) hits.
+        # In the first 2 ranks the best possible list has min(positives, 2) hits.
         ideal_2 = 1 + 1 / log2(3)
         assert ndcg(HITS, N_POSITIVES, 2) == pytest.approx([1 / ideal_2, 0, 0, 1])
 
@@ -90,7 +92,7 @@ class TestHandWorked:
         # User 0: precision 1/1 at rank 1, 2/3 at rank 3, over min(3, 5) = 3: (5/3) / 3 = 5/9.
         # User 1: 1/4 at rank 4, over min(6, 5) = 5: 1/20. User 3: (1 + 1) / 2.
         assert average_precision(HITS, N_POSITIVES, 5) == pytest.approx([5 / 9, 1 / 20, 0, 1])
-        # In the first 2 places: user 0 has 1/1, over min(3, 2) = 2.
+        # In the first 2 ranks: user 0 has 1/1, over min(3, 2) = 2.
         assert average_precision(HITS, N_POSITIVES, 2) == pytest.approx([1 / 2, 0, 0, 1])
 
     def test_hit_rate(self) -> None:
@@ -100,6 +102,16 @@ class TestHandWorked:
     def test_names_and_order(self) -> None:
         assert list(METRICS) == ["ndcg", "recall", "precision", "f1", "mrr", "map", "hit_rate"]
         assert METRICS["map"] is average_precision
+
+
+def test_docstring_examples() -> None:
+    assert doctest.testmod(metrics).failed == 0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_has_an_example(metric: str) -> None:
+    (example,) = doctest.DocTestFinder().find(METRICS[metric], METRICS[metric].__name__, globs={})
+    assert example.examples
 
 
 class TestProperties:
@@ -126,14 +138,14 @@ class TestProperties:
         assert recall(hits, n_positives, n)[0] == n / (n + more)
 
     @given(worlds(), st.integers(1, 5))
-    def test_places_after_n_change_nothing(self, world: tuple[np.ndarray, np.ndarray, int], misses: int) -> None:
+    def test_ranks_after_n_do_not_count(self, world: tuple[np.ndarray, np.ndarray, int], misses: int) -> None:
         hits, n_positives, n = world
         longer = np.hstack([hits, np.zeros((len(hits), misses), dtype=bool)])
         for measure in METRICS.values():
             assert measure(longer, n_positives, n).tobytes() == measure(hits, n_positives, n).tobytes()
 
     @given(worlds(), st.integers(1, 5))
-    def test_misses_after_the_last_place_cost_only_what_divides_by_n(
+    def test_longer_n_costs_only_metrics_that_divide_by_n(
         self, world: tuple[np.ndarray, np.ndarray, int], misses: int
     ) -> None:
         hits, n_positives, _ = world
@@ -149,7 +161,7 @@ class TestProperties:
             assert (after <= before).all()
 
     @given(worlds(), st.randoms(use_true_random=False))
-    def test_users_do_not_see_each_other(self, world: tuple[np.ndarray, np.ndarray, int], random) -> None:  # type: ignore[no-untyped-def]
+    def test_users_are_independent(self, world: tuple[np.ndarray, np.ndarray, int], random) -> None:  # type: ignore[no-untyped-def]
         hits, n_positives, n = world
         order = random.sample(range(len(hits)), len(hits))
         for measure in METRICS.values():
@@ -180,29 +192,31 @@ class TestAgainstSklearn:
     @pytest.mark.parametrize("n", [1, 3, 10, 25])
     def test_ndcg(self, n: int) -> None:
         generator = np.random.default_rng(5)
-        taken = generator.random((40, 25)) < 0.2
-        taken[:, 0] = True
+        consumed = generator.random((40, 25)) < 0.2
+        consumed[:, 0] = True
         scores = generator.random((40, 25))
         lists = np.argsort(-scores, axis=1).astype(np.int32)
-        positives = csr_array(taken)
+        positives = csr_array(consumed)
         ours = ndcg(find_hits(lists, positives), count_positives(positives), n)
-        theirs = [ndcg_score(taken[[user]].astype(float), scores[[user]], k=n, ignore_ties=True) for user in range(40)]
+        theirs = [
+            ndcg_score(consumed[[user]].astype(float), scores[[user]], k=n, ignore_ties=True) for user in range(40)
+        ]
         assert ours == pytest.approx(theirs)
 
     def test_average_precision_over_the_whole_catalogue(self) -> None:
         generator = np.random.default_rng(6)
-        taken = generator.random((40, 25)) < 0.2
-        taken[:, 0] = True
+        consumed = generator.random((40, 25)) < 0.2
+        consumed[:, 0] = True
         scores = generator.random((40, 25))
         lists = np.argsort(-scores, axis=1).astype(np.int32)
-        positives = csr_array(taken)
+        positives = csr_array(consumed)
         ours = average_precision(find_hits(lists, positives), count_positives(positives), 25)
-        theirs = [average_precision_score(taken[user], scores[user]) for user in range(40)]
+        theirs = [average_precision_score(consumed[user], scores[user]) for user in range(40)]
         assert ours == pytest.approx(theirs)
 
 
 class TestFindHits:
-    def test_marks_each_place(self) -> None:
+    def test_marks_each_hit(self) -> None:
         lists = np.array([[3, 0, 5], [1, 2, -1], [-1, -1, -1]], dtype=np.int32)
         positives = positives_of([[5, 3, 1], [2], [0]], 6)
         assert find_hits(lists, positives).tolist() == [
@@ -212,7 +226,7 @@ class TestFindHits:
         ]
 
     def test_padding_never_hits_the_last_item(self) -> None:
-        # -1 would be the last item of the user before, or of the catalogue, to a careless index.
+        # An index of -1 would select the last item of the previous user, or of the catalogue.
         lists = np.array([[0, -1], [0, -1]], dtype=np.int32)
         assert not find_hits(lists, positives_of([[2], [2]], 3)).any()
 
@@ -235,12 +249,12 @@ class TestFindHits:
         assert find_hits(np.empty((0, 4), dtype=np.int32), positives_of([], 3)).shape == (0, 4)
 
     @given(st.integers(1, 5), st.integers(1, 8), st.integers(0, 2**32 - 1))
-    def test_equals_looking_up_one_by_one(self, n_users: int, n_items: int, seed: int) -> None:
+    def test_equals_a_look_up_per_item(self, n_users: int, n_items: int, seed: int) -> None:
         generator = np.random.default_rng(seed)
-        taken = generator.random((n_users, n_items)) < 0.4
+        consumed = generator.random((n_users, n_items)) < 0.4
         lists = np.array([generator.permutation(n_items) for _ in range(n_users)], dtype=np.int32)
-        expected = [[bool(taken[user, item]) for item in lists[user]] for user in range(n_users)]
-        assert find_hits(lists, csr_array(taken)).tolist() == expected
+        expected = [[bool(consumed[user, item]) for item in lists[user]] for user in range(n_users)]
+        assert find_hits(lists, csr_array(consumed)).tolist() == expected
 
     @pytest.mark.parametrize(
         ("lists", "message"),
@@ -255,7 +269,7 @@ class TestFindHits:
             ([0, 1], "shape"),
         ],
     )
-    def test_refuses_lists_that_would_mismeasure(self, lists: list[object], message: str) -> None:
+    def test_rejects_invalid_lists(self, lists: list[object], message: str) -> None:
         array = np.array(lists)
         with pytest.raises(DataError, match=message):
             find_hits(array, positives_of([[0], [1]], 3))
@@ -282,20 +296,20 @@ class TestRefusals:
             recall(HITS, np.array([3, 6, 1]), 5)
 
 
-def tie(*groups: tuple[int, int], places: int) -> TiedHits:
-    """One list of ties, each (items, positives), seen through its first places."""
-    found, tied, above = [], [], []
+def tie(*groups: tuple[int, int], length: int) -> TiedHits:
+    """One list of ties, each (items, positives), cut to a length."""
+    in_tie, tie_sizes, above = [], [], []
     for size, positives in groups:
-        found += [positives] * size
-        tied += [size] * size
+        in_tie += [positives] * size
+        tie_sizes += [size] * size
         above += list(range(size))
-    return TiedHits(*(np.array([row[:places]], dtype=np.int32) for row in (found, tied, above)))
+    return TiedHits(*(np.array([row[:length]], dtype=np.int32) for row in (in_tie, tie_sizes, above)))
 
 
 def all_orders(*groups: tuple[int, int]) -> np.ndarray:
     """Every order of the ties' items, each as a list of hits."""
     parts = [
-        [[place in chosen for place in range(size)] for chosen in combinations(range(size), positives)]
+        [[index in chosen for index in range(size)] for chosen in combinations(range(size), positives)]
         for size, positives in groups
     ]
     return np.array([list(chain(*order)) for order in product(*parts)])
@@ -303,12 +317,12 @@ def all_orders(*groups: tuple[int, int]) -> np.ndarray:
 
 class TestTies:
     def test_hand_worked(self) -> None:
-        # Two items tie for the first place, one is the user's only positive: half the time it stands first.
-        hits, one = tie((2, 1), places=2), np.array([1])
-        assert recall(hits, one, 1).tolist() == [0.5]
-        assert mrr(hits, one, 2).tolist() == [(1 + 1 / 2) / 2]
-        assert ndcg(hits, one, 2) == pytest.approx([(1 + 1 / log2(3)) / 2])
-        assert hit_rate(hits, one, 2).tolist() == [1.0]
+        # Two items tie at the top, one is the user's only positive: it is first in half of the orders.
+        hits, n_positives = tie((2, 1), length=2), np.array([1])
+        assert recall(hits, n_positives, 1).tolist() == [0.5]
+        assert mrr(hits, n_positives, 2).tolist() == [(1 + 1 / 2) / 2]
+        assert ndcg(hits, n_positives, 2) == pytest.approx([(1 + 1 / log2(3)) / 2])
+        assert hit_rate(hits, n_positives, 2).tolist() == [1.0]
 
     @given(
         st.lists(
@@ -320,19 +334,18 @@ class TestTies:
         st.data(),
     )
     def test_is_the_mean_over_all_orders(self, groups: list[tuple[int, int]], missed: int, data: st.DataObject) -> None:
-        length = sum(size for size, _ in groups)
         # The list may end inside a tie.
-        places = data.draw(st.integers(1, length))
-        n = data.draw(st.integers(1, places))
+        length = data.draw(st.integers(1, sum(size for size, _ in groups)))
+        n = data.draw(st.integers(1, length))
         n_positives = max(1, sum(positives for _, positives in groups) + missed)
-        orders = all_orders(*groups)[:, :places]
+        orders = all_orders(*groups)[:, :length]
         for name, measure in METRICS.items():
             each = measure(orders, np.full(len(orders), n_positives), n)
-            expected = measure(tie(*groups, places=places), np.array([n_positives]), n)
+            expected = measure(tie(*groups, length=length), np.array([n_positives]), n)
             assert expected == pytest.approx([each.mean()]), name
 
     @given(worlds())
-    def test_ties_of_one_are_no_ties(self, world: tuple[np.ndarray, np.ndarray, int]) -> None:
+    def test_ties_of_one_item_are_plain_hits(self, world: tuple[np.ndarray, np.ndarray, int]) -> None:
         hits, n_positives, n = world
         tied = TiedHits(hits.astype(np.int32), np.ones(hits.shape, np.int32), np.zeros(hits.shape, np.int32))
         for measure in METRICS.values():
@@ -342,15 +355,15 @@ class TestTies:
     def test_ndcg_agrees_with_sklearn(self, n: int) -> None:
         generator = np.random.default_rng(7)
         for _ in range(30):
-            taken = generator.random(25) < 0.2
-            taken[0] = True
+            consumed = generator.random(25) < 0.2
+            consumed[0] = True
             scores = generator.integers(0, 4, 25)
             groups = [
-                (int((scores == s).sum()), int(taken[scores == s].sum())) for s in sorted(set(scores), reverse=True)
+                (int((scores == s).sum()), int(consumed[scores == s].sum())) for s in sorted(set(scores), reverse=True)
             ]
-            ours = ndcg(tie(*groups, places=25), np.array([taken.sum()]), n)
-            assert ours == pytest.approx([ndcg_score(taken[None].astype(float), scores[None], k=n)])
+            ours = ndcg(tie(*groups, length=25), np.array([consumed.sum()]), n)
+            assert ours == pytest.approx([ndcg_score(consumed[None].astype(float), scores[None], k=n)])
 
     def test_more_hits_than_positives(self) -> None:
         with pytest.raises(DataError, match=r"row 0 has 1\.5 hits.*at most its 1 positives"):
-            ndcg(tie((4, 3), places=2), np.array([1]), 2)
+            ndcg(tie((4, 3), length=2), np.array([1]), 2)

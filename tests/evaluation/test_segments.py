@@ -1,4 +1,4 @@
-"""Cuts of the positives, by hand, and the comparison inside them."""
+"""Segments of the positives, worked by hand, and the comparison within them."""
 
 import io
 
@@ -31,15 +31,15 @@ POSITIVES = pl.DataFrame(
     schema_overrides={"user_index": pl.UInt32, "item_index": pl.UInt32, "events": pl.List(pl.String)},
 )
 USER_ITEMS = np.array([2, 5, 9])
-# 12 touches: item 0 alone holds the first third and more, 1 reaches into the second, 2 and 3 are the tail, 4 is cold.
+# 12 user-item pairs: item 0 has more than the first third, 1 reaches into the second, 2 and 3 are the tail, 4 is cold.
 ITEM_USERS = np.array([5, 3, 3, 1, 0], dtype=np.float32)
 ITEMS = pl.DataFrame({"tags": [["a", "猫"], ["a"], [], ["猫", "猫"], ["b"]], "genre": ["$x$", "", None, "y", "y"]})
 CONFIG = SegmentsConfig(new_user_items=2, heavy_user_items=5, item_columns=("tags", "genre"), min_users=2)
 
 
 def cut(config: SegmentsConfig = CONFIG) -> dict[tuple[str, str], list[int]]:
-    found = cut_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, config)
-    return {(one.dimension, one.name): np.flatnonzero(one.kept).tolist() for one in found}
+    segments = cut_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, config)
+    return {(segment.dimension, segment.name): np.flatnonzero(segment.kept).tolist() for segment in segments}
 
 
 def test_by_hand() -> None:
@@ -62,58 +62,58 @@ def test_by_hand() -> None:
     }
 
 
-def test_only_the_largest_values_have_a_row() -> None:
+def test_only_the_most_frequent_values_have_a_segment() -> None:
     names = [name for dimension, name in cut(CONFIG.model_copy(update={"max_values": 1})) if dimension == "tags"]
     assert names == ["a"]
 
 
-def test_a_cut_that_keeps_everything_is_none() -> None:
+def test_a_segment_with_every_positive_is_left_out() -> None:
     one_kind = POSITIVES.with_columns(events=pl.lit(["view"]))
-    found = cut_segments(one_kind, USER_ITEMS, np.ones(5, dtype=np.float32), ITEMS, CONFIG)
-    assert {one.dimension for one in found} == {"users", "popularity", "tags", "genre"}
+    segments = cut_segments(one_kind, USER_ITEMS, np.ones(5, dtype=np.float32), ITEMS, CONFIG)
+    assert {segment.dimension for segment in segments} == {"users", "popularity", "tags", "genre"}
 
 
-def test_users_items_and_popularity_part_the_positives() -> None:
+def test_user_and_item_segments_partition_the_positives() -> None:
     for dimension in ("users", "items"):
-        places = [place for (by, _), kept in cut().items() if by == dimension for place in kept]
-        assert sorted(places) == [0, 1, 2, 3, 4]
+        rows = [row for (by, _), kept in cut().items() if by == dimension for row in kept]
+        assert sorted(rows) == [0, 1, 2, 3, 4]
 
 
 def test_labels_read_back() -> None:
-    found = cut_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, CONFIG)
-    labels = label_positives(found, POSITIVES.height)
+    segments = cut_segments(POSITIVES, USER_ITEMS, ITEM_USERS, ITEMS, CONFIG)
+    labels = label_positives(segments, POSITIVES.height)
     assert labels[4].to_list() == ["users: heavy", "items: warm", "popularity: tail", "tags: 猫", "genre: y"]
-    again = {(one.dimension, one.name): np.flatnonzero(one.kept).tolist() for one in parse_segments(labels)}
-    assert again == cut()
+    parsed = parse_segments(labels)
+    assert {(segment.dimension, segment.name): np.flatnonzero(segment.kept).tolist() for segment in parsed} == cut()
     assert label_positives([], 2).to_list() == [[], []]
 
 
-def place(*lists: list[int]) -> TiedRanks:
+def rank(*lists: list[int]) -> TiedRanks:
     rows = [
-        {"user_index": user, "item_index": item, "score": -float(rank), "rank": rank + 1}
+        {"user_index": user, "item_index": item, "score": -float(number), "rank": number + 1}
         for user, items in enumerate(lists)
-        for rank, item in enumerate(items)
+        for number, item in enumerate(items)
     ]
     schema = {"user_index": pl.UInt32, "item_index": pl.UInt32, "score": pl.Float32, "rank": pl.UInt16}
     return rank_positives(pl.DataFrame(rows, schema=schema), POSITIVES, 3, 3)
 
 
-# Ours: user 0 sees 0 then 4, both hits; user 1 sees nothing it took; user 2 sees 3 second.
-PLACEMENTS = {"ours": place([0, 4, 1], [2, 3, 0], [0, 3, 1]), "rival": place([1, 0, 4], [1, 0, 2], [2, 3, 0])}
+# Ours: the list of user 0 starts with two hits; that of user 1 has no hit; that of user 2 has a hit at rank 2.
+RANKS = {"ours": rank([0, 4, 1], [2, 3, 0], [0, 3, 1]), "rival": rank([1, 0, 4], [1, 0, 2], [2, 3, 0])}
 EVALUATION = EvaluationConfig(n_values=(2,), n=2, metric="mrr", bootstrap_samples=100, segments=CONFIG)
 
 
 def measure(*segments: Segment) -> pl.DataFrame:
-    table = compute_segments(segments, PLACEMENTS, "ours", EVALUATION, 0)
-    return check(SegmentTable, table, "segments", "mend the test")
+    table = compute_segments(segments, RANKS, "ours", EVALUATION, 0)
+    return check(SegmentTable, table, "segments", "fix the test")
 
 
 def test_only_positives_of_the_segment_count() -> None:
     table = measure(Segment("items", "late", np.array([False, True, True, False, True])))
     rows = {(row["model"], row["metric"]): row for row in table.iter_rows(named=True)}
     assert {(row["users"], row["positives"], row["n"], row["enough"]) for row in rows.values()} == {(3, 3, 2, True)}
-    # User 0's item 4 stands second in ours and below n = 2 in the rival's; user 1's first in the rival's alone;
-    # user 2's second in both.
+    # Item 4 of user 0 has rank 2 in ours and is below n = 2 in the rival's list; the item of user 1 has rank 1, in the
+    # rival's list only; that of user 2 has rank 2 in both.
     assert rows["ours", "mrr"]["mean"] == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
     assert rows["rival", "mrr"]["mean"] == pytest.approx((0 + 1 + 1 / 2) / 3)
     assert rows["rival", "mrr"]["difference"] == pytest.approx(-1 / 6)
@@ -121,14 +121,26 @@ def test_only_positives_of_the_segment_count() -> None:
     assert rows["ours", "recall"]["mean"] == pytest.approx(2 / 3)
 
 
-def test_all_positives_give_the_plain_metric() -> None:
+@pytest.mark.parametrize(("min_users", "enough"), [(2, True), (3, True), (4, False)])
+def test_a_segment_of_exactly_min_users_is_enough(min_users: int, enough: bool) -> None:
+    segments = EVALUATION.segments.model_copy(update={"min_users": min_users})
+    config = EVALUATION.model_copy(update={"segments": segments})
+    # One positive of each of the three users.
+    table = compute_segments(
+        [Segment("items", "late", np.array([1, 0, 1, 1, 0], dtype=bool))], RANKS, "ours", config, 0
+    )
+    assert set(table["users"]) == {3}
+    assert set(table["enough"]) == {enough}
+
+
+def test_a_segment_of_all_positives_has_the_overall_metric() -> None:
     table = measure(Segment("all", "all", np.ones(5, dtype=bool)))
-    plain = METRICS["mrr"](PLACEMENTS["ours"].find_hits(), PLACEMENTS["ours"].count_positives(), 2)
+    overall = METRICS["mrr"](RANKS["ours"].find_hits(), RANKS["ours"].count_positives(), 2)
     row = table.row(by_predicate=(pl.col("model") == "ours") & (pl.col("metric") == "mrr"), named=True)
-    assert row["mean"] == pytest.approx(plain.mean())
+    assert row["mean"] == pytest.approx(overall.mean())
 
 
-def test_too_few_users_are_marked_and_said() -> None:
+def test_too_few_users_are_marked() -> None:
     few = Segment("tags", "[b]猫", np.array([True, True, False, False, False]))
     table = measure(few, Segment("items", "all", np.ones(5, dtype=bool)))
     assert table.filter(pl.col("segment") == "[b]猫")["enough"].any() is False
@@ -141,7 +153,7 @@ def test_too_few_users_are_marked_and_said() -> None:
     assert "-0.333 [" in next(line for line in text.splitlines() if "all" in line)
 
 
-def test_a_rival_that_was_not_measured() -> None:
+def test_an_unknown_rival_is_rejected() -> None:
     table = measure(Segment("items", "all", np.ones(5, dtype=bool)))
     with pytest.raises(DataError, match="no model 'nobody'; found ours, rival"):
         render_segments(table, "ours", "nobody", "mrr", 2, confidence=0.95)

@@ -14,7 +14,7 @@ ROW = {"model": "als", "users": 1234, "mean": 0.1234, "low": 0.1, "high": 0.15, 
 ROW |= {"difference_low": 0.01, "difference_high": 0.03, "p_value": 0.0021}
 
 
-def test_a_row_is_found_by_its_values() -> None:
+def test_select_row() -> None:
     table = pl.DataFrame({"model": ["a", "a", "b"], "n": [5, 10, 10], "mean": [1.0, 2.0, 3.0]})
     assert select_row(table, model="a", n=10)["mean"] == 2.0
 
@@ -22,7 +22,7 @@ def test_a_row_is_found_by_its_values() -> None:
 def test_numbers_come_with_their_intervals() -> None:
     assert format_mean(ROW) == "0.1234 [0.1000, 0.1500]"
     assert format_mean(ROW, ".1%") == "12.3% [10.0%, 15.0%]"
-    assert format_difference(ROW) == "+0.0200 [+0.0100, +0.0300] p 0.003 on 1,234 users"
+    assert format_difference(ROW) == "+0.0200 [+0.0100, +0.0300], p = 0.003, 1,234 users"
 
 
 @pytest.mark.parametrize(
@@ -30,18 +30,18 @@ def test_numbers_come_with_their_intervals() -> None:
     [
         (0.01, 0.1, "ahead of"),
         (-0.2, -0.01, "behind"),
-        (-0.1, 0.1, "not told apart from"),
-        (0, 0, "not told apart from"),
+        (-0.1, 0.1, "not distinguishable from"),
+        (0, 0, "not distinguishable from"),
     ],
 )
-def test_only_an_interval_beside_zero_gives_a_verdict(low: float, high: float, verdict: str) -> None:
+def test_only_an_interval_without_zero_gives_a_verdict(low: float, high: float, verdict: str) -> None:
     assert describe_verdict({"difference_low": low, "difference_high": high}) == verdict
 
 
-def test_long_lists_are_cut_in_the_open() -> None:
+def test_long_lists_of_names_are_cut_with_a_count() -> None:
     assert format_names(["a", "b"]) == "a, b"
     assert format_names([]) == ""
-    assert format_names(list("abcd"), at_most=2) == "a, b and 2 more"
+    assert format_names(list("abcd"), max_names=2) == "a, b and 2 more"
 
 
 class TestSegments:
@@ -49,7 +49,7 @@ class TestSegments:
         names = ["dimension", "segment", "enough", "difference", "difference_low", "difference_high"]
         return pl.DataFrame(rows, schema=names, orient="row").with_columns(model=pl.lit("als"), metric=pl.lit("ndcg"))
 
-    def test_are_told_by_verdict_the_worst_first(self) -> None:
+    def test_are_grouped_by_verdict_worst_first(self) -> None:
         table = self.table(
             ("users", "new", True, 0.2, 0.1, 0.3),
             ("users", "heavy", True, -0.1, -0.15, -0.05),
@@ -58,11 +58,11 @@ class TestSegments:
             ("event", "buy", False, -0.9, -1.0, -0.8),
         )
         assert describe_segments(table, "ndcg", "ours", "als") == (
-            "ours is ahead of als in 1 of 4 segments of enough users; "
+            "ours is ahead of als in 1 of 4 segments with enough users; "
             "behind in items: cold -0.300 [-0.400, -0.200], users: heavy -0.100 [-0.150, -0.050]; "
-            "not told apart in items: warm +0.000 [-0.100, +0.100]"
+            "not distinguishable in items: warm +0.000 [-0.100, +0.100]"
         )
 
-    def test_of_too_few_users_say_nothing(self) -> None:
+    def test_with_too_few_users_are_not_described(self) -> None:
         few = self.table(("event", "buy", False, -0.9, -1.0, -0.8))
-        assert describe_segments(few, "ndcg", "ours", "als") == "no segment has enough users to say anything"
+        assert describe_segments(few, "ndcg", "ours", "als") == "no segment has enough users for a comparison"

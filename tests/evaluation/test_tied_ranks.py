@@ -1,4 +1,4 @@
-"""Where positives stand when scores tie, by hand and against plain lists."""
+"""Ranks of positives when scores tie, by hand and against plain lists."""
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,7 @@ from recsys.evaluation.tied_ranks import TiedRanks, rank_positives
 
 
 def rank_all(scores: np.ndarray) -> pl.DataFrame:
-    """Everything ranked: rows of users, columns of items, NaN for what has no score; ties by item number."""
+    """Rank all items: rows are users, columns items, NaN means no score; ties are ordered by item number."""
     user, item = np.nonzero(~np.isnan(scores))
     frame = pl.DataFrame(
         {"user_index": user.astype(np.uint32), "item_index": item.astype(np.uint32), "score": scores[user, item]}
@@ -21,27 +21,27 @@ def rank_all(scores: np.ndarray) -> pl.DataFrame:
     )
 
 
-def pairs(taken: np.ndarray) -> pl.DataFrame:
-    user, item = np.nonzero(taken)
+def pairs(consumed: np.ndarray) -> pl.DataFrame:
+    user, item = np.nonzero(consumed)
     return pl.DataFrame({"user_index": user.astype(np.uint32), "item_index": item.astype(np.uint32)})
 
 
 NAN = float("nan")
-# User 0: item 2 leads, 0, 1 and 3 tie behind it; user 1 has one scored item; user 2 has none.
+# User 0: item 2 is first, 0, 1 and 3 tie behind it; user 1 has one scored item; user 2 has none.
 SCORES = np.array([[0.5, 0.5, 0.9, 0.5, 0.1], [NAN, NAN, NAN, 0.3, NAN], [NAN] * 5])
-TAKEN = np.array([[0, 1, 0, 1, 1], [0, 0, 0, 1, 1], [1, 0, 0, 0, 0]], dtype=bool)
+CONSUMED = np.array([[0, 1, 0, 1, 1], [0, 0, 0, 1, 1], [1, 0, 0, 0, 0]], dtype=bool)
 
 
 def test_by_hand() -> None:
-    placed = rank_positives(rank_all(SCORES), pairs(TAKEN), 3, 2)
+    placed = rank_positives(rank_all(SCORES), pairs(CONSUMED), 3, 2)
     assert placed.lists.tolist() == [[2, 0], [3, -1], [-1, -1]]
-    # The tie of three reaches beyond the second place.
-    assert placed.first.tolist() == [[0, 1], [0, 1], [0, 1]]
-    assert placed.tied.tolist() == [[1, 3], [1, 1], [1, 1]]
-    # User 0's 1 and 3 are in that tie, 4 is below the list; user 1's 3 stands alone, 4 is not ranked.
+    # The tie of three reaches beyond the end of the list.
+    assert placed.tie_starts.tolist() == [[0, 1], [0, 1], [0, 1]]
+    assert placed.tie_sizes.tolist() == [[1, 3], [1, 1], [1, 1]]
+    # Items 1 and 3 of user 0 are in that tie, 4 is below the list; item 3 of user 1 has no tie, 4 is not ranked.
     assert placed.users.tolist() == [0, 0, 0, 1, 1, 2]
-    assert placed.places.tolist() == [1, 1, -1, 0, -1, -1]
-    assert placed.ties.tolist() == [3, 3, 1, 1, 1, 1]
+    assert placed.positive_starts.tolist() == [1, 1, -1, 0, -1, -1]
+    assert placed.positive_tie_sizes.tolist() == [3, 3, 1, 1, 1, 1]
     assert placed.find_hits().chance.tolist() == [[0.0, 2 / 3], [1.0, 0.0], [0.0, 0.0]]
     assert placed.count_positives().tolist() == [3, 2, 1]
     assert placed.chance_in_first(2).tolist() == [1 / 3, 1 / 3, 0.0, 1.0, 0.0, 0.0]
@@ -49,20 +49,20 @@ def test_by_hand() -> None:
 
 
 def test_only_some_positives_count() -> None:
-    placed = rank_positives(rank_all(SCORES), pairs(TAKEN), 3, 2)
+    placed = rank_positives(rank_all(SCORES), pairs(CONSUMED), 3, 2)
     kept = np.array([True, False, True, False, False, False])
     assert placed.find_hits(kept).chance.tolist() == [[0.0, 1 / 3], [0.0, 0.0], [0.0, 0.0]]
     assert placed.count_positives(kept).tolist() == [2, 0, 0]
 
 
-def test_runs_of_users_join() -> None:
-    whole = rank_positives(rank_all(SCORES), pairs(TAKEN), 3, 2)
-    parts = [
-        rank_positives(rank_all(SCORES[one]), pairs(TAKEN[one]), len(SCORES[one]), 2)
-        for one in (slice(0, 1), slice(1, 3))
+def test_shards_join() -> None:
+    whole = rank_positives(rank_all(SCORES), pairs(CONSUMED), 3, 2)
+    shards = [
+        rank_positives(rank_all(SCORES[users]), pairs(CONSUMED[users]), len(SCORES[users]), 2)
+        for users in (slice(0, 1), slice(1, 3))
     ]
-    joined = TiedRanks.join(parts)
-    for name in ("lists", "first", "tied", "users", "places", "ties"):
+    joined = TiedRanks.join(shards)
+    for name in ("lists", "tie_starts", "tie_sizes", "users", "positive_starts", "positive_tie_sizes"):
         assert np.array_equal(getattr(joined, name), getattr(whole, name)), name
         assert getattr(joined, name).dtype == np.int32
 
@@ -70,8 +70,8 @@ def test_runs_of_users_join() -> None:
 def test_ranks_alone_give_the_same_hits() -> None:
     scores = np.array([[0.5, 0.4, 0.9, 0.3, 0.1], [NAN, NAN, NAN, 0.3, NAN], [NAN] * 5])
     ranked = rank_all(scores)
-    whole = rank_positives(ranked, pairs(TAKEN), 3, 3)
-    ranks = pairs(TAKEN).join(ranked, on=["user_index", "item_index"], how="left", maintain_order="left")["rank"]
+    whole = rank_positives(ranked, pairs(CONSUMED), 3, 3)
+    ranks = pairs(CONSUMED).join(ranked, on=["user_index", "item_index"], how="left", maintain_order="left")["rank"]
     again = TiedRanks.from_ranks(whole.users, ranks, 3, 3)
     assert again.find_hits().chance.tolist() == whole.find_hits().chance.tolist()
     assert again.count_positives().tolist() == whole.count_positives().tolist()
@@ -81,14 +81,14 @@ def test_ranks_alone_give_the_same_hits() -> None:
 def test_without_ties_it_is_a_plain_list(n_users: int, n_items: int, seed: int, depth: int) -> None:
     generator = np.random.default_rng(seed)
     scores = np.array([generator.permutation(n_items) for _ in range(n_users)], dtype=float)
-    taken = generator.random((n_users, n_items)) < 0.4
-    taken[:, 0] = True
-    placed = rank_positives(rank_all(scores), pairs(taken), n_users, depth)
+    consumed = generator.random((n_users, n_items)) < 0.4
+    consumed[:, 0] = True
+    placed = rank_positives(rank_all(scores), pairs(consumed), n_users, depth)
     order = np.argsort(-scores, axis=1)[:, :depth]
     lists = np.full((n_users, depth), -1)
     lists[:, : order.shape[1]] = order
     assert placed.lists.tolist() == lists.tolist()
-    hits, counts = find_hits(lists, csr_array(taken)), count_positives(csr_array(taken))
+    hits, counts = find_hits(lists, csr_array(consumed)), count_positives(csr_array(consumed))
     assert np.array_equal(placed.count_positives(), counts)
     for measure in METRICS.values():
         assert np.array_equal(measure(placed.find_hits(), counts, depth), measure(hits, counts, depth))
@@ -97,12 +97,12 @@ def test_without_ties_it_is_a_plain_list(n_users: int, n_items: int, seed: int, 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8))
 def test_a_constant_score_is_worth_a_random_order(seed: int, depth: int) -> None:
-    # The items that users take have the smallest numbers, as popular items often do: id order would look like skill.
+    # The positives have the smallest item numbers, as popular items often do: sorting by id would look like skill.
     generator = np.random.default_rng(seed)
-    taken = np.zeros((4, 8), dtype=bool)
-    taken[:, :3] = generator.random((4, 3)) < 0.7
-    taken[:, 0] = True
-    placed = rank_positives(rank_all(np.full((4, 8), 0.25)), pairs(taken), 4, depth)
+    consumed = np.zeros((4, 8), dtype=bool)
+    consumed[:, :3] = generator.random((4, 3)) < 0.7
+    consumed[:, 0] = True
+    placed = rank_positives(rank_all(np.full((4, 8), 0.25)), pairs(consumed), 4, depth)
     counts = placed.count_positives()
     expected = depth / 8
     assert np.allclose(METRICS["recall"](placed.find_hits(), counts, depth), expected)

@@ -77,7 +77,7 @@ def test_a_challenger_that_lost_is_explained(run, two_versions: Path) -> None:
     answer = read_answer(notebook)
     assert re.search(rf"^challenger version 2 is behind champion version 1: ndcg@10 .* {INTERVAL}", answer)
     assert "candidates.depths.text not set against 50" in answer
-    assert re.search(r"to challenger those were found by no source \(\d+\)", answer)
+    assert re.search(r"to challenger those were not proposed \(\d+\)", answer)
 
 
 def test_without_a_second_version_it_says_so(run, trained: Trained) -> None:

@@ -116,7 +116,7 @@ class TestTheSameWindow:
         assert "candidates.depths.text not set against 50" in settings
         assert lists.endswith(f"only champion {why.lost.height}")
         assert f"of {why.outcomes.select(OUTCOMES).to_numpy().sum()} positives" in lists
-        assert "found by no source (" in lost
+        assert "not proposed (" in lost
         assert "champion had them from " in lost
         assert segments.startswith("challenger is ahead of champion in ")
 
@@ -193,7 +193,7 @@ class TestWithoutAClock:
         assert found.segments.is_empty()
         assert found.lost.is_empty()
         assert "of 0 positives both list 0, only challenger 0, only champion 0" in found.describe()
-        assert found.describe()[-1] == "no segment has enough users to say anything"
+        assert found.describe()[-1] == "no segment has enough users for a comparison"
 
 
 class TestNothingToCompare:

@@ -24,7 +24,7 @@ MODELS = ("ours", "blend", "als", "item_to_item", "transitions", "ease", "tfidf"
 _TITLES = [HOSTILE, "كتاب الليل والنهار", "深夜食堂 第一卷", "🦊 The fox & the hound", "Tea <b>for</b> two", "  "]
 N_ITEMS, N_USERS = 40, 60
 RUN = "mini-2025-02-03-12345678"
-OUTCOMES = ("not recommendable", "found by no source", "cut at merge", "ranked below n", "listed")
+OUTCOMES = ("not recommendable", "not proposed", "cut at merge", "ranked below n", "listed")
 
 
 def make_config() -> Config:

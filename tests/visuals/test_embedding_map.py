@@ -17,7 +17,7 @@ MARKUP = "Tea <b>for</b> two & <img src=x onerror=\"document.title='broken'\">"
 
 
 class Chart(HTMLParser):
-    """Finds the chart in a page, by the rules a browser has for where a script ends."""
+    """Extracts the chart from a page, by the rules of a browser for the end of a script."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=False)
@@ -56,18 +56,18 @@ def draw(titles: list[str], groups: list[str] | None = None, weights: list[float
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_map, "_AT_MOST", 6)
-    monkeypatch.setattr(embedding_map, "_UNTOUCHED", 2)
+    monkeypatch.setattr(embedding_map, "_MAX_DOTS", 6)
+    monkeypatch.setattr(embedding_map, "_MIN_COLD_DOTS", 2)
 
 
-# --- what is on it ---------------------------------------------------------------------------------------
+# --- contents -------------------------------------------------------------------------------------------
 
 
-def test_each_item_is_a_dot_that_says_what_it_is() -> None:
+def test_each_item_is_a_dot_with_its_title_and_group() -> None:
     chart = Chart(draw(["长夜", "كتاب الليل", HOSTILE, ""], ["war", "", "war", "tea"], [3, 0, 1, 0]))
-    told = [(dot["title"], dot["group"], dot["users"], dot["state"]) for dot in chart.dots]
-    warm, cold = "touched by users", "not yet touched"
-    assert told == [
+    dots = [(dot["title"], dot["group"], dot["users"], dot["state"]) for dot in chart.dots]
+    warm, cold = "with interactions", "without interactions"
+    assert dots == [
         ("长夜", "war", 3, warm),
         ("كتاب الليل", "other", 0, cold),
         (HOSTILE, "war", 1, warm),
@@ -77,7 +77,7 @@ def test_each_item_is_a_dot_that_says_what_it_is() -> None:
     assert list(chart.scale("shape")) == [warm, cold]
 
 
-def test_near_vectors_lie_near() -> None:
+def test_similar_vectors_are_close() -> None:
     vectors = np.array([[1, 0, 0], [0.99, 0.1, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
     dots = Chart(render_embedding_map(vectors, list("abcd"), None, np.ones(4, dtype=np.float32))).dots
     points = np.array([[dot["x"], dot["y"]] for dot in dots])
@@ -86,8 +86,8 @@ def test_near_vectors_lie_near() -> None:
     assert np.abs(points).max() == 1.0
 
 
-def test_the_largest_groups_have_a_colour_and_the_rest_is_grey() -> None:
-    # Ten groups of 1 to 10 items, beside a real one that is called other.
+def test_the_largest_groups_have_a_colour_and_the_others_are_grey() -> None:
+    # Ten groups of 1 to 10 items, and a group in the data that is named other.
     groups = [f"g{number}" for number in range(1, 11) for _ in range(number)] + ["other"] * 20
     chart = Chart(draw(["t"] * len(groups), groups))
     colours = chart.scale("color")
@@ -96,7 +96,7 @@ def test_the_largest_groups_have_a_colour_and_the_rest_is_grey() -> None:
     assert sum(dot["group"] == "other" for dot in chart.dots) == 20 + 1 + 2 + 3
 
 
-def test_equal_groups_come_by_name_and_without_groups_there_is_no_legend() -> None:
+def test_groups_of_equal_size_are_sorted_by_name_and_without_groups_there_is_no_legend() -> None:
     assert list(Chart(draw(["t"] * 4, ["b", "a", "a", "b"])).scale("color")) == ["a", "b"]
     for groups in (None, [""] * 4):
         colour = Chart(draw(["t"] * 4, groups)).spec["encoding"]["color"]
@@ -109,28 +109,28 @@ def test_equal_groups_come_by_name_and_without_groups_there_is_no_legend() -> No
     [
         # All fit.
         ([0, 5, 0, 1, 0, 2], "abcdef"),
-        # Most are touched: two of the untouched, evenly, and the four most touched; of equals the first.
+        # Most have users: two of those without, evenly spaced, and the four most popular; of equals the first.
         ([0, 1, 9, 0, 1, 0, 8, 1, 1, 0, 1], "abcefg"),
-        # Few are touched: they are all there.
+        # Few have users: all of them are shown.
         ([0, 1, 0, 0, 0, 0, 2, 0, 0, 0], "abdfgi"),
         ([0] * 12, "acegik"),
         ([*range(9, 0, -1)], "abcdef"),
     ],
 )
-def test_a_large_catalogue_shows_the_most_touched_and_some_of_the_rest(weights: list[float], shown: str) -> None:
+def test_a_large_catalogue_shows_the_most_popular_items_and_some_of_the_cold(weights: list[float], shown: str) -> None:
     page = draw(list("abcdefghijkl"[: len(weights)]), None, weights)
     assert {dot["title"] for dot in Chart(page).dots} == set(shown)
     assert (f"6 of {len(weights)} items." in page) == (len(weights) > 6)
 
 
-def test_a_title_as_long_as_a_book_is_cut() -> None:
+def test_a_long_title_is_cut() -> None:
     dots = Chart(draw(["书" * 100_000, "书" * 200], ["x" * 500, ""])).dots
     assert [dot["title"] for dot in dots] == ["书" * 200 + "…", "书" * 200]
     assert dots[0]["group"] == "x" * 200 + "…"
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_hardly_any_items(n: int) -> None:
+def test_very_few_items(n: int) -> None:
     assert len(Chart(draw(["t"] * n)).dots) == n
 
 
@@ -139,7 +139,7 @@ def test_equal_vectors() -> None:
     assert {(dot["x"], dot["y"]) for dot in Chart(page).dots} == {(0.0, 0.0)}
 
 
-def test_the_same_bytes_each_time_and_nothing_from_elsewhere() -> None:
+def test_same_bytes_each_time_and_no_external_resources() -> None:
     titles, groups = [f"title {number}" for number in range(300)], [str(number % 11) for number in range(300)]
     page = draw(titles, groups)
     assert draw(titles, groups) == page
@@ -152,7 +152,7 @@ def test_the_same_bytes_each_time_and_nothing_from_elsewhere() -> None:
 # --- groups ----------------------------------------------------------------------------------------------
 
 
-def test_groups_are_of_the_first_column_that_says_anything() -> None:
+def test_groups_come_from_the_first_column_with_values() -> None:
     items = make_items(
         {"item_id": "1", "tags": ["space", "war"], "studio": " ", "genre": "b"},
         {"item_id": "2", "tags": [], "studio": "", "genre": " c "},
@@ -167,21 +167,23 @@ def test_groups_are_of_the_first_column_that_says_anything() -> None:
 # --- in the browser --------------------------------------------------------------------------------------
 
 
-def asked_for(browser: webdriver.Chrome) -> list[str]:
+def requested_urls(browser: webdriver.Chrome) -> list[str]:
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    return [
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    ]
 
 
 def point_at(browser: webdriver.Chrome, x: float, y: float) -> str | None:
-    """Move the pointer; return what the page then tells about the dot, if there is one."""
+    """Move the pointer; return the title in the tooltip of the dot, if there is one."""
     browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x, "y": y})
     script = "return document.querySelector('#vg-tooltip-element.visible h2')?.textContent"
-    told: str | None = browser.execute_script(script)
-    return told
+    title: str | None = browser.execute_script(script)
+    return title
 
 
-def test_titles_stay_texts_and_the_map_comes_closer(browser: webdriver.Chrome, tmp_path: Path) -> None:
-    # A cross: its wide axis lies on the middle of the canvas.
+def test_titles_are_text_and_the_map_zooms(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    # A cross whose longer axis is in the middle of the canvas.
     path = tmp_path / "map 书.html"
     vectors = np.array([[1, 0], [-1, 0], [0, 0.5], [0, -0.5]], dtype=np.float32)
     titles, groups = [HOSTILE, MARKUP, "c", "d"], [HOSTILE, "سيرة", "", ""]
@@ -191,10 +193,10 @@ def test_titles_stay_texts_and_the_map_comes_closer(browser: webdriver.Chrome, t
     WebDriverWait(browser, 30).until(lambda it: it.execute_script("return document.documentElement.dataset.drawn"))
     box = browser.execute_script("return document.querySelector('#map canvas').getBoundingClientRect().toJSON()")
     y = box["y"] + box["height"] / 2
-    found = {x: point_at(browser, x, y) for x in range(2, int(box["width"]), 4)}
-    assert set(found.values()) == {HOSTILE, MARKUP, None}
+    titles_by_x = {x: point_at(browser, x, y) for x in range(2, int(box["width"]), 4)}
+    assert set(titles_by_x.values()) == {HOSTILE, MARKUP, None}
     assert browser.execute_script("return document.images.length + document.querySelectorAll('b').length") == 0
-    left, right = (next(x for x, title in found.items() if title == one) for one in (MARKUP, HOSTILE))
+    left, right = (next(x for x, title in titles_by_x.items() if title == wanted) for wanted in (MARKUP, HOSTILE))
     assert left < right
     middle = {"x": (left + right) // 2 + 9, "y": y}
     point_at(browser, **middle)
@@ -210,4 +212,4 @@ def test_titles_stay_texts_and_the_map_comes_closer(browser: webdriver.Chrome, t
     assert point_at(browser, right, y) == HOSTILE
     assert browser.title == "Embedding map"
     assert browser.get_log("browser") == []
-    assert asked_for(browser) == [path.as_uri()]
+    assert requested_urls(browser) == [path.as_uri()]

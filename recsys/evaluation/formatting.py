@@ -1,0 +1,30 @@
+"""How numbers are written: means with intervals, p-values and counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def format_interval(row: Mapping[str, Any], names: tuple[str, str, str], number_format: str) -> str:
+    """Format a mean and the ends of its interval as `0.123 [0.110, 0.136]`.
+
+    Args:
+        row: the numbers by name.
+        names: of the mean, the low end and the high end.
+        number_format: of each number, such as `.3f`.
+    """
+    mean, low, high = (format(row[name], number_format) for name in names)
+    return f"{mean} [{low}, {high}]"
+
+
+def format_p_value(value: float) -> str:
+    """Format a p-value as `p = 0.032`, rounded up to three decimals; the smallest is written `p ≤ 0.001`."""
+    thousandths = math.ceil(1000 * value - 1e-9)
+    return f"p {'≤' if thousandths <= 1 else '='} {max(1, thousandths) / 1000:.3f}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Format a number of things as `1 user` or `1,234 users`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
