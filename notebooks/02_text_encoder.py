@@ -22,7 +22,6 @@ import polars as pl
 
 import recsys
 from recsys.analysis import (
-    Encoder,
     compare_paired,
     describe_verdict,
     find_nearest,
@@ -42,7 +41,8 @@ bundle = recsys.open_bundle(config, alias=alias, evaluation_model=True)
 items, evaluation = bundle.items, config.evaluation
 texts = make_texts(items, bundle.config.text.fields)
 tuned = bundle.embeddings
-zero_shot = Encoder(bundle.config.text.checkpoint, bundle.config.text).encode(texts.to_list())
+pretrained = recsys.open_pretrained(bundle.config)
+zero_shot = pretrained.encode(texts.to_list())
 print(f"{alias}: run {run.name}, checkpoint {bundle.config.text.checkpoint}")
 
 # %% [markdown]
@@ -50,7 +50,7 @@ print(f"{alias}: run {run.name}, checkpoint {bundle.config.text.checkpoint}")
 
 # %%
 limit = bundle.encoder.max_tokens
-longer = Encoder(bundle.config.text.checkpoint, bundle.config.text.model_copy(update={"max_tokens": 512}))
+longer = recsys.open_pretrained(bundle.config, max_tokens=512)
 tokens = np.array([len(text) for text in longer.tokenize(texts.to_list())])
 print(f"{(tokens > limit).mean():.1%} of the texts are longer than {limit} tokens and are truncated")
 plot_lengths(tokens, "tokens", limit)

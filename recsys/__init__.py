@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataError",
+    "Encoder",
     "EngineError",
     "Generated",
     "Ingested",
@@ -37,6 +38,7 @@ __all__ = [
     "ingest",
     "load_config",
     "open_bundle",
+    "open_pretrained",
     "open_run",
     "open_snapshot",
     "plots",
@@ -52,14 +54,7 @@ if TYPE_CHECKING:
     from recsys import analysis as analysis
     from recsys import plots as plots
     from recsys.api import (
-        Bundle,
-        Comparison,
-        Config,
-        Generated,
-        Ingested,
         Promotion,
-        Run,
-        Snapshot,
         compare,
         evaluate,
         generate,
@@ -67,6 +62,7 @@ if TYPE_CHECKING:
         ingest,
         load_config,
         open_bundle,
+        open_pretrained,
         open_run,
         open_snapshot,
         promote,
@@ -76,6 +72,10 @@ if TYPE_CHECKING:
         rollback,
         train,
     )
+    from recsys.artifacts.runs import Run
+    from recsys.artifacts.snapshots import Snapshot
+    from recsys.config import Config
+    from recsys.dataset.ingestion import Ingested
     from recsys.errors import (
         ArtifactError,
         CheckpointError,
@@ -86,8 +86,24 @@ if TYPE_CHECKING:
         Refused,
         RegistryError,
     )
+    from recsys.pipelines.compare import Comparison
+    from recsys.pipelines.generate import Generated
+    from recsys.serving.bundle import Bundle
+    from recsys.text.encoder import Encoder
 else:
     _NAMESPACES = ("analysis", "plots")
+    # Where names are defined that are neither functions of `recsys.api` nor errors.
+    _MODULES = {
+        "Bundle": "recsys.serving.bundle",
+        "Comparison": "recsys.pipelines.compare",
+        "Config": "recsys.config",
+        "Encoder": "recsys.text.encoder",
+        "Generated": "recsys.pipelines.generate",
+        "Ingested": "recsys.dataset.ingestion",
+        "Refused": "recsys.errors",
+        "Run": "recsys.artifacts.runs",
+        "Snapshot": "recsys.artifacts.snapshots",
+    }
 
     # Hidden from mypy, which would otherwise accept any name.
     def __getattr__(name: str) -> object:
@@ -96,8 +112,8 @@ else:
             raise AttributeError(f"module 'recsys' has no attribute '{name}'; its public names are in recsys.__all__")
         if name in _NAMESPACES:
             return import_module(f"recsys.{name}")
-        is_error = name == "Refused" or name.endswith("Error")
-        value = getattr(import_module("recsys.errors" if is_error else "recsys.api"), name)
+        module = _MODULES.get(name, "recsys.errors" if name.endswith("Error") else "recsys.api")
+        value = getattr(import_module(module), name)
         globals()[name] = value
         return value
 

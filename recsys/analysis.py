@@ -12,7 +12,6 @@ from recsys.evaluation.embedding_neighbors import find_nearest, project_to_plane
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.evaluation.source_recall import compute_source_recall, count_outcomes
 from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_mean, select_row
-from recsys.text.encoder import Encoder
 from recsys.text.item_text import make_texts
 from recsys.training.splitting import split_snapshot
 
@@ -20,7 +19,6 @@ __all__ = [
     "OURS",
     "OUTCOMES",
     "UNION",
-    "Encoder",
     "build_histories",
     "compare_paired",
     "compute_source_recall",

@@ -20,54 +20,24 @@ import polars as pl
 from recsys.artifacts.recommendations import read_pointer, read_recommendations
 from recsys.artifacts.runs import Run, read_run
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
-from recsys.config import Config, load_config
+from recsys.config import Config
 from recsys.config import home as default_home
+from recsys.config import load_config as read_config
 from recsys.dataset.cleaning import clean_ids
-from recsys.dataset.ingestion import Ingested
 from recsys.errors import ArtifactError, ConfigError, DataError
-from recsys.pipelines import compare as comparing
-from recsys.pipelines import generate as generating
-from recsys.pipelines import promote as promoting
-from recsys.pipelines import train as training
-from recsys.pipelines.compare import Comparison
-from recsys.pipelines.generate import Generated
-from recsys.pipelines.ingest import run_ingest
-from recsys.registry.tracking import connect
-from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, EVALUATION_MODEL, need_version
-from recsys.serving.bundle import Bundle
-from recsys.serving.history_recommender import recommend_for
 from recsys.storage.files import read_table
 from recsys.storage.home import snapshot_folder
 from recsys.tables import Rejected
 
+# Whoever only reads tables does not wait for torch, MLflow and LightGBM: the functions that need them import them.
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Bundle",
-    "Comparison",
-    "Config",
-    "Generated",
-    "Ingested",
-    "Promotion",
-    "Run",
-    "Snapshot",
-    "compare",
-    "evaluate",
-    "generate",
-    "generate_range",
-    "ingest",
-    "load_config",
-    "open_bundle",
-    "open_run",
-    "open_snapshot",
-    "promote",
-    "read_lists",
-    "read_rejected",
-    "recommend",
-    "rollback",
-    "train",
-]
+    from recsys.dataset.ingestion import Ingested
+    from recsys.pipelines.compare import Comparison
+    from recsys.pipelines.generate import Generated
+    from recsys.serving.bundle import Bundle
+    from recsys.text.encoder import Encoder
 
 _TRAIN_FIRST = "run 'recsys train' first"
 
@@ -85,6 +55,21 @@ class Promotion:
     reason: str
 
 
+def load_config(path: Path | str) -> Config:
+    """Read and validate a configuration file.
+
+    Args:
+        path: a YAML file such as `configs/demo.yaml`, complete on its own.
+
+    Returns:
+        All settings, defaults included; frozen.
+
+    Raises:
+        ConfigError: there is no such file, it is not YAML, or settings are invalid; names each of them.
+    """
+    return read_config(path)
+
+
 def ingest(config: Config | Path | str, *, home: Path | str | None = None) -> Ingested:
     """Read the raw files, set bad rows aside with the rule they broke, and write a snapshot.
 
@@ -98,6 +83,8 @@ def ingest(config: Config | Path | str, *, home: Path | str | None = None) -> In
     Raises:
         DataError: files cannot be read, a column is missing, or too many rows break a rule.
     """
+    from recsys.pipelines.ingest import run_ingest
+
     _, ingested = run_ingest(_resolve(config), _home(home), datetime.now(UTC))
     return ingested
 
@@ -158,8 +145,10 @@ def train(config: Config | Path | str, *, run_date: str | None = None, home: Pat
         ArtifactError: there is no snapshot, or another training holds the lock.
         DataError: a window has no history or nothing to predict.
     """
+    from recsys.pipelines.train import train as train_pipeline
+
     settings = _resolve(config)
-    return read_run(_home(home), settings.name, training.train(settings, _home(home), run_date).run)
+    return read_run(_home(home), settings.name, train_pipeline(settings, _home(home), run_date).run)
 
 
 def open_run(
@@ -186,8 +175,12 @@ def open_run(
         return read_run(_home(home), settings.name, run)
     if run is not None:
         raise ConfigError(f"open_run: found run '{run}' and alias '{alias}'; give one of them")
+    from recsys.pipelines.compare import read_logged_run
+    from recsys.registry.tracking import connect
+    from recsys.registry.versions import need_version
+
     store = connect(_home(home), settings)
-    return comparing.read_logged_run(store, need_version(store, settings.model_name, alias, _TRAIN_FIRST))
+    return read_logged_run(store, need_version(store, settings.model_name, alias, _TRAIN_FIRST))
 
 
 def evaluate(config: Config | Path | str, *, run: str | None = None, home: Path | str | None = None) -> pl.DataFrame:
@@ -212,8 +205,8 @@ def evaluate(config: Config | Path | str, *, run: str | None = None, home: Path 
 def compare(
     config: Config | Path | str,
     *,
-    first: str = CHALLENGER,
-    second: str = CHAMPION,
+    first: str = "challenger",
+    second: str = "champion",
     home: Path | str | None = None,
 ) -> Comparison:
     """Compare two registered versions on the same users, as the gate does.
@@ -233,7 +226,9 @@ def compare(
         Refused: the second version learned from events of the first one's test window.
         DataError: the two share no measured user.
     """
-    return comparing.compare_versions(_resolve(config), _home(home), first, second)
+    from recsys.pipelines.compare import compare_versions
+
+    return compare_versions(_resolve(config), _home(home), first, second)
 
 
 def promote(config: Config | Path | str, *, home: Path | str | None = None) -> Promotion:
@@ -250,7 +245,9 @@ def promote(config: Config | Path | str, *, home: Path | str | None = None) -> P
         Refused: the gate said no; the champion keeps serving.
         RegistryError: there is no challenger.
     """
-    version, reason = promoting.promote(_resolve(config), _home(home))
+    from recsys.pipelines.promote import promote as promote_pipeline
+
+    version, reason = promote_pipeline(_resolve(config), _home(home))
     return Promotion(version.number, reason)
 
 
@@ -267,7 +264,9 @@ def rollback(config: Config | Path | str, *, home: Path | str | None = None) -> 
     Raises:
         RegistryError: there is no champion, or no earlier one.
     """
-    replaced, serving = promoting.rollback(_resolve(config), _home(home))
+    from recsys.pipelines.promote import rollback as rollback_pipeline
+
+    replaced, serving = rollback_pipeline(_resolve(config), _home(home))
     return Promotion(serving, f"rolled back from version {replaced}")
 
 
@@ -286,7 +285,9 @@ def generate(config: Config | Path | str, *, run_date: str | None = None, home: 
         Refused: the champion learned from later events, the snapshot is too old, or the lists failed a sanity check.
         RegistryError: there is no champion.
     """
-    return generating.generate(_resolve(config), _home(home), run_date, datetime.now(UTC))
+    from recsys.pipelines.generate import generate as generate_pipeline
+
+    return generate_pipeline(_resolve(config), _home(home), run_date, datetime.now(UTC))
 
 
 def generate_range(
@@ -307,13 +308,15 @@ def generate_range(
         DataError: a date is not YYYY-MM-DD, the last is before the first, or the data has no times.
         Refused: as for `generate`; earlier run dates of the range stay published.
     """
-    return generating.generate_range(_resolve(config), _home(home), first, last, datetime.now(UTC))
+    from recsys.pipelines.generate import generate_range as generate_range_pipeline
+
+    return generate_range_pipeline(_resolve(config), _home(home), first, last, datetime.now(UTC))
 
 
 def open_bundle(
     config: Config | Path | str,
     *,
-    alias: str = CHAMPION,
+    alias: str = "champion",
     evaluation_model: bool = False,
     home: Path | str | None = None,
 ) -> Bundle:
@@ -333,10 +336,34 @@ def open_bundle(
         RegistryError: no version has the alias.
         ArtifactError: a file of the bundle is missing or was changed.
     """
+    from recsys.pipelines.compare import load_bundle
+    from recsys.registry.tracking import connect
+    from recsys.registry.versions import BUNDLE, EVALUATION_MODEL, need_version
+
     settings = _resolve(config)
     store = connect(_home(home), settings)
     version = need_version(store, settings.model_name, alias, _TRAIN_FIRST)
-    return comparing.load_bundle(store, version, EVALUATION_MODEL if evaluation_model else BUNDLE)
+    return load_bundle(store, version, EVALUATION_MODEL if evaluation_model else BUNDLE)
+
+
+def open_pretrained(config: Config | Path | str, *, max_tokens: int | None = None) -> Encoder:
+    """Load the checkpoint that a config fine-tunes, untuned.
+
+    Args:
+        config: its text section names the checkpoint.
+        max_tokens: length limit of a text; None: the config's.
+
+    Returns:
+        The encoder; `encode(texts)` gives (n_texts, embedding_size) float32 with rows of unit length.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be found, read or trusted.
+    """
+    from recsys.text.encoder import Encoder
+
+    text = _resolve(config).text
+    limited = text if max_tokens is None else text.model_copy(update={"max_tokens": max_tokens})
+    return Encoder(text.checkpoint, limited)
 
 
 def recommend(bundle: Bundle, histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
@@ -353,6 +380,8 @@ def recommend(bundle: Bundle, histories: pl.DataFrame | pd.DataFrame) -> pl.Data
     Raises:
         DataError: `histories` is not a frame, lacks a column, or has a row without an id.
     """
+    from recsys.serving.history_recommender import recommend_for
+
     return recommend_for(bundle, _parse_histories(histories))
 
 
@@ -378,7 +407,7 @@ def read_lists(run_date: str | None = None, *, home: Path | str | None = None) -
 
 
 def _resolve(config: Config | Path | str) -> Config:
-    return config if isinstance(config, Config) else load_config(config)
+    return config if isinstance(config, Config) else read_config(config)
 
 
 def _home(home: Path | str | None) -> Path:

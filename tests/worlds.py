@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from recsys.collab.neighbours import NeighbourModel
 from recsys.dataset.histories import Histories
@@ -36,7 +37,7 @@ def make_items(*rows: str | Mapping[str, Any]) -> pl.DataFrame:
     """
     filled = []
     for row in rows:
-        given = {"item_id": row} if isinstance(row, str) else dict(row)
+        given: dict[str, Any] = {"item_id": row} if isinstance(row, str) else dict(row)
         created = given.pop("created", None)
         created_at = None if created is None else at(created)
         blank = {"description": "", "tags": [], "available": True, "created_at": created_at}
@@ -134,6 +135,9 @@ def shuffle(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     return frame.sample(fraction=1.0, shuffle=True, seed=seed)
 
 
-def score(model: NeighbourModel, histories: Histories) -> np.ndarray:
+def score(model: NeighbourModel, histories: Histories) -> NDArray[np.float32]:
     """Return (n_users, n_items): what each history's items say together, for and against."""
-    return (histories.matrix(histories.weigh_steps(model.history_decay)) @ model.similarity).toarray()
+    scores: NDArray[np.float32] = (
+        histories.matrix(histories.weigh_steps(model.history_decay)) @ model.similarity
+    ).toarray()
+    return scores

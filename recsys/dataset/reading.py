@@ -81,7 +81,7 @@ _LINE = "\n"
 _SLICE = 20_000
 # Fields that hold ids, with the bits of the integers that each type of float tells apart.
 _ID_FIELDS = ("user_id", "item_id")
-_EXACT_BITS = {pl.Float32: 24, pl.Float64: 53}
+_EXACT_BITS: dict[type[pl.DataType], int] = {pl.Float32: 24, pl.Float64: 53}
 
 
 def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
@@ -399,7 +399,7 @@ def _pick(what: str, file: Path, part: pl.DataFrame, field: str, name: str) -> p
 
 def _check_exact(file: Path, name: str, column: pl.Series) -> None:
     """Raise if ids are floats so large that neighbouring integers are equal."""
-    bits = _EXACT_BITS.get(type(column.dtype))
+    bits = _EXACT_BITS.get(column.dtype.base_type())
     largest = column.abs().max() if bits else None
     if bits and isinstance(largest, float) and largest >= 2**bits:
         raise DataError(

@@ -147,37 +147,14 @@ def _choose(  # type: ignore[no-untyped-def]
             size += 1
         chosen[:size] = False
         close = min(pool, size) if diversity > 0 else 0
-        if close:
-            high, low = scores[order[user, 0]], scores[order[user, close - 1]]
-            for place in range(close):
-                worth[place] = (scores[order[user, place]] - low) / (high - low) if high > low else 1.0
-                alike[place] = 0.0
+        _scale_worth(order[user], scores, close, worth, alike)
         length, n_new = 0, 0
         for level in range(4):
             while length < n_ranks:
                 # Of the ranks that are served only: those behind them are free.
                 only_new = level < 1 and length < served and need_new - n_new >= served - length
-                pick, most = -1, np.float32(-np.inf)
-                for place in range(size):
-                    if chosen[place]:
-                        continue
-                    item = items[order[user, place]]
-                    if (only_new and not new[item]) or (level < 3 and stale[item]):
-                        continue
-                    full = False
-                    if level < 2:
-                        for entry in range(pointers[item], pointers[item + 1]):
-                            value = values[entry]
-                            full |= mark[value] == user + 1 and counts[value] >= limits[value]
-                    if full:
-                        continue
-                    if place >= close:
-                        if pick < 0:
-                            pick = place
-                        break
-                    value_of = (np.float32(1.0) - diversity) * worth[place] - diversity * alike[place]
-                    if value_of > most:
-                        pick, most = place, value_of
+                rules = (level, only_new, close, diversity, user + 1)
+                pick = _pick(order[user, :size], items, chosen, rules, new, stale, limited, counts, mark, worth, alike)
                 if pick < 0:
                     break
                 chosen[pick] = True
@@ -190,9 +167,52 @@ def _choose(  # type: ignore[no-untyped-def]
                     if mark[value] != user + 1:
                         mark[value], counts[value] = user + 1, 0
                     counts[value] += 1
-                for place in range(close):
-                    if not chosen[place]:
-                        other, cosine = items[order[user, place]], np.float32(0.0)
-                        for cell in range(embeddings.shape[1]):
-                            cosine += embeddings[item, cell] * embeddings[other, cell]
-                        alike[place] = max(alike[place], cosine)
+                _compare_with(item, order[user], items, chosen, close, embeddings, alike)
+
+
+@njit(nogil=True, cache=True)
+def _scale_worth(order, scores, close, worth, alike):  # type: ignore[no-untyped-def]
+    # From 1 for the best to 0 for the last of the candidates that diversity may exchange.
+    if close:
+        high, low = scores[order[0]], scores[order[close - 1]]
+        for rank in range(close):
+            worth[rank] = (scores[order[rank]] - low) / (high - low) if high > low else 1.0
+            alike[rank] = 0.0
+
+
+@njit(nogil=True, cache=True)
+def _pick(order, items, chosen, rules, new, stale, limited, counts, mark, worth, alike):  # type: ignore[no-untyped-def]
+    # The index of the next candidate that the rules of this level allow, -1 if there is none.
+    pointers, values, limits = limited
+    level, only_new, close, diversity, owner = rules
+    pick, most = -1, np.float32(-np.inf)
+    for rank in range(len(order)):
+        if chosen[rank]:
+            continue
+        item = items[order[rank]]
+        if (only_new and not new[item]) or (level < 3 and stale[item]):
+            continue
+        full = False
+        if level < 2:
+            for entry in range(pointers[item], pointers[item + 1]):
+                value = values[entry]
+                full |= mark[value] == owner and counts[value] >= limits[value]
+        if full:
+            continue
+        if rank >= close:
+            return rank if pick < 0 else pick
+        value_of = (np.float32(1.0) - diversity) * worth[rank] - diversity * alike[rank]
+        if value_of > most:
+            pick, most = rank, value_of
+    return pick
+
+
+@njit(nogil=True, cache=True)
+def _compare_with(item, order, items, chosen, close, embeddings, alike):  # type: ignore[no-untyped-def]
+    # How like the candidates left are to what was chosen: the largest cosine with any of it.
+    for rank in range(close):
+        if not chosen[rank]:
+            other, cosine = items[order[rank]], np.float32(0.0)
+            for cell in range(embeddings.shape[1]):
+                cosine += embeddings[item, cell] * embeddings[other, cell]
+            alike[rank] = max(alike[rank], cosine)

@@ -7,13 +7,15 @@ import json
 import os
 import sys
 from datetime import datetime
+from typing import Any
 
 ANSWERS = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # Airflow's own output must not mix with the answers
 
 from airflow.dag_processing.dagbag import DagBag  # noqa: E402
 from airflow.models.asset import AssetDagRunQueue, AssetEvent  # noqa: E402
-from airflow.settings import Session  # noqa: E402
+from airflow.sdk.definitions.param import ParamsDict  # noqa: E402
+from airflow.utils.session import create_session  # noqa: E402
 from sqlalchemy import select  # noqa: E402
 
 sys.path.append(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
@@ -21,7 +23,7 @@ BAG = DagBag()
 HEAVY = ("recsys", "torch", "lightgbm", "mlflow")
 
 
-def describe() -> dict:
+def describe() -> dict[str, Any]:
     """Return what the DAG files declare."""
     return {
         "import_errors": BAG.import_errors,
@@ -49,23 +51,29 @@ def describe() -> dict:
 
 
 def run(
-    dag_id: str, logical_date: str | None, run_after: str | None, conf: dict, environment: dict, unchecked: bool
-) -> dict:
+    dag_id: str,
+    logical_date: str | None,
+    run_after: str | None,
+    conf: dict[str, Any],
+    environment: dict[str, str],
+    unchecked: bool,
+) -> dict[str, Any]:
     """Run a DAG without retries; return its states, the number of asset events, and the DAGs that they trigger."""
     os.environ.update(environment)
     dag = DagBag().dags[dag_id]  # a fresh one: a run leaves its parameters behind in the object
     for task in dag.tasks:
         task.retries = 0  # a retry would wait its five minutes
     if unchecked:
-        for owner in (dag, *dag.tasks):
-            owner.params.get_param("run_date").schema = {}
+        for params in (dag.params, *(task.params for task in dag.tasks)):
+            assert isinstance(params, ParamsDict)
+            params.get_param("run_date").schema = {}
     before = count_events()
     result = dag.test(
-        logical_date=logical_date and datetime.fromisoformat(logical_date),
-        run_after=run_after and datetime.fromisoformat(run_after),
+        logical_date=datetime.fromisoformat(logical_date) if logical_date else None,
+        run_after=datetime.fromisoformat(run_after) if run_after else None,
         run_conf=conf,
     )
-    with Session() as session:
+    with create_session() as session:
         waiting = sorted(session.scalars(select(AssetDagRunQueue.target_dag_id)))
         states = {task.task_id: str(task.state) for task in result.get_task_instances(session=session)}
     return {
@@ -78,7 +86,7 @@ def run(
 
 def count_events() -> int:
     """Return how many asset events the store holds."""
-    with Session() as session:
+    with create_session() as session:
         return len(session.scalars(select(AssetEvent.id)).all())
 
 

@@ -338,7 +338,7 @@ def test_time_zone_of_the_config_holds_for_times_without_one(shop):
 def test_now_needs_a_zone(shop):
     config = DatasetConfig.model_validate({"items": {"path": "items.csv"}, "interactions": {"path": "log.csv"}})
     with pytest.raises(DataError, match="without a zone"):
-        ingest(config, now=datetime(2025, 1, 1))
+        ingest(config, now=datetime.fromisoformat("2025-01-01"))
 
 
 # --- pandas, formats, repeatability --------------------------------------------------------------------------

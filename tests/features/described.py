@@ -18,7 +18,9 @@ from recsys.tables import Items
 HALF_LIFE = 10.0
 
 
-def make_candidates(sources: dict[str, list[tuple[float | None, int | None]]], pairs: list[tuple[int, int]]):
+def make_candidates(
+    sources: dict[str, list[tuple[float | None, int | None]]], pairs: list[tuple[int, int]]
+) -> pl.DataFrame:
     """`Candidates` of (user, item) number pairs; each source gives (score, rank) per pair."""
     columns = {
         "user_index": pl.Series([user for user, _ in pairs], dtype=pl.UInt32),
@@ -64,8 +66,8 @@ def make_neighbours(items: pl.DataFrame, given: dict[str, float] | None) -> csr_
         return csr_array(np.where(rng.random((size, size)) < 0.2, rng.random((size, size)), 0.0).astype(np.float32))
     numbers = {name: number for number, name in enumerate(items["item_id"])}
     matrix = np.zeros((size, size), dtype=np.float32)
-    for (one, other), strength in given.items():
-        matrix[numbers[one], numbers[other]] = strength
+    for names, strength in given.items():
+        matrix[numbers[names[0]], numbers[names[1]]] = strength
     return csr_array(matrix)
 
 
@@ -82,7 +84,8 @@ def sources_of(candidates: pl.DataFrame) -> list[str]:
 
 def random_units(count: int, size: int = 24) -> NDArray[np.float32]:
     vectors = np.random.default_rng(count).normal(size=(count, size)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    units: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return units
 
 
 def random_candidates(histories: Histories, sources: tuple[str, ...] = ("als", "text"), seed: int = 0) -> pl.DataFrame:
@@ -90,7 +93,7 @@ def random_candidates(histories: Histories, sources: tuple[str, ...] = ("als", "
     rng = np.random.default_rng(seed)
     chosen = rng.random((histories.n_users, histories.n_items)) < 0.5
     pairs = [(int(user), int(item)) for user, item in np.argwhere(chosen)]
-    values = {
+    values: dict[str, list[tuple[float | None, int | None]]] = {
         source: [
             (float(score), 1 + int(9 * score)) if score > 0.2 else (None, None) for score in rng.random(len(pairs))
         ]

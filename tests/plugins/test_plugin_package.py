@@ -17,7 +17,8 @@ from recsys.config import Config, parse_config, required_plugins
 from recsys.errors import ArtifactError
 from recsys.pipelines.promote import load_champion
 from recsys.pipelines.run import run_all
-from recsys.serving.bundle import Bundle, recommend_for
+from recsys.serving.bundle import Bundle
+from recsys.serving.history_recommender import recommend_for
 
 SOURCE_COLUMNS = [f"{source}_{kind}" for source in ("same_tag", "trending") for kind in ("rank", "z", "gap")]
 FEATURE_COLUMNS = ["title_words", "title_words_fit"]

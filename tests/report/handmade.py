@@ -1,6 +1,7 @@
 """A home made by hand: a run with every table, two published nights, and a catalogue with hostile titles."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ def make_home(home: Path, *, nights: int = 2) -> Config:
     for night in range(nights):
         day = (DAY_ZERO + timedelta(days=33 + night)).date().isoformat()
         lists = _make_lists(rng, items, night)
-        publish(
-            home,
-            config.name,
-            day,
-            lambda folder, lists=lists: write_table(lists, Recommendations, folder / "part-00000.parquet", "lists"),
-            {"model_version": str(night + 1), "snapshot": snapshot, "end": f"{day}T00:00:00+00:00"},
-        )
+        facts = {"model_version": str(night + 1), "snapshot": snapshot, "end": f"{day}T00:00:00+00:00"}
+        publish(home, config.name, day, partial(_write_part, lists), facts)
     return config
+
+
+def _write_part(lists: pl.DataFrame, folder: Path) -> dict[str, Any]:
+    write_table(lists, Recommendations, folder / "part-00000.parquet", "lists")
+    return {}
 
 
 def _make_world(rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -90,7 +91,7 @@ def _estimates(rng: np.random.Generator, model: str, level: float) -> dict[str, 
     ours = level * 1.3
     mean = ours if model == "ours" else level * (0.55 + 0.08 * MODELS.index(model))
     spread = 0.1 * level
-    row = {"mean": mean, "low": mean - spread, "high": mean + spread}
+    row: dict[str, float | None] = {"mean": mean, "low": mean - spread, "high": mean + spread}
     none = model == "ours"
     ahead = ours - mean
     row |= {
