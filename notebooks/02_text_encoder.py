@@ -29,7 +29,7 @@ from recsys.visuals.plots import plot_curves, plot_maps, plot_metric_table
 from recsys.evaluation.embedding_neighbors import find_nearest, project_to_plane
 from recsys.pipelines.compare import load_bundle, read_logged_run
 from recsys.registry.tracking import connect
-from recsys.registry.versions import TWIN, need_version
+from recsys.registry.versions import EVALUATION_MODEL, need_version
 from recsys.text.encoder import Encoder
 from recsys.text.item_text import make_texts
 
@@ -37,7 +37,7 @@ pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  #
 config = load_config(config_path)
 store = connect(home(), config)
 version = need_version(store, config.model_name, alias, "run 'recsys train' first")
-run, bundle = read_logged_run(store, version), load_bundle(store, version, TWIN)
+run, bundle = read_logged_run(store, version), load_bundle(store, version, EVALUATION_MODEL)
 items, evaluation = bundle.items, config.evaluation
 texts = make_texts(items, bundle.config.text.fields)
 tuned = bundle.embeddings

@@ -1,4 +1,4 @@
-"""Two versions of the registry side by side, on the same users: for the gate, and for whoever asks why."""
+"""Two registered versions compared on the same users: for the gate, and to explain its verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
     CHAMPION,
-    TWIN,
+    EVALUATION_MODEL,
     Version,
     need_version,
     open_bundle,
@@ -41,10 +41,10 @@ _CUT = ["dimension", "segment"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the champion on the challenger's users.
+    """The champion's measurement on the challenger's users.
 
     Attributes:
-        name: who was measured, such as `champion version 3` or `the twin of champion version 3`.
+        name: the measured model, such as `champion version 3` or `the evaluation model of champion version 3`.
         user_metrics: `UserMetrics` of its lists, under the model name `ours`.
         positives: `TestPositives`.
         config: the settings of its training.
@@ -58,19 +58,19 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Why one version is ahead of another.
+    """How one version differs from another, and why.
 
     Attributes:
-        aliases: of the first version and of the second; tables name them so.
-        names: the same in full, such as `challenger version 4` and `the twin of champion version 3`.
-        same: both aliases name one version.
+        aliases: of the first version and of the second, as in the tables.
+        names: the same in full, such as `challenger version 4` and `the evaluation model of champion version 3`.
+        same: both aliases name the same version.
         metric, n: what the evaluation section compares models by.
         settings: `setting`, and its value in either; only those that differ.
         metrics: `MetricTable`; `difference` is the first minus the second.
-        segments: `SegmentTable`, likewise; ranks as served, so ties count as the list showed them.
-        outcomes: positives by what became of them in the first (rows) and in the second (columns).
-        lost: `TestPositives` that the second listed and the first did not, told by the first; beside them the second's
-            rank and sources, each with its alias in front.
+        segments: `SegmentTable`, likewise; ranks as served, so ties are in the order of the list.
+        outcomes: number of positives by their outcome in the first (rows) and in the second (columns).
+        lost: `TestPositives` of the first that the second listed and the first did not, with the second's rank and
+            sources in columns that start with its alias.
     """
 
     aliases: tuple[str, str]
@@ -85,20 +85,20 @@ class Comparison:
     lost: pl.DataFrame
 
     def describe(self) -> list[str]:
-        """Return the answer in sentences: how far ahead or behind, what was changed, and where positives were lost."""
+        """Return sentences: the difference with its interval, the changed settings, and where positives were lost."""
         first, second = self.aliases
         if self.same:
             return [
-                f"{self.names[0]} is {second} as well: there is nothing to compare yet; "
-                "change a setting and run 'recsys train' to have another challenger"
+                f"{self.names[0]} is also the {second}, so there is nothing to compare yet; "
+                "change a setting and run 'recsys train' to get another challenger"
             ]
-        mine, theirs = (find_row(self.metrics, model=one, metric=self.metric, n=self.n) for one in self.aliases)
+        mine, theirs = (find_row(self.metrics, model=alias, metric=self.metric, n=self.n) for alias in self.aliases)
         changed = [f"{name} {a or 'not set'} against {b or 'not set'}" for name, a, b in self.settings.iter_rows()]
         return [
             f"{self.names[0]} is {judge(theirs)} {self.names[1]}: {self.metric}@{self.n} {mine['mean']:.4f} against "
             f"{theirs['mean']:.4f}, difference {tell_difference(theirs)}",
             f"settings that differ: {shorten(changed, at_most=10) or 'none'}",
-            *_tell_losses(self.outcomes, self.lost, first, second),
+            *_describe_losses(self.outcomes, self.lost, first, second),
             tell_segments(self.segments, self.metric, first, second),
         ]
 
@@ -107,15 +107,15 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
     """Compare two versions by alias, as the gate does: on the first one's test window.
 
     Args:
-        config: names the model; its evaluation section says how the comparison is made.
-        home: where the snapshots lie.
-        first: alias of the version in question.
-        second: alias of the one it is held against.
+        config: the model's name, and in its evaluation section how models are compared.
+        home: the folder of the snapshots.
+        first: alias of the version that is explained.
+        second: alias of the version that it is compared with.
 
     Raises:
-        RegistryError: an alias names nothing.
-        Refused: all parts of the second have seen the first one's test window.
-        DataError: the two were measured on no user in common, or the first not with the config's metric at its n.
+        RegistryError: an alias names no version.
+        Refused: both bundles of the second have seen the first version's test window.
+        DataError: no user was measured with both, or the first was not measured with the config's metric and n.
     """
     store = connect(home, config)
     ours, theirs = (need_version(store, config.model_name, alias, "train twice first") for alias in (first, second))
@@ -130,7 +130,7 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
         n=config.evaluation.n,
         settings=_list_changes(mine.config, evidence.config, first, second),
         metrics=_compare_users(mine.user_metrics, evidence.user_metrics, config, first, second),
-        # In the order that the training told them.
+        # In the order of the training.
         segments=mine.segments.select(_CUT)
         .unique(maintain_order=True)
         .join(_cut(pairs, config, first, second), on=_CUT, maintain_order="left_right"),
@@ -144,48 +144,49 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
 def measure_champion(
     config: Config, home: Path, store: Store, challenger: Version, champion: Version, alias: str = CHAMPION
 ) -> Evidence:
-    """Return what the champion, or the version of another alias, does on the challenger's test window.
+    """Measure the champion, or the version of another alias, on the challenger's test window.
 
-    Where both were measured on the very same pairs, their stored values serve; without a common clock each one's own
-    held-out pairs do. Otherwise the champion makes lists for the window: what serves if it has not seen the window,
-    else its measured twin.
+    Where both were measured on the same pairs, the stored values are used. Without a common clock they are used too,
+    each from its own held-out pairs. Otherwise the champion makes lists for the window: with the bundle that serves if
+    that has not seen the window, else with its evaluation model.
 
     Raises:
-        Refused: every part of the champion has seen the window.
+        Refused: both bundles of the champion have seen the window.
+        RegistryError: the version was registered by an older recsys.
     """
     name = f"{alias} version {champion.number}"
     clocked = bool(challenger.tags.get("test_start"))
     if not clocked or _same_window(challenger, champion):
         stored = read_logged_run(store, champion)
         metrics = stored.user_metrics.filter(pl.col("model") == OURS)
-        told = name if clocked else f"{name} (each on its own held-out pairs)"
-        return Evidence(told, metrics, stored.positives, stored.config)
-    part = _find_unseeing_part(champion, challenger)
+        measured_name = name if clocked else f"{name} (each on its own held-out pairs)"
+        return Evidence(measured_name, metrics, stored.positives, stored.config)
+    part = _select_unseen_part(champion, challenger)
     if part is None:
         raise Refused(
             f"'{challenger.name}' version {challenger.number} against {name}: the test window starts at "
-            f"{challenger.tags['test_start']}, and all parts of {name} learned from later events; "
+            f"{challenger.tags['test_start']}, and both bundles of {name} learned from later events; "
             "train with a later --run-date"
         )
     bundle = load_bundle(store, champion, part)
-    ours_now = {"evaluation": config.evaluation, "dataset": config.dataset}
-    measured_as = replace(bundle, config=bundle.config.model_copy(update=ours_now))
+    sections = {"evaluation": config.evaluation, "dataset": config.dataset}
+    measured_bundle = replace(bundle, config=bundle.config.model_copy(update=sections))
     snapshot = _read_snapshot(config, home, challenger)
     window = _find_window(config, snapshot, challenger)
-    measured = measure(measured_as, window, snapshot.items, baselines=False)
-    told = name if part == BUNDLE else f"the twin of {name}"
-    return Evidence(told, measured.user_metrics, measured.positives, bundle.config)
+    measured = measure(measured_bundle, window, snapshot.items, baselines=False)
+    measured_name = name if part == BUNDLE else f"the evaluation model of {name}"
+    return Evidence(measured_name, measured.user_metrics, measured.positives, bundle.config)
 
 
 def load_bundle(store: Store, version: Version, part: str) -> Bundle:
-    """Fetch one of a version's bundles, check its hashes and load it."""
+    """Fetch a version's `BUNDLE` or `EVALUATION_MODEL`, check its hashes and load it."""
     with open_bundle(store, version, part) as folder:
         verify_folder(folder, "train and promote again, or roll back")
         return Bundle.load(folder)
 
 
 def read_logged_run(store: Store, version: Version) -> Run:
-    """Read the training that made a version."""
+    """Read the run of the training that made a version."""
     with open_run_folder(store, version.run_id) as folder:
         return open_run(folder)
 
@@ -195,13 +196,13 @@ def _same_window(challenger: Version, champion: Version) -> bool:
     return all(challenger.tags.get(key) == champion.tags.get(key) for key in same)
 
 
-def _find_unseeing_part(champion: Version, challenger: Version) -> str | None:
-    """Return which bundle of the champion has seen nothing of the challenger's test window.
+def _select_unseen_part(champion: Version, challenger: Version) -> str | None:
+    """Return the bundle of the champion that has not seen the challenger's test window; None where both have.
 
-    What serves comes first; its measured twin, which stopped at the champion's own test window, second.
+    The bundle that serves is preferred; the evaluation model stopped before the champion's own test window.
     """
     start = datetime.fromisoformat(challenger.tags["test_start"])
-    for part, tag in ((BUNDLE, "end"), (TWIN, "test_start")):
+    for part, tag in ((BUNDLE, "end"), (EVALUATION_MODEL, "test_start")):
         cutoff = champion.tags.get(tag)
         if cutoff and datetime.fromisoformat(cutoff) <= start:
             return part
@@ -218,7 +219,7 @@ def _find_window(config: Config, snapshot: Snapshot, challenger: Version) -> Win
 
 
 def _read_snapshot(config: Config, home: Path, challenger: Version) -> Snapshot:
-    """Not the newest snapshot: an ingest since the training may have changed what lies in the window."""
+    """Read the challenger's snapshot: an ingest since its training may have changed the events of the window."""
     return read_snapshot(home, config.name, config.dataset.model_dump(mode="json"), challenger.tags["snapshot"])
 
 
@@ -242,9 +243,9 @@ def _compare_users(mine: pl.DataFrame, theirs: pl.DataFrame, config: Config, fir
 
 
 def _pair_up(mine: pl.DataFrame, theirs: pl.DataFrame, second: str) -> pl.DataFrame:
-    """Return the positives that both were asked for, in the order of the first, with what became of them in both."""
-    rival = theirs.select(*_PAIR, pl.col("outcome", "rank", "sources").name.prefix(f"{second}_"))
-    return mine.join(rival, on=_PAIR, maintain_order="left")
+    """Return the positives that both were measured on, in the order of the first, with their outcome in both."""
+    other = theirs.select(*_PAIR, pl.col("outcome", "rank", "sources").name.prefix(f"{second}_"))
+    return mine.join(other, on=_PAIR, maintain_order="left")
 
 
 def _cut(pairs: pl.DataFrame, config: Config, first: str, second: str) -> pl.DataFrame:
@@ -265,7 +266,7 @@ def _count_outcomes(pairs: pl.DataFrame, first: str, second: str) -> pl.DataFram
         counts[mine, theirs] = count
     table = np.array(list(counts.values())).reshape(len(OUTCOMES), len(OUTCOMES))
     columns: dict[str, Any] = {f"{first} \\ {second}": list(OUTCOMES)}
-    return pl.DataFrame({**columns, **{outcome: table[:, place] for place, outcome in enumerate(OUTCOMES)}})
+    return pl.DataFrame({**columns, **{outcome: table[:, column] for column, outcome in enumerate(OUTCOMES)}})
 
 
 def _list_changes(mine: Config, theirs: Config, first: str, second: str) -> pl.DataFrame:
@@ -281,19 +282,17 @@ def _list_changes(mine: Config, theirs: Config, first: str, second: str) -> pl.D
     )
 
 
-def _tell_losses(outcomes: pl.DataFrame, lost: pl.DataFrame, first: str, second: str) -> list[str]:
-    """Say how the lists differ, and what became of the positives that only the second listed."""
+def _describe_losses(outcomes: pl.DataFrame, lost: pl.DataFrame, first: str, second: str) -> list[str]:
+    """Return sentences: how the lists differ, and the outcomes of the positives that only the second listed."""
     mine = outcomes.row(OUTCOMES.index("listed"), named=True)
     both = mine["listed"]
     total, alone = int(outcomes.select(OUTCOMES).to_numpy().sum()), sum(mine[outcome] for outcome in OUTCOMES) - both
-    told = [f"of {total:,} positives both list {both:,}, only {first} {alone:,}, only {second} {lost.height:,}"]
+    counted = f"of {total:,} positives both list {both:,}, only {first} {alone:,}, only {second} {lost.height:,}"
     if lost.is_empty():
-        return told
-    became = dict(lost.group_by("outcome").len().iter_rows())
+        return [counted]
+    counts = dict(lost.group_by("outcome").len().iter_rows())
+    lost_as = ", ".join(f"{name} ({counts[name]:,})" for name in OUTCOMES if name in counts)
     sources = lost[f"{second}_sources"].explode(keep_nulls=False, empty_as_null=False).alias("source").to_frame()
-    had = sources.group_by("source").len().sort(["len", "source"], descending=[True, False])
-    return [
-        *told,
-        f"to {first} those were {', '.join(f'{name} ({became[name]:,})' for name in OUTCOMES if name in became)}; "
-        f"{second} had them from {', '.join(f'{name} ({count:,})' for name, count in had.iter_rows())}",
-    ]
+    proposed = sources.group_by("source").len().sort(["len", "source"], descending=[True, False])
+    proposed_by = ", ".join(f"{name} ({count:,})" for name, count in proposed.iter_rows())
+    return [counted, f"{first} lost the last as: {lost_as}; {second} had them from: {proposed_by}"]

@@ -1,4 +1,4 @@
-"""`recsys promote` and `recsys rollback`: who is champion."""
+"""`recsys promote` and `recsys rollback`: which version is the champion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys.evaluation.comparison import OURS
 from recsys.pipelines.compare import load_bundle, measure_champion, read_logged_run
 from recsys.progress import logger
 from recsys.registry.gate import Decision, decide
-from recsys.registry.promotion_log import append_line, find_previous
+from recsys.registry.promotion_log import append_entry, find_previous_champion
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, find_version, need_version, set_champion
 from recsys.serving.bundle import Bundle
@@ -22,12 +22,13 @@ _FIRST_RIVAL = "popular"
 
 
 def promote(config: Config, home: Path) -> tuple[Version, str]:
-    """Compare the challenger with the champion on the same users and, if it passes, make it champion; return why.
+    """Promote the challenger if it passes the gate, and return it with the gate's reason.
 
-    Without a champion the rival is the popularity baseline of the challenger's own run.
+    It is compared with the champion on the same users; without a champion, with the popularity baseline of its own run.
 
     Raises:
-        Refused: the gate said no; nothing was changed.
+        Refused: it did not pass; nothing was changed.
+        ArtifactError: another process is promoting or rolling back in this home.
     """
     store = connect(home, config)
     name = config.model_name
@@ -35,30 +36,39 @@ def promote(config: Config, home: Path) -> tuple[Version, str]:
         challenger = need_version(store, name, CHALLENGER, "run 'recsys train' first")
         champion = find_version(store, name, CHAMPION)
         if champion is not None and champion.number == challenger.number:
-            # A task that is run again must end as the first time.
-            return challenger, f"version {champion.number} is champion already"
+            # A task that is run again has to succeed again.
+            return challenger, f"version {champion.number} is already the champion"
         decision = _compare(config, home, store, challenger, champion)
         if not decision.promoted:
-            raise Refused(f"promote '{name}' version {challenger.number}: no: {decision.reason}")
-        # The line first: if the process dies in between, the ledger still knows whom to go back to.
+            raise Refused(f"promote '{name}' version {challenger.number}: refused: {decision.reason}")
+        # The log first: if the process dies in between, it still has the version to roll back to.
         previous = champion.number if champion else None
-        append_line(home, "promote", name, challenger.number, previous, decision.reason)
+        append_entry(home, "promote", name, challenger.number, previous, decision.reason)
         set_champion(store, name, challenger.number)
-    logger.info("promote: '%s' version %s is champion: %s", name, challenger.number, decision.reason)
+    logger.info("promote: '%s' version %s is the champion: %s", name, challenger.number, decision.reason)
     return challenger, decision.reason
 
 
 def rollback(config: Config, home: Path) -> tuple[str, str]:
-    """Make the previous champion champion again; return (the version left, the version that serves)."""
+    """Return to the previous champion.
+
+    Returns:
+        The version that served until now, and the version that serves from now on.
+
+    Raises:
+        RegistryError: there is no champion, none before it, or the previous version was deleted.
+        ArtifactError: another process is promoting or rolling back in this home.
+    """
     store = connect(home, config)
     name = config.model_name
     with lock(home, "promotion"):
-        champion = need_version(store, name, CHAMPION, "nothing was ever promoted")
-        previous = find_previous(home, name, champion.number)
-        # The alias first: a version that was deleted stops here, and the ledger must not say that it serves.
+        champion = need_version(store, name, CHAMPION, "no version was ever promoted")
+        previous = find_previous_champion(home, name, champion.number)
+        # The alias first: this fails for a version that was deleted, which must not get an entry in the log.
         set_champion(store, name, previous)
-        append_line(home, "rollback", name, previous, champion.number, f"rolled back from version {champion.number}")
-    logger.info("rollback: '%s' version %s is champion again, version %s is not", name, previous, champion.number)
+        reason = f"rolled back from {champion.number} to {previous}"
+        append_entry(home, "rollback", name, previous, champion.number, reason)
+    logger.info("rollback: '%s' %s", name, reason)
     return champion.number, previous
 
 

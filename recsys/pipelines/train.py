@@ -29,7 +29,7 @@ from recsys.features.shift import measure_shift
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import Store, connect, log_training
-from recsys.registry.versions import Version, register
+from recsys.registry.versions import EVALUATION_MODEL, Version, register
 from recsys.storage.files import lock, replace_text, scratch_folder, sweep, write_folder, write_json, write_table
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
@@ -276,7 +276,7 @@ def _register(
     with scratch_folder(home, "bundle") as scratch:
         bundle = scratch / "bundle"
         manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
-        measured_twin = scratch / "twin"
-        write_folder(measured_twin, twin.bundle.save, {**facts, "kind": "twin"})
+        evaluation_model = scratch / EVALUATION_MODEL
+        write_folder(evaluation_model, twin.bundle.save, {**facts, "kind": EVALUATION_MODEL})
         digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
-        return register(store, config.model_name, run_id, bundle, measured_twin, {**facts, "bundle": digest})
+        return register(store, config.model_name, run_id, bundle, evaluation_model, {**facts, "bundle": digest})

@@ -1,4 +1,4 @@
-"""The gate: may the challenger take the champion's place?"""
+"""The gate: may the challenger replace the champion?"""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import polars as pl
 
 from recsys.config import Config
 from recsys.evaluation.intervals import compare_paired
+from recsys.progress import format_count
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer and its reason.
+    """The gate's answer.
 
     Attributes:
         promoted: yes or no.
         reason: one sentence with the numbers.
-        rival: who the challenger was compared with.
+        rival: the model that the challenger was compared with.
         users: how many users both were measured on.
-        difference, low, high: challenger minus rival in the config's metric, with its interval.
+        difference, low, high: challenger minus rival in the config's metric, and the ends of its interval.
     """
 
     promoted: bool
@@ -36,9 +37,16 @@ def decide(
 ) -> Decision:
     """Compare two `UserMetrics` tables on the users they share.
 
-    The challenger passes when, at the low end of the paired interval, it loses at most `max_relative_loss` of the
-    rival's mean, so a worse model never passes by luck of a wide interval. A first champion (`first`) has no lists to
-    protect: it passes when its mean loses at most that much against a baseline.
+    The challenger passes when the lower bound of the paired interval is a loss of at most `max_relative_loss` of the
+    rival's mean; a worse model cannot pass because its interval is wide. A first champion replaces no lists, so only
+    its mean has to be within that loss.
+
+    Args:
+        challenger: `UserMetrics` of one model.
+        rival: `UserMetrics` of one model.
+        rival_name: for the reason, such as `champion version 3`.
+        config: `evaluation` names the metric and the interval, `registry` the allowed loss.
+        first: there is no champion yet, and the rival is a baseline.
     """
     evaluation = config.evaluation
     wanted = (pl.col("metric") == evaluation.metric) & (pl.col("n") == evaluation.n)
@@ -52,14 +60,15 @@ def decide(
     if pairs.is_empty():
         return Decision(False, f"no user has {name} with both the challenger and {rival_name}", rival_name, 0, 0, 0, 0)
     ours, theirs = pairs["value"].to_numpy(), pairs["rival"].to_numpy()
-    found = compare_paired(ours, theirs, evaluation.bootstrap_samples, evaluation.confidence, config.seed)
-    floor = -config.registry.max_relative_loss * float(theirs.mean())
-    compared, bar = ("mean", found.mean) if first else ("low end", found.low)
-    promoted = bar >= floor
+    estimate = compare_paired(ours, theirs, evaluation.bootstrap_samples, evaluation.confidence, config.seed)
+    allowed_loss = config.registry.max_relative_loss * float(theirs.mean())
+    bound, value = ("mean", estimate.mean) if first else ("lower bound", estimate.low)
+    promoted = value >= -allowed_loss
+    users = format_count(pairs.height, "user")
     numbers = (
-        f"{name} {ours.mean():.4f} against {theirs.mean():.4f} of {rival_name} on {pairs.height:,} users: "
-        f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+        f"{name} {ours.mean():.4f} against {theirs.mean():.4f} of {rival_name} on {users}: "
+        f"{estimate.mean:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
     )
-    verdict = "at or above" if promoted else "below"
-    reason = f"{numbers}; the {compared} is {verdict} the allowed {floor:+.4f}"
-    return Decision(promoted, reason, rival_name, pairs.height, found.mean, found.low, found.high)
+    verdict = "is within" if promoted else "exceeds"
+    reason = f"{numbers}; {bound} {verdict} the allowed loss of {allowed_loss:.4f}"
+    return Decision(promoted, reason, rival_name, pairs.height, estimate.mean, estimate.low, estimate.high)

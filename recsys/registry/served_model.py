@@ -1,6 +1,6 @@
 """The bundle as an MLflow model, stored as this code instead of a pickle.
 
-Input: one row per interaction, oldest first, with `user_id` and `item_id`. Output: each user's list.
+Input: one row per interaction, oldest first, with `user_id` and `item_id`. Output: a list for each user.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recsys.serving.bundle import Bundle, recommend_for
 
 
 class ServedBundle(PythonModel):  # type: ignore[misc]
-    """Recommends for the histories it is given, with the catalogue as of the bundle's training."""
+    """Recommends for given histories, with the catalogue as of the bundle's training."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the bundle that was logged with the model."""

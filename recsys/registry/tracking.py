@@ -22,19 +22,19 @@ from recsys.config import Config
 from recsys.errors import RegistryError
 
 _PARAM_CHARACTERS = 500
-# Artifact folder of a run that holds the files of its folder at home, and nothing else.
+# Artifact folder of a run with a copy of the run's folder in the home.
 _RUN_FOLDER = "run"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A tracking store and registry that answers.
+    """A tracking store and registry that was reached.
 
     Attributes:
-        uri: where it is, password and all; never shown.
+        uri: with the password; never shown.
         client: connected to it.
-        experiment: name of the config's experiment; the first training makes it.
-        artifacts: URI of the folder that a new experiment's files go to; None: the server knows.
+        experiment: name of the config's experiment; the first training creates it.
+        artifacts: URI of the folder for a new experiment's files; None: the server chooses it.
     """
 
     uri: str
@@ -44,22 +44,22 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Where it is, without the password."""
+        """The URI without the password."""
         return _hide_passwords(self.uri)
 
 
 def connect(home: Path, config: Config) -> Store:
-    """Open the store: `MLFLOW_TRACKING_URI`, or a sqlite file in the home that is made on first use.
+    """Open the store: `MLFLOW_TRACKING_URI`, or a sqlite file in the home that is created on first use.
 
     Raises:
         RegistryError: it does not answer.
     """
     given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
-    # mlflow and its migration tool report every step of making a store; a user asked for none of it.
+    # mlflow and its migration tool log every step of creating a store.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uri = given["MLFLOW_TRACKING_URI"] or f"sqlite:///{home / 'mlflow.db'}"
-    # A server knows where its artifacts go; a local store is told, or it would use the working directory.
+    # A server has its own artifact folder; a local store would use the working directory.
     artifacts = None if uri.startswith(("http://", "https://")) else (home / "mlartifacts").as_uri()
     try:
         if not given["MLFLOW_TRACKING_URI"]:
@@ -68,15 +68,15 @@ def connect(home: Path, config: Config) -> Store:
         mlflow.set_registry_uri(uri)
         store = Store(uri, MlflowClient(uri, uri), config.experiment, artifacts)
         store.client.get_experiment_by_name(store.experiment)
-    # A database that is not one, a driver that is not installed, a home that is a file.
+    # Not a database, a driver that is not installed, a home that is a file.
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         message = f"MLflow store {uri}: does not answer ({' '.join(str(error).split())})"
         raise RegistryError(
             f"{_hide_passwords(message)}; check MLFLOW_TRACKING_URI, RECSYS_HOME and the server"
         ) from error
     finally:
-        # mlflow leaves its URIs in the environment for child processes; there they would pass for the user's own
-        # choice, and a second home in this process would write to the first one's store.
+        # mlflow sets its URIs in the environment for child processes. They would look like the user's choice, and a
+        # second home in this process would write to the store of the first.
         for name, value in given.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -103,26 +103,26 @@ def log_training(
         config: logged flat as parameters.
         facts: tags, such as the snapshot and the windows.
         numbers: single values, such as `ndcg_at_10`.
-        baselines: model -> its values under the same names; each becomes a nested run, so that all compare side by
-            side.
+        baselines: model -> its values under the same names; each is logged as a nested run, so that MLflow can
+            compare them.
         curves: value by step.
-        artifacts: folder of files (resolved config, tables, plots) that go with the run.
+        artifacts: folder whose files (resolved config, tables, plots) are logged with the run.
     """
     with (
         _logging(store, "the run"),
-        mlflow.start_run(experiment_id=_need_experiment(store), run_name=name, tags=dict(facts)) as run,
+        mlflow.start_run(experiment_id=_get_or_create_experiment(store), run_name=name, tags=dict(facts)) as run,
     ):
         mlflow.log_params({key: str(value)[:_PARAM_CHARACTERS] for key, value in config.flatten()})
         mlflow.log_metrics(dict(numbers))
         for curve, values in curves.items():
             for step, value in enumerate(values):
                 mlflow.log_metric(curve, value, step=step, synchronous=False)
-        for model, theirs in baselines.items():
+        for model, values_by_name in baselines.items():
             tags = {"kind": "baseline", **facts}
-            # Without the experiment's number a nested run goes to the default one.
+            # Without the experiment's id a nested run is created in the default experiment.
             with mlflow.start_run(experiment_id=run.info.experiment_id, run_name=model, nested=True, tags=tags):
                 mlflow.log_param("model", model)
-                mlflow.log_metrics(dict(theirs))
+                mlflow.log_metrics(dict(values_by_name))
         mlflow.log_artifacts(str(artifacts), _RUN_FOLDER)
         mlflow.flush_async_logging()
         run_id: str = run.info.run_id
@@ -130,21 +130,21 @@ def log_training(
 
 
 def open_search(store: Store, name: str, facts: Mapping[str, str]) -> str:
-    """Return the id of the run that a search's trials are nested in; a search taken up again has the same one.
+    """Return the id of the run that a search's trials are nested in; a search that is continued has the same run.
 
     Args:
         store: from `connect`.
-        name: of the search; a new one is a new run.
+        name: of the search; a new name creates a new run.
         facts: tags of a new run.
 
     Raises:
         RegistryError: the store does not answer.
     """
     with _logging(store, "the search"):
-        experiment = _need_experiment(store)
-        found = store.client.search_runs([experiment], f"tags.search = '{name}'", max_results=1)
-        if found:
-            run_id = str(found[0].info.run_id)
+        experiment = _get_or_create_experiment(store)
+        runs = store.client.search_runs([experiment], f"tags.search = '{name}'", max_results=1)
+        if runs:
+            run_id = str(runs[0].info.run_id)
             store.client.update_run(run_id, status="RUNNING")
             return run_id
         tags = {**facts, "kind": "search", "search": name}
@@ -166,7 +166,7 @@ def log_trial(
         search: id from `open_search`.
         name: of the run.
         params: the changed settings.
-        numbers: single values; none: the trial failed.
+        numbers: single values; empty if the trial failed.
         tags: such as its state.
 
     Raises:
@@ -174,7 +174,7 @@ def log_trial(
     """
     with _logging(store, name):
         every_tag = {**tags, "kind": "trial", "mlflow.parentRunId": search}
-        run_id = store.client.create_run(_need_experiment(store), tags=every_tag, run_name=name).info.run_id
+        run_id = store.client.create_run(_get_or_create_experiment(store), tags=every_tag, run_name=name).info.run_id
         shown = [Param(key, str(value)[:_PARAM_CHARACTERS]) for key, value in params.items()]
         store.client.log_batch(run_id, metrics=_stamp(numbers), params=shown)
         store.client.set_terminated(run_id, "FINISHED" if numbers else "FAILED")
@@ -183,7 +183,7 @@ def log_trial(
 def close_search(
     store: Store, search: str, numbers: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]
 ) -> None:
-    """Log what a search found, such as the winner's numbers and config file, and end its run.
+    """Log the result of a search, such as the winner's numbers and config file, and end its run.
 
     Raises:
         RegistryError: the store does not answer.
@@ -204,10 +204,10 @@ def _stamp(numbers: Mapping[str, float]) -> list[Metric]:
 
 @contextmanager
 def open_run_folder(store: Store, run_id: str) -> Iterator[Path]:
-    """Fetch the folder that was logged with a run; it is gone when the block ends.
+    """Fetch the folder that was logged with a run; it is deleted when the block ends.
 
     Raises:
-        RegistryError: the run has none, or the store does not answer.
+        RegistryError: the run has no such folder, or the store does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         try:
@@ -231,14 +231,15 @@ def _hide_passwords(text: str) -> str:
     return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)
 
 
-def _need_experiment(store: Store) -> str:
-    found = store.client.get_experiment_by_name(store.experiment)
-    made = found.experiment_id if found else store.client.create_experiment(store.experiment, store.artifacts)
-    return str(made)
+def _get_or_create_experiment(store: Store) -> str:
+    experiment = store.client.get_experiment_by_name(store.experiment)
+    if experiment:
+        return str(experiment.experiment_id)
+    return str(store.client.create_experiment(store.experiment, store.artifacts))
 
 
 def find_run_id(store: Store, run_name: str) -> str | None:
-    """Return the id of the newest MLflow run of a name in the config's experiment, None where there is none.
+    """Return the id of the newest MLflow run with a name in the config's experiment; None where there is none.
 
     Raises:
         RegistryError: the store does not answer.
@@ -247,7 +248,7 @@ def find_run_id(store: Store, run_name: str) -> str | None:
         experiment = store.client.get_experiment_by_name(store.experiment)
         if experiment is None:
             return None
-        found = store.client.search_runs(
+        runs = store.client.search_runs(
             [experiment.experiment_id],
             filter_string=f"attributes.run_name = '{run_name}'",
             max_results=1,
@@ -255,11 +256,11 @@ def find_run_id(store: Store, run_name: str) -> str | None:
         )
     except MlflowException as error:
         raise RegistryError(f"MLflow store {store.place}: no answer ({error.message}); run again") from error
-    return str(found[0].info.run_id) if found else None
+    return str(runs[0].info.run_id) if runs else None
 
 
 def log_file(store: Store, run_id: str, path: Path) -> None:
-    """Put a copy of a file beside the other files of an MLflow run; one of the same name is replaced.
+    """Log a copy of a file with an MLflow run; a file of the same name is replaced.
 
     Raises:
         RegistryError: it cannot be written there.

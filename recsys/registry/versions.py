@@ -22,12 +22,12 @@ from recsys.registry.tracking import Store
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-# The two bundles of a version: what serves, and its measured twin, which has not seen the test window.
+# The two bundles of a version: what serves, and the evaluation model, which has not seen the test window.
 BUNDLE = "bundle"
-TWIN = "twin"
-# Set last: a version without it was left by a training that died half way.
+EVALUATION_MODEL = "evaluation_model"
+# Set last: a version without it comes from a training that died before the end.
 _COMPLETE = "complete"
-# What the registry answers when it knows no such model, or no such alias of it.
+# Error codes of the registry for an unknown model, and for an unknown alias of a model.
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 _SIGNATURE = ModelSignature(
@@ -60,29 +60,42 @@ class Version:
     tags: dict[str, str]
 
 
-def register(store: Store, name: str, run_id: str, bundle: Path, twin: Path, facts: Mapping[str, str]) -> Version:
-    """Log a bundle folder and its twin as a model of the run, register it, and give it the alias `challenger`.
+def register(
+    store: Store, name: str, run_id: str, bundle: Path, evaluation_model: Path, facts: Mapping[str, str]
+) -> Version:
+    """Log two bundles as a model of the run, register it, and give it the alias `challenger`.
 
     The model is code, not a pickle: `mlflow.pyfunc.load_model("models:/NAME@challenger")` opens it.
+
+    Args:
+        store: from `connect`.
+        name: of the registered model.
+        run_id: of the MLflow run that made it.
+        bundle: folder named `BUNDLE`: what serves.
+        evaluation_model: folder named `EVALUATION_MODEL`: what was measured.
+        facts: tags of the version.
+
+    Raises:
+        RegistryError: it cannot be registered.
     """
     code = Path(__file__).with_name("served_model.py")
     try:
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            # The signature is declared, so no example is needed to guess it.
+            # The signature is declared, so MLflow needs no example to infer it.
             warnings.filterwarnings("ignore", message=".*An input example was not provided.*")
             info = mlflow.pyfunc.log_model(
                 name="bundle",
                 python_model=str(code),
-                artifacts={BUNDLE: str(bundle), TWIN: str(twin)},
+                artifacts={BUNDLE: str(bundle), EVALUATION_MODEL: str(evaluation_model)},
                 signature=_SIGNATURE,
                 pip_requirements=_pin_requirements(),
-                # The package itself travels along: no index has it under this name.
+                # The package itself is logged too: no package index has it under this name.
                 code_paths=[str(code.parents[1])],
             )
         if not store.client.search_registered_models(f"name = '{name}'"):
             store.client.create_registered_model(name)
-        made = store.client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
-        number = str(made.version)
+        created = store.client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
+        number = str(created.version)
         for key, value in {**facts, _COMPLETE: "true"}.items():
             store.client.set_model_version_tag(name, number, key, value)
         store.client.set_registered_model_alias(name, CHALLENGER, number)
@@ -92,32 +105,33 @@ def register(store: Store, name: str, run_id: str, bundle: Path, twin: Path, fac
 
 
 def _pin_requirements() -> list[str]:
-    """Return what the package needs to run, each pinned to the version that is installed here."""
-    needed = [line for line in metadata.requires("recsys") or [] if "extra ==" not in line]
-    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in needed]
+    """Return the package's requirements, each pinned to the version that is installed here."""
+    requirements = [line for line in metadata.requires("recsys") or [] if "extra ==" not in line]
+    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in requirements]
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
 
 def find_version(store: Store, name: str, alias: str) -> Version | None:
-    """Return the version an alias names, None where there is none.
+    """Return the version that an alias names; None where there is none.
 
     Raises:
-        RegistryError: the registry does not answer. To take that for "none" would promote past the champion.
+        RegistryError: the registry does not answer. Returning None then would promote a challenger without comparing
+            it with the champion.
     """
     try:
-        found = store.client.get_model_version_by_alias(name, alias)
+        version = store.client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in _UNKNOWN:
             return None
         raise RegistryError(f"model '{name}' in {store.place}: no answer ({error.message}); run again") from error
-    return Version(name, str(found.version), found.run_id or "", dict(found.tags))
+    return Version(name, str(version.version), version.run_id or "", dict(version.tags))
 
 
 def need_version(store: Store, name: str, alias: str, next_step: str) -> Version:
-    """Return the version an alias names.
+    """Return the version that an alias names.
 
     Raises:
-        RegistryError: there is none, or its training died before it was complete.
+        RegistryError: there is none, or its training died before it was registered completely.
     """
     version = find_version(store, name, alias)
     if version is None:
@@ -133,25 +147,27 @@ def set_champion(store: Store, name: str, number: str) -> None:
     """Point the alias `champion` at a version.
 
     Raises:
-        RegistryError: the version is no longer there.
+        RegistryError: the version was deleted.
     """
     try:
         store.client.set_registered_model_alias(name, CHAMPION, number)
     except MlflowException as error:
-        raise RegistryError(f"model '{name}' in {store.place}: version {number} is gone ({error.message})") from error
+        raise RegistryError(
+            f"model '{name}' in {store.place}: version {number} does not exist any more ({error.message})"
+        ) from error
 
 
 @contextmanager
 def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
-    """Give the local folder of a version's `BUNDLE` or `TWIN`; a download is deleted when the block ends.
+    """Give the local folder of a version's `BUNDLE` or `EVALUATION_MODEL`; a download is deleted when the block ends.
 
     Raises:
-        RegistryError: it cannot be fetched.
+        RegistryError: it cannot be fetched, or the version was registered by an older recsys.
     """
     name, number = version.name, version.number
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         try:
-            # Files of this machine are read where they lie.
+            # Files of this machine are read in place.
             local = urlparse(store.client.get_model_version_download_uri(name, number)).scheme in ("", "file")
             root = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"models:/{name}/{number}",
@@ -160,4 +176,9 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
             )
         except (MlflowException, OSError) as error:
             raise RegistryError(f"model '{name}' version {number}: cannot be fetched ({error}); train again") from error
-        yield Path(root) / "artifacts" / part
+        folder = Path(root) / "artifacts" / part
+        if not folder.is_dir():
+            raise RegistryError(
+                f"model '{name}': version {number} was registered by an older recsys and has no {part}; train again"
+            )
+        yield folder

@@ -195,7 +195,7 @@ class TestWrongOrder:
         answer = call("generate", "-c", config, "--run-date", "2025-02-01", home=trained.home)
         expect(answer, "learned from events until 2025-02-03", code=3)
         again = call("promote", "-c", config, home=trained.home)
-        assert (again.code, again.out) == (0, "recsys version 1 is champion: version 1 is champion already\n")
+        assert (again.code, again.out) == (0, "recsys version 1 is champion: version 1 is already the champion\n")
         expect(call("rollback", "-c", config, home=trained.home), "knows no champion of 'recsys' before version 1")
 
 

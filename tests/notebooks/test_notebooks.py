@@ -77,12 +77,12 @@ def test_a_challenger_that_lost_is_explained(run, two_versions: Path) -> None:
     answer = read_answer(notebook)
     assert re.search(rf"^challenger version 2 is behind champion version 1: ndcg@10 .* {INTERVAL}", answer)
     assert "candidates.depths.text not set against 50" in answer
-    assert re.search(r"to challenger those were found by no source \(\d+\)", answer)
+    assert re.search(r"challenger lost the last as: found by no source \(\d+\)", answer)
 
 
 def test_without_a_second_version_it_says_so(run, trained: Trained) -> None:
     answer = read_answer(run(NAMES[4], trained.home))
-    assert answer.startswith("challenger version 1 is champion as well: there is nothing to compare yet")
+    assert answer.startswith("challenger version 1 is also the champion, so there is nothing to compare yet")
 
 
 def test_there_are_five() -> None:

@@ -1,4 +1,4 @@
-"""Nothing at or after a run date may show in what is made as of it."""
+"""No event at or after a run date may change a result as of that date."""
 
 import csv
 import gzip
@@ -36,7 +36,7 @@ def find_champion(trained: Trained, home: Path) -> Version:
 def truncated(
     trained: Trained, raw: Path, new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A home made of the same raw files without any event at or after the run date."""
+    """A home made from the same raw files without the events at or after the run date."""
     cut = tmp_path_factory.mktemp("cut")
     (cut / "items.jsonl.gz").write_bytes((raw / "items.jsonl.gz").read_bytes())
     with (
@@ -98,8 +98,8 @@ class TestEventsAfterTheRunDate:
         assert sorted(full) == ["CURRENT", f"run_date={RUN_DATE}/part-00000.parquet"]
 
 
-def fit_twin(trained: Trained, snapshot: Snapshot, start: datetime, end: datetime) -> tuple[Fitted, Window]:
-    """Fit the measured twin, had the events from start to end been on other items."""
+def fit_evaluation_model(trained: Trained, snapshot: Snapshot, start: datetime, end: datetime) -> tuple[Fitted, Window]:
+    """Fit the evaluation model on data in which the events from start to end are on other items."""
     config, interactions = trained.config, snapshot.interactions
     inside = interactions["time"].is_between(start, end, closed="left").arg_true()
     other = np.random.default_rng(0).permutation(inside.to_numpy())
@@ -114,9 +114,9 @@ def fit_twin(trained: Trained, snapshot: Snapshot, start: datetime, end: datetim
 
 @pytest.fixture(scope="module")
 def shuffled(trained: Trained, snapshot: Snapshot) -> tuple[Fitted, Measured]:
-    """The twin and its measures, had the events of the test window been on other items."""
-    twin, test = fit_twin(trained, snapshot, TEST_START, CUTOFF)
-    return twin, measure(twin.bundle, test, snapshot.items, baselines=True)
+    """The evaluation model and its measures on data in which the events of the test window are on other items."""
+    fitted, test = fit_evaluation_model(trained, snapshot, TEST_START, CUTOFF)
+    return fitted, measure(fitted.bundle, test, snapshot.items, baselines=True)
 
 
 class TestItemsOfTheTestWindow:
@@ -127,7 +127,7 @@ class TestItemsOfTheTestWindow:
 
     def test_do_not_reach_the_lists(self, trained: Trained, shuffled: tuple[Fitted, Measured]) -> None:
         lists = pl.read_parquet(find_run(trained.home) / "lists.parquet")
-        # Who is measured may differ by a user whose new items were all old acquaintances.
+        # The measured users may differ by a user whose other items were all consumed before.
         both = lists.select("user_id").unique().join(shuffled[1].lists, on="user_id", how="semi")["user_id"]
         assert len(both) > 0.9 * lists["user_id"].n_unique()
         mine, theirs = (one.filter(pl.col("user_id").is_in(both.implode())) for one in (lists, shuffled[1].lists))
@@ -141,13 +141,13 @@ class TestItemsOfTheTestWindow:
 
 
 def test_items_of_the_label_window_do_not_reach_the_text_models(trained: Trained, snapshot: Snapshot) -> None:
-    # The ranker must learn how much a text score is worth for events that it has not seen.
-    twin, _ = fit_twin(trained, snapshot, TEST_START - timedelta(days=7), TEST_START)
+    # The ranker must learn the value of a text score on events that the text model has not seen.
+    fitted, _ = fit_evaluation_model(trained, snapshot, TEST_START - timedelta(days=7), TEST_START)
     curves = json.loads((find_run(trained.home) / "curves.json").read_text(encoding="utf-8"))
-    assert twin.curves["fine_tuning_loss"] == curves["fine_tuning_loss"]
-    # The interest model of the label window comes first, then the one that serves, which may know those items.
-    label, served = zip(twin.curves["interest_loss"], curves["interest_loss"], strict=True)
+    assert fitted.curves["fine_tuning_loss"] == curves["fine_tuning_loss"]
+    # First the interest model of the label window, then the one that serves, which may have seen those items.
+    label, served = zip(fitted.curves["interest_loss"], curves["interest_loss"], strict=True)
     assert label[0] == label[1]
     assert served[0] != served[1]
     rows = pl.read_parquet(find_run(trained.home) / "training_rows.parquet")
-    assert not twin.rows["label"].equals(rows["label"])
+    assert not fitted.rows["label"].equals(rows["label"])

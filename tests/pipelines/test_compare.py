@@ -1,4 +1,4 @@
-"""Two versions side by side: the numbers are those that each was measured with, and every positive is accounted for."""
+"""Comparing two versions: the numbers are those of the trainings, and every positive is accounted for."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ N = 10
 
 @pytest.fixture(scope="module")
 def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Three versions: 1 is champion, 2 was trained on the same with two sources left, 3 so a week later."""
+    """Three versions: 1 is champion, 2 was trained on the same data with two sources only, 3 likewise a week later."""
     home = copy_home(trained.home, tmp_path_factory.mktemp("comparing") / "home")
     poorer = apply_settings(trained.config, {"candidates.depths": LEFT})
     train(poorer, home, RUN_DATE)
@@ -37,7 +37,7 @@ def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def store(home: Path, trained: Trained) -> Iterator[Store]:
-    """The store, put back after each test to where 1 is champion and 2 challenger."""
+    """The store; after each test 1 is champion and 2 challenger again."""
     store = connect(home, trained.config)
     store.client.set_registered_model_alias(NAME, CHALLENGER, "2")
     yield store
@@ -75,14 +75,14 @@ class TestTheSameWindow:
         differences = why.metrics.filter(pl.col("model") == CHAMPION)["difference"]
         assert (both["challenger"] - both["champion"]).to_list() == pytest.approx(differences.to_list())
 
-    def test_every_positive_has_a_outcome_in_both(self, why: Comparison, store: Store) -> None:
+    def test_every_positive_has_an_outcome_in_both(self, why: Comparison, store: Store) -> None:
         table = why.outcomes.select(OUTCOMES).to_numpy()
         mine, theirs = (dict(read_run_of(store, alias).measured["positives"]) for alias in (CHALLENGER, CHAMPION))
         assert why.outcomes[why.outcomes.columns[0]].to_list() == list(OUTCOMES)
         assert table.sum(axis=1).tolist() == [mine[outcome] for outcome in OUTCOMES]
         assert table.sum(axis=0).tolist() == [theirs[outcome] for outcome in OUTCOMES]
 
-    def test_lost_is_what_only_the_second_listed(self, why: Comparison, store: Store) -> None:
+    def test_lost_positives_are_those_that_only_the_second_listed(self, why: Comparison, store: Store) -> None:
         listed = why.outcomes["listed"].to_list()
         assert why.lost.height == sum(listed) - listed[-1] > 0
         assert "listed" not in why.lost["outcome"]
@@ -103,13 +103,13 @@ class TestTheSameWindow:
             assert (row["users"], row["positives"]) == (by_user.height, warm.height)
             assert row["mean"] == pytest.approx(by_user["recall"].mean())
 
-    def test_segments_stand_in_the_order_of_the_training(self, why: Comparison, store: Store) -> None:
+    def test_segments_are_in_the_order_of_the_training(self, why: Comparison, store: Store) -> None:
         cut = ["dimension", "segment"]
         told = read_run_of(store, CHALLENGER).segments.select(cut).unique(maintain_order=True)
         assert why.segments.select(cut).unique(maintain_order=True).equals(told)
         check(SegmentTable, why.segments, "segments", "")
 
-    def test_is_told_in_words(self, why: Comparison) -> None:
+    def test_the_sentences(self, why: Comparison) -> None:
         verdict, settings, lists, lost, segments = why.describe()
         assert verdict.startswith("challenger version 2 is behind champion version 1: ndcg@10 0.")
         assert "candidates.depths.als 10 against 50" in settings
@@ -117,7 +117,7 @@ class TestTheSameWindow:
         assert lists.endswith(f"only champion {why.lost.height}")
         assert f"of {why.outcomes.select(OUTCOMES).to_numpy().sum()} positives" in lists
         assert "found by no source (" in lost
-        assert "champion had them from " in lost
+        assert "champion had them from: " in lost
         assert segments.startswith("challenger is ahead of champion in ")
 
 
@@ -135,33 +135,33 @@ class TestAnotherWindow:
         assert mine["mean"].to_list() == ours["mean"].to_list()
         assert found.lost["champion_rank"].max() <= N
 
-    def test_a_champion_that_saw_the_window_sends_its_twin(
+    def test_a_champion_that_saw_the_window_is_measured_by_its_evaluation_model(
         self, home: Path, store: Store, trained: Trained, why: Comparison
     ) -> None:
         kept = store.client.get_model_version(NAME, "2").tags["test_pairs"]
         store.client.set_model_version_tag(NAME, "2", "test_pairs", "other")
         found = compare_versions(trained.config, home)
         store.client.set_model_version_tag(NAME, "2", "test_pairs", kept)
-        assert found.names[1] == "the twin of champion version 1"
-        # The twin is what was measured, so measured again it says the same.
+        assert found.names[1] == "the evaluation model of champion version 1"
+        # The evaluation model was measured at training; measured again it gives the same values.
         assert found.outcomes.equals(why.outcomes)
         in_order = pl.col("champion_sources").list.sort()
         assert found.lost.with_columns(in_order).equals(why.lost.with_columns(in_order))
         assert found.metrics.equals(why.metrics)
 
-    def test_nobody_may_have_seen_it(self, home: Path, store: Store, trained: Trained) -> None:
+    def test_a_second_version_that_saw_the_window_is_refused(self, home: Path, store: Store, trained: Trained) -> None:
         set_champion(store, NAME, "3")
         with pytest.raises(
             Refused, match=r"version 2 against champion version 3: the test window starts at 2025-01-27"
         ):
             compare_versions(trained.config, home)
 
-    def test_other_aliases_go_by_their_names(self, home: Path, store: Store, trained: Trained) -> None:
+    def test_other_aliases_are_used_in_the_tables(self, home: Path, store: Store, trained: Trained) -> None:
         store.client.set_registered_model_alias(NAME, "tried", "3")
         store.client.set_registered_model_alias(NAME, "older", "2")
         found = compare_versions(trained.config, home, "tried", "older")
         assert found.names == ("tried version 3", "older version 2")
-        # The same file; what it leaves to the data is measured by each on its own last week.
+        # The same config file, but each training chose its auto settings on its own last week.
         assert all(path.endswith(("history_decay", "half_life_days")) for path in found.settings["setting"])
         assert "older_sources" in found.lost.columns
 
@@ -188,7 +188,7 @@ class TestWithoutAClock:
         found = compare_versions(trained.config, home)
         assert found.metrics.height > 0
         shared = found.outcomes.select(OUTCOMES).to_numpy().sum()
-        # Pairs of another week: one that is asked for twice cannot be, for what was taken is not asked for again.
+        # Pairs of another week: none is shared, because a consumed item is not a positive again.
         assert shared == 0
         assert found.segments.is_empty()
         assert found.lost.is_empty()
@@ -197,16 +197,16 @@ class TestWithoutAClock:
 
 
 class TestNothingToCompare:
-    def test_one_version_under_both_names_is_said(self, trained: Trained) -> None:
+    def test_one_version_with_both_aliases(self, trained: Trained) -> None:
         found = compare_versions(trained.config, trained.home)
         (sentence,) = found.describe()
-        assert sentence.startswith("challenger version 1 is champion as well: there is nothing to compare yet")
+        assert sentence.startswith("challenger version 1 is also the champion, so there is nothing to compare yet")
         assert found.same
         assert found.settings.is_empty()
         assert found.lost.is_empty()
         assert found.metrics["difference"].drop_nulls().unique().to_list() == [0.0]
 
-    def test_an_alias_that_names_nothing(self, trained: Trained) -> None:
+    def test_an_unknown_alias(self, trained: Trained) -> None:
         with pytest.raises(RegistryError, match="no version has the alias 'shadow'"):
             compare_versions(trained.config, trained.home, "shadow")
 
@@ -217,7 +217,7 @@ class TestNothingToCompare:
 
 
 def test_only_shared_list_lengths_are_compared(home: Path, store: Store, trained: Trained) -> None:
-    """The champion is measured with today's evaluation section, the challenger was with its own."""
+    """The champion is measured with the current evaluation section, the challenger with that of its training."""
     store.client.set_registered_model_alias(NAME, CHALLENGER, "3")
     config: Config = change(trained.config, evaluation={"n_values": [10, 15]})
     found = compare_versions(config, home)

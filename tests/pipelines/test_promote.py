@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -8,15 +9,15 @@ from miniature import CUTOFF, LAST_DAY, RUN_DATE, Trained, change, copy_home, re
 
 from recsys.artifacts.snapshots import Snapshot, write_snapshot
 from recsys.dataset.windows import resolve_end, split_windows
-from recsys.errors import Refused, RegistryError
+from recsys.errors import ArtifactError, Refused, RegistryError
 from recsys.pipelines.compare import read_logged_run
 from recsys.pipelines.promote import promote, rollback
 from recsys.pipelines.train import train
-from recsys.registry.promotion_log import read_lines
+from recsys.registry.promotion_log import read_entries
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import CHALLENGER, CHAMPION, find_version, need_version, set_champion
 from recsys.serving.bundle import Bundle
-from recsys.storage.files import MANIFEST, hash_files, read_manifest, write_json
+from recsys.storage.files import MANIFEST, hash_files, lock, read_manifest, write_json
 from recsys.tables import Rejected, empty
 from recsys.training.measurement import measure
 
@@ -37,9 +38,9 @@ def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def store(home: Path, trained: Trained) -> Iterator[Store]:
     """The store, put back after each test to where 1 is champion and 3 challenger."""
     store = connect(home, trained.config)
-    ledger = (home / "ledger.jsonl").read_bytes()
+    log = (home / "ledger.jsonl").read_bytes()
     yield store
-    (home / "ledger.jsonl").write_bytes(ledger)
+    (home / "ledger.jsonl").write_bytes(log)
     set_champion(store, NAME, "1")
     store.client.set_registered_model_alias(NAME, CHALLENGER, "3")
 
@@ -54,7 +55,7 @@ def champion(store: Store) -> str | None:
 
 
 def make_worse(home: Path, store: Store) -> None:
-    """Take every hit from the challenger's lists."""
+    """Remove every hit from the challenger's lists."""
     folder = run_folder(home, store)
     ours = pl.col("model") == "ours"
     metrics = pl.read_parquet(folder / "user_metrics.parquet")
@@ -68,18 +69,18 @@ def run_folder(home: Path, store: Store) -> Path:
     return home / "mlartifacts" / need_version(store, NAME, CHALLENGER, "").run_id / "artifacts" / "run"
 
 
-def test_the_first_has_to_beat_popularity(trained: Trained) -> None:
-    (line,) = read_lines(trained.home, NAME)
-    assert (line["action"], line["version"], line["previous"]) == ("promote", "1", None)
-    assert "of popular on" in line["reason"]
+def test_a_first_champion_is_compared_with_popularity(trained: Trained) -> None:
+    (entry,) = read_entries(trained.home, NAME)
+    assert (entry["action"], entry["version"], entry["previous"]) == ("promote", "1", None)
+    assert "of popular on" in entry["reason"]
 
 
-def test_the_first_that_does_not_stays_outside(trained_copy: Path, trained: Trained) -> None:
+def test_a_first_champion_that_loses_to_popularity_is_refused(trained_copy: Path, trained: Trained) -> None:
     store = connect(trained_copy, trained.config)
     store.client.delete_registered_model_alias(NAME, CHAMPION)
     make_worse(trained_copy, store)
     before = (trained_copy / "ledger.jsonl").read_bytes()
-    with pytest.raises(Refused, match=r"promote 'recsys' version 1: no: ndcg@10 0\.0000 against .* of popular on"):
+    with pytest.raises(Refused, match=r"promote 'recsys' version 1: refused: ndcg@10 0\.0000 against .* of popular on"):
         promote(trained.config, trained_copy)
     assert champion(store) is None
     assert (trained_copy / "ledger.jsonl").read_bytes() == before
@@ -99,22 +100,22 @@ class TestTheSameTrainingAgain:
         assert (version.number, champion(store)) == ("2", "2")
         assert "of champion version 1 on" in reason
         assert "+0.0000 [+0.0000, +0.0000]" in reason
-        assert read_lines(home, NAME)[-1] == {
+        assert read_entries(home, NAME)[-1] == {
             "action": "promote",
             "model": NAME,
             "version": "2",
             "previous": "1",
             "reason": reason,
         }
-        lines = read_lines(home, NAME)
-        assert promote(trained.config, home)[1] == "version 2 is champion already"
-        assert read_lines(home, NAME) == lines
+        entries = read_entries(home, NAME)
+        assert promote(trained.config, home)[1] == "version 2 is already the champion"
+        assert read_entries(home, NAME) == entries
 
         assert rollback(trained.config, home) == ("2", "1")
         assert champion(store) == "1"
-        assert read_lines(home, NAME)[-1]["action"] == "rollback"
+        assert read_entries(home, NAME)[-1]["action"] == "rollback"
         before = (home / "ledger.jsonl").read_bytes()
-        with pytest.raises(RegistryError, match="knows no champion of 'recsys' before version 1"):
+        with pytest.raises(RegistryError, match="no champion of 'recsys' before version 1"):
             rollback(trained.config, home)
         assert champion(store) == "1"
         assert (home / "ledger.jsonl").read_bytes() == before
@@ -159,33 +160,37 @@ class TestTheNextWeek:
         folder = run_folder(home, store)
         kept = {name: (folder / name).read_bytes() for name in ("user_metrics.parquet", MANIFEST)}
         make_worse(home, store)
-        with pytest.raises(Refused, match=r"version 3: no: .* of champion version 1 on .* below the allowed"):
+        with pytest.raises(
+            Refused, match=r"version 3: refused: .* of champion version 1 on .* lower bound exceeds the allow"
+        ):
             promote(trained.config, home)
         for name, content in kept.items():
             (folder / name).write_bytes(content)
         assert champion(store) == "1"
         assert (home / "ledger.jsonl").read_bytes() == before
 
-    def test_a_champion_that_saw_the_window_sends_its_twin(self, home: Path, store: Store, trained: Trained) -> None:
-        # Version 2 is version 1 again; another snapshot makes its window another one, which version 1 has learned from.
+    def test_a_champion_that_saw_the_window_is_measured_by_its_evaluation_model(
+        self, home: Path, store: Store, trained: Trained
+    ) -> None:
+        # Version 2 equals version 1, but with other test pairs; version 1 has learned from their window.
         challenge(store, "2")
         store.client.set_model_version_tag(NAME, "2", "test_pairs", "other")
         _, reason = promote(trained.config, home)
-        # The twin of version 1 stopped where the window starts, so it is as good as the twin of version 2.
-        assert "of the twin of champion version 1 on" in reason
+        # The evaluation model of version 1 stopped where the window starts, so it equals that of version 2.
+        assert "of the evaluation model of champion version 1 on" in reason
         assert "+0.0000 [+0.0000, +0.0000]" in reason
         rollback(trained.config, home)
         store.client.set_model_version_tag(
             NAME, "2", "test_pairs", need_version(store, NAME, CHAMPION, "").tags["test_pairs"]
         )
 
-    def test_a_champion_whose_twin_saw_the_window_is_no_measure(
+    def test_a_champion_whose_evaluation_model_saw_the_window_cannot_be_compared(
         self, home: Path, store: Store, trained: Trained
     ) -> None:
         set_champion(store, NAME, "3")
         challenge(store, "2")
         before = (home / "ledger.jsonl").read_bytes()
-        with pytest.raises(Refused, match=r"starts at 2025-01-27.*all parts of champion version 3 learned from later"):
+        with pytest.raises(Refused, match=r"starts at 2025-01-27.*both bundles of champion version 3 learned"):
             promote(trained.config, home)
         assert champion(store) == "3"
         assert (home / "ledger.jsonl").read_bytes() == before
@@ -201,10 +206,20 @@ class TestTheNextWeek:
         store.client.set_model_version_tag(NAME, "2", "test_start", kept["test_start"])
 
 
-class TestTheWayBack:
+def test_only_one_process_changes_the_champion(home: Path, store: Store, trained: Trained) -> None:
+    challenge(store, "2")
+    before = (home / "ledger.jsonl").read_bytes()
+    for change_champion in (promote, rollback):
+        with lock(home, "promotion"), pytest.raises(ArtifactError, match=f"promotion in {re.escape(str(home))}: "):
+            change_champion(trained.config, home)
+    assert champion(store) == "1"
+    assert (home / "ledger.jsonl").read_bytes() == before
+
+
+class TestRollback:
     def test_without_any_champion(self, home: Path, store: Store, trained: Trained) -> None:
         store.client.delete_registered_model_alias(NAME, CHAMPION)
-        with pytest.raises(RegistryError, match="no version has the alias 'champion'; nothing was ever promoted"):
+        with pytest.raises(RegistryError, match="no version has the alias 'champion'; no version was ever promoted"):
             rollback(trained.config, home)
 
     def test_to_a_version_that_was_deleted(self, trained_copy: Path, trained: Trained) -> None:
@@ -217,7 +232,7 @@ class TestTheWayBack:
         set_champion(store, NAME, str(made.version))
         store.client.delete_model_version(NAME, "1")
         before = (trained_copy / "ledger.jsonl").read_bytes()
-        with pytest.raises(RegistryError, match="version 1 is gone"):
+        with pytest.raises(RegistryError, match="version 1 does not exist any more"):
             rollback(trained.config, trained_copy)
         assert champion(store) == str(made.version)
         assert (trained_copy / "ledger.jsonl").read_bytes() == before

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import rmtree
 
 import polars as pl
 import pytest
@@ -21,6 +22,7 @@ from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
     CHAMPION,
+    EVALUATION_MODEL,
     find_version,
     need_version,
     open_bundle,
@@ -39,8 +41,8 @@ def store(trained: Trained) -> Store:
 
 
 @pytest.fixture
-def unscored(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A server that was there a moment ago and is gone."""
+def unreachable(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A server that was reachable and is not any more."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -56,14 +58,14 @@ class TestStore:
         assert here.uri != other.uri
         assert find_version(here, NAME, CHAMPION) is not None
         assert find_version(other, NAME, CHAMPION) is None
-        # mlflow would leave its URI there for child processes, and the next home would take it for a person's wish.
+        # mlflow sets its URI there for child processes; the next home would use it as the user's choice.
         assert dict(os.environ) == before
 
-    def test_looking_makes_no_experiment(self, trained: Trained, new_home: Callable[[], Path]) -> None:
+    def test_reading_creates_no_experiment(self, trained: Trained, new_home: Callable[[], Path]) -> None:
         store = connect(new_home(), trained.config)
         assert [one.name for one in store.client.search_experiments()] == ["Default"]
 
-    def test_the_environment_says_where(
+    def test_the_environment_names_the_store(
         self, trained: Trained, new_home: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         uri = f"sqlite:///{new_home()}/mlflow.db"
@@ -84,7 +86,7 @@ class TestStore:
         assert "ana:***@" in str(caught.value)
         assert "\n" not in str(caught.value)
 
-    def test_a_file_that_is_no_store(self, trained: Trained, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_a_store(self, trained: Trained, tmp_path: Path) -> None:
         (tmp_path / "mlflow.db").write_text("no database " * 100)
         with pytest.raises(RegistryError, match=r"mlflow\.db: does not answer \(.*not a database"):
             connect(tmp_path, trained.config)
@@ -116,7 +118,7 @@ class TestRun:
         folder = next(path for path in (trained.home / "runs").iterdir() if path.is_dir())
         assert read_files(trained.home / "mlartifacts" / version.run_id / "artifacts" / "run") == read_files(folder)
 
-    def test_each_baseline_is_a_run_of_its_own_below(self, store: Store) -> None:
+    def test_each_baseline_is_a_nested_run(self, store: Store) -> None:
         version = need_version(store, NAME, CHAMPION, "")
         metrics = read_metrics(store, version.run_id)
         parent = store.client.get_run(version.run_id)
@@ -143,13 +145,13 @@ class TestRun:
         ):
             pass
 
-    def test_a_server_that_went_away(self, unscored: Store, trained: Trained, tmp_path: Path) -> None:
+    def test_a_server_that_stopped(self, unreachable: Store, trained: Trained, tmp_path: Path) -> None:
         with pytest.raises(RegistryError, match="the run was not logged"):
-            log_training(unscored, "x", trained.config, {}, {}, {}, {}, tmp_path)
+            log_training(unreachable, "x", trained.config, {}, {}, {}, {}, tmp_path)
 
 
 class TestVersion:
-    def test_the_trained_one_is_whole(self, store: Store) -> None:
+    def test_the_trained_version_is_complete(self, store: Store) -> None:
         champion = need_version(store, NAME, CHAMPION, "")
         assert champion == find_version(store, NAME, CHALLENGER)
         assert champion.number == "1"
@@ -174,20 +176,24 @@ class TestVersion:
         with pytest.raises(RegistryError, match=r"model 'films' in sqlite.*no version has the alias 'champion'; train"):
             need_version(store, "films", CHAMPION, "train first")
 
-    def test_no_answer_is_not_a_no(self, unscored: Store) -> None:
-        # Taken for "no champion", the challenger would only have to beat the popularity baseline.
+    def test_no_answer_is_not_the_same_as_no_version(self, unreachable: Store) -> None:
+        # Without a champion the challenger would only be compared with the popularity baseline.
         with pytest.raises(RegistryError, match="no answer"):
-            find_version(unscored, NAME, CHAMPION)
+            find_version(unreachable, NAME, CHAMPION)
 
-    def test_register_comes_back(self, trained: Trained, new_home: Callable[[], Path], tmp_path: Path) -> None:
+    def test_registered_versions_can_be_read_back(
+        self, trained: Trained, new_home: Callable[[], Path], tmp_path: Path
+    ) -> None:
         home = new_home()
         store = connect(home, trained.config)
         (tmp_path / "logged").mkdir()
         run_id = log_training(store, "x", trained.config, {}, {}, {}, {}, tmp_path / "logged")
-        for part in ("bundle", "twin"):
+        for part in (BUNDLE, EVALUATION_MODEL):
             write_folder(tmp_path / part, lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
-        first = register(store, "books", run_id, tmp_path / "bundle", tmp_path / "twin", {"end": "", "snapshot": "abc"})
-        second = register(store, "books", run_id, tmp_path / "bundle", tmp_path / "twin", {"end": ""})
+        first = register(
+            store, "books", run_id, tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": "", "snapshot": "abc"}
+        )
+        second = register(store, "books", run_id, tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": ""})
         assert (first.number, second.number) == ("1", "2")
         assert find_version(store, "books", CHALLENGER) == second
         assert find_version(store, "books", CHAMPION) is None
@@ -197,11 +203,20 @@ class TestVersion:
 
         set_champion(store, "books", "1")
         assert find_version(store, "books", CHAMPION) == first
-        with pytest.raises(RegistryError, match="version 9 is gone"):
+        with pytest.raises(RegistryError, match="version 9 does not exist any more"):
             set_champion(store, "books", "9")
         assert find_version(store, "books", CHAMPION) == first
 
-        # A training that died before the last tag.
+        # An older recsys registered no folder of this name.
+        with open_bundle(store, second, EVALUATION_MODEL) as folder:
+            rmtree(folder)
+        with (
+            pytest.raises(RegistryError, match="version 2 was registered by an older recsys and has no evaluation_mod"),
+            open_bundle(store, second, EVALUATION_MODEL),
+        ):
+            pass
+
+        # A training that died before it set the last tag.
         store.client.delete_model_version_tag("books", "1", "complete")
         with pytest.raises(RegistryError, match=r"version 1 \(champion\) is not complete; train again"):
             need_version(store, "books", CHAMPION, "train again")
@@ -248,7 +263,7 @@ def test_mlflow_alone_serves_the_champion(trained: Trained, store: Store, tmp_pa
 
 @pytest.fixture
 def server(new_home: Callable[[], Path], tmp_path: Path) -> Iterator[str]:
-    """A real MLflow server that keeps the artifacts itself."""
+    """A real MLflow server that stores the artifacts itself."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -296,7 +311,7 @@ def test_a_real_server(
         assert folder.is_relative_to(scratch)
         assert verify_folder(folder, "") == verify_folder(local, "")
         bundle = Bundle.load(folder)
-    # What was downloaded is gone, and the bundle needs it no more.
+    # The download is deleted, and the bundle still works.
     assert list(scratch.iterdir()) == []
     history = pl.DataFrame({"user_id": ["u"], "item_id": [bundle.items["item_id"][0]]})
     assert recommend_for(bundle, history).height == 10
