@@ -98,6 +98,7 @@ class ListFolder:
 
         if not publish(self.home, self.name, night.run_date, write, night.facts):
             logger.warning("lists for %s are published, but readers follow a later run date", night.run_date)
+        shards.remove()
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def check_table(table: str | None) -> None:
 
 
 def clear_shards(home: Path, night: Night) -> None:
-    """Delete what is left of the shards that a published night was made from."""
+    """Delete the shards of a night that was killed right after it was published."""
     open_shards(home, night.run_date, night.facts).remove()
 
 

@@ -20,13 +20,13 @@ from recsys.storage.files import read_manifest, verify_folder
 from recsys.tables import Recommendations, Rejected, check, empty
 
 N = 10
-# The day of the run date, counted as worlds.at does.
+# The day of the run date, in the units of worlds.at.
 DAY = 33
 
 
 @pytest.fixture(scope="module")
 def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the trained home; tests ingest what they like and publish nights of their own into it."""
+    """A copy of the trained home; tests ingest other data and publish other nights in it."""
     home = copy_home(trained.home, tmp_path_factory.mktemp("generation") / "home")
     yield home
     rmtree(home)
@@ -38,7 +38,7 @@ def ingest(home: Path, config: Config, items: pl.DataFrame, interactions: pl.Dat
 
 
 def add(snapshot: Snapshot, *rows: tuple[Any, ...]) -> pl.DataFrame:
-    """The demo's interactions and some more."""
+    """The demo's interactions and the given ones."""
     return pl.concat([snapshot.interactions, make_interactions(*rows)]).sort("user_id", "step")
 
 
@@ -48,13 +48,13 @@ def items_of(lists: pl.DataFrame, user: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def lists(trained: Trained) -> pl.DataFrame:
-    """What the trained home has published."""
+    """The published lists of the trained home."""
     return read_lists(trained.home, RUN_DATE)
 
 
 class TestLists:
     def test_every_user_with_a_history_has_n_items(self, lists: pl.DataFrame, snapshot: Snapshot) -> None:
-        check(Recommendations, lists, "lists", "mend generate")
+        check(Recommendations, lists, "lists", "fix generate")
         users = cut(snapshot.interactions, CUTOFF)["user_id"].unique().sort()
         later = snapshot.interactions["user_id"].unique()
         assert len(later) > len(users)
@@ -71,11 +71,11 @@ class TestLists:
         assert lists["reason"].str.len_chars().min() > 0
         assert set(lists["model_version"]) == {"1"}
 
-    def test_what_a_user_has_never_appears(self, lists: pl.DataFrame, snapshot: Snapshot) -> None:
+    def test_consumed_items_never_appear(self, lists: pl.DataFrame, snapshot: Snapshot) -> None:
         had = cut(snapshot.interactions, CUTOFF)
         assert lists.join(had, on=["user_id", "item_id"], how="semi").is_empty()
 
-    def test_what_cannot_be_had_never_appears(self, lists: pl.DataFrame, snapshot: Snapshot) -> None:
+    def test_items_that_are_not_recommendable_never_appear(self, lists: pl.DataFrame, snapshot: Snapshot) -> None:
         hidden = snapshot.items.filter(~pl.col("available") | (pl.col("created_at") >= CUTOFF))
         assert hidden.height > 1
         assert lists.join(hidden, on="item_id", how="semi").is_empty()
@@ -97,14 +97,16 @@ class TestLists:
 class TestNight:
     @pytest.fixture(autouse=True)
     def demo(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
-        """Whatever a test ingested and published, the next one starts from the demo."""
+        """Restore the demo's snapshot and the trained home's lists before each test."""
         ingest(home, trained.config, snapshot.items, snapshot.interactions)
         rmtree(home / "recommendations")
         copytree(trained.home / "recommendations", home / "recommendations")
 
     @pytest.mark.parametrize("shard_size", [5000, 7])
-    def test_again_is_the_same_to_the_byte(self, shard_size: int, home: Path, trained: Trained) -> None:
+    def test_a_rerun_gives_the_same_bytes(self, shard_size: int, home: Path, trained: Trained) -> None:
         config = change(trained.config, generation={"shard_size": shard_size})
+        # A published night would not be made again.
+        rmtree(home / "recommendations" / f"run_date={RUN_DATE}")
         made = generate(config, home, RUN_DATE, datetime(2031, 1, 1, tzinfo=UTC))
         assert made.run_date == RUN_DATE
         if shard_size == 5000:
@@ -113,16 +115,16 @@ class TestNight:
             assert len(list(made.folder.glob("*.parquet"))) == -(-made.counts["users"] // 7)
             assert read_lists(home, RUN_DATE).equals(read_lists(trained.home, RUN_DATE))
 
-    def test_a_later_night_knows_the_days_between(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
+    def test_a_later_night_uses_the_events_in_between(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
         made = generate(trained.config, home, None, NOW)
-        # The day after the last event, whatever the clock says.
+        # The day after the last event, whatever the current date is.
         assert made.run_date == LAST_DAY == read_pointer(home)
         lists = read_lists(home, LAST_DAY)
         assert lists["user_id"].n_unique() == snapshot.interactions["user_id"].n_unique()
         assert lists.join(snapshot.interactions, on=["user_id", "item_id"], how="semi").is_empty()
         point_at(home, RUN_DATE)
 
-    def test_a_night_before_the_champion_knew_it_is_refused(self, home: Path, trained: Trained) -> None:
+    def test_a_run_date_before_the_end_of_the_champions_data_is_refused(self, home: Path, trained: Trained) -> None:
         before = read_files(home / "recommendations")
         with pytest.raises(Refused, match=r"version 1, learned from events until 2025-02-03.*run date from 2025-02-03"):
             generate(trained.config, home, "2025-02-02", NOW)
@@ -142,7 +144,7 @@ class TestNight:
         made = generate(trained.config, home, RUN_DATE, NOW)
         lists = read_lists(home, RUN_DATE)
         assert len(items_of(lists, "one event")) == N
-        # The item is younger than the champion: known by its text alone.
+        # The item is newer than the champion, which knows only its text.
         assert len(items_of(lists, "新来的")) == N
         assert "fresh" not in items_of(lists, "新来的")
         assert items_of(lists, "too late") == []
@@ -150,23 +152,25 @@ class TestNight:
         assert set(items_of(lists, "took nearly all")) == {*open_items[-3:], "fresh"}
         assert made.counts["short_lists"] == 1
         assert made.counts["rows"] == lists.height == (made.counts["users"] - 1) * N + 4
-        # What came after the champion is proposed for its text, not filled in.
+        # An item newer than the champion is proposed for its text and is no fallback.
         found = lists.filter(pl.col("user_id") == "took nearly all", pl.col("item_id") == "fresh")["sources"][0]
         assert {"text", "new_items"} <= set(found)
 
-    def test_long_lists_are_filled_up_and_say_so(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
+    def test_long_lists_have_fallback_items_that_are_marked(
+        self, home: Path, trained: Trained, snapshot: Snapshot
+    ) -> None:
         long = change(trained.config, generation={"n": 200, "sanity": {"max_fallback_share": 1.0}})
         made = generate(long, home, RUN_DATE, NOW)
         lists = read_lists(home, RUN_DATE)
         filled = lists.filter(pl.col("sources").list.first() == "fallback")
         assert filled.height == made.counts["fallback_rows"] > 0
-        # First what fits the texts of the history; everybody here has one, and every item a text.
+        # The text step comes first; every user here has a history, and every item a text.
         assert set(filled["sources"].list.get(1)) == {"text"}
         assert set(filled["variant"]) == {"fallback"}
         reasons = set(filled["reason"].str.replace("“.*”", "X"))
         assert reasons <= {"Its description fits what you read lately", "Because you chose X"}
         assert lists.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
-        # Everything that can be had is in every list, once.
+        # Every recommendable item is in every list, once.
         had = cut(snapshot.interactions, CUTOFF)
         open_items = snapshot.items.filter(pl.col("available") & (pl.col("created_at") < CUTOFF))
         everything = had.select("user_id").unique().join(open_items.select("item_id"), how="cross")
@@ -174,7 +178,9 @@ class TestNight:
         assert lists.select("user_id", "item_id").sort("user_id", "item_id").equals(left)
         assert made.counts["short_lists"] == made.counts["users"]
 
-    def test_what_is_sold_out_tonight_is_gone_tonight(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
+    def test_items_that_are_unavailable_tonight_are_not_listed(
+        self, home: Path, trained: Trained, snapshot: Snapshot
+    ) -> None:
         loved = read_lists(trained.home, RUN_DATE)["item_id"].mode().sort()[0]
         gone = read_lists(trained.home, RUN_DATE)["item_id"].unique().sort()[0]
         assert loved != gone
@@ -199,7 +205,7 @@ class TestNight:
         assert made.counts["rows"] == (6 - users["item_id"]).sum() == read_lists(home, RUN_DATE).height
 
     @pytest.mark.parametrize("lack", ["items", "users"])
-    def test_nothing_to_recommend_leaves_last_night(
+    def test_with_nothing_to_recommend_the_current_lists_remain(
         self, lack: str, home: Path, trained: Trained, snapshot: Snapshot
     ) -> None:
         before = read_files(home / "recommendations")
@@ -207,7 +213,7 @@ class TestNight:
         late = snapshot.interactions.filter((pl.col("time") >= CUTOFF) | pl.lit(lack == "items"))
         ingest(home, trained.config, items, late)
         reason = "no item of the catalogue is available" if lack == "items" else "no active user before 2025-02-03"
-        with pytest.raises(Refused, match=f"generate for 2025-02-03: {reason}.*lists in place stay"):
+        with pytest.raises(Refused, match=f"generate for 2025-02-03: {reason}.*current lists remain published"):
             generate(trained.config, home, RUN_DATE, NOW)
         assert read_files(home / "recommendations") == before
 
@@ -220,7 +226,7 @@ class TestNight:
         assert 5 < len(active) < last.height - 5
         assert read_lists(home, RUN_DATE)["user_id"].unique().sort().to_list() == sorted([*active, "just so"])
 
-    def test_a_full_disk_leaves_the_old_lists_and_the_finished_shards(
+    def test_after_a_full_disk_old_lists_and_finished_shards_remain(
         self, home: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = change(trained.config, generation={"shard_size": 50})
@@ -246,20 +252,20 @@ class TestNight:
             path: content for path, content in read_files(home / "recommendations").items() if ".shards" not in path
         }
         assert after == before
-        # There is room again: what was finished is not made anew.
+        # With free space again, finished shards are not made again.
         folder = generate(config, home, LAST_DAY, NOW).folder
         assert (folder / "part-00000.parquet").stat().st_ino == kept
         assert not left.exists()
         point_at(home, RUN_DATE)
 
-    def test_old_nights_go(self, home: Path, trained: Trained) -> None:
+    def test_old_nights_are_pruned(self, home: Path, trained: Trained) -> None:
         config = change(trained.config, generation={"keep_run_dates": 1})
         for day in ("2025-02-11", "2025-02-12", "2025-02-13"):
             generate(config, home, day, NOW)
         assert sorted(path.name for path in (home / "recommendations").iterdir()) == ["CURRENT", "run_date=2025-02-13"]
 
     def test_a_catalogue_without_the_champions_columns(self, home: Path, trained: Trained, snapshot: Snapshot) -> None:
-        """Text and features read what was there at training, whatever tonight's config keeps."""
+        """Texts and features need the columns of the training, even if tonight's config drops them."""
         settings = trained.config.resolved()
         settings["dataset"]["items"]["attributes"] = {}
         config = parse_config(settings, "test")

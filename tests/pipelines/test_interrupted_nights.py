@@ -1,4 +1,4 @@
-"""Nights that are killed, cut up otherwise, run elsewhere or run twice end in the same bytes."""
+"""Nights that are killed, sharded differently, run by other engines or run twice end in the same bytes."""
 
 import json
 import os
@@ -26,12 +26,12 @@ from recsys.config import Config
 from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError
 from recsys.pipelines.generate import generate, generate_range
-from recsys.storage.files import lock
+from recsys.storage.files import lock, read_manifest
 from recsys.tables import Rejected, empty
 from recsys.text import embedding_cache
 
 KILLS = 20
-# The command as another process runs it; it says when the shards begin.
+# The command in another process; it prints a line when it starts making shards.
 COMMAND = """
 import json, os, sys
 from datetime import datetime, UTC
@@ -60,7 +60,7 @@ def small(trained: Trained) -> Config:
 
 @pytest.fixture(scope="module")
 def undisturbed(home: Path, small: Config) -> dict[str, bytes]:
-    """The bytes of a night that nobody touched."""
+    """The bytes of an uninterrupted night."""
     return read_files(generate(small, home, LAST_DAY, NOW).folder)
 
 
@@ -71,13 +71,20 @@ def start(config: Config, home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", COMMAND, given], env=environment, text=True, **pipes)
 
 
+def remake(config: Config, home: Path, day: str) -> Path:
+    """Make a night again, without its caches and published files."""
+    rmtree(home / "factors", ignore_errors=True)
+    rmtree(home / "recommendations" / f"run_date={day}", ignore_errors=True)
+    return generate(config, home, day, NOW).folder
+
+
 def remove_night(home: Path) -> None:
     rmtree(home / "recommendations" / f"run_date={LAST_DAY}", ignore_errors=True)
     (home / "recommendations" / "CURRENT").write_text(f"run_date={RUN_DATE}\n")
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
+def test_killed_at_any_moment_it_continues_to_the_same_bytes(
     home: Path, small: Config, undisturbed: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     moments = random.Random(0)
@@ -86,7 +93,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
     shards = home / "recommendations" / f".run_date={LAST_DAY}.shards"
     while kills < KILLS:
         process = start(small, home)
-        # Half of them while shards are made, the others at any moment from the start on.
+        # Half of them while shards are made, the others at any moment after the start.
         if kills % 2:
             goal = len(list(shards.glob("part-*.json"))) + moments.randint(1, 4)
             wait_for(partial(has_come_far, shards, goal, process))
@@ -96,14 +103,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
-        # Readers see last night's lists, or these and all of them.
+        # Readers see either last night's lists or all of tonight's.
         pointer = read_pointer(home)
         assert pointer in (RUN_DATE, LAST_DAY)
         if pointer == LAST_DAY:
             assert read_files(folder) == undisturbed
             remove_night(home)
         kept.append(len(list(shards.glob("part-*.json"))))
-    # Finished shards were found again: some run began with more than the one before had made alone.
+    # Finished shards were kept across runs.
     assert max(kept) > 6
     generate(small, home, LAST_DAY, NOW)
     assert read_files(folder) == undisturbed
@@ -113,7 +120,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
         print(f" {kills} kills; shards on disk after each: {kept}", end="")
 
 
-def test_shards_and_threads_and_processes_change_nothing(
+def test_shards_threads_and_processes_do_not_change_lists(
     home: Path, trained: Trained, undisturbed: dict[str, bytes], small: Config
 ) -> None:
     whole = read_lists(home, LAST_DAY)
@@ -131,20 +138,21 @@ def test_shards_and_threads_and_processes_change_nothing(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_who_did_nothing_since_last_night_is_not_folded_in_again(
+def test_users_without_new_events_are_not_folded_in_again(
     home: Path, small: Config, undisturbed: dict[str, bytes], workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = change(small, generation={"engine": {"workers": workers}})
-    rmtree(home / "factors")
-    generate(small, home, RUN_DATE, NOW)
+    remake(small, home, RUN_DATE)
     solved = count_solved(monkeypatch)
+    remove_night(home)
     assert lists_of(generate(settings, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
     active = read_lists(home, LAST_DAY)["user_id"].n_unique()
     if workers == 1:
         assert 0 < sum(solved) < active
     solved.clear()
-    # Nobody has done anything since; and the files are the same whoever wrote them.
+    # There are no new events; and the files do not depend on the process that wrote them.
     kept = read_files(home / "factors")
+    remove_night(home)
     assert lists_of(generate(small, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
     assert sum(solved) == 0
     assert read_files(home / "factors") == kept
@@ -176,7 +184,7 @@ def test_texts_embedded_by_processes_are_the_same(
 
 
 @pytest.mark.ray
-def test_a_ray_cluster_changes_nothing(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+def test_a_ray_cluster_makes_the_same_lists(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
     pytest.importorskip("ray")
     ray = change(small, generation={"engine": {"kind": "ray"}})
     assert lists_of(generate(ray, home, LAST_DAY, NOW).folder) == lists_of(undisturbed)
@@ -184,7 +192,7 @@ def test_a_ray_cluster_changes_nothing(home: Path, small: Config, undisturbed: d
 
 @pytest.mark.ray
 @pytest.mark.timeout(300)
-def test_a_node_that_is_lost_changes_nothing(
+def test_the_lists_are_the_same_after_a_node_is_lost(
     home: Path, small: Config, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray")
@@ -215,7 +223,7 @@ def test_a_node_that_is_lost_changes_nothing(
 
 
 def count_solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that grows by the users of every block that is folded in."""
+    """Return a list to which every folded-in block appends its number of users."""
     solved: list[int] = []
     real = AlsModel._solve
 
@@ -228,13 +236,13 @@ def count_solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def lists_of(files: Path | dict[str, bytes]) -> dict[str, bytes]:
-    """The lists alone: the manifest names the settings, and another engine is another setting."""
+    """Return the parquet files only: the manifest depends on the engine, which is a setting."""
     content = read_files(files) if isinstance(files, Path) else files
     return {name: part for name, part in content.items() if name.endswith(".parquet")}
 
 
 def interrupt(config: Config, home: Path) -> Path:
-    """Kill a night when some shards are finished, and return their folder."""
+    """Kill a night after some shards are finished, and return their folder."""
     remove_night(home)
     process = start(config, home)
     process.stdout.readline()
@@ -245,7 +253,7 @@ def interrupt(config: Config, home: Path) -> Path:
     return shards
 
 
-def test_a_shard_that_was_cut_off_is_made_again(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+def test_an_incomplete_shard_is_made_again(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
     shards = interrupt(small, home)
     first, second, *_ = sorted(shards.glob("part-*.parquet"))
     first.write_bytes(first.read_bytes()[:-40])
@@ -262,10 +270,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("waited in vain")
+    raise AssertionError("the condition did not become true within a minute")
 
 
-def test_shards_of_other_settings_are_not_taken(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
+def test_shards_of_other_settings_are_not_reused(home: Path, small: Config, undisturbed: dict[str, bytes]) -> None:
     interrupt(small, home)
     short = change(small, generation={"n": 3})
     made = generate(short, home, LAST_DAY, NOW)
@@ -273,7 +281,7 @@ def test_shards_of_other_settings_are_not_taken(home: Path, small: Config, undis
     assert made.counts["rows"] == 3 * made.counts["users"]
 
 
-def test_of_two_at_once_one_works_and_the_other_leaves(
+def test_of_two_processes_the_second_stops_with_an_error(
     home: Path, small: Config, undisturbed: dict[str, bytes]
 ) -> None:
     remove_night(home)
@@ -284,20 +292,20 @@ def test_of_two_at_once_one_works_and_the_other_leaves(
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert read_files(home / "recommendations" / f"run_date={LAST_DAY}") == undisturbed
-    # Its lock file is still there, and blocks nobody.
+    # The lock file still exists, but no process holds the lock.
     with lock(home, "generation"):
         pass
 
 
-def test_a_range_of_nights_goes_on_where_it_stopped(home: Path, trained: Trained) -> None:
+def test_a_range_continues_after_its_published_nights(home: Path, trained: Trained) -> None:
     days = ["2025-02-07", "2025-02-08", "2025-02-09"]
     generate(trained.config, home, days[0], NOW)
     before = (home / "recommendations" / f"run_date={days[0]}" / "manifest.json").stat().st_mtime_ns
     made = generate_range(trained.config, home, days[0], days[2], NOW)
-    assert [one.run_date for one in made] == days
+    assert [night.run_date for night in made] == days
     assert (home / "recommendations" / f"run_date={days[0]}" / "manifest.json").stat().st_mtime_ns == before
-    # Each is what the night alone would have made.
-    for day in days:
-        alone = generate(trained.config, home, day, NOW)
-        assert read_files(alone.folder) == read_files(home / "recommendations" / f"run_date={day}")
-    assert made[0].counts == generate(trained.config, home, days[0], NOW).counts
+    # Each has the bytes of a run for this date alone.
+    for day, night in zip(days, made, strict=True):
+        content = read_files(night.folder)
+        assert read_files(remake(trained.config, home, day)) == content
+        assert night.counts == read_manifest(night.folder, "")["counts"]

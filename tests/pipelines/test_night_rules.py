@@ -1,8 +1,10 @@
-"""What a night's settings do to its lists: rules, block lists, outputs, and what is refused before readers see it."""
+"""The effect of a night's settings on its lists: rules, block lists, outputs and refusals."""
 
 import csv
 import json
+import math
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
@@ -31,7 +33,7 @@ def base(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def home(base: Path, trained: Trained) -> Path:
-    """Nothing published but the trained home's one night."""
+    """Only the trained home's one night is published."""
     rmtree(base / "recommendations")
     copytree(trained.home / "recommendations", base / "recommendations")
     return base
@@ -49,7 +51,7 @@ def with_items(lists: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     return lists.join(snapshot.items, on="item_id").sort("user_id", "rank")
 
 
-def test_at_most_so_many_of_a_category(trained: Trained, home: Path, snapshot: Snapshot) -> None:
+def test_max_per_value_limits_each_category(trained: Trained, home: Path, snapshot: Snapshot) -> None:
     lists = with_items(make(trained, home, rules={"max_per_value": {"category": 3}}), snapshot)
     assert set(lists["variant"]) <= {"ranker", "ranker without max_per_value", "fallback"}
     kept = lists.filter(pl.col("variant") == "ranker").group_by("user_id", "category").len()
@@ -60,7 +62,7 @@ def test_at_most_so_many_of_a_category(trained: Trained, home: Path, snapshot: S
     assert lists.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
 
 
-def test_what_is_blocked_never_appears(
+def test_blocked_items_and_pairs_never_appear(
     trained: Trained, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = read_lists(trained.home, RUN_DATE)
@@ -73,10 +75,10 @@ def test_what_is_blocked_never_appears(
     lists = make(trained, home, rules=rules)
     assert everyone not in set(lists["item_id"])
     assert lists.join(pairs, on=["user_id", "item_id"], how="semi").is_empty()
-    # Others may well get them.
+    # Other users may get these items.
     assert lists.join(pairs, on="item_id", how="semi").height > 0
     assert lists.group_by("user_id").len()["len"].unique().to_list() == [N]
-    # Shards elsewhere know the block lists too.
+    # Worker processes get the block lists too.
     workers = make(trained, home, rules=rules, shard_size=60, engine={"workers": 2})
     assert workers.equals(lists)
 
@@ -89,7 +91,7 @@ def test_what_is_blocked_never_appears(
         ("", "not readable as CSV"),
     ],
 )
-def test_a_block_list_that_is_none(
+def test_a_block_list_that_cannot_be_read(
     content: str | None, told: str, trained: Trained, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
@@ -101,7 +103,7 @@ def test_a_block_list_that_is_none(
     assert read_files(home / "recommendations") == before
 
 
-def test_what_was_shown_lately_gives_way(trained: Trained, home: Path) -> None:
+def test_recently_listed_items_lose_score(trained: Trained, home: Path) -> None:
     first = read_lists(home, RUN_DATE)
     plain = make(trained, home, "2025-02-04")
     lists = make(trained, home, "2025-02-04", rules={"shown_penalty": 100.0})
@@ -110,12 +112,13 @@ def test_what_was_shown_lately_gives_way(trained: Trained, home: Path) -> None:
     assert again[0] > 2 * again[1]
     manifest = read_manifest(home / "recommendations" / "run_date=2025-02-04", "")
     assert list(manifest["shown"]) == [RUN_DATE]
-    # Nights of later dates do not count, so a backfill is the night it would have been.
+    # Later nights do not count, so a backfill has the same lists as the original night.
     make(trained, home, "2025-02-05", rules={"shown_penalty": 100.0})
+    rmtree(home / "recommendations" / "run_date=2025-02-04")
     assert make(trained, home, "2025-02-04", rules={"shown_penalty": 100.0}).equals(lists)
 
 
-def test_new_items_and_young_items(trained: Trained, home: Path, snapshot: Snapshot) -> None:
+def test_min_new_share_and_max_item_age(trained: Trained, home: Path, snapshot: Snapshot) -> None:
     young = with_items(make(trained, home, rules={"max_item_age_days": 20}), snapshot)
     ages = (pl.lit(trained_cutoff()) - pl.col("created_at")).dt.total_days()
     kept = young.filter(pl.col("variant") == "ranker")
@@ -132,7 +135,7 @@ def trained_cutoff() -> Any:
     return CUTOFF
 
 
-def test_diversity_makes_lists_less_alike(trained: Trained, home: Path, snapshot: Snapshot) -> None:
+def test_diversity_makes_lists_more_varied(trained: Trained, home: Path, snapshot: Snapshot) -> None:
     counts = []
     for weight in (0.0, 0.7):
         lists = with_items(make(trained, home, rules={"diversity": weight}), snapshot)
@@ -140,7 +143,7 @@ def test_diversity_makes_lists_less_alike(trained: Trained, home: Path, snapshot
     assert counts[1] > counts[0]
 
 
-def test_users_without_any_history_get_lists_if_they_are_named(
+def test_named_users_without_history_get_lists(
     trained: Trained, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = read_lists(trained.home, RUN_DATE)
@@ -153,7 +156,7 @@ def test_users_without_any_history_get_lists_if_they_are_named(
     own = lists.filter(pl.col("user_id") == "新しい人")
     assert own["rank"].to_list() == list(range(1, N + 1))
     assert own["reason"].str.len_chars().min() > 0
-    # Who is not active gets one, too; and another file is another night.
+    # Named users who are not active get a list too; and another file makes the night again.
     alone = make(trained, home, users="members.csv", active_days=0.001)
     assert set(alone["user_id"]) == {"新しい人", one}
     (tmp_path / "members.csv").write_text("user_id\nsomebody\n")
@@ -172,7 +175,7 @@ def test_reasons_name_what_the_user_chose(trained: Trained, home: Path, snapshot
     assert titles.join(had, on=["user_id", "title"], how="anti").is_empty()
 
 
-def test_the_same_rows_as_jsonl_and_csv(trained: Trained, home: Path) -> None:
+def test_jsonl_and_csv_have_the_same_rows(trained: Trained, home: Path) -> None:
     lists = make(trained, home, outputs=["jsonl", "csv"])
     folder = home / "recommendations" / f"run_date={RUN_DATE}"
     rows = [json.loads(line) for line in (folder / "lists.jsonl").read_text().splitlines()]
@@ -194,20 +197,20 @@ def test_the_same_rows_as_jsonl_and_csv(trained: Trained, home: Path) -> None:
 @pytest.mark.parametrize(
     ("sanity", "more", "told"),
     [
-        ({"max_fallback_share": 0.0}, {"n": 110}, r"[\d.]+% of the rows only fill lists up, expected at most"),
-        ({"max_churn": 0.0}, {}, r"[\d.]+% of a list is new since last time, expected at most generation.sanity.max"),
-        ({"max_score_shift": 0.0}, {}, r"scores are distributed differently than last time, by the same model and set"),
-        ({"min_coverage_left": 1.0}, {"n": 1}, r"[\d.]+% as many different items are shown as last time"),
+        ({"max_fallback_share": 0.0}, {"n": 110}, r"[\d.]+% of rows are fallback items \(limit 0%"),
+        ({"max_churn": 0.0}, {}, r"[\d.]+% of list items are new since the last lists \(limit 0%, generation"),
+        ({"max_score_shift": 0.0}, {}, r"the score distribution shifted by [\d.]+ \(KS distance\)"),
+        ({"min_coverage_left": 1.0}, {"n": 1}, r"only [\d.]+% as many distinct items are listed"),
     ],
 )
-def test_lists_that_are_not_fit_are_refused(
+def test_lists_that_fail_a_sanity_check_are_refused(
     sanity: dict[str, float], more: dict[str, Any], told: str, trained: Trained, home: Path
 ) -> None:
     if "min_coverage_left" not in sanity and not more:
-        # Lists compare with those of the same settings only: a first night of them.
+        # Only lists of the same settings are compared, so publish a first night of them.
         make(trained, home, sanity={**ANYTHING, **sanity})
     before = read_files(home / "recommendations")
-    with pytest.raises(Refused, match=f"generate for {LAST_DAY}: {told}.*lists in place stay"):
+    with pytest.raises(Refused, match=f"generate for {LAST_DAY}: {told}.*current lists remain published"):
         make(trained, home, LAST_DAY, sanity={**ANYTHING, **sanity}, **more)
     after = read_files(home / "recommendations")
     assert {path: one for path, one in after.items() if ".shards" not in path} == before
@@ -218,7 +221,7 @@ def damage(home: Path, day: str) -> None:
     part.write_bytes(part.read_bytes()[:-100])
 
 
-def test_damaged_lists_of_last_night_give_way_to_sound_ones(
+def test_damaged_lists_of_last_night_are_replaced(
     trained: Trained, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = make(trained, home, LAST_DAY)
@@ -229,12 +232,12 @@ def test_damaged_lists_of_last_night_give_way_to_sound_ones(
     assert "part-00000.parquet is changed" in caplog.text
     assert "not compared with them" in caplog.text
     assert read_pointer(home) == LAST_DAY
-    # Nor does a folder that somebody has deleted keep readers from new lists.
+    # The same for a folder that was deleted.
     rmtree(home / "recommendations" / f"run_date={LAST_DAY}")
     assert make(trained, home, LAST_DAY).equals(whole)
 
 
-def test_damaged_lists_that_count_stop_the_night(trained: Trained, home: Path) -> None:
+def test_damaged_lists_that_shown_penalty_reads_stop_the_night(trained: Trained, home: Path) -> None:
     damage(home, RUN_DATE)
     before = read_files(home / "recommendations")
     with pytest.raises(
@@ -244,7 +247,7 @@ def test_damaged_lists_that_count_stop_the_night(trained: Trained, home: Path) -
     assert read_files(home / "recommendations") == before
 
 
-def test_what_would_stop_the_night_at_its_end_stops_it_before_a_list_is_made(
+def test_errors_of_the_outputs_are_found_before_a_list_is_made(
     trained: Trained, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RECSYS_LISTS_URL", raising=False)
@@ -265,12 +268,49 @@ def test_an_old_snapshot_is_refused(trained: Trained, home: Path) -> None:
         make(trained, home, "2025-02-20", max_snapshot_age_hours=24)
 
 
-def test_rules_for_columns_that_items_lack(trained: Trained) -> None:
+def test_the_age_limit_itself_is_allowed(trained: Trained, home: Path, snapshot: Snapshot) -> None:
+    end = datetime.fromisoformat(f"{LAST_DAY}T00:00:00+00:00")
+    hours = (end - snapshot.interactions["time"].max()).total_seconds() / 3600
+    with pytest.raises(Refused, match="last event is"):
+        make(trained, home, LAST_DAY, max_snapshot_age_hours=math.nextafter(hours, 0))
+    make(trained, home, LAST_DAY, max_snapshot_age_hours=hours)
+    assert read_pointer(home) == LAST_DAY
+
+
+def refuse(trained: Trained, home: Path, **generation: Any) -> int:
+    """Have the finished shards of a night refused, and return the inode of the first."""
+    with pytest.raises(Refused, match="are fallback items"):
+        make(trained, home, LAST_DAY, n=110, sanity={**ANYTHING, "max_fallback_share": 0.0}, **generation)
+    return (home / "recommendations" / f".run_date={LAST_DAY}.shards" / "part-00000.parquet").stat().st_ino
+
+
+def test_a_changed_limit_keeps_the_finished_shards(trained: Trained, home: Path) -> None:
+    finished = refuse(trained, home)
+    make(trained, home, LAST_DAY, n=110)
+    part = home / "recommendations" / f"run_date={LAST_DAY}" / "part-00000.parquet"
+    assert part.stat().st_ino == finished
+
+
+@pytest.mark.parametrize("rule", ["blocked_items", "blocked_pairs"])
+def test_a_changed_block_list_makes_the_finished_shards_again(
+    rule: str, trained: Trained, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    rows = read_lists(trained.home, RUN_DATE).filter(pl.col("rank") == 1).select("user_id", "item_id").head(1)
+    (tmp_path / "blocked.csv").write_text("user_id,item_id\nnobody,no such item\n")
+    refuse(trained, home, rules={rule: "blocked.csv"})
+    rows.write_csv(tmp_path / "blocked.csv")
+    lists = make(trained, home, LAST_DAY, n=110, rules={rule: "blocked.csv"})
+    key = ["item_id"] if rule == "blocked_items" else ["user_id", "item_id"]
+    assert lists.join(rows, on=key, how="semi").is_empty()
+
+
+def test_rules_for_unknown_columns(trained: Trained) -> None:
     with pytest.raises(ConfigError, match=r"max_per_value \['colour'\] are neither tags nor attributes"):
         change(trained.config, generation={"rules": {"max_per_value": {"colour": 1}}})
 
 
-def test_users_whose_items_have_all_left_and_items_without_text(
+def test_users_whose_items_left_the_catalogue_and_items_without_text(
     trained: Trained, home: Path, snapshot: Snapshot
 ) -> None:
     more = make_interactions(("left behind", "no longer there", 20.0), ("of the wordless", "wordless", 32.5))
@@ -291,7 +331,7 @@ def test_users_whose_items_have_all_left_and_items_without_text(
         own = lists.filter(pl.col("user_id") == user)
         assert own["rank"].to_list() == list(range(1, 61)), user
         assert own["reason"].str.len_chars().min() > 0
-    # Nothing is known of the first: what everybody takes, then what is left.
+    # Nothing is known about the first user: popular items come first, then the rest of the catalogue.
     own = lists.filter(pl.col("user_id") == "left behind")
     assert set(own["sources"].explode()) <= {"popular", "popular_all_time", "fallback", "catalogue"}
     assert set(own.filter(pl.col("variant") == "fallback")["sources"].list.last()) <= {"popular", "catalogue"}

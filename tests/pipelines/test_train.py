@@ -1,7 +1,8 @@
-"""Data of other shapes, from raw files to lists, and trainings that cannot begin."""
+"""Other kinds of data, from raw files to lists, and trainings that cannot start."""
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import polars as pl
@@ -41,7 +42,7 @@ def small_config(raw: Path, columns: dict[str, str], **sections: Any) -> Config:
 
 
 def write_board(raw: Path, twice: bool = False) -> pl.DataFrame:
-    """Write a checkerboard's raw files and return its interactions; twice: all is taken again 20 days later."""
+    """Write a checkerboard's raw files and return its interactions; with `twice`, each is repeated 20 days later."""
     items, interactions = checkerboard(users=24, items=20)
     if twice:
         again = interactions.with_columns(pl.col("time") + pl.duration(days=20))
@@ -61,7 +62,7 @@ class TestWithoutTimes:
         lists = read_lists(home, "2025-06-01")
         assert lists.height == 24 * 5
         assert lists.join(interactions, on=["user_id", "item_id"], how="semi").is_empty()
-        # White users take white items: here the right answers are known.
+        # White users take white items, so the right answers are known.
         colour = pl.col("user_id").str.slice(1).cast(int) % 2 == pl.col("item_id").str.slice(1).cast(int) % 2
         assert lists.filter(pl.col("rank") == 1).select(colour.mean()).item() > 0.8
         champion = need_version(connect(home, config), config.model_name, CHAMPION, "")
@@ -69,11 +70,12 @@ class TestWithoutTimes:
         manifest = read_manifest(made.generated.folder, "")
         assert manifest["end"] is None
 
-        # Again, on another day by the clock: the same lists under the run date that is asked for.
+        # Made again on another day by the clock: the same lists under the run date of the command.
+        rmtree(made.generated.folder)
         again = generate(config, home, "2025-06-01", NOW.replace(year=2026))
         assert read_lists(home, again.run_date).equals(lists)
 
-        # Another draw of test pairs is another measure; the gate must not take it for the same.
+        # Another seed draws other test pairs; the gate must not treat them as the same.
         train(config.model_copy(update={"seed": 1}), home, None)
         lenient = config.model_copy(update={"registry": config.registry.model_copy(update={"max_relative_loss": 1.0})})
         _, reason = promote(lenient, home)
@@ -95,14 +97,14 @@ class TestRepeats:
         home = new_home()
         made = run_all(config, home, None, NOW)
         assert set(made.trained.metrics["model"]) >= {*sources} - {"new_items"}
-        # Where an item stood is known of what the user met in the label window.
+        # The position of an item is known for items that the user met in the label window.
         run = read_run(home, config.name)
         rows = pl.read_parquet(run.folder / "training_rows.parquet")
         assert rows.filter(pl.col("label") == 1)["position"].is_between(1, 7).all()
         assert rows["position"].null_count() > 0
-        # What was left to the data is settled, once for the twin and the refit that serves.
+        # Auto settings are chosen once, for the evaluation model and the refit.
         asked, settled = (dict(one.flatten()) for one in (config, run.config))
-        # The precision is the processor's to say, not the data's.
+        # The precision is chosen by the processor, not by the data.
         open_settings = {path for path, value in asked.items() if value == AUTO} - {"text.precision"}
         assert len(open_settings) == 6
         assert all(settled[path] == value for path, value in asked.items() if path not in open_settings)
@@ -116,7 +118,7 @@ class TestRepeats:
         assert repeated.height > 0
         assert repeated.join(interactions, on=["user_id", "item_id"], how="anti").is_empty()
 
-        # The same champion under settings that allow no repeats: what a list may hold is theirs to say.
+        # The same champion with a config that allows no repeats: tonight's config decides.
         strict = config.model_copy(update={"dataset": config.dataset.model_copy(update={"repeats": False})})
         run_ingest(strict, home, NOW)
         made_strictly = generate(strict, home, None, NOW)
@@ -125,12 +127,12 @@ class TestRepeats:
         assert lists["user_id"].n_unique() == 24
 
 
-class TestCannotBegin:
+class TestCannotStart:
     def test_without_a_store_nothing_is_fitted(
         self, trained: Trained, trained_copy: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fit(*_: object) -> None:
-            raise AssertionError("hours of work that nobody could log")
+            raise AssertionError("fitting started although it cannot be logged")
 
         monkeypatch.setattr(train_module, "prepare_encoder_inputs", fit)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "bogus://x")
