@@ -1,15 +1,15 @@
-"""Every night, and whenever the champion changes: publish everybody's list.
+"""Publish a list for every active user, every night and whenever the champion changes.
 
 `ingest` → `generate`
 
-- **Both succeeded**: the lists of the run date are published, complete. Running the same date again is safe: the
-  same inputs give the same bytes, and readers see the old lists or the new ones, never half.
-- **generate failed**: last night's lists are still being served. Exit code 3 means that a sanity check refused the
-  new lists, 2 an error; the log says which and what to do. Mend it and clear the task.
-- **no champion yet**: run `recsys_train` once; its promotion starts this DAG by itself.
+- **Succeeded**: every configured output holds the lists of the run date. Running the same date again is safe: the same
+  inputs give the same bytes, and readers see either the old lists or the new ones.
+- **Failed**: readers still see the last published lists. Fix what the log's last line names, then clear the task
+  (Grid → task → Clear). Each task's documentation explains its exit codes.
+- **No champion yet**: run `recsys_train` once; its promotion triggers this DAG.
 
-Trigger with `run_date` to work for another date. Data that ended long ago, such as the demo catalogue's, need the day
-after their last event.
+Trigger it with `run_date` for another date. Data that ended long ago, such as the demo catalogue, needs the day after
+its last event.
 """
 
 from datetime import UTC, datetime, timedelta

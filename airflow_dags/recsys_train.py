@@ -1,14 +1,15 @@
-"""Every week: learn from the newest data and, if the gate agrees, put the result into service.
+"""Train on the newest data every week, and promote the result if it passes the gate.
 
 `ingest` → `train` → `evaluate` → `promote`
 
-- **promote succeeded**: the challenger serves now, and the asset `recsys://champion` starts `recsys_nightly`.
-- **promote skipped**: the gate refused (exit code 3); its log says why, the champion stays. Nothing to repair.
-- **anything failed**: the champion stays. Read the task's log, mend what it names and clear the task.
+- **promote succeeded**: the challenger is now the champion; the asset `recsys://champion` triggers `recsys_nightly`.
+- **promote skipped**: the gate refused (exit code 3); its log has the numbers. The champion stays; nothing to fix.
+- **Anything failed**: the champion stays. Fix what the log's last line names, then clear the task
+  (Grid → task → Clear).
 
-To take a promotion back: `recsys rollback --config FILE`, then trigger `recsys_nightly`.
-Trigger with `run_date` to work for another date. Data that ended long ago, such as the demo catalogue's, need the day
-after their last event.
+To undo a promotion: `recsys rollback --config FILE`, then trigger `recsys_nightly`.
+Trigger it with `run_date` for another date. Data that ended long ago, such as the demo catalogue, needs the day after
+its last event.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from recsys_command import CHAMPION, command_task, run_date_param
 
 with DAG(
     dag_id="recsys_train",
-    # Sunday, three hours after the nightly lists: the two never read and write at the same time on a usual day.
+    # Sunday, three hours after the nightly lists, so that the two do not normally run at the same time.
     schedule=CronTriggerTimetable("0 6 * * 0", timezone="UTC"),
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,

@@ -14,7 +14,7 @@ CHECKOUT = HERE.parents[1]
 
 
 class Airflow:
-    """A running `dag_driver.py` with a metadata store of its own."""
+    """A running `dag_driver.py` with its own metadata store."""
 
     def __init__(self, requests: IO[str], answers: IO[str], log: Path) -> None:
         self._requests, self._answers, self._log = requests, answers, log
@@ -37,7 +37,7 @@ class Airflow:
         return self._ask({"dag_id": dag_id, **dates, **settings})
 
     def log(self) -> str:
-        """Return the end of the log; what the commands printed comes first."""
+        """Return the end of the log, the output of the commands first."""
         lines = self._log.read_text().splitlines()
         return "\n".join([*[line for line in lines if "SubprocessHook" in line][-60:], *lines[-30:]])
 
@@ -92,7 +92,7 @@ def stub(tmp_path: Path) -> "Stub":
 
 
 class Stub:
-    """A stand-in for the CLI that writes down how it was called and leaves with the code it is given."""
+    """A stand-in for the CLI that records its arguments and exits with a given code."""
 
     def __init__(self, folder: Path) -> None:
         self.calls_file = folder / "calls.jsonl"

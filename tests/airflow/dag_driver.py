@@ -1,4 +1,4 @@
-"""Runs DAGs in a process of its own: one JSON request per line of stdin, one JSON answer per line of stdout.
+"""Runs DAGs in a separate process: one JSON request per line of stdin, one JSON answer per line of stdout.
 
 Airflow changes logging, warnings and sqlalchemy for the whole process, so the tests keep it out of theirs.
 """
@@ -22,7 +22,7 @@ HEAVY = ("recsys", "torch", "lightgbm", "mlflow")
 
 
 def describe() -> dict:
-    """Return what a reader of the DAG files would want to know without running them."""
+    """Return what the DAG files declare."""
     return {
         "import_errors": BAG.import_errors,
         "heavy_imports": [name for name in HEAVY if name in sys.modules],
@@ -37,6 +37,8 @@ def describe() -> dict:
                         "retries": task.retries,
                         "timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
                         "outlets": [outlet.name for outlet in task.outlets],
+                        "owner": task.owner,
+                        "doc": task.doc_md,
                     }
                     for task in dag.tasks
                 },
@@ -49,7 +51,7 @@ def describe() -> dict:
 def run(
     dag_id: str, logical_date: str | None, run_after: str | None, conf: dict, environment: dict, unchecked: bool
 ) -> dict:
-    """Run a DAG without retries and return its states, the events of the asset, and who waits for them."""
+    """Run a DAG without retries; return its states, the number of asset events, and the DAGs that they trigger."""
     os.environ.update(environment)
     dag = DagBag().dags[dag_id]  # a fresh one: a run leaves its parameters behind in the object
     for task in dag.tasks:

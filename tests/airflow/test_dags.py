@@ -1,8 +1,11 @@
+import json
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
@@ -42,6 +45,9 @@ def test_shape(airflow: Any, dag_id: str) -> None:
         stage: chain[place + 1 : place + 2] for place, stage in enumerate(chain)
     }
     assert all(task["timeout"] for task in tasks.values())
+    assert {task["owner"] for task in tasks.values()} == {"recommendations"}
+    # Every task's documentation explains its failure.
+    assert all("**Failed" in task["doc"] for task in tasks.values())
     assert {name for name, task in tasks.items() if task["retries"]} == {"ingest", "generate"} & set(chain)
     assert {name: task["outlets"] for name, task in tasks.items() if task["outlets"]} == (
         {"promote": ["recsys://champion"]} if dag_id == "recsys_train" else {}
@@ -56,7 +62,7 @@ def test_a_promotion_starts_the_nightly_lists(airflow: Any, stub: Any) -> None:
     assert done["waiting_for_asset"] == ["recsys_nightly"]
 
 
-def test_a_run_without_logical_date_takes_the_day_it_may_start(airflow: Any, stub: Any) -> None:
+def test_a_run_without_logical_date_uses_the_day_from_which_it_may_run(airflow: Any, stub: Any) -> None:
     done = airflow.run("recsys_nightly", stub.environment(), run_after="2025-03-04T23:30:00+00:00")
     assert done["state"] == "success"
     assert stub.calls() == [call("ingest", "2025-03-04"), call("generate", "2025-03-04")]
@@ -69,7 +75,7 @@ def test_the_parameter_overrides_the_date(airflow: Any, stub: Any) -> None:
     assert stub.calls() == [call(stage, "2024-12-31", "/etc/a b/my.yaml") for stage in ("ingest", "generate")]
 
 
-def test_a_refusal_is_skipped_and_says_nothing_to_the_night(airflow: Any, stub: Any) -> None:
+def test_a_refused_promotion_is_skipped_and_triggers_nothing(airflow: Any, stub: Any) -> None:
     stub.exit_codes = {"promote": 3}
     done = airflow.run("recsys_train", stub.environment(), logical_date="2025-03-09T06:00:00+00:00")
     assert done["state"] == "success"
@@ -92,6 +98,36 @@ def test_an_error_stops_what_follows(airflow: Any, stub: Any, exit_code: int) ->
     assert [one[0] for one in stub.calls()] == ["ingest", "train"]
 
 
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps the alerts that are sent to it."""
+
+    alerts: ClassVar[list[dict[str, str]]] = []
+
+    def do_POST(self) -> None:
+        self.alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_failed_task_sends_one_alert_if_an_address_is_set(airflow: Any, stub: Any) -> None:
+    stub.exit_codes = {"ingest": 2}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            # The address of a server, none, and an address that nobody answers.
+            for minute, url in enumerate((f"http://127.0.0.1:{server.server_port}/hook", "", "http://127.0.0.1:1/")):
+                environment = stub.environment(AIRFLOW_VAR_RECSYS_ALERT_URL=url)
+                done = airflow.run("recsys_nightly", environment, logical_date=f"2025-03-20T03:0{minute}:00+00:00")
+                assert done["tasks"] == {"ingest": "failed", "generate": "upstream_failed"}
+        finally:
+            server.shutdown()
+    (alert,) = Receiver.alerts
+    assert alert["text"].startswith("recsys_nightly.ingest failed (run ")
+
+
 def test_refused_lists_fail_the_night(airflow: Any, stub: Any) -> None:
     stub.exit_codes = {"generate": 3}
     done = airflow.run("recsys_nightly", stub.environment(), logical_date="2025-03-14T03:00:00+00:00")
@@ -111,7 +147,7 @@ def test_no_text_but_a_date_is_accepted(airflow: Any, stub: Any, tmp_path: Path,
 
 
 def test_the_date_never_reaches_the_shell_as_text(airflow: Any, stub: Any, tmp_path: Path) -> None:
-    """Even with the parameter's check taken away."""
+    """Even without the parameter's validation."""
     mark = tmp_path / "mark"
     typed = f'2025-01-01"; touch {mark}; "$(touch {mark})'
     airflow.run("recsys_nightly", stub.environment(), conf={"run_date": typed}, unchecked=True)
