@@ -1,4 +1,4 @@
-"""`recsys doctor`: is everything there that the other commands need? Changes nothing."""
+"""`recsys doctor`: check environment, data, store and published lists. Read-only."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config, data_path
 from recsys.dataset.reading import find_files
 from recsys.errors import RecsysError
+from recsys.progress import format_count
 from recsys.storage.files import verify_folder
 from recsys.text.checkpoint import load_pretrained
 
@@ -25,7 +26,13 @@ _NEEDED_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `ok`, `note` (not there yet) or `problem`, and what was found."""
+    """The result of one check.
+
+    Attributes:
+        name: what was checked.
+        state: `ok`, `note` (does not exist yet) or `problem`.
+        found: what was found, or what is wrong and what to do.
+    """
 
     name: str
     state: str
@@ -33,21 +40,21 @@ class Finding:
 
 
 def examine(config: Config, home: Path) -> list[Finding]:
-    """Look at Python, packages, data, checkpoint, home, snapshot, registry and published lists, in that order."""
+    """Check Python, packages, data, checkpoint, home, snapshot, registry and published lists, in this order."""
     return [
-        _look("python", lambda: f"{sys.version.split()[0]}"),
-        *(_look(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),
-        _look("raw items", lambda: _count_files("items", config.dataset.items.path)),
-        _look("raw interactions", lambda: _count_files("interactions", config.dataset.interactions.path)),
-        _look("checkpoint", lambda: _describe_checkpoint(config.text.checkpoint)),
-        _look("home", lambda: _describe_home(home)),
-        _look("snapshot", lambda: _describe_snapshot(config, home), missing="note"),
-        _look("registry", lambda: _describe_registry(config, home), missing="note"),
-        _look("lists", lambda: _describe_lists(home), missing="note"),
+        _check("python", lambda: f"{sys.version.split()[0]}"),
+        *(_check(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),
+        _check("raw items", lambda: _count_files("items", config.dataset.items.path)),
+        _check("raw interactions", lambda: _count_files("interactions", config.dataset.interactions.path)),
+        _check("checkpoint", lambda: _describe_checkpoint(config.text.checkpoint)),
+        _check("home", lambda: _describe_home(home)),
+        _check("snapshot", lambda: _describe_snapshot(config, home), missing="note"),
+        _check("registry", lambda: _describe_registry(config, home), missing="note"),
+        _check("lists", lambda: _describe_lists(home), missing="note"),
     ]
 
 
-def _look(name: str, describe: Callable[[], str], missing: str = "problem") -> Finding:
+def _check(name: str, describe: Callable[[], str], missing: str = "problem") -> Finding:
     try:
         return Finding(name, "ok", describe())
     except FileNotFoundError as error:
@@ -59,7 +66,7 @@ def _look(name: str, describe: Callable[[], str], missing: str = "problem") -> F
 def _count_files(what: str, path: str) -> str:
     files, kind = find_files(what, data_path(path))
     size = sum(file.stat().st_size for file in files) / 1e6
-    return f"{len(files)} {kind} file{'s' * (len(files) > 1)}, {size:.1f} MB, {data_path(path)}"
+    return f"{format_count(len(files), f'{kind} file')}, {size:.1f} MB, {data_path(path)}"
 
 
 def _describe_checkpoint(name: str) -> str:
@@ -76,13 +83,13 @@ def _describe_home(home: Path) -> str:
         raise PermissionError(f"{existing} cannot be written; choose another RECSYS_HOME")
     free = shutil.disk_usage(existing).free
     if free < _NEEDED_BYTES:
-        raise OSError(f"{existing} has {free / 1e9:.1f} GB free, a run needs about 2; free some space")
+        raise OSError(f"{existing} has {free / 1e9:.1f} GB free; a run needs about 2 GB; free some space")
     return f"{home}, {free / 1e9:.0f} GB free"
 
 
 def _describe_snapshot(config: Config, home: Path) -> str:
     if not (home / "snapshots" / f"{config.name}.current").exists():
-        raise FileNotFoundError("none yet; 'recsys ingest' makes it")
+        raise FileNotFoundError("none yet; run 'recsys ingest'")
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     return f"{snapshot.id}: {snapshot.items.height:,} items, {snapshot.interactions.height:,} interactions"
 
@@ -92,7 +99,7 @@ def _describe_registry(config: Config, home: Path) -> str:
     from recsys.registry.versions import CHALLENGER, CHAMPION, find_version
 
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (home / "mlflow.db").exists():
-        raise FileNotFoundError("no store yet; 'recsys train' makes it")
+        raise FileNotFoundError("no store yet; run 'recsys train'")
     store = connect(home, config)
     named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
@@ -102,6 +109,6 @@ def _describe_registry(config: Config, home: Path) -> str:
 def _describe_lists(home: Path) -> str:
     current = read_pointer(home)
     if current is None:
-        raise FileNotFoundError("none published yet; 'recsys generate' makes them")
+        raise FileNotFoundError("none published yet; run 'recsys generate'")
     verify_folder(list_folder(home, current), f"run 'recsys generate --run-date {current}'")
-    return f"readers see {current}; {len(find_published(home))} run dates published"
+    return f"readers see {current}; {format_count(len(find_published(home)), 'run date')} published"

@@ -1,4 +1,4 @@
-"""`recsys export`: a registered encoder as a folder that machines without torch can use."""
+"""`recsys export`: a registered encoder as ONNX, for machines without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from recsys.config import Config
 from recsys.errors import ArtifactError
 from recsys.pipelines.search import load_registered
-from recsys.progress import log_stage
+from recsys.progress import format_count, log_stage
 from recsys.registry.versions import CHAMPION
 from recsys.serving.bundle import Bundle
 from recsys.storage.files import MANIFEST, write_folder
@@ -22,17 +22,17 @@ _SAMPLE = 500
 
 @dataclass(frozen=True)
 class Exported:
-    """An export folder, and how near its vectors are to those of the encoder that serves.
+    """An export folder, and how close its vectors are to those of the registered encoder.
 
     Attributes:
-        folder: where it lies.
-        version: of the registered model it was made from.
+        folder: of the export.
+        version: of the registered model.
         int8: whether it is quantised.
-        megabytes: of the model's file.
-        texts: of the catalogue that were compared.
-        lowest_cosine: of the text that fares worst.
-        mean_cosine: over the texts.
-        neighbours_kept: share of the texts' nearest ten among each other that are the same.
+        megabytes: size of the model file.
+        texts: how many texts of the catalogue were compared.
+        lowest_cosine: between the two vectors of a text; the lowest over the texts.
+        mean_cosine: the mean over the texts.
+        neighbours_kept: share of each text's ten nearest texts that are the same with both encoders.
     """
 
     folder: Path
@@ -46,22 +46,22 @@ class Exported:
 
 
 def export_encoder(config: Config, home: Path, out: Path, *, int8: bool = False, alias: str = CHAMPION) -> Exported:
-    """Write a registered encoder as ONNX, and compare its vectors with the encoder's own on texts of its catalogue.
+    """Write a registered encoder as ONNX, and compare its vectors with the encoder's on texts of its catalogue.
 
-    The folder appears whole or not at all, an older export in its place is exchanged for it. Its manifest holds what
-    is returned, besides the files' hashes.
+    The folder is written atomically and replaces an older export. Its manifest has the files' hashes and the values
+    that are returned.
 
     Args:
-        config: names the model; the encoder's settings are those of its own training.
-        home: where the default MLflow store lies.
-        out: the folder to appear.
-        int8: quantised, a quarter of the size; look at what it kept.
-        alias: of the version whose encoder it is.
+        config: the model's name; the encoder has the settings of its training.
+        home: the folder of the default MLflow store.
+        out: the folder to write.
+        int8: quantise to a quarter of the size, at some loss of agreement.
+        alias: of the version whose encoder is exported.
 
     Raises:
-        ArtifactError: there is something else at `out`, or it cannot be written.
+        ArtifactError: `out` is something other than an export, or it cannot be written.
         RecsysError: `onnx` or `onnxruntime` is not installed.
-        RegistryError: the alias names nothing.
+        RegistryError: no version has the alias.
     """
     out = out.resolve()
     _check_free(out)
@@ -83,28 +83,28 @@ def export_encoder(config: Config, home: Path, out: Path, *, int8: bool = False,
 
 
 def summarise_export(exported: Exported) -> list[str]:
-    """Say in two lines what was written and how good it is."""
+    """Return two lines: what was written, and how close its vectors are."""
     kind = "int8" if exported.int8 else "float32"
     return [
         f"{exported.folder}: version {exported.version} as {kind} ONNX, {exported.megabytes:.1f} MB",
-        f"against the encoder itself on {exported.texts:,} texts of the catalogue: lowest cosine "
+        f"compared with the encoder on {format_count(exported.texts, 'text')} of the catalogue: lowest cosine "
         f"{exported.lowest_cosine:.4f}, mean {exported.mean_cosine:.4f}, "
-        f"{exported.neighbours_kept:.1%} of the ten nearest kept",
+        f"{exported.neighbours_kept:.1%} of the ten nearest neighbours kept",
     ]
 
 
 def _check_free(out: Path) -> None:
-    """Refuse to exchange anything but an older export."""
-    ours = (out / SETTINGS).is_file() and (out / MANIFEST).is_file()
-    if out.exists() and not ours and (not out.is_dir() or any(out.iterdir())):
+    """Refuse to replace anything other than an older export."""
+    is_export = (out / SETTINGS).is_file() and (out / MANIFEST).is_file()
+    if out.exists() and not is_export and (not out.is_dir() or any(out.iterdir())):
         raise ArtifactError(
-            f"export folder {out}: is there already and holds something else than an export; expected a new or empty "
-            "folder, or an export to be exchanged; choose another --out"
+            f"export folder {out}: exists and is not an export; expected a new or empty folder, or an older export to "
+            "replace; choose another --out"
         )
 
 
 def _draw_texts(bundle: Bundle) -> list[str]:
-    """Draw a sample of the catalogue's texts by the config's seed, in the catalogue's order."""
+    """Draw a sample of the catalogue's texts with the config's seed, in the catalogue's order."""
     texts = make_texts(bundle.items, bundle.config.text.fields)
     drawn = np.random.default_rng(bundle.config.seed).permutation(len(texts))[:_SAMPLE]
     return texts.gather(np.sort(drawn)).to_list()

@@ -13,12 +13,19 @@ from recsys.storage.files import lock
 
 
 def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Ingested]:
-    """Ingest the config's raw files and return the snapshot's id with what was read and rejected.
+    """Ingest the config's raw files and write a snapshot.
 
     Args:
-        config: its dataset section says what to read.
-        home: where the snapshot goes.
-        now: events later than a day after it are rejected.
+        config: the files and their columns are in its dataset section.
+        home: the folder that the snapshot is written to.
+        now: events more than a day later are rejected.
+
+    Returns:
+        The snapshot's id, and the items, interactions and rejected rows.
+
+    Raises:
+        DataError: a file is missing or unreadable, or too many rows were rejected.
+        ArtifactError: the snapshot cannot be written, or another process is ingesting this config.
     """
     with lock(home, f"ingestion-{config.name}"), log_stage("ingest") as done:
         ingested = ingest(config.dataset, now=now)

@@ -1,4 +1,4 @@
-"""`recsys run`: raw files to tonight's lists, once through everything."""
+"""`recsys run`: every step once, from raw files to published lists."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from recsys.registry.versions import CHAMPION, find_version
 
 @dataclass(frozen=True)
 class FullRun:
-    """What one pass through everything made.
+    """The results of one run of every step.
 
     Attributes:
         trained: run, version and metric table.
-        verdict: what the gate said.
-        generated: tonight's lists.
+        verdict: of the gate.
+        generated: the published lists.
         store: URI of the MLflow store.
     """
 
@@ -35,21 +35,21 @@ class FullRun:
 
 
 def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> FullRun:
-    """Ingest, train, promote and generate. A refused challenger is reported, and the champion goes on serving.
+    """Ingest, train, promote and generate. If the challenger is refused, lists are made with the current champion.
 
     Raises:
-        Refused: the gate said no and there is no champion to serve instead.
+        Refused: the gate refused the challenger and there is no champion, or the lists fail a check.
     """
     run_ingest(config, home, now)
     trained = train(config, home, run_date)
     store = connect(home, config)
     try:
         version, reason = promote(config, home)
-        verdict = f"version {version.number} is champion: {reason}"
+        verdict = f"version {version.number} is the champion: {reason}"
     except Refused as refusal:
         champion = find_version(store, config.model_name, CHAMPION)
         if champion is None:
             raise
-        logger.warning("%s; version %s goes on serving", refusal, champion.number)
-        verdict = f"{refusal}; version {champion.number} goes on serving"
+        logger.warning("%s; version %s still serves", refusal, champion.number)
+        verdict = f"{refusal}; version {champion.number} still serves"
     return FullRun(trained, verdict, generate(config, home, run_date, now), store.place)

@@ -1,4 +1,4 @@
-"""`recsys embed` and `recsys search`: texts as a registered encoder sees them. Change nothing but what is cached."""
+"""`recsys embed` and `recsys search`: texts under a registered encoder. Read-only, except for the embedding cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys.config import Config
 from recsys.errors import DataError, RegistryError
 from recsys.pipelines.compare import load_bundle
 from recsys.pipelines.show import show_id
-from recsys.progress import log_stage, logger, progress_bar
+from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, need_version
 from recsys.serving.bundle import Bundle
@@ -25,30 +25,30 @@ from recsys.text.embedding_cache import EmbeddingCache
 
 
 def embed_texts(config: Config, home: Path, texts: Sequence[str], alias: str = CHAMPION) -> NDArray[np.float32]:
-    """Return the vectors that a registered encoder gives to texts, encoded as they are.
+    """Embed texts, without any preparation, with a registered encoder.
 
     Args:
-        config: names the model; the encoder's settings are those of its own training.
-        home: where the default MLflow store lies.
-        texts: one or more; an empty one has the vector of the empty text.
-        alias: of the version whose encoder it is.
+        config: the model's name; the encoder has the settings of its training.
+        home: the folder of the default MLflow store.
+        texts: at least one; empty texts are allowed.
+        alias: of the version whose encoder is used.
 
     Returns:
-        (n_texts, embedding_size) float32, rows unit length, in the order given.
+        (n_texts, embedding_size) float32, rows unit length, in the order of the texts.
 
     Raises:
-        DataError: there is no text, or one that is not valid Unicode.
-        RegistryError: the alias names nothing.
+        DataError: there is no text, or a text is not valid Unicode.
+        RegistryError: no version has the alias.
     """
     if not texts:
-        raise DataError("embed: no text; give one or more with --text, or one per line on standard input")
+        raise DataError("embed: no text; give texts with --text, or one per line on standard input")
     for number, text in enumerate(texts, start=1):
         _check_unicode(text, f"text {number} of {len(texts)}")
     version, bundle = load_registered(config, home, alias)
     _warn_unknown(bundle, texts)
     with log_stage("texts") as done, progress_bar("Embedding", len(texts)) as progress:
         vectors = bundle.encoder.encode(texts, progress)
-        done(f"{len(texts):,} embedded with {alias} version {version.number}")
+        done(f"{format_count(len(texts), 'text')} embedded with {alias} version {version.number}")
     return vectors
 
 
@@ -58,23 +58,23 @@ def search(
     """Return the items of the newest snapshot whose texts are nearest to a text.
 
     Args:
-        config: names the model and the snapshot.
-        home: where snapshots and the default MLflow store lie.
-        text: encoded as it is, in any language that the checkpoint knows.
-        n: how many items at most; a smaller catalogue gives all it has.
-        alias: of the version whose encoder it is.
-        available: leave out what is marked unavailable.
+        config: the names of the model and the snapshot.
+        home: the folder of snapshots and the default MLflow store.
+        text: in any language of the checkpoint; encoded without any preparation.
+        n: how many items at most; all items where there are fewer.
+        alias: of the version whose encoder is used.
+        available: search available items only.
 
     Returns:
         As `find_nearest`, with `title` (String) after `item_id`.
 
     Raises:
-        DataError: the text says nothing to the encoder or is not valid Unicode, or no item is available.
+        DataError: the encoder knows no token of the text, the text is not valid Unicode, or no item is available.
         ArtifactError: there is no snapshot.
-        RegistryError: the alias names nothing.
+        RegistryError: no version has the alias.
     """
     if not text.strip():
-        raise DataError("search: the text is empty; give some words, such as 'a crew lost in space'")
+        raise DataError("search: the text is empty; give words, such as 'a crew lost in space'")
     _check_unicode(text, "search: the text")
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     items = snapshot.items.filter(pl.col("available")) if available else snapshot.items
@@ -84,14 +84,14 @@ def search(
             "give --all to search them, or ingest newer data"
         )
     version, bundle = load_registered(config, home, alias)
-    if not _know(bundle, [text])[0]:
+    if not _has_known_token(bundle, [text])[0]:
         raise DataError(
-            f"search: the vocabulary of {alias} version {version.number} ({bundle.config.text.checkpoint}) holds no "
-            "word or letter of the text; give words of a language it knows, or train with another text.checkpoint"
+            f"search: no word or letter of the text is in the vocabulary of {alias} version {version.number} "
+            f"({bundle.config.text.checkpoint}); give words of its languages, or train with another text.checkpoint"
         )
     with log_stage("catalogue") as done, progress_bar("Embedding", items.height) as progress:
         embeddings = bundle.embed(items, progress, EmbeddingCache(home / "embeddings"))
-        done(f"{items.height:,} items embedded with {alias} version {version.number}")
+        done(f"{format_count(items.height, 'item')} embedded with {alias} version {version.number}")
     nearest = find_nearest(embeddings, bundle.encoder.encode([text])[0], items["item_id"], n)
     titles = items.select("item_id", "title")
     return nearest.join(titles, on="item_id", how="left", maintain_order="left").select(
@@ -102,7 +102,7 @@ def search(
 def find_nearest(
     embeddings: NDArray[np.float32], vector: NDArray[np.float32], item_ids: pl.Series, n: int
 ) -> pl.DataFrame:
-    """Return the n items of highest cosine to a vector, highest first; of equals the smaller item id comes first.
+    """Return the n items of highest cosine to a vector, highest first; ties are in the order of item ids.
 
     Args:
         embeddings: (n_items, embedding_size) float32, rows unit length.
@@ -113,7 +113,7 @@ def find_nearest(
     Returns:
         `rank` (UInt32, from 1), `item_id`, `cosine` (Float32).
     """
-    # Row by row, not as one matrix product: that may round equal rows differently, and equals would not be equal.
+    # Row by row: a matrix product may round equal rows differently, and ties would be broken at random.
     cosines = np.vecdot(embeddings, vector).clip(-1.0, 1.0)
     return (
         pl.DataFrame({"item_id": item_ids, "cosine": cosines})
@@ -124,7 +124,7 @@ def find_nearest(
 
 
 def render_nearest(nearest: pl.DataFrame) -> Table:
-    """Return what `search` found as a table."""
+    """Return the result of `search` as a table."""
     table = Table()
     for name in ("rank", "item id", "title", "cosine"):
         table.add_column(name, overflow="fold", justify="right" if name in ("rank", "cosine") else "left")
@@ -135,16 +135,16 @@ def render_nearest(nearest: pl.DataFrame) -> Table:
 
 
 def load_registered(config: Config, home: Path, alias: str) -> tuple[Version, Bundle]:
-    """Return the version that an alias names, and its bundle; a home without a store is left as it is.
+    """Return the version that an alias names, and its bundle. No store is created where there is none.
 
     Raises:
         DataError: the alias is not valid Unicode.
-        RegistryError: there is no store yet, or the alias names nothing.
+        RegistryError: there is no store yet, or no version has the alias.
     """
     other = CHALLENGER if alias == CHAMPION else CHAMPION
     next_step = f"run 'recsys train' and 'recsys promote' first, or give --alias {other}"
     _check_unicode(alias, "alias")
-    # To connect would make a store, and who only reads leaves no trace.
+    # Connecting creates a store where there is none, and this command is read-only.
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (home / "mlflow.db").exists():
         raise RegistryError(f"model '{config.model_name}': no MLflow store in {home} yet; run 'recsys train' first")
     store = connect(home, config)
@@ -162,20 +162,20 @@ def _check_unicode(text: str, what: str) -> None:
         ) from error
 
 
-def _know(bundle: Bundle, texts: Sequence[str]) -> list[bool]:
-    """Return of each text whether it holds any token but special ones, of which the unknown token is one."""
+def _has_known_token(bundle: Bundle, texts: Sequence[str]) -> list[bool]:
+    """Return, for each text, whether it has a token that is not special; the unknown token is special."""
     special = set(bundle.encoder.tokenizer.all_special_ids)
     return [not special.issuperset(tokens) for tokens in bundle.encoder.tokenize(texts)]
 
 
 def _warn_unknown(bundle: Bundle, texts: Sequence[str]) -> None:
-    strange = [str(number) for number, known in enumerate(_know(bundle, texts), start=1) if not known]
-    if strange:
-        shown = ", ".join(strange[:5]) + (" …" if len(strange) > 5 else "")
+    unknown = [str(number) for number, known in enumerate(_has_known_token(bundle, texts), start=1) if not known]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
         logger.warning(
-            "embed: %d of %d texts (number %s) hold nothing that the vocabulary of %s knows; "
-            "their vectors say nothing about them",
-            len(strange),
+            "embed: %d of %d texts (number %s) have no word or letter in the vocabulary of %s; "
+            "their vectors are meaningless",
+            len(unknown),
             len(texts),
             shown,
             bundle.config.text.checkpoint,

@@ -1,4 +1,4 @@
-"""Showing lists to a person: users with their history and what they are recommended."""
+"""`recsys show`: published lists of some users, with their histories and the reasons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ from recsys.artifacts.recommendations import read_recommendations
 from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, resolve_end
+from recsys.progress import format_count
 
 _TITLE_WIDTH = 48
 
 
 def show_users(config: Config, home: Path, run_date: str, users: int = 3, length: int = 5) -> list[Table]:
-    """Return one table per user: the newest items of the history beside the first of the list, with reasons.
+    """Return one table per user: the newest items of the history next to the first items of the list, with reasons.
 
-    Users are taken evenly from the shortest to the longest history, so the same lists show the same users.
+    The users are spread evenly from the shortest to the longest history, so the same lists always show the same users.
+
+    Args:
+        config: the names of the snapshot and its settings.
+        home: the folder of snapshots and lists.
+        run_date: YYYY-MM-DD of published lists.
+        users: how many users at most.
+        length: how many items of each history and list.
+
+    Raises:
+        ArtifactError: there is no snapshot, or the run date is not published.
     """
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     lists = read_recommendations(home, run_date)
@@ -27,8 +38,8 @@ def show_users(config: Config, home: Path, run_date: str, users: int = 3, length
     end = resolve_end(snapshot.interactions, run_date)
     history = cut(snapshot.interactions, end).join(lists.select("user_id").unique(), on="user_id", how="semi")
     sizes = history.group_by("user_id").agg(pl.col("item_id").n_unique().alias("size")).sort("size", "user_id")
-    places = [round((sizes.height - 1) * (part + 0.5) / users) for part in range(users)]
-    chosen = list(dict.fromkeys(sizes["user_id"].gather(places).to_list()))
+    rows = [round((sizes.height - 1) * (number + 0.5) / users) for number in range(users)]
+    chosen = list(dict.fromkeys(sizes["user_id"].gather(rows).to_list()))
     return [_show_user(user, history, lists, titles, length) for user in chosen]
 
 
@@ -40,25 +51,26 @@ def _show_user(user: str, history: pl.DataFrame, lists: pl.DataFrame, titles: di
         .sort(["step", "item_id"], descending=[True, False])["item_id"]
     )
     rows = lists.filter(pl.col("user_id") == user).head(length)
-    # Texts, not strings: a catalogue's brackets must not be read as markup.
+    # Texts, not strings: brackets in a title must not be read as markup.
     order = ", newest first" if history["step"].max() else ""
     table = Table(
-        title=Text(f"user {show_id(user)}: {len(newest)} items{order}"),
+        title=Text(f"user {show_id(user)}: {format_count(len(newest), 'item')}{order}"),
         title_justify="left",
     )
-    for name in ("had", "rank", "gets", "because"):
+    for name in ("history", "rank", "recommended", "reason"):
         table.add_column(name, overflow="fold", justify="right" if name == "rank" else "left")
     recommended = list(rows.iter_rows(named=True))
-    for place in range(max(len(recommended), min(length, len(newest)))):
-        had = _short(titles[newest[place]]) if place < min(length, len(newest)) else ""
-        row = recommended[place] if place < len(recommended) else None
+    shown = min(length, len(newest))
+    for index in range(max(len(recommended), shown)):
+        consumed = _short(titles[newest[index]]) if index < shown else ""
+        row = recommended[index] if index < len(recommended) else None
         cells = (str(row["rank"]), _short(titles[row["item_id"]]), row["reason"]) if row else ("", "", "")
-        table.add_row(*map(Text, (had, *cells)))
+        table.add_row(*map(Text, (consumed, *cells)))
     return table
 
 
 def show_id(identity: str) -> str:
-    """Return an id as a terminal may show it: ingest cleans texts, not ids, and one may hold a terminal's commands."""
+    """Return an id without unprintable characters: ids are not cleaned, and may hold terminal control sequences."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in identity)
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture
 def loaded(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    """The champion's bundle, not read anew for each call."""
+    """The champion's bundle, loaded once for all calls."""
     monkeypatch.setattr(search_module, "load_bundle", lambda *_: bundle)
     return bundle
 
@@ -57,12 +57,12 @@ def test_the_champion_is_exported_and_compared(trained: Trained, bundle: Bundle,
 
 
 @pytest.mark.usefixtures("loaded")
-def test_int8_takes_the_place_of_an_older_export(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_int8_replaces_an_older_export(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(export_module, "_SAMPLE", 7)
     out = tmp_path / "out"
     out.mkdir()
     first = export_encoder(trained.config, trained.home, out)
-    # What another export left is gone with it.
+    # Files of the older export are gone.
     (out / "left over").touch()
     second = export_encoder(trained.config, trained.home, out, int8=True)
     assert (first.texts, second.texts) == (7, 7)
@@ -72,7 +72,7 @@ def test_int8_takes_the_place_of_an_older_export(trained: Trained, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert summarise_export(second) == [
         f"{out}: version 1 as int8 ONNX, {second.megabytes:.1f} MB",
-        f"against the encoder itself on 7 texts of the catalogue: lowest cosine {second.lowest_cosine:.4f}, "
+        f"compared with the encoder on 7 texts of the catalogue: lowest cosine {second.lowest_cosine:.4f}, "
         f"mean {second.mean_cosine:.4f}, {second.neighbours_kept:.1%} of the ten nearest kept",
     ]
 
@@ -88,7 +88,7 @@ def test_the_sample_is_the_same_each_time(bundle: Bundle, monkeypatch: pytest.Mo
     assert set(drawn) <= set(everything)
 
 
-# --- what can be wrong -----------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("loaded")
@@ -101,7 +101,7 @@ def test_nothing_else_is_replaced(trained: Trained, tmp_path: Path, kind: str):
         out.mkdir()
         (out / ("manifest.json" if kind == "other manifest" else "letters.txt")).write_text("{}")
     before = read_files(tmp_path)
-    with pytest.raises(ArtifactError, match=r"something else than an export.*choose another --out"):
+    with pytest.raises(ArtifactError, match=r"exists and is not an export.*choose another --out"):
         export_encoder(trained.config, trained.home, out)
     assert read_files(tmp_path) == before
 

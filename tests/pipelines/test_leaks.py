@@ -1,4 +1,4 @@
-"""A ranker that learned from sources which had seen the labels must not come to serve.
+"""A ranker that learned from sources which had seen the labels must not be promoted.
 
 It trusts scores that say at training what users did next, and at night say nothing of the kind: the commonest and most
 costly mistake of two-stage recommenders.
@@ -26,7 +26,7 @@ from recsys.training.fitting import HistorySnapshot, TextModels
 
 
 def leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fit the sources of every label window on what came after it, too."""
+    """Fit the sources of every label window on later events too."""
     honest = fitting._fit_stage_one
 
     def dishonest(config: Config, items: pl.DataFrame, text: TextModels, past: HistorySnapshot) -> CandidateModels:
@@ -47,7 +47,7 @@ def test_the_gate_refuses_a_ranker_of_leaky_rows(
     leak(monkeypatch)
     train(change(config, ranking={"max_trees": 21}), home, RUN_DATE)
     leaky = read_run(home, config.name)
-    # Its folds, which share the leak, praise it.
+    # On its own folds, which share the leak, it looks good.
     assert ", +0." in leaky.measured["ranker"]
     assert find_row(leaky.metrics, model="ours", metric="ndcg", n=10)["mean"] < 0.8 * honest["mean"]
     with pytest.raises(Refused, match="no: "):

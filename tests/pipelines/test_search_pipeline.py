@@ -17,7 +17,7 @@ from recsys.serving.bundle import Bundle
 from recsys.tables import Rejected, empty
 from recsys.text.item_text import make_texts
 
-# Nothing that a person may type should come to more than an answer or one clear error.
+# Whatever a user types, the result is an answer or one clear error.
 ODD_TEXTS = {
     "long": "a crew lost in space " * 5_000,
     "right to left": "שלום עולם مرحبا",
@@ -30,7 +30,7 @@ ODD_TEXTS = {
 
 @pytest.fixture
 def loaded(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    """The champion's bundle, not read anew for each call."""
+    """The champion's bundle, loaded once for all calls."""
     monkeypatch.setattr(search_module, "load_bundle", lambda *_: bundle)
     return bundle
 
@@ -53,7 +53,7 @@ def test_nearest_by_hand():
 
 
 @pytest.mark.parametrize(("n", "height"), [(0, 0), (1, 1), (2, 2), (99, 2)])
-def test_no_more_than_there_are(n, height):
+def test_a_smaller_catalogue_gives_all_items(n, height):
     assert find_nearest(unit((1, 0), (0, 1)), unit((1, 0))[0], pl.Series(["a", "b"]), n).height == height
     nothing = find_nearest(np.zeros((0, 2), np.float32), unit((1, 0))[0], pl.Series([], dtype=pl.String), n)
     assert nothing.is_empty()
@@ -61,7 +61,7 @@ def test_no_more_than_there_are(n, height):
 
 @given(st.integers(1, 200), st.integers(1, 400), st.integers(0, 9))
 def test_equal_items_come_in_the_order_of_their_ids(copies, size, seed):
-    """A matrix product may round the same row differently from place to place."""
+    """A matrix product may round equal rows differently."""
     rng = np.random.default_rng(seed)
     one, vector = unit(*rng.normal(size=(2, size)))
     ids = pl.Series(rng.permutation(copies)).cast(pl.String)
@@ -105,7 +105,7 @@ def test_an_items_own_text_finds_it(trained: Trained, bundle: Bundle, snapshot: 
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_an_item_that_joined_since_the_training_is_found(
+def test_an_item_newer_than_the_training_is_found(
     writable: bool, loaded: Bundle, trained: Trained, trained_copy: Path, snapshot: Snapshot, monkeypatch, caplog
 ):
     new = snapshot.items.head(1).with_columns(
@@ -127,7 +127,7 @@ def test_an_item_that_joined_since_the_training_is_found(
     for _ in range(2):
         found = search(trained.config, trained_copy, "teapots from zanzibar", n=1, available=False)
         assert found["title"].to_list() == ["红 teapots of Zanzibar"]
-    # The new item's text is read once, where that can be kept.
+    # The new item's text is encoded once and then cached.
     assert sum(text.startswith("红 teapots") for text in asked) == (1 if writable else 2)
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert all("cannot be written (Not a directory)" in warning for warning in warnings)
@@ -136,7 +136,7 @@ def test_an_item_that_joined_since_the_training_is_found(
 
 @pytest.mark.usefixtures("loaded")
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
-def test_odd_texts_are_answered(text: str, trained: Trained):
+def test_unusual_texts_have_results(text: str, trained: Trained):
     found = search(trained.config, trained.home, text, n=3)
     assert found.height == 3
     assert found["cosine"].is_between(-1, 1).all()
@@ -150,15 +150,15 @@ def test_odd_texts_are_answered(text: str, trained: Trained):
     [
         ("", ("search: the text is empty", "give some words")),
         (" \t\u3000\n", ("search: the text is empty",)),
-        ("\0\0", ("champion version 1 (all-MiniLM-L6-v2) holds no word or letter of the text", "give words of a")),
-        # WordPiece gives up on words of more than 100 letters.
-        ("x" * 100_000, ("holds no word or letter of the text",)),
-        ("🎬", ("holds no word or letter of the text", "train with another text.checkpoint")),
+        ("\0\0", ("vocabulary of champion version 1 (all-MiniLM-L6-v2)", "give words of its")),
+        # WordPiece maps words of more than 100 letters to the unknown token.
+        ("x" * 100_000, ("no word or letter of the text is in the vocabulary",)),
+        ("🎬", ("no word or letter of the text is in the vocabulary", "train with another text.checkpoint")),
         ("caf\udce9", ("search: the text: letter 4 is not valid Unicode", "expected UTF-8", "convert it")),
         ("\ud83c", ("search: the text: letter 1 is not valid Unicode",)),
     ],
 )
-def test_a_text_that_says_nothing_is_one_clear_error(text: str, parts: tuple[str, ...], trained: Trained):
+def test_a_text_without_known_tokens_is_one_clear_error(text: str, parts: tuple[str, ...], trained: Trained):
     with pytest.raises(DataError) as caught:
         search(trained.config, trained.home, text)
     for part in parts:
@@ -174,11 +174,11 @@ def test_nothing_available(trained: Trained, snapshot: Snapshot, tmp_path: Path)
         search(trained.config, tmp_path, "a crew")
 
 
-# --- what is not there -----------------------------------------------------------------------------------
+# --- missing -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alias", ["nobody", "", "書", "a b", "../x", "'; drop", "x" * 5_000])
-def test_an_alias_that_names_nothing(alias: str, trained: Trained):
+def test_an_unknown_alias(alias: str, trained: Trained):
     before = read_files(trained.home)
     for ask, texts in ((embed_texts, ["x"]), (search, "x")):
         with pytest.raises(RegistryError) as caught:
@@ -190,7 +190,7 @@ def test_an_alias_that_names_nothing(alias: str, trained: Trained):
 
 
 @pytest.mark.usefixtures("loaded")
-def test_the_challenger_can_be_asked_before_any_champion(trained: Trained, trained_copy: Path):
+def test_the_challenger_can_be_used_before_any_champion(trained: Trained, trained_copy: Path):
     from recsys.registry.tracking import connect
 
     client = connect(trained_copy, trained.config).client
@@ -200,7 +200,7 @@ def test_the_challenger_can_be_asked_before_any_champion(trained: Trained, train
     assert embed_texts(trained.config, trained_copy, ["x"], "challenger").shape == (1, 384)
 
 
-def test_before_the_first_training_nothing_is_made(trained: Trained, tmp_path: Path):
+def test_before_the_first_training_no_store_is_created(trained: Trained, tmp_path: Path):
     home = tmp_path / "new"
     with pytest.raises(RegistryError, match=r"no MLflow store in .*/new yet; run 'recsys train' first"):
         embed_texts(trained.config, home, ["x"])
@@ -213,19 +213,19 @@ def test_before_the_first_training_nothing_is_made(trained: Trained, tmp_path: P
 
 
 @pytest.mark.usefixtures("loaded")
-def test_vectors_are_the_encoders_own(trained: Trained, bundle: Bundle, caplog):
+def test_vectors_are_those_of_the_encoder(trained: Trained, bundle: Bundle, caplog):
     texts = ["bread", "", "salt 🎬", "bread"]
     vectors = embed_texts(trained.config, trained.home, texts)
     assert (vectors.dtype, vectors.shape) == (np.float32, (4, 384))
     assert np.array_equal(vectors, bundle.encoder.encode(texts))
     assert np.array_equal(vectors[0], vectors[3])
-    # An item without any text has this vector too.
+    # Items without any text have this vector too.
     (warning,) = (record.message for record in caplog.records if record.levelname == "WARNING")
-    assert "1 of 4 texts (number 2) hold nothing that the vocabulary of all-MiniLM-L6-v2 knows" in warning
+    assert "1 of 4 texts (number 2) have no word or letter in the vocabulary of all-MiniLM-L6-v2" in warning
 
 
 def test_embed_needs_texts_in_unicode(trained: Trained):
-    with pytest.raises(DataError, match="embed: no text; give one or more with --text, or one per line"):
+    with pytest.raises(DataError, match="embed: no text; give texts with --text, or one per line"):
         embed_texts(trained.config, trained.home, [])
     with pytest.raises(DataError, match="text 2 of 2: letter 3 is not valid Unicode"):
         embed_texts(trained.config, trained.home, ["fine", "ab\udcff"])
@@ -234,7 +234,7 @@ def test_embed_needs_texts_in_unicode(trained: Trained):
 # --- shown -----------------------------------------------------------------------------------------------
 
 
-def test_a_catalogues_texts_are_shown_as_they_are():
+def test_texts_of_the_catalogue_are_printed_unchanged():
     rows = {
         "rank": [1, 2],
         "item_id": ["\x1b[31mu\x07\u202e", "[red]i"],

@@ -1,1 +1,1 @@
-"""`recsys tune`: a search over settings for quality and seconds."""
+"""`recsys tune`: a search over settings for quality and run time."""

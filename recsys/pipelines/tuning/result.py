@@ -1,4 +1,4 @@
-"""What a search found: its trials, those that no other beats in both aims, and the winner with the reason."""
+"""The result of a search: its trials, the Pareto front of quality and run time, and the winner with the reason."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from rich.text import Text
 from recsys.config import Config
 from recsys.evaluation.intervals import Estimate
 from recsys.pipelines.tuning.trials import Score, compare_scores, show_difference
+from recsys.progress import format_count
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial, as the search keeps it.
+    """One trial of a search.
 
     Attributes:
-        number: in the search, from 0.
+        number: from 0, in the order of the search.
         state: complete: measured on all users; pruned: on the first rung only; failed: not at all.
-        changed: dotted path -> value, where it differs from the config as it is.
-        quality: mean over users of the config's metric, `low` and `high` the ends of its interval.
+        changed: dotted path -> value, for settings that differ from the original config.
+        quality: mean over users of the config's metric; `low` and `high` are the ends of its interval.
         seconds: for fitting and making the lists.
-        rung: the last one it was measured on, 1 the first.
+        rung: the last rung that it was measured on, from 1.
         reason: why it was pruned or failed.
     """
 
@@ -42,20 +43,20 @@ class Trial:
 
     def describe_changes(self) -> str:
         """Return the changed settings as `collab.als.epochs=20, …`."""
-        return ", ".join(f"{path}={show(value)}" for path, value in self.changed.items()) or "the config as it is"
+        return ", ".join(f"{path}={show(value)}" for path, value in self.changed.items()) or "the original config"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who wins, and why.
+    """The winner of a search, and why.
 
     Attributes:
         winner: the fastest of the trials as good as the best within the paired interval.
-        best: the one with the highest quality.
-        front: trials that no other beats in quality and seconds, fastest first.
+        best: the trial with the highest quality.
+        front: trials for which no other is both better and faster; fastest first.
         behind: each complete trial's difference to the best.
-        gain: the winner's difference to the config as it is; None where that is the winner or was not measured.
-        reason: in words.
+        gain: the winner's difference to the original config; None where that is the winner or was not measured.
+        reason: in one sentence.
     """
 
     winner: Trial
@@ -68,15 +69,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A search at its end.
+    """A finished search.
 
     Attributes:
         study: its name.
         trials: all of them, in order.
-        verdict: of the complete ones.
+        verdict: over the complete trials.
         users: measured per complete trial.
-        before: ISO instant that nothing was seen from; empty for data without a common clock.
-        was: the config's own values of the winner's changed settings.
+        before: ISO time; only earlier events were used. Empty for data without a common clock.
+        original: values of the winner's changed settings in the original config.
         path: the config file with the winner's values.
     """
 
@@ -85,20 +86,19 @@ class Tuned:
     verdict: Verdict
     users: int
     before: str
-    was: dict[str, Any]
+    original: dict[str, Any]
     path: Path
 
 
 def judge(trials: Sequence[Trial], scores: Mapping[int, Score], config: Config) -> Verdict:
-    """Choose among complete trials: the fastest that is as good as the best within the paired interval.
+    """Choose the fastest complete trial that is as good as the best within the paired interval.
 
-    Seconds that differ by less than the same work does from one time to the next count as equal; then the higher
-    quality wins.
+    Run times that differ by less than repetitions of the same work count as equal; then the higher quality wins.
 
     Args:
-        trials: those of all states; at least one is complete.
-        scores: of the complete ones, on all users, by number.
-        config: as it was before the search.
+        trials: of all states; at least one is complete.
+        scores: of the complete trials on all users, by number.
+        config: the original config.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
     best = max(complete, key=lambda trial: (trial.quality, -trial.seconds))
@@ -110,11 +110,11 @@ def judge(trials: Sequence[Trial], scores: Mapping[int, Score], config: Config) 
     original = next((trial for trial in complete if not trial.changed), winner)
     gain = compare_scores(scores[winner.number], scores[original.number], config) if original != winner else None
     if winner == best:
-        reason = f"trial {winner.number} wins: the best, and none that is as good within the interval is faster"
+        reason = f"trial {winner.number} wins: it is the best, and no faster trial is as good within the interval"
     else:
         gap = show_difference(behind[winner.number])
         reason = (
-            f"trial {winner.number} wins: as good as the best, trial {best.number}, within the interval ({gap}), "
+            f"trial {winner.number} wins: it is as good as the best, trial {best.number}, within the interval ({gap}), "
             f"and faster: {winner.seconds:.1f} s against {best.seconds:.1f} s"
         )
     return Verdict(winner, best, _find_front(complete), behind, gain, reason)
@@ -129,14 +129,15 @@ def _find_front(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def render_search(tuned: Tuned, config: Config) -> Table:
-    """Lay the front out for the terminal, and with it the winner and the config as it is."""
+    """Return a table of the front, the winner and the original config."""
     verdict = tuned.verdict
     states = [trial.state for trial in tuned.trials]
     counts = [f"{states.count(state)} {state}" for state in ("pruned", "failed") if state in states]
     before = f" before {tuned.before[:10]}" if tuned.before else ""
     confidence = 100 * config.evaluation.confidence
     title = (
-        f"{', '.join([f'{len(states)} trials', *counts])}; {tuned.users:,} users{before}; {confidence:.4g}% intervals"
+        f"{', '.join([format_count(len(states), 'trial'), *counts])}; {format_count(tuned.users, 'user')}{before}; "
+        f"{confidence:.4g}% intervals"
     )
     table = Table(title=title)
     table.add_column("trial")
@@ -162,20 +163,22 @@ def render_search(tuned: Tuned, config: Config) -> Table:
 
 
 def summarise_search(tuned: Tuned) -> list[str]:
-    """Return lines that say who wins and why, what that changes, and what to do next."""
+    """Return lines: the winner with the reason, its changes, and the next step."""
     verdict = tuned.verdict
     lines = [verdict.reason]
     if not verdict.winner.changed:
-        return [*lines, f"the config as it is stays; {tuned.path} says the same"]
+        return [*lines, f"no better setting found; {tuned.path} is a copy of your config"]
     if verdict.gain:
-        lines.append(f"against the config as it is: {show_difference(verdict.gain)}")
-    changes = [f"  {path}: {show(tuned.was[path])} -> {show(value)}" for path, value in verdict.winner.changed.items()]
-    done = f"written to {tuned.path}; 'recsys train --config {tuned.path}' measures it on the test window"
-    return [*lines, *changes, done]
+        lines.append(f"against the original config: {show_difference(verdict.gain)}")
+    changes = [
+        f"  {path}: {show(tuned.original[path])} -> {show(value)}" for path, value in verdict.winner.changed.items()
+    ]
+    next_step = f"written to {tuned.path}; run 'recsys train --config {tuned.path}' to measure it on the test window"
+    return [*lines, *changes, next_step]
 
 
 def describe_search(tuned: Tuned) -> dict[str, Any]:
-    """Return all of it as plain JSON values."""
+    """Return the search as plain JSON values."""
     verdict = tuned.verdict
     return {
         "study": tuned.study,
@@ -193,5 +196,5 @@ def describe_search(tuned: Tuned) -> dict[str, Any]:
 
 
 def show(value: object) -> str:
-    """Write a setting's value as a person would."""
+    """Return a setting's value as text, strings without quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

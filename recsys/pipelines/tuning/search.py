@@ -1,4 +1,4 @@
-"""`recsys tune`: a search over settings for quality and seconds, which never looks at the test window."""
+"""`recsys tune`: a search over settings for quality and run time, which never sees the test window."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from recsys.evaluation.intervals import mean_interval
 from recsys.pipelines.tuning.result import Trial, Tuned, Verdict, judge
 from recsys.pipelines.tuning.space import Choices, Space, read_space
 from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
+from recsys.progress import format_count
 from recsys.registry.tracking import Store, close_search, connect, log_trial, open_search
 from recsys.storage.files import lock, replace_text
 from recsys.training.splitting import split_snapshot
 
 logger = logging.getLogger(__name__)
 
-# Settings drawn at random before the sampler learns from trials: searches here are short.
+# Trials drawn at random before the sampler learns from them; few, because searches are short.
 _RANDOM_TRIALS = 8
 
-# So many draws in a row that were all tried before: the space is exhausted.
+# After this many repeated draws in a row the space counts as exhausted.
 _MAX_REPEATS = 20
 
 
 @dataclass(frozen=True)
 class _Search:
-    """All that a trial needs."""
+    """Everything that a trial needs."""
 
     config: Config
     space: Space
@@ -53,30 +54,30 @@ class _Search:
 def tune(
     source: Path, config: Config, space_path: Path, home: Path, run_date: str | None, trials: int, out: Path | None
 ) -> Tuned:
-    """Search until a study has so many trials, choose the winner and write it as a config file.
+    """Run trials until a study has the given number, choose the winner and write it as a config file.
 
-    Everything is as of the start of the test window that a training with this run date has. The same config,
-    snapshot, run date and space are the same study, which goes on where it stopped.
+    Only events before the test window of a training with this run date are used. The same config, snapshot, run date
+    and space give the same study, which continues where it stopped.
 
     Args:
-        source: the config's file.
-        config: what it says.
-        space_path: YAML of settings and ranges.
-        home: where snapshots, `tuning/` and the default MLflow store lie.
-        run_date: as `recsys train` takes it.
-        trials: in all, those of earlier calls included.
+        source: the config file.
+        config: its content.
+        space_path: YAML file of settings and ranges.
+        home: the folder of snapshots, `tuning/` and the default MLflow store.
+        run_date: as for `recsys train`.
+        trials: total number, including those of earlier calls.
         out: file for the winner; None: `tuning/NAME.yaml` in the home.
 
     Raises:
-        ConfigError: a space that does not fit, or an `out` that is the config's own file.
-        ArtifactError: another search is at work in this home, or its files cannot be read.
+        ConfigError: the space has invalid settings, or `out` is the config file.
+        ArtifactError: another process is searching in this home, or files of the search cannot be read.
     """
     target = out or home / "tuning" / f"{config.name}.yaml"
     if target.exists() and target.samefile(source):
-        raise ConfigError(f"config {source}: the winner would be written over it; give --out another file")
+        raise ConfigError(f"config {source}: would be overwritten by the winner; give --out another file")
     text = source.read_bytes().decode("utf-8")
     space = read_space(space_path, config)
-    # Now, not after hours of trials: can these settings be replaced in the file?
+    # Check before hours of trials that these settings can be replaced in the file.
     probe = {path: setting.probes()[0] for path, setting in space.settings.items()}
     rewrite(text, str(source), apply_settings(config, probe), probe)
     with lock(home, "tuning"):
@@ -88,16 +89,19 @@ def tune(
         search = _open(_name_study(config, snapshot, end, space), config, space, home, store, snapshot, test)
         users = " and then ".join(f"{count_measured(rung.test):,}" for rung in search.bench.rungs)
         as_of = f" before {before}" if before else ""
-        logger.info("search in %s: %d trials, measured on %s users%s", search.folder, trials, users, as_of)
+        logger.info(
+            "search in %s: %s, measured on %s users%s", search.folder, format_count(trials, "trial"), users, as_of
+        )
         _run_trials(search, trials)
-        found = _read_trials(search.study)
-        scores = {one.number: _read_score(search, one, one.rung) for one in found if one.state == "complete"}
-        verdict = judge(found, scores, config)
+        ended = _read_trials(search.study)
+        scores = {trial.number: _read_score(search, trial, trial.rung) for trial in ended if trial.state == "complete"}
+        verdict = judge(ended, scores, config)
         changed = verdict.winner.changed
         replace_text(target, rewrite(text, str(source), apply_settings(config, changed), changed))
         _close(search, verdict, [target, space_path])
-    was = {path: look_up(config, path) for path in changed}
-    return Tuned(search.folder.name, found, verdict, scores[verdict.winner.number].users.height, before, was, target)
+    original = {path: look_up(config, path) for path in changed}
+    users_measured = scores[verdict.winner.number].users.height
+    return Tuned(search.folder.name, ended, verdict, users_measured, before, original, target)
 
 
 def _close(search: _Search, verdict: Verdict, files: list[Path]) -> None:
@@ -119,7 +123,7 @@ def _name_metric(config: Config) -> str:
 def _open(
     name: str, config: Config, space: Space, home: Path, store: Store, snapshot: Snapshot, test: Window
 ) -> _Search:
-    """Open a study, new or as it was left; trials that were killed are queued again."""
+    """Open a study, new or unfinished; trials that were killed are queued again."""
     windows = split_before(test, config)
     folder = home / "tuning" / name
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -133,7 +137,7 @@ def _open(
             load_if_exists=True,
         )
         known = study.get_trials()
-    # Not a database, or one that another optuna wrote.
+    # Not a database, or a database of another optuna version.
     except (OSError, SQLAlchemyError, RuntimeError) as error:
         raise ArtifactError(
             f"search {name}: {database} cannot be opened ({' '.join(str(error).split())}); move it away and run again"
@@ -142,11 +146,11 @@ def _open(
         if trial.state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(
-                _fix(config, space) if "as_it_is" in trial.user_attrs else trial.params, trial.user_attrs
+                _fix(config, space) if "original" in trial.user_attrs else trial.params, trial.user_attrs
             )
-            logger.info("trial %d was killed; its settings are tried again", trial.number)
+            logger.info("trial %d was killed; its settings are queued again", trial.number)
     if not known:
-        study.enqueue_trial(_fix(config, space), {"as_it_is": True})
+        study.enqueue_trial(_fix(config, space), {"original": True})
     facts = {"snapshot": snapshot.id, "config": config.digest(), "space": space.digest()}
     run_id = open_search(store, name, facts)
     text_changes = any(path.startswith("text.") for path in space.settings)
@@ -159,37 +163,39 @@ def _run_trials(search: _Search, total: int) -> None:
     repeats = 0
     while (count := len(_read_trials(study))) < total and repeats < _MAX_REPEATS:
         known = study.get_trials(deepcopy=False)
-        # By the place in the search: one that was killed and taken up again draws what it would have drawn.
-        place = sum("trial" in one.user_attrs or "repeats" in one.user_attrs for one in known)
-        seed = int(np.random.SeedSequence([search.config.seed, place]).generate_state(1)[0])
+        # Seeded by the number of draws: a search that is continued draws the same as one that was never killed.
+        draws = sum("trial" in drawn.user_attrs or "repeats" in drawn.user_attrs for drawn in known)
+        seed = int(np.random.SeedSequence([search.config.seed, draws]).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=seed)
         drawn = study.ask()
         config, changed = _draw(search, drawn)
-        twin = next((one for one in _read_trials(study) if one.changed == changed), None)
-        if twin is not None:
+        same = next((trial for trial in _read_trials(study) if trial.changed == changed), None)
+        if same is not None:
             repeats += 1
-            drawn.set_user_attr("repeats", twin.number)
+            drawn.set_user_attr("repeats", same.number)
             study.tell(drawn, state=TrialState.FAIL)
             continue
         repeats = 0
         trial = _run_trial(search, drawn, config, changed)
-        left = _estimate_seconds(study) * (total - count - 1)
-        logger.info("trial %d (%d of %d): %s", trial.number, count + 1, total, _describe(trial, config, left))
+        remaining_seconds = _estimate_seconds(study) * (total - count - 1)
+        logger.info(
+            "trial %d (%d of %d): %s", trial.number, count + 1, total, _describe(trial, config, remaining_seconds)
+        )
     if repeats:
-        logger.info("the last %d draws were all tried before; the search ends early", repeats)
+        logger.info("the last %d draws had all been tried before; the search ends early", repeats)
 
 
 def _estimate_seconds(study: optuna.Study) -> float:
-    ended = [one for one in study.get_trials(deepcopy=False) if "trial" in one.user_attrs and one.duration]
-    return sum(one.duration.total_seconds() for one in ended if one.duration) / max(1, len(ended))
+    ended = [trial for trial in study.get_trials(deepcopy=False) if "trial" in trial.user_attrs and trial.duration]
+    return sum(trial.duration.total_seconds() for trial in ended if trial.duration) / max(1, len(ended))
 
 
 def _draw(search: _Search, trial: optuna.Trial) -> tuple[Config, dict[str, Any]]:
-    """Return the trial's config, and what it changes."""
+    """Return the trial's config, and the settings that it changes."""
     settings = {}
-    as_it_is = "as_it_is" in trial.user_attrs
+    is_original = "original" in trial.user_attrs
     for path, setting in search.space.settings.items():
-        if as_it_is and not setting.holds(look_up(search.config, path)):
+        if is_original and not setting.holds(look_up(search.config, path)):
             continue
         if isinstance(setting, Choices):
             label = trial.suggest_categorical(path, setting.labels)
@@ -200,14 +206,14 @@ def _draw(search: _Search, trial: optuna.Trial) -> tuple[Config, dict[str, Any]]
         else:
             drawn = trial.suggest_float(path, setting.low, setting.high, step=setting.step, log=setting.log)
             settings[path] = setting.round(drawn)
-    if as_it_is:
+    if is_original:
         return search.config, {}
     changed = apply_settings(search.config, settings)
     return changed, list_changes(search.config, changed, settings)
 
 
 def _run_trial(search: _Search, drawn: optuna.Trial, config: Config, changed: dict[str, Any]) -> Trial:
-    """Run one trial to its end, keep its values, log it to MLflow and tell the study, in this order."""
+    """Run one trial; then write its values, log it to MLflow and report it to the study, in this order."""
     scores: list[Score] = []
     try:
         for rung in range(len(search.bench.rungs)):
@@ -218,17 +224,17 @@ def _run_trial(search: _Search, drawn: optuna.Trial, config: Config, changed: di
     except optuna.TrialPruned as pruned:
         state, reason = TrialState.PRUNED, str(pruned)
     except DataError as error:
-        # Settings may leave nothing to learn from or to measure; but then the config as it is must not.
+        # A trial's settings may leave nothing to learn from or to measure; the original config must not.
         if not changed:
             raise
         state, reason = TrialState.FAIL, str(error)
-    trial = _sum_up(search, drawn.number, state, changed, scores, reason)
+    trial = _summarise(search, drawn.number, state, changed, scores, reason)
     if scores:
-        parts = [
-            one.users.with_columns(pl.lit(number, pl.UInt8).alias("rung"), pl.lit(one.seconds).alias("seconds"))
-            for number, one in enumerate(scores, 1)
+        rungs = [
+            score.users.with_columns(pl.lit(rung, pl.UInt8).alias("rung"), pl.lit(score.seconds).alias("seconds"))
+            for rung, score in enumerate(scores, 1)
         ]
-        pl.concat(parts).write_parquet(_place(search, trial.number))
+        pl.concat(rungs).write_parquet(_path(search, trial.number))
     _log(search, trial)
     drawn.set_user_attr("trial", asdict(trial))
     search.study.tell(drawn, [trial.quality, trial.seconds] if state == TrialState.COMPLETE else None, state)
@@ -236,24 +242,26 @@ def _run_trial(search: _Search, drawn: optuna.Trial, config: Config, changed: di
 
 
 def _prune(search: _Search, score: Score, rung: int) -> None:
-    """Halve in the open: optuna's own pruning knows no trials with two aims."""
-    rivals = [_read_score(search, one, rung) for one in _read_trials(search.study) if one.state == "complete"]
-    if rivals:
-        best = max(rivals, key=lambda one: float(one.values.mean()))
+    """Prune a trial after a rung; optuna's pruners do not support two objectives."""
+    complete = [trial for trial in _read_trials(search.study) if trial.state == "complete"]
+    if complete:
+        scores = [_read_score(search, trial, rung) for trial in complete]
+        best = max(scores, key=lambda other: float(other.values.mean()))
         reason = find_prune_reason(score, best, search.config)
         if reason:
             raise optuna.TrialPruned(reason)
 
 
-def _sum_up(
+def _summarise(
     search: _Search, number: int, state: TrialState, changed: dict[str, Any], scores: list[Score], reason: str
 ) -> Trial:
     names: dict[TrialState, Any] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
     if state == TrialState.FAIL:
         return Trial(number, "failed", changed, reason=reason)
     score, evaluation = scores[-1], search.config.evaluation
-    found = mean_interval(score.values, evaluation.bootstrap_samples, evaluation.confidence, search.config.seed)
-    return Trial(number, names[state], changed, found.mean, found.low, found.high, score.seconds, len(scores), reason)
+    estimate = mean_interval(score.values, evaluation.bootstrap_samples, evaluation.confidence, search.config.seed)
+    values = (estimate.mean, estimate.low, estimate.high)
+    return Trial(number, names[state], changed, *values, score.seconds, len(scores), reason)
 
 
 def _log(search: _Search, trial: Trial) -> None:
@@ -266,8 +274,8 @@ def _log(search: _Search, trial: Trial) -> None:
     log_trial(search.store, search.run_id, f"trial {trial.number}", trial.changed, numbers, tags)
 
 
-def _describe(trial: Trial, config: Config, left: float) -> str:
-    """Return what came of a trial, then what it tried: numbers stand below each other in a log."""
+def _describe(trial: Trial, config: Config, remaining_seconds: float) -> str:
+    """Return a trial's result and then its settings, so that numbers are aligned in the log."""
     parts = []
     if trial.state != "failed":
         metric = f"{config.evaluation.metric}@{config.evaluation.n}"
@@ -275,35 +283,38 @@ def _describe(trial: Trial, config: Config, left: float) -> str:
     if trial.reason:
         parts.append(f"{trial.state}: {trial.reason}")
     parts.append(trial.describe_changes())
-    if left:
-        parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
+    if remaining_seconds >= 90:
+        parts.append(f"about {remaining_seconds / 60:.0f} min left")
+    elif remaining_seconds:
+        parts.append(f"about {remaining_seconds:.0f} s left")
     return "; ".join(parts)
 
 
 def _read_trials(study: optuna.Study) -> list[Trial]:
-    """Return the trials that came to an end of their own."""
+    """Return the trials that ended without being killed."""
     known = study.get_trials(deepcopy=False)
-    return [Trial(**one.user_attrs["trial"]) for one in known if one.state.is_finished() and "trial" in one.user_attrs]
+    ended = [trial for trial in known if trial.state.is_finished() and "trial" in trial.user_attrs]
+    return [Trial(**trial.user_attrs["trial"]) for trial in ended]
 
 
-def _place(search: _Search, number: int) -> Path:
+def _path(search: _Search, number: int) -> Path:
     return search.folder / f"trial-{number:04d}.parquet"
 
 
 def _read_score(search: _Search, trial: Trial, rung: int) -> Score:
-    path = _place(search, trial.number)
+    path = _path(search, trial.number)
     try:
         rows = pl.read_parquet(path).filter(pl.col("rung") == rung)
         return Score(rows.select("user_id", "value"), rows["seconds"][0])
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"search {search.folder.name}: values of trial {trial.number} cannot be read from {path} ({error}); "
-            f"put the file back, or move {search.folder.parent} away and search anew"
+            f"restore the file, or move {search.folder.parent} away and run the search again"
         ) from error
 
 
 def _fix(config: Config, space: Space) -> dict[str, Any]:
-    """Return the config's own values as the study keeps them; those outside their range it cannot keep."""
+    """Return the original config's values as the study stores them, without those outside their range."""
     values = {path: (setting, look_up(config, path)) for path, setting in space.settings.items()}
     return {
         path: setting.labels[[*setting.choices].index(value)] if isinstance(setting, Choices) else value

@@ -1,4 +1,4 @@
-"""What a search may change: a file of settings with their ranges."""
+"""The search space: a file of settings with their ranges."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from recsys.config import Config, Section
 from recsys.config.overrides import apply_settings
 from recsys.errors import ConfigError
+from recsys.progress import format_count
 
-# What the other sections say decides what is measured, and how; a search that moved those would fool itself.
+# The other sections decide what is measured and how, so values of them could not be compared.
 SEARCHABLE = ("text", "collab", "candidates", "ranking")
 
-# Settings are rounded to so many significant digits before they are tried: a person has to read them.
+# Significant digits of drawn numbers, so that the winner's config is readable.
 _DIGITS = 4
 
 
 def _read_number(value: object) -> object:
-    """Take `1e-4` for the number that it is; YAML 1.1 reads it as text."""
+    """Parse numbers such as `1e-4`, which YAML 1.1 reads as text."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -42,7 +43,7 @@ Number = Annotated[int | float, BeforeValidator(_read_number)]
 
 
 class Range(BaseModel):
-    """All numbers from low to high, both included: whole ones if all that is written is whole."""
+    """All numbers from low to high, both included; integers only if low, high and step are integers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,13 +51,13 @@ class Range(BaseModel):
     high: Number
     # Only low, low + step, low + 2 step, … up to high.
     step: Number | None = None
-    # Draw the logarithm evenly: for a setting whose order of magnitude is open.
+    # Draw evenly on the logarithmic scale.
     log: bool = False
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}; exchange them")
+            raise ValueError(f"low {self.low} is above high {self.high}; swap them")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("log needs low above 0 and no step")
         if self.step is not None:
@@ -64,8 +65,8 @@ class Range(BaseModel):
                 raise ValueError(f"step is {self.step}, expected a number above 0")
             low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
             if (high - low) % step:
-                fits = high - (high - low) % step
-                raise ValueError(f"high {high} cannot be reached from {low} in steps of {step}; write {fits}")
+                reachable = high - (high - low) % step
+                raise ValueError(f"high {high} cannot be reached from {low} in steps of {step}; write {reachable}")
         return self
 
     @property
@@ -74,20 +75,20 @@ class Range(BaseModel):
         return not any(isinstance(number, float) for number in (self.low, self.high, self.step))
 
     def holds(self, value: object) -> bool:
-        """Could this value be drawn?"""
+        """Return whether this value could be drawn."""
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
         on_grid = self.step is None or not (Decimal(str(value)) - Decimal(str(self.low))) % Decimal(str(self.step))
         return self.low <= value <= self.high and on_grid
 
     def round(self, value: float) -> int | float:
-        """Return a drawn number as it is tried."""
+        """Return a drawn number, rounded as it is tried."""
         if self.whole:
             return int(value)
         return min(max(float(f"{value:.{_DIGITS}g}"), float(self.low)), float(self.high))
 
     def probes(self) -> list[Any]:
-        """Both ends, and a number between them that is not whole by accident."""
+        """Return values to validate: both ends and, unless only integers are drawn, a fraction between them."""
         if self.whole:
             return [self.low, self.high]
         between = self.low + (self.step or (self.high - self.low) / math.pi)
@@ -95,7 +96,7 @@ class Range(BaseModel):
 
 
 class Choices(BaseModel):
-    """One of the values that are listed."""
+    """One of the listed values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -109,42 +110,42 @@ class Choices(BaseModel):
 
     @property
     def labels(self) -> list[str]:
-        """The choices as JSON, under which the search keeps them: a list or a mapping may be one."""
+        """The choices as JSON, as the search stores them: a choice may be a list or a mapping."""
         return [json.dumps(choice, ensure_ascii=False, sort_keys=True) for choice in self.choices]
 
     def holds(self, value: object) -> bool:
-        """Could this value be drawn?"""
+        """Return whether this value could be drawn."""
         return json.dumps(value, ensure_ascii=False, sort_keys=True) in self.labels
 
     def probes(self) -> list[Any]:
-        """Every choice."""
+        """Return values to validate: every choice."""
         return list(self.choices)
 
 
 @dataclass(frozen=True)
 class Space:
-    """Dotted config path -> what it may be, in the order of the file."""
+    """Dotted config path -> range or choices, in the order of the file."""
 
     settings: dict[str, Range | Choices]
 
     def digest(self) -> str:
         """Return the SHA-256 of the space, 12 hexadecimal digits."""
-        content = [[path, one.model_dump(mode="json")] for path, one in self.settings.items()]
+        content = [[path, setting.model_dump(mode="json")] for path, setting in self.settings.items()]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:12]
 
 
 def read_space(path: Path, config: Config) -> Space:
-    """Read a search space and try the ends of every range on the config.
+    """Read a search space and validate the ends of every range with the config.
 
     Raises:
-        ConfigError: no such file, not YAML, or settings that cannot be searched; names each of them.
+        ConfigError: no such file, not YAML, or settings that cannot be searched; each is named.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"space {path}: cannot be read ({error}); give --space an existing UTF-8 file") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"space {path}: is not valid YAML: {error}; mend that line") from error
+        raise ConfigError(f"space {path}: is not valid YAML: {error}; fix that line") from error
     if not isinstance(content, dict) or not content:
         raise ConfigError(
             f"space {path}: expected settings with ranges, such as 'collab.als.epochs: {{low: 5, high: 30}}'; "
@@ -159,19 +160,19 @@ def read_space(path: Path, config: Config) -> Space:
         except ConfigError as error:
             wrong.append(f"  {name}: {error}")
     if wrong:
-        count = f"{len(wrong)} setting{'s' * (len(wrong) > 1)}"
-        raise ConfigError(f"space {path}: {count} not as expected; mend and run again:\n" + "\n".join(wrong))
+        count = format_count(len(wrong), "invalid setting")
+        raise ConfigError(f"space {path}: {count}; fix and run again:\n" + "\n".join(wrong))
     return Space(settings)
 
 
 def _read_setting(path: str, written: object, config: Config) -> Range | Choices:
-    _find_setting(config, path)
+    _check_exists(config, path)
     if not isinstance(written, dict):
         raise ConfigError(f"found {written!r}, expected {{low: …, high: …}} or {{choices: […]}}")
     try:
         setting = (Choices if "choices" in written else Range).model_validate(written)
     except ValidationError as error:
-        lines = [f"{one['loc'][0]}: {one['msg']}" if one["loc"] else one["msg"] for one in error.errors()]
+        lines = [f"{fault['loc'][0]}: {fault['msg']}" if fault["loc"] else fault["msg"] for fault in error.errors()]
         raise ConfigError("; ".join(dict.fromkeys(line.replace("Value error, ", "") for line in lines))) from error
     for value in setting.probes():
         try:
@@ -185,24 +186,24 @@ def _read_setting(path: str, written: object, config: Config) -> Range | Choices
 def _refuse_overlap(path: str, settings: Mapping[str, object]) -> None:
     for other in settings:
         if path != other and (path.startswith(f"{other}.") or other.startswith(f"{path}.")):
-            raise ConfigError(f"one of it and {other} holds the other; search one of them")
+            raise ConfigError(f"overlaps with {other}; search only one of them")
 
 
-def _find_setting(config: Config, path: str) -> None:
-    place: Any = config
+def _check_exists(config: Config, path: str) -> None:
+    value: Any = config
     parts = path.split(".")
     if parts[0] not in SEARCHABLE:
         raise ConfigError(
-            f"is not below {', '.join(SEARCHABLE[:-1])} or {SEARCHABLE[-1]}; the other sections say what is measured"
+            f"is not below {', '.join(SEARCHABLE[:-1])} or {SEARCHABLE[-1]}; the other sections decide what is measured"
         )
     for number, part in enumerate(parts):
-        if not isinstance(place, Section):
-            if not isinstance(place, dict) or number < len(parts) - 1:
-                raise ConfigError(f"{'.'.join(parts[:number])} is a value, and nothing lies below it")
+        if not isinstance(value, Section):
+            if not isinstance(value, dict) or number < len(parts) - 1:
+                raise ConfigError(f"{'.'.join(parts[:number])} is a value and has no settings below it")
             return
-        known = list(type(place).model_fields)
+        known = list(type(value).model_fields)
         if part not in known:
             close = difflib.get_close_matches(part, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
             raise ConfigError(f"the config has no setting {'.'.join(parts[: number + 1])}; {hint}")
-        place = getattr(place, part)
+        value = getattr(value, part)

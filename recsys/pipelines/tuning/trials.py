@@ -1,4 +1,4 @@
-"""One trial of a search: a config fitted and measured, on some of the users first, always before the test window."""
+"""One trial of a search: a config is fitted and measured before the test window, first on a share of the users."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs
 from recsys.training.fitting import TextModels, fit_bundle, fit_text
 from recsys.training.measurement import measure
 
-# The first rung: a share of the users, unless so few of them could be measured that no trial would ever end there.
+# The first rung has a share of the users, unless fewer than RUNG_USERS of them can be measured: too few to prune.
 RUNG_SHARE = 0.25
 RUNG_USERS = 100
 
-# Seconds of the same work differ by this share from one time to the next.
+# Run times of the same work differ by up to this share.
 _SAME_SECONDS = 0.05
 
-# What the catalogue depends on, of the text section and of its fine-tuning.
+# Settings of the text section, and of its fine-tuning, that the encoder inputs depend on.
 _READING = (
     "checkpoint",
     "fields",
@@ -45,10 +45,10 @@ _FREEZING = ("method", "trainable_layers", "augmentation")
 
 @dataclass(frozen=True)
 class Score:
-    """What a trial reached on one rung.
+    """The result of a trial on one rung.
 
     Attributes:
-        users: `user_id`, `value`, sorted: the config's metric of our lists.
+        users: `user_id`, `value`, sorted by user: the config's metric of our lists.
         seconds: for fitting and for making the lists.
     """
 
@@ -57,11 +57,11 @@ class Score:
 
     @property
     def values(self) -> Values:
-        """(n_users) float64."""
+        """(n_users,) float64."""
         return self.users["value"].to_numpy()
 
     def is_faster(self, other: Score) -> bool:
-        """By more than the same work differs from one time to the next?"""
+        """Return whether the difference is larger than between repetitions of the same work."""
         return self.seconds < other.seconds * (1 - _SAME_SECONDS)
 
 
@@ -74,21 +74,21 @@ def compare_scores(score: Score, other: Score, config: Config) -> Estimate:
     if not score.users["user_id"].equals(other.users["user_id"]):
         raise DataError(
             f"values of two trials: {score.users.height:,} and {other.users.height:,} users that are not the same; "
-            "delete the folder and database of this search and start it anew"
+            "delete the folder and the database of this search and run it again"
         )
     evaluation = config.evaluation
     return compare_paired(score.values, other.values, evaluation.bootstrap_samples, evaluation.confidence, config.seed)
 
 
 def show_difference(difference: Estimate) -> str:
-    """Write a difference and its interval as `+0.0123 [-0.0010, +0.0256]`."""
+    """Return a difference and its interval as `+0.0123 [-0.0010, +0.0256]`."""
     return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 def find_prune_reason(score: Score, best: Score, config: Config) -> str | None:
-    """Say why a trial should end after a rung; None: it goes on.
+    """Return why a trial is pruned after a rung; None if it continues.
 
-    It ends where it is worse than the best trial so far, by the whole of the paired interval, and not faster either.
+    It is pruned if it is worse than the best trial so far by the whole paired interval and is not faster.
     """
     difference = compare_scores(score, best, config)
     if difference.high >= 0 or score.is_faster(best):
@@ -99,13 +99,13 @@ def find_prune_reason(score: Score, best: Score, config: Config) -> str | None:
 
 
 def split_before(test: Window, config: Config) -> Windows:
-    """Split what came before the test window into windows again, so that nothing of it is ever looked at.
+    """Split the events before the test window into windows again, so that a search never sees the test window.
 
-    The newest of them is what trials are measured on. Pairs from a hold-out file are gone with the test window; what
-    is left is then split at random.
+    Trials are measured on the newest of these windows. Where the test window is a hold-out file, the other events are
+    split at random.
 
     Raises:
-        DataError: too little came before it.
+        DataError: there are too few events before the test window.
     """
     windows = config.windows
     if windows.protocol == "holdout_file":
@@ -127,14 +127,14 @@ class Bench:
             config: the one that the search starts from.
             items: `Items`.
             windows: from `split_before`.
-            text_changes: trials differ in their text part, so its seconds count.
+            text_changes: trials differ in text settings, so the run time of the text models counts.
         """
         self._items = items
         self._text_changes = text_changes
         self._catalogue: tuple[object, EncoderInputs, float] | None = None
         self._texts: dict[int, tuple[object, TextModels, float]] = {}
-        some = _take_share(windows, config.seed)
-        self.rungs = [some, windows] if some and count_measured(some.test) >= RUNG_USERS else [windows]
+        share = _take_share(windows, config.seed)
+        self.rungs = [share, windows] if share and count_measured(share.test) >= RUNG_USERS else [windows]
 
     def run(self, config: Config, rung: int) -> Score:
         """Fit on a rung's users and measure on the newest window."""
@@ -154,22 +154,22 @@ class Bench:
         return Score(users, seconds + (reading + learning if self._text_changes else 0.0))
 
     def _read(self, config: Config) -> tuple[EncoderInputs, float]:
-        """Return the catalogue and the seconds it took; that of the last trial where the settings are equal."""
+        """Return the encoder inputs and their run time; those of the last trial where the settings are equal."""
         text = config.text
         tuned = text.fine_tune
         key = (*(getattr(text, name) for name in _READING), *(getattr(tuned, name) for name in _FREEZING))
         if self._catalogue is None or self._catalogue[0] != key:
-            # The old one first: a large catalogue's frozen layers fill gigabytes.
+            # Free the old inputs first: the fixed layers of a large catalogue take gigabytes.
             self._catalogue = None
             start = perf_counter()
-            # Every rung has the same windows, with fewer users.
+            # All rungs have the same windows.
             catalogue = prepare_encoder_inputs(config, self._items, self.rungs[-1].measured_labels[-1].cutoff)
             self._catalogue = key, catalogue, perf_counter() - start
         return self._catalogue[1:]
 
     def _fit_text(self, config: Config, rung: int, catalogue: EncoderInputs) -> tuple[TextModels, float]:
-        """Return a rung's text part and the seconds it took; that of the last trial where the settings are equal."""
-        # The model of `sequence` is fitted only where lists are made with it.
+        """Return a rung's text models and their run time; those of the last trial where the settings are equal."""
+        # The sequence model is fitted only if its source is used.
         key = config.text, "sequence" in config.candidates.depths
         if rung not in self._texts or self._texts[rung][0] != key:
             windows = self.rungs[rung]
@@ -181,7 +181,7 @@ class Bench:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the stages' log lines back: a search has one line per trial."""
+    """Suppress the stages' log lines: a search logs one line per trial."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
@@ -191,22 +191,24 @@ def _quiet() -> Iterator[None]:
 
 
 def _take_share(windows: Windows, seed: int) -> Windows | None:
-    """Return the windows of a share of the users; None where a window is left with nothing.
+    """Return the windows of a share of the users; None where a window would be empty.
 
-    Drawn by hash, so that a search taken up again, on another machine or with another polars, has the same users.
+    Users are drawn by hash, so that a search that is continued on another machine or with another polars has the same.
     """
-    everyone = windows.everything["user_id"].unique().sort()
+    user_ids = windows.everything["user_id"].unique().sort()
     limit = int(RUNG_SHARE * 2**32)
-    hashes = (hashlib.sha256(f"{seed} {user}".encode()).digest() for user in everyone)
-    users = pl.DataFrame({"user_id": everyone.filter([int.from_bytes(one[:4], "big") < limit for one in hashes])})
+    hashes = (hashlib.sha256(f"{seed} {user}".encode()).digest() for user in user_ids)
+    users = pl.DataFrame({"user_id": user_ids.filter([int.from_bytes(digest[:4], "big") < limit for digest in hashes])})
 
     def take(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.join(users, on="user_id", how="semi", maintain_order="left")
 
-    parts = [replace(one, history=take(one.history), positives=take(one.positives)) for one in windows.windows]
-    if any(one.history.is_empty() or one.positives.is_empty() for one in parts):
+    shares = [
+        replace(window, history=take(window.history), positives=take(window.positives)) for window in windows.windows
+    ]
+    if any(window.history.is_empty() or window.positives.is_empty() for window in shares):
         return None
-    return Windows(tuple(parts), take(windows.everything), windows.end)
+    return Windows(tuple(shares), take(windows.everything), windows.end)
 
 
 def count_measured(window: Window) -> int:

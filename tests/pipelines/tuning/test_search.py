@@ -1,4 +1,4 @@
-"""A search over settings, from a space to a config file: mostly with made-up trials, some with real ones."""
+"""A search over settings, from a space to a config file: mostly with synthetic trials, some with real ones."""
 
 import json
 import logging
@@ -94,7 +94,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> FakeBench:
 
 
 class TestTrials:
-    def test_real_ones(self, place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_real_trials(self, place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(trials_file, "RUNG_USERS", 5)
         caplog.set_level(logging.INFO, logger="recsys")
         tuned = place.tune(2)
@@ -108,16 +108,18 @@ class TestTrials:
         assert len(everyone) == tuned.users
         lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("trial ")]
         assert lines[0].startswith("trial 0 (1 of 2): ndcg@10 0.")
-        assert "; the config as it is; about " in lines[0]
-        # One line per trial: the stages keep quiet.
+        assert "; the original config; about " in lines[0]
+        # One line per trial; the stages log nothing.
         assert not [record for record in caplog.records if record.getMessage().startswith("ranker")]
 
-    def test_the_test_window_changes_nothing(self, place: Place, new_home: Callable[[], Path], tmp_path: Path) -> None:
+    def test_events_of_the_test_window_do_not_change_the_search(
+        self, place: Place, new_home: Callable[[], Path], tmp_path: Path
+    ) -> None:
         tuned = place.tune(2)
         dataset = place.config.dataset.model_dump(mode="json")
         known = read_snapshot(place.home, "mini", dataset)
         late = known.interactions["time"] >= TEST_START
-        # A few users stay, or there is no test window.
+        # Without a few remaining users there would be no test window.
         few = known.interactions.filter(late)["user_id"].unique().sort().head(5).to_list()
         kept = known.interactions.filter(~late | known.interactions["user_id"].is_in(few))
         assert known.interactions.height - kept.height > 300
@@ -135,16 +137,14 @@ class TestTrials:
             )
             assert one.equals(two)
 
-    def test_the_config_as_it_is_comes_first_and_runs_whole(self, place: Place, bench: FakeBench) -> None:
+    def test_the_original_config_comes_first_and_is_never_pruned(self, place: Place, bench: FakeBench) -> None:
         tuned = place.tune(1)
         assert bench.ran == [(0.05, 64, 0), (0.05, 64, 1)]
-        # 64 is no choice of the space, and still it is what ran.
+        # 64 is not a choice of the space, but the value of the original config.
         assert tuned.trials[0].changed == {}
         assert tuned.verdict.winner == tuned.trials[0]
 
-    def test_one_that_is_surely_worse_and_not_faster_ends_on_the_first_rung(
-        self, place: Place, bench: FakeBench
-    ) -> None:
+    def test_a_clearly_worse_and_slower_trial_is_pruned_on_the_first_rung(self, place: Place, bench: FakeBench) -> None:
         tuned = place.tune(9)
         pruned = [trial for trial in tuned.trials if trial.state == "pruned"]
         assert pruned
@@ -156,7 +156,7 @@ class TestTrials:
             assert (rate, size, 1) not in bench.ran
         assert {trial.rung for trial in tuned.trials if trial.state == "complete"} == {2}
 
-    def test_settings_that_fail_are_told_and_the_search_goes_on(self, place: Place, bench: FakeBench) -> None:
+    def test_a_failed_trial_is_logged_and_the_search_continues(self, place: Place, bench: FakeBench) -> None:
         bench.refuses = 8
         tuned = place.tune(6)
         failed = [trial for trial in tuned.trials if trial.state == "failed"]
@@ -177,8 +177,8 @@ class TestTrials:
         assert [trial.changed for trial in tuned.trials] == [{}, {"collab.als.embedding_size": 8}]
 
 
-class TestTakenUpAgain:
-    def test_a_killed_trial_is_tried_again_and_nothing_else_changes(
+class TestContinued:
+    def test_a_killed_trial_is_repeated_and_nothing_else_changes(
         self,
         place: Place,
         bench: FakeBench,
@@ -186,14 +186,14 @@ class TestTakenUpAgain:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        # From the fourth on the sampler learns from what was measured.
+        # From the fourth trial on, the sampler learns from the measured trials.
         monkeypatch.setattr(tuning, "_RANDOM_TRIALS", 3)
         (tmp_path / "other").mkdir()
         other = Place(new_home(), tmp_path / "other")
         run_ingest(other.config, other.home, NOW)
         whole = other.tune(7)
         ran = list(bench.ran)
-        # Every trial has settings of its own.
+        # Every trial has different settings.
         assert len({json.dumps(trial.changed) for trial in whole.trials}) == 7
 
         bench.ran.clear()
@@ -205,11 +205,11 @@ class TestTakenUpAgain:
         assert done.study == whole.study
         assert [trial.changed for trial in done.trials] == [trial.changed for trial in whole.trials]
         assert [trial.quality for trial in done.trials] == [trial.quality for trial in whole.trials]
-        # At most the first rung of the two that were killed ran twice.
+        # At most the first rung of the two killed trials ran twice.
         assert set(bench.ran) == set(ran)
         assert len(ran) < len(bench.ran) <= len(ran) + 2
 
-    def test_a_finished_search_only_shows_itself(self, place: Place, bench: FakeBench) -> None:
+    def test_a_finished_search_is_only_printed(self, place: Place, bench: FakeBench) -> None:
         first = place.tune(3)
         bench.ran.clear()
         again = place.tune(2)
@@ -223,13 +223,13 @@ class TestTakenUpAgain:
         other = place.tune(1, config=parse_config(content, "test"))
         assert first.study != other.study
 
-    def test_lost_values_are_told(self, place: Place, bench: FakeBench) -> None:
+    def test_missing_values_are_an_error(self, place: Place, bench: FakeBench) -> None:
         tuned = place.tune(2)
         (place.home / "tuning" / tuned.study / "trial-0000.parquet").write_bytes(b"half")
         with pytest.raises(ArtifactError, match="values of trial 0 cannot be read"):
             place.tune(3)
 
-    def test_a_database_that_is_none_is_told(self, place: Place, bench: FakeBench) -> None:
+    def test_a_file_that_is_not_a_database_is_an_error(self, place: Place, bench: FakeBench) -> None:
         (place.home / "tuning").mkdir()
         (place.home / "tuning" / "mini.db").write_text("no database, but long enough to be taken for one" * 40)
         with pytest.raises(ArtifactError, match="move it away and run again"):
@@ -240,8 +240,8 @@ class TestTakenUpAgain:
             place.tune(1)
 
 
-class TestWhatIsWritten:
-    def test_the_winner_is_the_own_file_with_other_values(self, place: Place, bench: FakeBench) -> None:
+class TestWinnersFile:
+    def test_the_winner_is_a_copy_of_the_config_file_with_other_values(self, place: Place, bench: FakeBench) -> None:
         tuned = place.tune(9)
         winner = tuned.verdict.winner
         assert winner.changed
@@ -255,11 +255,11 @@ class TestWhatIsWritten:
             new, old = written, was
             for section in sections:
                 new, old = new[section], old[section]
-            assert (new[name], old[name]) == (value, tuned.was[path])
+            assert (new[name], old[name]) == (value, tuned.original[path])
             new[name] = old[name]
         assert written == was
 
-    def test_never_over_the_config_itself(self, place: Place, bench: FakeBench, tmp_path: Path) -> None:
+    def test_the_config_file_is_never_overwritten(self, place: Place, bench: FakeBench, tmp_path: Path) -> None:
         before = place.source.read_bytes()
         (tmp_path / "link.yaml").symlink_to(place.source)
         for out in (place.source, tmp_path / "link.yaml"):
@@ -269,14 +269,14 @@ class TestWhatIsWritten:
         assert bench.ran == []
         assert place.tune(1, tmp_path / "deep" / "won.yaml").path.is_file()
 
-    def test_a_file_that_cannot_be_rewritten_is_told_before_any_trial(self, place: Place, bench: FakeBench) -> None:
+    def test_a_file_that_cannot_be_rewritten_is_an_error_before_any_trial(self, place: Place, bench: FakeBench) -> None:
         text = place.source.read_text() + "collab: {als: {embedding_size: &size 64}, transitions: {k: *size}}\n"
         place.source.write_text(text)
         with pytest.raises(ConfigError, match="anchors"):
             place.tune(1, config=load_config(place.source))
         assert bench.ran == []
 
-    def test_every_trial_is_a_run_below_one(self, place: Place, bench: FakeBench) -> None:
+    def test_every_trial_is_a_nested_run(self, place: Place, bench: FakeBench) -> None:
         bench.refuses = 8
         place.tune(3)
         tuned = place.tune(9)
@@ -317,7 +317,7 @@ class TestSplitBefore:
         ],
         ids=str,
     )
-    def test_nothing_of_the_test_window_is_left(self, windows: dict[str, Any]) -> None:
+    def test_no_event_of_the_test_window_is_left(self, windows: dict[str, Any]) -> None:
         content = settings() | {"windows": windows}
         config = parse_config(content, "test")
         _, interactions = checkerboard(users=24, items=20)
@@ -335,7 +335,7 @@ class TestSplitBefore:
         if whole.test.cutoff:
             assert inner.everything["time"].max() < whole.test.cutoff
 
-    def test_too_little_is_told(self) -> None:
+    def test_too_few_events_are_an_error(self) -> None:
         config = parse_config(settings() | {"windows": {"test_days": 24}}, "test")
         _, interactions = checkerboard(users=24, items=20)
         test = split_windows(interactions, config.windows, repeats=False, end=at(60), seed=0).test
@@ -346,13 +346,13 @@ class TestSplitBefore:
 class TestCommand:
     @pytest.fixture
     def call(self, place: Place, bench: FakeBench, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-        # Threads and logging are set for a process; this one goes on after the test.
+        # Threads and logging are set for the whole process, which continues after the test.
         monkeypatch.setattr(cli, "_set_up", lambda threads: None)
         monkeypatch.setenv("RECSYS_HOME", str(place.home))
         options = ["--config", str(place.source), "--space", str(place.space), "--run-date", RUN_DATE]
         return lambda *more: CliRunner().invoke(cli.app, ["tune", *options, *map(str, more)])
 
-    def test_prints_who_wins(self, call: Callable[..., Any], tmp_path: Path) -> None:
+    def test_prints_the_winner(self, call: Callable[..., Any], tmp_path: Path) -> None:
         out = tmp_path / "won.yaml"
         done = call("--trials", 6, "--out", out)
         assert done.exit_code == 0
@@ -363,7 +363,7 @@ class TestCommand:
         assert content["winner"] in content["front"]
         assert load_config(out).digest() == load_config(Path(content["config"])).digest()
 
-    def test_a_wrong_space_is_our_error(self, call: Callable[..., Any], place: Place) -> None:
+    def test_an_invalid_space_exits_with_2(self, call: Callable[..., Any], place: Place) -> None:
         place.space.write_text("collab.als.size: {low: 1, high: 2}")
         answer = call()
         assert isinstance(answer.exception, ConfigError)

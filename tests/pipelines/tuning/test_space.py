@@ -1,4 +1,4 @@
-"""The file that says what a search may change."""
+"""The file of a search space."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def read(text: str, config: Config, folder: Path) -> Space:
     return read_space(path, config)
 
 
-def test_types_are_told_by_what_is_written(config: Config, tmp_path: Path) -> None:
+def test_types_follow_from_the_written_numbers(config: Config, tmp_path: Path) -> None:
     space = read(
         """
         collab.als.epochs: {low: 5, high: 30}
@@ -49,7 +49,7 @@ def test_types_are_told_by_what_is_written(config: Config, tmp_path: Path) -> No
     assert fields.labels == ['["title"]', '["title", "tags"]']
 
 
-def test_all_example_spaces_fit_their_config() -> None:
+def test_all_example_spaces_are_valid() -> None:
     paths = sorted((CONFIGS / "spaces").glob("*.yaml"))
     assert paths
     for path in paths:
@@ -60,13 +60,13 @@ def test_all_example_spaces_fit_their_config() -> None:
     ("line", "expected"),
     [
         ("collab.als.regularisation: {low: 0.1, high: 0.2}", "no setting collab.als.regularisation; did you mean regu"),
-        ("text.max_tokens.x: {low: 10, high: 20}", "text.max_tokens is a value, and nothing lies below it"),
+        ("text.max_tokens.x: {low: 10, high: 20}", "text.max_tokens is a value and has no settings below it"),
         ("windows.test_days: {low: 1.0, high: 3.0}", "is not below text, collab, candidates or ranking"),
         ("evaluation.metric: {choices: [mrr]}", "is not below text, collab, candidates or ranking"),
-        ("text.max_tokens: {low: 100, high: 20}", "low 100 is above high 20; exchange them"),
+        ("text.max_tokens: {low: 100, high: 20}", "low 100 is above high 20; swap them"),
         ("text.max_tokens: {low: 4, high: 20}", "the config refuses 4: text.max_tokens: Input should be greater"),
         ("text.max_tokens: {low: 20, high: 600}", "the config refuses 600: text.max_tokens: Input should be less"),
-        # Both ends are whole; what lies between is not.
+        # Both ends are integers; values in between are not.
         ("text.max_tokens: {low: 16.0, high: 64.0}", "the config refuses 31.28: text.max_tokens: Input should be a va"),
         ("candidates.depths.nobody: {low: 1, high: 9}", "depths: no source ['nobody']"),
         ("text.fields: {choices: [[title], [titel]]}", "the config refuses ['titel']: config: text.fields ['titel']"),
@@ -83,14 +83,14 @@ def test_all_example_spaces_fit_their_config() -> None:
         ("ranking.min_data_in_leaf: 5", "found 5, expected {low: …, high: …} or {choices: […]}"),
         (
             "candidates.depths: {choices: [{als: 5}]}\ncandidates.depths.als: {low: 5, high: 9}",
-            "candidates.depths.als: one of it and candidates.depths holds the other",
+            "candidates.depths.als: overlaps with candidates.depths; search only one",
         ),
         ("- 5", "expected settings with ranges"),
         ("", "expected settings with ranges"),
         ("a: [", "is not valid YAML"),
     ],
 )
-def test_errors_say_what_is_wrong(line: str, expected: str, config: Config, tmp_path: Path) -> None:
+def test_errors_name_the_fault(line: str, expected: str, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read(line, config, tmp_path)
     assert str(tmp_path / "space.yaml") in str(caught.value)
@@ -98,8 +98,8 @@ def test_errors_say_what_is_wrong(line: str, expected: str, config: Config, tmp_
     assert caught.value.exit_code == 2
 
 
-def test_every_wrong_line_is_named_at_once(config: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="2 settings not as expected") as caught:
+def test_all_invalid_lines_are_named_at_once(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="2 invalid settings") as caught:
         read("text.x: {low: 1, high: 2}\nranking.max_trees: {low: 5, high: 9}\nranking.y: 3", config, tmp_path)
     assert str(caught.value).count("\n") == 2
 
@@ -109,7 +109,7 @@ def test_a_missing_file_is_named(config: Config, tmp_path: Path) -> None:
         read_space(tmp_path / "none.yaml", config)
 
 
-def test_numbers_are_tried_as_a_person_would_write_them() -> None:
+def test_drawn_numbers_are_rounded() -> None:
     assert Range(low=0.01, high=0.5).round(0.0374540118847) == 0.03745
     # Rounding never leaves the range.
     assert Range(low=0.1, high=0.123456).round(0.12345599) == 0.123456
@@ -117,7 +117,7 @@ def test_numbers_are_tried_as_a_person_would_write_them() -> None:
     assert Range(low=5, high=30).round(7) == 7
 
 
-def test_what_a_range_holds() -> None:
+def test_values_of_a_range() -> None:
     steps = Range(low=0.1, high=0.7, step=0.2)
     assert [steps.holds(value) for value in (0.1, 0.3, 0.7, 0.2, 0.9, "0.3", True, None)] == [True] * 3 + [False] * 5
     assert not Range(low=1, high=9).holds(3.0)
