@@ -64,7 +64,7 @@ def test_the_fastest_trial_as_good_as_the_best_wins(config: Config) -> None:
 def test_among_equal_run_times_the_higher_quality_wins(config: Config) -> None:
     found = decide([score(0.0, 5.0), score(0.001, 5.2, seed=2), score(-0.05, 1.0)], config)
     assert found.winner.number == found.best.number == 1
-    assert "the best, and none that is as good within the interval is faster" in found.reason
+    assert "it is the best, and no faster trial is as good within the interval" in found.reason
 
 
 def test_the_original_config_may_win(config: Config) -> None:
