@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from recsys.evaluation.candidate_ledger import OUTCOMES, UNION, select_outcomes
@@ -63,7 +63,8 @@ def plot_segments(table: pl.DataFrame, metric: str, n: int, ours: str, rival: st
         return plot_message(f"no segment with {metric}@{n} of {rival} to show")
     figure = Figure(figsize=(7, 0.26 * rows.height + 1.4), layout="constrained")
     axes = figure.add_subplot()
-    names = [f"{row['dimension']}: {row['segment']} ({row['users']:,})" for row in rows.iter_rows(named=True)]
+    labels = rows.select(pl.concat_str("dimension", pl.lit(": "), "segment")).to_series()
+    names = [f"{_ellipsize(label)} ({users:,})" for label, users in zip(labels, rows["users"], strict=True)]
     for y, row in enumerate(rows.iter_rows(named=True)):
         colour = BLUE if row["enough"] else GREY
         axes.plot([row["difference_low"], row["difference_high"]], [y, y], color=colour, linewidth=2)
@@ -72,9 +73,11 @@ def plot_segments(table: pl.DataFrame, metric: str, n: int, ours: str, rival: st
     axes.set_yticks(range(len(names)), [escape_mathtext(name) for name in names])
     axes.margins(y=0.02)
     few = "" if rows["enough"].all() else "; grey: too few users"
-    axes.set_xlabel(
+    # Centred below the whole figure: below the plot alone, long names of segments would push it off the edge.
+    figure.supxlabel(
         f"{metric}@{n}: {escape_mathtext(ours)} minus {escape_mathtext(rival)}, with interval\n"
-        f"(number of users in brackets{few})"
+        f"(number of users in brackets{few})",
+        fontsize=10,
     )
     remove_clutter(figure)
     return figure
@@ -95,6 +98,7 @@ def plot_ledger(measured: Mapping[str, Any], depths: pl.DataFrame) -> Figure:
         bar.barh([0], [share], left=left, color=_OUTCOME_COLOURS[outcome], label=f"{outcome} {share:.1%}")
         left += share
     bar.set(yticks=[], xlim=(0, 1), xlabel="share of the positives")
+    bar.xaxis.set_major_formatter(PercentFormatter(1.0))
     _add_legend_above(bar)
     # The end of a line is where its source ends, so that the legend can follow the order of the lines.
     ends = depths.group_by("source", maintain_order=True).agg(pl.col("recall").last()).sort("recall", descending=True)
@@ -104,6 +108,7 @@ def plot_ledger(measured: Mapping[str, Any], depths: pl.DataFrame) -> Figure:
         name = "any source" if source == UNION else escape_mathtext(source)
         lines.plot(rows["depth"].to_list(), rows["recall"].to_list(), marker="o", markersize=3, label=name, **style)
     lines.set(xlabel="items per user and source", ylabel="share of the positives proposed", ylim=(0, None))
+    lines.yaxis.set_major_formatter(PercentFormatter(1.0))
     lines.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     remove_clutter(figure)
     return figure
@@ -134,6 +139,7 @@ def plot_outcomes(counts: pl.DataFrame) -> Figure:
     axes.set_yticks(range(len(segments)), [f"{escape_mathtext(segment)} ({totals[segment]:,})" for segment in segments])
     axes.margins(y=0.02)
     axes.set(xlim=(0, 1), xlabel="share of the positives (their number in brackets)")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     _add_legend_above(axes)
     remove_clutter(figure)
     return figure
@@ -166,6 +172,7 @@ def plot_source_recall(recall: pl.DataFrame) -> Figure:
     names = ["any source" if source == UNION else escape_mathtext(source) for source in sources]
     axes.set_yticks(range(len(sources)), names)
     axes.set(xlabel="share of a user's positives that the source proposes, with interval", xlim=(0, None))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     _add_legend_above(axes)
     remove_clutter(figure)
     return figure
@@ -248,6 +255,7 @@ def plot_importance(importance: pl.DataFrame, max_features: int = 20) -> Figure:
     more = importance.height - rows.height
     hidden = f" ({format_count(more, 'smaller feature')} not shown)" if more else ""
     axes.set_xlabel(f"share of the trees' total gain{hidden}")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     remove_clutter(figure)
     return figure
 
@@ -290,6 +298,10 @@ def remove_clutter(figure: Figure) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
+
+
+def _ellipsize(name: str, max_characters: int = 40) -> str:
+    return name if len(name) <= max_characters else name[: max_characters - 1] + "…"
 
 
 def _add_legend_above(axes: Axes) -> None:
