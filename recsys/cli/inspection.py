@@ -38,13 +38,17 @@ def evaluate(
         print_json({"run": shown.name, "measured": shown.measured, **rows})
         return
     evaluation = settings.evaluation
-    table = tables.main_metric_table(shown.metrics, evaluation)
-    print_lines(f"run {shown.name}", judge_metrics(shown.metrics, evaluation).line)
-    print_table(table)
-    print_table(tables.other_metrics_table(shown.metrics, evaluation))
-    print_table(tables.beyond_accuracy_table(shown.metrics, shown.catalogue, evaluation.n))
-    print_table(tables.segment_table(shown.segments, against, evaluation))
-    print_table(tables.source_table(shown.ledger))
+    # All tables are built before the first is printed, so that an error leaves stdout empty.
+    built = (
+        tables.main_metric_table(shown.metrics, evaluation),
+        tables.other_metrics_table(shown.metrics, evaluation),
+        tables.beyond_accuracy_table(shown.metrics, shown.catalogue, evaluation.n),
+        tables.segment_table(shown.segments, against, evaluation),
+        tables.source_table(shown.ledger),
+    )
+    print_lines(f"run {shown.name}", judge_metrics(shown.metrics, evaluation).line, "")
+    for table in built:
+        print_table(table)
     print_lines(*describe_losses(shown.measured))
 
 

@@ -13,9 +13,9 @@ _FILE_WIDTH = 160
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal allows."""
+    """Print a table as wide as the terminal allows, and an empty line."""
     console = Console()
-    (console if console.is_terminal else Console(width=_FILE_WIDTH)).print(table)
+    (console if console.is_terminal else Console(width=_FILE_WIDTH)).print(table, "")
 
 
 def print_lines(*lines: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recsys.pipelines.doctor import Finding
     from recsys.pipelines.tuning.result import Trial, Tuned
 
+_ACCURACY = ("ndcg", "recall", "mrr", "hit_rate", "precision", "f1", "map", "recall_ips")
 # Heads of the table with all metrics, broken so that it fits.
 _SHORT_NAMES = {"recall_ips": "recall,\nIPS", "hit_rate": "hit\nrate"}
 # Longest line of a changed setting in the table of trials.
@@ -47,17 +48,9 @@ def main_metric_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Ta
 
 
 def other_metrics_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Table:
-    """Lay out the means of the other accuracy metrics at the same list length, in the order of the first table.
-
-    Raises:
-        DataError: the table lacks our model or one of the metrics at the list length.
-    """
-    names = [
-        name
-        for name in ("ndcg", "recall", "mrr", "hit_rate", "precision", "f1", "map", "recall_ips")
-        if name != evaluation.metric
-    ]
-    rows = _pick(metrics, (evaluation.metric, *names), evaluation.n)
+    """Lay out the means of the other accuracy metrics at the same list length, in the order of the first table."""
+    rows = metrics.filter(pl.col("n") == evaluation.n)
+    names = [name for name in _ACCURACY if name != evaluation.metric and name in rows["metric"]]
     means = {(row["model"], row["metric"]): row["mean"] for row in rows.iter_rows(named=True)}
     order = rows.filter(pl.col("metric") == evaluation.metric).sort("mean", descending=True, maintain_order=True)
     heads = [_SHORT_NAMES.get(name, name_metric(name)) for name in names]

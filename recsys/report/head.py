@@ -32,14 +32,13 @@ def describe_run(run: Run, snapshot: Snapshot) -> Head:
     """Describe what was measured, and on which data."""
     facts = run.facts
     known = cut(snapshot.interactions, datetime.fromisoformat(facts["end"]) if facts["end"] else None)
-    window = f"{_write_instant(facts['test_start'])} to {_write_instant(facts['test_end'])}"
     shown = (
         ("Users", f"{known['user_id'].n_unique():,}"),
         ("Items", _count_items(snapshot)),
         ("Interactions", f"{known.height:,}"),
         ("Data up to", _write_instant(facts["end"]) if facts["end"] else "all data"),
         ("Split", facts["protocol"].replace("_", " ")),
-        ("Test window", window if facts["test_start"] else "events have no times"),
+        ("Test window", _write_window(facts["test_start"], facts["test_end"])),
         ("Test users", _count_users(run)),
         ("Test positives", f"{run.positives.height:,}"),
         ("Snapshot", facts["snapshot"]),
@@ -56,6 +55,10 @@ def _count_items(snapshot: Snapshot) -> str:
 def _count_users(run: Run) -> str:
     measured, without_history = run.positives["user_id"].n_unique(), run.measured["users_without_history"]
     return f"{measured:,} measured" + (f"; {without_history:,} more left out (no history)" if without_history else "")
+
+
+def _write_window(start: str | None, end: str | None) -> str:
+    return f"{_write_instant(start)} to {_write_instant(end)}" if start and end else "without times"
 
 
 def _write_instant(instant: str) -> str:

@@ -170,11 +170,11 @@ def _split_losses(run: Run) -> tuple[Stat, ...]:
     ours = select_row(run.metrics, model=OURS, metric=losses["metric"], n=losses["n"])
     parts = {
         f"{what} of our lists": ([ours[name] for name in MEAN], "measured"),
-        f"{what} lost by retrieval": (losses["retrieval"], "no source proposed the item"),
-        f"{what} lost by ranking": (losses["ranker"], "the item was proposed but ranked too low"),
+        f"{what} lost by retrieval": (losses["retrieval"], "because no source proposed the item"),
+        f"{what} lost by ranking": (losses["ranker"], "because it was proposed but ranked too low"),
     }
     if "rules" in losses:
-        parts[f"{what} lost to rules"] = (losses["rules"], "a rule or an exclusion removed the item")
+        parts[f"{what} lost to rules"] = (losses["rules"], "because a rule or an exclusion removed it")
     return tuple(
         Stat(write_number(mean, 3), label, f"[{write_number(low, 3)}, {write_number(high, 3)}] {meaning}")
         for label, ((mean, low, high), meaning) in parts.items()

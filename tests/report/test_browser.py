@@ -139,7 +139,7 @@ def test_users_are_found_by_id_and_by_item(page: Chrome) -> None:
     find.send_keys("U17")
     assert texts(page, "#people bdi") == ["u17"]
     assert texts(page, "#person-title") == ["User u17"]
-    assert texts(page, "#found") == ["1 user of 61 found"]
+    assert texts(page, "#matches") == ["1 user of 61 found"]
     find.clear()
     find.send_keys("深夜食堂")
     here = texts(page, "#people bdi")
