@@ -1,4 +1,4 @@
-# `make` lists what there is. Python 3.11 or newer, make and bash are all that must be there before.
+# `make` lists the targets. Requires Python 3.11 or newer, make and bash.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,12 +16,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
-# Lies in the environment while it is being changed; found at the start, it says that the last change was cut off.
+# Exists while the environment is being changed. If it exists at the start, the last installation was interrupted.
 MARK := $(VENV)/.half-made
 CUT_OFF := $(wildcard $(MARK))
 
-# $(call install,WHAT): pip with pinned versions, without its remarks on folders of wheels that are not there. The
-# status is pip's own.
+# $(call install,WHAT): pip with pinned versions, without its warnings about missing wheel folders. The exit status is
+# pip's.
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(1) 2>&1 \
 	| { grep -v "WARNING: Location .* is ignored" || true; } >&2
 
@@ -47,18 +47,18 @@ lint: $(DEV) ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-notebooks: $(DEV) ## Run every notebook on the last training and keep its outputs; NOTEBOOKS=notebooks/01_data.py runs one
+notebooks: $(DEV) ## Run every notebook on the last training and save its outputs; NOTEBOOKS=notebooks/01_data.py runs one
 	@HF_HUB_OFFLINE=1 RECSYS_CONFIG="$(abspath $(CONFIG))" $(BIN)/python tests/notebooks/execution.py $(NOTEBOOKS)
 
-notebook-pairs: $(DEV) ## Carry edits between each notebook and its .py, from the newer of the two
+notebook-pairs: $(DEV) ## Sync each notebook with its .py, from the newer of the two
 	@$(BIN)/jupytext --sync notebooks/*.py
 
-constraints: $(DEV) ## Pin in constraints.txt what .venv holds now
+constraints: $(DEV) ## Pin the versions of .venv in constraints.txt
 	@echo '# Every version that the tests ran with, all extras included. Written by `make constraints`.' > $@.part
 	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> $@.part
 	@mv $@.part $@.txt
 
-clean: ## Remove caches and build products; .venv and data stay
+clean: ## Remove caches and build products; keep .venv and data
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
@@ -67,14 +67,14 @@ $(CORE): pyproject.toml constraints.txt $(CUT_OFF)
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.11 or newer is needed;" \
 			"name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@if [ -n "$(CUT_OFF)" ] || ! $(BIN)/python -c "" 2> /dev/null; then \
-		echo "Making $(VENV)$(if $(CUT_OFF), anew: its last installation was cut off)" >&2; \
+		echo "Making $(VENV)$(if $(CUT_OFF), again: the last installation was interrupted)" >&2; \
 		mkdir -p $(VENV); touch $(MARK); \
 		find $(VENV) -mindepth 1 -maxdepth 1 ! -path $(MARK) -exec rm -rf {} +; \
 		$(PYTHON) -m venv $(VENV); \
 	fi
 	@echo "Installing the package into $(VENV): a few minutes the first time" >&2
 	@touch $(MARK)
-# PyTorch in a step of its own, so that no range of a later package can choose another build of it.
+# PyTorch is installed first, so that no requirement of a later package can select another build.
 	@$(call install,torch==2.13.0)
 	@$(call install,--editable ".[offline-encoder]")
 	@touch $@; rm $(MARK)

@@ -1,4 +1,4 @@
-"""Running notebooks from their .py: `python tests/notebooks/execution.py notebooks/*.py` writes each .ipynb anew."""
+"""Run notebooks from their .py: `python tests/notebooks/execution.py notebooks/*.py` rewrites each .ipynb."""
 
 import base64
 import io
@@ -23,16 +23,16 @@ def run_notebook(path: Path) -> nbformat.NotebookNode:
         cell.id = f"cell-{number:02}"
     resources = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, resources=resources)
-    # Its one remark, that who is on this machine may listen, would stand under every notebook.
+    # Otherwise every notebook would show a warning that other users of this machine may connect.
     client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
     client.execute()
-    # No more than a reader needs: nothing that differs from machine to machine.
+    # Only what readers need: nothing that differs between machines.
     notebook.metadata = nbformat.from_dict(_METADATA)
     return notebook
 
 
 def shrink(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Draw the plots with fewer colours: nobody sees it, and they take half the room."""
+    """Reduce the plots to 256 colours: invisible to readers, and half the size."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if "image/png" in output.get("data", {}):
             small = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom on a trained home and ends with an answer; what is committed is whole."""
+"""Every notebook runs from top to bottom on a trained home and ends with an answer; committed outputs are complete."""
 
 import re
 import shutil
@@ -12,8 +12,8 @@ import yaml
 from execution import run_notebook
 from miniature import RUN_DATE, Trained, copy_home
 
-from recsys.pipelines.train import train
 from recsys.config.overrides import apply_settings
+from recsys.pipelines.train import train
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = ["01_data", "02_text_encoder", "03_offline_evaluation", "04_cold_start", "05_champion_vs_challenger"]
@@ -23,7 +23,7 @@ INTERVAL = r"[-+]?\d+\.\d+%? \[[-+]?\d+\.\d+%?, [-+]?\d+\.\d+%?\]"
 
 @pytest.fixture(scope="module")
 def two_versions(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home whose challenger has lost all sources but two."""
+    """A home whose challenger has only two sources."""
     home = copy_home(trained.home, tmp_path_factory.mktemp("notebooks") / "home")
     train(apply_settings(trained.config, {"candidates.depths": {"als": 10, "popular": 10}}), home, RUN_DATE)
     yield home
@@ -37,15 +37,15 @@ def run(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     config.write_text(yaml.safe_dump(trained.config.resolved()), encoding="utf-8")
     monkeypatch.setenv("RECSYS_CONFIG", str(config))
 
-    def on(name: str, home: Path) -> nbformat.NotebookNode:
+    def run_on(name: str, home: Path) -> nbformat.NotebookNode:
         monkeypatch.setenv("RECSYS_HOME", str(home))
         return run_notebook(FOLDER / f"{name}.py")
 
-    return on
+    return run_on
 
 
 def read_answer(notebook: nbformat.NotebookNode) -> str:
-    """What the last cell prints."""
+    """The output of the last cell."""
     return "".join(output.text for output in notebook.cells[-1].outputs if output.output_type == "stream")
 
 
@@ -54,7 +54,7 @@ def read_outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]
 
 
 def check_outputs(notebook: nbformat.NotebookNode) -> None:
-    """Tables and plots, no error, no warning, and no catalogue text that a page would take for more than text."""
+    """Check that there are tables and plots, no errors or warnings, and no catalogue text rendered as markup."""
     outputs = read_outputs(notebook)
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     tables = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
@@ -65,7 +65,7 @@ def check_outputs(notebook: nbformat.NotebookNode) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES[:4])
-def test_it_runs_and_answers(name: str, run, trained: Trained) -> None:
+def test_runs_and_answers(name: str, run, trained: Trained) -> None:
     notebook = run(name, trained.home)
     check_outputs(notebook)
     assert re.search(INTERVAL, read_answer(notebook)), read_answer(notebook)
@@ -80,7 +80,7 @@ def test_a_challenger_that_lost_is_explained(run, two_versions: Path) -> None:
     assert re.search(r"challenger lost the last as: not proposed \(\d+\)", answer)
 
 
-def test_without_a_second_version_it_says_so(run, trained: Trained) -> None:
+def test_a_single_version_has_nothing_to_compare(run, trained: Trained) -> None:
     answer = read_answer(run(NAMES[4], trained.home))
     assert answer.startswith("challenger version 1 is also the champion, so there is nothing to compare yet")
 
@@ -91,25 +91,25 @@ def test_there_are_five() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-class TestWhatIsCommitted:
-    def test_asks_first_takes_parameters_and_ends_with_an_answer(self, name: str) -> None:
+class TestCommittedFiles:
+    def test_starts_with_a_question_and_parameters_and_ends_with_an_answer(self, name: str) -> None:
         cells = jupytext.read(FOLDER / f"{name}.py").cells
         assert re.match(r"# .*\?(\n| \(or)|# .*\(or .*\)\?\n", cells[0].source)
-        tagged = [place for place, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
+        tagged = [index for index, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
         assert tagged == [1]
         assert "RECSYS_CONFIG" in cells[1].source
         assert cells[-2].source == "## Answer"
         assert cells[-1].cell_type == "code"
 
-    def test_both_files_are_in_step(self, name: str) -> None:
+    def test_both_files_are_in_sync(self, name: str) -> None:
         source, notebook = jupytext.read(FOLDER / f"{name}.py"), nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
         ours, theirs = (
-            [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in one.cells]
-            for one in (source, notebook)
+            [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in document.cells]
+            for document in (source, notebook)
         )
-        assert ours == theirs, "edit the .py, then run 'make notebooks'; or carry edits over with 'make notebook-pairs'"
+        assert ours == theirs, "edit the .py, then run 'make notebooks', or sync them with 'make notebook-pairs'"
 
-    def test_outputs_are_whole_and_small(self, name: str) -> None:
+    def test_outputs_are_complete_and_small(self, name: str) -> None:
         path = FOLDER / f"{name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
