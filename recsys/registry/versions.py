@@ -105,6 +105,9 @@ def register(
         number = str(created.version)
         for key, value in {**facts, _COMPLETE: "true"}.items():
             store.client.set_model_version_tag(name, number, key, value)
+        if differences := facts.get("refit_differences"):
+            note = f"The refit differs from the evaluation model that was measured: {differences}."
+            store.client.update_model_version(name, number, note)
         store.client.set_registered_model_alias(name, CHALLENGER, number)
     except (MlflowException, OSError) as error:
         raise RegistryError(f"model '{name}' in {store.place}: not registered ({error}); train again") from error

@@ -222,12 +222,10 @@ def _draw_importance(run: Run) -> Figure:
 
 
 def _describe_ranker(run: Run) -> tuple[str, ...]:
-    """Say what ranks, why, and where the refit that serves differs from the model that was measured."""
+    """Describe the ranker, and where the refit that serves differs from the model that was measured."""
     measured = run.measured
-    decision = measured.get("ranker_decision")
     return (
-        f"Ranker: {measured['ranker']}.",
-        *([f"Decided on the evaluation model: {decision.rstrip('.')}."] if decision else []),
+        f"Ranker, chosen on the evaluation model and kept for the refit: {measured['ranker']}.",
         *(
             f"The refit that serves differs from the evaluation model: {difference.rstrip('.')}."
             for difference in measured.get("refit_differences") or ()
