@@ -67,15 +67,12 @@ def test_a_run_without_baselines_segments_and_curves_makes_a_page(tmp_path: Path
     assert show_training(bare).figures == ()
 
 
-def test_a_decision_about_the_ranker_and_differences_of_the_refit_are_notes(run: Run) -> None:
-    assert show_training(run).notes[0].startswith("Ranker: 40 trees")
-    assert not any("evaluation model" in note for note in show_training(run).notes)
-    measured = run.measured | {
-        "ranker_decision": "40 trees, share of the blend 0.5",
-        "refit_differences": ["source text had no items", "30 trees instead of 40"],
-    }
-    assert show_training(replace(run, measured=measured)).notes[1:4] == (
-        "Decided on the evaluation model: 40 trees, share of the blend 0.5.",
+def test_the_choice_of_the_ranker_and_differences_of_the_refit_are_notes(run: Run) -> None:
+    chosen = "Ranker, chosen on the evaluation model and kept for the refit: 40 trees"
+    assert show_training(run).notes[0].startswith(chosen)
+    assert not any("differs" in note for note in show_training(run).notes)
+    measured = run.measured | {"refit_differences": ["source text had no items", "30 trees instead of 40"]}
+    assert show_training(replace(run, measured=measured)).notes[1:3] == (
         "The refit that serves differs from the evaluation model: source text had no items.",
         "The refit that serves differs from the evaluation model: 30 trees instead of 40.",
     )
