@@ -60,9 +60,8 @@ def start_server(control: list[str | Path], folder: Path, user: dict[str, int], 
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
         log = folder / f"log {attempt}"
         command = [*control, "-o", options, "-l", log, "start"]
-        if not subprocess.run(
-            command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user
-        ).returncode:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        if not subprocess.run(command, check=False, **quiet, **user).returncode:
             return port
     return pytest.fail(f"PostgreSQL did not start in {attempts} attempts; its last log: {log.read_text()}")
 

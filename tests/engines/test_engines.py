@@ -46,9 +46,8 @@ def test_a_cluster_that_does_not_answer(monkeypatch):
         address = f"127.0.0.1:{bound.getsockname()[1]}"
         for url in (address, f"ray://{address}"):
             monkeypatch.setenv("RECSYS_RAY_ADDRESS", url)
-            with pytest.raises(
-                EngineError, match=rf"cannot connect to a cluster at RECSYS_RAY_ADDRESS={url} \(.*refused"
-            ):
+            expected = rf"cannot connect to a cluster at RECSYS_RAY_ADDRESS={url} \(.*refused"
+            with pytest.raises(EngineError, match=expected):
                 list(RayEngine(1).run(TRIPLE, [1]))
 
 

@@ -242,7 +242,7 @@ class TestNight:
         with monkeypatch.context() as patched:
             patched.setattr(shards, "write_table", fill_up)
             with pytest.raises(
-                ArtifactError, match=r"shard 1: cannot be written to .*No space left.*run again: finished"
+                ArtifactError, match=r"part-00001\.parquet: cannot be written \(No space left.*run again: finished"
             ):
                 generate(config, home, LAST_DAY, NOW)
         left = home / "recommendations" / f".run_date={LAST_DAY}.shards"
