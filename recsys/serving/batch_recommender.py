@@ -17,7 +17,7 @@ from recsys.candidates.sources import PopularSource, Source
 from recsys.config import Config
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import UserItems
-from recsys.features.item_facts import mark_values
+from recsys.dataset.values import mark_values
 from recsys.ranking.lists import fill_up
 from recsys.ranking.reasons import find_nearest, group_features
 from recsys.ranking.rules import Rules, lower
@@ -222,7 +222,7 @@ class BatchRecommender:
         facts, statistics = recommender.facts, recommender.statistics
         return Rules(
             config=rules,
-            values={column: mark_values(recommender.items[column]) for column in rules.max_per_value},
+            values={column: mark_values(recommender.items[column])[0] for column in rules.max_per_value},
             new=statistics.users <= recommender.config.candidates.new_item_users,
             ages=facts.find_ages(self.reference),
             embeddings=recommender.embeddings,

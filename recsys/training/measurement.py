@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recsys.candidates.merge import propose_with_ties
 from recsys.candidates.sources import Source
 from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.values import list_values
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
 from recsys.evaluation.beyond_accuracy import cold_share, diversity, measure_coverage, measure_gini, novelty
@@ -234,7 +235,10 @@ def _measure_catalogue(ranks_by_model: Mapping[str, TiedRanks], recommender: Rec
 
 def _cut(positives: pl.DataFrame, users: Histories, recommender: Recommender) -> list[Segment]:
     config = recommender.config.evaluation.segments
-    return find_segments(positives, users.lengths, recommender.statistics.users, recommender.items, config)
+    values = recommender.items.select(
+        list_values(recommender.items[column]).alias(column) for column in config.item_columns
+    )
+    return find_segments(positives, users.lengths, recommender.statistics.users, values, config)
 
 
 def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, segments: list[Segment]) -> pl.DataFrame:
