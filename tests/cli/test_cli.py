@@ -117,7 +117,7 @@ class TestBadConfig:
 
     def test_a_key_too_many(self, call: Call, write_config: Callable[..., Path]) -> None:
         config = write_config(generation={"lenght": 10})
-        expect(call("ingest", "-c", config), "1 setting not as expected", "generation.lenght: ")
+        expect(call("ingest", "-c", config), "1 invalid setting", "generation.lenght: ")
 
     def test_yaml_that_is_none(self, call: Call, write_config: Callable[..., Path]) -> None:
         config = write_config()
@@ -136,7 +136,7 @@ class TestBadData:
         dataset = settings()["dataset"]
         dataset["items"]["path"] = "none/*.csv"
         answer = call("ingest", "-c", write_config(dataset=dataset))
-        expect(answer, "none/*.csv: no such file", "mend dataset.items.path, or set RECSYS_DATA")
+        expect(answer, "none/*.csv: no such file", "fix dataset.items.path, or set RECSYS_DATA")
 
     def test_no_column(self, call: Call, write_config: Callable[..., Path]) -> None:
         dataset = settings()["dataset"]
