@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help recommend install install-dev test lint notebooks notebook-pairs constraints clean
+.PHONY: help recommend install install-dev test lint notebooks notebook-pairs config-reference constraints clean
 
 PYTHON ?= python3
 CONFIG ?= configs/demo.yaml
@@ -26,7 +26,7 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 	| { grep -v "WARNING: Location .* is ignored" || true; } >&2
 
 help: ## List the targets (this)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 recommend: $(CORE) ## Install what is missing, write the demo catalogue, train, and publish its lists
 	$(BIN)/recsys demo-data $(DEMO) --out "$${RECSYS_DATA:-.}/data/demo"
@@ -52,6 +52,9 @@ notebooks: $(DEV) ## Run every notebook on the last training and save its output
 
 notebook-pairs: $(DEV) ## Sync each notebook with its .py, from the newer of the two
 	@$(BIN)/jupytext --sync notebooks/*.py
+
+config-reference: $(CORE) ## Write the reference of all settings into docs/configuration.md
+	@$(BIN)/python -m recsys.config.reference docs/configuration.md
 
 constraints: $(DEV) ## Pin the versions of .venv in constraints.txt
 	@echo '# Every version that the tests ran with, all extras included. Written by `make constraints`.' > $@.part

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from recsys.config import CandidatesConfig
 from recsys.dataset.histories import Histories
+from recsys.dataset.values import mark_values
 from recsys.errors import DataError
 
 # What a sparse matrix is made of, in the order that its constructor takes.
@@ -111,9 +112,9 @@ class SegmentStatistics:
         Args:
             histories: of all users.
             half_life_days: as for `decay_by_age`.
-            values: (n_items) strings, or lists of them, in the order of `histories.item_ids`; null and "" are none.
+            values: (n_items) an item column in the order of `histories.item_ids`; see `mark_values`.
         """
-        members = _spread(values)
+        members, _ = mark_values(values)
         segments = _assign(histories, members)
         users = np.flatnonzero(segments >= 0)
         ones = np.ones(len(users), dtype=np.float32)
@@ -151,18 +152,6 @@ def decay_by_age(ages: NDArray[np.float32], half_life_days: float | None) -> NDA
     if half_life_days is None:
         return np.ones(len(ages), dtype=np.float32)
     return (0.5 ** (np.nan_to_num(ages) / half_life_days)).astype(np.float32)
-
-
-def _spread(values: pl.Series) -> csr_array:
-    """Return (n_items, n_values) float32, 1 where the item has the value; values sorted."""
-    rows = pl.DataFrame({"value": values}).with_row_index("item")
-    if isinstance(values.dtype, pl.List):
-        rows = rows.explode("value", keep_nulls=False, empty_as_null=False).unique(maintain_order=True)
-    rows = rows.filter(pl.col("value").str.len_chars() > 0)
-    columns = rows["value"].rank("dense").cast(pl.Int64).to_numpy() - 1
-    shape = (len(values), int(columns.max(initial=-1)) + 1)
-    ones = np.ones(rows.height, dtype=np.float32)
-    return csr_array((ones, (rows["item"].to_numpy(), columns)), shape=shape).sorted_indices()
 
 
 def _assign(histories: Histories, members: csr_array) -> NDArray[np.int64]:

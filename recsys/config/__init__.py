@@ -1,7 +1,7 @@
-"""The configuration: one frozen model per stage, read from one YAML file that is complete on its own.
+"""The configuration: a frozen model per stage, read from a single YAML file that is complete on its own.
 
-Model parameters are declared here and nowhere else; constructors take their section. Places and secrets come
-from the environment (`RECSYS_HOME`, `RECSYS_DATA`, `MLFLOW_TRACKING_URI`), never from a file.
+Model parameters are declared here and nowhere else; constructors take their section. Folders and secrets come from the
+environment (`RECSYS_HOME`, `RECSYS_DATA`, `MLFLOW_TRACKING_URI`), never from a file.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from recsys.config.ranking import (
     RankingConfig,
     TransitionsConfig,
 )
+from recsys.config.renames import find_renamed
 from recsys.config.section import AUTO, Count, Section
 from recsys.config.serving import (
     EngineConfig,
@@ -61,6 +62,7 @@ from recsys.config.text import (
     read_field,
 )
 from recsys.errors import ConfigError
+from recsys.progress import format_count
 
 __all__ = [
     "AUTO",
@@ -114,20 +116,31 @@ class Config(Section):
     """One product: its data, its models and its lists."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    # Stages count up from it; the generators take 32 bits.
+    """Name of the product: its snapshots, runs and registered model are called so."""
     seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
+    """Seed of every random draw."""
     threads: Count = 2
-    # Modules that register sources, features or baselines when they are imported; first, so that sections know them.
+    """Threads of one process, for all libraries."""
     plugins: tuple[str, ...] = ()
+    """Modules that register sources, features or baselines when they are imported."""
     dataset: DatasetConfig
+    """The raw files."""
     windows: WindowsConfig
+    """The split into fit, rerank and test."""
     text: TextConfig = TextConfig()
+    """Item texts, encoder and interest models."""
     collab: CollabConfig = CollabConfig()
+    """Collaborative-filtering models."""
     candidates: CandidatesConfig = CandidatesConfig()
+    """The sources of candidates."""
     ranking: RankingConfig = RankingConfig()
+    """The LightGBM ranker."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Metrics, intervals and segments."""
     registry: RegistryConfig = RegistryConfig()
+    """Names in MLflow, and the promotion gate."""
     generation: GenerationConfig = GenerationConfig()
+    """The nightly lists."""
 
     @field_validator("plugins")
     @classmethod
@@ -207,7 +220,7 @@ def load_config(path: Path | str) -> Config:
     """Read and validate a configuration file.
 
     Raises:
-        ConfigError: no such file, not YAML, or settings that do not fit; names each of them.
+        ConfigError: the file does not exist, is not YAML, or has invalid settings; names each of them.
     """
     path = Path(path)
     try:
@@ -221,26 +234,31 @@ def load_config(path: Path | str) -> Config:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"config {path}: is not valid YAML: {error}; mend that line") from error
+        raise ConfigError(f"config {path}: is not valid YAML: {error}; fix that line") from error
     if not isinstance(content, dict):
-        found = "is empty" if content is None else f"is a {type(content).__name__}"
-        raise ConfigError(f"config {path}: {found}, expected sections such as 'dataset:'; see configs/demo.yaml")
+        actual = "is empty" if content is None else f"is a {type(content).__name__}"
+        raise ConfigError(f"config {path}: {actual}, expected sections such as 'dataset:'; see configs/demo.yaml")
     return parse_config(content, str(path))
 
 
 def parse_config(content: dict[str, Any], where: str) -> Config:
-    """Validate settings that are already in memory; `where` names their origin in the message."""
+    """Validate settings that are already in memory; `where` names their origin in the message.
+
+    Raises:
+        ConfigError: names every setting that is invalid, unknown or has an old name.
+    """
+    lines, current = find_renamed(content)
     try:
-        return Config.model_validate(content)
+        config = Config.model_validate(current)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, one['loc'])) or 'config'}: {one['msg'].removeprefix('Value error, ')}"
-            for one in error.errors()
+        lines += [
+            f"{'.'.join(map(str, detail['loc'])) or 'config'}: {detail['msg'].removeprefix('Value error, ')}"
+            for detail in error.errors()
         ]
-        count = f"{len(lines)} setting{'s' * (len(lines) > 1)}"
-        raise ConfigError(
-            f"config {where}: {count} not as expected; mend and run again:\n" + "\n".join(lines)
-        ) from error
+    if lines:
+        invalid = format_count(len(lines), "invalid setting")
+        raise ConfigError(f"config {where}: {invalid}; fix and run again:" + "".join(f"\n  {line}" for line in lines))
+    return config
 
 
 def required_plugins(config: Config) -> list[dict[str, str]]:
@@ -252,7 +270,7 @@ def required_plugins(config: Config) -> list[dict[str, str]]:
 
 
 def home() -> Path:
-    """Return the one folder everything is written to (`RECSYS_HOME`, default `./data/home`), absolute."""
+    """Return the folder that everything is written to (`RECSYS_HOME`, default `./data/home`), absolute."""
     return Path(os.environ.get("RECSYS_HOME") or "data/home").expanduser().resolve()
 
 

@@ -1,4 +1,4 @@
-"""Settings of the raw data and of the windows it is split into."""
+"""Settings of the raw data and of the windows that split it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,31 @@ class ItemColumns(Section):
     """Raw column of each item field; a dot reaches into nested JSON (`meta.authors`)."""
 
     item_id: str = "item_id"
+    """Column of the item's id."""
     title: str = "title"
+    """Column of the title."""
     description: str | None = None
+    """Column of the description."""
     tags: str | None = None
+    """Column of the tags, a list or a text with separators."""
     available: str | None = None
+    """Column that is false for items that are never recommended, but still learned from."""
     created_at: str | None = None
+    """Column of the time when the item joined the catalogue; missing: it was always there."""
 
 
 class ItemFiles(Section):
-    """Where the raw items lie and how they read."""
+    """Files and columns of the raw items."""
 
     path: str
+    """File, folder or glob pattern of the items; relative paths start at RECSYS_DATA."""
     columns: ItemColumns = ItemColumns()
-    # Further columns to keep: name in our tables -> raw column. Names become part of the ranker's features, and
-    # LightGBM refuses these characters in them.
+    """Raw column of each field."""
     attributes: dict[Annotated[str, Field(pattern=r'^[^\s\[\]{}":,]+$')], str] = Field(default={})
-    # Splits a tags text such as "drama|war"; a real list needs none.
+    """Further columns to keep: name -> raw column. Names become part of the ranker's features, and LightGBM rejects
+    white space and []{}":, in them."""
     tags_separator: Annotated[str, Field(min_length=1)] = ","
+    """Separator of tags in a text such as "drama|war"; a list needs none."""
 
     @model_validator(mode="after")
     def _attributes_do_not_shadow(self) -> Self:
@@ -43,37 +51,46 @@ class InteractionColumns(Section):
     """Raw column of each interaction field. Give `time`, or `order`, or neither."""
 
     user_id: str = "user_id"
+    """Column of the user's id."""
     item_id: str = "item_id"
+    """Column of the item's id."""
     time: str | None = None
+    """Column of the event's time."""
     order: str | None = None
+    """Column of numbers that order each user's events, for data without times."""
     event: str | None = None
+    """Column of the event kind."""
     value: str | None = None
-    # Place at which the item stood where the user met it, 1 the first: what stands first is taken more often.
+    """Column of a number such as a rating or a quantity."""
     position: str | None = None
+    """Column of the position at which the user was shown the item, 1 the first: items shown first are chosen more
+    often."""
 
 
 class InteractionFiles(Section):
-    """Where the raw interactions lie and how they read."""
+    """Files and columns of the raw interactions."""
 
     path: str
+    """File, folder or glob pattern of the interactions; relative paths start at RECSYS_DATA."""
     columns: InteractionColumns = InteractionColumns()
+    """Raw column of each field. Give time, or order, or neither."""
     time_format: Literal["seconds", "milliseconds", "iso", "date"] = "iso"
-    # Zone of times that carry none of their own.
+    """Seconds or milliseconds since 1970, ISO 8601 (a date, or date and time), or dates only."""
     time_zone: str = "UTC"
-    # Rows earlier than this are rejected (some exports write 1970 or 1980 for "unknown").
+    """Zone of times that have no zone."""
     earliest_time: AwareDatetime | None = None
-    # Event kinds and their weights; a kind that is not listed is rejected. Without an event column every row is
-    # the first kind listed.
+    """Earlier rows are rejected: some exports write 1970 or 1980 for an unknown time."""
     event_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default={"interaction": 1.0}, min_length=1)
-    # Kinds the lists should predict; None: all of them.
+    """Event kind -> weight; rows of other kinds are rejected. Without an event column all rows have the first."""
     positive_events: tuple[str, ...] | None = None
-    # Values from this one on are positive; a row without a value is positive.
+    """Event kinds that the lists should predict; null: all of them."""
     positive_value: float | None = None
+    """Smallest value that makes an event positive; an event without a value is positive."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.columns.time and self.columns.order:
-            raise ValueError("columns.time and columns.order are both given; keep the one that says what came first")
+            raise ValueError("columns.time and columns.order are both given; keep the one that orders the events")
         unknown = sorted(set(self.positive_events or ()) - set(self.event_weights))
         if unknown:
             raise ValueError(f"positive_events {unknown} are not in event_weights {sorted(self.event_weights)}")
@@ -81,29 +98,34 @@ class InteractionFiles(Section):
 
 
 class DatasetConfig(Section):
-    """Raw files, what they mean, and how many bad rows are bearable."""
+    """Raw files, their meaning, and how many bad rows are tolerated."""
 
     items: ItemFiles
+    """Raw files of the items."""
     interactions: InteractionFiles
-    # May the lists hold what the user already has?
+    """Raw files of the interactions."""
     repeats: bool = False
-    # `ingest` stops when more than this share of a table's rows is rejected.
+    """Whether lists may hold items that the user already has."""
     max_rejected_share: Share = 0.05
+    """Largest share of a table's rows that may be rejected before ingest stops."""
 
 
 class WindowsConfig(Section):
-    """How interactions split into fit < rerank < test."""
+    """How interactions are split into fit < rerank < test."""
 
     protocol: Literal["global_time", "leave_last_out", "random", "cold_items", "holdout_file"] = "global_time"
-    # global_time: length of the test window and of each label window; exactly one of the two.
+    """How interactions are split; see the table of protocols."""
     test_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
+    """global_time: days of the test window and of each label window. Give this or test_share."""
     test_share: PositiveShare | None = None
-    # random, cold_items: share of pairs (of items) that goes to test; another such share goes to rerank.
+    """global_time: share of the events in the test window and in each label window. Give this or test_days."""
     holdout_share: PositiveShare = 0.2
-    # holdout_file: a table of test pairs with the raw user and item columns of the interactions.
+    """random, cold_items: share of the pairs (of the items) in the test window; the same share goes to the label
+    window."""
     holdout_path: str | None = None
-    # How many label windows the ranker learns from, newest first (global_time, leave_last_out).
+    """holdout_file: table of test pairs with the user and item columns of the interactions."""
     label_windows: Annotated[int, Field(ge=1, le=8)] = 1
+    """Number of label windows that the ranker learns from, newest first (global_time, leave_last_out)."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -14,68 +14,87 @@ class AlsConfig(Section):
     """implicit's alternating least squares (Hu, Koren, Volinsky 2008)."""
 
     embedding_size: Count = 64
+    """Number of factors."""
     regularization: Annotated[float, Field(gt=0)] = 0.05
+    """L2 penalty on the factors."""
     alpha: Annotated[float, Field(gt=0)] = 5.0
+    """Confidence in an interaction: 1 + alpha x weight."""
     epochs: Count = 15
+    """Alternations of user and item updates."""
 
 
 class BprConfig(Section):
-    """implicit's Bayesian personalised ranking (Rendle et al. 2009): fitted where `depths` names `bpr`."""
+    """implicit's Bayesian personalised ranking (Rendle et al. 2009): fitted if `depths` has `bpr`."""
 
     embedding_size: Count = 64
+    """Number of factors."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Step size of stochastic gradient descent."""
     regularization: Annotated[float, Field(ge=0)] = 0.01
-    # Each draws as many pairs of items as there are entries in the histories.
+    """L2 penalty on the factors."""
     epochs: Count = 100
+    """Epochs; each draws as many pairs of items as the histories have entries."""
 
 
 class ItemToItemConfig(DecayingSection):
     """implicit's item-to-item neighbours."""
 
     weighting: Literal["cosine", "bm25", "tfidf"] = "cosine"
+    """How co-occurrence is weighted."""
     k: Count = 200
+    """Neighbours kept per item."""
 
 
 class Bm25Config(ItemToItemConfig):
-    """The same, where focused users and less popular items say more: fitted where `depths` names `bm25`."""
+    """Neighbours by BM25: focused users and less popular items count more. Fitted if `depths` has `bm25`."""
 
     weighting: Literal["bm25"] = "bm25"
+    """Fixed: BM25."""
 
 
 class TransitionsConfig(DecayingSection):
-    """What follows what: decayed counts of ordered pairs inside a history."""
+    """Which item follows which: decayed counts of ordered pairs in a history."""
 
     max_distance: Count = 10
+    """Largest distance in a history between two items that count as a pair."""
     distance_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Weight of a pair, multiplied by this at each further step between its items."""
     k: Count = 200
+    """Followers kept per item."""
 
 
 class EaseConfig(DecayingSection):
-    """EASE: each item predicted from all others by ridge regression (Steck 2019)."""
+    """EASE: each item is predicted from all others by ridge regression (Steck 2019)."""
 
-    # In users: the larger, the more an item's evidence must be shared. Below 1 float32 would not hold.
     regularization: Annotated[float, Field(ge=1)] = 200.0
-    # Entries kept per predicted item, the strongest by magnitude.
+    """L2 penalty, in users: the larger, the more users an item's evidence needs. Below 1 float32 is inexact."""
     k: Count = 300
-    # Above so many touched items it is not fitted: time grows with their cube, memory with their square. 0: never.
+    """Weights kept per predicted item, those of largest magnitude."""
     max_items: Annotated[int, Field(ge=0)] = 12_000
+    """The model is skipped above this number of items with interactions: time grows with its cube, memory with its
+    square. 0: always skipped."""
 
 
 class CollabConfig(Section):
     """Collaborative-filtering models."""
 
     als: AlsConfig = AlsConfig()
+    """Matrix factorisation."""
     bpr: BprConfig = BprConfig()
+    """Bayesian personalised ranking."""
     item_to_item: ItemToItemConfig = ItemToItemConfig()
+    """Item-to-item neighbours."""
     bm25: Bm25Config = Bm25Config()
+    """Item-to-item neighbours weighted by BM25."""
     transitions: TransitionsConfig = TransitionsConfig()
+    """Ordered pairs."""
     ease: EaseConfig = EaseConfig()
+    """Linear autoencoder."""
 
 
 class CandidatesConfig(Section):
-    """Which sources propose items, and how many each."""
+    """The sources of candidates and how many items each proposes."""
 
-    # Source -> its depth: how many items it proposes per user. A source that is not named is off.
     depths: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
         default={
             "als": 100,
@@ -89,26 +108,29 @@ class CandidatesConfig(Section):
             "new_items": 50,
         }
     )
-    # Plug-in source -> its settings, validated by the section that it declares.
+    """Source -> number of items it proposes per user. Sources that are not listed are off."""
     options: dict[str, dict[str, Any]] = Field(default={}, validate_default=True)
-    # Candidates per user that the union is cut to, by reciprocal-rank fusion of the sources; None: no cut.
+    """Plug-in source -> its settings, validated by the section that it declares."""
     max_candidates: Count | None = None
-    # From so many items on, sources that multiply vectors look only into the clusters nearest to the user (faiss), and
-    # may miss an item or two; None: they look at all.
+    """Largest number of candidates per user, selected by reciprocal-rank fusion of the sources; null: no limit."""
     approximate_from: Count | None = 50_000
-    # How many of the newest items `nearest_text` compares with, and how much less each step back weighs.
+    """From this number of items on, sources that multiply vectors search the nearest clusters only (faiss) and may miss
+    an item or two; null: they always search all."""
     nearest_items: Count = 5
+    """Number of a history's newest items that nearest_text compares with."""
     nearest_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    # Half-life of an interaction in the recent popularity; None: all times count the same.
+    """Weight in nearest_text of an item relative to the next newer one."""
     popularity_half_life_days: Annotated[float, Field(gt=0)] | Auto | None = AUTO
-    # Item column (tags or an attribute) whose values part the users, for `segment_popular`.
+    """Half-life of an interaction in recent popularity; null: interactions of all times count the same; auto: measured
+    on the newest label window."""
     segment_column: str | None = None
-    # An item that at most this many users touched is new.
+    """Item column (tags or an attribute) whose values divide the users into segments, for segment_popular."""
     new_item_users: Annotated[int, Field(ge=0)] = 3
+    """An item is new if at most this many users interacted with it."""
 
     @property
     def half_life_days(self) -> float | None:
-        """`popularity_half_life_days`; until it is measured all times count the same."""
+        """`popularity_half_life_days`; until it is measured, interactions of all times count the same."""
         return None if self.popularity_half_life_days in (AUTO, None) else float(self.popularity_half_life_days)
 
     @property
@@ -157,27 +179,35 @@ class RankingConfig(Section):
     """LightGBM LambdaMART over the candidates."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Weight of each tree."""
     num_leaves: Annotated[int, Field(ge=2, le=64)] = 15
+    """Leaves per tree."""
     min_data_in_leaf: Count = 50
-    # Of the features, which say the same thing many times over, each tree looks at so many: that keeps trees apart.
+    """Fewest rows per leaf."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the features, drawn at random, that a tree may use: many features are similar, and this keeps trees
+    different."""
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
+    """L2 penalty on the values of leaves."""
     truncation_level: Count = 30
+    """LambdaMART looks at pairs whose better item is among this many first items."""
     max_trees: Count = 200
-    # Users held out in turn, one of so many folds after the other, say whether fewer trees are better, and whether some
-    # of the blend is added to them.
+    """Largest number of trees."""
     folds: Annotated[int, Field(ge=2, le=20)] = 4
-    # Below this many users with a positive folds are noise: a fixed count of trees, and half of the blend, instead.
+    """Folds of users, each held out in turn, that decide whether fewer trees are better and how much of the blend is
+    added to them."""
     min_users_for_folds: Count = 50
+    """With fewer users with a positive, folds are noise: fixed_trees trees and half of the blend are used."""
     fixed_trees: Count = 100
-    # Users of each label window that the ranker learns from at most, drawn at random.
+    """Number of trees where there are too few users for folds."""
     max_users: Count = 5_000
-    # Features that the trees do not look at: names, or patterns such as text_*.
+    """Largest number of users of each label window that the ranker learns from, drawn at random."""
     exclude_features: tuple[str, ...] = ()
-    # Plug-in feature -> its settings, validated by the section that it declares.
+    """Features that the trees do not use: names, or patterns such as text_*."""
     extra_features: dict[str, dict[str, Any]] = Field(default={})
-    # Rows that the ranker learns from, over all label windows; of more, negatives are left out at random.
+    """Plug-in feature -> its settings, validated by the section that it declares."""
     max_rows: Annotated[int, Field(ge=1000)] = 400_000
+    """Rows that the ranker learns from, over all label windows; above, negatives are dropped at random."""
 
     @field_validator("extra_features")
     @classmethod

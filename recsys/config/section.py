@@ -1,4 +1,4 @@
-"""What every section of the configuration is: frozen, without unknown keys, of a few common types."""
+"""The base of every section of the configuration, and the types that several sections share."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from pydantic import BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
-# Left to the data: measured on the newest label window before anything is ranked.
+# Chosen from the data: measured on the newest label window before anything is ranked.
 Auto = Literal["auto"]
 AUTO: Final = "auto"
 
 
 class Section(BaseModel):
-    """Base of every section: no unknown keys, no change after loading."""
+    """Base of every section: unknown keys are rejected, values are frozen.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The docstring under a setting is its description in docs/configuration.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class DecayingSection(Section):
-    """A model that scores by a history, its newest items most."""
+    """A model that scores items by a history, whose newest items count most."""
 
-    # How much less each step back weighs.
     history_decay: Annotated[float, Field(gt=0, le=1)] | Auto = AUTO
+    """Weight of a history's item relative to the next newer one; auto: measured on the newest label window."""
 
     @property
     def decay(self) -> float:
-        """`history_decay`; until it is measured all items weigh the same."""
+        """`history_decay`; until it is measured, all items weigh the same."""
         return 1.0 if self.history_decay == AUTO else float(self.history_decay)

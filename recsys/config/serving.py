@@ -1,4 +1,4 @@
-"""Settings of measuring, registering and the nightly lists."""
+"""Settings of evaluation, the registry and the nightly lists."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from recsys.config.section import Count, PositiveShare, Section, Share
 
 
 class SegmentsConfig(Section):
-    """The cuts that a measurement is repeated for."""
+    """The segments that metrics are repeated for."""
 
-    # A user with at most this many distinct items before the window is new; with more than the second number, heavy;
-    # in between, light.
     new_user_items: Count = 5
+    """A user with at most this many distinct items before the window is new."""
     heavy_user_items: Count = 20
-    # An item that at most this many users touched before the window is cold.
+    """A user with more distinct items is heavy; users between new and heavy are light."""
     cold_item_users: Annotated[int, Field(ge=0)] = 0
-    # Item columns whose values are segments: `tags` or attributes of the dataset section.
+    """An item is cold if at most this many users interacted with it before the window."""
     item_columns: tuple[str, ...] = ()
-    # Values of such a column that get a row of their own, those with most positives first.
+    """Item columns whose values are segments: tags or attributes."""
     max_values: Count = 8
-    # Fewer users say nothing; their rows are marked.
+    """Number of values of such a column with a row of their own, those with most positives."""
     min_users: Count = 30
+    """Segments with fewer users are marked: they prove nothing."""
 
     @model_validator(mode="after")
     def _light_lies_between(self) -> Self:
@@ -34,19 +34,24 @@ class SegmentsConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What is measured and how sure we must be."""
+    """Metrics and the confidence they need."""
 
     n_values: Annotated[tuple[Count, ...], Field(min_length=1)] = (5, 10, 20)
+    """List lengths that are measured."""
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap samples of users behind each interval."""
     confidence: PositiveShare = 0.95
-    # The number that models are compared by.
+    """Confidence of the intervals."""
     metric: Literal["ndcg", "recall", "precision", "f1", "mrr", "map", "hit_rate"] = "ndcg"
+    """Metric that models are compared by, also at the gate."""
     n: Count = 10
-    # Plug-in baseline -> its settings, validated by the section that it declares.
+    """List length that models are compared at; must be in n_values."""
     extra_baselines: dict[str, dict[str, Any]] = Field(default={})
-    # Popularity-corrected recall weighs each positive by the item's users to minus this power; 0 is plain recall.
+    """Plug-in baseline -> its settings, validated by the section that it declares."""
     propensity_power: Annotated[float, Field(ge=0, le=2)] = 0.5
+    """Popularity-corrected recall weighs a positive by the item's users to minus this power; 0: plain recall."""
     segments: SegmentsConfig = SegmentsConfig()
+    """Where segments begin and end."""
 
     @field_validator("extra_baselines")
     @classmethod
@@ -62,91 +67,102 @@ class EvaluationConfig(Section):
 
 
 class RegistryConfig(Section):
-    """Names in MLflow, and the gate."""
+    """Names in MLflow, and the promotion gate."""
 
-    # Names in MLflow; None: the config's name. MLflow takes no / : and quotes in a model's name.
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] | None = None
+    """Registered model in MLflow; null: the config's name. MLflow allows no / : and quotes in it."""
     experiment: Annotated[str, Field(min_length=1)] | None = None
-    # The challenger may lose at most this share of the champion's metric, at the interval's low end.
+    """Experiment in MLflow; null: the config's name."""
     max_relative_loss: Share = 0.05
+    """Share of the champion's metric that the challenger may lose at the low end of the interval."""
 
 
 class EngineConfig(Section):
-    """Where a night's shards run."""
+    """Where the shards of the nightly batch run."""
 
-    # `ray`: the cluster that RECSYS_RAY_ADDRESS names, else one made on this machine.
     kind: Literal["local", "ray"] = "local"
-    # Processes of the local engine, each with the config's threads; 1: no process but the night's own.
+    """local: processes of this machine. ray: the cluster at RECSYS_RAY_ADDRESS, else a new one on this machine."""
     workers: Count = 1
+    """Processes of the local engine, each with the config's threads; 1: everything in the main process."""
 
     @property
     def here(self) -> bool:
-        """Everything is done by the night's own process."""
+        """Whether the main process does all the work."""
         return self.kind == "local" and self.workers == 1
 
 
 class SanityConfig(Section):
-    """What lists must be like to be published; where one is not, last night's stay."""
+    """Checks that lists must pass to be published; if one fails, the current lists remain published."""
 
-    # Rows that the fallback chain filled in, and users who get nothing.
     max_fallback_share: Share = 0.5
+    """Largest share of rows that the fallback chain filled in."""
     max_empty_share: Share = 0.01
-    # Beside the lists that readers follow now: items of a user that are new in the list, mean over users of both; how
-    # much of the coverage must be left; and, for the same model, the largest gap between the scores' distributions.
+    """Largest share of users without a list."""
     max_churn: Share = 0.95
+    """Largest mean share of a user's list that was not in the list now published."""
     min_coverage_left: Share = 0.5
+    """Smallest coverage relative to that of the lists now published."""
     max_score_shift: Share = 0.5
+    """Largest distance (Kolmogorov-Smirnov) from the scores of the lists now published, for the same model."""
 
 
 class RulesConfig(Section):
-    """What lists must and must not hold, beyond the order. Where a list would be short the first three are dropped.
+    """What lists must and must not hold.
 
-    They are dropped from the last named here to the first, and each row says which were.
+    Where a list would be too short, the first three rules are relaxed, from the last to the first, and each row names
+    the rules that were.
     """
 
-    # Days since an item joined the catalogue; older ones are not shown. None: any.
     max_item_age_days: Annotated[float, Field(gt=0)] | None = None
-    # Column of items (tags or an attribute) -> most items of a list that share a value of it.
+    """Items that joined the catalogue more days ago are not shown; null: no limit."""
     max_per_value: dict[str, Count] = Field(default={})
-    # Least share of a list that is new: touched by at most candidates.new_item_users users.
+    """Item column (tags or an attribute) -> largest number of items of a list that share a value of it."""
     min_new_share: Share = 0.0
-    # 0: by score alone; 1: each item as unlike those above it as can be, by text. Among so many of a user's best.
+    """Smallest share of a list that is new: items with at most candidates.new_item_users users."""
     diversity: Share = 0.0
+    """0: order by score alone; 1: each item as unlike the items above it as possible, by text."""
     diversity_pool: Count = 100
-    # Standard deviations that an item falls for each of the last nights that listed it for the user, if it was not
-    # taken since; a night further back counts `shown_decay` times less.
+    """Number of a user's best items that diversity chooses from."""
     shown_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviations by which an item's score falls for each earlier night that listed it and after which the user
+    did not take it."""
     shown_nights: Count = 7
+    """Number of earlier nights that count for shown_penalty."""
     shown_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
-    # CSV files below RECSYS_DATA, never dropped: `item_id` that nobody gets; `user_id`, `item_id` that one user does
-    # not get.
+    """Weight of a night in shown_penalty relative to the next newer one."""
     blocked_items: str | None = None
+    """CSV file below RECSYS_DATA with a column item_id: items that nobody is shown. Never relaxed."""
     blocked_pairs: str | None = None
+    """CSV file below RECSYS_DATA with columns user_id and item_id: items that this user is not shown. Never relaxed."""
 
 
 class GenerationConfig(Section):
     """The nightly lists."""
 
     n: Count = 10
+    """Length of the lists."""
     rules: RulesConfig = RulesConfig()
-    # Language of the reasons; auto: Chinese where most titles are in Han script, else English.
+    """What lists must and must not hold."""
     reason_language: Literal["auto", "en", "zh"] = "auto"
-    # YAML file below RECSYS_DATA of reason key: sentence, which replaces the shipped sentences of those keys.
+    """Language of the reasons; auto: Chinese where most titles are in Han script, else English."""
     reason_sentences: str | None = None
-    # Users in one shard; memory follows it.
+    """YAML file below RECSYS_DATA of reason key: sentence, which replaces the shipped sentences of those keys."""
     shard_size: Count = 5_000
-    # Written beside the parquet files, with the same rows.
+    """Users per shard; memory grows with it."""
     outputs: tuple[Literal["jsonl", "csv"], ...] = ()
-    # Table (or schema.table) of the PostgreSQL database that RECSYS_LISTS_URL names, which holds the lists that readers
-    # follow; None: no table.
+    """Further files with the same rows, written next to the Parquet files."""
     postgres_table: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)?$")] | None = None
+    """Table (or schema.table) of the PostgreSQL database that RECSYS_LISTS_URL names, filled with the published lists;
+    null: none."""
     engine: EngineConfig = EngineConfig()
+    """Where the shards run."""
     sanity: SanityConfig = SanityConfig()
-    # Hours from the snapshot's last event to the run date: an older one is refused. None: any will do.
+    """Checks before lists are published."""
     max_snapshot_age_hours: Annotated[float, Field(gt=0)] | None = None
-    # Users whose last interaction is older get no list; None: everyone with a history.
+    """Largest age of the snapshot's last event at the run date; null: no limit."""
     active_days: Annotated[float, Field(gt=0)] | None = None
-    # CSV file below RECSYS_DATA with a column `user_id`: who gets a list besides, be it without any history.
+    """Users whose last interaction is older get no list; null: every user with a history gets one."""
     users: str | None = None
-    # Published run dates kept, newest first; the one the pointer names always stays.
+    """CSV file below RECSYS_DATA with a column user_id: users who get a list in any case, even without a history."""
     keep_run_dates: Count = 30
+    """Published run dates to keep, newest first; the current one is always kept."""

@@ -1,4 +1,4 @@
-"""Settings of what reads texts: encoder, interest model, TF-IDF neighbours."""
+"""Settings of the models of texts: encoder, interest model, TF-IDF neighbours."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recsys.config.section import Count, DecayingSection, PositiveShare, Section
 
 
 def read_field(field: str) -> tuple[list[str], list[str]]:
-    """Take one of the text's fields apart: the words around its columns, and the columns.
+    """Parse a field of the item text: the literal text around its columns, and the columns.
 
     A field with a `{` is a phrase around columns, such as `by {author}`, literal braces doubled as in `str.format`;
-    any other is the name of a column.
+    any other field is the name of a column.
 
     Returns:
-        Words before each column and after the last, one more than columns, some of them empty; and the columns in
-        their order, at least one.
+        The texts before each column and after the last, some of them empty; and the columns in their order, at least
+        one.
 
     Raises:
         ValueError: a brace without its partner, a column without a name, a conversion or a format, or no column.
@@ -46,101 +46,116 @@ def read_field(field: str) -> tuple[list[str], list[str]]:
 
 
 class ObjectivesConfig(Section):
-    """What fine-tuning learns from, each with its weight in the sum; 0 leaves it out."""
+    """What fine-tuning learns, each objective with its weight in the sum; 0 leaves it out."""
 
-    # Given a history so far, which item came next?
     next_item: Annotated[float, Field(ge=0)] = 0.0
-    # Given one item, which other did the same user take near it?
+    """Weight of: given the history so far, which item came next?"""
     co_interaction: Annotated[float, Field(ge=0)] = 1.0
-    # Text vectors point where the collaborative factors of their items do, by a learned map.
+    """Weight of: given an item, which other item did the same user take near it?"""
     cf_alignment: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of: text vectors match the collaborative factors of their items, through a learned map."""
 
 
 class HardNegativesConfig(Section):
-    """Items near a target that stand against it beside those of the batch; how many of each kind per target."""
+    """Negatives near a target, in addition to those of the batch; how many of each kind per target."""
 
-    # Nearest by collaborative factors.
     als: Annotated[int, Field(ge=0)] = 0
-    # Nearest by text, anew each epoch.
+    """Negatives per target that are nearest by collaborative factors."""
     text: Annotated[int, Field(ge=0)] = 0
+    """Negatives per target that are nearest by text, selected again in each epoch."""
 
 
 class AugmentationConfig(Section):
-    """What is hidden of a text while training; chances per token or per text."""
+    """What is hidden of a text in training; chances per token or per text."""
 
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    # Chance that one whole field of a text is hidden.
+    """Chance that a token is hidden."""
     field_dropout: Share = 0.0
-    # Chance that only one stretch of a text is seen, half of it at least.
+    """Chance that a whole field of a text is hidden."""
     span_crop: Share = 0.0
+    """Chance that only a contiguous span of a text is kept, at least half of it."""
 
 
 class AdapterConfig(Section):
     """LoRA (Hu et al. 2022) and AdaLoRA (Zhang et al. 2023): low-rank changes of the attention's maps."""
 
     rank: Count = 8
+    """Rank of the added matrices."""
     alpha: Annotated[float, Field(gt=0)] = 16.0
+    """Their scale, divided by the rank."""
 
 
 class FineTuneConfig(Section):
-    """Training of the encoder on what the same users took.
+    """Training of the encoder on items that the same users interacted with.
 
-    A step encodes `batch_size` items; every other item stands in with the vector it last had (a memory, as in Wang et
-    al. 2020, arXiv 1912.06798), so one step learns from many histories and against the whole catalogue.
+    A step encodes `batch_size` items; every other item is represented by the vector it last had (a memory, as in Wang
+    et al. 2020, arXiv 1912.06798), so a step learns from many histories and against the whole catalogue.
     """
 
-    # Passes over the items that anybody touched; 0 leaves the checkpoint as it is.
     epochs: Annotated[int, Field(ge=0)] = 1
-    # An epoch is at most this many batches, so that a large catalogue cannot take the night.
+    """Passes over the items with interactions; 0: the checkpoint is used as it is."""
     max_steps_per_epoch: Count = 100
-    # items: every touched item once an epoch. interactions: items as often as they were taken.
+    """Largest number of batches in an epoch, so that a large catalogue does not take all night."""
     draw: Literal["items", "interactions"] = "interactions"
-    # Items encoded in a step.
+    """items: every item with interactions once per epoch. interactions: items as often as they were taken."""
     batch_size: Annotated[int, Field(ge=2)] = 128
-    # Histories in which an item is looked for in its step (draw: items).
+    """Items encoded per step."""
     examples_per_item: Count = 8
+    """Histories that a step looks at for each of its items (draw: items)."""
     objectives: ObjectivesConfig = ObjectivesConfig()
-    # What stands against the right item: the other items of the batch, or the whole touched catalogue. Of that only the
-    # batch is as the encoder is now, and to tell it from older vectors can be learned too, which is worth nothing.
+    """What is learned, with weights; 0 leaves an objective out."""
     negatives: Literal["catalogue", "batch"] = "batch"
-    # Of a larger catalogue this many are drawn for a step.
+    """batch: the other items of the batch are the negatives. catalogue: all items with interactions are, with the
+    vectors they had when last encoded; telling fresh vectors from old ones is a shortcut that teaches nothing."""
     max_negatives: Count = 8192
-    # Correct for how often an item is drawn as a negative (negatives: batch, draw: interactions).
+    """Largest number of negatives per step, drawn at random (negatives: catalogue)."""
     log_q: bool = False
+    """Correct for how often an item is drawn as a negative (negatives: batch, draw: interactions)."""
     hard_negatives: HardNegativesConfig = HardNegativesConfig()
+    """Further negatives near the target."""
     temperature: Annotated[float, Field(gt=0)] = 0.05
-    # The newest items of a history that make the user vector, each step back weighing this much less.
+    """Divides cosines in the softmax."""
     history_length: Count = 50
+    """Number of a history's newest items that make the user vector."""
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    # How far apart in a history the two items of co_interaction may stand.
+    """Weight of an item in the user vector relative to the next newer one."""
     max_distance: Count = 5
-    # Weigh examples by the weights of their events.
+    """Largest distance in a history between the two items of co_interaction."""
     event_weights: bool = False
+    """Weigh examples by the weights of their events."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    # Length of the step against the gradient on the hidden states, per text (FGM, Miyato et al. 2017); 0: off.
+    """What is hidden of a text in training."""
     adversarial: Annotated[float, Field(ge=0)] = 0.0
-    # layers: the last `trainable_layers`, those below run once per text. full: all, word vectors too. lora, adalora:
-    # low-rank changes in the last `trainable_layers`.
+    """Length of the step against the gradient on the hidden states, per text (FGM, Miyato et al. 2017); 0: off."""
     method: Literal["layers", "full", "lora", "adalora"] = "layers"
+    """layers: the last trainable_layers, while the layers below run once per text. full: all layers and word vectors.
+    lora, adalora: low-rank changes in the last trainable_layers."""
     trainable_layers: Annotated[int, Field(ge=1)] = 1
+    """Number of layers that change."""
     adapter: AdapterConfig = AdapterConfig()
-    # Of the top layer; each one below learns `layer_decay` times as fast. Heads are those maps that start from nothing.
+    """Shape of lora and adalora."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Learning rate of the top layer."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Learning rate of a layer relative to the layer above it."""
     head_learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Learning rate of the maps that start untrained."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of AdamW."""
     warmup_share: Share = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    # Batches whose gradients make one step of the optimiser.
+    """Gradients are scaled down to this norm."""
     accumulation: Count = 1
-    # Share of the users whose newest item is kept aside to tell, by recall@n after each epoch, which epoch was best;
-    # 0: the last one is taken.
+    """Batches whose gradients make a step of the optimiser."""
     validation_share: Share = 0.0
+    """Share of the users whose newest item is held out to select the best epoch by recall; 0: the last epoch."""
     validation_n: Count = 20
-    # Epochs without a better recall before training stops.
+    """List length of that recall."""
     patience: Count = 2
-    # Steps between two notes of where training stands, from which a killed one goes on; 0: none.
+    """Epochs without a better recall after which training stops."""
     checkpoint_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps between two checkpoints from which a killed training continues; 0: none."""
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
@@ -152,12 +167,16 @@ class FineTuneConfig(Section):
 
 
 class OwnBertConfig(Section):
-    """A BERT of the catalogue's own: a WordPiece vocabulary of its words, weights that start from nothing."""
+    """A BERT trained on the catalogue: a WordPiece vocabulary of its words, random initial weights."""
 
     vocabulary_size: Annotated[int, Field(ge=100)] = 8_000
+    """Size of the WordPiece vocabulary."""
     layers: Count = 4
+    """Transformer layers."""
     embedding_size: Annotated[int, Field(ge=8)] = 256
+    """Size of the hidden states, a multiple of heads."""
     heads: Count = 4
+    """Attention heads."""
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> Self:
@@ -167,69 +186,83 @@ class OwnBertConfig(Section):
 
 
 class AdaptationConfig(Section):
-    """Masked-language modelling on the catalogue's texts, before users are looked at (Gururangan et al. 2020)."""
+    """Masked-language modelling on the catalogue's texts, before fine-tuning (Gururangan et al. 2020)."""
 
-    # Passes over the texts; 0 leaves the checkpoint as it is.
     epochs: Annotated[int, Field(ge=0)] = 0
-    # Share of the tokens that must be guessed.
+    """Passes over the texts; 0: off."""
     masked_share: PositiveShare = 0.15
+    """Share of the tokens that are masked and must be predicted."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of AdamW."""
     warmup_share: Share = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
 
 
 class DistillationConfig(Section):
-    """A student of fewer layers that learns to give the fine-tuned encoder's vectors, and serves in its place."""
+    """A student with fewer layers that learns the vectors of the fine-tuned encoder and serves in its place."""
 
-    # Layers the student keeps, evenly spread over the teacher's; None: no student.
     layers: Count | None = None
+    """Layers of the student, evenly spaced over those of the teacher; null: no student."""
     epochs: Count = 3
+    """Passes over the texts."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    """Learning rate of AdamW."""
 
 
 class InterestConfig(Section):
-    """What a history asks for: item vectors from texts, and a tower that reads a history of them."""
+    """The interest model: item vectors from texts, and a tower that turns a history of them into a user vector."""
 
-    # How a history becomes one vector: its recency-weighted mean, attention over it, or a small causal transformer.
     tower: Literal["mean", "attention", "transformer"] = "mean"
-    # Length of the item vectors, a linear map of the texts' embeddings that are compared by dot products. None: the
-    # embeddings themselves plus a linear map that starts at zero, compared by cosines; the cheap one.
+    """How a history becomes a vector: its recency-weighted mean, attention over it, or a small causal transformer."""
     size: Annotated[int, Field(ge=2)] | None = None
-    # Items that training has seen also get a vector of their own, for what texts cannot know.
+    """Length of the item vectors, a linear map of the text embeddings, compared by dot products. null: the embeddings
+    plus a linear map that starts at zero, compared by cosines; the cheaper choice."""
     residual: bool = False
-    # Share of the items that lose it in a step, so that the text alone must do.
+    """Items seen in training also get a learned vector, for what texts do not express."""
     residual_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    # Terms of the texts (runs of one or two words) are hashed into so many buckets, each with a vector of its own that
-    # is added to those of the items that hold it: names and series tell what a meaning does not. 0: off.
+    """Share of the items that lose that vector in a step, so that the text alone must do."""
     hashed_terms: Annotated[int, Field(ge=0)] = 0
-    # Share of the items that lose theirs in a step, and how fast they are learned.
+    """Number of buckets that the texts' terms (one or two words) are hashed into; each bucket has a learned vector that
+    is added to the items with the term, for names and series. 0: off."""
     hashed_terms_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the items that lose their terms in a step."""
     hashed_terms_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
-    # Divides cosines.
+    """Learning rate of the buckets' vectors."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
-    # Newest items of a history that are looked at, and how much less each step back weighs; attention starts there.
-    # Where the data has no order none is newer, and the mean looks at all.
+    """Divides cosines in the softmax."""
     history_length: Annotated[int, Field(ge=1)] = 50
+    """Number of a history's newest items that are used. Data without an order has no newest items: the mean then uses
+    all."""
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    # Of the transformer.
+    """Weight of an item relative to the next newer one; attention starts from it."""
     layers: Count = 2
+    """Layers of the transformer."""
     heads: Count = 2
+    """Attention heads of the transformer; size must be a multiple."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    # Passes over the histories, and where an older window's model is continued; together at most so many batches.
+    """Dropout of the transformer."""
     epochs: Annotated[int, Field(ge=0)] = 4
+    """Passes over the histories."""
     refresh_epochs: Annotated[int, Field(ge=0)] = 1
+    """Passes where training continues from the model of an older window."""
     max_steps: Count = 800
-    # Users in a batch, and places of their histories asked about, drawn where there are more; None: all.
+    """Largest number of batches, all epochs together."""
     batch_size: Count = 32
+    """Users per batch."""
     targets: Count | None = 256
-    # Items drawn per step against which every next item has to stand; None: the whole catalogue.
+    """Largest number of next items to predict per user, drawn at random; null: all."""
     negatives: Count | None = None
-    # A next item counts as much as its events weigh.
+    """Items drawn per step as negatives; null: the whole catalogue."""
     event_weights: bool = False
-    # Falls step by step to this share of itself.
+    """Weigh a next item by the weights of its events."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Learning rate at the start."""
     last_learning_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of the learning rate that is left at the last step."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of AdamW."""
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> Self:
@@ -241,7 +274,7 @@ class InterestConfig(Section):
 
 
 class SequenceConfig(InterestConfig):
-    """The same, where order says most: fitted where `depths` names `sequence`."""
+    """An interest model for data whose order matters most: fitted if `depths` has `sequence`."""
 
     tower: Literal["mean", "attention", "transformer"] = "transformer"
     size: Annotated[int, Field(ge=2)] | None = 64
@@ -259,40 +292,48 @@ class SequenceConfig(InterestConfig):
 
 
 class TfidfConfig(DecayingSection):
-    """Nearest items by the words they share."""
+    """Nearest items by shared words."""
 
-    # A term is a run of up to this many words, or characters in scripts without spaces.
     max_words: Annotated[int, Field(ge=1, le=5)] = 2
-    # Terms that more than this share of the items have are left out: they tell nothing and cost most.
+    """Longest term, in words, or in characters for scripts without spaces."""
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Terms in more than this share of the items are left out: they say least and cost most."""
     k: Count = 200
+    """Neighbours kept per item."""
 
 
 class TextConfig(Section):
     """Item text, the encoder, the interest model and TF-IDF neighbours."""
 
-    # Installed package name, folder, or hub name of a BERT-family checkpoint.
     checkpoint: str = "all-MiniLM-L6-v2"
-    # What makes the text, in this order: an item column, or a phrase around columns such as "by {author}", which is
-    # left out where a column of it is empty. Attributes are columns too.
+    """Installed package, folder or hub name of a BERT-family checkpoint."""
     fields: Annotated[tuple[str, ...], Field(min_length=1)] = ("title", "tags", "description")
+    """Parts of an item's text, in order: an item column, or a phrase around columns such as "by {author}", left out
+    where a column of it is empty. Attributes are columns too."""
     max_tokens: Annotated[int, Field(ge=8, le=512)] = 64
-    # auto: bfloat16 where the processor or GPU has it, else float32.
+    """Longest text, in tokens; the rest is cut off."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    # Tokens in one encoder batch, padding included; on a processor fewer fit its cache, and so many are the most.
+    """auto: bfloat16 where the processor or GPU supports it, else float32."""
     batch_tokens: Annotated[int, Field(ge=512)] = 8192
-    # How a text's token vectors become one; attention is learned in fine-tuning.
+    """Largest encoder batch, in tokens including padding; on a CPU batches are smaller where that fits its cache."""
     pooling: Literal["mean", "cls", "attention"] = "mean"
-    # Size the vectors are projected to, by their principal axes at first; None: the checkpoint's own.
+    """How the token vectors of a text become a single vector; attention is learned in fine-tuning."""
     projection: Annotated[int, Field(ge=2)] | None = None
-    # Give it to read the catalogue with a BERT of its own instead of a checkpoint.
+    """Size that vectors are projected to, initially by their principal axes; null: the checkpoint's size."""
     own_bert: OwnBertConfig | None = None
+    """Train a BERT on the catalogue instead of using a checkpoint; null: off."""
     adaptation: AdaptationConfig = AdaptationConfig()
+    """Masked-language modelling on the catalogue's texts."""
     fine_tune: FineTuneConfig = FineTuneConfig()
+    """Training of the encoder on interactions."""
     distillation: DistillationConfig = DistillationConfig()
+    """A smaller encoder that imitates the fine-tuned one and serves instead."""
     interest: InterestConfig = InterestConfig()
+    """The model of the source text."""
     sequence: SequenceConfig = SequenceConfig()
+    """The model of the source sequence."""
     tfidf: TfidfConfig = TfidfConfig()
+    """Neighbours by shared words."""
 
     @field_validator("fields")
     @classmethod

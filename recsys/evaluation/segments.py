@@ -52,7 +52,7 @@ def cut_segments(
         positives: `user_index`, `item_index`, `events`.
         user_items: `(n_users,)` number of distinct items in each user's history.
         item_users: `(n_items,)` number of users who interacted with each item before the window.
-        items: `Items`, in the order of the item numbers.
+        items: a column of lists of strings per item column of the config: the distinct values of each item.
         config: the thresholds.
 
     Returns:
@@ -96,11 +96,9 @@ def _stratify(item_users: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def _cut_by_values(dimension: str, values: pl.Series, max_values: int) -> list[Segment]:
-    """Return a segment per value (of lists: per member), those with most positives first."""
+    """Return a segment per value that the lists hold, those with most positives first."""
     rows = pl.DataFrame({"value": values}).with_row_index("row")
-    if isinstance(values.dtype, pl.List):
-        rows = rows.explode("value", keep_nulls=False, empty_as_null=False).unique(maintain_order=True)
-    rows = rows.with_columns(pl.col("value").cast(pl.String)).filter(pl.col("value").str.len_chars() > 0)
+    rows = rows.explode("value", keep_nulls=False, empty_as_null=False)
     names = rows.group_by("value").len().sort(["len", "value"], descending=[True, False])["value"].head(max_values)
     kept = {name: np.zeros(len(values), dtype=bool) for name in names}
     for (name,), group in rows.filter(pl.col("value").is_in(names.implode())).group_by("value"):

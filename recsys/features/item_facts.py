@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import SECONDS_PER_DAY, find_known
+from recsys.dataset.values import mark_values
 from recsys.features.feature import CandidateFeature
 
 # How far into a text its writing is looked at.
@@ -136,7 +137,7 @@ class ItemFacts:
             statistics=statistics,
             joined=joined.fill_null(float("nan")).to_numpy(),
             text_lengths=items.select(texts.str.len_chars().cast(pl.Float32) - 1).to_series().to_numpy(),
-            scripts=mark_values(_find_scripts(items.select(texts.str.head(_CHARACTERS)).to_series())),
+            scripts=mark_values(_find_scripts(items.select(texts.str.head(_CHARACTERS)).to_series()))[0],
             vectors={
                 "text": Vectors(embeddings, np.any(embeddings, axis=1)),
                 **{name: Vectors.normalise(rows) for name, rows in candidate_models.item_vectors.items()},
@@ -144,7 +145,7 @@ class ItemFacts:
             neighbours={
                 name: Neighbours.from_similarity(matrix) for name, matrix in candidate_models.item_neighbours.items()
             },
-            values={name: mark_values(items[name]) for name in ("tags", *attributes)},
+            values={name: mark_values(items[name])[0] for name in ("tags", *attributes)},
             numbers=numbers,
             spreads={name: _find_spread(values[known]) for name, values in numbers.items()},
             items=items,
@@ -201,17 +202,6 @@ class ItemFacts:
     @cached_property
     def _ages(self) -> dict[datetime, NDArray[np.float32]]:
         return {}
-
-
-def mark_values(values: pl.Series) -> csr_array:
-    """Return (n_items, n_values) float32 sparse; a text is as many values as `ingest` joined with commas."""
-    lists = values if isinstance(values.dtype, pl.List) else values.str.split(", ")
-    rows = pl.DataFrame({"value": lists}).with_row_index("row").explode("value", keep_nulls=False, empty_as_null=False)
-    rows = rows.filter(pl.col("value") != "").unique(maintain_order=True)
-    names = rows.select(pl.col("value").unique(maintain_order=True)).with_row_index("place")
-    places = rows.join(names, on="value", how="left", maintain_order="left")["place"].to_numpy()
-    ones = np.ones(rows.height, dtype=np.float32)
-    return csr_array((ones, (rows["row"].to_numpy(), places)), shape=(len(values), max(1, names.height)))
 
 
 def _find_scripts(texts: pl.Series) -> pl.Series:

@@ -14,7 +14,7 @@ from recsys.candidates.merge import CandidateRows
 from recsys.config import GenerationConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import UserItems
-from recsys.features.item_facts import mark_values
+from recsys.dataset.values import mark_values
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.rules import Rules, penalise_shown
 from recsys.serving.fallback import FallbackChain
@@ -139,7 +139,7 @@ class ListMaker:
         config, recommender = self.generation.rules, self.recommender
         return Rules(
             config=config,
-            values={column: mark_values(recommender.items[column]) for column in config.max_per_value},
+            values={column: mark_values(recommender.items[column])[0] for column in config.max_per_value},
             new=recommender.statistics.users <= recommender.config.candidates.new_item_users,
             ages=recommender.facts.find_ages(self.ages_until),
             embeddings=recommender.embeddings,

@@ -15,6 +15,7 @@ from recsys.candidates.merge import CandidateRows, map_blocks, propose_with_ties
 from recsys.candidates.source import Source
 from recsys.config import RulesConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.dataset.values import list_values
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
 from recsys.evaluation.beyond_accuracy import cold_share, compute_coverage, compute_gini, diversity, novelty
@@ -385,7 +386,10 @@ def _measure_catalogue(ranks_by_model: Mapping[str, TiedRanks], recommender: Rec
 
 def _cut(positives: pl.DataFrame, users: Histories, recommender: Recommender) -> list[Segment]:
     config = recommender.config.evaluation.segments
-    return cut_segments(positives, users.lengths, recommender.statistics.users, recommender.items, config)
+    values = recommender.items.select(
+        list_values(recommender.items[column]).alias(column) for column in config.item_columns
+    )
+    return cut_segments(positives, users.lengths, recommender.statistics.users, values, config)
 
 
 def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, segments: list[Segment]) -> pl.DataFrame:

@@ -55,6 +55,8 @@ def test_decay_halves():
         (["y", "y", "x"], [1, 1, 1]),
         (["", None, "x"], [-1, -1, -1]),
         ([None, "猫", "é"], [1, -1, 1]),
+        # A text is as many values as ingest joined.
+        (["x, y", "y", None], [1, 0, 1]),
         ([["x", "y"], ["y"], []], [1, 0, 1]),
         # A tag given twice counts once.
         ([["y", "y", ""], ["x", None], None], [0, 1, 0]),

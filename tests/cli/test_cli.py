@@ -17,7 +17,7 @@ class TestBadConfig:
 
     def test_an_unknown_key(self, call: Call, write_config: Callable[..., Path]) -> None:
         config = write_config(generation={"lenght": 10})
-        expect(call("ingest", "-c", config), "1 setting not as expected", "generation.lenght: ")
+        expect(call("ingest", "-c", config), "1 invalid setting", "generation.lenght: ")
 
     def test_invalid_yaml(self, call: Call, write_config: Callable[..., Path]) -> None:
         config = write_config()
@@ -36,7 +36,7 @@ class TestBadData:
         dataset = settings()["dataset"]
         dataset["items"]["path"] = "none/*.csv"
         answer = call("ingest", "-c", write_config(dataset=dataset))
-        expect(answer, "none/*.csv: no such file", "mend dataset.items.path, or set RECSYS_DATA")
+        expect(answer, "none/*.csv: no such file", "fix dataset.items.path, or set RECSYS_DATA")
 
     def test_no_column(self, call: Call, write_config: Callable[..., Path]) -> None:
         dataset = settings()["dataset"]
@@ -76,7 +76,10 @@ class TestWrongOrder:
         assert call("ingest", "-c", config, home=home).code == 0
         expect(call("generate", "-c", config, home=home), "run 'recsys train' and 'recsys promote' first")
         other = write_config(dataset={**settings()["dataset"], "repeats": True})
-        expect(call("train", "-c", other, home=home), "dataset settings that differ from this config's; run 'recsys ingest'")
+        expect(
+            call("train", "-c", other, home=home),
+            "dataset settings that differ from this config's; run 'recsys ingest'",
+        )
 
     def test_an_unknown_run_or_an_invalid_run_date(
         self, call: Call, write_config: Callable[..., Path], trained: Trained

@@ -9,7 +9,7 @@ from miniature import settings
 from recsys.config import data_path, home, load_config, parse_config
 from recsys.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ class TestFile:
 class TestSettings:
     def test_every_unknown_key_is_named_with_its_place(self, content: dict[str, Any]) -> None:
         message = reason_against({**content, "foo": 1, "text": {"fine_tune": {"epoch": 2}}})
-        assert message.startswith("config my.yaml: 2 settings not as expected")
+        assert message.startswith("config my.yaml: 2 invalid settings")
         assert "\n  foo: " in message
         assert "\n  text.fine_tune.epoch: " in message
 
@@ -114,7 +114,7 @@ class TestSettings:
     )
     def test_a_phrase_that_cannot_be_read(self, field: str, reason: str, content: dict[str, Any]) -> None:
         message = reason_against({**content, "text": {"fields": ["title", field]}})
-        assert message.startswith("config my.yaml: 1 setting not as expected")
+        assert message.startswith("config my.yaml: 1 invalid setting")
         assert f"\n  text.fields: '{field}' is no phrase: {reason}" in message
         assert message.endswith("write it as 'by {author}', and double a brace that is meant as such")
 

@@ -12,7 +12,7 @@ from recsys.config import Config, parse_config
 from recsys.config.overrides import apply_settings, list_changes, look_up, rewrite
 from recsys.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 SETTINGS: dict[str, Any] = {
     "candidates.depths.text": 37,
@@ -123,5 +123,5 @@ def test_changes_are_told_by_what_the_config_makes_of_a_value() -> None:
 
 
 def test_a_refused_value_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"with collab.als.epochs=0: 1 setting"):
+    with pytest.raises(ConfigError, match=r"with collab.als.epochs=0: 1 invalid setting"):
         apply_settings(parse_config(settings(), "test"), {"collab.als.epochs": 0})

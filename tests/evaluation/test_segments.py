@@ -33,7 +33,7 @@ POSITIVES = pl.DataFrame(
 USER_ITEMS = np.array([2, 5, 9])
 # 12 user-item pairs: item 0 has more than the first third, 1 reaches into the second, 2 and 3 are the tail, 4 is cold.
 ITEM_USERS = np.array([5, 3, 3, 1, 0], dtype=np.float32)
-ITEMS = pl.DataFrame({"tags": [["a", "猫"], ["a"], [], ["猫", "猫"], ["b"]], "genre": ["$x$", "", None, "y", "y"]})
+ITEMS = pl.DataFrame({"tags": [["a", "猫"], ["a"], [], ["猫"], ["b"]], "genre": [["$x$"], [], [], ["y"], ["y"]]})
 CONFIG = SegmentsConfig(new_user_items=2, heavy_user_items=5, item_columns=("tags", "genre"), min_users=2)
 
 
