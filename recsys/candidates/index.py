@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.candidates.marks import is_marked, mark_all
 from recsys.candidates.scores import DenseScores, Exclusions
 
 # Clusters per root of the number of items, the share that is searched, the most items of each that k-means learns from,
@@ -110,7 +111,7 @@ class IndexedScores:
         open_to = Exclusions.none(*items.shape)
         chosen = found.find_top(width, open_to)
         ranked = np.where(chosen >= 0, np.take_along_axis(items, np.maximum(chosen, 0), axis=1), -1)
-        top: NDArray[np.int32] = _leave_out(
+        top: NDArray[np.int32] = _take_allowed(
             ranked.astype(np.int32), exclusions.recommendable, exclusions.starts, exclusions.items, depth
         )
         return top
@@ -150,18 +151,17 @@ def _multiply_pairs(starts, places, users, vectors, unscored, found):  # type: i
 
 
 @njit(nogil=True, cache=True)
-def _leave_out(ranked, recommendable, starts, taken, depth):  # type: ignore[no-untyped-def]
-    """Return the first of each row that are not exclusions."""
+def _take_allowed(ranked, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
+    """Return the first items of each row that are not excluded."""
     top = np.full((len(ranked), depth), -1, dtype=np.int32)
-    mark = np.zeros(len(recommendable), dtype=np.int32)
+    marks = np.zeros(len(recommendable), dtype=np.int32)
     for user in range(len(ranked)):
-        for entry in range(starts[user], starts[user + 1]):
-            mark[taken[entry]] = user + 1
+        mark_all(marks, user, starts, excluded)
         size = 0
         for item in ranked[user]:
             if size == depth or item < 0:
                 break
-            if recommendable[item] and mark[item] != user + 1:
+            if recommendable[item] and not is_marked(marks, user, item):
                 top[user, size] = item
                 size += 1
     return top

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from recsys.candidates.marks import mark_new
 from recsys.candidates.products import BLOCK
 from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
@@ -172,16 +173,15 @@ def _propose_with_ties(
 def _unite(tops, n_items):  # type: ignore[no-untyped-def]
     """Return starts, items and ranks of the rows that (n_sources, n_users, depth) proposals make, -1 for none."""
     n_sources, n_users, depth = tops.shape
-    mark = np.zeros(n_items, dtype=np.int32)
-    place = np.zeros(n_items, dtype=np.int64)
+    marks = np.zeros(n_items, dtype=np.int32)
+    row_of = np.zeros(n_items, dtype=np.int64)
     starts = np.zeros(n_users + 1, dtype=np.int64)
     items = np.empty(tops.size, dtype=np.int32)
     count = 0
     for user in range(n_users):
         for source in range(n_sources):
             for item in tops[source, user]:
-                if item >= 0 and mark[item] != user + 1:
-                    mark[item] = user + 1
+                if item >= 0 and mark_new(marks, user, item):
                     items[count] = item
                     count += 1
         items[starts[user] : count].sort()
@@ -189,10 +189,10 @@ def _unite(tops, n_items):  # type: ignore[no-untyped-def]
     ranks = np.zeros((n_sources, count), dtype=np.uint16)
     for user in range(n_users):
         for row in range(starts[user], starts[user + 1]):
-            place[items[row]] = row
+            row_of[items[row]] = row
         for source in range(n_sources):
             for rank in range(depth):
                 item = tops[source, user, rank]
                 if item >= 0:
-                    ranks[source, place[item]] = rank + 1
+                    ranks[source, row_of[item]] = rank + 1
     return starts, items[:count].copy(), ranks

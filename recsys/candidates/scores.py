@@ -15,12 +15,13 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.marks import is_marked, mark_all, mark_new
 from recsys.candidates.top_k import empty_into, push
 from recsys.dataset.histories import Histories, pick_runs
 
-# Columns whose largest score is looked at first: most runs of them hold nothing that would make a list.
-_RUN = 64
-# Scores of a block that are kept as a whole: 10 MB of them.
+# Columns whose largest score is compared first: most chunks of them hold nothing that would make a list.
+_CHUNK = 64
+# Scores of a block that are kept as a whole: 10 MB.
 _CELLS = 2_500_000
 
 
@@ -211,7 +212,7 @@ class SharedScores:
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
         """See `Scores`."""
         shown = self._order[exclusions.recommendable[self._order]]
-        top: NDArray[np.int32] = _walk(shown, len(self._row), exclusions.starts, exclusions.items, depth)
+        top: NDArray[np.int32] = _take_first(shown, len(self._row), exclusions.starts, exclusions.items, depth)
         return top
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -244,26 +245,25 @@ def _find_largest(values):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _find_top(values, columns, recommendable, starts, taken, depth):  # type: ignore[no-untyped-def]
+def _find_top(values, columns, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
     n_users, width = values.shape
     top = np.empty((n_users, depth), dtype=np.int32)
     scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
-    mark = np.zeros(len(recommendable), dtype=np.int32)
+    marks = np.zeros(len(recommendable), dtype=np.int32)
     for user in range(n_users):
-        for entry in range(starts[user], starts[user + 1]):
-            mark[taken[entry]] = user + 1
+        mark_all(marks, user, starts, excluded)
         size = 0
-        for first in range(0, width, _RUN):
-            last = min(first + _RUN, width)
-            # Columns rise, so an equal score that comes later never gets in.
+        for first in range(0, width, _CHUNK):
+            last = min(first + _CHUNK, width)
+            # Columns rise, so a later item with an equal score never gets in.
             if size == depth and not _find_largest(values[user, first:last]) > scores[0]:
                 continue
-            for place in range(first, last):
-                score = values[user, place]
+            for column in range(first, last):
+                score = values[user, column]
                 if score == -np.inf or (size == depth and not score > scores[0]):
                     continue
-                item = columns[place]
-                if recommendable[item] and mark[item] != user + 1:
+                item = columns[column]
+                if recommendable[item] and not is_marked(marks, user, item):
                     size = push(scores, items, size, score, item)
         empty_into(scores, items, size, top[user])
     return top
@@ -271,52 +271,50 @@ def _find_top(values, columns, recommendable, starts, taken, depth):  # type: ig
 
 @njit(nogil=True, cache=True)
 def _add_up(starts, rows, weights, pointers, columns, data, sums):  # type: ignore[no-untyped-def]
-    """Fill (n_users, n_items) zeros with the sums, -inf where they leave 0 or less."""
+    """Fill (n_users, n_items) zeros with the sums, -inf where they are 0 or less."""
     for user in range(len(sums)):
         own = sums[user]
         for entry in range(starts[user], starts[user + 1]):
             row, weight = rows[entry], weights[entry]
-            for place in range(pointers[row], pointers[row + 1]):
-                own[columns[place]] += weight * data[place]
+            for cell in range(pointers[row], pointers[row + 1]):
+                own[columns[cell]] += weight * data[cell]
         for item in range(len(own)):
             if not own[item] > 0:
                 own[item] = -np.inf
 
 
 @njit(nogil=True, cache=True)
-def _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched):  # type: ignore[no-untyped-def]
-    """Add up a user's rows and return how many items they touch: `touched` names them, and `mark` says whose sum."""
+def _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached):  # type: ignore[no-untyped-def]
+    """Add up a user's rows and return the number of items they reach, which are marked and listed in `reached`."""
     count = 0
     for entry in range(starts[user], starts[user + 1]):
         row, weight = rows[entry], weights[entry]
-        for place in range(pointers[row], pointers[row + 1]):
-            item = columns[place]
-            if mark[item] != user + 1:
-                mark[item] = user + 1
+        for cell in range(pointers[row], pointers[row + 1]):
+            item = columns[cell]
+            if mark_new(marks, user, item):
                 sums[item] = np.float32(0.0)
-                touched[count] = item
+                reached[count] = item
                 count += 1
-            sums[item] += weight * data[place]
+            sums[item] += weight * data[cell]
     return count
 
 
 @njit(nogil=True, cache=True)
 def _find_top_sums(  # type: ignore[no-untyped-def]
-    starts, rows, weights, pointers, columns, data, recommendable, excluded_starts, exclusions, depth
+    starts, rows, weights, pointers, columns, data, recommendable, excluded_starts, excluded, depth
 ):
     n_users, n_items = len(starts) - 1, len(recommendable)
     top = np.empty((n_users, depth), dtype=np.int32)
     scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
-    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    mark, taken = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int32)
+    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    marks, excluded_marks = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int32)
     for user in range(n_users):
-        for entry in range(excluded_starts[user], excluded_starts[user + 1]):
-            taken[exclusions[entry]] = user + 1
-        count = _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
+        mark_all(excluded_marks, user, excluded_starts, excluded)
+        count = _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
         size = 0
-        for place in range(count):
-            item = touched[place]
-            if sums[item] > 0 and recommendable[item] and taken[item] != user + 1:
+        for index in range(count):
+            item = reached[index]
+            if sums[item] > 0 and recommendable[item] and not is_marked(excluded_marks, user, item):
                 size = push(scores, items, size, sums[item], item)
         empty_into(scores, items, size, top[user])
     return top
@@ -325,11 +323,11 @@ def _find_top_sums(  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type: ignore[no-untyped-def]
     n_items = array.shape[1]
-    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    mark = np.zeros(n_items, dtype=np.int32)
+    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    marks = np.zeros(n_items, dtype=np.int32)
     for user in range(len(array)):
-        count = _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
-        for item in touched[:count]:
+        count = _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
+        for item in reached[:count]:
             if sums[item] > 0:
                 array[user, item] = sums[item]
 
@@ -338,31 +336,31 @@ def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type
 def _look_up_sums(  # type: ignore[no-untyped-def]
     starts, rows, weights, pointers, columns, data, n_items, pair_starts, pair_items
 ):
-    found = np.empty(len(pair_items), dtype=np.float32)
-    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    mark = np.zeros(n_items, dtype=np.int32)
+    scores = np.empty(len(pair_items), dtype=np.float32)
+    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    marks = np.zeros(n_items, dtype=np.int32)
     for user in range(len(starts) - 1):
-        _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
+        _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
         for pair in range(pair_starts[user], pair_starts[user + 1]):
             item = pair_items[pair]
-            said = mark[item] == user + 1 and sums[item] > 0
-            found[pair] = sums[item] if said else np.float32(np.nan)
-    return found
+            scored = is_marked(marks, user, item) and sums[item] > 0
+            scores[pair] = sums[item] if scored else np.float32(np.nan)
+    return scores
 
 
 @njit(nogil=True, cache=True)
-def _walk(order, n_items, starts, taken, depth):  # type: ignore[no-untyped-def]
+def _take_first(order, n_items, starts, excluded, depth):  # type: ignore[no-untyped-def]
+    """Return each user's first items of a shared order that are not excluded."""
     n_users = len(starts) - 1
     top = np.full((n_users, depth), -1, dtype=np.int32)
-    mark = np.zeros(n_items, dtype=np.int32)
+    marks = np.zeros(n_items, dtype=np.int32)
     for user in range(n_users):
-        for entry in range(starts[user], starts[user + 1]):
-            mark[taken[entry]] = user + 1
+        mark_all(marks, user, starts, excluded)
         size = 0
         for item in order:
             if size == depth:
                 break
-            if mark[item] != user + 1:
+            if not is_marked(marks, user, item):
                 top[user, size] = item
                 size += 1
     return top

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.marks import is_marked, mark_new
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
@@ -71,7 +72,7 @@ def _measure_distance(
 @njit(nogil=True, cache=True)
 def _count_shares(starts, items, past_starts, past_items, pointers, values, n_values, recent, found):  # type: ignore[no-untyped-def]
     # Of each value how many items of the history, and of the newest ones, have it.
-    mark, counts = np.zeros(n_values, dtype=np.int32), np.zeros((n_values, 2), dtype=np.int32)
+    marks, counts = np.zeros(n_values, dtype=np.int32), np.zeros((n_values, 2), dtype=np.int32)
     for user in range(len(starts) - 1):
         every = newest = 0
         for step in range(past_starts[user + 1] - past_starts[user]):
@@ -83,8 +84,8 @@ def _count_shares(starts, items, past_starts, past_items, pointers, values, n_va
             newest += near
             for place in range(pointers[item], pointers[item + 1]):
                 value = values[place]
-                if mark[value] != user + 1:
-                    mark[value], counts[value, 0], counts[value, 1] = user + 1, 0, 0
+                if mark_new(marks, user, value):
+                    counts[value, 0], counts[value, 1] = 0, 0
                 counts[value, 0] += 1
                 counts[value, 1] += near
         for row in range(starts[user], starts[user + 1]):
@@ -95,7 +96,7 @@ def _count_shares(starts, items, past_starts, past_items, pointers, values, n_va
             total = total_newest = 0
             for place in range(pointers[item], pointers[item + 1]):
                 value = values[place]
-                if mark[value] == user + 1:
+                if is_marked(marks, user, value):
                     total += counts[value, 0]
                     total_newest += counts[value, 1]
             if every:

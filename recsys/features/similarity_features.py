@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.candidates.marks import is_marked, mark_new
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import Neighbours, Vectors
@@ -152,7 +153,7 @@ def _compare(starts, items, past_starts, past_items, vectors, known, decay, orde
 def _add_up(  # type: ignore[no-untyped-def]
     starts, items, past_starts, past_items, pointers, columns, data, known, ordered, found
 ):
-    mark = np.zeros(len(known), dtype=np.int32)
+    marks = np.zeros(len(known), dtype=np.int32)
     # Strength of the newest and of the recent ones, and how many point at the item.
     sums = np.zeros((len(known), 3), dtype=np.float32)
     for user in range(len(starts) - 1):
@@ -165,8 +166,7 @@ def _add_up(  # type: ignore[no-untyped-def]
             heard |= near
             for place in range(pointers[item], pointers[item + 1]):
                 other = columns[place]
-                if mark[other] != user + 1:
-                    mark[other] = user + 1
+                if mark_new(marks, user, other):
                     sums[other] = 0.0
                 if near[0]:
                     sums[other, 0] += data[place]
@@ -178,4 +178,4 @@ def _add_up(  # type: ignore[no-untyped-def]
             if known[item]:
                 for kind in range(3):
                     if heard[kind]:
-                        found[kind, row] = sums[item, kind] if mark[item] == user + 1 else np.float32(0.0)
+                        found[kind, row] = sums[item, kind] if is_marked(marks, user, item) else np.float32(0.0)
