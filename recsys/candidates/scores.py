@@ -1,8 +1,8 @@
-"""What a source says of a run of users: their best items, the score of any pair, or everything as one array.
+"""Scores of a source for a block of users: the best items, the score of any pair, or all scores as an array.
 
-Three forms, so that a source pays only for what it says: a block of products, sums over sparse rows, one row for all.
-The loops are compiled (numba) and let other threads run meanwhile; they look at one user after the other, so nothing
-depends on who stands beside.
+There are three forms, so that a source pays only for the items it scores: a block of products, sums over sparse rows,
+and a row shared by all users. The loops are compiled (numba) and release the GIL; they handle users one after another,
+so a user's results do not depend on the other users.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CELLS = 2_500_000
 
 @dataclass(frozen=True)
 class Exclusions:
-    """What no list may hold.
+    """Items that no list may hold.
 
     Attributes:
-        recommendable: (n_items) bool; other items are for nobody.
+        recommendable: (n_items) bool; other items are excluded for every user.
         starts: (n_users + 1) int64; user u may not get `items[starts[u]:starts[u + 1]]`.
         items: (n_entries) int32.
     """
@@ -41,27 +41,27 @@ class Exclusions:
 
     @classmethod
     def of(cls, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool) -> Exclusions:
-        """Bar what is not recommendable and, without repeats, what each user has."""
+        """Exclude what is not recommendable and, without repeats, what each user has consumed."""
         if repeats:
-            nothing = np.zeros(histories.n_users + 1, dtype=np.int64)
-            return cls(recommendable, nothing, np.zeros(0, dtype=np.int32))
-        taken = np.concatenate([[0], np.cumsum(histories.consumed)])[histories.starts]
-        return cls(recommendable, taken, histories.items[histories.consumed])
+            starts = np.zeros(histories.n_users + 1, dtype=np.int64)
+            return cls(recommendable, starts, np.zeros(0, dtype=np.int32))
+        starts = np.concatenate([[0], np.cumsum(histories.consumed)])[histories.starts]
+        return cls(recommendable, starts, histories.items[histories.consumed])
 
     @classmethod
     def none(cls, n_users: int, n_items: int) -> Exclusions:
-        """Bar nothing."""
+        """Exclude nothing."""
         return cls(np.ones(n_items, dtype=bool), np.zeros(n_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
 
     def pick(self, users: NDArray[np.int64]) -> Exclusions:
-        """Return what some users may not get, numbered in the order given."""
+        """Return the exclusions of some users, numbered in the order given."""
         starts, entries = pick_runs(self.starts, users)
         return Exclusions(self.recommendable, starts, self.items[entries])
 
     def add(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> Exclusions:
-        """Return the same with more items exclusions: for user u `items[starts[u]:starts[u + 1]]`."""
+        """Return the same with more items excluded: for user u `items[starts[u]:starts[u + 1]]`."""
         n_users = len(starts) - 1
-        users = np.concatenate([np.repeat(np.arange(n_users), np.diff(one)) for one in (self.starts, starts)])
+        users = np.concatenate([np.repeat(np.arange(n_users), np.diff(pointers)) for pointers in (self.starts, starts)])
         order = np.argsort(users, kind="stable")
         ends = np.searchsorted(users[order], np.arange(n_users + 1)).astype(np.int64)
         return Exclusions(self.recommendable, ends, np.concatenate([self.items, items])[order])
@@ -74,35 +74,35 @@ class Exclusions:
 
 
 class Scores(Protocol):
-    """A source's scores of all items for some users, higher is better."""
+    """A source's scores of all items for some users; higher is better."""
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
-        """Return (n_users, depth) item numbers, best first, -1 where nothing more is scored, without the excluded.
+        """Return (n_users, depth) int32 item numbers, best first, none excluded; -1 where there are no more.
 
         Equal scores go to the smaller item number.
         """
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return (n_rows) float32 of pairs, NaN where nothing is said; user u's are those from `starts[u]` on."""
+        """Return (n_rows) float32 scores of pairs, NaN for none; user u's rows begin at `starts[u]`."""
 
     def to_array(self) -> NDArray[np.float32]:
-        """Return (n_users, n_items) float32, NaN where nothing is said; the caller's to write into."""
+        """Return (n_users, n_items) float32, NaN for no score; the caller may write into it."""
 
 
 class DenseScores:
-    """A block of numbers: (n_users, n_items), or of some of the items only; -inf where nothing is said."""
+    """A block of scores: (n_users, n_items), or of some of the items; -inf for no score."""
 
     def __init__(
         self, values: NDArray[np.float32], n_items: int | None = None, columns: NDArray[np.int32] | None = None
     ) -> None:
-        """Take the block; `columns` names the items it is of, rising, of `n_items` in the catalogue."""
+        """Take the block; `columns` are the numbers of its items, rising, of `n_items` in the catalogue."""
         self._values = values
         self._n_items = values.shape[1] if n_items is None else n_items
         self._columns = np.arange(values.shape[1], dtype=np.int32) if columns is None else columns
 
     @classmethod
     def from_array(cls, array: NDArray[np.float32]) -> DenseScores:
-        """Take (n_users, n_items) with NaN where nothing is said."""
+        """Take (n_users, n_items) with NaN for no score."""
         return cls(np.nan_to_num(array, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
@@ -114,14 +114,14 @@ class DenseScores:
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `Scores`."""
-        places = np.full(self._n_items, -1, dtype=np.int32)
-        places[self._columns] = np.arange(len(self._columns), dtype=np.int32)
-        place = places[items]
+        column_of = np.full(self._n_items, -1, dtype=np.int32)
+        column_of[self._columns] = np.arange(len(self._columns), dtype=np.int32)
+        columns = column_of[items]
         users = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         if not self._values.size:
             return np.full(len(items), np.nan, dtype=np.float32)
-        found = self._values[users, np.maximum(place, 0)]
-        return np.where((place >= 0) & (found > -np.inf), found, np.float32(np.nan))
+        scores = self._values[users, np.maximum(columns, 0)]
+        return np.where((columns >= 0) & (scores > -np.inf), scores, np.float32(np.nan))
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
@@ -143,9 +143,9 @@ class DenseScores:
 def add_up(
     starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
 ) -> Scores:
-    """Return weighted sums of sparse rows; what they leave at 0 or below is not said.
+    """Return weighted sums of sparse rows as scores; an item whose sum is 0 or less has no score.
 
-    Something can also speak against an item. Nobody should be shown such an item for that source's sake.
+    Entries may be negative: a history can also count against an item, and such an item should not be proposed.
 
     Args:
         starts: (n_users + 1) int64; user u adds up `rows[starts[u]:starts[u + 1]]`.
@@ -155,19 +155,19 @@ def add_up(
     """
     if (len(starts) - 1) * matrix.shape[1] > _CELLS:
         return SummedScores(starts, rows, weights, matrix)
-    # Where all sums fit in the processor's cache, to keep them is cheaper than to work them out twice.
+    # While all sums fit in the processor's cache, keeping them is cheaper than computing them twice.
     sums = np.zeros((len(starts) - 1, matrix.shape[1]), dtype=np.float32)
     _add_up(starts, rows, weights, matrix.indptr, matrix.indices, matrix.data, sums)
     return DenseScores(sums)
 
 
 class SummedScores:
-    """Sums of `add_up` that are worked out whenever they are asked for: only what they touch costs anything."""
+    """Sums of `add_up`, computed on each call: the cost follows the entries that are added up."""
 
     def __init__(
         self, starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
     ) -> None:
-        """Take what `add_up` takes."""
+        """Take the arguments of `add_up`."""
         self._n_items = matrix.shape[1]
         self._sums = (
             starts.astype(np.int64, copy=False),
@@ -187,8 +187,8 @@ class SummedScores:
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `Scores`."""
-        found: NDArray[np.float32] = _look_up_sums(*self._sums, self._n_items, starts, items)
-        return found
+        scores: NDArray[np.float32] = _look_up_sums(*self._sums, self._n_items, starts, items)
+        return scores
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
@@ -203,10 +203,10 @@ class SummedScores:
 
 
 class SharedScores:
-    """One row for everybody; NaN where nothing is said."""
+    """A row that all users share; NaN for no score."""
 
     def __init__(self, row: NDArray[np.float32], order: NDArray[np.int32], n_users: int) -> None:
-        """Take the (n_items) row and the items it says something about, best first, ties by number."""
+        """Take the (n_items) float32 row and its scored items, best first, ties by number."""
         self._row, self._order, self._n_users = row, order, n_users
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
@@ -239,8 +239,8 @@ class SharedScores:
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
 def _find_largest(values):  # type: ignore[no-untyped-def]
     largest = values[0]
-    for place in range(1, len(values)):
-        largest = max(largest, values[place])
+    for index in range(1, len(values)):
+        largest = max(largest, values[index])
     return largest
 
 

@@ -1,4 +1,4 @@
-"""Whether, how often and when the user has had the candidate before."""
+"""Whether, how often and when the user interacted with the candidate before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPEAT_FEATURES = {
 
 
 def describe_repeats(rows: CandidateRows, histories: Histories) -> dict[str, NDArray[np.float32]]:
-    """Return the columns of `REPEAT_FEATURES` for candidates; only the count is never missing."""
+    """Return the columns of `REPEAT_FEATURES` for candidates; only the count always has a value."""
     found = np.full((len(REPEAT_FEATURES), len(rows.items)), np.nan, dtype=np.float32)
     past = (histories.starts, histories.items, histories.counts, histories.ages, histories.first_ages)
     _look_up(rows.starts, rows.items, *past, histories.n_items, found)

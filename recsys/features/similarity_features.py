@@ -1,4 +1,4 @@
-"""How near the candidate is to what the user has: by text, by taste, and by what goes together."""
+"""Similarity of the candidate to the user's items: by text, by factors, and by item-to-item neighbours."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import Neighbours, Vectors
 
-# Newest items that are "recent", and the most that are looked at one by one.
+# Newest items that are "recent", and the most items that are compared one by one.
 _RECENT = 5
 _MOST = 50
-# How much less each step back weighs in the decayed mean.
+# Weight of a step back in the decayed mean.
 _DECAY = 0.9
 
-# By the vectors' name: what they are.
+# Name of the vectors -> what they are.
 VECTORS = {"text": "text embeddings", "als": "ALS factors"}
 VECTOR_FEATURES = {
     "last": "Cosine of the {vectors} of the item and the user's newest item.",
@@ -30,7 +30,7 @@ VECTOR_FEATURES = {
     "breadth": "One minus the length of that mean: near zero where all the user's items are alike.",
 }
 
-# By the matrix's name: what makes one item point at another.
+# Name of the matrix -> what makes an item point at another.
 NEIGHBOURS = {"item_to_item": "users in common", "transitions": "what follows what"}
 NEIGHBOUR_FEATURES = {
     "last": "How strongly the user's newest item points at the item, by {meaning}.",

@@ -104,7 +104,7 @@ def test_too_many_touched_items_and_it_is_left_out(max_items, fitted, caplog):
     assert model.similarity.shape == (4, 4)
     assert (model.similarity.nnz > 0) is fitted
     assert caplog.messages == (
-        [] if fitted else [f"ease: not fitted, 3 touched items are more than max_items {max_items}"]
+        [] if fitted else [f"ease: not fitted, 3 items with users are more than max_items {max_items}"]
     )
     assert score(model, SMALL).any() == fitted
 
