@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Sources that are measured alone whatever the config proposes from, so their models are always fitted.
 ALWAYS_MEASURED = ("popular", "item_to_item", "ease", "als", "tfidf", "text")
 
-# English sentences by reason key; {column} keys are filled in by the caller.
+# Reason key -> English sentence.
 REASON_SENTENCES = {
     "als": "People with your taste chose it",
     "bpr": "People with your taste prefer it",

@@ -26,13 +26,12 @@ from recsys.dataset.id_map import align_rows, map_ids
 class AlsModel:
     """Implicit-feedback matrix factorisation (Hu, Koren, Volinsky 2008, ICDM).
 
-    Only item factors are kept. A user's factors are solved for from the history at hand, so users who are new or
-    who changed since training need nothing special, and the same history always gives the same factors: what is in
-    the catalogue besides does not count. An item unknown at training time has NaN factors: the model says nothing
-    about it.
+    Only item factors are kept. A user's factors are solved from the history, so users who are new or have changed
+    since training need no special treatment, and the same history always gives the same factors, whatever else is in
+    the catalogue. An item unknown at training has NaN factors and no score.
 
     Attributes:
-        item_factors: (n_items, embedding_size) float32, of the catalogue at hand.
+        item_factors: (n_items, embedding_size) float32, of the current catalogue.
         cache: asked before a history is folded in; None solves for all.
     """
 
@@ -40,15 +39,15 @@ class AlsModel:
         self.item_factors = item_factors
         self.cache: FactorCache | None = None
         self._config = config
-        # Users are solved for over the catalogue of the training, of which this one's items are at these places.
+        # Users are solved over the catalogue of the training; these are the rows of the current items in it.
         self._trained = item_factors
         self._places = np.arange(len(item_factors), dtype=np.int32)
 
     @classmethod
     def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
-        """Factorise the history matrix; items nobody touched get NaN factors."""
+        """Factorise the history matrix; items without users get NaN factors."""
         solver = _make_solver(config, threads, seed)
-        # implicit wants one BLAS thread beside its own: more are slower, and sums would depend on their number.
+        # implicit recommends a single BLAS thread: more are slower, and sums would depend on their number.
         with threadpool_limits(1, "blas"):
             solver.fit(csr_matrix(histories.matrix(_confidence(histories))), show_progress=False)
         factors = np.array(solver.item_factors, dtype=np.float32)
@@ -90,9 +89,9 @@ class AlsModel:
 
     @cached_property
     def _solver(self) -> AlternatingLeastSquares:
-        # One thread: users are folded in block by block, and the blocks share the processors.
+        # One thread: users are folded in block by block, and the blocks run in parallel.
         solver = _make_solver(self._config, 1, seed=0)
-        # Zero factors take no part in the least squares, so items that nobody had touched neither help nor hurt.
+        # Zero factors take no part in the least squares, so items without users have no effect.
         solver.item_factors = np.nan_to_num(self._trained)
         return solver
 
@@ -124,5 +123,5 @@ def _make_solver(config: AlsConfig, threads: int, seed: int) -> AlternatingLeast
 
 
 def _confidence(histories: Histories) -> NDArray[np.float32]:
-    """Log-damped event weights: ten views are more than one, but not ten times as much."""
+    """Return log-damped event weights: ten views count more than one, but not ten times as much."""
     return np.log1p(histories.weights).astype(np.float32)
