@@ -1,4 +1,4 @@
-"""Numbers of rows that stand in groups, such as a user's candidates: compared within the group."""
+"""Values of rows compared within their group, such as a user's candidates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def standardise(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return (n_rows) float32 standard deviations above the group's mean, and below its best; NaN stays NaN.
 
-    Where all values of a group are the same, or there is one, both are 0: it is neither above nor below the others.
+    Where all values of a group are equal, or there is a single value, both are 0.
 
     Args:
-        values: (n_rows) float32; NaN does not count.
+        values: (n_rows) float32; NaN values are ignored.
         starts: (n_groups + 1) int64; group g's rows are `starts[g]:starts[g + 1]`.
-        ddof: 1 divides the squares by one less than their number, 0 by their number.
+        ddof: 1 divides the sum of squares by their number minus one, 0 by their number.
     """
     above, below = np.empty(len(values), dtype=np.float32), np.empty(len(values), dtype=np.float32)
     _standardise(np.ascontiguousarray(values), starts, ddof, above, below)
@@ -27,7 +27,7 @@ def standardise(
 
 
 def fill_lowest(values: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the values with the group's lowest in place of NaN; 0 where a group has nothing else."""
+    """Return the values with NaN replaced by the group's lowest value, by 0 if the group has only NaN."""
     filled = np.empty(len(values), dtype=np.float32)
     _fill_lowest(np.ascontiguousarray(values), starts, filled)
     return filled
@@ -36,7 +36,7 @@ def fill_lowest(values: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArr
 def find_best(scores: NDArray[np.float32], starts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """Return (n_groups, n) int64: each group's `n` rows with the highest scores, best first, -1 where there are fewer.
 
-    Rows without a score (NaN) are left out; of equal ones the first row comes first.
+    Rows without a score (NaN) are left out; of rows with equal scores the first comes first.
     """
     best = np.full((len(starts) - 1, n), -1, dtype=np.int64)
     _find_best(np.ascontiguousarray(scores), starts, best)

@@ -1,4 +1,4 @@
-"""The union of the sources: one Candidates table, every source's score and rank kept."""
+"""The union of the sources' proposals, with every source's score and rank."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from recsys.candidates.marks import mark_new
 from recsys.candidates.products import BLOCK
 from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
@@ -26,13 +27,13 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class CandidateRows:
-    """`Candidates` of a run of users as arrays, sorted by user, then item.
+    """`Candidates` of a block of users as arrays, sorted by user, then item.
 
     Attributes:
         starts: (n_users + 1) int64; user u's rows are `starts[u]:starts[u + 1]`.
         items: (n_rows) int32.
-        ranks: (n_sources, n_rows) uint16, 1 the best, 0 below the depth the source was asked for.
-        scores: (n_sources, n_rows) float32, NaN where the source says nothing.
+        ranks: (n_sources, n_rows) uint16, 1 for the best; 0 where the source does not propose the item.
+        scores: (n_sources, n_rows) float32, NaN where the source has no score.
     """
 
     starts: NDArray[np.int64]
@@ -67,9 +68,9 @@ class CandidateRows:
         starts = np.searchsorted(candidates["user_index"].to_numpy(), np.arange(n_users + 1)).astype(np.int64)
         shape = (len(sources), candidates.height)
         ranks, scores = np.zeros(shape, dtype=np.uint16), np.empty(shape, dtype=np.float32)
-        for place, name in enumerate(sources):
-            ranks[place] = candidates[f"{name}_rank"].fill_null(0).to_numpy()
-            scores[place] = candidates[f"{name}_score"].cast(pl.Float32).to_numpy()
+        for row, name in enumerate(sources):
+            ranks[row] = candidates[f"{name}_rank"].fill_null(0).to_numpy()
+            scores[row] = candidates[f"{name}_score"].cast(pl.Float32).to_numpy()
         return cls(starts, candidates["item_index"].cast(pl.Int32).to_numpy(), ranks, scores)
 
 
@@ -83,30 +84,30 @@ def propose(
 
     Args:
         sources: all over the catalogue of the histories.
-        depths: how many items each source proposes per user.
+        depths: number of items that each source proposes per user.
         histories: as of the cut-off.
-        exclusions: what is never proposed to them.
+        exclusions: items that are not proposed.
     """
-    said = [source.score(histories) for source in sources]
-    tops = [scores.find_top(depths[source.name], exclusions) for source, scores in zip(sources, said, strict=True)]
+    scored = [source.score(histories) for source in sources]
+    tops = [scores.find_top(depths[source.name], exclusions) for source, scores in zip(sources, scored, strict=True)]
     deepest = max(top.shape[1] for top in tops)
-    together = np.full((len(tops), histories.n_users, deepest), -1, dtype=np.int32)
-    for place, top in enumerate(tops):
-        together[place, :, : top.shape[1]] = top
-    starts, items, ranks = _unite(together, histories.n_items)
+    proposals = np.full((len(tops), histories.n_users, deepest), -1, dtype=np.int32)
+    for row, top in enumerate(tops):
+        proposals[row, :, : top.shape[1]] = top
+    starts, items, ranks = _unite(proposals, histories.n_items)
     scores = np.empty(ranks.shape, dtype=np.float32)
-    for place, one in enumerate(said):
-        scores[place] = one.look_up(starts, items)
+    for row, source_scores in enumerate(scored):
+        scores[row] = source_scores.look_up(starts, items)
     return CandidateRows(starts, items, ranks, scores)
 
 
 def map_blocks(work: Callable[[int, Histories], _Result], histories: Histories) -> list[_Result]:
-    """Return what `work` makes of each run of users that go through together, in order; nobody is one run.
+    """Return the results of `work` on each block of users, in order; without users there is a single empty block.
 
-    Each is worked on by one thread, and by one alone: sums then do not depend on how many threads there are.
+    Each block is handled by a single thread, so that sums do not depend on the number of threads.
 
     Args:
-        work: takes the number of the run's first user, and the run.
+        work: takes the number of the block's first user, and the block.
         histories: of any number of users.
     """
     blocks = list(histories.split(BLOCK)) or [(0, histories)]
@@ -117,39 +118,39 @@ def map_blocks(work: Callable[[int, Histories], _Result], histories: Histories) 
 def propose_with_ties(
     source: Source, depth: int, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool
 ) -> pl.DataFrame:
-    """Return one source's best `depth` items of each user, and every item that ties with the last of them.
+    """Return a source's best `depth` items of each user, and every item that ties with the last of them.
 
-    What a source alone is worth can only be told with its ties: a cut among them would be by item number.
+    A source is measured fairly only with its ties: a cut among them would follow item numbers.
 
     Args:
         source: over the catalogue of the histories.
-        depth: how many items, ties left aside.
+        depth: number of items, ties not counted.
         histories: as of the cut-off, of any number of users.
         recommendable: (n_items) bool; other items are never proposed.
-        repeats: False leaves out what the user already has.
+        repeats: whether items that the user has may be proposed.
 
     Returns:
         `user_index`, `item_index`, `score` (Float32), sorted by user, then item.
     """
 
-    def find(first_user: int, users: Histories) -> pl.DataFrame:
+    def propose_block(first_user: int, users: Histories) -> pl.DataFrame:
         return _propose_with_ties(source, depth, first_user, users, recommendable, repeats)
 
-    return pl.concat(map_blocks(find, histories))
+    return pl.concat(map_blocks(propose_block, histories))
 
 
-def cut_union(rows: CandidateRows, at_most: int | None) -> CandidateRows:
-    """Keep each user's `at_most` candidates with the largest reciprocal-rank sums (Cormack et al. 2009, SIGIR).
+def cut_union(rows: CandidateRows, max_candidates: int | None) -> CandidateRows:
+    """Keep each user's `max_candidates` candidates with the largest reciprocal-rank sums (Cormack et al. 2009, SIGIR).
 
     A source that does not propose an item adds nothing for it; ties go to the smaller item. None keeps all.
     """
-    if at_most is None:
+    if max_candidates is None:
         return rows
     fused = np.where(rows.ranks > 0, 1.0 / (_FUSION + rows.ranks), 0.0).sum(axis=0)
     users = rows.users
     order = np.lexsort((rows.items, -fused, users))
     kept = np.zeros(len(order), dtype=bool)
-    kept[order[np.arange(len(order)) - rows.starts[users] < at_most]] = True
+    kept[order[np.arange(len(order)) - rows.starts[users] < max_candidates]] = True
     return rows.take(kept)
 
 
@@ -170,18 +171,17 @@ def _propose_with_ties(
 
 @njit(nogil=True, cache=True)
 def _unite(tops, n_items):  # type: ignore[no-untyped-def]
-    """Return starts, items and ranks of the rows that (n_sources, n_users, depth) proposals make, -1 for none."""
+    """Return starts, items and ranks of the union of (n_sources, n_users, depth) proposals, -1 for none."""
     n_sources, n_users, depth = tops.shape
-    mark = np.zeros(n_items, dtype=np.int32)
-    place = np.zeros(n_items, dtype=np.int64)
+    marks = np.zeros(n_items, dtype=np.int32)
+    row_of = np.zeros(n_items, dtype=np.int64)
     starts = np.zeros(n_users + 1, dtype=np.int64)
     items = np.empty(tops.size, dtype=np.int32)
     count = 0
     for user in range(n_users):
         for source in range(n_sources):
             for item in tops[source, user]:
-                if item >= 0 and mark[item] != user + 1:
-                    mark[item] = user + 1
+                if item >= 0 and mark_new(marks, user, item):
                     items[count] = item
                     count += 1
         items[starts[user] : count].sort()
@@ -189,10 +189,10 @@ def _unite(tops, n_items):  # type: ignore[no-untyped-def]
     ranks = np.zeros((n_sources, count), dtype=np.uint16)
     for user in range(n_users):
         for row in range(starts[user], starts[user + 1]):
-            place[items[row]] = row
+            row_of[items[row]] = row
         for source in range(n_sources):
             for rank in range(depth):
                 item = tops[source, user, rank]
                 if item >= 0:
-                    ranks[source, place[item]] = rank + 1
+                    ranks[source, row_of[item]] = rank + 1
     return starts, items[:count].copy(), ranks

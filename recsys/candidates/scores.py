@@ -1,8 +1,8 @@
-"""What a source says of a run of users: their best items, the score of any pair, or everything as one array.
+"""Scores of a source for a block of users: the best items, the score of any pair, or all scores as an array.
 
-Three forms, so that a source pays only for what it says: a block of products, sums over sparse rows, one row for all.
-The loops are compiled (numba) and let other threads run meanwhile; they look at one user after the other, so nothing
-depends on who stands beside.
+There are three forms, so that a source pays only for the items it scores: a block of products, sums over sparse rows,
+and a row shared by all users. The loops are compiled (numba) and release the GIL; they handle users one after another,
+so a user's results do not depend on the other users.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.marks import is_marked, mark_all, mark_new
 from recsys.candidates.top_k import empty_into, push
 from recsys.dataset.histories import Histories, pick_runs
 
-# Columns whose largest score is looked at first: most runs of them hold nothing that would make a list.
-_RUN = 64
-# Scores of a block that are kept as a whole: 10 MB of them.
+# Columns whose largest score is compared first: most chunks of them hold nothing that would make a list.
+_CHUNK = 64
+# Scores of a block that are kept as a whole: 10 MB.
 _CELLS = 2_500_000
 
 
 @dataclass(frozen=True)
 class Exclusions:
-    """What no list may hold.
+    """Items that no list may hold.
 
     Attributes:
-        recommendable: (n_items) bool; other items are for nobody.
+        recommendable: (n_items) bool; other items are excluded for every user.
         starts: (n_users + 1) int64; user u may not get `items[starts[u]:starts[u + 1]]`.
         items: (n_entries) int32.
     """
@@ -40,27 +41,27 @@ class Exclusions:
 
     @classmethod
     def of(cls, histories: Histories, recommendable: NDArray[np.bool_], *, repeats: bool) -> Exclusions:
-        """Bar what is not recommendable and, without repeats, what each user has."""
+        """Exclude what is not recommendable and, without repeats, what each user has consumed."""
         if repeats:
-            nothing = np.zeros(histories.n_users + 1, dtype=np.int64)
-            return cls(recommendable, nothing, np.zeros(0, dtype=np.int32))
-        taken = np.concatenate([[0], np.cumsum(histories.consumed)])[histories.starts]
-        return cls(recommendable, taken, histories.items[histories.consumed])
+            starts = np.zeros(histories.n_users + 1, dtype=np.int64)
+            return cls(recommendable, starts, np.zeros(0, dtype=np.int32))
+        starts = np.concatenate([[0], np.cumsum(histories.consumed)])[histories.starts]
+        return cls(recommendable, starts, histories.items[histories.consumed])
 
     @classmethod
     def none(cls, n_users: int, n_items: int) -> Exclusions:
-        """Bar nothing."""
+        """Exclude nothing."""
         return cls(np.ones(n_items, dtype=bool), np.zeros(n_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
 
     def pick(self, users: NDArray[np.int64]) -> Exclusions:
-        """Return what some users may not get, numbered in the order given."""
+        """Return the exclusions of some users, numbered in the order given."""
         starts, entries = pick_runs(self.starts, users)
         return Exclusions(self.recommendable, starts, self.items[entries])
 
     def add(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> Exclusions:
-        """Return the same with more items exclusions: for user u `items[starts[u]:starts[u + 1]]`."""
+        """Return the same with more items excluded: for user u `items[starts[u]:starts[u + 1]]`."""
         n_users = len(starts) - 1
-        users = np.concatenate([np.repeat(np.arange(n_users), np.diff(one)) for one in (self.starts, starts)])
+        users = np.concatenate([np.repeat(np.arange(n_users), np.diff(pointers)) for pointers in (self.starts, starts)])
         order = np.argsort(users, kind="stable")
         ends = np.searchsorted(users[order], np.arange(n_users + 1)).astype(np.int64)
         return Exclusions(self.recommendable, ends, np.concatenate([self.items, items])[order])
@@ -73,35 +74,35 @@ class Exclusions:
 
 
 class Scores(Protocol):
-    """A source's scores of all items for some users, higher is better."""
+    """A source's scores of all items for some users; higher is better."""
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
-        """Return (n_users, depth) item numbers, best first, -1 where nothing more is scored, without the excluded.
+        """Return (n_users, depth) int32 item numbers, best first, none excluded; -1 where there are no more.
 
         Equal scores go to the smaller item number.
         """
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return (n_rows) float32 of pairs, NaN where nothing is said; user u's are those from `starts[u]` on."""
+        """Return (n_rows) float32 scores of pairs, NaN for none; user u's rows begin at `starts[u]`."""
 
     def to_array(self) -> NDArray[np.float32]:
-        """Return (n_users, n_items) float32, NaN where nothing is said; the caller's to write into."""
+        """Return (n_users, n_items) float32, NaN for no score; the caller may write into it."""
 
 
 class DenseScores:
-    """A block of numbers: (n_users, n_items), or of some of the items only; -inf where nothing is said."""
+    """A block of scores: (n_users, n_items), or of some of the items; -inf for no score."""
 
     def __init__(
         self, values: NDArray[np.float32], n_items: int | None = None, columns: NDArray[np.int32] | None = None
     ) -> None:
-        """Take the block; `columns` names the items it is of, rising, of `n_items` in the catalogue."""
+        """Take the block; `columns` are the numbers of its items, rising, of `n_items` in the catalogue."""
         self._values = values
         self._n_items = values.shape[1] if n_items is None else n_items
         self._columns = np.arange(values.shape[1], dtype=np.int32) if columns is None else columns
 
     @classmethod
     def from_array(cls, array: NDArray[np.float32]) -> DenseScores:
-        """Take (n_users, n_items) with NaN where nothing is said."""
+        """Take (n_users, n_items) with NaN for no score."""
         return cls(np.nan_to_num(array, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
@@ -113,14 +114,14 @@ class DenseScores:
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `Scores`."""
-        places = np.full(self._n_items, -1, dtype=np.int32)
-        places[self._columns] = np.arange(len(self._columns), dtype=np.int32)
-        place = places[items]
+        column_of = np.full(self._n_items, -1, dtype=np.int32)
+        column_of[self._columns] = np.arange(len(self._columns), dtype=np.int32)
+        columns = column_of[items]
         users = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         if not self._values.size:
             return np.full(len(items), np.nan, dtype=np.float32)
-        found = self._values[users, np.maximum(place, 0)]
-        return np.where((place >= 0) & (found > -np.inf), found, np.float32(np.nan))
+        scores = self._values[users, np.maximum(columns, 0)]
+        return np.where((columns >= 0) & (scores > -np.inf), scores, np.float32(np.nan))
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
@@ -142,9 +143,9 @@ class DenseScores:
 def add_up(
     starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
 ) -> Scores:
-    """Return weighted sums of sparse rows; what they leave at 0 or below is not said.
+    """Return weighted sums of sparse rows as scores; an item whose sum is 0 or less has no score.
 
-    Something can also speak against an item. Nobody should be shown such an item for that source's sake.
+    Entries may be negative: a history can also count against an item, and such an item should not be proposed.
 
     Args:
         starts: (n_users + 1) int64; user u adds up `rows[starts[u]:starts[u + 1]]`.
@@ -154,19 +155,19 @@ def add_up(
     """
     if (len(starts) - 1) * matrix.shape[1] > _CELLS:
         return SummedScores(starts, rows, weights, matrix)
-    # Where all sums fit in the processor's cache, to keep them is cheaper than to work them out twice.
+    # While all sums fit in the processor's cache, keeping them is cheaper than computing them twice.
     sums = np.zeros((len(starts) - 1, matrix.shape[1]), dtype=np.float32)
     _add_up(starts, rows, weights, matrix.indptr, matrix.indices, matrix.data, sums)
     return DenseScores(sums)
 
 
 class SummedScores:
-    """Sums of `add_up` that are worked out whenever they are asked for: only what they touch costs anything."""
+    """Sums of `add_up`, computed on each call: the cost follows the entries that are added up."""
 
     def __init__(
         self, starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
     ) -> None:
-        """Take what `add_up` takes."""
+        """Take the arguments of `add_up`."""
         self._n_items = matrix.shape[1]
         self._sums = (
             starts.astype(np.int64, copy=False),
@@ -186,8 +187,8 @@ class SummedScores:
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `Scores`."""
-        found: NDArray[np.float32] = _look_up_sums(*self._sums, self._n_items, starts, items)
-        return found
+        scores: NDArray[np.float32] = _look_up_sums(*self._sums, self._n_items, starts, items)
+        return scores
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
@@ -202,16 +203,16 @@ class SummedScores:
 
 
 class SharedScores:
-    """One row for everybody; NaN where nothing is said."""
+    """A row that all users share; NaN for no score."""
 
     def __init__(self, row: NDArray[np.float32], order: NDArray[np.int32], n_users: int) -> None:
-        """Take the (n_items) row and the items it says something about, best first, ties by number."""
+        """Take the (n_items) float32 row and its scored items, best first, ties by number."""
         self._row, self._order, self._n_users = row, order, n_users
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
         """See `Scores`."""
         shown = self._order[exclusions.recommendable[self._order]]
-        top: NDArray[np.int32] = _walk(shown, len(self._row), exclusions.starts, exclusions.items, depth)
+        top: NDArray[np.int32] = _take_first(shown, len(self._row), exclusions.starts, exclusions.items, depth)
         return top
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -238,32 +239,31 @@ class SharedScores:
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
 def _find_largest(values):  # type: ignore[no-untyped-def]
     largest = values[0]
-    for place in range(1, len(values)):
-        largest = max(largest, values[place])
+    for index in range(1, len(values)):
+        largest = max(largest, values[index])
     return largest
 
 
 @njit(nogil=True, cache=True)
-def _find_top(values, columns, recommendable, starts, taken, depth):  # type: ignore[no-untyped-def]
+def _find_top(values, columns, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
     n_users, width = values.shape
     top = np.empty((n_users, depth), dtype=np.int32)
     scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
-    mark = np.zeros(len(recommendable), dtype=np.int32)
+    marks = np.zeros(len(recommendable), dtype=np.int32)
     for user in range(n_users):
-        for entry in range(starts[user], starts[user + 1]):
-            mark[taken[entry]] = user + 1
+        mark_all(marks, user, starts, excluded)
         size = 0
-        for first in range(0, width, _RUN):
-            last = min(first + _RUN, width)
-            # Columns rise, so an equal score that comes later never gets in.
+        for first in range(0, width, _CHUNK):
+            last = min(first + _CHUNK, width)
+            # Columns rise, so a later item with an equal score never gets in.
             if size == depth and not _find_largest(values[user, first:last]) > scores[0]:
                 continue
-            for place in range(first, last):
-                score = values[user, place]
+            for column in range(first, last):
+                score = values[user, column]
                 if score == -np.inf or (size == depth and not score > scores[0]):
                     continue
-                item = columns[place]
-                if recommendable[item] and mark[item] != user + 1:
+                item = columns[column]
+                if recommendable[item] and not is_marked(marks, user, item):
                     size = push(scores, items, size, score, item)
         empty_into(scores, items, size, top[user])
     return top
@@ -271,52 +271,50 @@ def _find_top(values, columns, recommendable, starts, taken, depth):  # type: ig
 
 @njit(nogil=True, cache=True)
 def _add_up(starts, rows, weights, pointers, columns, data, sums):  # type: ignore[no-untyped-def]
-    """Fill (n_users, n_items) zeros with the sums, -inf where they leave 0 or less."""
+    """Fill (n_users, n_items) zeros with the sums, -inf where they are 0 or less."""
     for user in range(len(sums)):
         own = sums[user]
         for entry in range(starts[user], starts[user + 1]):
             row, weight = rows[entry], weights[entry]
-            for place in range(pointers[row], pointers[row + 1]):
-                own[columns[place]] += weight * data[place]
+            for cell in range(pointers[row], pointers[row + 1]):
+                own[columns[cell]] += weight * data[cell]
         for item in range(len(own)):
             if not own[item] > 0:
                 own[item] = -np.inf
 
 
 @njit(nogil=True, cache=True)
-def _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched):  # type: ignore[no-untyped-def]
-    """Add up a user's rows and return how many items they touch: `touched` names them, and `mark` says whose sum."""
+def _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached):  # type: ignore[no-untyped-def]
+    """Add up a user's rows and return the number of items they reach, which are marked and listed in `reached`."""
     count = 0
     for entry in range(starts[user], starts[user + 1]):
         row, weight = rows[entry], weights[entry]
-        for place in range(pointers[row], pointers[row + 1]):
-            item = columns[place]
-            if mark[item] != user + 1:
-                mark[item] = user + 1
+        for cell in range(pointers[row], pointers[row + 1]):
+            item = columns[cell]
+            if mark_new(marks, user, item):
                 sums[item] = np.float32(0.0)
-                touched[count] = item
+                reached[count] = item
                 count += 1
-            sums[item] += weight * data[place]
+            sums[item] += weight * data[cell]
     return count
 
 
 @njit(nogil=True, cache=True)
 def _find_top_sums(  # type: ignore[no-untyped-def]
-    starts, rows, weights, pointers, columns, data, recommendable, excluded_starts, exclusions, depth
+    starts, rows, weights, pointers, columns, data, recommendable, excluded_starts, excluded, depth
 ):
     n_users, n_items = len(starts) - 1, len(recommendable)
     top = np.empty((n_users, depth), dtype=np.int32)
     scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
-    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    mark, taken = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int32)
+    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    marks, excluded_marks = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int32)
     for user in range(n_users):
-        for entry in range(excluded_starts[user], excluded_starts[user + 1]):
-            taken[exclusions[entry]] = user + 1
-        count = _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
+        mark_all(excluded_marks, user, excluded_starts, excluded)
+        count = _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
         size = 0
-        for place in range(count):
-            item = touched[place]
-            if sums[item] > 0 and recommendable[item] and taken[item] != user + 1:
+        for index in range(count):
+            item = reached[index]
+            if sums[item] > 0 and recommendable[item] and not is_marked(excluded_marks, user, item):
                 size = push(scores, items, size, sums[item], item)
         empty_into(scores, items, size, top[user])
     return top
@@ -325,11 +323,11 @@ def _find_top_sums(  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type: ignore[no-untyped-def]
     n_items = array.shape[1]
-    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    mark = np.zeros(n_items, dtype=np.int32)
+    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    marks = np.zeros(n_items, dtype=np.int32)
     for user in range(len(array)):
-        count = _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
-        for item in touched[:count]:
+        count = _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
+        for item in reached[:count]:
             if sums[item] > 0:
                 array[user, item] = sums[item]
 
@@ -338,31 +336,31 @@ def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type
 def _look_up_sums(  # type: ignore[no-untyped-def]
     starts, rows, weights, pointers, columns, data, n_items, pair_starts, pair_items
 ):
-    found = np.empty(len(pair_items), dtype=np.float32)
-    sums, touched = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    mark = np.zeros(n_items, dtype=np.int32)
+    scores = np.empty(len(pair_items), dtype=np.float32)
+    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
+    marks = np.zeros(n_items, dtype=np.int32)
     for user in range(len(starts) - 1):
-        _sum_up(user, starts, rows, weights, pointers, columns, data, sums, mark, touched)
+        _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
         for pair in range(pair_starts[user], pair_starts[user + 1]):
             item = pair_items[pair]
-            said = mark[item] == user + 1 and sums[item] > 0
-            found[pair] = sums[item] if said else np.float32(np.nan)
-    return found
+            scored = is_marked(marks, user, item) and sums[item] > 0
+            scores[pair] = sums[item] if scored else np.float32(np.nan)
+    return scores
 
 
 @njit(nogil=True, cache=True)
-def _walk(order, n_items, starts, taken, depth):  # type: ignore[no-untyped-def]
+def _take_first(order, n_items, starts, excluded, depth):  # type: ignore[no-untyped-def]
+    """Return each user's first items of a shared order that are not excluded."""
     n_users = len(starts) - 1
     top = np.full((n_users, depth), -1, dtype=np.int32)
-    mark = np.zeros(n_items, dtype=np.int32)
+    marks = np.zeros(n_items, dtype=np.int32)
     for user in range(n_users):
-        for entry in range(starts[user], starts[user + 1]):
-            mark[taken[entry]] = user + 1
+        mark_all(marks, user, starts, excluded)
         size = 0
         for item in order:
             if size == depth:
                 break
-            if mark[item] != user + 1:
+            if not is_marked(marks, user, item):
                 top[user, size] = item
                 size += 1
     return top

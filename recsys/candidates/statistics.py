@@ -1,4 +1,4 @@
-"""What all histories together say about the items, as of their cut-off."""
+"""Counts over all histories: how many users each item has, how recently, and in which segments."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from recsys.dataset.histories import Histories
 from recsys.dataset.values import mark_values
 from recsys.errors import DataError
 
-# What a sparse matrix is made of, in the order that its constructor takes.
+# The arrays of a sparse matrix, in the order that its constructor takes.
 _PARTS = ("data", "indices", "indptr")
 _ITEM_ARRAYS = ("users", "recent", "first_age", "last_age", "mean_weight")
 
 
 @dataclass(frozen=True)
 class ItemStatistics:
-    """What a catalogue's histories say about its items, as of their cut-off.
+    """Counts of a catalogue's items over all histories, as of their cut-off.
 
     Attributes:
-        users: (n_items) float32, how many users touched the item.
-        recent: (n_items) float32, the same with each user's touch halved every half-life.
-        first_age: (n_items) float32, days since the first touch; NaN if none or without times.
-        last_age: (n_items) float32, days since the last touch; NaN if none or without times.
+        users: (n_items) float32, number of users who interacted with the item.
+        recent: (n_items) float32, the same with each user's last interaction halved every half-life.
+        first_age: (n_items) float32, days since the first interaction; NaN if none or without times.
+        last_age: (n_items) float32, days since the last interaction; NaN if none or without times.
         mean_weight: (n_items) float32, mean weight of the events; NaN if none.
-        segments: what the users of each segment take; None where no source asks.
+        segments: the same by users' segment; None if no source needs it.
     """
 
     users: NDArray[np.float32]
@@ -45,7 +45,7 @@ class ItemStatistics:
     def count(
         cls, histories: Histories, half_life_days: float | None, segment_values: pl.Series | None = None
     ) -> ItemStatistics:
-        """Count over all users of the histories, and by segment where the items' values of one are given."""
+        """Count over all users of the histories, and by segment if the items' segment values are given."""
         size = histories.n_items
         weights = decay_by_age(histories.ages, half_life_days)
         first = np.full(size, -np.inf, dtype=np.float32)
@@ -68,7 +68,7 @@ class ItemStatistics:
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything as arrays by name, for a file."""
+        """Return the counts as arrays by name, for a file."""
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ITEM_ARRAYS}
         if self.segments is not None:
             for name, matrix in (("members", self.segments.members), ("weights", self.segments.weights)):
@@ -77,7 +77,7 @@ class ItemStatistics:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> ItemStatistics:
-        """Return what `to_arrays` took apart; further arrays are left alone."""
+        """Return the statistics from the arrays of `to_arrays`; other arrays are ignored."""
         segments = None
         if "segment_members_data" in arrays:
             members, weights = (
@@ -91,15 +91,15 @@ class ItemStatistics:
 
 @dataclass(frozen=True)
 class SegmentStatistics:
-    """What the users of each segment take, as of the histories' cut-off.
+    """Items by the users of each segment, as of the histories' cut-off.
 
-    A segment is a value of an item column, such as a genre. A user belongs to the one that most items of the history
-    have, old and new alike; ties go to the smallest value. Whose history has no values belongs to none.
+    A segment is a value of an item column, such as a genre. A user belongs to the segment that most items of
+    the history have; ties go to the smallest value. A user whose items have no values belongs to none.
 
     Attributes:
         members: (n_items, n_segments) float32 sparse, 1 where the item has the value; segments sorted by value.
-        weights: (n_segments, n_items) float32 sparse: how many users of the segment touched the item, each touch
-            halved every half-life.
+        weights: (n_segments, n_items) float32 sparse: users of the segment who interacted with the item, each
+            last interaction halved every half-life.
     """
 
     members: csr_array
@@ -128,12 +128,12 @@ class SegmentStatistics:
 
 
 def count_statistics(histories: Histories, items: pl.DataFrame, config: CandidatesConfig) -> ItemStatistics:
-    """Count what the config's sources ask for.
+    """Count what the config's sources need.
 
     Args:
         histories: of all users.
         items: `Items` in the order of `histories.item_ids`.
-        config: how long popularity lasts, and which column makes segments if a source asks for them.
+        config: the half-life of popularity, and the column of the segments if a source needs them.
 
     Raises:
         DataError: the catalogue lacks that column.

@@ -134,5 +134,5 @@ def _make_solver(config: AlsConfig, threads: int, seed: int) -> AlternatingLeast
 
 
 def _confidence(histories: Histories) -> NDArray[np.float32]:
-    """Log-damped event weights: ten views are more than one, but not ten times as much."""
+    """Return log-damped event weights: ten views count more than one, but not ten times as much."""
     return np.log1p(histories.weights).astype(np.float32)

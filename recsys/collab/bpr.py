@@ -20,10 +20,10 @@ from recsys.dataset.id_map import IdMap
 class BprModel:
     """Matrix factorisation for the order of items (Rendle et al. 2009, UAI).
 
-    A user's score of an item is the dot product of their factors, plus the item's bias. The factors that training
-    found for users are not kept: a user is the mean of the factors of the items at hand, so users who are new or who
-    changed since training need nothing special. What is drawn against a touched item is another touched item, in
-    proportion to its users, so the bias says how much an item is wanted beyond its popularity.
+    A user's score of an item is the dot product of their factors, plus the item's bias. The users' own factors
+    are not kept: a user's factors are the mean over the items of the history, so users who are new or have changed
+    since training need no special treatment. Negatives are drawn among items with users, in proportion to their
+    number, so the bias is an item's appeal beyond its popularity.
 
     Attributes:
         item_factors: (n_items, embedding_size) float32; NaN for an item unknown at training.
@@ -36,12 +36,12 @@ class BprModel:
 
     @classmethod
     def fit(cls, histories: Histories, config: BprConfig, seed: int) -> BprModel:
-        """Learn from who touched what; items nobody touched are unknown.
+        """Learn from which users interacted with which items; items without users are unknown.
 
-        On one thread: with more, they would write into each other's factors, and no two runs would be the same.
+        Runs on a single thread: several would write into the same factors, and results would differ from run to run.
         """
-        touched = np.bincount(histories.items, minlength=histories.n_items) > 0
-        if not touched.any():
+        interacted = np.bincount(histories.items, minlength=histories.n_items) > 0
+        if not interacted.any():
             return cls.blank(histories.n_items)
         solver = BayesianPersonalizedRanking(
             factors=config.embedding_size,
@@ -54,18 +54,18 @@ class BprModel:
         with threadpool_limits(1, "blas"):
             matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))
             solver.fit(csr_matrix(matrix), show_progress=False)
-        # implicit keeps an item's bias as its last factor, beside a 1 in every user's.
-        learned = np.where(touched[:, None], solver.item_factors, np.nan).astype(np.float32)
+        # implicit keeps an item's bias as its last factor, with a 1 as every user's last factor.
+        learned = np.where(interacted[:, None], solver.item_factors, np.nan).astype(np.float32)
         return cls(learned[:, :-1].copy(), learned[:, -1].copy())
 
     @classmethod
     def blank(cls, n_items: int) -> BprModel:
-        """Return a model that knows no item."""
+        """Return a model in which every item is unknown."""
         return cls(np.empty((n_items, 0), dtype=np.float32), np.full(n_items, np.nan, dtype=np.float32))
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Which items training has seen, (n_items) bool."""
+        """(n_items) bool, the item was known at training."""
         return ~np.isnan(self.item_biases)
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> BprModel:

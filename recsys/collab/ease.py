@@ -17,45 +17,45 @@ from recsys.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# Items whose rows are worked on at a time.
+# Items whose rows are computed at a time.
 _BATCH = 1024
 
 
 def fit_ease(histories: Histories, config: EaseConfig, threads: int) -> NeighbourModel:
-    """Fit the ridge regression of each item on all others over who touched what (Steck 2019, WWW).
+    """Fit the ridge regression of each item on all others over users' interactions (Steck 2019, WWW).
 
     With X the (n_users, n_items) matrix of 0 and 1 and P the inverse of X'X + regularization * I, the entry from item
-    i to item j is -P[i, j] / P[j, j], and 0 from an item to itself. Unlike mere neighbours, items share the credit:
-    what a bestseller already explains is not counted again for its sequels, so some entries are negative. They take
-    part in the sum, and are kept: of each scored item the `k` strongest entries by magnitude.
+    i to item j is -P[i, j] / P[j, j], and 0 from an item to itself. Unlike in plain neighbours, items share the
+    credit: what a bestseller already explains is not counted again for its sequels, so some entries are negative. For
+    each scored item the `k` strongest entries by magnitude are kept.
 
-    Items nobody touched have no entries. With more than `max_items` touched items the model is empty, and one log
+    Items without users have no entries. With more than `max_items` items that have users the model is empty, and a log
     line says so. Bytes are the same for the same histories, number of threads and kind of processor.
 
     Raises:
         ConfigError: the regularization is too small for so many users.
     """
     size = histories.n_items
-    touched = np.flatnonzero(np.bincount(histories.items, minlength=size))
-    if len(touched) > config.max_items:
+    active = np.flatnonzero(np.bincount(histories.items, minlength=size))
+    if len(active) > config.max_items:
         logger.info(
-            "ease: not fitted, %s touched items are more than max_items %s",
-            f"{len(touched):,}",
+            "ease: not fitted, %s items with users are more than max_items %s",
+            f"{len(active):,}",
             f"{config.max_items:,}",
         )
         return NeighbourModel.blank(size, config.decay)
-    matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))[:, touched]
+    matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))[:, active]
     with threadpool_limits(threads, "blas"):
         inverse = _invert(_count_together(csr_array(matrix)), config.regularization)
     # The inverse is symmetric, so the entries to an item are its row.
     entries = _keep_strongest(inverse, config.k).tocoo()
     scored, owned = entries.coords
-    pairs = (touched[owned], touched[scored])
+    pairs = (active[owned], active[scored])
     return NeighbourModel(csr_array((entries.data, pairs), shape=(size, size)), config.decay)
 
 
 def _count_together(matrix: csr_array) -> NDArray[np.float32]:
-    """Return (n_items, n_items) float32: how many users touched both."""
+    """Return (n_items, n_items) float32: the number of users who interacted with both."""
     size = matrix.shape[1]
     counts = np.zeros((size, size), dtype=np.float32)
     rows = csr_array(matrix.T)
@@ -66,7 +66,7 @@ def _count_together(matrix: csr_array) -> NDArray[np.float32]:
 
 
 def _invert(counts: NDArray[np.float32], regularization: float) -> NDArray[np.float32]:
-    """Return the inverse of counts + regularization * I; overwrites what it is given.
+    """Return the inverse of counts + regularization * I; overwrites `counts`.
 
     By Cholesky in float32: entries differ from float64 by about 1e-6 of the largest, in half the time and memory.
     """
@@ -78,11 +78,11 @@ def _invert(counts: NDArray[np.float32], regularization: float) -> NDArray[np.fl
     if trouble:
         raise ConfigError(
             f"collab.ease.regularization {regularization:g}: too small for float32 with {size:,} items; "
-            "give a larger one, or set collab.ease.max_items to 0 to do without ease"
+            "give a larger one, or set collab.ease.max_items to 0 to switch EASE off"
         )
     lower, _ = spotri(factor, lower=True, overwrite_c=True)
     inverse: NDArray[np.float32] = lower.T
-    # Only one triangle is worked out; the other is its mirror image.
+    # LAPACK fills one triangle; the other is its mirror image.
     for start in range(0, size, _BATCH):
         stop = min(start + _BATCH, size)
         corner = np.triu(inverse[start:stop, start:stop])

@@ -1,4 +1,4 @@
-"""Item-by-item models: co-interaction neighbours, and what follows what."""
+"""Item-by-item models: neighbours with users in common, and items that follow each other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RECOMMENDERS: dict[str, type[ItemItemRecommender]] = {
 class NeighbourModel:
     """A sparse matrix from items a user has to items they may want.
 
-    A user's score of an item is the sum over the history of its entry in the matrix, each step back weighing
+    A user's score of an item is the sum of its entries over the items of the history, each step back weighing
     `history_decay` times less.
 
     Attributes:
@@ -48,7 +48,7 @@ class NeighbourModel:
         return cls(csr_array((n_items, n_items), dtype=np.float32), history_decay)
 
     def with_decay(self, history_decay: float) -> NeighbourModel:
-        """Return the same neighbours, asked with another decay."""
+        """Return the same neighbours with another decay."""
         return NeighbourModel(self.similarity, history_decay)
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> NeighbourModel:
@@ -75,24 +75,24 @@ class NeighbourModel:
 
 
 def fit_item_to_item(histories: Histories, config: ItemToItemConfig, threads: int) -> NeighbourModel:
-    """Find each item's `k` nearest items by who touched them (Sarwar et al. 2001, WWW), itself left out."""
+    """Find each item's `k` nearest other items by their users (Sarwar et al. 2001, WWW)."""
     recommender = _RECOMMENDERS[config.weighting](K=config.k + 1, num_threads=threads)
-    touched = histories.matrix(np.ones(len(histories.items), dtype=np.float32))
-    # tfidf divides zero by zero for an item whose users all weigh nothing; such entries are dropped below.
+    matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))
+    # tfidf divides zero by zero for an item whose users all have weight 0; such entries are dropped below.
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # implicit warns of a conversion that it makes itself.
         warnings.simplefilter("ignore", ParameterWarning)
-        recommender.fit(csr_matrix(touched), show_progress=False)
+        recommender.fit(csr_matrix(matrix), show_progress=False)
     similarity = _drop_idle(csr_array(recommender.similarity, dtype=np.float32))
-    # The item itself is not always among the k + 1 nearest (ties, bm25), so there may be one too many.
+    # The item itself is not always among the k + 1 nearest (ties, bm25), so there may be k + 1 others.
     return NeighbourModel(keep_strongest(similarity, config.k), config.decay)
 
 
 def fit_transitions(histories: Histories, config: TransitionsConfig) -> NeighbourModel:
-    """Count which item comes after which inside a history, nearer ones more, and keep the `k` strongest per item.
+    """Count which item follows which in a history, shorter distances weighing more; keep each item's `k` strongest.
 
-    The count of a pair is divided by the root of both items' popularity, so a hit does not follow everything.
-    Without an order there is nothing to count and the model is empty.
+    The count of a pair is divided by the square root of both items' popularity, so that a hit does not follow every
+    item. Without an order the model is empty.
     """
     size = histories.n_items
     if not histories.ordered or not len(histories.items):

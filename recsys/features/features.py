@@ -48,7 +48,11 @@ def declare_features(
         ConfigError: a plug-in's column has a name that is taken.
     """
     declared = {
-        **{f"{one}_{kind}": text.format(source=one) for one in sources for kind, text in SOURCE_FEATURES.items()},
+        **{
+            f"{source}_{kind}": text.format(source=source)
+            for source in sources
+            for kind, text in SOURCE_FEATURES.items()
+        },
         **AGREEMENT_FEATURES,
         **ITEM_FEATURES,
         **USER_FEATURES,
@@ -69,7 +73,11 @@ def declare_features(
             for column in ("tags", *attributes)
             for kind, text in VALUE_FEATURES.items()
         },
-        **{f"{kind}_{one}": text.format(column=one) for one in attributes for kind, text in NUMBER_FEATURES.items()},
+        **{
+            f"{kind}_{column}": text.format(column=column)
+            for column in attributes
+            for kind, text in NUMBER_FEATURES.items()
+        },
         **REPEAT_FEATURES,
     }
     return declared | declare_extra(extra, declared)
@@ -78,10 +86,10 @@ def declare_features(
 def describe_rows(
     rows: CandidateRows, histories: Histories, facts: ItemFacts, sources: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return (n_rows) float32 of each feature in the order of `declare_features`, NaN where there is nothing to say.
+    """Return (n_rows) float32 of each feature in the order of `declare_features`, NaN where a value is missing.
 
-    A row's values depend on the user's own candidates and history and on the facts, to the last bit: not on which users
-    stand beside them.
+    A row's values depend on the user's own candidates and history and on the facts alone, to the last bit, and not on
+    the other users.
 
     Args:
         rows: candidates of these histories.
@@ -104,12 +112,12 @@ def describe_rows(
 
 
 def _list_vectors(sources: Sequence[str]) -> dict[str, str]:
-    """Return whose vectors are compared: those of the package, and those that plug-ins among the sources offer."""
+    """Return the vectors that are compared: built-in ones, and those that plug-ins among the sources offer."""
     return VECTORS | {source.name: source.item_vectors for source in _find_plugins(sources) if source.item_vectors}
 
 
 def _list_neighbours(sources: Sequence[str]) -> dict[str, str]:
-    """Return whose neighbours are followed, likewise."""
+    """Return the neighbours that are followed: built-in ones, and those that plug-ins among the sources offer."""
     plugins = _find_plugins(sources)
     return NEIGHBOURS | {source.name: source.item_neighbours for source in plugins if source.item_neighbours}
 
@@ -122,7 +130,7 @@ def _find_plugins(sources: Sequence[str]) -> list[type[CandidateSource]]:
 def make_features(
     candidates: pl.DataFrame, histories: Histories, facts: ItemFacts, sources: Sequence[str]
 ) -> pl.DataFrame:
-    """Return the keys of `Candidates` and the columns of `describe_rows`, null where there is nothing to say.
+    """Return the keys of `Candidates` and the columns of `describe_rows`, null where a value is missing.
 
     Args:
         candidates: of these histories.

@@ -1,4 +1,4 @@
-"""What the features need to know of each item, whoever asks: gathered once, read for every run of users."""
+"""Facts about each item that the features need: gathered once per catalogue, read for every block of users."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from recsys.dataset.histories import SECONDS_PER_DAY, find_known
 from recsys.dataset.values import mark_values
 from recsys.features.feature import CandidateFeature
 
-# How far into a text its writing is looked at.
+# Characters of a text that its script is detected from.
 _CHARACTERS = 200
-# Kana and Han stand together in Japanese, so kana decide.
+# Japanese mixes kana and Han, so kana decide.
 _SCRIPTS = {
     "Latin": r"\p{Latin}",
     "Cyrillic": r"\p{Cyrillic}",
@@ -42,8 +42,8 @@ class Vectors:
     """A unit vector per item.
 
     Attributes:
-        rows: (n_items, size) float32, zeros where there is none.
-        known: (n_items) bool, there is one.
+        rows: (n_items, size) float32, zeros for an item without a vector.
+        known: (n_items) bool, the item has a vector.
     """
 
     rows: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Vectors:
 
     @classmethod
     def normalise(cls, rows: NDArray[np.float32]) -> Vectors:
-        """Return the rows made unit length; rows of NaN or zeros are none."""
+        """Return the rows scaled to unit length; an item with a row of NaN or zeros has no vector."""
         filled = np.nan_to_num(rows)
         lengths = np.sqrt(np.vecdot(filled, filled))
         return cls((filled / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32), lengths > 0)
@@ -59,11 +59,11 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Which items go together.
+    """Which items point at which.
 
     Attributes:
         similarity: (n_items, n_items) float32 sparse; row = item in the history, column = candidate.
-        known: (n_items) bool, the item has neighbours or is one.
+        known: (n_items) bool, the item has neighbours or is a neighbour.
     """
 
     similarity: csr_array
@@ -71,7 +71,7 @@ class Neighbours:
 
     @classmethod
     def from_similarity(cls, similarity: csr_array) -> Neighbours:
-        """Look at a neighbour model's matrix."""
+        """Take a neighbour model's matrix."""
         named = np.bincount(similarity.indices, minlength=similarity.shape[1]) > 0
         return cls(similarity, named | (np.diff(similarity.indptr) > 0))
 
@@ -85,8 +85,8 @@ class ItemFacts:
         joined: (n_items) float64, seconds from 1970 to when the item joined the catalogue; NaN: it was always there.
         text_lengths: (n_items) float32, characters of title and description.
         scripts: (n_items, n_scripts) float32 sparse: 1 for the script of most letters of title and description.
-        vectors: `text` and `als`.
-        neighbours: `item_to_item` and `transitions`.
+        vectors: `text`, and of the sources that offer some (`als`).
+        neighbours: of the sources that offer some (`item_to_item` and `transitions`).
         values: of `tags` and of each attribute, (n_items, n_values) float32 sparse: 1 where the item has the value.
         numbers: of each attribute, (n_items) float64: its value; NaN where that is no number.
         spreads: of each attribute, the standard deviation of its numbers over the items known at the cut-off.
@@ -159,41 +159,41 @@ class ItemFacts:
 
     @cached_property
     def percentiles(self) -> NDArray[np.float32]:
-        """(n_items) float32, share of the touched items that fewer users touched."""
+        """(n_items) float32, share of the items with users that have fewer users."""
         users = self.statistics.users
         touched = np.sort(users[users > 0])
         return (np.searchsorted(touched, users, side="left") / max(1, len(touched))).astype(np.float32)
 
     @cached_property
     def lately(self) -> dict[str, NDArray[np.float64]]:
-        """Of each attribute, (n_items) its number minus the mean weighed by recent touches, in spreads; else NaN.
+        """Of each attribute, (n_items) its number minus the mean weighted by recent users, in spreads; else NaN.
 
-        Said so, a number that grows with time, such as a year, means the same tonight as in the training's windows.
+        So a number that grows with time, such as a year, means the same tonight as in the windows of the training.
         """
         recent = self.statistics.recent
         return {name: _compare(numbers, recent, self.spreads[name]) for name, numbers in self.numbers.items()}
 
     @cached_property
     def users(self) -> NDArray[np.float32]:
-        """(n_items) float32, log of one plus the users who touched the item."""
+        """(n_items) float32, log of one plus the item's users."""
         return np.log1p(self.statistics.users)
 
     @cached_property
     def recent(self) -> NDArray[np.float32]:
-        """(n_items) float32, the same with each touch halved every half-life."""
+        """(n_items) float32, the same with each user's last interaction halved every half-life."""
         return np.log1p(self.statistics.recent)
 
     @cached_property
     def recent_share(self) -> NDArray[np.float32]:
-        """(n_items) float32, share of the touches that is left so; NaN without any."""
+        """(n_items) float32, share of the item's users that remains after halving; NaN without users."""
         users = self.statistics.users
         return np.where(users > 0, self.statistics.recent / np.maximum(users, 1), np.float32(np.nan))
 
     def find_ages(self, reference: datetime | None) -> NDArray[np.float32]:
-        """Return (n_items) float32, days since the item joined the catalogue, else since its first touch, else NaN."""
+        """Return (n_items) float32 days since the item joined the catalogue, else since its first event, else NaN."""
         if reference is None:
             return self.statistics.first_age
-        # All users of a night ask as of the same instant.
+        # All users of a night have the same reference.
         if reference not in self._ages:
             listed = ((reference.timestamp() - self.joined) / SECONDS_PER_DAY).astype(np.float32)
             self._ages[reference] = np.where(np.isnan(listed), self.statistics.first_age, listed)

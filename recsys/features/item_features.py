@@ -24,7 +24,7 @@ ITEM_FEATURES = {
 
 
 def describe_items(rows: CandidateRows, facts: ItemFacts, reference: datetime | None) -> dict[str, NDArray[np.float32]]:
-    """Return the columns of `ITEM_FEATURES` for candidates, NaN where nothing is known."""
+    """Return the columns of `ITEM_FEATURES` for candidates, NaN where a value is missing."""
     statistics, item = facts.statistics, rows.items
     users, recent = facts.users[item], facts.recent[item]
     return {

@@ -1,4 +1,4 @@
-"""Whether the candidate's tags, attributes and writing are those of the user's history."""
+"""Whether the candidate's tags, attributes and script match those of the user's history."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.marks import is_marked, mark_new
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
@@ -28,8 +29,8 @@ NUMBER_FEATURES = {
 def describe_matches(rows: CandidateRows, histories: Histories, facts: ItemFacts) -> dict[str, NDArray[np.float32]]:
     """Return the columns of `SCRIPT_FEATURES`, and of the other two for `tags` and each attribute.
 
-    A match is missing where the item has no value, or no item of the history in question has one; without an order
-    there are no newest items.
+    A match is missing where the item has no value, or no item of the compared part of the history has a value; without
+    an order there are no newest items.
     """
     columns = {"script_share": _share(rows, histories, facts.scripts)[0]}
     for name, values in facts.values.items():
@@ -52,10 +53,10 @@ def _share(rows: CandidateRows, histories: Histories, values: csr_array) -> NDAr
 def _measure_distance(
     rows: CandidateRows, histories: Histories, numbers: NDArray[np.float64], spread: float
 ) -> NDArray[np.float32]:
-    """Return the difference from the user's mean in the user's standard deviations, NaN where one is unknown.
+    """Return the difference from the user's mean in the user's standard deviations, NaN where a number is unknown.
 
-    One more item, as far from the mean as the catalogue is wide, counts in the variance: one or two items of the same
-    year do not make all other years infinitely far.
+    The variance includes an extra item as far from the mean as the catalogue's standard deviation, so that one or two
+    items of the same year do not make all other years infinitely far.
     """
     owned = numbers[histories.items]
     mean = average(owned, histories)
@@ -70,8 +71,8 @@ def _measure_distance(
 
 @njit(nogil=True, cache=True)
 def _count_shares(starts, items, past_starts, past_items, pointers, values, n_values, recent, found):  # type: ignore[no-untyped-def]
-    # Of each value how many items of the history, and of the newest ones, have it.
-    mark, counts = np.zeros(n_values, dtype=np.int32), np.zeros((n_values, 2), dtype=np.int32)
+    # For each value, the number of items of the history, and of the newest items, that have it.
+    marks, counts = np.zeros(n_values, dtype=np.int32), np.zeros((n_values, 2), dtype=np.int32)
     for user in range(len(starts) - 1):
         every = newest = 0
         for step in range(past_starts[user + 1] - past_starts[user]):
@@ -83,8 +84,8 @@ def _count_shares(starts, items, past_starts, past_items, pointers, values, n_va
             newest += near
             for place in range(pointers[item], pointers[item + 1]):
                 value = values[place]
-                if mark[value] != user + 1:
-                    mark[value], counts[value, 0], counts[value, 1] = user + 1, 0, 0
+                if mark_new(marks, user, value):
+                    counts[value, 0], counts[value, 1] = 0, 0
                 counts[value, 0] += 1
                 counts[value, 1] += near
         for row in range(starts[user], starts[user + 1]):
@@ -95,7 +96,7 @@ def _count_shares(starts, items, past_starts, past_items, pointers, values, n_va
             total = total_newest = 0
             for place in range(pointers[item], pointers[item + 1]):
                 value = values[place]
-                if mark[value] == user + 1:
+                if is_marked(marks, user, value):
                     total += counts[value, 0]
                     total_newest += counts[value, 1]
             if every:

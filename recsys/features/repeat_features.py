@@ -1,4 +1,4 @@
-"""Whether, how often and when the user has had the candidate before."""
+"""Whether, how often and when the user interacted with the candidate before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.candidates.marks import is_marked, mark_all
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 
@@ -17,7 +18,7 @@ REPEAT_FEATURES = {
 
 
 def describe_repeats(rows: CandidateRows, histories: Histories) -> dict[str, NDArray[np.float32]]:
-    """Return the columns of `REPEAT_FEATURES` for candidates; only the count is never missing."""
+    """Return the columns of `REPEAT_FEATURES` for candidates; only the count always has a value."""
     found = np.full((len(REPEAT_FEATURES), len(rows.items)), np.nan, dtype=np.float32)
     past = (histories.starts, histories.items, histories.counts, histories.ages, histories.first_ages)
     _look_up(rows.starts, rows.items, *past, histories.n_items, found)
@@ -28,16 +29,17 @@ def describe_repeats(rows: CandidateRows, histories: Histories) -> dict[str, NDA
 def _look_up(  # type: ignore[no-untyped-def]
     starts, items, past_starts, past_items, past_counts, past_ages, past_first_ages, n_items, found
 ):
-    mark, place = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int64)
+    marks, entry_of = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int64)
     for user in range(len(starts) - 1):
+        mark_all(marks, user, past_starts, past_items)
         for entry in range(past_starts[user], past_starts[user + 1]):
-            mark[past_items[entry]], place[past_items[entry]] = user + 1, entry
+            entry_of[past_items[entry]] = entry
         for row in range(starts[user], starts[user + 1]):
             item = items[row]
-            if mark[item] != user + 1:
+            if not is_marked(marks, user, item):
                 found[0, row] = 0.0
                 continue
-            entry = place[item]
+            entry = entry_of[item]
             found[0, row], found[1, row] = past_counts[entry], past_ages[entry]
             if past_counts[entry] > 1:
                 found[2, row] = (past_first_ages[entry] - past_ages[entry]) / (past_counts[entry] - np.float32(1.0))

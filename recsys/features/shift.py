@@ -1,4 +1,4 @@
-"""How differently the features are distributed where the ranker learned and where it serves."""
+"""How the distribution of each feature differs between the ranker's training rows and the rows it scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near the candidate is to what the user has: by text, by taste, and by what goes together."""
+"""Similarity of the candidate to the user's items: by text, by factors, and by item-to-item neighbours."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.candidates.marks import is_marked, mark_new
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import Neighbours, Vectors
 
-# Newest items that are "recent", and the most that are looked at one by one.
+# Newest items that are "recent", and the most items that are compared one by one.
 _RECENT = 5
 _MOST = 50
-# How much less each step back weighs in the decayed mean.
+# Weight of a step back in the decayed mean.
 _DECAY = 0.9
 
-# By the vectors' name: what they are.
+# Name of the vectors -> what they are.
 VECTORS = {"text": "text embeddings", "als": "ALS factors"}
 VECTOR_FEATURES = {
     "last": "Cosine of the {vectors} of the item and the user's newest item.",
@@ -29,7 +30,7 @@ VECTOR_FEATURES = {
     "breadth": "One minus the length of that mean: near zero where all the user's items are alike.",
 }
 
-# By the matrix's name: what makes one item point at another.
+# Name of the matrix -> what makes an item point at another.
 NEIGHBOURS = {"item_to_item": "users in common", "transitions": "what follows what"}
 NEIGHBOUR_FEATURES = {
     "last": "How strongly the user's newest item points at the item, by {meaning}.",
@@ -152,7 +153,7 @@ def _compare(starts, items, past_starts, past_items, vectors, known, decay, orde
 def _add_up(  # type: ignore[no-untyped-def]
     starts, items, past_starts, past_items, pointers, columns, data, known, ordered, found
 ):
-    mark = np.zeros(len(known), dtype=np.int32)
+    marks = np.zeros(len(known), dtype=np.int32)
     # Strength of the newest and of the recent ones, and how many point at the item.
     sums = np.zeros((len(known), 3), dtype=np.float32)
     for user in range(len(starts) - 1):
@@ -165,8 +166,7 @@ def _add_up(  # type: ignore[no-untyped-def]
             heard |= near
             for place in range(pointers[item], pointers[item + 1]):
                 other = columns[place]
-                if mark[other] != user + 1:
-                    mark[other] = user + 1
+                if mark_new(marks, user, other):
                     sums[other] = 0.0
                 if near[0]:
                     sums[other, 0] += data[place]
@@ -178,4 +178,4 @@ def _add_up(  # type: ignore[no-untyped-def]
             if known[item]:
                 for kind in range(3):
                     if heard[kind]:
-                        found[kind, row] = sums[item, kind] if mark[item] == user + 1 else np.float32(0.0)
+                        found[kind, row] = sums[item, kind] if is_marked(marks, user, item) else np.float32(0.0)

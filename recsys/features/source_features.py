@@ -1,4 +1,4 @@
-"""What the sources say of a candidate."""
+"""Features from the sources' scores and ranks of a candidate."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ AGREEMENT_FEATURES = {
 def describe_sources(rows: CandidateRows, sources: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Return the columns of `SOURCE_FEATURES` for each source, and of `AGREEMENT_FEATURES`.
 
-    Scores themselves are no features: they shift from window to window, and rankers that learned from them were worse.
+    The scores themselves are no features: they shift from window to window, and rankers that learned from them were
+    worse.
     """
     columns: dict[str, NDArray[np.float32]] = {}
     for name, scores, ranks in zip(sources, rows.scores, rows.ranks, strict=True):
         above, below = standardise(scores, rows.starts, 1)
-        place = np.where(ranks > 0, ranks, np.float32(np.nan)).astype(np.float32)
-        columns |= {f"{name}_rank": place, f"{name}_z": above, f"{name}_gap": below}
+        rank = np.where(ranks > 0, ranks, np.float32(np.nan)).astype(np.float32)
+        columns |= {f"{name}_rank": rank, f"{name}_z": above, f"{name}_gap": below}
     proposed = rows.ranks > 0
     reciprocal = np.where(proposed, 1.0 / np.maximum(rows.ranks, 1), 0.0)
     best = np.where(proposed, rows.ranks, np.iinfo(np.uint16).max).min(axis=0)

@@ -1,4 +1,4 @@
-"""Features of the user alone: how active, and with a taste for what kind of item."""
+"""Features of the user alone: how active, and with a preference for which kind of item."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ USER_FEATURES = {
 
 
 def describe_users(rows: CandidateRows, histories: Histories, facts: ItemFacts) -> dict[str, NDArray[np.float32]]:
-    """Return the columns of `USER_FEATURES` for candidates, NaN where nothing is known."""
+    """Return the columns of `USER_FEATURES` for candidates, NaN where a value is missing."""
     lengths, ends = histories.lengths, histories.starts[1:]
-    touched, several = lengths > 0, lengths > 1
+    active, several = lengths > 0, lengths > 1
     newest = np.full(histories.n_users, np.nan, dtype=np.float32)
-    newest[touched] = histories.ages[ends[touched] - 1]
+    newest[active] = histories.ages[ends[active] - 1]
     gaps = np.full(histories.n_users, np.nan, dtype=np.float32)
     span = histories.ages[histories.starts[:-1][several]] - newest[several]
     gaps[several] = span / (lengths[several] - 1)
@@ -39,9 +39,9 @@ def describe_users(rows: CandidateRows, histories: Histories, facts: ItemFacts) 
         "user_days_since_last": newest,
         "user_gap_days": gaps,
         "user_popularity": average(facts.users[histories.items], histories),
-        # A touch before the listed day makes the item new, not younger than new.
+        # An interaction before the item's listed day counts as day 0.
         "user_item_age": average(np.log1p(np.maximum(ages, 0)), histories),
-        "user_weight": np.where(touched, weights / np.maximum(events, 1), np.nan),
+        "user_weight": np.where(active, weights / np.maximum(events, 1), np.nan),
         "user_looked_share": average(1.0 - histories.consumed, histories),
     }
     counts = np.diff(rows.starts)
@@ -49,10 +49,10 @@ def describe_users(rows: CandidateRows, histories: Histories, facts: ItemFacts) 
 
 
 def average(values: NDArray[np.floating], histories: Histories) -> NDArray[np.float64]:
-    """Return (n_users) float64 means of (n_entries) values; NaN entries do not count, and without others it is NaN."""
+    """Return (n_users) float64 means of (n_entries) values without NaN; NaN for a user without values."""
     known = ~np.isnan(values)
     users, size = histories.users[known], histories.n_users
-    # Added one after the other, so that what stands beside a user cannot change a bit.
+    # Added one after another, so that other users cannot change a bit.
     sums = np.bincount(users, weights=values[known], minlength=size)
     counts = np.bincount(users, minlength=size)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -24,6 +24,7 @@ from recsys.candidates.models import CandidateModels, FitInputs, read_known_text
 from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.products import multiply
 from recsys.candidates.registry import make_sources
+from recsys.candidates.sources.bpr import BprSource
 from recsys.candidates.sources.nearest_text import NearestTextSource
 from recsys.candidates.sources.new_items import NewItemsSource
 from recsys.candidates.sources.popular import PopularSource
@@ -31,6 +32,7 @@ from recsys.candidates.sources.repeat import RepeatSource
 from recsys.candidates.sources.segment_popular import SegmentPopularSource
 from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, count_statistics
+from recsys.collab.bpr import BprModel
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
 from recsys.config import SOURCES, InterestConfig, ItemToItemConfig
 from recsys.dataset.histories import Histories, build_histories
@@ -279,3 +281,15 @@ def test_a_users_products_do_not_depend_on_who_stands_beside():
     for some in (slice(0, 1), slice(299, 300), slice(127, 131), slice(5, 290)):
         assert np.array_equal(multiply(users[some], items), together[some])
     assert multiply(users[:0], items).shape == (0, 517)
+
+
+# --- what BPR adds to a dot product -----------------------------------------------------------------------
+
+
+def test_bpr_adds_the_items_bias_to_the_product():
+    """The products of c and d are equal for both users, so the biases alone put d first."""
+    factors = np.array([[1, 0], [0, 1], [0.5, 0.5], [0.5, 0.5]], dtype=np.float32)
+    model = BprModel(factors, np.array([0, 0, -0.25, 0.25], dtype=np.float32))
+    histories = build_histories(make_interactions(("u", "a", 1), ("v", "b", 1)), make_items(*"abcd"), at(10))
+    scores = BprSource(model).score(histories).to_array()
+    assert scores == pytest.approx(np.array([[1, 0, 0.25, 0.75], [0, 1, 0.25, 0.75]]), abs=1e-6)

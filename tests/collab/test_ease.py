@@ -92,19 +92,19 @@ def test_colours_have_nothing_to_do_with_each_other():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_same_histories_same_bytes(threads):
-    one, two = fit_ease(BOARD, EaseConfig(k=4), threads), fit_ease(BOARD, EaseConfig(k=4), threads)
+    first, second = fit_ease(BOARD, EaseConfig(k=4), threads), fit_ease(BOARD, EaseConfig(k=4), threads)
     for name in ("data", "indices", "indptr"):
-        assert getattr(one.similarity, name).tobytes() == getattr(two.similarity, name).tobytes()
+        assert getattr(first.similarity, name).tobytes() == getattr(second.similarity, name).tobytes()
 
 
 @pytest.mark.parametrize(("max_items", "fitted"), [(0, False), (2, False), (3, True)])
-def test_too_many_touched_items_and_it_is_left_out(max_items, fitted, caplog):
+def test_ease_is_not_fitted_above_max_items(max_items, fitted, caplog):
     with caplog.at_level(logging.INFO, "recsys"):
         model = fit_ease(SMALL, EaseConfig(max_items=max_items), threads=1)
     assert model.similarity.shape == (4, 4)
     assert (model.similarity.nnz > 0) is fitted
     assert caplog.messages == (
-        [] if fitted else [f"ease: not fitted, 3 touched items are more than max_items {max_items}"]
+        [] if fitted else [f"ease: not fitted, 3 items with users are more than max_items {max_items}"]
     )
     assert score(model, SMALL).any() == fitted
 

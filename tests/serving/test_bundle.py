@@ -21,9 +21,9 @@ from recsys.text.encoder import Progress
 
 
 def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"no config\.json; another version of recsys wrote it; train and promote"):
+    with pytest.raises(ArtifactError, match=r"no plugins\.json; another version of recsys wrote it; train and promote"):
         Bundle.load(tmp_path)
-    with pytest.raises(ArtifactError, match=r"bundle .*nowhere: no config\.json"):
+    with pytest.raises(ArtifactError, match=r"bundle .*nowhere: no plugins\.json"):
         Bundle.load(tmp_path / "nowhere")
 
 
