@@ -283,7 +283,7 @@ def describe_losses(measured: Mapping[str, Any]) -> list[str]:
     outcomes = ", ".join(f"{count:,} {outcome} ({count / max(1, total):.1%})" for outcome, count in shown)
     losses = measured["losses"]
     lost = "; ".join(
-        "{:.3f} [{:.3f}, {:.3f}] {}".format(*losses[stage], reason)
+        "{:.3f} [{:.3f}, {:.3f}]".format(*losses[stage]) + f" {reason}"
         for stage, reason in _LOSS_REASONS.items()
         if stage in losses
     )
