@@ -172,7 +172,7 @@ def test_a_foreign_or_mismatched_file_is_ignored_with_a_warning(tmp_path, caplog
     other = Training()
     other.optimizer = make_optimizer([(other.net[2], 0.05)], 0.01)
     check_untouched(tmp_path, "key", other)
-    assert "optimiser has other parameters" in caplog.text
+    assert "optimiser has different parameters" in caplog.text
     torch.save({}, path)
     check_untouched(tmp_path, "key", Training())
     path.unlink()
