@@ -81,7 +81,7 @@ _LINE = "\n"
 _SLICE = 20_000
 # Fields that hold ids, with the bits of the integers that each type of float tells apart.
 _ID_FIELDS = ("user_id", "item_id")
-_EXACT_BITS = {pl.Float32: 24, pl.Float64: 53}
+_EXACT_BITS: dict[type[pl.DataType], int] = {pl.Float32: 24, pl.Float64: 53}
 
 
 def read_table(what: str, path: Path, columns: Mapping[str, str]) -> RawTable:
