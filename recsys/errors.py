@@ -1,24 +1,33 @@
-"""The exception tree: everything this project raises on purpose.
+"""The exception tree: everything that this project raises on purpose.
 
-Every message names the object, what was found, what was expected and the next step. The command line
-prints the message alone and leaves with `exit_code`.
+    RecsysError                 exit code 2
+    ├── ConfigError             a configuration file or environment variable
+    ├── DataError               raw data, or a table between two stages
+    ├── ArtifactError           a snapshot, run, bundle or published folder on disk
+    ├── CheckpointError         an encoder checkpoint
+    ├── RegistryError           the tracking store or model registry
+    ├── EngineError             the engine that runs shards
+    └── Refused                 exit code 3: a gate or sanity check rejected the input
+
+Every message names the object, what it is, what was expected and the next step. The command line prints the message
+without a traceback and exits with `exit_code`.
 """
 
 from __future__ import annotations
 
 
 class RecsysError(Exception):
-    """Root of the tree; an error of input, configuration or environment."""
+    """Root of the tree: an error of input, configuration or environment."""
 
     exit_code = 2
 
 
 class ConfigError(RecsysError):
-    """A configuration file or an environment variable is missing or wrong."""
+    """A configuration file or an environment variable is missing or invalid."""
 
 
 class DataError(RecsysError):
-    """Raw data, or a table between two stages, is not what the stage needs."""
+    """Raw data, or a table between two stages, does not have the form that the stage needs."""
 
 
 class ArtifactError(RecsysError):
@@ -30,14 +39,14 @@ class CheckpointError(RecsysError):
 
 
 class RegistryError(RecsysError):
-    """The tracking store or the model registry lacks what was asked for."""
+    """The tracking store or the model registry lacks the requested version, run or file."""
 
 
 class EngineError(RecsysError):
-    """Work could not be run where the config wants it: a worker died, or a cluster is not there."""
+    """Work could not run on the configured engine: a worker died, or the cluster is not available."""
 
 
-class Refused(RecsysError):  # noqa: N818 - a refusal is an answer, not a failure
-    """A gate or sanity check said no; the message says why. Nothing was changed."""
+class Refused(RecsysError):  # noqa: N818 - a refusal is a result, not a failure
+    """A gate or sanity check failed; the message gives the reason. Nothing was changed."""
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""How a stage shows itself: one log line with rows and seconds, and a progress bar where it takes long."""
+"""Progress of a stage: a log line with rows and seconds, and a progress bar for long stages."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def format_count(count: int, noun: str, plural: str | None = None) -> str:
 
 @contextmanager
 def log_stage(name: str) -> Iterator[Callable[[str], None]]:
-    """Time a stage; the block calls what it is given with the rows it made, and one line is logged at the end.
+    """Time a stage and log a line at its end; the block calls the yielded function with a summary such as row counts.
 
-    On a terminal a spinner turns meanwhile, for the parts that cannot say how far they are.
+    On a terminal a spinner is shown meanwhile, for work whose progress is unknown.
     """
     outcome: list[str] = []
     start = time.perf_counter()
@@ -37,7 +37,7 @@ def log_stage(name: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar with rate and time left; the block calls what it is given with each advance."""
+    """Show a progress bar with the time left; the block calls the yielded function with each advance."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -52,40 +52,40 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
 
 
 class ProgressLogger:
-    """Logs now and then how far something is, how fast it goes and how long it will take.
+    """Logs progress, rate and time left at most once a minute.
 
     Args:
-        name: of the stage.
+        name: name of the stage.
         unit: what is counted, such as `users`.
-        total: how many there are.
+        total: the count at the end.
     """
 
     def __init__(self, name: str, unit: str, total: int) -> None:
-        self._name, self._unit, self._total, self._made = name, unit, total, 0
-        self._started = self._told = time.monotonic()
+        self._name, self._unit, self._total, self._done = name, unit, total, 0
+        self._started = self._logged = time.monotonic()
 
     def update(self, count: int) -> None:
-        """Count what is done, and log a line if the last one is a minute old."""
-        self._made += count
+        """Add to the count, and log a line if the last line is a minute old."""
+        self._done += count
         now = time.monotonic()
-        if now - self._told >= _PAUSE:
-            self._told = now
-            minutes = (self._total - self._made) * (now - self._started) / self._made / 60
+        if now - self._logged >= _PAUSE:
+            self._logged = now
+            minutes = (self._total - self._done) * (now - self._started) / self._done / 60
             left = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
-            made = f"{self._made:,} of {self._total:,} {self._unit}"
-            logger.info("%s: %s%s, %s left", self._name, made, self.describe(), left)
+            done = f"{self._done:,} of {self._total:,} {self._unit}"
+            logger.info("%s: %s%s, %s left", self._name, done, self.describe(), left)
 
     def describe(self) -> str:
-        """Return the rate as text."""
+        """Return the rate as text with a leading comma, empty before the first update."""
         seconds = time.monotonic() - self._started
-        return f", {self._made / seconds:,.0f} {self._unit} per second" if self._made and seconds > 0 else ""
+        return f", {self._done / seconds:,.0f} {self._unit} per second" if self._done and seconds > 0 else ""
 
 
 @contextmanager
 def training_progress_bar(description: str, steps: int) -> Iterator[Callable[[int, float], None]]:
-    """Show a training's progress with loss, examples per second and time left.
+    """Show the progress of a training with loss, examples per second and time left.
 
-    The block calls what it is given after each step, with the step's examples and its loss.
+    The block calls the yielded function after each step, with the examples and the loss of the step.
     """
     columns = (
         TextColumn("{task.description}"),

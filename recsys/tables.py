@@ -1,7 +1,7 @@
-"""Every table that crosses a stage boundary, in the order they flow. A newcomer's first page.
+"""Every table that passes from one stage to another, in the order of the pipeline: the first file to read.
 
-Each class is a dataframely schema: it names the columns, their types and the rules a row must keep.
-`check` turns a frame into a checked one or raises an error that a person can act on.
+Each class is a dataframely schema: it names the columns, their types and the rules that rows must satisfy. `check`
+returns a frame that satisfies them or raises an error that lists every failure.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ def _instant(nullable: bool) -> dy.Datetime:
 
 
 class Items(dy.Schema):
-    """The catalogue, sorted by `item_id`. Further string columns (attributes) may stand to the right."""
+    """The catalogue, sorted by `item_id`. Further string columns (attributes) may follow."""
 
     item_id = dy.String(primary_key=True, min_length=1)
     title = dy.String(nullable=False)
     description = dy.String(nullable=False)
     tags = dy.List(dy.String(nullable=False), nullable=False)
-    # False: known and learned from, never recommended.
+    # False: learned from, but never recommended.
     available = dy.Bool(nullable=False)
     # When the item joined the catalogue; null: it was always there.
     created_at = _instant(nullable=True)
 
 
 class Interactions(dy.Schema):
-    """What users did, sorted by `user_id`, then `position`."""
+    """What users did, sorted by `user_id`, then `step`."""
 
     user_id = dy.String(nullable=False, min_length=1)
     item_id = dy.String(nullable=False, min_length=1)
-    # Place in the user's own history, 0 the oldest; 0 in every row when the data has no time and no order.
+    # Index in the user's history, 0 the oldest; 0 in every row if the data has no time and no order.
     step = dy.UInt32(nullable=False)
-    # Null in every row when the raw data has no times.
+    # Null in every row if the raw data has no times.
     time = _instant(nullable=True)
     event = dy.String(nullable=False, min_length=1)
     # Weight of the event kind, above 0.
     weight = dy.Float32(nullable=False, min_exclusive=0)
-    # The raw value (rating, quantity), where there is one.
+    # The raw value (rating, quantity); null where there is none.
     value = dy.Float32(nullable=True)
-    # Place at which the item stood where the user met it, 1 the first; null where nobody noted it.
+    # Position at which the user was shown the item, 1 the first; null where it is unknown.
     position = dy.UInt16(nullable=True, min=1)
     # True: an event the lists should predict. Other rows are history only.
     positive = dy.Bool(nullable=False)
-    # True: now the user has the item, and without repeats no list shows it again. Every positive row is one; so is a
-    # row whose kind counts and whose value does not (a bad rating).
+    # True: the user has the item from now on, and without repeats no list shows it again. This holds for every positive
+    # row, and for a row of a positive kind with a low value (a bad rating).
     consumed = dy.Bool(nullable=False)
 
 
 class Rejected(dy.Schema):
-    """Raw rows kept aside by `ingest`, with the rule each one broke."""
+    """Raw rows that `ingest` rejected, each with the rule it broke."""
 
     table = dy.String(nullable=False)
     file = dy.String(nullable=False)
@@ -69,9 +69,9 @@ class Rejected(dy.Schema):
 class Candidates(dy.Schema):
     """Items worth ranking for a user: the union of the sources, sorted by user, then item.
 
-    `user_index` and `item_index` are places in the sorted users and items of the histories they were made
-    from. Each source S adds `S_score` (Float32, null: the source says nothing about the item) and `S_rank`
-    (UInt16, 1 the best; null: below the depth the source was asked for).
+    `user_index` and `item_index` count in the `IdMap`s of the histories that the candidates were made from. Each source
+    S adds `S_score` (Float32, null: the source has no score for the item) and `S_rank` (UInt16, 1 the best; null:
+    below the depth of the source).
     """
 
     user_index = dy.UInt32(primary_key=True)
@@ -79,34 +79,34 @@ class Candidates(dy.Schema):
 
 
 class TrainingRows(dy.Schema):
-    """Candidates with a label, grouped by window and user; the feature columns stand to the right.
+    """Candidates with a label, grouped by window and user; the feature columns follow.
 
-    `user_index` is a place among the sorted users of all that is known, so a user has one number in all windows.
+    `user_index` counts in the `IdMap` of all known users, not of a window's, so a user has the same in all windows.
     """
 
     # 0 the newest label window.
     window = dy.UInt8(primary_key=True)
     user_index = dy.UInt32(primary_key=True)
     item_index = dy.UInt32(primary_key=True)
-    # 1 where the user took the item inside the label window.
+    # 1 if the user took the item inside the label window.
     label = dy.UInt8(nullable=False)
-    # First place at which the user met the item inside the label window; null where nobody noted it.
+    # Smallest position at which the user was shown the item inside the label window; null where it is unknown.
     position = dy.UInt16(nullable=True, min=1)
 
 
 class UserMetrics(dy.Schema):
-    """One metric value of one user under one model, so that any cut can be made again."""
+    """The value of a metric for a user and a model, from which every average can be computed again."""
 
     model = dy.String(primary_key=True)
     user_id = dy.String(primary_key=True)
     metric = dy.String(primary_key=True)
-    # List length the metric looks at.
+    # List length of the metric.
     n = dy.UInt16(primary_key=True)
     value = dy.Float64(nullable=False)
 
 
 class MetricTable(dy.Schema):
-    """Means over users with their interval; `difference*` compares each model with ours, paired by user."""
+    """Means over users with their interval; `difference*` compare each model with ours, paired by user."""
 
     model = dy.String(primary_key=True)
     metric = dy.String(primary_key=True)
@@ -119,61 +119,61 @@ class MetricTable(dy.Schema):
     difference = dy.Float64(nullable=True)
     difference_low = dy.Float64(nullable=True)
     difference_high = dy.Float64(nullable=True)
-    # How often chance alone shows a difference this far from 0 (two-sided permutation test); null on our own row.
+    # Chance of a difference at least this far from 0 if there is none (two-sided permutation test); null on our row.
     p_value = dy.Float64(nullable=True, min=0, max=1)
 
 
 class SegmentTable(MetricTable):
-    """The metric table again, cut by who the user is or what the item is.
+    """The metric table by segment of users or items.
 
     `users` are those with a positive in the segment; the means are over them, and only those positives count.
     """
 
-    # What the cut is by: `users`, `items`, `popularity`, `event`, or an item column that the config names.
+    # What the segments divide: `users`, `items`, `popularity`, `event`, or an item column that the config names.
     dimension = dy.String(primary_key=True)
-    # The cut's value: `new`, `cold`, `purchase`, `Drama`.
+    # The segment, such as `new`, `cold`, `purchase` or `Drama`.
     segment = dy.String(primary_key=True)
     positives = dy.UInt32(nullable=False)
-    # False: fewer users than `evaluation.segments.min_users`, too few to say anything.
+    # False: fewer users than `evaluation.segments.min_users`, too few for a conclusion.
     enough = dy.Bool(nullable=False)
 
 
 class CatalogueTable(dy.Schema):
-    """What a model's lists show of the catalogue as a whole, in the first `evaluation.n` places."""
+    """How much of the catalogue a model's lists show, in their first `evaluation.n` items."""
 
     model = dy.String(primary_key=True)
-    # Share of the recommendable items that stand in anyone's list.
+    # Share of the recommendable items that are in any list.
     coverage = dy.Float64(nullable=False, min=0, max=1)
-    # 0: every recommendable item is shown equally often; near 1: one item takes all places.
+    # 0: every recommendable item is shown equally often; near 1: a single item fills all lists.
     gini = dy.Float64(nullable=False, min=0, max=1)
 
 
 class TestPositives(dy.Schema):
-    """What became of each item that a measured user took in the test window."""
+    """The outcome of each item that a measured user took in the test window."""
 
     user_id = dy.String(primary_key=True)
     item_id = dy.String(primary_key=True)
-    # Kinds of the events that make it a positive, sorted.
+    # Kinds of the events that made it a positive, sorted.
     events = dy.List(dy.String(nullable=False), nullable=False)
     # One of `evaluation.ledger.OUTCOMES`.
     outcome = dy.String(nullable=False)
     # Sources that proposed it, in the order of the config.
     sources = dy.List(dy.String(nullable=False), nullable=False)
-    # Its place among our ranked candidates, 1 the best; null where it is no candidate.
+    # Its rank among our candidates, 1 the best; null if it was not a candidate.
     rank = dy.UInt16(nullable=True, min=1)
-    # The segments it counts in, each as `dimension: segment`.
+    # The segments that it belongs to, each as `dimension: segment`.
     segments = dy.List(dy.String(nullable=False), nullable=False)
 
 
 class CandidateLedger(dy.Schema):
-    """What each source proposed and found; shares are of all positives, and of all rows of the final lists."""
+    """What each source proposed and how many positives that held; `list_share` is of all rows of the final lists."""
 
     source = dy.String(primary_key=True)
     proposed = dy.UInt64(nullable=False)
     found = dy.UInt64(nullable=False)
-    # Positives that the source proposes at its depth.
+    # Share of the positives that the source proposes at its depth.
     recall = dy.Float64(nullable=False, min=0, max=1)
-    # Positives that no other source proposes: what the union would lose without it.
+    # Share of the positives that no other source proposes: the loss without this source.
     recall_alone = dy.Float64(nullable=False, min=0, max=1)
     list_share = dy.Float64(nullable=False, min=0, max=1)
 
@@ -187,7 +187,7 @@ class LedgerDepths(dy.Schema):
 
 
 class LedgerOverlap(dy.Schema):
-    """Of what `source` proposes (and finds), the share that `other` proposes (and finds) as well."""
+    """Share of the items (of the positives) that `source` proposes which `other` proposes as well."""
 
     source = dy.String(primary_key=True)
     other = dy.String(primary_key=True)
@@ -196,24 +196,24 @@ class LedgerOverlap(dy.Schema):
 
 
 class FeatureShift(dy.Schema):
-    """How differently each feature is distributed where the ranker learned and where it was measured, most first."""
+    """How much the distribution of each feature differs between training and test window, largest first."""
 
     feature = dy.String(primary_key=True)
     # distance + |missing_training - missing_night|: 0 alike.
     shift = dy.Float64(nullable=False, min=0, max=2)
-    # Of Kolmogorov and Smirnov, over the values that are there.
+    # Kolmogorov-Smirnov distance over the values that are present.
     distance = dy.Float64(nullable=False, min=0, max=1)
     missing_training = dy.Float64(nullable=False, min=0, max=1)
     missing_night = dy.Float64(nullable=False, min=0, max=1)
 
 
 class FeatureImportance(dy.Schema):
-    """What the trees owe to each feature, most gain first."""
+    """Importance of each feature to the trees, largest gain first."""
 
     feature = dy.String(primary_key=True)
     # Total over all splits.
     gain = dy.Float64(nullable=False, min=0)
-    # nDCG lost on the test window where the feature's values are shuffled; null where it could not be measured.
+    # nDCG lost on the test window if the feature's values are shuffled; null if it could not be measured.
     loss = dy.Float64(nullable=True)
 
 
@@ -225,7 +225,7 @@ class Recommendations(dy.Schema):
     item_id = dy.String(nullable=False, min_length=1)
     # Falls with rank inside one list; not comparable between users.
     score = dy.Float32(nullable=False)
-    # Names of the sources that found the item; ["fallback", step] where that step only fills the list up.
+    # Names of the sources that proposed the item; ["fallback", step] where that step filled up the list.
     sources = dy.List(dy.String(nullable=False), nullable=False)
     reason = dy.String(nullable=False)
     variant = dy.String(nullable=False)
@@ -236,7 +236,7 @@ Table = TypeVar("Table", bound=dy.Schema)
 
 
 def check(schema: type[Table], frame: pl.DataFrame, what: str, next_step: str) -> pl.DataFrame:
-    """Check a frame against its table; columns beyond the schema pass through untouched.
+    """Check a frame against its table; columns beyond the schema are not checked.
 
     Args:
         schema: the table's class.

@@ -26,7 +26,7 @@ def test_every_missing_column_is_named() -> None:
 def test_every_wrong_type_is_named() -> None:
     frame = make_interactions(("u", "i", 1)).with_columns(pl.col("step").cast(pl.String), time=pl.lit(1))
     message = reason_against(Interactions, frame)
-    assert "column 'position' is String, expected UInt32" in message
+    assert "column 'step' is String, expected UInt32" in message
     assert "column 'time' is Int32, expected Datetime(time_unit='us', time_zone='UTC')" in message
 
 

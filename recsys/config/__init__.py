@@ -62,7 +62,6 @@ from recsys.config.text import (
     read_field,
 )
 from recsys.errors import ConfigError
-from recsys.progress import format_count
 
 __all__ = [
     "AUTO",
@@ -256,7 +255,7 @@ def parse_config(content: dict[str, Any], where: str) -> Config:
             for detail in error.errors()
         ]
     if lines:
-        invalid = format_count(len(lines), "invalid setting")
+        invalid = f"{len(lines)} invalid setting{'s' * (len(lines) > 1)}"
         raise ConfigError(f"config {where}: {invalid}; fix and run again:" + "".join(f"\n  {line}" for line in lines))
     return config
 

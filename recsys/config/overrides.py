@@ -1,4 +1,4 @@
-"""Settings replaced in a config, and in the text of the file that a person wrote."""
+"""Replace settings in a config, and in the text of its file."""
 
 from __future__ import annotations
 
@@ -16,56 +16,55 @@ def apply_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     """Return the config with the settings at these dotted paths replaced.
 
     Raises:
-        ConfigError: it refuses one of them.
+        ConfigError: a value is invalid.
     """
     content = config.resolved()
     for path, value in settings.items():
         *sections, name = path.split(".")
-        place = content
+        target = content
         for section in sections:
-            place = place[section]
-        place[name] = value
+            target = target[section]
+        target[name] = value
     return parse_config(content, "with " + ", ".join(f"{path}={value}" for path, value in settings.items()))
 
 
 def look_up(config: Config, path: str) -> Any:
     """Return the resolved value at a dotted path; None where a mapping lacks the last part."""
     *sections, name = path.split(".")
-    place = config.resolved()
+    target = config.resolved()
     for section in sections:
-        place = place[section]
-    return place.get(name)
+        target = target[section]
+    return target.get(name)
 
 
 def list_changes(config: Config, changed: Config, paths: Iterable[str]) -> dict[str, Any]:
-    """Return those of the paths whose values differ between two configs, with the values of the second."""
+    """Return the paths whose values differ between two configs, with the values of the second."""
     values = {path: look_up(changed, path) for path in paths}
     return {path: value for path, value in values.items() if value != look_up(config, path)}
 
 
 def rewrite(text: str, where: str, changed: Config, settings: Mapping[str, Any]) -> str:
-    """Return a config file's text with some values replaced; every other character stays as it is.
+    """Return the text of a config file with some values replaced and every other character unchanged.
 
-    A round trip through a YAML library would also move comments behind new keys and respace what a person has
-    aligned; here the values are cut out at the places where the parser found them. A setting that the file leaves to
-    its default is added at the end of its section.
+    A round trip through a YAML library would move comments and change the alignment; here the values are replaced at
+    the offsets that the parser reports. A setting that the file does not contain is added at the end of its section.
 
     Args:
-        text: of the file, valid YAML.
-        where: the file, for messages.
-        changed: the config that the new text must give.
+        text: text of the file, valid YAML.
+        where: name of the file, for messages.
+        changed: the config that the new text must parse to.
         settings: dotted paths of the values to replace.
 
     Raises:
-        ConfigError: the file shares values by anchors, so that one cannot be changed alone.
+        ConfigError: the file shares values by anchors, so that a value cannot be replaced alone.
     """
     try:
         for path in settings:
             text = _replace(text, path.split("."), changed)
-        found = parse_config(yaml.safe_load(text), where).digest()
+        result = parse_config(yaml.safe_load(text), where).digest()
     except (yaml.YAMLError, ConfigError) as error:
-        found = str(error)
-    if found != changed.digest():
+        result = str(error)
+    if result != changed.digest():
         listed = "\n".join(f"  {path}: {_write(look_up(changed, path))}" for path in settings)
         raise ConfigError(
             f"config {where}: its values cannot be replaced one by one, perhaps because of anchors (& and *); "
@@ -79,22 +78,22 @@ def _replace(text: str, parts: list[str], changed: Config) -> str:
     name: Any = None
     depth = 0
     while depth < len(parts):
-        found = next(((key, value) for key, value in node.value if key.value == parts[depth]), None)
-        if found is None:
+        entry_nodes = next(((key, value) for key, value in node.value if key.value == parts[depth]), None)
+        if entry_nodes is None:
             break
-        name, node = found
+        name, node = entry_nodes
         depth += 1
     if depth == len(parts):
         value = _write(look_up(changed, ".".join(parts)))
         if text[name.end_mark.index : node.start_mark.index].count("\n") == 0:
             return text[: node.start_mark.index] + value + text[_find_end(text, node) :]
-        # A list or mapping in lines of its own comes back on the line of its name.
+        # A list or mapping on lines of its own is written on the line of its name.
         return text[: name.end_mark.index] + ": " + value + text[_find_end(text, node) :]
     entry = f"{parts[depth]}: {_write(_collect(changed, parts, depth + 1))}"
     if node.flow_style:
         end: int = node.value[-1][1].end_mark.index if node.value else node.start_mark.index + 1
         return text[:end] + (", " if node.value else "") + entry + text[end:]
-    # The end of its line: comments below it belong to what follows.
+    # The end of its line: comments below belong to what follows.
     end = text.find("\n", _find_end(text, node))
     end = len(text) if end < 0 else end
     column: int = node.value[0][0].start_mark.column
@@ -102,26 +101,26 @@ def _replace(text: str, parts: list[str], changed: Config) -> str:
 
 
 def _collect(changed: Config, parts: list[str], depth: int) -> Any:
-    """Return what stands at the first `depth` parts of a path: of a section only the one value, all of a mapping.
+    """Return the value at the first `depth` parts of a path: of a section only the requested value, of a mapping all.
 
-    What `candidates.depths` defaults to would be lost if the file named one of its entries alone.
+    A file that named a single entry of `candidates.depths` would lose the other defaults.
     """
-    place: Any = changed
+    value: Any = changed
     for part in parts[:depth]:
-        place = getattr(place, part) if isinstance(place, Section) else place[part]
-    if isinstance(place, Section) and depth < len(parts):
+        value = getattr(value, part) if isinstance(value, Section) else value[part]
+    if isinstance(value, Section) and depth < len(parts):
         return {parts[depth]: _collect(changed, parts, depth + 1)}
     return look_up(changed, ".".join(parts[:depth]))
 
 
 def _find_end(text: str, node: yaml.Node) -> int:
-    """Return where a value ends; the parser lets a block go on to whatever follows it."""
+    """Return the offset where a value ends; the parser extends a block to whatever follows it."""
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         node = node.value[-1][1] if isinstance(node, yaml.MappingNode) else node.value[-1]
     return max(node.start_mark.index, len(text[: node.end_mark.index].rstrip()))
 
 
 def _write(value: object) -> str:
-    """Write a value as YAML on one line."""
+    """Return a value as YAML on a single line."""
     text = str(yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf))
     return text.removesuffix("\n").removesuffix("\n...").strip()

@@ -1,8 +1,8 @@
 """Windows: which interactions a part may learn from, and which it must predict.
 
-A window has a history (what came before its cut-off) and positives (what users took inside it). Windows are
-numbered from the newest. The measured run tests on window 0 and draws the ranker's labels from windows 1, 2, …;
-the refit moves all of them to the end: labels from windows 0, 1, …, and the final parts learn from everything.
+A window has a history (events before its cutoff) and positives (items that users took inside it). Windows are numbered
+from the newest. The evaluation model is tested on window 0, and its ranker's labels come from windows 1, 2, …; the
+refit moves all of them to the end: labels come from windows 0, 1, …, and the final parts learn from everything.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _SHOWN = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.UInt16(
 
 @dataclass(frozen=True)
 class Window:
-    """One stretch to predict.
+    """A period to predict.
 
     Attributes:
         name: such as `test` or `label 1`.
         cutoff: the instant its history is as of; None for protocols without a common clock.
         end: the first instant after it; None likewise.
         history: `Interactions` that may be known.
-        positives: `user_id`, `item_id`, distinct: what the lists should have held; `events` lists the kinds of the
-            events that say so.
-        shown: `user_id`, `item_id`, `position`: the first place at which the user met the item inside the window, for
-            pairs where it was noted.
+        positives: `user_id`, `item_id`, distinct: what the lists should have held; `events` lists the kinds of those
+            events.
+        shown: `user_id`, `item_id`, `position`: the smallest position at which the user was shown the item inside the
+            window, for pairs that have a position.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Fold:
-    """All that one training may learn from.
+    """All that a training may learn from.
 
     Attributes:
         labels: the windows that the ranker's labels come from, newest first.
-        history: `Interactions` that the final parts learn from; none of them lies in what the fold must predict.
+        history: `Interactions` that the final parts learn from, all before the cutoff.
         cutoff: the instant the history is as of; None for protocols without a common clock.
     """
 
@@ -62,7 +62,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Windows:
-    """All windows of one run, newest first, and everything known at the end."""
+    """All windows of a run, newest first, and every interaction known at the end."""
 
     windows: tuple[Window, ...]
     everything: pl.DataFrame
@@ -75,17 +75,17 @@ class Windows:
 
     @property
     def measurement_fold(self) -> Fold:
-        """What the evaluation model learns from: nothing of the test window, which it is measured on."""
+        """The fold of the evaluation model: nothing of the test window, on which it is measured."""
         return Fold(self.windows[1:], self.test.history, self.test.cutoff)
 
     @property
     def refit_fold(self) -> Fold:
-        """What the model that serves learns from: all windows moved to the end, and every known interaction."""
+        """The fold of the model that serves: all windows moved to the end, and every known interaction."""
         return Fold(self.windows[:-1], self.everything, self.end)
 
     @property
     def measured_labels(self) -> tuple[Window, ...]:
-        """Label windows of the measured run: all but the test window."""
+        """Label windows of the evaluation model: all but the test window."""
         return self.windows[1:]
 
     @property
@@ -97,21 +97,21 @@ class Windows:
 def resolve_end(interactions: pl.DataFrame | pl.LazyFrame, run_date: str | None) -> datetime | None:
     """Return the instant a run is as of: 00:00 UTC of its run date.
 
-    Without a run date it is 00:00 UTC of the day after the snapshot's last event, so it depends on the data and
-    never on a clock. None when the data has no times: a run date then only names the night.
+    Without a run date it is 00:00 UTC of the day after the snapshot's last event, so it depends on the data and never
+    on a clock. None if the data has no times: a run date is then only a name.
 
     Raises:
         DataError: the run date is not YYYY-MM-DD.
     """
     if run_date is not None:
-        wrong = DataError(f"run date '{run_date}': expected YYYY-MM-DD, such as 2025-01-31")
+        invalid = DataError(f"run date '{run_date}': expected YYYY-MM-DD, such as 2025-01-31")
         try:
             start = datetime.strptime(run_date, "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError as error:
-            raise wrong from error
-        # strptime also takes 2025-1-5; one day must have one spelling, since folders are named by it.
+            raise invalid from error
+        # strptime also accepts 2025-1-5; a day must have a single spelling, since folders are named by it.
         if start.date().isoformat() != run_date:
-            raise wrong
+            raise invalid
     last = interactions.lazy().select(pl.col("time").max()).collect(engine="streaming").item()
     if not isinstance(last, datetime):
         return None
@@ -121,7 +121,7 @@ def resolve_end(interactions: pl.DataFrame | pl.LazyFrame, run_date: str | None)
 
 
 def cut(interactions: pl.DataFrame, end: datetime | None) -> pl.DataFrame:
-    """Return the interactions before an instant; rows without a time always stay."""
+    """Return the interactions before an instant; rows without a time are always kept."""
     return interactions if end is None else interactions.filter(pl.col("time").is_null() | (pl.col("time") < end))
 
 
@@ -139,8 +139,8 @@ def split_windows(
     Args:
         interactions: `Interactions`.
         config: protocol and lengths.
-        repeats: True keeps positives on items the user already has.
-        end: nothing from this instant on is seen; None for data without times.
+        repeats: True keeps positives on items that the user already has.
+        end: interactions at or after this instant are ignored; None for data without times.
         seed: draws pairs or items for `random` and `cold_items`.
         holdout: `user_id`, `item_id` of the test pairs, for `holdout_file`.
 
@@ -167,10 +167,10 @@ def split_windows(
         positives = find_positives(inside, history, repeats)
         name = "test" if number == 0 else f"label {number}"
         if history.is_empty() or positives.is_empty():
-            lack = "history" if history.is_empty() else "positives"
+            missing = "history" if history.is_empty() else "positives"
             raise DataError(
-                f"windows: the {name} window{_span(cutoff, stop)} has no {lack}; "
-                f"choose {_REMEDIES[lack if cutoff else 'no clock']}"
+                f"windows: the {name} window{_span(cutoff, stop)} has no {missing}; "
+                f"choose {_REMEDIES[missing if cutoff else 'no clock']}"
             )
         windows.append(Window(name, cutoff, stop, history, positives, _find_shown(inside)))
     return Windows(tuple(windows), everything, end)
@@ -186,7 +186,7 @@ _REMEDIES = {
 def find_positives(inside: pl.DataFrame, history: pl.DataFrame, repeats: bool) -> pl.DataFrame:
     """Return `user_id`, `item_id`, `events`, sorted by the pair: what a list made from the history should have held.
 
-    Without repeats a list cannot hold what the user already has, so that is not asked of it.
+    Without repeats a list cannot hold an item that the user already has, so such pairs are no positives.
     """
     kinds = pl.col("event").drop_nulls().unique().sort().alias("events")
     positives = inside.filter("positive").group_by(_PAIR).agg(kinds)
@@ -197,8 +197,8 @@ def find_positives(inside: pl.DataFrame, history: pl.DataFrame, repeats: bool) -
 
 def _find_shown(inside: pl.DataFrame) -> pl.DataFrame:
     """Return `Window.shown`, sorted by the pair."""
-    noted = inside.filter(pl.col("position").is_not_null())
-    return noted.group_by(_PAIR).agg(pl.col("position").min()).sort(_PAIR)
+    shown = inside.filter(pl.col("position").is_not_null())
+    return shown.group_by(_PAIR).agg(pl.col("position").min()).sort(_PAIR)
 
 
 _Part = tuple[pl.DataFrame, pl.DataFrame, datetime | None, datetime | None]
@@ -236,9 +236,9 @@ def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[
 
 
 def _split_by_position(everything: pl.DataFrame, label_windows: int, repeats: bool) -> list[_Part]:
-    """Window w holds each user's positive row number w from the end; its history is all before that row.
+    """Window w holds each user's w-th positive row from the end; its history is all rows before that row.
 
-    Without repeats only the row that first takes an item can be one to predict.
+    Without repeats only the row in which the user first takes an item can be a positive.
     """
     first = pl.col("step") == pl.col("step").filter("consumed").min().over(_PAIR)
     from_end = pl.col("step").rank("ordinal", descending=True).over("user_id") - 1
@@ -249,7 +249,7 @@ def _split_by_position(everything: pl.DataFrame, label_windows: int, repeats: bo
     for number in range(label_windows + 1):
         inside = positive.filter((pl.col("from_end") == number) & (pl.col("step") > 0)).drop("from_end")
         limits = inside.select("user_id", pl.col("step").alias("limit"))
-        # Each history is cut from the newer one, so a user without a label here keeps nothing newer either.
+        # Each history is cut from the newer window's, so a user without a label here keeps no newer rows either.
         history = (
             history.join(limits, on="user_id", how="left", maintain_order="left")
             .filter(pl.col("limit").is_null() | (pl.col("step") < pl.col("limit")))
@@ -273,19 +273,19 @@ def _split_by_keys(everything: pl.DataFrame, keys: Sequence[str], share: float, 
 
 def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share: float, seed: int) -> list[_Part]:
     if holdout is None:
-        raise DataError("windows: protocol holdout_file was given no test pairs; check windows.holdout_path")
+        raise DataError("windows: protocol holdout_file has no test pairs; check windows.holdout_path")
     test = holdout.select(_PAIR).drop_nulls().unique().sort(_PAIR)
     rest = everything.join(test, on=_PAIR, how="anti").select(_PAIR).unique().sort(_PAIR)
     order = np.random.default_rng(seed).permutation(rest.height)
     newest, *older = _hold_out(everything, _PAIR, test, rest[order[: max(1, round(rest.height * share))]])
-    # Test pairs often lie in their own file only; the ones that are also interactions say if they are positive.
+    # Test pairs are often in their own file only; those that are also interactions have a `positive` flag.
     history, inside, cutoff, end = newest
-    only_named = test.join(everything, on=_PAIR, how="anti").with_columns(
+    only_in_file = test.join(everything, on=_PAIR, how="anti").with_columns(
         pl.lit(True).alias("positive"),
         pl.lit(None, dtype=pl.String).alias("event"),
         pl.lit(None, dtype=pl.UInt16).alias("position"),
     )
-    inside = pl.concat([inside.select(*_PAIR, "positive", "event", "position"), only_named])
+    inside = pl.concat([inside.select(*_PAIR, "positive", "event", "position"), only_in_file])
     return [(history, inside, cutoff, end), *older]
 
 
