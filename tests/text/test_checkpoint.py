@@ -186,7 +186,7 @@ def test_a_tokenizer_with_far_fewer_tokens_than_the_model_logs_a_warning(write_c
 def test_a_tokenizer_of_another_family_is_rejected(write_checkpoint):
     """RoBERTa counts positions from its padding token: with a BERT tokenizer they would be silently wrong."""
     folder = write_checkpoint(family="roberta", pad_token_id=1)
-    assert "padding is number 0 to its tokenizer, 1 to the model; use the tokenizer" in failure(folder)
+    assert "the padding token is 0 in its tokenizer, 1 in the model; use the tokenizer" in failure(folder)
     bert = write_checkpoint("bert", pad_token_id=1)
     load_pretrained(str(bert))
 
