@@ -62,17 +62,6 @@ class CandidateRows:
             columns[f"{name}_rank"] = pl.Series(ranks).replace(0, None)
         return pl.DataFrame(columns)
 
-    @classmethod
-    def from_frame(cls, candidates: pl.DataFrame, sources: Sequence[str], n_users: int) -> CandidateRows:
-        """Read what `to_frame` wrote of users counted from 0."""
-        starts = np.searchsorted(candidates["user_index"].to_numpy(), np.arange(n_users + 1)).astype(np.int64)
-        shape = (len(sources), candidates.height)
-        ranks, scores = np.zeros(shape, dtype=np.uint16), np.empty(shape, dtype=np.float32)
-        for row, name in enumerate(sources):
-            ranks[row] = candidates[f"{name}_rank"].fill_null(0).to_numpy()
-            scores[row] = candidates[f"{name}_score"].cast(pl.Float32).to_numpy()
-        return cls(starts, candidates["item_index"].cast(pl.Int32).to_numpy(), ranks, scores)
-
 
 def propose(
     sources: Sequence[Source],

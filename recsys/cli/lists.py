@@ -48,10 +48,10 @@ def generate(
         ]
         print_json(facts[0] if until is None else facts)
         return
-    from recsys.report.grids import write_count
+    from recsys.progress import format_count
 
     for lists in published:
-        rows, users = write_count(lists.counts["rows"], "recommendation"), write_count(lists.counts["users"], "user")
+        rows, users = format_count(lists.counts["rows"], "recommendation"), format_count(lists.counts["users"], "user")
         print_lines(f"{lists.folder}: {rows} for {users}")
 
 

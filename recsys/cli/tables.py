@@ -13,7 +13,8 @@ from rich.text import Text
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
-from recsys.report.grids import name_metric, write_count, write_number, write_p, write_share, write_spread
+from recsys.progress import format_count
+from recsys.report.grids import name_metric, write_number, write_p, write_share, write_spread
 
 if TYPE_CHECKING:
     from recsys.pipelines.doctor import Finding
@@ -38,7 +39,7 @@ def main_metric_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Ta
     """
     rows = _pick(metrics, (evaluation.metric,), evaluation.n).sort("mean", descending=True, maintain_order=True)
     name = f"{name_metric(evaluation.metric)}@{evaluation.n}"
-    title = f"{name}, {write_count(rows['users'][0], 'user')}, {100 * evaluation.confidence:.4g}% intervals"
+    title = f"{name}, {format_count(rows['users'][0], 'user')}, {100 * evaluation.confidence:.4g}% intervals"
     table = _start(title, "model", name, "ours ahead by", "p")
     for row in rows.iter_rows(named=True):
         ahead = write_spread(row, DIFFERENCE, 3, signed=True)
@@ -155,8 +156,8 @@ def _title_of_search(tuned: Tuned, n_rows: int, evaluation: EvaluationConfig) ->
     others = [f"{states.count(state)} {state}" for state in ("pruned", "failed") if state in states]
     before = f" before {tuned.before[:10]}" if tuned.before else ""
     return (
-        f"Best trade-offs: {n_rows} of {', '.join([write_count(len(states), 'trial'), *others])}; "
-        f"{write_count(tuned.users, 'user')}{before}; {100 * evaluation.confidence:.4g}% intervals"
+        f"Best trade-offs: {n_rows} of {', '.join([format_count(len(states), 'trial'), *others])}; "
+        f"{format_count(tuned.users, 'user')}{before}; {100 * evaluation.confidence:.4g}% intervals"
     )
 
 

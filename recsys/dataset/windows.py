@@ -83,16 +83,6 @@ class Windows:
         """The fold of the model that serves: all windows moved to the end, and every known interaction."""
         return Fold(self.windows[:-1], self.everything, self.end)
 
-    @property
-    def measured_labels(self) -> tuple[Window, ...]:
-        """Label windows of the evaluation model: all but the test window."""
-        return self.windows[1:]
-
-    @property
-    def refit_labels(self) -> tuple[Window, ...]:
-        """Label windows of the refit: moved one to the end, the test window first."""
-        return self.windows[:-1]
-
 
 def resolve_end(interactions: pl.DataFrame | pl.LazyFrame, run_date: str | None) -> datetime | None:
     """Return the instant a run is as of: 00:00 UTC of its run date.

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.errors import DataError
-from recsys.evaluation.formatting import format_count
 from recsys.evaluation.metrics import Counts, Integers, Values, check_length, check_lists
+from recsys.progress import format_count
 
 Flags = NDArray[np.bool_]
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from rich.table import Table
 
-from recsys.evaluation.formatting import format_count
 from recsys.evaluation.metrics import METRICS, Counts, Values
+from recsys.progress import format_count
 
 LISTED = "listed"
 LOST_TO_A_RULE = "lost to a rule"
@@ -259,17 +258,6 @@ def select_outcomes(counts: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         counts: pairs of outcome and number of positives, in any order, which is kept.
     """
     return [(outcome, count) for outcome, count in counts if count or outcome != LOST_TO_A_RULE]
-
-
-def render_ledger(table: pl.DataFrame) -> Table:
-    """Render a `CandidateLedger` for the terminal."""
-    rendered = Table(title="candidate ledger: recall is the share of positives that a source proposes")
-    for name in ("source", "proposed", "recall", "recall, this source alone", "share of list rows"):
-        rendered.add_column(name, justify="left" if name == "source" else "right")
-    for row in table.iter_rows(named=True):
-        shares = [f"{row[name]:.1%}" for name in ("recall", "recall_alone", "list_share")]
-        rendered.add_row(row["source"], f"{row['proposed']:,}", *shares)
-    return rendered
 
 
 def describe_losses(measured: Mapping[str, Any]) -> list[str]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from rich.table import Table
-from rich.text import Text
 
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
-from recsys.evaluation.formatting import format_count, format_interval, format_p_value
 from recsys.evaluation.intervals import bootstrap_means, interval, permutation_p_values, round_for_exact_sums
 from recsys.evaluation.metrics import METRICS, Counts, Hits, Values
+from recsys.progress import format_count
 from recsys.tables import UserMetrics, check
 
 # The name of our own lists among the models.
@@ -161,80 +158,6 @@ def flatten_metrics(metrics: pl.DataFrame, catalogue: pl.DataFrame, model: str) 
         numbers |= {name: row["mean"], **present}
     shown = catalogue.row(by_predicate=pl.col("model") == model, named=True)
     return {**numbers, "coverage": shown["coverage"], "gini": shown["gini"]}
-
-
-def render_metric_table(
-    table: pl.DataFrame,
-    ours: str,
-    metrics: Sequence[str] = ("ndcg", "recall", "mrr", "hit_rate"),
-    n: int = 10,
-    *,
-    confidence: float,
-) -> Table:
-    """Render a metric table for the terminal, one row per model in the order of the table.
-
-    Args:
-        table: a `MetricTable` frame from `summarise`.
-        ours: the model the others were compared with; its row is highlighted.
-        metrics: the columns, left to right; the differences shown are those of the first.
-        n: the list length to show.
-        confidence: of the intervals, for the title.
-
-    Raises:
-        DataError: the table lacks the model, one of the metrics, or n.
-    """
-    shown = table.filter(pl.col("n") == n, pl.col("metric").is_in(list(metrics)))
-    _check_shown(table, shown, ours, metrics, n)
-    users = format_count(shown["users"][0], "user")
-    rendered = Table(title=f"n = {n}, {users}, {100 * confidence:.4g}% intervals")
-    rendered.add_column("model", overflow="fold")
-    for name in metrics:
-        rendered.add_column(name, justify="right")
-    rendered.add_column(f"{metrics[0]}: ours minus this model", justify="right")
-    for model in shown["model"].unique(maintain_order=True):
-        rows = {row["metric"]: row for row in shown.filter(pl.col("model") == model).iter_rows(named=True)}
-        means = [format_interval(rows[name], MEAN, ".3f") for name in metrics]
-        # Text objects, not strings: rich would read brackets in the name of a model as markup.
-        if model == ours:
-            rendered.add_row(*map(Text, (model, *means, "(ours)")), style="bold green")
-        else:
-            rendered.add_row(*map(Text, (model, *means, _format_lead(rows[metrics[0]]))))
-    return rendered
-
-
-def _check_shown(table: pl.DataFrame, shown: pl.DataFrame, ours: str, metrics: Sequence[str], n: int) -> None:
-    lacking = sorted(set(metrics) - set(shown["metric"]))
-    if not metrics or lacking or ours not in shown["model"]:
-        raise DataError(
-            f"metric table: no {', '.join(lacking) or 'rows'} at n = {n} for model '{ours}'; found models "
-            f"{table['model'].unique(maintain_order=True).to_list()}, metrics "
-            f"{table['metric'].unique(maintain_order=True).to_list()}, "
-            f"n {table['n'].unique().sort().to_list()}; show some of those"
-        )
-
-
-def _format_lead(row: Mapping[str, Any]) -> str:
-    return f"{format_interval(row, DIFFERENCE, '+.3f')}, {format_p_value(row['p_value'])}"
-
-
-def render_beyond_accuracy(table: pl.DataFrame, catalogue: pl.DataFrame, n: int, *, confidence: float) -> Table:
-    """Render the qualities of lists other than accuracy: three means with intervals per model, and two numbers.
-
-    Args:
-        table: a `MetricTable` with novelty, diversity and cold_share at n.
-        catalogue: a `CatalogueTable`.
-        n: list length.
-        confidence: of the intervals, for the title.
-    """
-    names = ("novelty", "diversity", "cold_share")
-    rendered = Table(title=f"beyond accuracy: the first {n} items of each list, {100 * confidence:.4g}% intervals")
-    for name in ("model", "novelty (bits)", "diversity", "cold items", "catalogue coverage", "Gini of exposure"):
-        rendered.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
-    rows = {(row["model"], row["metric"]): row for row in table.filter(pl.col("n") == n).iter_rows(named=True)}
-    for shown in catalogue.iter_rows(named=True):
-        means = [format_interval(rows[shown["model"], name], MEAN, ".3f") for name in names]
-        rendered.add_row(*map(Text, (shown["model"], *means, f"{shown['coverage']:.1%}", f"{shown['gini']:.2f}")))
-    return rendered
 
 
 def _list_columns(user_metrics: pl.DataFrame, ours: str) -> pl.DataFrame:

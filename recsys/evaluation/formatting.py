@@ -23,8 +23,3 @@ def format_p_value(value: float) -> str:
     """Format a p-value as `p = 0.032`, rounded up to three decimals; the smallest is written `p ≤ 0.001`."""
     thousandths = math.ceil(1000 * value - 1e-9)
     return f"p {'≤' if thousandths <= 1 else '='} {max(1, thousandths) / 1000:.3f}"
-
-
-def format_count(count: int, noun: str) -> str:
-    """Format a number of things as `1 user` or `1,234 users`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
-from recsys.evaluation.formatting import format_count
+from recsys.progress import format_count
 
 Values = NDArray[np.float64]
 

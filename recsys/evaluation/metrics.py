@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.errors import DataError
-from recsys.evaluation.formatting import format_count
+from recsys.progress import format_count
 
 Integers = NDArray[np.integer[Any]]
 Counts = NDArray[np.int64]

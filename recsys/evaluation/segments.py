@@ -8,13 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from rich.table import Table
-from rich.text import Text
 
 from recsys.config import EvaluationConfig, SegmentsConfig
-from recsys.errors import DataError
-from recsys.evaluation.comparison import DIFFERENCE, MEAN, estimate
-from recsys.evaluation.formatting import format_interval, format_p_value
+from recsys.evaluation.comparison import estimate
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.tied_ranks import TiedRanks
 
@@ -168,31 +164,3 @@ def _score_segment(
         for number, metric in enumerate(metrics):
             cube[:, model, number] = METRICS[metric](hits, counts[present], n)
     return cube
-
-
-def render_segments(table: pl.DataFrame, ours: str, rival: str, metric: str, n: int, *, confidence: float) -> Table:
-    """Render a `SegmentTable` for the terminal: ours against one other model, a row per segment.
-
-    Raises:
-        DataError: the table has no such rival.
-    """
-    models = table["model"].unique(maintain_order=True).to_list()
-    if rival not in models:
-        raise DataError(f"segments: no model '{rival}'; found {', '.join(models)}; compare with one of them")
-    title = f"{metric}@{n} by segment, {100 * confidence:.4g}% intervals; {ours} against {rival}"
-    rendered = Table(title=title)
-    for name in ("by", "segment", "users", "positives", ours, rival, f"{ours} minus {rival}"):
-        rendered.add_column(name, justify="left" if name in ("by", "segment") else "right", overflow="fold")
-    rows = table.filter(pl.col("metric") == metric, pl.col("n") == n, pl.col("model").is_in([ours, rival]))
-    last_dimension = ""
-    for (dimension, segment), pair in rows.group_by("dimension", "segment", maintain_order=True):
-        by_model = {row["model"]: row for row in pair.iter_rows(named=True)}
-        mine, theirs = by_model[ours], by_model[rival]
-        means = [format_interval(row, MEAN, ".3f") for row in (mine, theirs)]
-        lead = f"{format_interval(theirs, DIFFERENCE, '+.3f')}, {format_p_value(theirs['p_value'])}"
-        by = str(dimension) if dimension != last_dimension else ""
-        last_dimension = str(dimension)
-        cells = (by, str(segment), f"{mine['users']:,}", f"{mine['positives']:,}", *means)
-        # With too few users the means are still shown, but not the difference.
-        rendered.add_row(*map(Text, (*cells, lead if mine["enough"] else "too few users")))
-    return rendered

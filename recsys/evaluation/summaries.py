@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from recsys.evaluation.comparison import DIFFERENCE, MEAN
-from recsys.evaluation.formatting import format_count, format_interval, format_p_value
+from recsys.evaluation.formatting import format_interval, format_p_value
+from recsys.progress import format_count
 
 _AHEAD, _BEHIND, _UNCLEAR = "ahead of", "behind", "not distinguishable from"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.merge import CandidateRows, map_blocks
+from recsys.candidates.merge import CandidateRows
 from recsys.candidates.source import CandidateSource
 from recsys.config.plugins import SOURCES, find_plugin
 from recsys.dataset.histories import Histories
@@ -125,26 +124,3 @@ def _list_neighbours(sources: Sequence[str]) -> dict[str, str]:
 def _find_plugins(sources: Sequence[str]) -> list[type[CandidateSource]]:
     plugins = [find_plugin("source", name) for name in sources if name not in SOURCES]
     return [plugin.target for plugin in plugins if plugin is not None]
-
-
-def make_features(
-    candidates: pl.DataFrame, histories: Histories, facts: ItemFacts, sources: Sequence[str]
-) -> pl.DataFrame:
-    """Return the keys of `Candidates` and the columns of `describe_rows`, null where a value is missing.
-
-    Args:
-        candidates: of these histories.
-        histories: of any number of users.
-        facts: as for `describe_rows`.
-        sources: names of the sources in the candidates.
-    """
-    numbers = candidates["user_index"].to_numpy()
-
-    def describe(first: int, users: Histories) -> pl.DataFrame:
-        start, end = np.searchsorted(numbers, [first, first + users.n_users]).tolist()
-        some = candidates[start:end].with_columns(pl.col("user_index") - first)
-        columns = describe_rows(CandidateRows.from_frame(some, sources, users.n_users), users, facts, sources)
-        return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
-
-    features = pl.concat(map_blocks(describe, histories))
-    return candidates.select("user_index", "item_index").hstack(features)

@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from rich.table import Table
-from rich.text import Text
 
 from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config
 from recsys.errors import DataError, RegistryError
 from recsys.pipelines.compare import load_bundle
-from recsys.pipelines.show import show_id
 from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, need_version
@@ -122,17 +119,6 @@ def find_nearest(
         .head(n)
         .with_row_index("rank", offset=1)
     )
-
-
-def render_nearest(nearest: pl.DataFrame) -> Table:
-    """Return the result of `search` as a table."""
-    table = Table()
-    for name in ("rank", "item id", "title", "cosine"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("rank", "cosine") else "left")
-    for rank, item, title, cosine in nearest.iter_rows():
-        # Texts, not strings: a catalogue's brackets must not be read as markup.
-        table.add_row(*map(Text, (str(rank), show_id(item), title, f"{cosine:.4f}")))
-    return table
 
 
 def load_registered(config: Config, home: Path, alias: str) -> tuple[Version, Bundle]:

@@ -68,11 +68,6 @@ def name_metric(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
-def write_count(count: int, noun: str) -> str:
-    """Write a count with its noun: `1 item`, `1,200 items`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def write_number(value: float | None, digits: int = 4, *, signed: bool = False) -> str:
     """Write a number with a typographic minus sign; a dash for None."""
     if value is None:

@@ -13,8 +13,9 @@ from recsys.artifacts.recommendations import find_published, read_recommendation
 from recsys.artifacts.runs import Run
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import ScoreDrift, compare_lists, compare_scores
+from recsys.progress import format_count
 from recsys.report import charts, grids
-from recsys.report.grids import write_count, write_number, write_share
+from recsys.report.grids import write_number, write_share
 from recsys.report.layout import Figure, Panel, Stat
 from recsys.storage.folders import read_manifest
 from recsys.storage.home import list_folder
@@ -107,7 +108,7 @@ def _show_churn(run: Run) -> tuple[tuple[Stat, ...], tuple[str, ...]]:
     if not churn:
         return (), ("This is the first run of this config; the next training will be compared with it.",)
     ends = f"[{write_share(churn['low'])}, {write_share(churn['high'])}]"
-    note = f"{ends} compared with run {churn['run']}, {write_count(churn['users'], 'user')}"
+    note = f"{ends} compared with run {churn['run']}, {format_count(churn['users'], 'user')}"
     return (Stat(write_share(churn["mean"]), "list items replaced since the run before", note),), ()
 
 

@@ -16,9 +16,9 @@ from recsys.artifacts.runs import Run, read_run
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, split_windows
+from recsys.progress import format_count
 from recsys.registry.tracking import connect, find_run_id, log_file
 from recsys.report.chart_style import CONFIG
-from recsys.report.grids import write_count
 from recsys.report.head import Head, describe_run
 from recsys.report.layout import Panel
 from recsys.report.nights import Night, compare_nights, find_nights
@@ -136,7 +136,7 @@ def _gather_browser(
     total = lists["user_id"].n_unique()
     which = "all" if total == len(users["users"]) else f"{len(users['users']):,} of"
     how = "from the shortest to the longest history" if which == "all" else "chosen evenly from short to long histories"
-    return f"{whose}: {which} {write_count(total, 'user')}, {how}.", users
+    return f"{whose}: {which} {format_count(total, 'user')}, {how}.", users
 
 
 def _rebuild_history(run: Run, snapshot: Snapshot) -> pl.DataFrame:

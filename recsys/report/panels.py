@@ -10,9 +10,10 @@ from recsys.artifacts.runs import Run
 from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.summaries import select_row
+from recsys.progress import format_count
 from recsys.report import charts, grids
 from recsys.report.chart_style import LINE_COLOURS
-from recsys.report.grids import name_metric, write_count, write_number, write_share
+from recsys.report.grids import name_metric, write_number, write_share
 from recsys.report.layout import Choice, Figure, Panel, Stat
 from recsys.report.verdict import best_baseline
 
@@ -108,7 +109,7 @@ def _expect_false_alarms(segments: int, confidence: float) -> str:
     alarms = {0: "fewer than one false alarm", 1: "about one false alarm"}.get(
         expected, f"about {expected} false alarms"
     )
-    return f"With {write_count(segments, 'segment')} of enough users, expect {alarms}."
+    return f"With {format_count(segments, 'segment')} of enough users, expect {alarms}."
 
 
 def trace_losses(run: Run) -> Panel:

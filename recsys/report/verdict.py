@@ -10,7 +10,8 @@ import polars as pl
 from recsys.config import EvaluationConfig
 from recsys.evaluation.comparison import MEAN, OURS, WITHOUT_RULES
 from recsys.evaluation.summaries import describe_verdict, select_row
-from recsys.report.grids import name_metric, write_count, write_number, write_p, write_spread
+from recsys.progress import format_count
+from recsys.report.grids import name_metric, write_number, write_p, write_spread
 
 # What a difference with its interval allows to say, as the answer to "is it better?".
 _ANSWERS = {"ahead of": "Yes", "not distinguishable from": "Cannot tell", "behind": "No"}
@@ -55,7 +56,7 @@ def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdic
     """
     name = f"{name_metric(evaluation.metric)}@{evaluation.n}"
     ours = select_row(metrics, model=OURS, metric=evaluation.metric, n=evaluation.n)
-    measured = f"measured on {write_count(ours['users'], 'user')}"
+    measured = f"measured on {format_count(ours['users'], 'user')}"
     baseline = best_baseline(metrics, evaluation)
     if baseline is None:
         return Verdict(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from recsys.evaluation.formatting import format_count
+from recsys.progress import format_count
 from recsys.visuals.plots import BLUE, GREY, INK, PALETTE, escape_mathtext, remove_clutter
 
 _FIT_COLOUR, _LABEL_COLOUR, _TEST_COLOUR = "#e5e7eb", "#fde68a", "#bfdbfe"

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.evaluation.embedding_neighbors import project_to_plane
-from recsys.evaluation.formatting import format_count
+from recsys.progress import format_count
 from recsys.visuals.html import bundle_plotting, embed_json, hash_script
 from recsys.visuals.plots import GREY, PALETTE
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from recsys.evaluation.candidate_ledger import OUTCOMES, UNION, select_outcomes
-from recsys.evaluation.formatting import format_count
+from recsys.progress import format_count
 
 Matrix = NDArray[np.float64]
 

@@ -4,11 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from candidate_frames import to_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import at, make_interactions, make_items
 
-from recsys.candidates.merge import CandidateRows, cut_union, map_blocks, propose, propose_with_ties
+from recsys.candidates.merge import cut_union, map_blocks, propose, propose_with_ties
 from recsys.candidates.scores import DenseScores, Exclusions, Scores
 from recsys.dataset.histories import Histories, build_histories
 from recsys.tables import Candidates, check
@@ -168,7 +169,7 @@ def test_blocks_cover_everybody_in_order(threads):
 
 def test_frame_and_back():
     frame = offer([ONE, TWO], {"als": 2, "popular": 2}, HISTORIES, ALL, repeats=False)
-    rows = CandidateRows.from_frame(frame, ["als", "popular"], 2)
+    rows = to_rows(frame, ["als", "popular"], 2)
     assert rows.starts.tolist() == [0, 4, 6]
     assert rows.users.tolist() == [0, 0, 0, 0, 1, 1]
     assert rows.to_frame(["als", "popular"]).equals(frame)
@@ -221,7 +222,7 @@ def ranks(*rows):
     for name in ("als", "text"):
         schema |= {f"{name}_score": pl.Float32, f"{name}_rank": pl.UInt16}
     frame = pl.DataFrame([(u, i, None, a, None, t) for u, i, a, t in rows], schema=schema, orient="row")
-    return CandidateRows.from_frame(frame, ["als", "text"], 2)
+    return to_rows(frame, ["als", "text"], 2)
 
 
 def test_the_cut_keeps_what_the_sources_agree_on():

@@ -134,3 +134,19 @@ def test_a_search_shows_its_trade_offs_and_says_how_many_trials_there_were() -> 
 def test_a_narrow_terminal_folds_and_cuts_nothing(metrics: pl.DataFrame) -> None:
     text = show(tables.main_metric_table(metrics, EVALUATION), width=40)
     assert "…" not in text
+
+
+def test_texts_of_the_catalogue_are_printed_unchanged() -> None:
+    rows = {
+        "rank": [1, 2],
+        "item_id": ["\x1b[31mu\x07\u202e", "[red]i"],
+        "title": ["[bold]x[/bold]", "[/no] 书 😀"],
+        "cosine": [0.98765, -0.5],
+    }
+    console = Console(width=100, force_terminal=True, record=True, file=StringIO())
+    console.print(tables.nearest_table(pl.DataFrame(rows)))
+    shown = console.export_text()
+    for part in ("\N{REPLACEMENT CHARACTER}[31mu", "[red]i", "[bold]x[/bold]", "[/no] 书 😀", "0.9877", "-0.5000"):
+        assert part in shown
+    for command in ("\x07", "\u202e", "\x1b"):
+        assert command not in shown

@@ -148,8 +148,8 @@ def test_names_and_roles(config):
     names = ["test", "label 1", "label 2"][: config.label_windows + 1]
     assert [one.name for one in windows.windows] == names
     assert windows.test.name == "test"
-    assert [one.name for one in windows.measured_labels] == names[1:]
-    assert [one.name for one in windows.refit_labels] == names[:-1]
+    assert [one.name for one in windows.measurement_fold.labels] == names[1:]
+    assert [one.name for one in windows.refit_fold.labels] == names[:-1]
 
 
 @PROTOCOLS
@@ -191,7 +191,7 @@ def test_days_may_be_fractions():
         make_interactions(("u", "a", 1), ("u", "b", 9.2), ("u", "c", 9.7)), WindowsConfig(test_days=0.5), end=at(10)
     )
     assert windows.test.cutoff == at(9.5)
-    assert windows.measured_labels[0].positives["item_id"].to_list() == ["b"]
+    assert windows.measurement_fold.labels[0].positives["item_id"].to_list() == ["b"]
 
 
 def test_windows_of_shares_start_at_an_event():
@@ -367,7 +367,7 @@ def test_holdout_file_names_the_test_pairs():
     # v-b is held out, but no positive.
     assert windows.test.positives.select(PAIR).rows() == [("u", "d"), ("v", "a")]
     assert windows.test.history.select(PAIR).rows() == [("u", "a"), ("u", "b"), ("u", "c")]
-    assert windows.measured_labels[0].positives.height == 1
+    assert windows.measurement_fold.labels[0].positives.height == 1
 
 
 def test_holdout_pairs_may_lie_outside_the_interactions():

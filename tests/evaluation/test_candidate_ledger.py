@@ -1,12 +1,10 @@
 """The candidate ledger, worked by hand."""
 
-import io
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 import pytest
-from rich.console import Console
 
 from recsys.evaluation.candidate_ledger import (
     OUTCOMES,
@@ -15,7 +13,6 @@ from recsys.evaluation.candidate_ledger import (
     build_candidate_ledger,
     compute_losses,
     describe_losses,
-    render_ledger,
     select_outcomes,
 )
 from recsys.tables import CandidateLedger, LedgerDepths, LedgerOverlap, check
@@ -194,10 +191,3 @@ class TestText:
         outcomes, lost = describe_losses({**self.MEASURED, "positives": positives, "losses": losses})
         assert outcomes.startswith("of 1 positive: 1 lost to a rule (100.0%);")
         assert lost.endswith("; 0.010 [-0.010, 0.030] because a rule or an exclusion removed it")
-
-    def test_table(self) -> None:
-        console = Console(file=io.StringIO(), width=120)
-        console.print(render_ledger(build(PROPOSED, RANKED, POSITIVES).summarise()))
-        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-        text = next(line for line in lines if "text" in line)
-        assert [cell.strip() for cell in text.strip("│").split("│")] == ["text", "4", "50.0%", "33.3%", "100.0%"]

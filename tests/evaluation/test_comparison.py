@@ -1,21 +1,15 @@
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from rich.console import Console
 from scipy.sparse import csr_array
 
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
 from recsys.evaluation.comparison import (
     flatten_metrics,
-    label_values,
-    render_beyond_accuracy,
-    render_metric_table,
     score_users,
     summarise,
 )
@@ -42,12 +36,6 @@ def scored() -> pl.DataFrame:
     return pl.concat(
         score_users(name, USERS, find_hits(lists, positives), counts, [3, 2]) for name, lists in models.items()
     )
-
-
-def printed(table: pl.DataFrame, ours: str, width: int = 200, **options: object) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(render_metric_table(table, ours, **options))  # type: ignore[arg-type]
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 class TestScoreUsers:
@@ -210,80 +198,3 @@ class TestSummarise:
             )
         with pytest.raises(DataError, match="column 'n' is Int64"):
             summarise(metrics.with_columns(pl.col("n").cast(pl.Int64)), "z-ours", CONFIG, 0)
-
-
-def test_render_beyond_accuracy() -> None:
-    users = pl.Series(["u", "v"])
-    values = {"novelty": [3.0, 5.0], "diversity": [0.5, 0.5], "cold_share": [0.0, 0.2]}
-    frames = [label_values("[b]我们", users, name, 2, np.array(two)) for name, two in values.items()]
-    table = summarise(pl.concat(frames), "[b]我们", CONFIG, 0)
-    catalogue = pl.DataFrame({"model": ["[b]我们"], "coverage": [0.256], "gini": [0.75]})
-    console = Console(file=io.StringIO(), width=200)
-    console.print(render_beyond_accuracy(table, catalogue, 2, confidence=0.95))
-    line = next(line for line in console.file.getvalue().splitlines() if "[b]我们" in line)  # type: ignore[attr-defined]
-    assert "4.000 [3.000, 5.000]" in line
-    assert "0.500 [0.500, 0.500]" in line
-    assert "0.100 [0.000, 0.200]" in line
-    assert "25.6%" in line
-    assert "0.75" in line
-
-
-class TestRender:
-    table = pl.DataFrame(
-        {
-            "model": ["[red]我们", "[red]我们", "other", "other"],
-            "metric": ["ndcg", "recall"] * 2,
-            "n": [10] * 4,
-            "users": [12_345] * 4,
-            "mean": [0.1234, 0.5, 0.1114, 0.25],
-            "low": [0.11, 0.45, 0.1, 0.2],
-            "high": [0.136, 0.55, 0.12, 0.3],
-            "difference": [None, None, 0.012, 0.25],
-            "difference_low": [None, None, -0.004, 0.2],
-            "difference_high": [None, None, 0.02, 0.3],
-            "p_value": [None, None, 0.21, 0.000999],
-        },
-        schema={name: column.dtype for name, column in MetricTable.columns().items()},
-    )
-
-    def test_shows_title_means_and_differences(self) -> None:
-        text = printed(self.table, "[red]我们", metrics=("ndcg", "recall"), confidence=0.95)
-        assert "n = 10, 12,345 users, 95% intervals" in text
-        ours = next(line for line in text.splitlines() if "我们" in line)
-        other = next(line for line in text.splitlines() if "other" in line)
-        assert "[red]我们" in ours
-        assert "0.123 [0.110, 0.136]" in ours
-        assert "0.500 [0.450, 0.550]" in ours
-        assert "(ours)" in ours
-        assert "0.111 [0.100, 0.120]" in other
-        assert "+0.012 [-0.004, +0.020], p = 0.210" in other
-        assert "ndcg: ours minus this model" in text
-
-    def test_the_first_metric_is_compared(self) -> None:
-        text = printed(self.table, "[red]我们", metrics=("recall", "ndcg"), confidence=0.9)
-        assert "+0.250 [+0.200, +0.300], p ≤ 0.001" in text
-        assert text.index("recall") < text.index("ndcg")
-        assert "90% intervals" in text
-
-    def test_only_our_row_is_highlighted(self) -> None:
-        table = render_metric_table(self.table, "[red]我们", ("ndcg",), 10, confidence=0.95)
-        assert [bool(row.style) for row in table.rows] == [True, False]
-
-    def test_end_to_end_with_the_default_columns(self) -> None:
-        text = printed(summarise(scored(), "z-ours", CONFIG, 0), "z-ours", n=3, confidence=0.95)
-        header = next(line for line in text.splitlines() if "model" in line)
-        assert header.index("ndcg") < header.index("recall") < header.index("mrr") < header.index("hit_rate")
-        assert "+0.000 [+0.000, +0.000], p = 1.000" in next(line for line in text.splitlines() if "copy" in line)
-
-    @pytest.mark.parametrize(
-        ("ours", "metrics", "n"),
-        [
-            ("nobody", ("ndcg",), 10),
-            ("other", ("ndcg", "mrr"), 10),
-            ("other", ("ndcg",), 5),
-            ("other", (), 10),
-        ],
-    )
-    def test_rejects_what_the_table_lacks(self, ours: str, metrics: tuple[str, ...], n: int) -> None:
-        with pytest.raises(DataError, match=r"metric table: no .* found models"):
-            render_metric_table(self.table, ours, metrics, n, confidence=0.95)

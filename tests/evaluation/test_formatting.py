@@ -1,6 +1,7 @@
 import pytest
 
-from recsys.evaluation.formatting import format_count, format_interval, format_p_value
+from recsys.evaluation.formatting import format_interval, format_p_value
+from recsys.progress import format_count
 
 
 def test_interval() -> None:

@@ -5,13 +5,13 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+from candidate_frames import describe_frame
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import Histories
-from recsys.features.features import make_features
 from recsys.features.item_facts import ItemFacts
 from recsys.tables import Items
 
@@ -75,7 +75,7 @@ def describe(
     candidates: pl.DataFrame, histories: Histories, items: pl.DataFrame, facts: ItemFacts | None = None, **given: Any
 ) -> pl.DataFrame:
     facts = facts or gather_facts(histories, items, **given)
-    return make_features(candidates, histories, facts, sources_of(candidates))
+    return describe_frame(candidates, histories, facts, sources_of(candidates))
 
 
 def sources_of(candidates: pl.DataFrame) -> list[str]:

@@ -1,4 +1,3 @@
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from miniature import Trained, read_files
-from rich.console import Console
 
 from recsys.artifacts.snapshots import Snapshot, read_snapshot, write_snapshot
 from recsys.errors import ArtifactError, DataError, RegistryError
 from recsys.pipelines import search as search_module
-from recsys.pipelines.search import embed_texts, find_nearest, render_nearest, search
+from recsys.pipelines.search import embed_texts, find_nearest, search
 from recsys.serving.bundle import Bundle
 from recsys.tables import Rejected, empty
 from recsys.text.item_text import make_texts
@@ -229,22 +227,3 @@ def test_embed_needs_texts_in_unicode(trained: Trained):
         embed_texts(trained.config, trained.home, [])
     with pytest.raises(DataError, match="text 2 of 2: letter 3 is not valid Unicode"):
         embed_texts(trained.config, trained.home, ["fine", "ab\udcff"])
-
-
-# --- shown -----------------------------------------------------------------------------------------------
-
-
-def test_texts_of_the_catalogue_are_printed_unchanged():
-    rows = {
-        "rank": [1, 2],
-        "item_id": ["\x1b[31mu\x07\u202e", "[red]i"],
-        "title": ["[bold]x[/bold]", "[/no] 书 😀"],
-        "cosine": [0.98765, -0.5],
-    }
-    console = Console(width=100, force_terminal=True, record=True, file=StringIO())
-    console.print(render_nearest(pl.DataFrame(rows)))
-    shown = console.export_text()
-    for part in ("\N{REPLACEMENT CHARACTER}[31mu", "[red]i", "[bold]x[/bold]", "[/no] 书 😀", "0.9877", "-0.5000"):
-        assert part in shown
-    for command in ("\x07", "\u202e", "\x1b"):
-        assert command not in shown

@@ -22,8 +22,9 @@ from recsys.artifacts.runs import read_run
 from recsys.cli.app import app
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import compare_lists
+from recsys.progress import format_count
 from recsys.registry.tracking import connect, find_run_id
-from recsys.report.grids import write_count, write_number, write_p, write_spread
+from recsys.report.grids import write_number, write_p, write_spread
 from recsys.report.nights import find_nights
 from recsys.report.page import write_report
 
@@ -191,7 +192,7 @@ def test_how_numbers_are_written() -> None:
         "0.002",
         "1.000",
     ]
-    assert [write_count(count, "item") for count in (0, 1, 1200)] == ["0 items", "1 item", "1,200 items"]
+    assert [format_count(count, "item") for count in (0, 1, 1200)] == ["0 items", "1 item", "1,200 items"]
 
 
 def test_without_its_mlflow_run_the_page_is_written_nevertheless(

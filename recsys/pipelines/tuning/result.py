@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
-from rich.text import Text
-
 from recsys.config import Config
 from recsys.evaluation.intervals import Estimate
 from recsys.pipelines.tuning.trials import Score, compare_scores, show_difference
-from recsys.progress import format_count
 
 
 @dataclass(frozen=True)
@@ -126,40 +122,6 @@ def _find_front(trials: Sequence[Trial]) -> list[Trial]:
         if not front or trial.quality > front[-1].quality:
             front.append(trial)
     return front
-
-
-def render_search(tuned: Tuned, config: Config) -> Table:
-    """Return a table of the front, the winner and the original config."""
-    verdict = tuned.verdict
-    states = [trial.state for trial in tuned.trials]
-    counts = [f"{states.count(state)} {state}" for state in ("pruned", "failed") if state in states]
-    before = f" before {tuned.before[:10]}" if tuned.before else ""
-    confidence = 100 * config.evaluation.confidence
-    title = (
-        f"{', '.join([format_count(len(states), 'trial'), *counts])}; {format_count(tuned.users, 'user')}{before}; "
-        f"{confidence:.4g}% intervals"
-    )
-    table = Table(title=title)
-    table.add_column("trial")
-    for name in (f"{config.evaluation.metric}@{config.evaluation.n}", "difference to the best", "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("changed settings", overflow="fold")
-    shown = {trial.number for trial in (*verdict.front, verdict.winner)}
-    rows = [
-        trial for trial in tuned.trials if trial.state == "complete" and (trial.number in shown or not trial.changed)
-    ]
-    for trial in sorted(rows, key=lambda trial: trial.seconds):
-        marks = [trial == verdict.winner and "wins", trial == verdict.best and "best"]
-        note = ", ".join(mark for mark in marks if mark)
-        cells = (
-            f"{trial.number}" + (f" ({note})" if note else ""),
-            f"{trial.quality:.4f} [{trial.low:.4f}, {trial.high:.4f}]",
-            "" if trial == verdict.best else show_difference(verdict.behind[trial.number]),
-            f"{trial.seconds:.1f}",
-            trial.describe_changes().replace(", ", "\n"),
-        )
-        table.add_row(*map(Text, cells), style="bold green" if trial == verdict.winner else "")
-    return table
 
 
 def summarise_search(tuned: Tuned) -> list[str]:

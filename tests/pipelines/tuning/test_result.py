@@ -1,13 +1,11 @@
 """The winner of a search, and which trials are pruned."""
 
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from miniature import settings
-from rich.console import Console
 
 from recsys.config import Config, parse_config
 from recsys.errors import DataError
@@ -17,7 +15,6 @@ from recsys.pipelines.tuning.result import (
     Verdict,
     describe_search,
     judge,
-    render_search,
     summarise_search,
 )
 from recsys.pipelines.tuning.trials import Score, compare_scores, find_prune_reason
@@ -106,11 +103,6 @@ def test_the_printed_result(config: Config) -> None:
     verdict = decide([score(-0.05, 9.0), score(0.0, 5.0)], config)
     trials = [verdict.winner, Trial(0, "complete", {}, 0.35, seconds=9.0, rung=2), Trial(2, "failed", {}, reason="no")]
     tuned = Tuned("mini-1", trials, verdict, 400, "2025-01-27T00:00", {"ranking.min_data_in_leaf": 30}, Path("w.yaml"))
-    out = StringIO()
-    Console(file=out, width=140).print(render_search(tuned, config))
-    text = out.getvalue()
-    for part in ("3 trials, 1 failed; 400 users before 2025-01-27; 95% intervals", "1 (wins, best)", "original"):
-        assert part in text
     lines = summarise_search(tuned)
     assert "  ranking.min_data_in_leaf: 30 -> 1" in lines
     assert lines[1].startswith("against the original config: +0.0500 [")
