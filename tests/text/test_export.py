@@ -171,7 +171,7 @@ def test_a_missing_or_damaged_file_is_an_error(write_checkpoint, tmp_path, file,
 
 
 def test_weights_too_large_for_one_file_are_rejected(write_checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("recsys.text.export._LARGEST_BYTES", 1_000)
+    monkeypatch.setattr("recsys.text.export._MAX_BYTES", 1_000)
     with pytest.raises(ConfigError, match="an ONNX file holds"):
         export_onnx(Encoder(str(write_checkpoint()), CONFIG), tmp_path / "out", int8=False)
 
