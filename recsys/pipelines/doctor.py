@@ -14,7 +14,7 @@ from pathlib import Path
 from recsys.artifacts.recommendations import find_published, read_pointer
 from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config, data_path
-from recsys.dataset.reading import find_files
+from recsys.dataset.raw_files import find_files
 from recsys.errors import RecsysError
 from recsys.progress import format_count
 from recsys.storage.folders import verify_folder

@@ -9,7 +9,8 @@ import zstandard
 
 from recsys.config import data_path
 from recsys.dataset.cleaning import clean_ids
-from recsys.dataset.reading import RawTable, display_name, read_table
+from recsys.dataset.raw_files import display_name
+from recsys.dataset.reading import RawTable, read_table
 from recsys.errors import DataError
 
 COLUMNS = {"id": "id", "name": "name"}
