@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.scores import DenseScores, Exclusions, Scores, SharedScores, SummedScores
+from recsys.candidates.exclusions import Exclusions
+from recsys.candidates.scores import DenseScores, Scores, SharedScores, SummedScores
 from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 from recsys.errors import DataError

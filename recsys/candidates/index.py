@@ -11,8 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import is_marked, mark_all
-from recsys.candidates.scores import DenseScores, Exclusions
+from recsys.candidates.scores import DenseScores
 
 # Clusters per square root of the number of items, the share of them that is searched, and the largest and smallest
 # number of items of a cluster that k-means learns from.

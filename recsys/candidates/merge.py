@@ -13,9 +13,9 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import mark_new
 from recsys.candidates.products import BLOCK
-from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 from recsys.text.inference import spread

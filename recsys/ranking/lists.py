@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.scores import Exclusions
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.scores import Exclusions
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.source import Source
 from recsys.candidates.sources.popular import PopularSource
 from recsys.dataset.histories import Histories

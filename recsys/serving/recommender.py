@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.merge import CandidateRows, cut_union, map_blocks, propose
 from recsys.candidates.models import CandidateModels
 from recsys.candidates.registry import make_sources
-from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
 from recsys.candidates.statistics import ItemStatistics
 from recsys.collab.factor_cache import FactorCache

@@ -11,9 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.models import NEIGHBOUR_SECTIONS, CandidateModels
 from recsys.candidates.neighbour_source import NeighbourSource
-from recsys.candidates.scores import Exclusions, Scores
+from recsys.candidates.scores import Scores
 from recsys.candidates.sources.popular import PopularSource
 from recsys.candidates.statistics import ItemStatistics
 from recsys.collab.neighbours import NeighbourModel

@@ -21,8 +21,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.neighbour_source import NeighbourSource
-from recsys.candidates.scores import DenseScores, Exclusions
+from recsys.candidates.scores import DenseScores
 from recsys.collab.neighbours import fit_item_to_item
 from recsys.config import Config, load_config
 from recsys.dataset.histories import Histories, build_histories

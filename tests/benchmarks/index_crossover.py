@@ -25,9 +25,9 @@ from night_speed import prepare
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.index import ItemIndex
 from recsys.candidates.products import score_items
-from recsys.candidates.scores import Exclusions
 from recsys.config import load_config
 from recsys.dataset.user_items import UserItems
 from recsys.evaluation.intervals import compare_paired, mean_interval

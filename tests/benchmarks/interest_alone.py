@@ -23,9 +23,9 @@ import yaml
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.models import fit_text_neighbours
 from recsys.candidates.neighbour_source import NeighbourSource
-from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
 from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.config import Config, WindowsConfig, load_config

@@ -37,8 +37,8 @@ from ablations import Laboratory
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.merge import BLOCK, CandidateRows
-from recsys.candidates.scores import Exclusions
 from recsys.candidates.sources.als import AlsSource
 from recsys.candidates.sources.new_items import NewItemsSource
 from recsys.candidates.sources.text import InterestSource

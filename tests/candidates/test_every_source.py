@@ -10,9 +10,9 @@ from installed_plugins import PLUGIN_SOURCES, installed
 from miniature import change
 from source_worlds import CONFIG, UNTOUCHED, fit_models, save_and_load, sources_of, tonight
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.merge import map_blocks, propose
 from recsys.candidates.models import CandidateModels
-from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
 from recsys.config import SOURCES, Config
 from recsys.dataset.histories import Histories

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.index import IndexedScores, ItemIndex
 from recsys.candidates.products import score_items
-from recsys.candidates.scores import Exclusions
 
 ITEMS, USERS, SIZE = 4000, 300, 16
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import at, make_interactions, make_items
 
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.merge import cut_union, map_blocks, propose, propose_with_ties
-from recsys.candidates.scores import DenseScores, Exclusions, Scores
+from recsys.candidates.scores import DenseScores, Scores
 from recsys.dataset.histories import Histories, build_histories
 from recsys.tables import Candidates, check
 

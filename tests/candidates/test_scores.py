@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from recsys.candidates.scores import DenseScores, Exclusions, Scores, SharedScores, SummedScores, add_up
+from recsys.candidates.exclusions import Exclusions
+from recsys.candidates.scores import DenseScores, Scores, SharedScores, SummedScores, add_up
 
 NAN = np.nan
 

@@ -12,10 +12,11 @@ from scipy.sparse import csr_array
 from worlds import at, make_interactions, make_items
 
 from recsys.candidates.contract import CheckedSource
+from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.merge import CandidateRows, propose
 from recsys.candidates.models import CandidateModels, FitInputs
 from recsys.candidates.registry import find_models, load_source, make_sources
-from recsys.candidates.scores import DenseScores, Exclusions, SharedScores, add_up
+from recsys.candidates.scores import DenseScores, SharedScores, add_up
 from recsys.candidates.statistics import ItemStatistics
 from recsys.config import Config, check_plugins, parse_config, required_plugins
 from recsys.config.plugins import find_plugin, list_names, order_sources, register_source

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import at, make_interactions, make_items
 
-from recsys.candidates.scores import Exclusions, Scores, SharedScores
+from recsys.candidates.exclusions import Exclusions
+from recsys.candidates.scores import Scores, SharedScores
 from recsys.dataset.histories import Histories, build_histories
 from recsys.ranking.lists import fill_up, rank_candidates
 
