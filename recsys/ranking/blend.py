@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.group_stats import fill_lowest
+from recsys.candidates.group_stats import fill_lowest, standardise
 from recsys.ranking.training_rows import find_starts, read_column
 
 # Of the first source's weight.
@@ -66,6 +66,17 @@ class Blend:
             total, best = trials[place], values[place]
         weights /= weights.sum()
         return cls({source: round(float(weight), 6) for source, weight in zip(sources, weights, strict=True)})
+
+
+def mix(
+    trees: NDArray[np.float32], blend: NDArray[np.float32], starts: NDArray[np.int64], share: float
+) -> NDArray[np.float32]:
+    """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group.
+
+    Scores that are equal for all candidates of a group add nothing.
+    """
+    mixed, _ = standardise(trees, starts, 0)
+    return mixed + np.float32(share) * standardise(blend, starts, 0)[0] if share else mixed
 
 
 class Groups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,57 +12,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.group_stats import standardise
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.evaluation.intervals import Estimate, compare_paired
-from recsys.ranking.blend import Blend, Groups
-from recsys.ranking.training_rows import find_starts
+from recsys.ranking.blend import Blend, mix
+from recsys.ranking.ranker_choice import RankerChoice, Validation, choose_by_folds
+from recsys.ranking.training_rows import to_dataset
 from recsys.ranking.trees import Forest
 from recsys.storage.files import read_json, write_json
 
-# Shares of the blend that are tried beside the trees.
-_SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
 # Where nothing can be measured: with half of the blend a prototype was never below the blend.
 _SAFE_SHARE = 0.5
-_DRAWS = 1000
-# Trees over which the folds' curve is looked at together; it jumps up and down from one to the next.
-_STRETCH = 21
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What folds said: every group was scored by trees that did not learn from its user.
-
-    Attributes:
-        curve: nDCG@n after each tree, mean over the folds; empty where there were too few groups for folds.
-        shares: nDCG@n of trees plus the blend at each share that was tried.
-        blend: nDCG@n of the blend alone.
-        gain: the chosen mixture minus the blend, mean and ends of a 95 % interval over groups.
-    """
-
-    curve: tuple[float, ...] = ()
-    shares: Mapping[float, float] = field(default_factory=dict)
-    blend: float | None = None
-    gain: tuple[float, float, float] | None = None
-
-
-@dataclass(frozen=True)
-class RankerChoice:
-    """What is decided about a ranker before its trees are fitted.
-
-    It is decided once, on the evaluation model, and kept for the refit, so that what was measured is what serves.
-
-    Attributes:
-        trees: how many trees are fitted.
-        blend_share: how much of the blend is added to the trees, both in standard deviations within the user; None: the
-            trees were not significantly better than the blend on held-out users, so the blend alone ranks.
-        validation: the measurements that the choice rests on.
-    """
-
-    trees: int
-    blend_share: float | None
-    validation: Validation = Validation()
 
 
 @dataclass(frozen=True)
@@ -130,8 +89,8 @@ class Ranker:
         if choice is None:
             choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
             if rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds):
-                choice = _validate(matrix, rows, sources, parameters, config, n, seed)
-        booster = lgb.train(parameters, _join(matrix, rows, ["blend", *features]), choice.trees)
+                choice = choose_by_folds(matrix, rows, sources, parameters, config, n, seed)
+        booster = lgb.train(parameters, to_dataset(matrix, rows, ["blend", *features]), choice.trees)
         return cls(booster, blend, tuple(features), choice)
 
     def gather(self, features: pl.DataFrame) -> NDArray[np.float32]:
@@ -198,35 +157,8 @@ class Ranker:
         return cls(booster, Blend(content["blend"]), tuple(content["features"]), choice)
 
 
-def mix(
-    trees: NDArray[np.float32], blend: NDArray[np.float32], starts: NDArray[np.int64], share: float
-) -> NDArray[np.float32]:
-    """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group.
-
-    A part that says the same of all candidates says nothing.
-    """
-    mixed, _ = standardise(trees, starts, 0)
-    return mixed + np.float32(share) * standardise(blend, starts, 0)[0] if share else mixed
-
-
 def _matrix(rows: pl.DataFrame, blend: NDArray[np.float32], features: Sequence[str]) -> NDArray[np.float32]:
     return np.column_stack([blend, rows.select(features).to_numpy().astype(np.float32, copy=False)])
-
-
-def _join(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str] | None = None) -> lgb.Dataset:
-    """Return the rows as LightGBM learns from them.
-
-    Where somebody noted at which place the user met an item, what the place alone did is learned apart from the trees,
-    and forgotten (Hu et al. 2019, WWW); items that nobody saw shown have a place of their own.
-    """
-    shown = rows["position"]
-    return lgb.Dataset(
-        matrix,
-        rows["label"].to_numpy(),
-        group=np.diff(find_starts(rows)),
-        position=None if shown.null_count() == len(shown) else shown.fill_null(0).cast(pl.Int32).to_numpy(),
-        feature_name="auto" if names is None else names,
-    )
 
 
 def _parameters(config: RankingConfig, n: int, seed: int, threads: int) -> dict[str, object]:
@@ -246,109 +178,3 @@ def _parameters(config: RankingConfig, n: int, seed: int, threads: int) -> dict[
         "force_row_wise": True,
         "verbosity": -1,
     }
-
-
-def _validate(
-    matrix: NDArray[np.float32],
-    rows: pl.DataFrame,
-    sources: Sequence[str],
-    parameters: dict[str, object],
-    config: RankingConfig,
-    n: int,
-    seed: int,
-) -> RankerChoice:
-    """Choose the number of trees and the share of the blend by folds over users."""
-    # By user, not by group: someone with a group in each window would be known before being seen.
-    users = rows["user_index"].rank("dense").to_numpy() - 1
-    fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
-    folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
-    boosters, curves = zip(
-        *(_run_fold(matrix, rows, outside, inside, parameters, config.max_trees) for outside, inside in folds),
-        strict=True,
-    )
-    trees = _count_trees(np.array(curves))
-    unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
-    for booster, (outside, inside) in zip(boosters, folds, strict=True):
-        unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
-        # The rival, too, must not have seen them.
-        alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
-    groups, starts = Groups(rows), find_starts(rows)
-    reference = groups.measure(alone, n)
-    values = {share: groups.measure(mix(unseen, alone, starts, share), n) for share in _SHARES}
-    share, gain = choose_share(values, reference, seed)
-    validation = Validation(
-        curve=tuple(np.mean(curves, axis=0).tolist()),
-        shares={share: float(measured.mean()) for share, measured in values.items()},
-        blend=float(reference.mean()),
-        gain=(gain.mean, gain.low, gain.high),
-    )
-    return RankerChoice(trees, share, validation)
-
-
-def choose_share(
-    values: Mapping[float, NDArray[np.float64]], blend: NDArray[np.float64], seed: int
-) -> tuple[float | None, Estimate]:
-    """Choose how much of the blend is added to the trees, by what held-out groups reach.
-
-    Args:
-        values: (n_groups) nDCG of the trees plus the blend by share; share 0 is the trees alone.
-        blend: (n_groups) nDCG of the blend alone.
-        seed: draws the bootstrap samples.
-
-    Returns:
-        The share with the largest mean; 0 where more is not significantly better than the trees alone; None, the blend
-        alone, where the 95 % interval of the gain over the blend reaches down to 0. And that gain.
-    """
-    gains = {share: compare_paired(measured, blend, _DRAWS, 0.95, seed) for share, measured in values.items()}
-    best = max(values, key=lambda share: gains[share].mean)
-    # The trees start from the blend already: alone they are enough, unless more of it is significantly better.
-    better = compare_paired(values[best], values[0.0], _DRAWS, 0.95, seed).low > 0
-    if gains[0.0].low > 0 and not better:
-        best = 0.0
-    return (best if gains[best].low > 0 else None), gains[best]
-
-
-def _run_fold(
-    matrix: NDArray[np.float32],
-    rows: pl.DataFrame,
-    outside: NDArray[np.int64],
-    inside: NDArray[np.int64],
-    parameters: dict[str, object],
-    trees: int,
-) -> tuple[lgb.Booster, list[float]]:
-    """Return trees that learned from the rows outside, and their metric on those inside after each.
-
-    Not `lgb.cv`: it loses the places at which items were shown.
-    """
-    data, unseen = _join(matrix[outside], rows[outside]), rows[inside]
-    told: dict[str, dict[str, list[float]]] = {}
-    booster = lgb.train(
-        parameters,
-        data,
-        trees,
-        valid_sets=[lgb.Dataset(matrix[inside], unseen["label"].to_numpy(), data, group=np.diff(find_starts(unseen)))],
-        valid_names=["fold"],
-        callbacks=[lgb.record_evaluation(told)],
-    )
-    (curve,) = told["fold"].values()
-    return booster, curve
-
-
-def _count_trees(curves: NDArray[np.float64]) -> int:
-    """Return how many trees: all, unless the folds agree that fewer are better.
-
-    Args:
-        curves: (n_folds, n_trees) metric of each fold after each tree.
-
-    Returns:
-        The middle of the stretch with the best mean where it beats the last one by two standard errors over the folds:
-        one best tree alone is luck, and often an early one.
-    """
-    n_folds, n_trees = len(curves), len(curves[0])
-    width = min(_STRETCH, n_trees)
-    stretches = np.lib.stride_tricks.sliding_window_view(curves, width, axis=1).mean(axis=2)
-    best = int(np.argmax(stretches.mean(axis=0)))
-    lead = stretches[:, best] - stretches[:, -1]
-    if lead.mean() > 2 * lead.std(ddof=1) / np.sqrt(n_folds):
-        return 1 + best + width // 2
-    return n_trees

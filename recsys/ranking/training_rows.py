@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lightgbm as lgb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -55,3 +56,24 @@ def find_starts(rows: pl.DataFrame) -> NDArray[np.int64]:
 def read_column(rows: pl.DataFrame, name: str) -> NDArray[np.float32]:
     """Return (n_rows) float32 of a feature, NaN where it is missing."""
     return rows[name].cast(pl.Float32).to_numpy()
+
+
+def to_dataset(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str] | None = None) -> lgb.Dataset:
+    """Return the rows as a LightGBM data set, a group per window and user.
+
+    Where the log has the positions at which items were shown, LightGBM learns the effect of the position separately
+    from the trees and drops it afterwards (Hu et al. 2019, WWW). Items that were not shown share position 0.
+
+    Args:
+        matrix: (n_rows, n_columns) float32, the inputs of the trees.
+        rows: `TrainingRows`, the rows of the matrix.
+        names: of the columns of the matrix; None: LightGBM numbers them.
+    """
+    shown = rows["position"]
+    return lgb.Dataset(
+        matrix,
+        rows["label"].to_numpy(),
+        group=np.diff(find_starts(rows)),
+        position=None if shown.null_count() == len(shown) else shown.fill_null(0).cast(pl.Int32).to_numpy(),
+        feature_name="auto" if names is None else names,
+    )

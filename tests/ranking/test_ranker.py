@@ -6,9 +6,10 @@ import pytest
 
 from recsys.config import RankingConfig
 from recsys.errors import DataError
-from recsys.ranking import ranker as ranker_module
-from recsys.ranking.blend import Blend, Groups
-from recsys.ranking.ranker import Ranker, RankerChoice, Validation, _count_trees, choose_share, mix
+from recsys.ranking import ranker_choice
+from recsys.ranking.blend import Blend, Groups, mix
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_choice import RankerChoice, Validation, _count_trees, choose_share
 from recsys.ranking.training_rows import find_starts, read_column
 
 FEATURES = ("text_z", "known", "noise")
@@ -222,6 +223,7 @@ def test_the_rival_blend_has_not_seen_the_groups_it_is_measured_on(monkeypatch):
             return super().score_rows(rows)
 
     monkeypatch.setattr("recsys.ranking.ranker.Blend", Recorder)
+    monkeypatch.setattr("recsys.ranking.ranker_choice.Blend", Recorder)
     rows = make_rows()
     fit(rows)
     everyone = set(rows["user_index"])
@@ -240,8 +242,8 @@ def test_the_seed_draws_the_folds(monkeypatch):
         drawn.append(tuple(inside))
         return real(matrix, rows, outside, inside, parameters, trees)
 
-    real = ranker_module._run_fold
-    monkeypatch.setattr(ranker_module, "_run_fold", run_fold)
+    real = ranker_choice._run_fold
+    monkeypatch.setattr(ranker_choice, "_run_fold", run_fold)
     rows, config = make_rows(groups=60), CONFIG.model_copy(update={"max_trees": 2, "min_users_for_folds": 2})
     for seed in (0, 0, 1):
         fit(rows, config, seed=seed)

@@ -111,12 +111,13 @@ def save_trees(folder: Path) -> None:
     import numpy as np
 
     from recsys.ranking.blend import Blend
-    from recsys.ranking.ranker import Ranker, Validation
+    from recsys.ranking.ranker import Ranker
+    from recsys.ranking.ranker_choice import RankerChoice
 
     rng = np.random.default_rng(0)
     parameters = {"verbosity": -1, "num_leaves": 255, "min_data_in_leaf": 1, "num_threads": 1}
     booster = lgb.train(parameters, lgb.Dataset(rng.random((2000, 3)), rng.random(2000)), 30)
-    Ranker(booster, Blend({"als": 1.0}), (), 0.5, Validation()).save(folder)
+    Ranker(booster, Blend({"als": 1.0}), (), RankerChoice(30, 0.5)).save(folder)
 
 
 def test_a_scratch_folder_is_deleted_and_so_are_those_of_killed_processes(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from miniature import Trained, change
 
 from recsys.config import Config
 from recsys.pipelines.promote import load_champion
-from recsys.ranking.ranker import Ranker, RankerChoice, Validation
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_choice import RankerChoice, Validation
 from recsys.registry.tracking import connect
 from recsys.registry.versions import EVALUATION_MODEL, need_version, open_bundle
 from recsys.serving.bundle import Bundle
