@@ -23,7 +23,8 @@ from recsys.config.dataset import (
     ItemFiles,
     WindowsConfig,
 )
-from recsys.config.plugins import SOURCES, Kind, as_value_error, check_plugins, load_modules, record_plugins
+from recsys.config.plugin_records import check_plugins, record_plugins
+from recsys.config.plugins import SOURCES, Kind, as_value_error, load_modules
 from recsys.config.ranking import (
     AlsConfig,
     Bm25Config,
