@@ -40,7 +40,8 @@ from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle
-from recsys.training.measurement import BLEND, Measured, measure
+from recsys.training.list_measurement import BLEND
+from recsys.training.measurement import Measured, measure
 from recsys.training.splitting import split_snapshot
 from recsys.visuals.embedding_map import group_items, render_embedding_map
 from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
