@@ -117,7 +117,8 @@ def _describe_allowed(schema: dict[str, Any]) -> str:
         return f"list of {_describe_allowed(schema['items'])}"
     if schema.get("type") == "object":
         values = schema.get("additionalProperties") or next(iter(schema["patternProperties"].values()))
-        return f"name -> {_describe_allowed(values)}"
+        # True: the values are checked by code, such as the settings of a plug-in by its own section.
+        return f"name -> {'value' if values is True else _describe_allowed(values)}"
     limits = " and ".join(
         f"{sign} {schema[key]:,}".removesuffix(".0") for key, sign in _LIMITS.items() if key in schema
     )
