@@ -372,13 +372,18 @@ def recommend(bundle: Bundle, histories: pl.DataFrame | pd.DataFrame) -> pl.Data
     Args:
         bundle: from `open_bundle`.
         histories: polars or pandas, one row per interaction, each user's rows oldest first: `user_id` and `item_id`
-            (text or whole numbers). Items that the catalogue does not have are skipped.
+            (text or whole numbers), and optionally `time` (datetimes with a zone or in UTC, before the bundle's
+            cutoff) and `event` (an event kind of the config). Without them every interaction has weight 1 and no age.
+            Items that the catalogue does not have are skipped.
 
     Returns:
-        `user_id`, `rank` (Int32, 1 is best), `item_id`, `score` (higher is better), sorted by user, then rank.
+        `user_id`, `rank` (Int32, 1 is best), `item_id`, `score` (higher is better), sorted by user, then rank. The
+        rules and block lists are those of the bundle's training. A user's whole history, with times and event kinds,
+        gives the list that the nightly batch would make at the bundle's cutoff.
 
     Raises:
-        DataError: `histories` is not a frame, lacks a column, or has a row without an id.
+        DataError: `histories` is not a frame, lacks a column, has a row without an id, a time that is not before the
+            cutoff, or an unknown event kind.
     """
     from recsys.serving.history_recommender import recommend_for
 
@@ -435,4 +440,5 @@ def _parse_histories(histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
             raise DataError(
                 f"histories: {empty} of {frame.height} rows have no {name}, the first is row {row}; leave them out"
             )
-    return frame
+    optional = [name for name in ("time", "event") if name in histories.columns]
+    return frame.with_columns(pl.Series(name, histories[name]) for name in optional)
