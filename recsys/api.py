@@ -440,5 +440,14 @@ def _parse_histories(histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
             raise DataError(
                 f"histories: {empty} of {frame.height} rows have no {name}, the first is row {row}; leave them out"
             )
-    optional = [name for name in ("time", "event") if name in histories.columns]
-    return frame.with_columns(pl.Series(name, histories[name]) for name in optional)
+    for name in ("time", "event"):
+        if name in histories.columns:
+            frame = frame.with_columns(_to_polars(histories[name]).alias(name))
+    return frame
+
+
+def _to_polars(values: pl.Series | pd.Series) -> pl.Series:
+    if isinstance(values, pl.Series):
+        return values
+    # Times become UTC without a zone: pandas warns when a column with a zone is converted.
+    return pl.from_pandas(values if getattr(values.dtype, "tz", None) is None else values.dt.tz_convert(None))
