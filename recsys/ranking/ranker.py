@@ -21,24 +21,24 @@ from recsys.ranking.training_rows import find_starts
 from recsys.ranking.trees import Forest
 from recsys.storage.files import read_json, write_json
 
-# Shares of the blend that are tried beside the trees.
+# Shares of the blend that are tried with the trees.
 _SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
-# Where nothing can be measured: with half of the blend a prototype was never below the blend.
+# Used where there are too few users for folds: with half of the blend, a prototype was never worse than the blend.
 _SAFE_SHARE = 0.5
 _DRAWS = 1000
-# Trees over which the folds' curve is looked at together; it jumps up and down from one to the next.
-_STRETCH = 21
+# Trees over which the curve of the folds is averaged; it jumps up and down from tree to tree.
+_WINDOW = 21
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What folds said: every group was scored by trees that did not learn from its user.
+    """What the folds measured: every group was scored by trees that did not learn from its user.
 
     Attributes:
         curve: nDCG@n after each tree, mean over the folds; empty where there were too few groups for folds.
-        shares: nDCG@n of trees plus the blend at each share that was tried.
+        shares: share of the blend -> nDCG@n of the trees plus that share.
         blend: nDCG@n of the blend alone.
-        gain: the chosen mixture minus the blend, mean and ends of a 95 % interval over groups.
+        gain: nDCG@n of the chosen mixture minus that of the blend: mean and ends of a 95 % interval over groups.
     """
 
     curve: tuple[float, ...] = ()
@@ -67,7 +67,7 @@ class RankerChoice:
 
 @dataclass(frozen=True)
 class Ranker:
-    """Trees (Burges 2010, MSR-TR-2010-82) that start from the blend and add what the features know.
+    """Trees (Burges 2010, MSR-TR-2010-82) that start from the blend and correct it by the features.
 
     Attributes:
         booster: the trees.
@@ -111,10 +111,10 @@ class Ranker:
             features: columns to learn from.
             sources: whose z-scores the blend weighs.
             config: parameters of the trees.
-            n: list length that counts.
+            n: list length that is measured.
             seed: draws the folds, and the trees' feature subsets.
             threads: of LightGBM.
-            choice: made already, by the evaluation model; None: made here.
+            choice: that of the evaluation model; None: it is made here.
 
         Raises:
             DataError: no candidate is a positive; there is nothing to learn.
@@ -135,7 +135,7 @@ class Ranker:
         return cls(booster, blend, tuple(features), choice)
 
     def gather(self, features: pl.DataFrame) -> NDArray[np.float32]:
-        """Return (n_rows, 1 + n_features) float32: what the trees look at, the blend first."""
+        """Return (n_rows, 1 + n_features) float32: the columns that the trees read, the blend first."""
         return _matrix(features, self.blend.score_rows(features), self.features)
 
     def score(self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -157,7 +157,7 @@ class Ranker:
         return Forest.from_booster(self.booster)
 
     def describe(self) -> str:
-        """Return what ranks, and why, as text."""
+        """Return in words what ranks the candidates, and why."""
         measured = self.validation.gain
         gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*measured) if measured else ""
         if self.blend_share is None:
@@ -175,7 +175,7 @@ class Ranker:
 
     def save(self, folder: Path) -> None:
         """Write the trees as LightGBM text and the rest as JSON."""
-        # Not save_model: on a full disk it writes to stderr and raises an error of LightGBM's own.
+        # Not save_model: on a full disk it writes to stderr and raises a LightGBMError.
         (folder / "trees.txt").write_text(self.booster.model_to_string(), encoding="utf-8")
         content = {
             "blend": self.blend.weights,
@@ -203,7 +203,7 @@ def mix(
 ) -> NDArray[np.float32]:
     """Return (n_rows) float32: trees plus `share` of the blend, each in standard deviations within its group.
 
-    A part that says the same of all candidates says nothing.
+    Scores that are equal for all candidates of a group add nothing.
     """
     mixed, _ = standardise(trees, starts, 0)
     return mixed + np.float32(share) * standardise(blend, starts, 0)[0] if share else mixed
@@ -216,8 +216,8 @@ def _matrix(rows: pl.DataFrame, blend: NDArray[np.float32], features: Sequence[s
 def _join(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str] | None = None) -> lgb.Dataset:
     """Return the rows as LightGBM learns from them.
 
-    Where somebody noted at which place the user met an item, what the place alone did is learned apart from the trees,
-    and forgotten (Hu et al. 2019, WWW); items that nobody saw shown have a place of their own.
+    Where positions are known, the effect of the position alone is learned apart from the trees and then dropped (Hu et
+    al. 2019, WWW); items that were not shown share a separate position.
     """
     shown = rows["position"]
     return lgb.Dataset(
@@ -258,7 +258,7 @@ def _validate(
     seed: int,
 ) -> RankerChoice:
     """Choose the number of trees and the share of the blend by folds over users."""
-    # By user, not by group: someone with a group in each window would be known before being seen.
+    # By user, not by group: a user has a group in each window, and all of them must be in the same fold.
     users = rows["user_index"].rank("dense").to_numpy() - 1
     fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
     folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
@@ -270,7 +270,7 @@ def _validate(
     unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
     for booster, (outside, inside) in zip(boosters, folds, strict=True):
         unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
-        # The rival, too, must not have seen them.
+        # The blend that the trees are compared with must not have seen them either.
         alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
     groups, starts = Groups(rows), find_starts(rows)
     reference = groups.measure(alone, n)
@@ -288,7 +288,7 @@ def _validate(
 def choose_share(
     values: Mapping[float, NDArray[np.float64]], blend: NDArray[np.float64], seed: int
 ) -> tuple[float | None, Estimate]:
-    """Choose how much of the blend is added to the trees, by what held-out groups reach.
+    """Choose how much of the blend is added to the trees, by the metric on held-out groups.
 
     Args:
         values: (n_groups) nDCG of the trees plus the blend by share; share 0 is the trees alone.
@@ -296,12 +296,12 @@ def choose_share(
         seed: draws the bootstrap samples.
 
     Returns:
-        The share with the largest mean; 0 where more is not significantly better than the trees alone; None, the blend
-        alone, where the 95 % interval of the gain over the blend reaches down to 0. And that gain.
+        The share with the largest mean, and its gain over the blend. The share is 0 if no larger share is significantly
+        better than the trees alone, and None (the blend ranks alone) if the 95 % interval of the gain includes 0.
     """
     gains = {share: compare_paired(measured, blend, _DRAWS, 0.95, seed) for share, measured in values.items()}
     best = max(values, key=lambda share: gains[share].mean)
-    # The trees start from the blend already: alone they are enough, unless more of it is significantly better.
+    # The trees read the blend already, so a share is added only if it is significantly better.
     better = compare_paired(values[best], values[0.0], _DRAWS, 0.95, seed).low > 0
     if gains[0.0].low > 0 and not better:
         best = 0.0
@@ -316,36 +316,36 @@ def _run_fold(
     parameters: dict[str, object],
     trees: int,
 ) -> tuple[lgb.Booster, list[float]]:
-    """Return trees that learned from the rows outside, and their metric on those inside after each.
+    """Return trees that learned from the rows outside the fold, and their metric on those inside after each tree.
 
-    Not `lgb.cv`: it loses the places at which items were shown.
+    Not `lgb.cv`: it loses the positions at which items were shown.
     """
     data, unseen = _join(matrix[outside], rows[outside]), rows[inside]
-    told: dict[str, dict[str, list[float]]] = {}
+    metrics: dict[str, dict[str, list[float]]] = {}
     booster = lgb.train(
         parameters,
         data,
         trees,
         valid_sets=[lgb.Dataset(matrix[inside], unseen["label"].to_numpy(), data, group=np.diff(find_starts(unseen)))],
         valid_names=["fold"],
-        callbacks=[lgb.record_evaluation(told)],
+        callbacks=[lgb.record_evaluation(metrics)],
     )
-    (curve,) = told["fold"].values()
+    (curve,) = metrics["fold"].values()
     return booster, curve
 
 
 def _count_trees(curves: NDArray[np.float64]) -> int:
-    """Return how many trees: all, unless the folds agree that fewer are better.
+    """Return the number of trees: all, unless the folds agree that fewer are better.
 
     Args:
         curves: (n_folds, n_trees) metric of each fold after each tree.
 
     Returns:
-        The middle of the stretch with the best mean where it beats the last one by two standard errors over the folds:
-        one best tree alone is luck, and often an early one.
+        The middle of the window of trees with the best mean, if it beats the last window by two standard errors over
+        the folds. The best single number of trees is partly luck, and often too small.
     """
     n_folds, n_trees = len(curves), len(curves[0])
-    width = min(_STRETCH, n_trees)
+    width = min(_WINDOW, n_trees)
     stretches = np.lib.stride_tricks.sliding_window_view(curves, width, axis=1).mean(axis=2)
     best = int(np.argmax(stretches.mean(axis=0)))
     lead = stretches[:, best] - stretches[:, -1]
