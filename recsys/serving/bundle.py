@@ -42,7 +42,7 @@ class Bundle:
         items: `Items` at training.
         embeddings: (n_items, embedding_size) float32 of those items' texts.
         statistics: of the histories at training.
-        block_lists: as they were at training; the nightly batch reads them afresh.
+        block_lists: as they were at training; the nightly batch reads those of tonight instead.
     """
 
     config: Config
@@ -57,52 +57,52 @@ class Bundle:
 
     @property
     def attributes(self) -> list[str]:
-        """Item columns that the ranker's features read: those of the catalogue at training, whatever tonight's has."""
+        """Item columns that the ranker's features read: attributes of the catalogue at training, not of tonight's."""
         return [column for column in self.items.columns if column not in Items.column_names()]
 
     def embed(
         self, items: pl.DataFrame, progress: Progress | None = None, cache: EmbeddingCache | None = None
     ) -> NDArray[np.float32]:
-        """Return the embeddings of a catalogue; only texts the bundle has not met are encoded.
+        """Return the embeddings of a catalogue; only texts that the bundle does not have are encoded.
 
         Args:
             items: `Items`.
-            progress: called with the number of items done since the last call, those the bundle knows included.
-            cache: looked into for texts the bundle has not met, and given those that are encoded.
+            progress: called with the number of items done since the last call, including those that the bundle has.
+            cache: where texts that the bundle does not have are looked up, and stored once they are encoded.
 
         Raises:
             DataError: the catalogue lacks a column that makes the texts.
         """
-        texts, places = self._find_texts(items)
+        texts, rows = self._find_texts(items)
         vectors = np.zeros((len(texts), self.embeddings.shape[1]), dtype=np.float32)
-        vectors[places >= 0] = self.embeddings[places[places >= 0]]
-        if progress and (places >= 0).any():
-            progress(int((places >= 0).sum()))
-        if (places < 0).any():
-            new = texts.filter(pl.Series(places < 0))
+        vectors[rows >= 0] = self.embeddings[rows[rows >= 0]]
+        if progress and (rows >= 0).any():
+            progress(int((rows >= 0).sum()))
+        if (rows < 0).any():
+            new = texts.filter(pl.Series(rows < 0))
             encode = partial(cache.encode, self.encoder) if cache else self.encoder.encode
-            vectors[places < 0] = encode(new.to_list(), progress)
+            vectors[rows < 0] = encode(new.to_list(), progress)
         return vectors
 
     def find_new_texts(self, items: pl.DataFrame) -> pl.Series:
-        """Return the texts of a catalogue that the bundle has not met, in its order."""
-        texts, places = self._find_texts(items)
-        return texts.filter(pl.Series(places < 0))
+        """Return the texts of a catalogue that the bundle does not have, in the order of the catalogue."""
+        texts, rows = self._find_texts(items)
+        return texts.filter(pl.Series(rows < 0))
 
     def _find_texts(self, items: pl.DataFrame) -> tuple[pl.Series, NDArray[np.int64]]:
-        """Return the texts of a catalogue, and where the bundle has each, -1 where it has not."""
+        """Return the texts of a catalogue, and for each its row in the bundle's embeddings, -1 if it is new."""
         fields = self.config.text.fields
-        _demand_columns(items, name_columns(fields))
-        known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("place")
+        _require_columns(items, name_columns(fields))
+        known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("row")
         texts = make_texts(items, fields)
-        places = (
+        rows = (
             pl.DataFrame({"text_hash": hash_texts(texts)})
-            .join(known.unique("text_hash", keep="first"), on="text_hash", how="left", maintain_order="left")["place"]
+            .join(known.unique("text_hash", keep="first"), on="text_hash", how="left", maintain_order="left")["row"]
             .cast(pl.Int64)
             .fill_null(-1)
             .to_numpy()
         )
-        return texts, places
+        return texts, rows
 
     def prepare(
         self,
@@ -114,13 +114,13 @@ class Bundle:
     ) -> Recommender:
         """Return the recommender over a catalogue as of the cut-off of all users' histories.
 
-        New texts are encoded, popularity is counted afresh, and the models are aligned with the catalogue. TF-IDF is
-        fitted anew where the known texts have changed: it takes seconds, and items that joined since have neighbours.
+        New texts are encoded, popularity is counted again, and the models are aligned with the catalogue. TF-IDF is
+        fitted again if the known texts have changed: it takes seconds, and items that joined since have neighbours.
 
         Raises:
             DataError: the catalogue lacks a column that makes the texts or the features.
         """
-        _demand_columns(items, self.attributes)
+        _require_columns(items, self.attributes)
         statistics = count_statistics(histories, items, self.config.candidates)
         return self.assemble(items, self.embed(items, progress, cache), statistics, histories.cutoff, factor_cache)
 
@@ -132,7 +132,7 @@ class Bundle:
         cutoff: datetime | None,
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
-        """Return the recommender over a catalogue whose texts and histories have been read already."""
+        """Return the recommender over a catalogue whose embeddings and statistics are already computed."""
         candidate_models = self.candidate_models.align(items["item_id"])
         fields = self.config.text.fields
         texts = read_known_texts(items, cutoff, fields)
@@ -160,13 +160,13 @@ class Bundle:
         """Read what `save` wrote.
 
         Raises:
-            ArtifactError: a part is not there: another version of this package wrote the folder.
+            ArtifactError: a part is missing, because another version of this package wrote the folder.
         """
         try:
             return cls._read(folder)
         except (FileNotFoundError, KeyError) as error:
             name = error.filename if isinstance(error, FileNotFoundError) else error.args[0]
-            # safetensors says it in words, which end with the path.
+            # The message of safetensors ends with the path.
             lacking = Path(name or str(error)).name
             raise ArtifactError(
                 f"bundle {folder}: no {lacking}; another version of recsys wrote it; train and promote again"
@@ -184,7 +184,7 @@ class Bundle:
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
-            # Once, not whenever somebody asks for a list.
+            # Texts are read once here, not for every request.
             candidate_models=CandidateModels.load(folder, items["item_id"], config).with_texts(
                 make_texts(items, config.text.fields)
             ),
@@ -197,10 +197,10 @@ class Bundle:
         )
 
 
-def _demand_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
+def _require_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
     lacking = [column for column in columns if column not in items.columns]
     if lacking:
         raise DataError(
             f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads; found "
-            f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
+            f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train again"
         )

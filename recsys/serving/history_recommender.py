@@ -81,7 +81,7 @@ def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -
 
 
 def _weigh(history: pl.DataFrame, dataset: DatasetConfig) -> tuple[pl.Series, pl.Series]:
-    """Return the weight of each interaction and whether the user then has the item."""
+    """Return the weight of each interaction, and whether it is of a positive kind (the user has consumed the item)."""
     files = dataset.interactions
     if "event" not in history.columns:
         return pl.repeat(1.0, history.height, dtype=pl.Float32, eager=True), pl.repeat(
@@ -99,7 +99,7 @@ def _weigh(history: pl.DataFrame, dataset: DatasetConfig) -> tuple[pl.Series, pl
 
 
 def _read_times(history: pl.DataFrame, cutoff: datetime | None) -> pl.Series:
-    """Return the times as UTC microseconds; null throughout where there are none."""
+    """Return the times as UTC microseconds; all null if there are none."""
     kind = pl.Datetime("us", "UTC")
     if "time" not in history.columns:
         return pl.repeat(None, history.height, dtype=kind, eager=True)

@@ -15,7 +15,7 @@ from recsys.serving.recommender import Recommender
 
 
 def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[np.float32] | None) -> list[Source]:
-    """Return what is measured alone next to our lists, in the order of the tables.
+    """Return the sources that are measured alone, in the order of the tables.
 
     Args:
         bundle: the measured bundle.
@@ -26,7 +26,7 @@ def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[
         ConfigError: a plug-in baseline is no `CandidateSource`, or has a name that is taken.
     """
     config = bundle.config.candidates
-    # New items alone are no rival: by design that source scores no others.
+    # Not a baseline: this source scores new items only.
     without = {"new_items"}
     # EASE is empty where the catalogue is too large for it.
     if not recommender.candidate_models["ease"].similarity.nnz:

@@ -33,7 +33,7 @@ from recsys.serving.recommender import Recommender, feature_frame
 from recsys.training.baselines import make_baselines
 
 BLEND = "blend"
-# Ranks are UInt16; a longer list would say nothing more about a source that gives so many items the same score.
+# Ranks are UInt16; longer lists would add nothing for a source that gives thousands of items the same score.
 _MAX_RANK = 65_535
 # Rows whose features are kept to be compared with those of the training.
 _FEATURE_ROWS = 100_000
@@ -79,15 +79,15 @@ def measure(
 ) -> Measured:
     """Make lists as of the window's cut-off and compare them with what the users consumed.
 
-    The lists go through the chain that serves: rules, block lists and the fallback chain are in every number. Users
-    with a history before the window and a positive inside it are measured. Positives that no source proposed count as
-    misses. `shown_penalty` has no effect: nothing was shown to anybody before the window.
+    The lists go through the chain that serves: rules, block lists and the fallback chain are part of every number.
+    Users with a history before the window and a positive inside it are measured. Positives that no source proposed
+    count as misses. `shown_penalty` has no effect: no list was shown before the window.
 
     Args:
-        bundle: fitted on nothing from the window on.
+        bundle: fitted on events before the window only.
         window: to predict.
         items: `Items`.
-        baselines: also measure the blend, the single sources, and what is only ever a baseline.
+        baselines: also measure the blend, the single sources, and models that are only baselines.
         zero_shot: embeddings of the items by the untuned checkpoint; None leaves that baseline out.
 
     Raises:
@@ -125,7 +125,7 @@ def measure(
 
 def _select_users(window: Window, histories: Histories) -> tuple[Histories, pl.DataFrame]:
     """Return the users who can be measured, and their positives by index with the kinds of events, sorted."""
-    # A hold-out file may name items that the catalogue does not have; nobody could recommend them.
+    # A hold-out file may name items that the catalogue does not have; no model can recommend them.
     known = histories.number_pairs(window.positives)
     if known.is_empty():
         raise DataError(
@@ -142,7 +142,7 @@ class _BlockMeasure:
 
     Attributes:
         ranked: `user_index`, `item_index`, `score`, `rank` of everything that we rank, in order.
-        without_rules: the same without rules and block lists; without rows where neither is set.
+        without_rules: the same without rules and block lists; no rows if neither is set.
         blended: the same by the blend.
         proposed: `Candidates` before the union was cut.
         features: keys and features of the candidates.
@@ -199,7 +199,7 @@ class _Run:
 
     @property
     def _limited(self) -> bool:
-        """Rules or block lists keep something out of the lists."""
+        """Whether rules or block lists can keep items out of the lists."""
         return self._maker.rules.active or not self.bundle.block_lists.empty
 
     @cached_property
@@ -209,7 +209,7 @@ class _Run:
 
     @cached_property
     def _maker_without_rules(self) -> ListMaker:
-        """The same chain as if neither rules nor block lists were set."""
+        """The chain without rules and block lists."""
         generation = self.bundle.config.generation.model_copy(update={"rules": RulesConfig()})
         recommender = replace(self.recommender, recommendable=self.recommendable)
         return ListMaker(recommender, self.bundle.ranker, generation, self.histories.ages_until)
@@ -263,7 +263,7 @@ class _Run:
 
     def _count(self, made: _BlockMeasure, positives: pl.DataFrame) -> Ledger:
         config = self.bundle.config
-        # By the sources' own order: a bundle that was loaded has its depths by name.
+        # In the order of the sources: a loaded bundle has its depths in the order of names.
         depths = {name: config.candidates.depths[name] for name in self.recommender.source_names}
         return build_candidate_ledger(
             made.proposed,
@@ -276,7 +276,7 @@ class _Run:
         )
 
     def _find_removed(self, made: _BlockMeasure, positives: pl.DataFrame) -> NDArray[np.bool_] | None:
-        """Return (n_positives) bool: it would be in the list but for a rule or a block list; None where none is set."""
+        """Return (n_positives) bool: a rule or a block list keeps it out of the list; None if none is set."""
         if not self._limited:
             return None
         n, pairs = self.bundle.config.evaluation.n, positives.select(_PAIR)
@@ -286,7 +286,7 @@ class _Run:
 
 
 def _mark(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
-    """Return (n_pairs) Boolean: the pair is among the rows."""
+    """Return (n_pairs) Boolean: whether the pair is among the rows."""
     marked = rows.select(_PAIR).unique().with_columns(pl.lit(True).alias("marked"))
     return pairs.join(marked, on=_PAIR, how="left", maintain_order="left")["marked"].fill_null(False)
 
@@ -304,12 +304,12 @@ def _frame_lists(lists: Lists, first_user: int) -> pl.DataFrame:
 
 
 def _rank_all(lists: Lists, first_user: int, *, by_score: bool) -> pl.DataFrame:
-    """Return everything that we rank: the list, then the other candidates by score, among which a positive may be.
+    """Return everything that we rank: the list, then the other candidates by score, which may include positives.
 
     Args:
         lists: of a block of users.
         first_user: index of the block's first user.
-        by_score: the lists are in the order of the scores, so that equal scores tie; else each rank is its own.
+        by_score: the lists are in the order of the scores, so equal scores tie; otherwise no two ranks tie.
 
     Returns:
         `user_index`, `item_index`, `score`, `rank` (UInt16), sorted by user, then rank.
@@ -352,8 +352,8 @@ def _score(
     evaluation, statistics = recommender.config.evaluation, recommender.statistics
     n = evaluation.n
     cold = statistics.users <= evaluation.segments.cold_item_users
-    touched = statistics.users[positives["item_index"].to_numpy()].astype(np.float64)
-    weights = (touched + 1.0) ** -evaluation.propensity_power
+    popularity = statistics.users[positives["item_index"].to_numpy()].astype(np.float64)
+    weights = (popularity + 1.0) ** -evaluation.propensity_power
     frames = []
     for model, tied_ranks in ranks_by_model.items():
         counts = tied_ranks.count_positives()
@@ -378,8 +378,8 @@ def _measure_catalogue(ranks_by_model: Mapping[str, TiedRanks], recommender: Rec
     return pl.DataFrame(
         {
             "model": list(ranks_by_model),
-            "coverage": [compute_coverage(one.lists, shown, n) for one in ranks_by_model.values()],
-            "gini": [compute_gini(one.lists, shown, n) for one in ranks_by_model.values()],
+            "coverage": [compute_coverage(ranks.lists, shown, n) for ranks in ranks_by_model.values()],
+            "gini": [compute_gini(ranks.lists, shown, n) for ranks in ranks_by_model.values()],
         }
     )
 
@@ -393,7 +393,7 @@ def _cut(positives: pl.DataFrame, users: Histories, recommender: Recommender) ->
 
 
 def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, segments: list[Segment]) -> pl.DataFrame:
-    """Return the `TestPositives`: the ledger's rows, which stand in the positives' order, by id."""
+    """Return the `TestPositives`: the ledger's rows, in the order of the positives, by id."""
     return ledger.positives.select(
         users.user_ids.gather(ledger.positives["user_index"]).alias("user_id"),
         users.item_ids.gather(ledger.positives["item_index"]).alias("item_id"),
