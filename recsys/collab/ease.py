@@ -33,7 +33,7 @@ def fit_ease(histories: Histories, config: EaseConfig, threads: int) -> Neighbou
     line says so. Bytes are the same for the same histories, number of threads and kind of processor.
 
     Raises:
-        ConfigError: the regularization is too small for so many users.
+        ConfigError: the regularization is too small for the number of users.
     """
     size = histories.n_items
     active = np.flatnonzero(np.bincount(histories.items, minlength=size))

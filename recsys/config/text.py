@@ -297,7 +297,7 @@ class TfidfConfig(DecayingSection):
     max_words: Annotated[int, Field(ge=1, le=5)] = 2
     """Longest term, in words, or in characters for scripts without spaces."""
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Terms in more than this share of the items are left out: they say least and cost most."""
+    """Terms in more than this share of the items are left out: they are the least informative and the most costly."""
     k: Count = 200
     """Neighbours kept per item."""
 

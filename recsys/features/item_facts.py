@@ -78,7 +78,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """The catalogue as the features see it, as of one cut-off.
+    """The catalogue as the features see it, as of one cutoff.
 
     Attributes:
         statistics: of all users' histories.
@@ -89,7 +89,7 @@ class ItemFacts:
         neighbours: of the sources that offer some (`item_to_item` and `transitions`).
         values: of `tags` and of each attribute, (n_items, n_values) float32 sparse: 1 where the item has the value.
         numbers: of each attribute, (n_items) float64: its value; NaN where that is no number.
-        spreads: of each attribute, the standard deviation of its numbers over the items known at the cut-off.
+        spreads: of each attribute, the standard deviation of its numbers over the items known at the cutoff.
         items: `Items`, the catalogue.
         extra_features: of plug-ins, described after the built-in ones.
     """

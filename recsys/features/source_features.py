@@ -11,14 +11,14 @@ from recsys.candidates.group_stats import standardise
 from recsys.candidates.merge import CandidateRows
 
 SOURCE_FEATURES = {
-    "rank": "Place of the item among the proposals of {source}, 1 the best.",
+    "rank": "Rank of the item among the proposals of {source}, 1 the best.",
     "z": "Score by {source} in standard deviations above the mean of the user's candidates.",
     "gap": "Score by {source} below the best of the user's candidates, in standard deviations.",
 }
 AGREEMENT_FEATURES = {
     "n_sources": "Number of sources that propose the item.",
-    "best_rank": "Best place among any source's proposals.",
-    "mean_reciprocal_rank": "Mean over the sources of one by the place, 0 where a source does not propose the item.",
+    "best_rank": "Best rank in any source's proposals.",
+    "mean_reciprocal_rank": "Mean over the sources of the reciprocal rank, 0 where a source does not propose the item.",
 }
 
 

@@ -112,7 +112,7 @@ class Bundle:
         cache: EmbeddingCache | None = None,
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
-        """Return the recommender over a catalogue as of the cut-off of all users' histories.
+        """Return the recommender over a catalogue as of the cutoff of all users' histories.
 
         New texts are encoded, popularity is counted again, and the models are aligned with the catalogue. TF-IDF is
         fitted again if the known texts have changed: it takes seconds, and items that joined since have neighbours.

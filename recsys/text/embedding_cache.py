@@ -25,7 +25,7 @@ _KEY_WORDS = 4
 class EmbeddingCache:
     """Embeddings by the hash of their text and the digest of their encoder, kept from one run to the next.
 
-    `ArrayCache` says what happens to files that cannot be read or written.
+    `ArrayCache` describes what happens to files that cannot be read or written.
 
     Args:
         folder: created when the first embedding is written; embeddings of encoders not used lately are deleted.

@@ -82,12 +82,12 @@ class InterestModel:
         Items without interactions are no negatives: that would teach the model low scores for all new items.
 
         Args:
-            histories: as of the cut-off. Without an order, each draw shuffles them.
+            histories: as of the cutoff. Without an order, each draw shuffles them.
             embeddings: (n_items, embedding_size) float32, unit rows, in the order of `histories.item_ids`.
             seed: draws initial weights, order, spans, negatives and dropout.
             progress: called with 1 after each step.
             texts: (n_items) of all items; needed for hashed terms.
-            start: a model of the same config as of an earlier cut-off, from which training continues.
+            start: a model of the same config as of an earlier cutoff, from which training continues.
             bfloat16: compute matrix products in it; the weights stay float32.
 
         Returns:
@@ -165,7 +165,7 @@ class InterestModel:
         """Return (n_users, size) float32 of histories over the model's catalogue; zeros for an empty history.
 
         Args:
-            histories: as of the cut-off.
+            histories: as of the cutoff.
             item_vectors: from `item_vectors`.
         """
         vectors = np.zeros((histories.n_users, item_vectors.shape[1]), dtype=np.float32)

@@ -46,7 +46,7 @@ class NextItemSampler:
     """Draws batches of users and what is predicted for them.
 
     Args:
-        histories: as of the cut-off.
+        histories: as of the cutoff.
         pool: items that may be negatives.
         config: sizes of batches, spans, targets and negatives.
         seed: seeds all draws.

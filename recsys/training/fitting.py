@@ -51,7 +51,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class HistorySnapshot:
-    """The histories at one cut-off, and the interest models that learned from them."""
+    """The histories at one cutoff, and the interest models that learned from them."""
 
     histories: Histories
     interest: InterestModel

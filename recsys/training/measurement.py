@@ -77,7 +77,7 @@ def measure(
     baselines: bool,
     zero_shot: NDArray[np.float32] | None = None,
 ) -> Measured:
-    """Make lists as of the window's cut-off and compare them with what the users consumed.
+    """Make lists as of the window's cutoff and compare them with what the users consumed.
 
     The lists go through the chain that serves: rules, block lists and the fallback chain are part of every number.
     Users with a history before the window and a positive inside it are measured. Positives that no source proposed
