@@ -29,7 +29,7 @@ from recsys.storage.files import read_table
 from recsys.storage.home import snapshot_folder
 from recsys.tables import Rejected
 
-# Whoever only reads tables does not wait for torch, MLflow and LightGBM: the functions that need them import them.
+# Functions import torch, MLflow and LightGBM only if they need them, so reading tables is fast.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -242,7 +242,7 @@ def promote(config: Config | Path | str, *, home: Path | str | None = None) -> P
         The version that is champion now, and the reason.
 
     Raises:
-        Refused: the gate said no; the champion keeps serving.
+        Refused: the gate refused the challenger; the champion keeps serving.
         RegistryError: there is no challenger.
     """
     from recsys.pipelines.promote import promote as promote_pipeline

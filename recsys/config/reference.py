@@ -78,7 +78,7 @@ def format_reference() -> str:
 
 
 def replace_reference(text: str, where: str) -> str:
-    """Return the text of a document with the reference between its two marks renewed.
+    """Return the text of a document with a new reference between its two marks.
 
     Raises:
         ConfigError: the document lacks a mark.

@@ -15,7 +15,7 @@ from recsys.progress import format_count
 
 LISTED = "listed"
 LOST_TO_A_RULE = "lost to a rule"
-# What can become of a positive, in the order of the pipeline: it was not in the catalogue (or not available) at the
+# The outcomes of a positive, in the order of the pipeline: it was not in the catalogue (or not available) at the
 # cutoff, no source proposed it, the merge of the sources cut it, the ranker put it below n, a list rule or an exclusion
 # such as a block list removed it, or it is in the list. The first three are losses of retrieval.
 OUTCOMES = ("not recommendable", "not proposed", "cut at merge", "ranked below n", LOST_TO_A_RULE, LISTED)
