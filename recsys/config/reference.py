@@ -39,7 +39,7 @@ class Setting:
 
 
 def list_settings(section: type[Section] = Config, prefix: str = "") -> Iterator[Setting]:
-    """Yield every setting below a section, in the order of the models; sections themselves are no settings."""
+    """Yield every setting below a section, in the order of the models; sections themselves are not settings."""
     schema = section.model_json_schema()
     for name, field in section.model_fields.items():
         inner = _find_section(field)

@@ -55,14 +55,14 @@ def make_features_of_plugins(config: Config) -> list[CandidateFeature]:
     """Return the features under `ranking.extra_features`, by name.
 
     Raises:
-        ConfigError: a class is no `CandidateFeature`.
+        ConfigError: a class is not a `CandidateFeature`.
     """
     features: list[CandidateFeature] = []
     for name, options in sorted(config.ranking.extra_features.items()):
         target = demand_plugin("feature", name).target
         if not issubclass(target, CandidateFeature):
             raise ConfigError(
-                f"feature '{name}': {target.__module__}.{target.__qualname__} is no subclass of "
+                f"feature '{name}': {target.__module__}.{target.__qualname__} is not a subclass of "
                 "recsys.features.feature.CandidateFeature; make it one"
             )
         features.append(target(read_settings("feature", name, options)))

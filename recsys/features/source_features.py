@@ -25,7 +25,7 @@ AGREEMENT_FEATURES = {
 def describe_sources(rows: CandidateRows, sources: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Return the columns of `SOURCE_FEATURES` for each source, and of `AGREEMENT_FEATURES`.
 
-    The scores themselves are no features: they shift from window to window, and rankers that learned from them were
+    The scores themselves are not features: they shift from window to window, and rankers that learned from them were
     worse.
     """
     columns: dict[str, NDArray[np.float32]] = {}

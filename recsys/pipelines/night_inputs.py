@@ -43,7 +43,7 @@ class NightInputs:
         version: the champion.
         bundle: the champion's, with the dataset section of `config`, which decides what a list may hold (`repeats`),
             and the block lists of tonight.
-        named_users: `user_id` of users who get a list besides the active ones.
+        named_users: `user_id` of users who get a list in addition to the active users.
     """
 
     config: Config

@@ -31,8 +31,8 @@ def label_rows(
 def mark_positives(features: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFrame:
     """Return the rows in their order with `label` (UInt8): 1 where the pair is among the positives, else 0."""
     keys = ["user_index", "item_index"]
-    taken = positives.select(*keys, pl.lit(1, dtype=pl.UInt8).alias("label"))
-    return features.join(taken, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
+    labels = positives.select(*keys, pl.lit(1, dtype=pl.UInt8).alias("label"))
+    return features.join(labels, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
 
 
 def thin_negatives(rows: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFrame:

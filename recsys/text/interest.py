@@ -34,7 +34,7 @@ class InterestModel:
     """Scores an item by the dot product of a user vector and an item vector.
 
     An item vector is a linear map of the text's embedding, or the embedding plus such a map, made unit length. With
-    `residual`, each item seen in training gets an additional vector of its own, for what its text does not express;
+    `residual`, each item seen in training gets an additional vector, for what its text does not express;
     because residuals are dropped at random in training, items without one are scored well by their text alone. With
     `hashed_terms`, the vectors of the terms in the text are added too, which new items have like all others. A user
     vector is the tower's state after the newest item. All weights are trained together to predict every next item of
@@ -79,7 +79,7 @@ class InterestModel:
     ) -> list[float]:
         """Train the model to predict the next item at many steps of each history.
 
-        Items without interactions are no negatives: that would teach the model low scores for all new items.
+        Items without interactions are not negatives: that would teach the model low scores for all new items.
 
         Args:
             histories: as of the cutoff. Without an order, each draw shuffles them.

@@ -91,7 +91,7 @@ def measure(
         zero_shot: embeddings of the items by the untuned checkpoint; None leaves that baseline out.
 
     Raises:
-        DataError: the bundle has seen the window, or nobody can be measured.
+        DataError: the bundle has seen the window, or no user can be measured.
     """
     if window.cutoff is not None and (bundle.cutoff is None or bundle.cutoff > window.cutoff):
         raise DataError(
