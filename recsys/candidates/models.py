@@ -14,13 +14,13 @@ from scipy.sparse import csr_array
 
 from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.registry import find_models, load_source
-from recsys.candidates.source import CandidateSource, FitInputs, read_known_texts
+from recsys.candidates.source import CandidateSource, FitInputs
 from recsys.candidates.sources.tfidf import fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config
 from recsys.config.plugins import SOURCES
 
-__all__ = ["NEIGHBOUR_SECTIONS", "CandidateModels", "FitInputs", "fit_text_neighbours", "read_known_texts"]
+__all__ = ["NEIGHBOUR_SECTIONS", "CandidateModels", "FitInputs", "fit_text_neighbours"]
 
 # The built-in item-by-item models, and the sections with the weights of a history.
 NEIGHBOUR_SECTIONS = {

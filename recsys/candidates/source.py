@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
@@ -21,7 +20,7 @@ from recsys.collab.factor_cache import FactorCache
 from recsys.config import CandidatesConfig, Config, Section
 from recsys.dataset.histories import Histories, find_known
 from recsys.errors import ConfigError
-from recsys.text.item_text import make_texts
+from recsys.text.item_text import ItemTexts
 
 _Made = TypeVar("_Made", bound="CandidateSource")
 
@@ -65,8 +64,8 @@ class FitInputs:
 
     @cached_property
     def texts(self) -> pl.Series:
-        """(n_items) texts as of the cutoff; "" for items that join later."""
-        return read_known_texts(self.items, self.histories.cutoff, self.config.text.fields)
+        """(n_items) texts as of the cut-off; "" for items that join later."""
+        return ItemTexts.from_items(self.items, self.config.text.fields).as_of(self.histories.cutoff)
 
 
 @dataclass(frozen=True)
@@ -247,9 +246,3 @@ class CandidateSource(ABC):
 
 # Methods of this class, to recognise those that a subclass does not implement.
 _METHODS = CandidateSource.__dict__
-
-
-def read_known_texts(items: pl.DataFrame, cutoff: datetime | None, fields: Sequence[str]) -> pl.Series:
-    """Return (n_items) texts as of an instant: items that join the catalogue later have none."""
-    texts = make_texts(items, fields)
-    return texts.zip_with(find_known(items, cutoff), pl.Series([""]))

@@ -107,8 +107,11 @@ _TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
-def _describe_allowed(schema: dict[str, Any]) -> str:
+def _describe_allowed(schema: dict[str, Any] | bool) -> str:
     """Return in words what a JSON schema allows."""
+    if not isinstance(schema, dict):
+        # `true`: a plug-in's own section decides.
+        return "anything"
     if "anyOf" in schema:
         return " or ".join(_describe_allowed(option) for option in schema["anyOf"])
     if "enum" in schema or "const" in schema:

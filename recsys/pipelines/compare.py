@@ -147,9 +147,9 @@ def measure_champion(
 ) -> Evidence:
     """Measure the champion, or the version of another alias, on the challenger's test window.
 
-    Where both were measured on the same pairs, the stored values are used. Without a common clock they are used too,
-    each from its own held-out pairs. Otherwise the champion makes lists for the window: with the bundle that serves if
-    that has not seen the window, else with its evaluation model.
+    Where both were measured on the same pairs with the same rules, the stored values are used. Without a common clock
+    they are used too, each from its own held-out pairs. Otherwise the champion makes lists for the window: with the
+    bundle that serves if that has not seen the window, else with its evaluation model.
 
     Raises:
         Refused: both bundles of the champion have seen the window.
@@ -197,7 +197,7 @@ def read_logged_run(store: Store, version: Version) -> Run:
 
 
 def _same_window(challenger: Version, champion: Version) -> bool:
-    same = ("snapshot", "test_start", "test_end", "protocol", "test_pairs")
+    same = ("snapshot", "test_start", "test_end", "protocol", "test_pairs", "rules")
     return all(challenger.tags.get(key) == champion.tags.get(key) for key in same)
 
 

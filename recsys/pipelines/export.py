@@ -15,7 +15,6 @@ from recsys.registry.versions import CHAMPION
 from recsys.serving.bundle import Bundle
 from recsys.storage.folders import MANIFEST, write_folder
 from recsys.text.export import MODEL, SETTINGS, OnnxEncoder, export_onnx, measure_agreement
-from recsys.text.item_text import make_texts
 
 _SAMPLE = 500
 
@@ -105,6 +104,6 @@ def _check_free(out: Path) -> None:
 
 def _draw_texts(bundle: Bundle) -> list[str]:
     """Draw a sample of the catalogue's texts with the config's seed, in the catalogue's order."""
-    texts = make_texts(bundle.items, bundle.config.text.fields)
+    texts = bundle.item_texts.texts
     drawn = np.random.default_rng(bundle.config.seed).permutation(len(texts))[:_SAMPLE]
     return texts.gather(np.sort(drawn)).to_list()

@@ -137,10 +137,13 @@ def _prepare(
     with log_stage("catalogue") as done, progress_bar("Embedding", snapshot.items.height) as progress:
         cache = EmbeddingCache(embeddings_folder(home))
         items = inputs.bundle.block_lists.withhold(inputs.snapshot.items)
+        texts = inputs.bundle.make_item_texts(items)
         if not config.generation.engine.here:
-            embed_with_engine(inputs.bundle, items, home, config)
+            embed_with_engine(inputs.bundle, texts, home, config)
         factor_cache = _open_factor_cache(inputs, home, run_date)
-        recommender = inputs.bundle.prepare(items, histories, progress, cache, factor_cache)
+        recommender = inputs.bundle.prepare(
+            items, histories, texts, progress=progress, cache=cache, factor_cache=factor_cache
+        )
         done(f"{format_count(items.height, 'item')}, {int(recommender.recommendable.sum()):,} recommendable")
     if not recommender.recommendable.any():
         raise Refused(

@@ -88,7 +88,7 @@ def search(
             f"({bundle.config.text.checkpoint}); give words of its languages, or train with another text.checkpoint"
         )
     with log_stage("catalogue") as done, progress_bar("Embedding", items.height) as progress:
-        embeddings = bundle.embed(items, progress, EmbeddingCache(embeddings_folder(home)))
+        embeddings = bundle.embed(bundle.make_item_texts(items), progress, EmbeddingCache(embeddings_folder(home)))
         done(f"{format_count(items.height, 'item')} embedded with {alias} version {version.number}")
     nearest = find_nearest(embeddings, bundle.encoder.encode([text])[0], items["item_id"], n)
     titles = items.select("item_id", "title")

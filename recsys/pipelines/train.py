@@ -32,7 +32,7 @@ from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import EVALUATION_MODEL, Version, register
 from recsys.serving.block_lists import BlockLists
-from recsys.storage.files import read_parquet, replace_text, write_json, write_table
+from recsys.storage.files import hash_text, read_parquet, replace_text, write_json, write_table
 from recsys.storage.folders import scratch_folder, sweep, write_folder
 from recsys.storage.home import current_run_file, fine_tuning_folder, run_folder, runs_folder
 from recsys.storage.locks import lock
@@ -40,7 +40,8 @@ from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle
-from recsys.training.measurement import BLEND, Measured, measure
+from recsys.training.list_measurement import BLEND
+from recsys.training.measurement import Measured, measure
 from recsys.training.splitting import split_snapshot
 from recsys.visuals.embedding_map import group_items, render_embedding_map
 from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
@@ -123,8 +124,8 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     logger.info("1/2 training for measurement%s", f" (data to {test.cutoff.date()})" if test.cutoff else "")
     fit = partial(fit_bundle, items=items, encoder_inputs=encoder_inputs, block_lists=block_lists)
     evaluated = fit(config, fold=windows.measurement_fold, resume=resume / "measured")
-    # From here on `auto` settings have their measured values, for the refit too.
-    facts = _facts(config, snapshot, windows, run)
+    # From here on with the measured values of `auto` settings: the refit serves what was measured.
+    facts = _facts(config, snapshot, windows, run, block_lists)
     config = evaluated.bundle.config
     measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=encoder_inputs.embed_zero_shot())
     with log_stage("intervals") as done:
@@ -215,7 +216,7 @@ def _name_run(config: Config, snapshot: Snapshot, end: datetime | None, block_li
     return f"{config.name}-{day}-" + hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> dict[str, str]:
+def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str, block_lists: BlockLists) -> dict[str, str]:
     test = windows.test
     return {
         "run": run,
@@ -225,8 +226,16 @@ def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str) -> di
         "test_start": test.cutoff.isoformat() if test.cutoff else "",
         "test_end": test.end.isoformat() if test.end else "",
         "protocol": config.windows.protocol,
+        "rules": _hash_rules(config, block_lists),
         "test_pairs": hashlib.sha256(test.positives.drop("events").write_csv().encode()).hexdigest()[:12],
     }
+
+
+def _hash_rules(config: Config, block_lists: BlockLists) -> str:
+    """Return the hash of what limits the measured lists: rules, block lists, length and repeats."""
+    generation = config.generation
+    limits = [generation.rules.model_dump(mode="json"), generation.n, config.dataset.repeats, block_lists.hashes()]
+    return hash_text(json.dumps(limits, sort_keys=True))[:12]
 
 
 def _write_run(

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recsys.candidates.models import CandidateModels, read_known_texts
+from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config, check_plugins, parse_config, required_plugins
@@ -26,7 +26,7 @@ from recsys.storage.files import read_json, read_parquet, write_json
 from recsys.tables import Items
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
-from recsys.text.item_text import hash_texts, make_texts, name_columns
+from recsys.text.item_text import ItemTexts, name_columns
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Bundle:
         ranker: blend and trees.
         encoder: the fine-tuned BERT.
         items: `Items` at training.
+        item_texts: their texts.
         embeddings: (n_items, embedding_size) float32 of those items' texts.
         statistics: of the histories at training.
         block_lists: as they were at training; the nightly batch reads those of tonight instead.
@@ -51,6 +52,7 @@ class Bundle:
     ranker: Ranker
     encoder: Encoder
     items: pl.DataFrame
+    item_texts: ItemTexts
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
     block_lists: BlockLists = field(default_factory=BlockLists)
@@ -60,86 +62,101 @@ class Bundle:
         """Item columns that the ranker's features read: attributes of the catalogue at training, not of tonight's."""
         return [column for column in self.items.columns if column not in Items.column_names()]
 
-    def embed(
-        self, items: pl.DataFrame, progress: Progress | None = None, cache: EmbeddingCache | None = None
-    ) -> NDArray[np.float32]:
-        """Return the embeddings of a catalogue; only texts that the bundle does not have are encoded.
-
-        Args:
-            items: `Items`.
-            progress: called with the number of items done since the last call, including those that the bundle has.
-            cache: where texts that the bundle does not have are looked up, and stored once they are encoded.
+    def make_item_texts(self, items: pl.DataFrame) -> ItemTexts:
+        """Make the texts of a catalogue, as those of the training were made.
 
         Raises:
-            DataError: the catalogue lacks a column that makes the texts.
+            DataError: the catalogue lacks a column that the texts are made of.
         """
-        texts, rows = self._find_texts(items)
+        fields = self.config.text.fields
+        _demand_columns(items, name_columns(fields))
+        return ItemTexts.from_items(items, fields)
+
+    def embed(
+        self, texts: ItemTexts, progress: Progress | None = None, cache: EmbeddingCache | None = None
+    ) -> NDArray[np.float32]:
+        """Return the embeddings of a catalogue; only texts that were not there at training are encoded.
+
+        Args:
+            texts: from `make_item_texts`.
+            progress: called with the number of items done since the last call, known ones included.
+            cache: looked up for new texts, and given those that are encoded.
+
+        Returns:
+            (n_items, embedding_size) float32, rows unit length.
+        """
+        known = self._look_up(texts)
+        is_new = known < 0
         vectors = np.zeros((len(texts), self.embeddings.shape[1]), dtype=np.float32)
-        vectors[rows >= 0] = self.embeddings[rows[rows >= 0]]
-        if progress and (rows >= 0).any():
-            progress(int((rows >= 0).sum()))
-        if (rows < 0).any():
-            new = texts.filter(pl.Series(rows < 0))
+        vectors[~is_new] = self.embeddings[known[~is_new]]
+        if progress and not is_new.all():
+            progress(int((~is_new).sum()))
+        if is_new.any():
             encode = partial(cache.encode, self.encoder) if cache else self.encoder.encode
-            vectors[rows < 0] = encode(new.to_list(), progress)
+            vectors[is_new] = encode(texts.texts.filter(pl.Series(is_new)).to_list(), progress)
         return vectors
 
-    def find_new_texts(self, items: pl.DataFrame) -> pl.Series:
-        """Return the texts of a catalogue that the bundle does not have, in the order of the catalogue."""
-        texts, rows = self._find_texts(items)
-        return texts.filter(pl.Series(rows < 0))
+    def find_new_texts(self, texts: ItemTexts) -> pl.Series:
+        """Return the texts that were not there at training, in the order of the catalogue."""
+        return texts.texts.filter(pl.Series(self._look_up(texts) < 0))
 
-    def _find_texts(self, items: pl.DataFrame) -> tuple[pl.Series, NDArray[np.int64]]:
-        """Return the texts of a catalogue, and for each its row in the bundle's embeddings, -1 if it is new."""
-        fields = self.config.text.fields
-        _require_columns(items, name_columns(fields))
-        known = pl.DataFrame({"text_hash": hash_texts(make_texts(self.items, fields))}).with_row_index("row")
-        texts = make_texts(items, fields)
-        rows = (
-            pl.DataFrame({"text_hash": hash_texts(texts)})
-            .join(known.unique("text_hash", keep="first"), on="text_hash", how="left", maintain_order="left")["row"]
-            .cast(pl.Int64)
-            .fill_null(-1)
-            .to_numpy()
+    def _look_up(self, texts: ItemTexts) -> NDArray[np.int64]:
+        """Return (n_items) int64, the row among `embeddings` of each text, -1 where it is new."""
+        known = pl.DataFrame({"text_hash": self.item_texts.hashes}).with_row_index("row")
+        rows = pl.DataFrame({"text_hash": texts.hashes}).join(
+            known.unique("text_hash", keep="first"), on="text_hash", how="left", maintain_order="left"
         )
-        return texts, rows
+        return rows["row"].cast(pl.Int64).fill_null(-1).to_numpy()
 
     def prepare(
         self,
         items: pl.DataFrame,
         histories: Histories,
+        texts: ItemTexts | None = None,
+        *,
         progress: Progress | None = None,
         cache: EmbeddingCache | None = None,
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Return the recommender over a catalogue as of the cutoff of all users' histories.
 
-        New texts are encoded, popularity is counted again, and the models are aligned with the catalogue. TF-IDF is
-        fitted again if the known texts have changed: it takes seconds, and items that joined since have neighbours.
+        New texts are encoded, popularity is counted from these histories, and the models are aligned with the
+        catalogue. TF-IDF is fitted again where the known texts have changed: it takes seconds, and items that joined
+        since then get neighbours.
+
+        Args:
+            items: `Items` of the catalogue.
+            histories: of all users.
+            texts: of the catalogue, from `make_item_texts`; None: made here.
+            progress: as in `embed`.
+            cache: as in `embed`.
+            factor_cache: where users' ALS factors are looked up and kept; None: all of them are computed.
 
         Raises:
-            DataError: the catalogue lacks a column that makes the texts or the features.
+            DataError: the catalogue lacks a column that the texts or the features are made of.
         """
-        _require_columns(items, self.attributes)
+        _demand_columns(items, self.attributes)
+        texts = texts or self.make_item_texts(items)
         statistics = count_statistics(histories, items, self.config.candidates)
-        return self.assemble(items, self.embed(items, progress, cache), statistics, histories.cutoff, factor_cache)
+        embeddings = self.embed(texts, progress, cache)
+        return self.assemble(items, texts, embeddings, statistics, histories.cutoff, factor_cache)
 
     def assemble(
         self,
         items: pl.DataFrame,
+        texts: ItemTexts,
         embeddings: NDArray[np.float32],
         statistics: ItemStatistics,
         cutoff: datetime | None,
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
-        """Return the recommender over a catalogue whose embeddings and statistics are already computed."""
-        candidate_models = self.candidate_models.align(items["item_id"])
-        fields = self.config.text.fields
-        texts = read_known_texts(items, cutoff, fields)
-        if not texts.equals(read_known_texts(self.items, self.cutoff, fields)):
-            candidate_models = candidate_models.refit_texts(texts, self.config)
+        """Return the recommender over a catalogue whose embeddings and statistics are there already."""
+        models = self.candidate_models.align(items["item_id"])
+        known = texts.as_of(cutoff)
+        if not known.equals(self.item_texts.as_of(self.cutoff)):
+            models = models.refit_texts(known, self.config)
         return Recommender.prepare(
-            self.config, candidate_models, items, embeddings, statistics, cutoff, self.attributes, factor_cache
+            self.config, models, items, texts, embeddings, statistics, cutoff, self.attributes, factor_cache
         )
 
     def save(self, folder: Path) -> None:
@@ -181,16 +198,16 @@ class Bundle:
         items = read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
         statistics = ItemStatistics.from_arrays(arrays)
+        item_texts = ItemTexts.from_items(items, config.text.fields)
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
-            # Texts are read once here, not for every request.
-            candidate_models=CandidateModels.load(folder, items["item_id"], config).with_texts(
-                make_texts(items, config.text.fields)
-            ),
+            # Once, not whenever somebody asks for a list.
+            candidate_models=CandidateModels.load(folder, items["item_id"], config).with_texts(item_texts.texts),
             ranker=Ranker.load(folder),
             encoder=Encoder(str(folder / "encoder"), config.text),
             items=items,
+            item_texts=item_texts,
             embeddings=arrays["embeddings"],
             statistics=statistics,
             block_lists=BlockLists.load(folder),

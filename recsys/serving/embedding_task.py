@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
 from recsys.config import Config, TextConfig
 from recsys.engines import make_engine
 from recsys.progress import log_stage
@@ -17,6 +15,7 @@ from recsys.storage.home import embeddings_folder
 from recsys.text import embedding_cache
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder
+from recsys.text.item_text import ItemTexts
 
 # The encoder that this process works with.
 _LOADED: dict[Path, Encoder] = {}
@@ -48,17 +47,17 @@ class EmbeddingTask:
         return len(texts)
 
 
-def embed_with_engine(bundle: Bundle, items: pl.DataFrame, home: Path, config: Config) -> None:
-    """Embed the texts that neither the bundle nor the cache has on the engine of the config, and cache them.
+def embed_with_engine(bundle: Bundle, texts: ItemTexts, home: Path, config: Config) -> None:
+    """Have the engine of the config embed what neither the bundle nor the cache knows; it is in the cache then.
 
     Args:
         bundle: whose encoder embeds.
-        items: `Items` of tonight.
-        home: of the cache; the caller holds the generation lock.
+        texts: of tonight's catalogue.
+        home: whose cache it is; the caller holds the lock on generation.
         config: names the engine.
     """
     cache, size = embeddings_folder(home), embedding_cache.TEXTS_PER_FILE
-    missing = EmbeddingCache(cache).find_missing(bundle.encoder, bundle.find_new_texts(items))
+    missing = EmbeddingCache(cache).find_missing(bundle.encoder, bundle.find_new_texts(texts))
     if len(missing) <= size:
         return
     with log_stage("texts embedded by the engine") as done, scratch_folder(home, "embedding") as folder:

@@ -40,7 +40,14 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     items = bundle.block_lists.withhold(bundle.items)
     histories = build_histories(_interpret(history, config, bundle.cutoff), items, bundle.cutoff)
     recommender = Recommender.prepare(
-        config, bundle.candidate_models, items, bundle.embeddings, bundle.statistics, bundle.cutoff, bundle.attributes
+        config,
+        bundle.candidate_models,
+        items,
+        bundle.item_texts,
+        bundle.embeddings,
+        bundle.statistics,
+        bundle.cutoff,
+        bundle.attributes,
     )
     maker = ListMaker(recommender, bundle.ranker, config.generation, histories.ages_until)
     limits = UserLimits.of(histories, bundle.block_lists.pairs)

@@ -23,7 +23,7 @@ from recsys.dataset.histories import Histories, find_recommendable
 from recsys.features.feature import make_features_of_plugins
 from recsys.features.features import declare_features, describe_rows
 from recsys.features.item_facts import ItemFacts
-from recsys.text.item_text import make_texts
+from recsys.text.item_text import ItemTexts
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Recommender:
         config: Config,
         candidate_models: CandidateModels,
         items: pl.DataFrame,
+        texts: ItemTexts,
         embeddings: NDArray[np.float32],
         statistics: ItemStatistics,
         cutoff: datetime | None,
@@ -70,13 +71,14 @@ class Recommender:
             config: all settings.
             candidate_models: over any catalogue.
             items: `Items` of the catalogue to recommend from.
+            texts: of its items.
             embeddings: (n_items, embedding_size) float32, rows unit length.
             statistics: of all users' histories on this catalogue.
             cutoff: the instant that everything is as of; None for data without times.
             attributes: item columns that the features read.
             factor_cache: where users' ALS factors are looked up and kept; None: all of them are computed.
         """
-        aligned = candidate_models.align(items["item_id"]).with_texts(make_texts(items, config.text.fields))
+        aligned = candidate_models.align(items["item_id"]).with_texts(texts.texts)
         names = order_sources(config.candidates.depths)
         sources = make_sources(names, config.candidates, aligned, statistics, embeddings, items, factor_cache)
         recommendable = find_recommendable(items, cutoff)

@@ -139,8 +139,10 @@ def _load_night(folder: Path) -> BatchRecommender:
         cache = bundle.candidate_models["als"].open_cache(Path(cache_folder), run)
     with np.load(folder / "catalogue.npz", allow_pickle=False) as parts:
         arrays: dict[str, NDArray[Any]] = dict(parts)
+    items = read_parquet(folder / "items.parquet")
     recommender = bundle.assemble(
-        read_parquet(folder / "items.parquet"),
+        items,
+        bundle.make_item_texts(items),
         arrays["embeddings"],
         ItemStatistics.from_arrays(arrays),
         _read_instant(facts["cutoff"]),

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.models import CandidateModels, FitInputs, fit_text_neighbours, read_known_texts
+from recsys.candidates.models import CandidateModels, FitInputs, fit_text_neighbours
 from recsys.candidates.statistics import count_statistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
@@ -27,6 +27,7 @@ from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
+from recsys.text.item_text import ItemTexts
 from recsys.training.calibration import calibrate
 from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import EncoderInputs
@@ -63,6 +64,7 @@ class TextModels:
     """The models that read the catalogue's texts.
 
     Attributes:
+        item_texts: of the catalogue.
         encoder: the same in every window and at night, and so are the embeddings.
         embeddings: (n_items, embedding_size) float32, rows unit length.
         history_snapshots: the one that serves, then those of the label windows, newest first.
@@ -71,15 +73,16 @@ class TextModels:
         neighbours: TF-IDF neighbours for each set of known texts; in most catalogues it is the same for all windows.
     """
 
+    item_texts: ItemTexts
     encoder: Encoder
     embeddings: NDArray[np.float32]
     history_snapshots: list[HistorySnapshot]
     curves: dict[str, list[float]]
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
 
-    def fit_neighbours(self, config: Config, items: pl.DataFrame, cutoff: datetime | None) -> NeighbourModel:
-        """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
-        texts = read_known_texts(items, cutoff, config.text.fields)
+    def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
+        """Return the TF-IDF neighbours as of an instant: later texts may not even shift the weights of terms."""
+        texts = self.item_texts.as_of(cutoff)
         for known, fitted in self.neighbours:
             if known.equals(texts):
                 return fitted
@@ -131,6 +134,7 @@ def fit_bundle(
         ranker,
         text.encoder,
         items,
+        text.item_texts,
         text.embeddings,
         served.statistics,
         block_lists or BlockLists(),
@@ -146,12 +150,13 @@ def fit_text(
     histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
     bfloat16 = encoder.precision == "bfloat16"
-    texts = encoder_inputs.item_texts.texts
+    item_texts = encoder_inputs.item_texts
+    texts = item_texts.texts
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
     interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, histories, embeddings, bfloat16)
     if "sequence" in config.candidates.depths:
         sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, histories, embeddings, bfloat16)
-    return TextModels(encoder, embeddings, [*map(HistorySnapshot, histories, interest, sequence)], curves)
+    return TextModels(item_texts, encoder, embeddings, [*map(HistorySnapshot, histories, interest, sequence)], curves)
 
 
 def _fit_interest(
@@ -280,7 +285,7 @@ def _fit_candidate_models(
     config: Config, items: pl.DataFrame, text: TextModels, snapshot: HistorySnapshot
 ) -> CandidateModels:
     histories = snapshot.histories
-    tfidf = text.fit_neighbours(config, items, histories.cutoff)
+    tfidf = text.fit_neighbours(config, histories.cutoff)
     with log_stage("collaborative models") as done:
         inputs = FitInputs(histories, items, text.embeddings, config)
         fitted = {"interest": snapshot.interest, "sequence": snapshot.sequence, "tfidf": tfidf}
@@ -296,7 +301,14 @@ def _prepare(
     statistics = count_statistics(histories, items, config.candidates)
     attributes = list(config.dataset.items.attributes)
     return Recommender.prepare(
-        config, models.with_decays(config), items, text.embeddings, statistics, histories.cutoff, attributes
+        config,
+        models.with_decays(config),
+        items,
+        text.item_texts,
+        text.embeddings,
+        statistics,
+        histories.cutoff,
+        attributes,
     )
 
 

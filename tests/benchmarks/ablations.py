@@ -31,7 +31,8 @@ from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import TextModels, fit_bundle, fit_text
-from recsys.training.measurement import BLEND, Measured, measure
+from recsys.training.list_measurement import BLEND
+from recsys.training.measurement import Measured, measure
 
 _TEXT = ("text", "new_items", "tfidf", "nearest_text", "sequence")
 _CF = ("als", "bpr", "item_to_item", "bm25", "transitions", "ease")

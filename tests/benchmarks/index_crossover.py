@@ -129,7 +129,7 @@ def compare_lists(path: Path, folder: Path, count: int) -> None:
         candidates = night.bundle.config.candidates.model_copy(update={"approximate_from": start})
         bundle = replace(night.bundle, config=night.bundle.config.model_copy(update={"candidates": candidates}))
         own = night.recommender
-        recommender = bundle.assemble(own.items, own.embeddings, own.statistics, users.cutoff)
+        recommender = bundle.assemble(own.items, own.item_texts, own.embeddings, own.statistics, users.cutoff)
         tonight = replace(night, bundle=bundle, recommender=recommender)
         tonight.recommend(users.select(slice(0, 256)))
         started = time.perf_counter()

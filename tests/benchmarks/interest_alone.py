@@ -23,7 +23,7 @@ import yaml
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.candidates.models import fit_text_neighbours, read_known_texts
+from recsys.candidates.models import fit_text_neighbours
 from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.scores import Exclusions
 from recsys.candidates.source import Source
@@ -36,7 +36,7 @@ from recsys.dataset.windows import resolve_end, split_windows
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.evaluation.metrics import count_positives, find_hits, hit_rate, ndcg, recall
 from recsys.text.interest import InterestModel
-from recsys.text.item_text import make_texts
+from recsys.text.item_text import ItemTexts, make_texts
 from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import prepare_encoder_inputs
 
@@ -134,7 +134,7 @@ def main() -> None:
         flush=True,
     )
     neighbours = fit_text_neighbours(
-        read_known_texts(question.items, histories.cutoff, config.text.fields), config.text.tfidf
+        ItemTexts.from_items(question.items, config.text.fields).as_of(histories.cutoff), config.text.tfidf
     )
     plain = question.measure(ProfileSource("mean", embeddings, settings))
     print(f"plain mean: {describe(plain, None)}")

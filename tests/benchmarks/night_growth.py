@@ -142,7 +142,7 @@ def rebuild(
         night.bundle, candidate_models=candidate_models.align(items["item_id"]), items=items, embeddings=embeddings
     )
     statistics = count_statistics(histories, items, bundle.config.candidates)
-    recommender = bundle.assemble(items, embeddings, statistics, histories.cutoff)
+    recommender = bundle.assemble(items, bundle.make_item_texts(items), embeddings, statistics, histories.cutoff)
     return replace(night, bundle=bundle, recommender=recommender), histories
 
 

@@ -20,7 +20,7 @@ from source_worlds import (
 )
 from worlds import at, make_interactions, make_items
 
-from recsys.candidates.models import CandidateModels, FitInputs, read_known_texts
+from recsys.candidates.models import CandidateModels, FitInputs
 from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.products import multiply
 from recsys.candidates.registry import make_sources
@@ -38,6 +38,7 @@ from recsys.config import SOURCES, InterestConfig, ItemToItemConfig
 from recsys.dataset.histories import Histories, build_histories
 from recsys.errors import ConfigError
 from recsys.text.interest import InterestModel
+from recsys.text.item_text import ItemTexts
 
 
 @pytest.fixture(scope="module")
@@ -268,9 +269,9 @@ def test_texts_of_later_items_are_not_read_before_they_join():
         title=pl.Series(["wolf moon", "wolf sea", "wolf wolf"]),
         created_at=pl.Series([None, at(3), at(5)], dtype=pl.Datetime("us", "UTC")),
     )
-    assert read_known_texts(items, at(4), ["title"]).to_list() == ["wolf moon", "wolf sea", ""]
-    assert read_known_texts(items, at(5), ["title"]).to_list() == ["wolf moon", "wolf sea", ""]
-    assert read_known_texts(items, None, ["title"]).to_list() == ["wolf moon", "wolf sea", "wolf wolf"]
+    assert ItemTexts.from_items(items, ["title"]).as_of(at(4)).to_list() == ["wolf moon", "wolf sea", ""]
+    assert ItemTexts.from_items(items, ["title"]).as_of(at(5)).to_list() == ["wolf moon", "wolf sea", ""]
+    assert ItemTexts.from_items(items, ["title"]).as_of(None).to_list() == ["wolf moon", "wolf sea", "wolf wolf"]
 
 
 def test_a_users_products_do_not_depend_on_who_stands_beside():

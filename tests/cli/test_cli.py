@@ -68,7 +68,7 @@ class TestWrongOrder:
         expect(before["evaluate"], "run of 'mini': none in", "run 'recsys train' with this config first")
         expect(before["report"], "run of 'mini': none in", "run 'recsys train' with this config first")
         expect(before["promote"], "no version has the alias 'challenger'; run 'recsys train' first")
-        expect(before["rollback"], "no version has the alias 'champion'; nothing was ever promoted")
+        expect(before["rollback"], "no version has the alias 'champion'; no version was ever promoted")
         expect(before["generate"], "run 'recsys ingest' with this config first")
         locks = {".generation.lock", ".promotion.lock", ".training.lock"}
         assert set(read_files(home)) <= {"mlflow.db", *locks}
@@ -97,7 +97,7 @@ class TestWrongOrder:
         answer = call("generate", "-c", config, "--run-date", "2025-02-01", home=trained.home)
         expect(answer, "learned from events until 2025-02-03", code=3)
         again = call("promote", "-c", config, home=trained.home)
-        assert (again.code, again.out) == (0, "recsys version 1 is champion: version 1 is already the champion\n")
+        assert (again.code, again.out) == (0, "recsys version 1 is the champion: version 1 is already the champion\n")
         expect(call("rollback", "-c", config, home=trained.home), "knows no champion of 'recsys' before version 1")
 
 

@@ -53,7 +53,8 @@ class TestTexts:
     ) -> None:
         config = write_config()
         pipe(b"")
-        expect(call("embed", "-c", config, home=trained.home), "embed: no text; give one or more with --text")
+        answer = call("embed", "-c", config, home=trained.home)
+        expect(answer, "embed: no text; give texts with --text, or one per line")
         pipe("fine\ncafé".encode("latin-1"))
         expect(call("embed", "-c", config, home=trained.home), "text 2 of 2: letter 4 is not valid Unicode")
         expect(call("embed", "-c", config, "-t", "\udcff", home=trained.home), "text 1 of 1: letter 1 is not valid")

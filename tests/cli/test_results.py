@@ -54,7 +54,7 @@ class TestResults:
             "Other metrics at 10",
             "Lists of 10 beyond accuracy",
             "Candidate sources",
-            "lost by retrieval",
+            "because no source proposed the item",
         ):
             assert part in table
         assert read_files(trained.home) == before
@@ -133,7 +133,7 @@ class TestUntrustedText:
         return console.export_text()
 
     def test_is_shown_unchanged(self, shown: str) -> None:
-        for text in (*self.TITLES, "user [red]u: 1 items", "[i]because[/i]", "z" * 47 + "…"):
+        for text in (*self.TITLES, "user [red]u: 1 item", "[i]because[/i]", "z" * 47 + "…"):
             assert text in shown
 
     def test_control_characters_are_replaced(self, shown: str) -> None:

@@ -146,7 +146,7 @@ def test_texts_of_the_catalogue_are_printed_unchanged() -> None:
     console = Console(width=100, force_terminal=True, record=True, file=StringIO())
     console.print(tables.nearest_table(pl.DataFrame(rows)))
     shown = console.export_text()
-    for part in ("\N{REPLACEMENT CHARACTER}[31mu", "[red]i", "[bold]x[/bold]", "[/no] 书 😀", "0.9877", "-0.5000"):
+    for part in ("\N{REPLACEMENT CHARACTER}[31mu", "[red]i", "[bold]x[/bold]", "[/no] 书 😀", "0.9877", "−0.5000"):
         assert part in shown
     for command in ("\x07", "\u202e", "\x1b"):
         assert command not in shown

@@ -135,13 +135,14 @@ class TestAnotherWindow:
         assert mine["mean"].to_list() == ours["mean"].to_list()
         assert found.lost["champion_rank"].max() <= N
 
-    def test_a_champion_that_saw_the_window_is_measured_by_its_evaluation_model(
-        self, home: Path, store: Store, trained: Trained, why: Comparison
+    @pytest.mark.parametrize("tag", ["test_pairs", "rules"])
+    def test_a_champion_that_was_measured_otherwise_is_measured_by_its_evaluation_model(
+        self, tag: str, home: Path, store: Store, trained: Trained, why: Comparison
     ) -> None:
-        kept = store.client.get_model_version(NAME, "2").tags["test_pairs"]
-        store.client.set_model_version_tag(NAME, "2", "test_pairs", "other")
+        kept = store.client.get_model_version(NAME, "2").tags[tag]
+        store.client.set_model_version_tag(NAME, "2", tag, "other")
         found = compare_versions(trained.config, home)
-        store.client.set_model_version_tag(NAME, "2", "test_pairs", kept)
+        store.client.set_model_version_tag(NAME, "2", tag, kept)
         assert found.names[1] == "the evaluation model of champion version 1"
         # The evaluation model was measured at training; measured again it gives the same values.
         assert found.outcomes.equals(why.outcomes)

@@ -73,7 +73,7 @@ def test_int8_replaces_an_older_export(trained: Trained, tmp_path: Path, monkeyp
     assert summarise_export(second) == [
         f"{out}: version 1 as int8 ONNX, {second.megabytes:.1f} MB",
         f"compared with the encoder on 7 texts of the catalogue: lowest cosine {second.lowest_cosine:.4f}, "
-        f"mean {second.mean_cosine:.4f}, {second.neighbours_kept:.1%} of the ten nearest kept",
+        f"mean {second.mean_cosine:.4f}, {second.neighbours_kept:.1%} of the ten nearest neighbours kept",
     ]
 
 

@@ -79,7 +79,7 @@ def test_search_reads_the_champion_and_the_newest_snapshot(trained: Trained, bun
 
     items = snapshot.items.filter("available")
     assert items.height < snapshot.items.height
-    cosines = bundle.embed(items) @ bundle.encoder.encode(["a crew lost in space"])[0]
+    cosines = bundle.embed(bundle.make_item_texts(items)) @ bundle.encoder.encode(["a crew lost in space"])[0]
     best = np.argsort(-cosines)[:7]
     assert found.columns == ["rank", "item_id", "title", "cosine"]
     assert found["item_id"].to_list() == items["item_id"].gather(best).to_list()

@@ -18,6 +18,7 @@ from recsys.errors import ArtifactError, DataError
 from recsys.serving.bundle import Bundle
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Progress
+from recsys.text.item_text import ItemTexts
 
 
 def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) -> None:
@@ -79,7 +80,9 @@ def bundle() -> Bundle:
     items = make_items(*({"item_id": one, "title": one, "author": "Ann"} for one in ("Dune", "Emma")))
     known = np.array([[-1, 0], [-2, 0]], dtype=np.float32)
     nothing = cast(Any, None)
-    return Bundle(parse_config(content, "test"), None, nothing, nothing, cast(Any, Lengths()), items, known, nothing)
+    texts = ItemTexts.from_items(items, ["title", "by {author}"])
+    encoder = cast(Any, Lengths())
+    return Bundle(parse_config(content, "test"), None, nothing, nothing, encoder, items, texts, known, nothing)
 
 
 def titled(*titles: str) -> pl.DataFrame:
@@ -93,7 +96,7 @@ def test_only_texts_that_nobody_has_met_are_encoded(cached: bool, bundle: Bundle
     expected = [[-2, 0], [15, 1], [-1, 0], [15, 1]]
     for _ in range(2):
         told: list[int] = []
-        assert bundle.embed(items, told.append, cache).tolist() == expected
+        assert bundle.embed(bundle.make_item_texts(items), told.append, cache).tolist() == expected
         # Bars end full.
         assert sum(told) == 4
     seen = cast(Lengths, bundle.encoder).seen
@@ -101,10 +104,10 @@ def test_only_texts_that_nobody_has_met_are_encoded(cached: bool, bundle: Bundle
 
 
 def test_what_the_bundle_knows_costs_no_digest_and_leaves_no_trace(bundle: Bundle, tmp_path: Path) -> None:
-    assert bundle.embed(titled("Dune"), None, EmbeddingCache(tmp_path)).tolist() == [[-1, 0]]
+    assert bundle.embed(bundle.make_item_texts(titled("Dune")), None, EmbeddingCache(tmp_path)).tolist() == [[-1, 0]]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_column_within_a_phrase_is_missed(bundle: Bundle) -> None:
     with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads; found"):
-        bundle.embed(titled("Dune").drop("author"))
+        bundle.make_item_texts(titled("Dune").drop("author"))
