@@ -64,7 +64,7 @@ class FitInputs:
 
     @cached_property
     def texts(self) -> pl.Series:
-        """(n_items) texts as of the cut-off; "" for items that join later."""
+        """(n_items) texts as of the cutoff; "" for items that join later."""
         return ItemTexts.from_items(self.items, self.config.text.fields).as_of(self.histories.cutoff)
 
 

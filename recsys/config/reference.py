@@ -110,7 +110,7 @@ _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 def _describe_allowed(schema: dict[str, Any] | bool) -> str:
     """Return in words what a JSON schema allows."""
     if not isinstance(schema, dict):
-        # `true`: a plug-in's own section decides.
+        # `true`: the section of a plug-in validates the value.
         return "anything"
     if "anyOf" in schema:
         return " or ".join(_describe_allowed(option) for option in schema["anyOf"])
@@ -120,8 +120,7 @@ def _describe_allowed(schema: dict[str, Any] | bool) -> str:
         return f"list of {_describe_allowed(schema['items'])}"
     if schema.get("type") == "object":
         values = schema.get("additionalProperties") or next(iter(schema["patternProperties"].values()))
-        # True: the values are checked by code, such as the settings of a plug-in by its own section.
-        return f"name -> {'value' if values is True else _describe_allowed(values)}"
+        return f"name -> {_describe_allowed(values)}"
     limits = " and ".join(
         f"{sign} {schema[key]:,}".removesuffix(".0") for key, sign in _LIMITS.items() if key in schema
     )

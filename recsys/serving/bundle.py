@@ -63,13 +63,13 @@ class Bundle:
         return [column for column in self.items.columns if column not in Items.column_names()]
 
     def make_item_texts(self, items: pl.DataFrame) -> ItemTexts:
-        """Make the texts of a catalogue, as those of the training were made.
+        """Make the texts of a catalogue from the same fields as at training.
 
         Raises:
             DataError: the catalogue lacks a column that the texts are made of.
         """
         fields = self.config.text.fields
-        _demand_columns(items, name_columns(fields))
+        _require_columns(items, name_columns(fields))
         return ItemTexts.from_items(items, fields)
 
     def embed(
@@ -80,7 +80,7 @@ class Bundle:
         Args:
             texts: from `make_item_texts`.
             progress: called with the number of items done since the last call, known ones included.
-            cache: looked up for new texts, and given those that are encoded.
+            cache: where new texts are looked up, and stored once they are encoded.
 
         Returns:
             (n_items, embedding_size) float32, rows unit length.
@@ -135,7 +135,7 @@ class Bundle:
         Raises:
             DataError: the catalogue lacks a column that the texts or the features are made of.
         """
-        _demand_columns(items, self.attributes)
+        _require_columns(items, self.attributes)
         texts = texts or self.make_item_texts(items)
         statistics = count_statistics(histories, items, self.config.candidates)
         embeddings = self.embed(texts, progress, cache)
@@ -150,7 +150,7 @@ class Bundle:
         cutoff: datetime | None,
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
-        """Return the recommender over a catalogue whose embeddings and statistics are there already."""
+        """Return the recommender over a catalogue whose texts, embeddings and statistics are already made."""
         models = self.candidate_models.align(items["item_id"])
         known = texts.as_of(cutoff)
         if not known.equals(self.item_texts.as_of(self.cutoff)):
@@ -202,7 +202,7 @@ class Bundle:
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
-            # Once, not whenever somebody asks for a list.
+            # Texts are read once here, not for every request.
             candidate_models=CandidateModels.load(folder, items["item_id"], config).with_texts(item_texts.texts),
             ranker=Ranker.load(folder),
             encoder=Encoder(str(folder / "encoder"), config.text),

@@ -48,12 +48,12 @@ class EmbeddingTask:
 
 
 def embed_with_engine(bundle: Bundle, texts: ItemTexts, home: Path, config: Config) -> None:
-    """Have the engine of the config embed what neither the bundle nor the cache knows; it is in the cache then.
+    """Embed the texts that neither the bundle nor the cache has on the engine of the config, and cache them.
 
     Args:
         bundle: whose encoder embeds.
         texts: of tonight's catalogue.
-        home: whose cache it is; the caller holds the lock on generation.
+        home: of the cache; the caller holds the generation lock.
         config: names the engine.
     """
     cache, size = embeddings_folder(home), embedding_cache.TEXTS_PER_FILE

@@ -81,7 +81,7 @@ class TextModels:
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
 
     def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
-        """Return the TF-IDF neighbours as of an instant: later texts may not even shift the weights of terms."""
+        """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
         texts = self.item_texts.as_of(cutoff)
         for known, fitted in self.neighbours:
             if known.equals(texts):
