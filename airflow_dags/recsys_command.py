@@ -96,7 +96,7 @@ def send_alert(context: Mapping[str, Any]) -> None:
     text = f"{task.dag_id}.{task.task_id} failed (run {task.run_id}, try {task.try_number}); {task.log_url}"
     try:
         if not url.startswith(("http://", "https://")):
-            raise ValueError("it is no http or https address")
+            raise ValueError("not an http or https address")
         body = json.dumps({"text": text}).encode()
         with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=10):
             pass

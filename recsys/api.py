@@ -29,7 +29,7 @@ from recsys.storage.files import read_table
 from recsys.storage.home import snapshot_folder
 from recsys.tables import Rejected
 
-# Whoever only reads tables does not wait for torch, MLflow and LightGBM: the functions that need them import them.
+# Functions import torch, MLflow and LightGBM only if they need them, so reading tables is fast.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -242,7 +242,7 @@ def promote(config: Config | Path | str, *, home: Path | str | None = None) -> P
         The version that is champion now, and the reason.
 
     Raises:
-        Refused: the gate said no; the champion keeps serving.
+        Refused: the gate refused the challenger; the champion keeps serving.
         RegistryError: there is no challenger.
     """
     from recsys.pipelines.promote import promote as promote_pipeline
@@ -372,13 +372,18 @@ def recommend(bundle: Bundle, histories: pl.DataFrame | pd.DataFrame) -> pl.Data
     Args:
         bundle: from `open_bundle`.
         histories: polars or pandas, one row per interaction, each user's rows oldest first: `user_id` and `item_id`
-            (text or whole numbers). Items that the catalogue does not have are skipped.
+            (text or whole numbers), and optionally `time` (datetimes with a zone or in UTC, before the bundle's
+            cutoff) and `event` (an event kind of the config). Without them every interaction has weight 1 and no age.
+            Items that the catalogue does not have are skipped.
 
     Returns:
-        `user_id`, `rank` (Int32, 1 is best), `item_id`, `score` (higher is better), sorted by user, then rank.
+        `user_id`, `rank` (Int32, 1 is best), `item_id`, `score` (higher is better), sorted by user, then rank. The
+        rules and block lists are those of the bundle's training. A user's whole history, with times and event kinds,
+        gives the list that the nightly batch would make at the bundle's cutoff.
 
     Raises:
-        DataError: `histories` is not a frame, lacks a column, or has a row without an id.
+        DataError: `histories` is not a frame, lacks a column, has a row without an id, a time that is not before the
+            cutoff, or an unknown event kind.
     """
     from recsys.serving.history_recommender import recommend_for
 
@@ -435,4 +440,14 @@ def _parse_histories(histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
             raise DataError(
                 f"histories: {empty} of {frame.height} rows have no {name}, the first is row {row}; leave them out"
             )
+    for name in ("time", "event"):
+        if name in histories.columns:
+            frame = frame.with_columns(_to_polars(histories[name]).alias(name))
     return frame
+
+
+def _to_polars(values: pl.Series | pd.Series) -> pl.Series:
+    if isinstance(values, pl.Series):
+        return values
+    # Times become UTC without a zone: pandas warns when a column with a zone is converted.
+    return pl.from_pandas(values if getattr(values.dtype, "tz", None) is None else values.dt.tz_convert(None))

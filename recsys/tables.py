@@ -69,9 +69,9 @@ class Rejected(dy.Schema):
 class Candidates(dy.Schema):
     """Items worth ranking for a user: the union of the sources, sorted by user, then item.
 
-    `user_index` and `item_index` count in the `IdMap`s of the histories that the candidates were made from. Each source
-    S adds `S_score` (Float32, null: the source has no score for the item) and `S_rank` (UInt16, 1 the best; null:
-    below the depth of the source).
+    `user_index` and `item_index` are indexes into the users and items of the histories that the candidates come from.
+    Each source S adds `S_score` (Float32, null: the source has no score for the item) and `S_rank` (UInt16, 1 the best;
+    null: below the depth of the source).
     """
 
     user_index = dy.UInt32(primary_key=True)
@@ -81,14 +81,15 @@ class Candidates(dy.Schema):
 class TrainingRows(dy.Schema):
     """Candidates with a label, grouped by window and user; the feature columns follow.
 
-    `user_index` counts in the `IdMap` of all known users, not of a window's, so a user has the same in all windows.
+    `user_index` is an index into all known users, not into those of a window, so a user has the same index in all
+    windows.
     """
 
     # 0 the newest label window.
     window = dy.UInt8(primary_key=True)
     user_index = dy.UInt32(primary_key=True)
     item_index = dy.UInt32(primary_key=True)
-    # 1 if the user took the item inside the label window.
+    # 1 if the user consumed the item inside the label window.
     label = dy.UInt8(nullable=False)
     # Smallest position at which the user was shown the item inside the label window; null where it is unknown.
     position = dy.UInt16(nullable=True, min=1)
@@ -139,7 +140,7 @@ class SegmentTable(MetricTable):
 
 
 class CatalogueTable(dy.Schema):
-    """How much of the catalogue a model's lists show, in their first `evaluation.n` items."""
+    """How much of the catalogue is in a model's lists, in their first `evaluation.n` items."""
 
     model = dy.String(primary_key=True)
     # Share of the recommendable items that are in any list.
@@ -149,7 +150,7 @@ class CatalogueTable(dy.Schema):
 
 
 class TestPositives(dy.Schema):
-    """The outcome of each item that a measured user took in the test window."""
+    """The outcome of each item that a measured user consumed in the test window."""
 
     user_id = dy.String(primary_key=True)
     item_id = dy.String(primary_key=True)

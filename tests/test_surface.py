@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import typing
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -185,6 +186,18 @@ class TestRecommend:
         assert recsys.recommend(bundle, pd.DataFrame(rows)).equals(lists)
         numbered = pd.DataFrame({"user_id": pd.array([1, 1, 2]), "item_id": items})
         assert recsys.recommend(bundle, numbered)["item_id"].equals(lists["item_id"])
+
+    def test_times_and_event_kinds_reach_the_model(self, config_file: Path) -> None:
+        bundle = recsys.open_bundle(config_file)
+        assert bundle.cutoff is not None
+        times = [bundle.cutoff - timedelta(days=days) for days in (9, 2)]
+        rows = {"user_id": ["u", "u"], "item_id": bundle.items["item_id"].head(2).to_list(), "time": times}
+        lists = recsys.recommend(bundle, pl.DataFrame(rows))
+        assert recsys.recommend(bundle, pd.DataFrame(rows)).equals(lists)
+        with pytest.raises(recsys.DataError, match="2 interactions are not before"):
+            recsys.recommend(bundle, pl.DataFrame({**rows, "time": [bundle.cutoff] * 2}))
+        with pytest.raises(recsys.DataError, match="unknown event kind 'glance'"):
+            recsys.recommend(bundle, pl.DataFrame({**rows, "event": ["glance"] * 2}))
 
     def test_lists_hold_no_item_of_the_history(self, config_file: Path) -> None:
         bundle = recsys.open_bundle(config_file, evaluation_model=True)

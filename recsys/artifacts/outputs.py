@@ -1,4 +1,4 @@
-"""The outputs of a night: each is asked whether it already holds the night, and filled where it does not.
+"""The outputs of a night: each one that does not hold the night yet is filled.
 
     lists     the folder of parquet files, with `lists.jsonl` and `lists.csv` where they are configured
     files     those two files, where the lists were published without them
@@ -55,16 +55,16 @@ class Night:
 
 
 class Output(Protocol):
-    """One place that a night's lists are written to."""
+    """One output that a night's lists are written to."""
 
     def holds(self, night: Night) -> bool:
-        """Return whether nothing has to be done for this night."""
+        """Return whether the output already holds this night."""
 
     def fill(self, night: Night) -> None:
         """Write this night.
 
         Raises:
-            RecsysError: it cannot be written; the output is as it was before.
+            RecsysError: it cannot be written; the output is unchanged.
         """
 
 
@@ -120,7 +120,7 @@ class ListFiles:
         return {name for name in files if not _is_part(name)} == {f"lists.{kind}" for kind in self.kinds}
 
     def fill(self, night: Night) -> None:
-        """Exchange the folder for one with the same parquet files and these files."""
+        """Replace the folder by one with the same parquet files and these files."""
         folder, parts = list_folder(self.home, night.run_date), find_parts(self.home, night.run_date)
         facts = {name: value for name, value in _read_manifest(self.home, night.run_date).items() if name != "files"}
 
@@ -229,7 +229,7 @@ def fill_outputs(outputs: Sequence[Output], night: Night) -> list[Output]:
     """Fill every output that does not hold the night, in order, and return those that were filled.
 
     Raises:
-        RecsysError: an output cannot be asked or filled; those before it hold the night, those after it are unchanged.
+        RecsysError: an output cannot be read or filled; those before it hold the night, those after it are unchanged.
     """
     filled = []
     for output in outputs:

@@ -53,7 +53,8 @@ def upsert_lists(
         parts: parquet files, read one after the other.
         run_date: YYYY-MM-DD.
         table: name, or schema.name; the database is the one that `RECSYS_LISTS_URL` names.
-        record: writes what identifies these lists, in the same transaction; not called where a later run date stays.
+        record: writes the identity of these lists in the same transaction; not called if the table keeps a later run
+            date.
 
     Raises:
         ArtifactError: psycopg is not installed, `RECSYS_LISTS_URL` is not set, or the database cannot be reached or

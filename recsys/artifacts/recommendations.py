@@ -29,14 +29,14 @@ def publish(
 ) -> bool:
     """Write the lists of a run date, then point readers at them; the pointer moves last and never back in time.
 
-    The caller holds the lock on generation.
+    The caller holds the generation lock.
 
     Args:
         home: the home that publishes.
         name: of the config; a home publishes the lists of one config.
         run_date: YYYY-MM-DD.
         fill: writes the parquet files and returns further facts for the manifest.
-        facts: what the manifest holds besides.
+        facts: for the manifest.
 
     Returns:
         True if readers see these lists now, False if they follow a later run date.
@@ -56,7 +56,7 @@ def publish(
 
 
 def check_owner(home: Path, name: str) -> None:
-    """Refuse a home that publishes the lists of another config; where the current lists are gone, any config may.
+    """Refuse a home that publishes the lists of another config; if there are no current lists, any config may publish.
 
     Raises:
         ArtifactError: the home is another config's.

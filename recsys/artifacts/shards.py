@@ -1,4 +1,4 @@
-"""Shards that are finished before the night is, kept on disk so that a night that was killed continues."""
+"""Finished shards of an unfinished night, kept on disk so that a night that was killed can continue."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ShardFolder:
         return cls(folder)
 
     def find_finished(self) -> dict[int, dict[str, int]]:
-        """Return what each finished shard counted, by shard number; the others have to be computed."""
+        """Return the counts of each finished shard by its number; the other shards have to be made."""
         finished = {}
         for path in sorted(self.folder.glob("part-*.json")):
             try:

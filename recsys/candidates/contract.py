@@ -46,7 +46,7 @@ class CheckedSource:
         if own and (fault := scores.find_fault(*shape)):
             raise DataError(
                 f"source '{self.name}': score returned {type(scores).__name__} that {fault}; expected finite float32 "
-                f"scores of {shape[0]:,} users and {shape[1]:,} items, -inf or NaN as the class says for no score"
+                f"scores of {shape[0]:,} users and {shape[1]:,} items, -inf or NaN for no score, as the class defines"
             )
         return _CheckedScores(self.name, scores, shape)
 

@@ -74,7 +74,7 @@ def propose(
     Args:
         sources: all over the catalogue of the histories.
         depths: number of items that each source proposes per user.
-        histories: as of the cut-off.
+        histories: as of the cutoff.
         exclusions: items that are not proposed.
     """
     scored = [source.score(histories) for source in sources]
@@ -114,7 +114,7 @@ def propose_with_ties(
     Args:
         source: over the catalogue of the histories.
         depth: number of items, ties not counted.
-        histories: as of the cut-off, of any number of users.
+        histories: as of the cutoff, of any number of users.
         recommendable: (n_items) bool; other items are never proposed.
         repeats: whether items that the user has may be proposed.
 

@@ -22,11 +22,11 @@ from recsys.config.plugins import SOURCES
 
 __all__ = ["NEIGHBOUR_SECTIONS", "CandidateModels", "FitInputs", "fit_text_neighbours"]
 
-# The built-in item-by-item models, and the sections that say how they weigh a history.
+# The built-in item-by-item models, and the sections with the weights of a history.
 NEIGHBOUR_SECTIONS = {
     source.model: source.section_path for source in map(load_source, SOURCES) if issubclass(source, NeighbourSource)
 }
-# Models of plug-ins are saved below it, each in a folder of its own.
+# Models of plug-ins are saved below it, each in its own folder.
 _PLUGINS = "plugins"
 
 
@@ -49,8 +49,8 @@ class CandidateModels:
         """Fit the models that the config needs.
 
         Args:
-            inputs: as of one cut-off.
-            fitted: name -> model that is fitted already, as of the same cut-off.
+            inputs: as of one cutoff.
+            fitted: name -> model that is fitted already, as of the same cutoff.
         """
         owners = find_models(inputs.config.candidates.depths)
         models = {

@@ -29,14 +29,14 @@ def load_source(name: str) -> type[CandidateSource]:
     """Return the class of a source, importing its module.
 
     Raises:
-        ConfigError: no source has this name, or its class is no `CandidateSource`.
+        ConfigError: no source has this name, or its class is not a `CandidateSource`.
     """
     if name in SOURCES:
         import_module(f"recsys.candidates.sources.{name}")
     target = demand_plugin("source", name).target
     if not issubclass(target, CandidateSource):
         raise ConfigError(
-            f"source '{name}': {target.__module__}.{target.__qualname__} is no subclass of "
+            f"source '{name}': {target.__module__}.{target.__qualname__} is not a subclass of "
             "recsys.candidates.source.CandidateSource; make it one"
         )
     return target

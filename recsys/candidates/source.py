@@ -26,7 +26,7 @@ _Made = TypeVar("_Made", bound="CandidateSource")
 
 
 class Source(Protocol):
-    """Scores the catalogue for users, ready to be asked.
+    """Scores the items of a catalogue for users.
 
     Attributes:
         name: its columns are `{name}_score` and `{name}_rank`.
@@ -42,11 +42,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FitInputs:
-    """What a source may learn from, all as of one cut-off.
+    """What a source may learn from, all as of one cutoff.
 
     Attributes:
         histories: of all users; no later event is in them.
-        items: `Items` in the order of `histories.item_ids`. Items that join the catalogue after the cut-off are
+        items: `Items` in the order of `histories.item_ids`. Items that join the catalogue after the cutoff are
             there, too, with everything but their texts: see `known`.
         embeddings: (n_items, embedding_size) float32, unit rows, of the items' texts.
         config: all settings; random numbers come from its seed.
@@ -59,12 +59,12 @@ class FitInputs:
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """(n_items) bool, the item was in the catalogue before the cut-off."""
+        """(n_items) bool, the item was in the catalogue before the cutoff."""
         return find_known(self.items, self.histories.cutoff).to_numpy()
 
     @cached_property
     def texts(self) -> pl.Series:
-        """(n_items) texts as of the cut-off; "" for items that join later."""
+        """(n_items) texts as of the cutoff; "" for items that join later."""
         return ItemTexts.from_items(self.items, self.config.text.fields).as_of(self.histories.cutoff)
 
 
@@ -112,7 +112,7 @@ class SourceInputs:
 class CandidateSource(ABC):
     """A source of candidates: what it needs, how its model is fitted and kept, and how it scores.
 
-    One subclass per source. A source without a model of its own implements `make` and `score` alone.
+    One subclass per source. A source without a model implements `make` and `score` alone.
 
     Attributes:
         name: of the source; lower case.
@@ -192,7 +192,7 @@ class CandidateSource(ABC):
         """Return the fitted model.
 
         Args:
-            inputs: as of one cut-off.
+            inputs: as of one cutoff.
             settings: the source's section.
         """
         raise NotImplementedError(f"source '{cls.name}' names the model '{cls.model}', but has no method fit")
@@ -244,5 +244,5 @@ class CandidateSource(ABC):
         raise NotImplementedError(f"source '{cls.name}' declares item_neighbours, but has no method neighbours_of")
 
 
-# The methods that do nothing but say that they are missing.
+# Methods of this class, to recognise those that a subclass does not implement.
 _METHODS = CandidateSource.__dict__

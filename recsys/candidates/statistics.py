@@ -23,7 +23,7 @@ _ITEM_ARRAYS = ("users", "recent", "first_age", "last_age", "mean_weight")
 
 @dataclass(frozen=True)
 class ItemStatistics:
-    """Counts of a catalogue's items over all histories, as of their cut-off.
+    """Counts of a catalogue's items over all histories, as of their cutoff.
 
     Attributes:
         users: (n_items) float32, number of users who interacted with the item.
@@ -91,7 +91,7 @@ class ItemStatistics:
 
 @dataclass(frozen=True)
 class SegmentStatistics:
-    """Items by the users of each segment, as of the histories' cut-off.
+    """Items by the users of each segment, as of the histories' cutoff.
 
     A segment is a value of an item column, such as a genre. A user belongs to the segment that most items of
     the history have; ties go to the smallest value. A user whose items have no values belongs to none.

@@ -43,9 +43,9 @@ class AlsModel:
 
     @classmethod
     def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
-        """Factorise the history matrix; items that nobody interacted with get NaN factors."""
+        """Factorise the history matrix; items without interactions get NaN factors."""
         solver = _make_solver(config, threads, seed)
-        # implicit has threads of its own: more BLAS threads are slower, and sums would depend on their number.
+        # implicit has its own threads: more BLAS threads are slower, and sums would depend on their number.
         with threadpool_limits(1, "blas"):
             solver.fit(csr_matrix(histories.matrix(_confidence(histories))), show_progress=False)
         factors = np.array(solver.item_factors, dtype=np.float32)
@@ -101,7 +101,7 @@ class AlsModel:
     def _solver(self) -> AlternatingLeastSquares:
         # One thread: users are folded in block by block, and the blocks run in parallel.
         solver = _make_solver(self._config, 1, seed=0)
-        # Items that nobody had interacted with must not count, and zero factors add nothing to the least squares.
+        # Items without interactions must not count, and zero factors add nothing to the least squares.
         solver.item_factors = np.nan_to_num(self._trained)
         return solver
 

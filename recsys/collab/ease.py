@@ -29,11 +29,11 @@ def fit_ease(histories: Histories, config: EaseConfig, threads: int) -> Neighbou
     credit: what a bestseller already explains is not counted again for its sequels, so some entries are negative. For
     each scored item the `k` strongest entries by magnitude are kept.
 
-    Items without users have no entries. With more than `max_items` items that have users the model is empty, and a log
-    line says so. Bytes are the same for the same histories, number of threads and kind of processor.
+    Items without users have no entries. With more than `max_items` items that have users the model is empty, which
+    is logged. Bytes are the same for the same histories, number of threads and kind of processor.
 
     Raises:
-        ConfigError: the regularization is too small for so many users.
+        ConfigError: the regularization is too small for the number of users.
     """
     size = histories.n_items
     active = np.flatnonzero(np.bincount(histories.items, minlength=size))

@@ -18,7 +18,8 @@ class FactorCache:
     """Factors by the hash of the history they were solved from, for one model, from one night to the next.
 
     A night writes one file per shard, `FOLDER/MODEL/RUN/SHARD-HASH.npy`, with all users of the shard, so the files of
-    one night are all that the next one needs. `ArrayCache` says what happens to files that cannot be read or written.
+    one night are all that the next night needs. `ArrayCache` describes what happens to files that cannot be read or
+    written.
 
     Attributes:
         known: number of users whose factors were looked up.

@@ -87,7 +87,7 @@ def _replace(text: str, parts: list[str], changed: Config) -> str:
         value = _write(look_up(changed, ".".join(parts)))
         if text[name.end_mark.index : node.start_mark.index].count("\n") == 0:
             return text[: node.start_mark.index] + value + text[_find_end(text, node) :]
-        # A list or mapping on lines of its own is written on the line of its name.
+        # A list or mapping that is on separate lines is written on the line of its name.
         return text[: name.end_mark.index] + ": " + value + text[_find_end(text, node) :]
     entry = f"{parts[depth]}: {_write(_collect(changed, parts, depth + 1))}"
     if node.flow_style:

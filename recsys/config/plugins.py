@@ -1,6 +1,6 @@
-"""The door for sources, features and baselines: a table from names to classes, filled from inside and outside.
+"""The table of sources, features and baselines by name, both built-in ones and plug-ins.
 
-A plug-in is a class. It becomes known in one of two ways:
+A plug-in is a class. It is registered in one of two ways:
 
 - its package declares an entry point in the group `recsys.sources`, `recsys.features` or `recsys.baselines`, or
 - a decorator of this module registers it in a module that the config names under `plugins`.
@@ -62,7 +62,7 @@ class Plugin:
 
     Attributes:
         kind: what it is.
-        name: how configs, columns and tables call it.
+        name: in configs, columns and tables.
         target: the class.
         distribution: the installed package that it comes from, "" if unknown.
         version: of that package, "" if unknown.
@@ -81,7 +81,7 @@ class Plugin:
         return section
 
 
-# By kind and name: what decorators have registered in this process.
+# Classes that decorators have registered in this process, by kind and name.
 _registered: dict[tuple[Kind, str], Plugin] = {}
 
 
@@ -250,7 +250,7 @@ def _register(kind: Kind, target: _Class) -> _Class:
 
 
 def _check(kind: Kind, target: Any) -> None:
-    """Refuse a class without what every plug-in of its kind has."""
+    """Refuse a class that lacks what every plug-in of its kind must have."""
     if not isinstance(target, type):
         raise ConfigError(f"{kind} {target!r}: is a {type(target).__name__}, expected a class")
     name, where = getattr(target, "name", None), f"{kind} class {_path(target)}"

@@ -135,7 +135,7 @@ class CandidatesConfig(Section):
 
     @property
     def counts_segments(self) -> bool:
-        """Whether a source needs to know what the users of each segment take."""
+        """Whether a source needs the statistics of segments."""
         return any(_needs_segments(name) for name in self.depths)
 
     @field_validator("depths")
@@ -190,7 +190,7 @@ class RankingConfig(Section):
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
     """L2 penalty on the values of leaves."""
     truncation_level: Count = 30
-    """LambdaMART looks at pairs whose better item is among this many first items."""
+    """LambdaMART uses pairs whose better item is among the first items, up to this many."""
     max_trees: Count = 200
     """Largest number of trees."""
     folds: Annotated[int, Field(ge=2, le=20)] = 4

@@ -39,7 +39,7 @@ class Setting:
 
 
 def list_settings(section: type[Section] = Config, prefix: str = "") -> Iterator[Setting]:
-    """Yield every setting below a section, in the order of the models; sections themselves are no settings."""
+    """Yield every setting below a section, in the order of the models; sections themselves are not settings."""
     schema = section.model_json_schema()
     for name, field in section.model_fields.items():
         inner = _find_section(field)
@@ -78,7 +78,7 @@ def format_reference() -> str:
 
 
 def replace_reference(text: str, where: str) -> str:
-    """Return the text of a document with the reference between its two marks renewed.
+    """Return the text of a document with a new reference between its two marks.
 
     Raises:
         ConfigError: the document lacks a mark.
@@ -110,7 +110,7 @@ _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 def _describe_allowed(schema: dict[str, Any] | bool) -> str:
     """Return in words what a JSON schema allows."""
     if not isinstance(schema, dict):
-        # `true`: a plug-in's own section decides.
+        # `true`: the section of a plug-in validates the value.
         return "anything"
     if "anyOf" in schema:
         return " or ".join(_describe_allowed(option) for option in schema["anyOf"])

@@ -22,9 +22,9 @@ class SegmentsConfig(Section):
     item_columns: tuple[str, ...] = ()
     """Item columns whose values are segments: tags or attributes."""
     max_values: Count = 8
-    """Number of values of such a column with a row of their own, those with most positives."""
+    """Number of values of such a column that get a row: those with most positives."""
     min_users: Count = 30
-    """Segments with fewer users are marked: they prove nothing."""
+    """Segments with fewer users are marked as too small for a conclusion."""
 
     @model_validator(mode="after")
     def _light_lies_between(self) -> Self:
@@ -109,8 +109,8 @@ class SanityConfig(Section):
 class RulesConfig(Section):
     """What lists must and must not hold.
 
-    Where a list would be too short, the first three rules are relaxed, from the last to the first, and each row names
-    the rules that were.
+    Where a list would be too short, the first three rules are dropped, from the last to the first, and each row names
+    the dropped rules.
     """
 
     max_item_age_days: Annotated[float, Field(gt=0)] | None = None
@@ -124,14 +124,14 @@ class RulesConfig(Section):
     diversity_pool: Count = 100
     """Number of a user's best items that diversity chooses from."""
     shown_penalty: Annotated[float, Field(ge=0)] = 0.0
-    """Standard deviations by which an item's score falls for each earlier night that listed it and after which the user
-    did not take it."""
+    """Standard deviations subtracted from an item's score for each earlier night that listed it. No effect in a
+    measurement, which knows no earlier nights."""
     shown_nights: Count = 7
     """Number of earlier nights that count for shown_penalty."""
     shown_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Weight of a night in shown_penalty relative to the next newer one."""
     blocked_items: str | None = None
-    """CSV file below RECSYS_DATA with a column item_id: items that nobody is shown. Never relaxed."""
+    """CSV file below RECSYS_DATA with a column item_id: items that no user is shown. Never relaxed."""
     blocked_pairs: str | None = None
     """CSV file below RECSYS_DATA with columns user_id and item_id: items that this user is not shown. Never relaxed."""
 

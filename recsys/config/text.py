@@ -40,7 +40,7 @@ def read_field(field: str) -> tuple[list[str], list[str]]:
             raise ValueError("it names no column")
     except ValueError as error:
         raise ValueError(
-            f"{field!r} is no phrase: {error}; write it as 'by {{author}}', and double a brace that is meant as such"
+            f"{field!r} is not a phrase: {error}; write it as 'by {{author}}', and double a brace that is meant as such"
         ) from error
     return words, columns
 
@@ -51,7 +51,7 @@ class ObjectivesConfig(Section):
     next_item: Annotated[float, Field(ge=0)] = 0.0
     """Weight of: given the history so far, which item came next?"""
     co_interaction: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of: given an item, which other item did the same user take near it?"""
+    """Weight of: given an item, which other item did the same user interact with near it?"""
     cf_alignment: Annotated[float, Field(ge=0)] = 0.0
     """Weight of: text vectors match the collaborative factors of their items, through a learned map."""
 
@@ -97,16 +97,16 @@ class FineTuneConfig(Section):
     max_steps_per_epoch: Count = 100
     """Largest number of batches in an epoch, so that a large catalogue does not take all night."""
     draw: Literal["items", "interactions"] = "interactions"
-    """items: every item with interactions once per epoch. interactions: items as often as they were taken."""
+    """items: every item with interactions once per epoch. interactions: items in proportion to their interactions."""
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Items encoded per step."""
     examples_per_item: Count = 8
-    """Histories that a step looks at for each of its items (draw: items)."""
+    """Histories that a step uses for each of its items (draw: items)."""
     objectives: ObjectivesConfig = ObjectivesConfig()
     """What is learned, with weights; 0 leaves an objective out."""
     negatives: Literal["catalogue", "batch"] = "batch"
     """batch: the other items of the batch are the negatives. catalogue: all items with interactions are, with the
-    vectors they had when last encoded; telling fresh vectors from old ones is a shortcut that teaches nothing."""
+    vectors of their last encoding."""
     max_negatives: Count = 8192
     """Largest number of negatives per step, drawn at random (negatives: catalogue)."""
     log_q: bool = False
@@ -145,7 +145,7 @@ class FineTuneConfig(Section):
     warmup_share: Share = 0.1
     """Share of the steps in which the learning rate rises from 0."""
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients with a larger norm are scaled down to it."""
     accumulation: Count = 1
     """Batches whose gradients make a step of the optimiser."""
     validation_share: Share = 0.0
@@ -222,7 +222,7 @@ class InterestConfig(Section):
     residual: bool = False
     """Items seen in training also get a learned vector, for what texts do not express."""
     residual_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the items that lose that vector in a step, so that the text alone must do."""
+    """Share of the items that lose that vector in a step, so that the model also learns from the text alone."""
     hashed_terms: Annotated[int, Field(ge=0)] = 0
     """Number of buckets that the texts' terms (one or two words) are hashed into; each bucket has a learned vector that
     is added to the items with the term, for names and series. 0: off."""
@@ -297,7 +297,7 @@ class TfidfConfig(DecayingSection):
     max_words: Annotated[int, Field(ge=1, le=5)] = 2
     """Longest term, in words, or in characters for scripts without spaces."""
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Terms in more than this share of the items are left out: they say least and cost most."""
+    """Terms in more than this share of the items are left out: they are the least informative and the most costly."""
     k: Count = 200
     """Neighbours kept per item."""
 

@@ -36,7 +36,7 @@ class Histories:
         items: (n_entries) int32 item indexes.
         weights: (n_entries) float32, sum of the event weights of the user on the item.
         counts: (n_entries) float32, number of those events.
-        consumed: (n_entries) bool, the user has the item now; False where all events were mere views or the like.
+        consumed: (n_entries) bool, the user has the item now; False if all events were of other kinds, such as views.
         ages: (n_entries) float32, days from the last of those events to `ages_until`; NaN without times.
         first_ages: (n_entries) float32, days from the first of them to `ages_until`; NaN without times.
         cutoff: every event is earlier than this instant; None for windows without a common clock.

@@ -13,7 +13,7 @@ def list_values(column: pl.Series) -> pl.Series:
     A list is its members. A text is as many values as `ingest` joined with commas: `Ann, Bo` is Ann and Bo.
 
     Args:
-        column: (n_items) of `Items`: tags or an attribute; null and empty text are no value.
+        column: (n_items) of `Items`: tags or an attribute; null and empty text are not values.
     """
     if not isinstance(column.dtype, pl.List):
         column = column.cast(pl.String).str.split(", ")

@@ -1,8 +1,8 @@
 """Windows: which interactions a part may learn from, and which it must predict.
 
-A window has a history (events before its cutoff) and positives (items that users took inside it). Windows are numbered
-from the newest. The evaluation model is tested on window 0, and its ranker's labels come from windows 1, 2, …; the
-refit moves all of them to the end: labels come from windows 0, 1, …, and the final parts learn from everything.
+A window has a history (events before its cutoff) and positives (items that users consumed inside it). Windows are
+numbered from the newest. The evaluation model is tested on window 0, and its ranker's labels come from windows 1, 2, …;
+the refit moves all of them to the end: labels come from windows 0, 1, …, and the final parts learn from everything.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ _REMEDIES = {
 def find_positives(inside: pl.DataFrame, history: pl.DataFrame, repeats: bool) -> pl.DataFrame:
     """Return `user_id`, `item_id`, `events`, sorted by the pair: what a list made from the history should have held.
 
-    Without repeats a list cannot hold an item that the user already has, so such pairs are no positives.
+    Without repeats a list cannot hold an item that the user already has, so such pairs are not positives.
     """
     kinds = pl.col("event").drop_nulls().unique().sort().alias("events")
     positives = inside.filter("positive").group_by(_PAIR).agg(kinds)

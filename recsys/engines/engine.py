@@ -1,4 +1,4 @@
-"""What every engine promises, and which engine a config asks for."""
+"""The interface of engines, and the engine that a config names."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from recsys.progress import format_count
 
 LISTED = "listed"
 LOST_TO_A_RULE = "lost to a rule"
-# What can become of a positive, in the order of the pipeline: it was not in the catalogue (or not available) at the
+# The outcomes of a positive, in the order of the pipeline: it was not in the catalogue (or not available) at the
 # cutoff, no source proposed it, the merge of the sources cut it, the ranker put it below n, a list rule or an exclusion
 # such as a block list removed it, or it is in the list. The first three are losses of retrieval.
 OUTCOMES = ("not recommendable", "not proposed", "cut at merge", "ranked below n", LOST_TO_A_RULE, LISTED)
-# The name that stands for all sources together, next to the names of the sources.
+# The name of all sources together, next to the names of the sources.
 UNION = "union"
 _LOSS_REASONS = {
     "retrieval": "because no source proposed the item",
@@ -125,7 +125,7 @@ def build_candidate_ledger(
     n: int,
     removed_by_rule: NDArray[np.bool_] | None = None,
 ) -> Ledger:
-    """Count what became of the positives of some users.
+    """Count the outcomes of the positives of some users.
 
     Args:
         proposed: `Candidates` before the merge cuts them; `S_rank` is null where S does not propose the item.
@@ -135,7 +135,7 @@ def build_candidate_ledger(
         depths: every source, with the number of items it proposes per user at most.
         n: length of the final lists.
         removed_by_rule: (n_positives) bool, in the order of `positives`: True where the positive would be in the list
-            but for a list rule or an exclusion. It takes precedence over every other outcome. None: no rule is set.
+            without the rules and block lists. It takes precedence over every other outcome. None: no rule is set.
     """
     sources = tuple(depths)
     longest = max(depths.values())
@@ -261,7 +261,7 @@ def select_outcomes(counts: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def describe_losses(measured: Mapping[str, Any]) -> list[str]:
-    """Return the sentences that say what became of the positives and how much each stage lost.
+    """Return sentences on the outcomes of the positives and the loss of each stage.
 
     Args:
         measured: `positives`, `union_recall`, `losses` and `churn` as a run stores them.

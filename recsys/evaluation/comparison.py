@@ -17,7 +17,7 @@ from recsys.tables import UserMetrics, check
 
 # The name of our own lists among the models.
 OURS = "ours"
-# Our lists as they would be without rules and block lists; measured where either is set.
+# Our lists without rules and block lists; measured if either is set.
 WITHOUT_RULES = "ours_without_rules"
 
 # Everything that is measured per user, in the order of the tables: the metrics, and what is computed from more than

@@ -115,7 +115,7 @@ def compare_lists(now: pl.DataFrame, before: pl.DataFrame, n: int) -> ListDrift:
 
     Rank-biased overlap weighs the agreement at depth d (items in the first d of both lists, over d) by 0.9^(d - 1). It
     is cut at the longer of the user's two lists and divided by the weights down to there, so it runs from 0 to 1.
-    Webber et al. extrapolate beyond the end instead; nothing is assumed here about ranks that nobody sees.
+    Webber et al. extrapolate beyond the end instead; here nothing is assumed about ranks beyond the end.
 
     Args:
         now: new `Recommendations`.

@@ -6,7 +6,7 @@ ranks count. It returns `(n_users,)` float64 values between 0 and 1, 1 is the be
 a user has no positives (the value would be undefined), when a list contains more hits than the user has positives, or
 when the lists are shorter than n (pad short lists with -1).
 
-`hits` is a `(n_users, list_length)` bool matrix where every item has a rank of its own, or `TiedHits` where scores tie.
+`hits` is a `(n_users, list_length)` bool matrix where every item has its own rank, or `TiedHits` where scores tie.
 With ties each metric is its expected value over all orders of the tied items, all equally likely (McSherry & Najork
 2008). So the order of ids or rows cannot look like a gain, and a constant score is worth a random order.
 """

@@ -1,4 +1,4 @@
-"""The candidate ledger by segment: what became of the positives, and which source proposed them."""
+"""The candidate ledger by segment: the outcomes of the positives, and the sources that proposed them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IN_SEGMENT = pl.col("segments").list.contains
 
 
 def count_outcomes(positives: pl.DataFrame, segments: Sequence[str]) -> pl.DataFrame:
-    """Count what became of the positives of each segment.
+    """Count the outcomes of the positives of each segment.
 
     Args:
         positives: `TestPositives`.

@@ -1,4 +1,4 @@
-"""What a feature from outside the package is: the class that plug-ins extend, and the checks of what it returns."""
+"""Plug-in features: the class that they extend, and checks of what they return."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class CandidateFeature(ABC):
 
     @abstractmethod
     def names(self) -> dict[str, str]:
-        """Return the columns in order, each with a sentence that says what it is."""
+        """Return the columns in order, each with a sentence of meaning."""
 
     @abstractmethod
     def describe(self, rows: CandidateRows, histories: Histories, facts: ItemFacts) -> dict[str, NDArray[np.float32]]:
         """Return (n_rows) float32 of each column, NaN where a value is missing.
 
         A row's values depend on the user's own candidates and history and on the facts alone, and on no event after
-        the cut-off of the histories.
+        the cutoff of the histories.
 
         Args:
             rows: candidates of a block of users.
-            histories: of these users, as of the cut-off.
-            facts: of the catalogue, as of the same cut-off; `facts.items` are its rows.
+            histories: of these users, as of the cutoff.
+            facts: of the catalogue, as of the same cutoff; `facts.items` are its rows.
         """
 
 
@@ -55,14 +55,14 @@ def make_features_of_plugins(config: Config) -> list[CandidateFeature]:
     """Return the features under `ranking.extra_features`, by name.
 
     Raises:
-        ConfigError: a class is no `CandidateFeature`.
+        ConfigError: a class is not a `CandidateFeature`.
     """
     features: list[CandidateFeature] = []
     for name, options in sorted(config.ranking.extra_features.items()):
         target = demand_plugin("feature", name).target
         if not issubclass(target, CandidateFeature):
             raise ConfigError(
-                f"feature '{name}': {target.__module__}.{target.__qualname__} is no subclass of "
+                f"feature '{name}': {target.__module__}.{target.__qualname__} is not a subclass of "
                 "recsys.features.feature.CandidateFeature; make it one"
             )
         features.append(target(read_settings("feature", name, options)))

@@ -1,4 +1,4 @@
-"""Features of candidates, as of the cut-off of the histories they are made from."""
+"""Features of candidates, as of the cutoff of the histories they are made from."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FIT_FEATURES = {
 def declare_features(
     sources: Sequence[str], attributes: Sequence[str], extra: Sequence[CandidateFeature] = ()
 ) -> dict[str, str]:
-    """Return the feature columns in order, each with a sentence that says what it is.
+    """Return the feature columns in order, each with a sentence of meaning.
 
     Args:
         sources: names of the sources.
@@ -92,8 +92,8 @@ def describe_rows(
 
     Args:
         rows: candidates of these histories.
-        histories: of a block of users, as of the cut-off; no later event can reach a feature.
-        facts: of the catalogue as of the same cut-off, in the order of `histories.item_ids`.
+        histories: of a block of users, as of the cutoff; no later event can reach a feature.
+        facts: of the catalogue as of the same cutoff, in the order of `histories.item_ids`.
         sources: names of the sources in the candidates.
     """
     columns = describe_sources(rows, sources) | describe_items(rows, facts, histories.ages_until)

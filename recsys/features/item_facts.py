@@ -78,7 +78,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """The catalogue as the features see it, as of one cut-off.
+    """The catalogue as the features see it, as of one cutoff.
 
     Attributes:
         statistics: of all users' histories.
@@ -88,8 +88,8 @@ class ItemFacts:
         vectors: `text`, and of the sources that offer some (`als`).
         neighbours: of the sources that offer some (`item_to_item` and `transitions`).
         values: of `tags` and of each attribute, (n_items, n_values) float32 sparse: 1 where the item has the value.
-        numbers: of each attribute, (n_items) float64: its value; NaN where that is no number.
-        spreads: of each attribute, the standard deviation of its numbers over the items known at the cut-off.
+        numbers: of each attribute, (n_items) float64: its value; NaN where that is not a number.
+        spreads: of each attribute, the standard deviation of its numbers over the items known at the cutoff.
         items: `Items`, the catalogue.
         extra_features: of plug-ins, described after the built-in ones.
     """
@@ -161,8 +161,8 @@ class ItemFacts:
     def percentiles(self) -> NDArray[np.float32]:
         """(n_items) float32, share of the items with users that have fewer users."""
         users = self.statistics.users
-        touched = np.sort(users[users > 0])
-        return (np.searchsorted(touched, users, side="left") / max(1, len(touched))).astype(np.float32)
+        with_users = np.sort(users[users > 0])
+        return (np.searchsorted(with_users, users, side="left") / max(1, len(with_users))).astype(np.float32)
 
     @cached_property
     def lately(self) -> dict[str, NDArray[np.float64]]:

@@ -22,7 +22,7 @@ VALUE_FEATURES = {
 }
 NUMBER_FEATURES = {
     "near": "Difference of {column} from the history's mean, in standard deviations of the history.",
-    "lately": "{column} minus its mean over what everybody touched lately, in standard deviations of the catalogue.",
+    "lately": "{column} minus its mean over recent interactions of all users, in standard deviations of the catalogue.",
 }
 
 

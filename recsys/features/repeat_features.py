@@ -13,7 +13,7 @@ from recsys.dataset.histories import Histories
 REPEAT_FEATURES = {
     "had_count": "How many times the user has already had the item.",
     "had_days": "Days since the user last had the item.",
-    "had_interval_days": "Mean days between the user's earlier takes of the item.",
+    "had_interval_days": "Mean days between the user's interactions with the item.",
 }
 
 

@@ -24,7 +24,7 @@ def measure_shift(training: pl.DataFrame, night: pl.DataFrame, features: Sequenc
         `feature`;
         `shift` (Float64), the sum of the next column and of the difference of the two after it: 0 alike, 2 at most;
         `distance` (Float64, 0 to 1), of Kolmogorov and Smirnov: the largest difference of the two distribution
-        functions over the values that are present; 0 where one side has none, for then the missing shares say it all;
+        functions over the values that are present; 0 where one side has none: the missing shares show the difference;
         `missing_training`, `missing_night` (Float64), share of the rows without a value; 0 of no rows.
     """
     rows = []

@@ -11,21 +11,21 @@ from recsys.candidates.group_stats import standardise
 from recsys.candidates.merge import CandidateRows
 
 SOURCE_FEATURES = {
-    "rank": "Place of the item among the proposals of {source}, 1 the best.",
+    "rank": "Rank of the item among the proposals of {source}, 1 the best.",
     "z": "Score by {source} in standard deviations above the mean of the user's candidates.",
     "gap": "Score by {source} below the best of the user's candidates, in standard deviations.",
 }
 AGREEMENT_FEATURES = {
     "n_sources": "Number of sources that propose the item.",
-    "best_rank": "Best place among any source's proposals.",
-    "mean_reciprocal_rank": "Mean over the sources of one by the place, 0 where a source does not propose the item.",
+    "best_rank": "Best rank in any source's proposals.",
+    "mean_reciprocal_rank": "Mean over the sources of the reciprocal rank, 0 where a source does not propose the item.",
 }
 
 
 def describe_sources(rows: CandidateRows, sources: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Return the columns of `SOURCE_FEATURES` for each source, and of `AGREEMENT_FEATURES`.
 
-    The scores themselves are no features: they shift from window to window, and rankers that learned from them were
+    The scores themselves are not features: they shift from window to window, and rankers that learned from them were
     worse.
     """
     columns: dict[str, NDArray[np.float32]] = {}

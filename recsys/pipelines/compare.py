@@ -65,8 +65,8 @@ class Comparison:
         aliases: of the first version and of the second, as in the tables.
         names: the same in full, such as `challenger version 4` and `the evaluation model of champion version 3`.
         same: both aliases name the same version.
-        metric, n: what the evaluation section compares models by.
-        settings: `setting`, and its value in either; only those that differ.
+        metric, n: the metric and list length that models are compared by.
+        settings: `setting` and its value in both versions, for settings that differ.
         metrics: `MetricTable`; `difference` is the first minus the second.
         segments: `SegmentTable`, likewise; ranks as served, so ties are in the order of the list.
         outcomes: number of positives by their outcome in the first (rows) and in the second (columns).

@@ -57,7 +57,7 @@ def generate(config: Config, home: Path, run_date: str | None, now: datetime) ->
     already, no list is made again; only outputs that do not hold it, such as a table whose database failed, are filled.
 
     Args:
-        config: the dataset and generation sections count; the models have the champion's own settings.
+        config: its dataset and generation sections are used; the models have the champion's own settings.
         home: the folder of snapshots, lists and the default MLflow store.
         run_date: YYYY-MM-DD; None: the day after the snapshot's last event.
         now: its day is the run date where the data has no times and no run date is given; otherwise unused.
@@ -216,7 +216,7 @@ def _refuse_unfit(
     try:
         previous = scan_recommendations(home, current) if current else None
     except ArtifactError as error:
-        # Damaged lists must not keep readers from sound ones.
+        # Damaged lists must not stop the publication of new ones.
         logger.warning("%s; tonight's lists are not compared with them", error)
     faults = find_faults(
         shards.scan(),

@@ -28,8 +28,8 @@ from recsys.storage.files import hash_text
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import list_folder
 
-# Settings of the generation section that do not change a list: where it is written, how long it is kept, and when it is
-# refused. A night that differs in these only is the same night.
+# Settings of the generation section that do not change a list: where lists are written, how long they are kept, and
+# when they are refused. Nights that differ only in these are the same night.
 _NOT_IN_LISTS = ("outputs", "postgres_table", "keep_run_dates", "sanity", "max_snapshot_age_hours")
 
 
@@ -43,7 +43,7 @@ class NightInputs:
         version: the champion.
         bundle: the champion's, with the dataset section of `config`, which decides what a list may hold (`repeats`),
             and the block lists of tonight.
-        named_users: `user_id` of users who get a list besides the active ones.
+        named_users: `user_id` of users who get a list in addition to the active users.
     """
 
     config: Config
@@ -54,7 +54,7 @@ class NightInputs:
 
     @classmethod
     def load(cls, config: Config, home: Path) -> NightInputs:
-        """Read everything, and check first what would otherwise stop the night at its end.
+        """Read everything; check first what would otherwise stop the night only at its end.
 
         Raises:
             ArtifactError: the home publishes the lists of another config, a table has no database, or there is no
@@ -112,8 +112,8 @@ class NightInputs:
     def select_active(self, histories: Histories, end: datetime | None) -> Histories:
         """Return the histories of the users who get a list.
 
-        Active is who has an event in the last `generation.active_days`, even one on an item that has left the
-        catalogue; without that setting, everyone with a history. Named users follow.
+        A user is active with an event in the last `generation.active_days`, even on an item that has left the
+        catalogue; without that setting, with any history. Named users are added.
         """
         days, active = self.config.generation.active_days, histories
         if days is not None and end is not None:
@@ -126,7 +126,7 @@ class NightInputs:
         return active
 
     def refuse_leak(self, end: datetime | None) -> None:
-        """Refuse a night whose lists would know the future.
+        """Refuse a night whose lists would use later events.
 
         Raises:
             Refused: the champion learned from events of the run date or later.

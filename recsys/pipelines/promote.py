@@ -36,7 +36,7 @@ def promote(config: Config, home: Path) -> tuple[Version, str]:
         challenger = need_version(store, name, CHALLENGER, "run 'recsys train' first")
         champion = find_version(store, name, CHAMPION)
         if champion is not None and champion.number == challenger.number:
-            # A task that is run again has to succeed again.
+            # A repeated task must succeed again.
             return challenger, f"version {champion.number} is already the champion"
         decision = _compare(config, home, store, challenger, champion)
         if not decision.promoted:

@@ -67,11 +67,11 @@ def train(config: Config, home: Path, run_date: str | None) -> Trained:
 
     Args:
         config: all settings.
-        home: where snapshots, runs and the default MLflow store lie.
+        home: folder of snapshots, runs and the default MLflow store.
         run_date: the run is as of 00:00 UTC of this day; None: the day after the snapshot's last event.
 
     Raises:
-        ArtifactError: another training is at work in this home.
+        ArtifactError: another training is running in this home.
     """
     with lock(home, "training"):
         sweep(runs_folder(home))
@@ -98,7 +98,7 @@ def train_together(config: Config, home: Path, run_date: str | None) -> Trained 
 
 
 def _follow(config: Config, home: Path, run_date: str | None) -> None:
-    """Help the first of several processes with its fine-tuning: same snapshot, same batches, and nothing is written."""
+    """Take part in the fine-tuning of the first process: same snapshot, same batches, nothing is written."""
     snapshot, windows = _read(config, home, run_date)
     folds = (windows.measurement_fold, windows.refit_fold)
     encoder_inputs = prepare_encoder_inputs(config, snapshot.items, folds[0].labels[-1].cutoff)
@@ -114,7 +114,7 @@ def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, W
 
 def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     snapshot, windows = _read(config, home, run_date)
-    # Now, not after hours of fitting: is there a store to log to?
+    # Connect before hours of fitting, not after.
     store = connect(home, config)
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
     items, end, test = snapshot.items, windows.end, windows.test
@@ -174,7 +174,7 @@ def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[st
 def _describe_measured(
     config: Config, home: Path, run: str, measured: Measured, evaluated: Fitted, refit: Fitted
 ) -> dict[str, Any]:
-    """Return the results of a measurement that are no tables."""
+    """Return the results of a measurement that are not tables."""
     evaluation = config.evaluation
     losses = {name: list(_estimate(config, values)) for name, values in measured.losses.items()}
     return {
@@ -190,10 +190,10 @@ def _describe_measured(
 
 
 def _compare_with_last_run(config: Config, home: Path, run: str, lists: pl.DataFrame) -> dict[str, Any] | None:
-    """Return how much of the lists is new against the config's last training, over the users of both."""
+    """Return the churn of the lists since the config's last training, over the users of both."""
     before = find_run(home, config.name)
     path = run_folder(home, before or "") / "lists.parquet"
-    # The same training once more must end in the same bytes.
+    # Repeating a training must give the same bytes.
     if before is None or before == run or not path.is_file():
         return None
     changed = churn(lists, read_parquet(path), config.evaluation.n)["churn"].to_numpy()

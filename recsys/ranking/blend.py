@@ -1,4 +1,4 @@
-"""The blend: a weighted sum of the sources' z-scores. Our strongest simple rival, and the ranker's first feature."""
+"""The blend: a weighted sum of the sources' z-scores. The strongest simple baseline, and the ranker's first feature."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Blend:
         self.weights = weights
 
     def score_rows(self, rows: pl.DataFrame) -> NDArray[np.float32]:
-        """Return what `score` does of rows in a frame, grouped by user (and window where there are several)."""
+        """Return what `score` returns, for rows in a frame, grouped by user (and window where there are several)."""
         z = {f"{source}_z": read_column(rows, f"{source}_z") for source in self.weights}
         return self.score(z, find_starts(rows))
 
@@ -34,7 +34,7 @@ class Blend:
             starts: (n_groups + 1) int64; group g's rows are `starts[g]:starts[g + 1]`.
         """
         scores = np.zeros(starts[-1], dtype=np.float32)
-        # Source by source: a matrix product's last bits depend on how many rows stand beside a row.
+        # Source by source: the last bits of a matrix product depend on its number of rows.
         for source, weight in self.weights.items():
             scores += fill_lowest(columns[f"{source}_z"], starts) * np.float32(weight)
         return scores
@@ -48,8 +48,9 @@ class Blend:
     def tune(cls, rows: pl.DataFrame, sources: Sequence[str], n: int) -> Blend:
         """Choose weights for a high mean nDCG@n over the training groups, source by source (Caruana et al. 2004, ICML).
 
-        Starting from nothing, the source that helps most is added, again and again, one that is in already too; when
-        none helps any more, smaller steps are tried. What adds nothing keeps a weight of 0; ties go to the first.
+        Starting from nothing, weight is added to the source that helps most, again and again, also to a source that
+        has weight already; when none helps any more, smaller steps are tried. A source that adds nothing keeps weight
+        0; ties go to the first source.
         """
         starts, groups = find_starts(rows), Groups(rows)
         z = [fill_lowest(read_column(rows, f"{source}_z"), starts) for source in sources]
@@ -80,9 +81,9 @@ def mix(
 
 
 class Groups:
-    """`TrainingRows` group by group, ready to measure many orders of them.
+    """`TrainingRows` by group, prepared for measuring many orders of them.
 
-    Only the places of positives count, so each is compared with the rows of its group and nothing is sorted.
+    Only the ranks of positives count, so each positive is compared with the rows of its group and nothing is sorted.
     """
 
     def __init__(self, rows: pl.DataFrame) -> None:
@@ -97,7 +98,7 @@ class Groups:
         self._before = self._rivals < np.repeat(self._positives, self._lengths)
 
     def measure(self, scores: NDArray[np.float32], n: int) -> NDArray[np.float64]:
-        """Return (n_groups) nDCG@n by (n_rows) scores; equal scores stand in row order."""
+        """Return (n_groups) nDCG@n by (n_rows) scores; equal scores are in row order."""
         gains: NDArray[np.float64] = np.zeros(len(self._totals))
         if len(self._positives):
             own, theirs = np.repeat(scores[self._positives], self._lengths), scores[self._rivals]

@@ -1,4 +1,4 @@
-"""What the trees owe to each feature."""
+"""Importance of each feature to the trees: the gain of its splits, and what is lost without it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ def measure_importance(
 ) -> pl.DataFrame:
     """Measure each feature by the gain of its splits, and by what is lost without it (Breiman 2001, permutation).
 
-    The gain says what the trees lean on where they learned; the loss says what that is worth on other rows. Of features
-    that say the same thing each loses little, since the others stand in.
+    The gain shows what the trees use on the rows that they learned from; the loss shows what that is worth on other
+    rows. Each of several redundant features has a small loss, because the others replace it.
 
     Args:
-        ranker: its trees are asked alone, without the blend that may be added to them.
+        ranker: its trees alone are measured, without the blend that may be added to them.
         rows: keys, `label` and features of candidates that the ranker did not learn from, sorted by user; users
             without a positive among them are left out.
         n: list length that counts.
-        seed: deals the values out anew, each feature in the same way.
-        max_rows: about so many rows are looked at; of more, negatives are left out at random, so that many users count.
+        seed: of the permutation, which is the same for every feature.
+        max_rows: about this many rows are used; if there are more, negatives are dropped at random, so that many users
+            count.
 
     Returns:
-        `FeatureImportance`: `feature`, the blend among them; `gain` (Float64, of all splits), largest first, ties by
+        `FeatureImportance`: `feature`, including the blend; `gain` (Float64, of all splits), largest first, ties by
         name; `loss` (Float64): mean nDCG@n minus that with the feature's values shuffled among all rows, null where
         no user has a positive.
     """

@@ -33,17 +33,17 @@ def fill_up(
     users: Histories,
     exclusions: Exclusions,
 ) -> NDArray[np.bool_]:
-    """Fill what lists lack with a source's best items that are not exclusions and not in the list, in place.
+    """Fill short lists with a source's best items that are not excluded and not in the list, in place.
 
     Args:
-        items: (n_users, n) int32, best first, -1 where nothing is yet.
-        scores: (n_users, n) float32; what is filled in scores one below the row above it, and the first one -1.
+        items: (n_users, n) int32, best first, -1 for an empty rank.
+        scores: (n_users, n) float32; a filled rank scores one less than the rank above it, the first rank -1.
         source: asked for the users with a short list.
         users: histories of the block.
         exclusions: of the same users.
 
     Returns:
-        (n_users, n) bool, which places were filled; where the source has too little, the rest stays -1.
+        (n_users, n) bool, which ranks were filled; where the source has too few items, the rest stays -1.
     """
     filled = np.zeros(items.shape, dtype=bool)
     lengths = (items >= 0).sum(axis=1)
@@ -57,16 +57,16 @@ def fill_up(
     for step in range(items.shape[1]):
         have = lengths[short]
         more = (have < items.shape[1]) & (top[:, step] >= 0)
-        user, place = short[more], have[more]
-        items[user, place], filled[user, place] = top[more, step], True
-        above = np.where(place > 0, scores[user, np.maximum(place - 1, 0)], 0.0)
-        scores[user, place] = above - 1.0
+        user, rank = short[more], have[more]
+        items[user, rank], filled[user, rank] = top[more, step], True
+        above = np.where(rank > 0, scores[user, np.maximum(rank - 1, 0)], 0.0)
+        scores[user, rank] = above - 1.0
         lengths[user] += 1
     return filled
 
 
 def name_lists(lists: pl.DataFrame, histories: Histories) -> pl.DataFrame:
-    """Return `user_id`, `rank`, `item_id`, `score` of lists that carry numbers."""
+    """Return `user_id`, `rank`, `item_id`, `score` of lists by index."""
     return lists.select(
         histories.user_ids.gather(lists["user_index"]).alias("user_id"),
         "rank",

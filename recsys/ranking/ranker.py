@@ -26,7 +26,7 @@ _SAFE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Ranker:
-    """Trees (Burges 2010, MSR-TR-2010-82) that start from the blend and add what the features know.
+    """Trees (Burges 2010, MSR-TR-2010-82) that start from the blend and correct it by the features.
 
     Attributes:
         booster: the trees.
@@ -70,10 +70,10 @@ class Ranker:
             features: columns to learn from.
             sources: whose z-scores the blend weighs.
             config: parameters of the trees.
-            n: list length that counts.
+            n: list length that is measured.
             seed: draws the folds, and the trees' feature subsets.
             threads: of LightGBM.
-            choice: made already, by the evaluation model; None: made here.
+            choice: that of the evaluation model; None: it is made here.
 
         Raises:
             DataError: no candidate is a positive; there is nothing to learn.
@@ -94,7 +94,7 @@ class Ranker:
         return cls(booster, blend, tuple(features), choice)
 
     def gather(self, features: pl.DataFrame) -> NDArray[np.float32]:
-        """Return (n_rows, 1 + n_features) float32: what the trees look at, the blend first."""
+        """Return (n_rows, 1 + n_features) float32: the columns that the trees read, the blend first."""
         return _matrix(features, self.blend.score_rows(features), self.features)
 
     def score(self, columns: Mapping[str, NDArray[np.float32]], starts: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -116,7 +116,7 @@ class Ranker:
         return Forest.from_booster(self.booster)
 
     def describe(self) -> str:
-        """Return what ranks, and why, as text."""
+        """Return in words what ranks the candidates, and why."""
         measured = self.validation.gain
         gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*measured) if measured else ""
         if self.blend_share is None:
@@ -134,7 +134,7 @@ class Ranker:
 
     def save(self, folder: Path) -> None:
         """Write the trees as LightGBM text and the rest as JSON."""
-        # Not save_model: on a full disk it writes to stderr and raises an error of LightGBM's own.
+        # Not save_model: on a full disk it writes to stderr and raises a LightGBMError.
         (folder / "trees.txt").write_text(self.booster.model_to_string(), encoding="utf-8")
         content = {
             "blend": self.blend.weights,

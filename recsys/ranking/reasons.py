@@ -1,4 +1,4 @@
-"""Why an item stands in a list: what the ranker's features add to its score, in a sentence people can read."""
+"""Which source or column each feature counts for, and the item of the history that is nearest to a listed item."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _POPULAR = (
 )
 _NEW = ("item_age_days", "age_fit")
 _MATCHES = ("recent_match_", "match_")
-# By what a feature begins with, where it is not a source's: models that are asked for more than their proposals.
+# Prefixes of features that are computed from a model but not from its source's scores.
 _MODELS = ("text_", "als_", "item_to_item_", "transitions_")
 # Newest items that a reason may name.
 _MOST = 50
 
 
 def group_features(features: Sequence[str], sources: Sequence[str]) -> list[str]:
-    """Return for each feature what it speaks for: a source, `match NAME` for a column of the items, or nothing ("").
+    """Return what each feature counts for: a source, `match NAME` for a column of the items, or "" for nothing.
 
     Args:
         features: names.
-        sources: names of the sources that propose; what the features of others say has no sentence.
+        sources: names of the sources that propose; features of other sources count for nothing.
     """
     return [_find_group(feature, sources) for feature in features]
 
@@ -61,7 +61,7 @@ def find_nearest(
     embeddings: NDArray[np.float32],
     least: float,
 ) -> NDArray[np.int32]:
-    """Return (n_rows) int32: of the fifty newest items that the user has, the one whose text is nearest; -1 for none.
+    """Return (n_rows) int32: the item with the nearest text among the user's fifty newest items; -1 for none.
 
     Args:
         users: (n_rows) int64, of the histories.

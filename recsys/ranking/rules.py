@@ -1,4 +1,4 @@
-"""The final list by score and by rule: no more than so many of a kind, some that are new, not all alike."""
+"""The final list by score and by rules: limits per value, a share of new items, item age, diversity."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from recsys.candidates.merge import CandidateRows
 from recsys.config import RulesConfig
 from recsys.dataset.user_items import UserItems
 
-# Dropped one after the other where they would leave a list short.
+# Dropped in this order where they would leave a list short.
 RELAXED_IN_ORDER = ("min_new_share", "max_per_value", "max_item_age_days")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a list must look like beyond its order.
+    """Rules that lists must meet whatever the scores.
 
     Attributes:
-        config: which rules there are.
+        config: the rules that are set.
         values: of each column that `max_per_value` names, (n_items, n_values) sparse, 1 where the item has the value.
-        new: (n_items) bool, hardly anyone has touched it.
+        new: (n_items) bool, few users have interacted with the item.
         ages: (n_items) float32, days since the item joined; NaN counts as young.
         embeddings: (n_items, embedding_size) float32, unit rows.
     """
@@ -83,13 +83,13 @@ class Rules:
 
     @property
     def active(self) -> bool:
-        """There is any rule."""
+        """Whether any rule is set."""
         config = self.config
         return bool(config.max_per_value or config.min_new_share or config.max_item_age_days or config.diversity)
 
     @cached_property
     def _values(self) -> csr_array:
-        """Values of all columns side by side."""
+        """Values of all columns, as columns of one matrix."""
         if not self.config.max_per_value:
             return csr_array((len(self.new), 1), dtype=np.float32)
         return csr_array(hstack([self.values[column] for column in self.config.max_per_value]))
@@ -105,7 +105,7 @@ class Rules:
         return np.zeros(len(self.ages), dtype=bool) if most is None else self.ages > most
 
     def describe(self, dropped: int) -> str:
-        """Return what `variant` says of a row for which so many of `RELAXED_IN_ORDER` were dropped."""
+        """Return the `variant` of a row for which the first `dropped` of `RELAXED_IN_ORDER` were dropped."""
         names = [name for name in RELAXED_IN_ORDER[:dropped] if getattr(self.config, name)]
         return "ranker" + (f" without {', '.join(names)}" if names else "")
 
@@ -151,7 +151,7 @@ def _choose(  # type: ignore[no-untyped-def]
         length, n_new = 0, 0
         for level in range(4):
             while length < n_ranks:
-                # Of the ranks that are served only: those behind them are free.
+                # Counts in the served ranks only; later ranks are not limited.
                 only_new = level < 1 and length < served and need_new - n_new >= served - length
                 rules = (level, only_new, close, diversity, user + 1)
                 pick = _pick(order[user, :size], items, chosen, rules, new, stale, limited, counts, mark, worth, alike)
@@ -209,7 +209,7 @@ def _pick(order, items, chosen, rules, new, stale, limited, counts, mark, worth,
 
 @njit(nogil=True, cache=True)
 def _compare_with(item, order, items, chosen, close, embeddings, alike):  # type: ignore[no-untyped-def]
-    # How like the candidates left are to what was chosen: the largest cosine with any of it.
+    # Similarity of the remaining candidates to the chosen items: the largest cosine with any of them.
     for rank in range(close):
         if not chosen[rank]:
             other, cosine = items[order[rank]], np.float32(0.0)

@@ -1,4 +1,4 @@
-"""The ranker's training table: candidates of a label window, with what the user took."""
+"""The ranker's training table: candidates of a label window, with the items that the user consumed as labels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 def label_rows(
     features: pl.DataFrame, positives: pl.DataFrame, shown: pl.DataFrame, *, window: int, max_rows: int, seed: int
 ) -> pl.DataFrame:
-    """Return `TrainingRows`: the features with a label, groups without a found positive left out.
+    """Return `TrainingRows`: the features with a label, without groups in which no candidate is a positive.
 
     Args:
         features: keys and features of every candidate of the window.
         positives: `user_index`, `item_index` of the pairs that users consumed.
         shown: `user_index`, `item_index`, `position`: where items were shown.
         window: number of the label window, 0 the newest.
-        max_rows: about so many rows are left, the negatives drawn at random; every positive stays.
+        max_rows: about this many rows are kept, negatives drawn at random; every positive stays.
         seed: draws the negatives.
     """
     labelled = mark_positives(features, positives)
@@ -32,12 +32,12 @@ def label_rows(
 def mark_positives(features: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFrame:
     """Return the rows in their order with `label` (UInt8): 1 where the pair is among the positives, else 0."""
     keys = ["user_index", "item_index"]
-    taken = positives.select(*keys, pl.lit(1, dtype=pl.UInt8).alias("label"))
-    return features.join(taken, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
+    labels = positives.select(*keys, pl.lit(1, dtype=pl.UInt8).alias("label"))
+    return features.join(labels, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
 
 
 def thin_negatives(rows: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFrame:
-    """Leave negatives out at random until about so many rows are left; every positive stays."""
+    """Drop negatives at random until about `max_rows` rows are left; every positive stays."""
     if rows.height <= max_rows:
         return rows
     positive = int(rows["label"].sum())

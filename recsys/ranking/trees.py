@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError
 
-# Rows that go through a tree together; their features stay in the processor's cache.
+# Rows that one tree scores together; their features stay in the processor's cache.
 _ROWS = 128
-# Multiplied with a single bit this puts a number of its own into the six highest bits (a de Bruijn sequence).
+# The product with a single bit has a different number in its six highest bits for each bit (a de Bruijn sequence).
 _SEQUENCE = 0x03F79D71B4CB0A89
 _PLACES = np.zeros(64, dtype=np.uint8)
 _PLACES[[((_SEQUENCE << bit) & (2**64 - 1)) >> 58 for bit in range(64)]] = np.arange(64)
@@ -29,8 +29,9 @@ _ENDLESS = 1e300
 class Forest:
     """A booster's trees as flat arrays, each tree's leaves numbered from the left (Lucchese et al. 2016, SIGIR).
 
-    A node says which leaves are out of reach once a row turns right at it, as bits. Where all nodes of a tree have had
-    their say, in any order, the lowest bit that is left is the row's leaf: no branch to predict, and many rows at once.
+    Each node has a bit mask of the leaves that a row can still reach after it turns right there. The masks of all nodes
+    where a row turns right are combined, in any order; then the lowest remaining bit is the row's leaf. So there is no
+    branch to predict, and many rows are scored at once.
 
     Attributes:
         starts: (n_trees + 1) int32, first node of each tree.
@@ -42,7 +43,7 @@ class Forest:
         leaves: (n_leaves) float64.
         roots: (n_trees) int32, the node each tree begins with, -1 for a tree of one leaf.
         children: (n_nodes, 2) int32, the node to the left and to the right; -1 - leaf where that is a leaf.
-        means: (n_nodes) float64, mean leaf of the training rows that came by.
+        means: (n_nodes) float64, mean leaf of the training rows that passed the node.
     """
 
     starts: NDArray[np.int32]
@@ -61,7 +62,8 @@ class Forest:
         """Lay out a booster's trees.
 
         Raises:
-            ArtifactError: a tree has over 64 leaves, splits by category or takes zeros for missing; ours do not.
+            ArtifactError: a tree has over 64 leaves, splits by category or takes zeros for missing; the trees that
+                recsys fits do not.
         """
         reader = _Reader()
         for tree in booster.dump_model()["tree_info"]:
@@ -104,8 +106,8 @@ class Forest:
     ) -> NDArray[np.float64]:
         """Return (n_rows, n_groups) float64: what each group of features adds to the rows' scores.
 
-        A split adds what it moves the mean of the training rows (Saabas 2014): cheaper than Shapley values, and like
-        them the sum over all features is the score less the mean over the training rows.
+        A split adds the change in the mean of the training rows (Saabas 2014). That is cheaper than Shapley values; as
+        for them, the sum over all features is the score minus the mean over the training rows.
 
         Args:
             columns: as for `score`.
@@ -140,12 +142,12 @@ class _Node:
 
 
 class _Reader:
-    """Takes trees apart, one after the other.
+    """Flattens trees, one after the other.
 
     Attributes:
-        nodes: of all trees; a tree's stand together, in no order that matters.
+        nodes: of all trees; the nodes of a tree are adjacent, in any order.
         starts: first node of each tree, and the end.
-        leaves: values of all trees' leaves, a tree's from the left.
+        leaves: values of the leaves, tree by tree, from the left.
         leaf_starts: first leaf of each tree.
         roots: the node each tree begins with.
         most_leaves: of any tree.
@@ -160,7 +162,7 @@ class _Reader:
         self.most_leaves = 0
 
     def read(self, tree: dict[str, Any]) -> None:
-        """Take a tree apart."""
+        """Append a tree."""
         self.leaf_starts.append(len(self.leaves))
         root, _, _ = self._walk(tree)
         self.roots.append(max(root, -1))
@@ -171,7 +173,7 @@ class _Reader:
             raise ArtifactError(f"trees: one has {count} leaves, expected at most {_MOST_LEAVES}; train again")
 
     def _walk(self, part: dict[str, Any]) -> tuple[int, float, int]:
-        """Return the part's number among nodes or, as -1 - number, leaves, its mean and how many rows came by."""
+        """Return the subtree's node index or, for a leaf, -1 - leaf index, its mean and its number of training rows."""
         if "leaf_value" in part:
             self.leaves.append(part["leaf_value"])
             return -len(self.leaves), part["leaf_value"], part.get("leaf_count", 1)
@@ -183,7 +185,7 @@ class _Reader:
         right, right_mean, right_count = self._walk(part["right_child"])
         count = left_count + right_count
         mean = (left_mean * left_count + right_mean * right_count) / max(1, count)
-        # Where training saw nothing missing, LightGBM takes it for 0.
+        # If no value was missing in training, LightGBM reads a missing value as 0.
         missing = part["threshold"] < 0.0 if part["missing_type"] == "None" else not part["default_left"]
         threshold, mask = _round_down(part["threshold"]), (2**64 - 1) & ~out_of_reach
         self.nodes.append(_Node(part["split_feature"], threshold, missing, mask, (left, right), mean))
@@ -191,9 +193,9 @@ class _Reader:
 
 
 def _round_down(threshold: float) -> np.float32:
-    """Return the largest float32 that is not above: what is at most the one is at most the other.
+    """Return the largest float32 that is not above a threshold: float32 values compare alike with both.
 
-    LightGBM takes values this side of `_ZERO` for 0, so a threshold among them parts those below from the rest.
+    LightGBM treats values within `_ZERO` of 0 as 0, so a threshold among them separates smaller values from the rest.
     """
     if abs(threshold) <= float(_ZERO):
         return _ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf))
@@ -201,7 +203,7 @@ def _round_down(threshold: float) -> np.float32:
         return np.float32(np.inf)
     with np.errstate(over="ignore"):
         rounded = np.float32(threshold)
-        # As Python's numbers, which have the bits to tell.
+        # In float64, which has enough bits to compare.
         return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded
 
 

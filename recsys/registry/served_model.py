@@ -1,6 +1,7 @@
 """The bundle as an MLflow model, stored as this code instead of a pickle.
 
-Input: one row per interaction, oldest first, with `user_id` and `item_id`. Output: a list for each user.
+Input: one row per interaction, oldest first, with `user_id` and `item_id`, and optionally `time` and `event`. Output: a
+list for each user.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
 
-# What a history may hold; the first two must be there.
+# Columns of a history; the first two are required.
 _COLUMNS = ("user_id", "item_id", "time", "event")
 
 

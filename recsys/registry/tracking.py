@@ -61,7 +61,7 @@ def connect(home: Path, config: Config) -> Store:
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uri = given["MLFLOW_TRACKING_URI"] or sqlite_url(mlflow_database(home))
-    # A server knows where its artifacts go; a local store is told, or it would use the working directory.
+    # A server knows where its artifacts go; a local store needs the path, or it would use the working directory.
     artifacts = None if uri.startswith(("http://", "https://")) else mlflow_artifacts_folder(home).as_uri()
     try:
         if not given["MLFLOW_TRACKING_URI"]:

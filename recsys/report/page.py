@@ -95,7 +95,7 @@ def render(head: Head, panels: list[Panel], whose: str, browser: dict[str, Any])
     Args:
         head: name, verdict and facts.
         panels: from top to bottom; the user browser comes last.
-        whose: sentence that says whose lists the user browser shows.
+        whose: sentence on whose lists the user browser shows.
         browser: from `gather_users`.
     """
     environment = Environment(

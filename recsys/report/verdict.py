@@ -13,7 +13,7 @@ from recsys.evaluation.summaries import describe_verdict, select_row
 from recsys.progress import format_count
 from recsys.report.grids import name_metric, write_number, write_p, write_spread
 
-# What a difference with its interval allows to say, as the answer to "is it better?".
+# The answer to "is it better?" that a difference with its interval supports.
 _ANSWERS = {"ahead of": "Yes", "not distinguishable from": "Cannot tell", "behind": "No"}
 
 

@@ -76,13 +76,13 @@ class BatchRecommender:
     """The champion over tonight's catalogue.
 
     Attributes:
-        config: says how long lists are, what may be repeated, and the rules.
+        config: tonight's; its generation section holds list length and rules.
         bundle: the champion.
         recommender: of the bundle, over the catalogue.
         model_version: of the champion.
         ages_until: the instant that ages are counted to; None without times.
-        blocked: `user_id`, `item_id`: pairs that no list may hold, beside what is not recommendable or consumed.
-        shown: parquet files of earlier nights' `Recommendations`, night by night, the last one first.
+        blocked: `user_id`, `item_id`: pairs that no list may hold, whether or not the item is available or consumed.
+        shown: parquet files of earlier nights' `Recommendations`, one list per night, the last night first.
     """
 
     config: Config
@@ -129,7 +129,7 @@ class BatchRecommender:
         return ListMaker(self.recommender, self.bundle.ranker, self.config.generation, self.ages_until)
 
     def _read_shown(self, users: Histories) -> pl.DataFrame:
-        """Return `user_id`, `item_id`, `value`: penalties for items that these users were shown lately."""
+        """Return `user_id`, `item_id`, `value`: penalties for items that these users were shown on earlier nights."""
         rules, nights = self.config.generation.rules, []
         for nights_ago, files in enumerate(self.shown):
             first, last = pl.lit(users.user_ids.first()), pl.lit(users.user_ids.last())
@@ -147,7 +147,7 @@ class BatchRecommender:
 
     @cached_property
     def _bit_names(self) -> list[list[str]]:
-        """What the bits of `_Rows.sources` mean."""
+        """The names that the bits of `_Rows.sources` stand for."""
         sources = [[name] for name in self.recommender.source_names]
         return sources + [[FALLBACK, source.name] for source in self.list_maker.fallback.steps]
 

@@ -1,4 +1,4 @@
-"""Items that nobody gets and items that single users do not get, as lists that people keep."""
+"""Block lists: items that no user gets, and items that single users do not get."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _read(path: str | None, columns: tuple[str, ...], known: IdMap) -> pl.DataFr
 
 @dataclass(frozen=True)
 class BlockLists:
-    """What lists must never hold, whatever the ranker says.
+    """Items that lists must not hold, whatever their scores.
 
     Attributes:
-        items: `item_id`, distinct: for nobody.
-        pairs: `user_id`, `item_id`, distinct: not for that user.
+        items: `item_id`, distinct: blocked for all users.
+        pairs: `user_id`, `item_id`, distinct: blocked for that user.
     """
 
     items: pl.DataFrame = field(default_factory=lambda: _no_rows(_ITEMS))
@@ -58,16 +58,16 @@ class BlockLists:
 
     @property
     def empty(self) -> bool:
-        """Nothing is blocked."""
+        """Whether nothing is blocked."""
         return self.items.is_empty() and self.pairs.is_empty()
 
     def withhold(self, items: pl.DataFrame) -> pl.DataFrame:
-        """Return `Items` with the blocked ones marked unavailable: known and learned from, never recommended."""
+        """Return `Items` with blocked items marked unavailable: models learn from them, but never recommend them."""
         blocked = pl.col("item_id").is_in(self.items["item_id"].implode())
         return items.with_columns(available=pl.col("available") & ~blocked)
 
     def hashes(self) -> list[str]:
-        """Return the SHA-256 of either list, for the record of what lists depend on."""
+        """Return the SHA-256 of both lists, for manifests."""
         return [hash_text(table.write_csv()) for table in (self.items, self.pairs)]
 
     def save(self, folder: Path) -> None:

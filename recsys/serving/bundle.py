@@ -43,7 +43,7 @@ class Bundle:
         item_texts: their texts.
         embeddings: (n_items, embedding_size) float32 of those items' texts.
         statistics: of the histories at training.
-        block_lists: as they were at training; the nightly batch reads them afresh.
+        block_lists: as they were at training; the nightly batch reads those of tonight instead.
     """
 
     config: Config
@@ -59,17 +59,17 @@ class Bundle:
 
     @property
     def attributes(self) -> list[str]:
-        """Item columns that the ranker's features read: those of the catalogue at training, whatever tonight's has."""
+        """Item columns that the ranker's features read: attributes of the catalogue at training, not of tonight's."""
         return [column for column in self.items.columns if column not in Items.column_names()]
 
     def make_item_texts(self, items: pl.DataFrame) -> ItemTexts:
-        """Make the texts of a catalogue, as those of the training were made.
+        """Make the texts of a catalogue from the same fields as at training.
 
         Raises:
             DataError: the catalogue lacks a column that the texts are made of.
         """
         fields = self.config.text.fields
-        _demand_columns(items, name_columns(fields))
+        _require_columns(items, name_columns(fields))
         return ItemTexts.from_items(items, fields)
 
     def embed(
@@ -80,7 +80,7 @@ class Bundle:
         Args:
             texts: from `make_item_texts`.
             progress: called with the number of items done since the last call, known ones included.
-            cache: looked up for new texts, and given those that are encoded.
+            cache: where new texts are looked up, and stored once they are encoded.
 
         Returns:
             (n_items, embedding_size) float32, rows unit length.
@@ -118,7 +118,7 @@ class Bundle:
         cache: EmbeddingCache | None = None,
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
-        """Return the recommender over a catalogue as of the cut-off of all users' histories.
+        """Return the recommender over a catalogue as of the cutoff of all users' histories.
 
         New texts are encoded, popularity is counted from these histories, and the models are aligned with the
         catalogue. TF-IDF is fitted again where the known texts have changed: it takes seconds, and items that joined
@@ -135,7 +135,7 @@ class Bundle:
         Raises:
             DataError: the catalogue lacks a column that the texts or the features are made of.
         """
-        _demand_columns(items, self.attributes)
+        _require_columns(items, self.attributes)
         texts = texts or self.make_item_texts(items)
         statistics = count_statistics(histories, items, self.config.candidates)
         embeddings = self.embed(texts, progress, cache)
@@ -150,7 +150,7 @@ class Bundle:
         cutoff: datetime | None,
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
-        """Return the recommender over a catalogue whose embeddings and statistics are there already."""
+        """Return the recommender over a catalogue whose texts, embeddings and statistics are already made."""
         models = self.candidate_models.align(items["item_id"])
         known = texts.as_of(cutoff)
         if not known.equals(self.item_texts.as_of(self.cutoff)):
@@ -177,13 +177,13 @@ class Bundle:
         """Read what `save` wrote.
 
         Raises:
-            ArtifactError: a part is not there: another version of this package wrote the folder.
+            ArtifactError: a part is missing, because another version of this package wrote the folder.
         """
         try:
             return cls._read(folder)
         except (FileNotFoundError, KeyError) as error:
             name = error.filename if isinstance(error, FileNotFoundError) else error.args[0]
-            # safetensors says it in words, which end with the path.
+            # The message of safetensors ends with the path.
             lacking = Path(name or str(error)).name
             raise ArtifactError(
                 f"bundle {folder}: no {lacking}; another version of recsys wrote it; train and promote again"
@@ -202,7 +202,7 @@ class Bundle:
         return cls(
             config=config,
             cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
-            # Once, not whenever somebody asks for a list.
+            # Texts are read once here, not for every request.
             candidate_models=CandidateModels.load(folder, items["item_id"], config).with_texts(item_texts.texts),
             ranker=Ranker.load(folder),
             encoder=Encoder(str(folder / "encoder"), config.text),
@@ -214,10 +214,10 @@ class Bundle:
         )
 
 
-def _demand_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
+def _require_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
     lacking = [column for column in columns if column not in items.columns]
     if lacking:
         raise DataError(
             f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads; found "
-            f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train anew"
+            f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train again"
         )

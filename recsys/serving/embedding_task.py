@@ -1,4 +1,4 @@
-"""New texts on disk, and the one function that embeds a portion of them, on whatever machine."""
+"""New texts on disk, and the task that embeds a share of them, on this machine or on another."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LOADED: dict[Path, Encoder] = {}
 
 @dataclass(frozen=True)
 class EmbeddingTask:
-    """Embeds portions of texts and leaves them in the cache; small enough to be sent to another process.
+    """Embeds shares of the texts and writes them to the cache; small enough to be sent to another process.
 
     Attributes:
-        inputs: folder with the encoder and the texts, seen under the same path wherever the work is done.
+        inputs: folder with the encoder and the texts; every machine must see it under the same path.
         cache: folder of the cache, likewise.
-        size: texts in a portion.
+        size: texts in a share.
         config: of the encoder's texts.
     """
 
@@ -38,7 +38,7 @@ class EmbeddingTask:
     config: TextConfig
 
     def __call__(self, number: int) -> int:
-        """Embed a portion and return how many texts it has."""
+        """Embed a share and return its number of texts."""
         if self.inputs not in _LOADED:
             _LOADED.clear()
             _LOADED[self.inputs] = Encoder(str(self.inputs / "encoder"), self.config)
@@ -48,12 +48,12 @@ class EmbeddingTask:
 
 
 def embed_with_engine(bundle: Bundle, texts: ItemTexts, home: Path, config: Config) -> None:
-    """Have the engine of the config embed what neither the bundle nor the cache knows; it is in the cache then.
+    """Embed the texts that neither the bundle nor the cache has on the engine of the config, and cache them.
 
     Args:
         bundle: whose encoder embeds.
         texts: of tonight's catalogue.
-        home: whose cache it is; the caller holds the lock on generation.
+        home: of the cache; the caller holds the generation lock.
         config: names the engine.
     """
     cache, size = embeddings_folder(home), embedding_cache.TEXTS_PER_FILE

@@ -1,4 +1,4 @@
-"""What fills a list that the ranked candidates leave short."""
+"""The fallback chain: sources that fill lists with too few candidates."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from recsys.ranking.lists import fill_up
 from recsys.serving.recommender import Recommender
 
 FALLBACK = "fallback"
-# Asked in turn: what fits the texts of the history, what users of the same segment take, what everybody takes.
+# In this order: items that fit the texts of the history, items popular in the user's segment, popular items.
 _STEPS = ("text", "segment_popular", "popular")
-# At last any recommendable item, by item index.
+# The last step: any recommendable item, by item index.
 CATALOGUE_FALLBACK = "catalogue"
 
 
 @dataclass(frozen=True)
 class FallbackChain:
-    """Sources that fill short lists, asked in order until every list is full.
+    """Sources that fill short lists, one after the other until every list is full.
 
     Attributes:
-        steps: the sources, the last of which scores every item.
+        steps: the sources, in order; the last one scores every item.
     """
 
     steps: Sequence[Source]
 
     @classmethod
     def of(cls, recommender: Recommender) -> FallbackChain:
-        """Return the chain over a recommender's catalogue; sources that propose candidates serve here too."""
+        """Return the chain over a recommender's catalogue; sources that propose candidates are reused."""
         segmented = recommender.statistics.segments is not None
         names = [name for name in _STEPS if name != "segment_popular" or segmented]
-        # Making a source may compute vectors of the whole catalogue, so those that exist are reused.
+        # Making a source may compute vectors of the whole catalogue.
         proposing = {source.name: source for source in recommender.sources}
         steps = [proposing.get(name) or recommender.make_sources([name])[0] for name in names]
         weights = np.ones(len(recommender.recommendable), dtype=np.float32)
@@ -50,7 +50,7 @@ class FallbackChain:
 
         Args:
             items: (n_users, length) int32, best first, -1 behind a short list.
-            scores: (n_users, length) float32; a filled rank scores one below the rank above it.
+            scores: (n_users, length) float32; a filled rank scores one less than the rank above it.
             users: histories of the block.
             exclusions: of the same users.
         """

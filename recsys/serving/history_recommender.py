@@ -21,20 +21,20 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     """Return lists for histories that no snapshot holds, through the same chain as the nightly batch.
 
     Block lists and rules are those of the bundle's training. A history that holds everything that a snapshot held of
-    the user at the bundle's cut-off gives the list of that night.
+    the user at the bundle's cutoff gives the list of that night.
 
     Args:
         bundle: fitted parts.
         history: `user_id` and `item_id`, one row per interaction, a user's rows oldest first; unknown items are
             skipped, and a user without a known item gets the fallback chain's items. Optional columns: `time` (aware
-            or UTC instants before the bundle's cut-off) and `event` (a kind of `dataset.interactions.event_weights`);
+            or UTC instants before the bundle's cutoff) and `event` (a kind of `dataset.interactions.event_weights`);
             without them every interaction has weight 1 and no age.
 
     Returns:
         `user_id`, `rank` (Int32), `item_id`, `score` (Float32), sorted by user, then rank.
 
     Raises:
-        DataError: a column is missing, a time is not before the bundle's cut-off, or an event kind is unknown.
+        DataError: a column is missing, a time is not before the bundle's cutoff, or an event kind is unknown.
     """
     config = bundle.config
     items = bundle.block_lists.withhold(bundle.items)
@@ -88,7 +88,7 @@ def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -
 
 
 def _weigh(history: pl.DataFrame, dataset: DatasetConfig) -> tuple[pl.Series, pl.Series]:
-    """Return the weight of each interaction and whether the user then has the item."""
+    """Return the weight of each interaction, and whether it is of a positive kind (the user has consumed the item)."""
     files = dataset.interactions
     if "event" not in history.columns:
         return pl.repeat(1.0, history.height, dtype=pl.Float32, eager=True), pl.repeat(
@@ -106,7 +106,7 @@ def _weigh(history: pl.DataFrame, dataset: DatasetConfig) -> tuple[pl.Series, pl
 
 
 def _read_times(history: pl.DataFrame, cutoff: datetime | None) -> pl.Series:
-    """Return the times as UTC microseconds; null throughout where there are none."""
+    """Return the times as UTC microseconds; all null if there are none."""
     kind = pl.Datetime("us", "UTC")
     if "time" not in history.columns:
         return pl.repeat(None, history.height, dtype=kind, eager=True)

@@ -24,11 +24,11 @@ from recsys.serving.recommender import Recommender
 
 @dataclass(frozen=True)
 class UserLimits:
-    """What limits the list of each user beside consumed items.
+    """What limits the list of each user in addition to consumed items.
 
     Attributes:
         blocked: items that a user must not get.
-        shown: by how much the score of an item falls because the user was shown it lately.
+        shown: how much is subtracted from the score of an item that the user was shown lately.
     """
 
     blocked: UserItems
@@ -36,7 +36,7 @@ class UserLimits:
 
     @classmethod
     def of(cls, users: Histories, blocked: pl.DataFrame, shown: pl.DataFrame | None = None) -> UserLimits:
-        """Number the limits by the users and items of histories; unknown users and items are left out.
+        """Index the limits by the users and items of histories; unknown users and items are left out.
 
         Args:
             users: histories of any number of users.
@@ -47,13 +47,13 @@ class UserLimits:
         return cls(UserItems.number(pairs, users), UserItems.number(pairs.clear() if shown is None else shown, users))
 
     def select(self, first: int, count: int) -> UserLimits:
-        """Return the limits of a block of users, numbered from 0."""
+        """Return the limits of a block of users, whose indexes start at 0."""
         return UserLimits(self.blocked.select(first, count), self.shown.select(first, count))
 
 
 @dataclass(frozen=True)
 class Lists:
-    """The lists of a block of users as arrays, with everything they were made from.
+    """The lists of a block of users as arrays, with everything that they were made from.
 
     Attributes:
         proposed: candidates before the union was cut.
@@ -61,11 +61,11 @@ class Lists:
         features: of the candidates, (n_rows) float32 by name.
         scores: (n_rows) float32 that the candidates are ordered by.
         items: (n_users, length) int32, best first, -1 where there is nothing to recommend.
-        item_scores: (n_users, length) float32; they never rise within a list.
+        item_scores: (n_users, length) float32, not increasing within a list.
         rows: (n_users, length) int64, row among the candidates; -1 where the fallback chain filled in, or nothing.
-        relaxed: (n_users, length) int8, how many of `rules.RELAXED_IN_ORDER` were dropped for the rank.
+        relaxed: (n_users, length) int8, number of `rules.RELAXED_IN_ORDER` that were dropped for the rank.
         filled_by: (n_users, length) int8, step of the fallback chain that filled the rank, -1 for none.
-        reasons: (n_users, length) int16, index into `ReasonFinder.keys`; empty unless asked for.
+        reasons: (n_users, length) int16, index into `ReasonFinder.keys`; empty unless requested.
         named_items: (n_users, length) int32, item of the history that the reason names, -1 for none; likewise.
     """
 
@@ -99,14 +99,14 @@ class ListMaker:
     ages_until: datetime | None
 
     def make_lists(self, users: Histories, limits: UserLimits, length: int, *, with_reasons: bool) -> Lists:
-        """Make the lists of a block of users; a user's list does not depend on who else is in the block.
+        """Make the lists of a block of users; a user's list does not depend on the other users of the block.
 
         Args:
             users: histories of the block.
             limits: of the same users.
             length: ranks to fill. Rules about a share of the list count its first `generation.n` ranks, so a longer
                 list begins with the list that is served.
-            with_reasons: False skips the reasons, which cost a part of the time.
+            with_reasons: False skips the reasons, which take time.
         """
         exclusions = self.recommender.exclusions(users).add(limits.blocked.starts, limits.blocked.items)
         proposed = self.recommender.propose(users, exclusions)
@@ -165,7 +165,7 @@ def _take_ranked(
     items[ranked] = candidates.items[rows[ranked]]
     values = np.zeros(rows.shape, dtype=np.float32)
     values[ranked] = scores[rows[ranked]]
-    # A rule may put a lower score above a higher one; the scores shown never rise.
+    # A rule may put a lower score above a higher one; the scores that are shown must not increase.
     values = np.minimum.accumulate(np.where(ranked, values, np.float32(np.inf)), axis=1, dtype=np.float32)
     values[~ranked] = 0.0
     return items, values

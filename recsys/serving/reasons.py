@@ -1,4 +1,4 @@
-"""Why an item is in a list: the reason keys of a catalogue's sources and columns, and the one that fits each row."""
+"""Why an item is in a list: the reason keys of sources and columns, and the key of each row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.ranking.ranker import Ranker
 from recsys.ranking.reasons import find_nearest, group_features
 from recsys.serving.recommender import Recommender
 
-# Sources that compare texts: their reason names an item of the history whose text is near enough.
+# Sources that compare texts: their reason names an item of the history if its text is near enough.
 _TEXT_SOURCES = ("text", "new_items", "nearest_text", "tfidf")
 _SMALLEST_COSINE = 0.3
 _MATCH = "match "
@@ -27,8 +27,8 @@ class ReasonFinder:
     """Finds the reason of each row of the lists over one catalogue.
 
     Attributes:
-        recommender: whose sources and columns may be reasons.
-        ranker: what the features add to its scores decides.
+        recommender: its sources and columns may be reasons.
+        ranker: the reason is what adds most to its scores.
         steps: the sources of the fallback chain.
     """
 
@@ -51,7 +51,7 @@ class ReasonFinder:
         filled_by: NDArray[np.int8],
         users: Histories,
     ) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-        """Return the reasons of a block's lists, and the item of the history that each one names.
+        """Return the reasons of a block's lists, and the item of the history that each reason names.
 
         Args:
             candidates: of the block.
@@ -87,8 +87,8 @@ class ReasonFinder:
     ) -> NDArray[np.int16]:
         """Return the reason that adds most to each chosen row, compared with the user's other rows.
 
-        What all items of a list have in common, such as their popularity, is no reason for any of them. Where nothing
-        stands out the reason is the source that ranks the item highest.
+        Contributions that all items of a list share, such as their popularity, explain none of them. If nothing adds
+        more than the user's average, the reason is the source that ranks the item highest.
         """
         ranker, ranks = self.ranker, candidates.ranks[:, chosen]
         highest = np.where(ranks > 0, ranks, np.iinfo(np.uint16).max).argmin(axis=0)
@@ -99,7 +99,7 @@ class ReasonFinder:
         blend = ranker.blend.score(features, candidates.starts)[chosen]
         columns = [blend, *(picked[name] for name in ranker.features)]
         added = ranker.forest.explain(columns, self._groups, len(self.keys) + 1)
-        # What the blend adds counts for the source with the largest share of it.
+        # The contribution of the blend counts for the source with the largest weighted z-score.
         weighted = np.stack([picked[f"{name}_z"] * weight for name, weight in ranker.blend.weights.items()])
         blended = np.array([self._by_name[name] for name in ranker.blend.weights])
         largest = blended[np.nan_to_num(weighted, nan=-np.inf).argmax(axis=0)]
@@ -108,7 +108,7 @@ class ReasonFinder:
         counts = np.bincount(users, minlength=1)
         for column in added.T:
             column -= (np.bincount(users, weights=column) / np.maximum(counts, 1))[users]
-        # A source that does not score the item, or a column that does not match, is no reason.
+        # A source that does not score the item, or a column that does not match, cannot be the reason.
         for reason in np.unique(self._of_source):
             unscored = np.isnan(candidates.scores[self._of_source == reason][:, chosen]).all(axis=0)
             added[unscored, reason] = 0.0
@@ -140,7 +140,7 @@ class ReasonFinder:
 
     @cached_property
     def _groups(self) -> NDArray[np.int32]:
-        """Of the blend and each feature of the trees, the index of its reason; -1 for none."""
+        """Index of the reason of the blend and of each feature of the trees; -1 for none."""
         names = group_features(self.ranker.features, self.recommender.source_names)
         indexes = self._by_name | {_MATCH + name: self._index[_MATCH + name] for name in self._columns}
         return np.array([len(self.keys), *(indexes.get(name, -1) for name in names)], dtype=np.int32)

@@ -34,11 +34,11 @@ class Recommender:
         config: all settings; its dataset section decides whether consumed items may be recommended again.
         items: `Items`, the catalogue.
         candidate_models: the fitted models, aligned with the catalogue.
-        statistics: of all users' histories, not only of those that lists are made for.
+        statistics: of all users' histories, not only of the users who get lists.
         embeddings: (n_items, embedding_size) float32, rows unit length.
         sources: over this catalogue, in the order of `order_sources`.
         recommendable: (n_items) bool, available and in the catalogue at the instant.
-        facts: what the features need to know of the items.
+        facts: what the features need to know about the items.
         factor_cache: where users' ALS factors are looked up and kept; None: all of them are computed.
     """
 
@@ -74,7 +74,7 @@ class Recommender:
             texts: of its items.
             embeddings: (n_items, embedding_size) float32, rows unit length.
             statistics: of all users' histories on this catalogue.
-            cutoff: the instant all of this is as of; None for data without times.
+            cutoff: the instant that everything is as of; None for data without times.
             attributes: item columns that the features read.
             factor_cache: where users' ALS factors are looked up and kept; None: all of them are computed.
         """

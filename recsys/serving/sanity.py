@@ -11,7 +11,7 @@ from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.drift import compare_scores
 from recsys.serving.fallback import FALLBACK
 
-# Users whose lists are compared with the last ones; more would cost memory and change no verdict.
+# Users whose lists are compared with the last lists; more would cost memory and hardly change the result.
 _USERS = 20_000
 
 

@@ -1,4 +1,4 @@
-"""A night's inputs on disk, and the one function that makes a shard of them, on whatever machine."""
+"""A night's inputs on disk, and the task that makes one shard, on this machine or on another."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from recsys.serving.bundle import Bundle
 from recsys.serving.fallback import FALLBACK
 from recsys.storage.files import read_json, read_parquet, scan_parquet, write_json
 
-# Of `Histories`, what is read shard by shard.
+# The arrays of `Histories` that are read shard by shard.
 _ENTRIES = ("items", "weights", "counts", "consumed", "ages", "first_ages")
-# The night that this process works for: all shards share it.
+# The night that this process makes shards for.
 _LOADED: dict[Path, tuple[BatchRecommender, Histories | None]] = {}
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Makes shards and writes them where the night collects them; small enough to be sent to another process.
+    """Makes shards and writes them to the folder of the night; small enough to be sent to another process.
 
     Attributes:
-        inputs: folder from `save_inputs`, seen under the same path wherever the work is done.
+        inputs: folder from `save_inputs`; every machine must see it under the same path.
         shards: folder of the finished shards.
         size: users in a shard.
         run_date: for messages.
@@ -45,7 +45,7 @@ class ShardTask:
     run_date: str
 
     def __call__(self, number: int) -> dict[str, int]:
-        """Make a shard, write it, and return what it counts."""
+        """Make a shard, write it, and return its counts."""
         if self.inputs not in _LOADED:
             _LOADED.clear()
             _LOADED[self.inputs] = (_load_night(self.inputs), None)
@@ -61,17 +61,17 @@ class ShardTask:
         return counts
 
     def keep_here(self, night: BatchRecommender, users: Histories) -> None:
-        """Let this process work with what it has in memory instead of reading the inputs."""
+        """Let this process use what it has in memory instead of reading the inputs."""
         _LOADED.clear()
         _LOADED[self.inputs] = (night, users)
 
     def forget(self) -> None:
-        """Free what `keep_here` keeps."""
+        """Release what `keep_here` keeps."""
         _LOADED.clear()
 
 
 def count_lists(lists: pl.DataFrame, users: int, n: int) -> dict[str, int]:
-    """Return what a manifest counts of lists: users, rows, rows filled in, users short of n and without any row."""
+    """Return the counts of a manifest: users, rows, fallback rows, users with a short list and with an empty list."""
     lengths = lists.group_by("user_id").len()["len"]
     return {
         "users": users,
@@ -91,7 +91,7 @@ def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None
     """Write what other processes need to make shards of this night.
 
     Args:
-        folder: thrown away and made anew.
+        folder: replaced if it exists.
         night: whose shards they are.
         users: of the active users.
     """
@@ -160,7 +160,7 @@ def _load_night(folder: Path) -> BatchRecommender:
 
 
 def _load_users(folder: Path, run: slice, item_ids: pl.Series) -> Histories:
-    """Read only the entries of a run of users: memory follows the shard, not everybody."""
+    """Read only the entries of consecutive users: memory grows with the shard, not with the number of users."""
     facts = _read_facts(folder)
     starts = np.array(np.load(folder / "starts.npy", mmap_mode="r")[run.start : run.stop + 1])
     entries = {

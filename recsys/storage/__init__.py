@@ -1,4 +1,4 @@
-"""What lies on disk and how it gets there, below every other package that reads or writes.
+"""Files, folders, locks and caches on disk, for every other package that reads or writes.
 
 - `home`: every path below RECSYS_HOME.
 - `files`: one file, read by its exact path and replaced in one step.

@@ -70,7 +70,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a new name beside a path, on the same file system; `folders.sweep` finds it after a kill."""
+    """Return a new path in the same folder, and so on the same file system; `folders.sweep` finds it after a kill."""
     # Not the process id: processes in two containers may share a number.
     return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
 

@@ -25,7 +25,7 @@ def write_folder(
     Args:
         target: the folder to write.
         fill: writes the files into the empty folder that it is given; may return further facts for the manifest.
-        facts: what the manifest holds besides the files' hashes.
+        facts: for the manifest, in addition to the hashes of the files.
 
     Returns:
         The manifest.
@@ -142,6 +142,6 @@ def swap_in(staging: Path, target: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """Push a folder to the disk before its name says that it is complete."""
+    """Flush a folder to the disk before it gets the name of a complete folder."""
     for path in (*folder.rglob("*"), folder):
         sync(path)

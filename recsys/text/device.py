@@ -1,4 +1,4 @@
-"""The one rule for where torch runs, and for seeding it."""
+"""The device that torch runs on, and seeds for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation: an encoder with fewer layers that learns to reproduce the vectors of the whole one."""
+"""Distillation: an encoder with fewer layers that learns to reproduce the vectors of the full encoder."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _KEY_WORDS = 4
 class EmbeddingCache:
     """Embeddings by the hash of their text and the digest of their encoder, kept from one run to the next.
 
-    `ArrayCache` says what happens to files that cannot be read or written.
+    `ArrayCache` describes what happens to files that cannot be read or written.
 
     Args:
         folder: created when the first embedding is written; embeddings of encoders not used lately are deleted.
@@ -67,8 +67,8 @@ class EmbeddingCache:
     def find_missing(self, encoder: Encoder, texts: Sequence[str] | pl.Series) -> pl.Series:
         """Return the texts that `encode` would have to encode, each once, in the order it encodes them.
 
-        It encodes `TEXTS_PER_FILE` of them at a time, independently of the rest: whoever encodes such a batch alone, on
-        any machine that sees the folder, writes the same file.
+        It encodes `TEXTS_PER_FILE` of them at a time, independently of the rest: encoding such a batch alone, on any
+        machine that sees the folder, writes the same file.
         """
         texts = pl.Series(texts, dtype=pl.String)
         if not len(texts):

@@ -34,7 +34,7 @@ class InterestModel:
     """Scores an item by the dot product of a user vector and an item vector.
 
     An item vector is a linear map of the text's embedding, or the embedding plus such a map, made unit length. With
-    `residual`, each item seen in training gets an additional vector of its own, for what its text does not express;
+    `residual`, each item seen in training gets an additional vector, for what its text does not express;
     because residuals are dropped at random in training, items without one are scored well by their text alone. With
     `hashed_terms`, the vectors of the terms in the text are added too, which new items have like all others. A user
     vector is the tower's state after the newest item. All weights are trained together to predict every next item of
@@ -79,15 +79,15 @@ class InterestModel:
     ) -> list[float]:
         """Train the model to predict the next item at many steps of each history.
 
-        Items without interactions are no negatives: that would teach the model low scores for all new items.
+        Items without interactions are not negatives: that would teach the model low scores for all new items.
 
         Args:
-            histories: as of the cut-off. Without an order, each draw shuffles them.
+            histories: as of the cutoff. Without an order, each draw shuffles them.
             embeddings: (n_items, embedding_size) float32, unit rows, in the order of `histories.item_ids`.
             seed: draws initial weights, order, spans, negatives and dropout.
             progress: called with 1 after each step.
             texts: (n_items) of all items; needed for hashed terms.
-            start: a model of the same config as of an earlier cut-off, from which training continues.
+            start: a model of the same config as of an earlier cutoff, from which training continues.
             bfloat16: compute matrix products in it; the weights stay float32.
 
         Returns:
@@ -165,7 +165,7 @@ class InterestModel:
         """Return (n_users, size) float32 of histories over the model's catalogue; zeros for an empty history.
 
         Args:
-            histories: as of the cut-off.
+            histories: as of the cutoff.
             item_vectors: from `item_vectors`.
         """
         vectors = np.zeros((histories.n_users, item_vectors.shape[1]), dtype=np.float32)

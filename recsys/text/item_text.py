@@ -51,11 +51,11 @@ class ItemTexts:
         return hash_texts(self.texts)
 
     def known_at(self, cutoff: datetime | None) -> pl.Series:
-        """Return (n_items) Boolean: the item was in the catalogue at the cut-off; always, without a cut-off."""
+        """Return (n_items) Boolean: the item was in the catalogue at the cutoff; always, without a cutoff."""
         return find_known(self._items, cutoff)
 
     def as_of(self, cutoff: datetime | None) -> pl.Series:
-        """Return (n_items) texts as of the cut-off; items that were added later have the empty text."""
+        """Return (n_items) texts as of the cutoff; items that were added later have the empty text."""
         return self.texts.zip_with(self.known_at(cutoff), pl.Series([""]))
 
     def split_by_field(self) -> list[tuple[str, ...]]:

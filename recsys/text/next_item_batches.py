@@ -26,7 +26,7 @@ class NextItemBatch:
         target_queries: (n_targets) int64, the query that each target belongs to.
         target_weights: (n_targets) float32, mean 1.
         negatives: (n_negatives) int64 distinct items, shared by all queries.
-        interacted: (n_users, n_negatives) bool: the user interacted with the item at any time, so it is no negative.
+        interacted: (n_users, n_negatives) bool: the user interacted with the item at any time, so it is not a negative.
         items_per_negative: how many items of the pool each negative represents.
     """
 
@@ -46,7 +46,7 @@ class NextItemSampler:
     """Draws batches of users and what is predicted for them.
 
     Args:
-        histories: as of the cut-off.
+        histories: as of the cutoff.
         pool: items that may be negatives.
         config: sizes of batches, spans, targets and negatives.
         seed: seeds all draws.

@@ -1,1 +1,1 @@
-"""From a fold to a fitted bundle, its calibration, its baselines and its measurement."""
+"""Fitting a bundle on a fold, calibrating it, and measuring it against baselines."""

@@ -15,7 +15,7 @@ from recsys.serving.recommender import Recommender
 
 
 def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[np.float32] | None) -> list[Source]:
-    """Return what is measured alone next to our lists, in the order of the tables.
+    """Return the sources that are measured alone, in the order of the tables.
 
     Args:
         bundle: the measured bundle.
@@ -23,10 +23,10 @@ def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[
         zero_shot: (n_items, embedding_size) float32 by the pretrained checkpoint; None omits that baseline.
 
     Raises:
-        ConfigError: a plug-in baseline is no `CandidateSource`, or has a name that is taken.
+        ConfigError: a plug-in baseline is not a `CandidateSource`, or has a name that is taken.
     """
     config = bundle.config.candidates
-    # New items alone are no rival: by design that source scores no others.
+    # Not a baseline: this source scores new items only.
     without = {"new_items"}
     # EASE is empty where the catalogue is too large for it.
     if not recommender.candidate_models["ease"].similarity.nnz:
@@ -55,7 +55,7 @@ def _make_plugins(bundle: Bundle, recommender: Recommender, taken: set[str]) -> 
     for name in sorted(options):
         target = demand_plugin("baseline", name).target
         if name in taken or not issubclass(target, CandidateSource):
-            problem = "there already is a baseline of this name" if name in taken else "it is no CandidateSource"
+            problem = "there already is a baseline of this name" if name in taken else "it is not a CandidateSource"
             raise ConfigError(f"baseline '{name}' of {target.__module__}.{target.__qualname__}: {problem}; change it")
         made.append(make_source(target, inputs))
     return made

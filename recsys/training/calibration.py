@@ -1,4 +1,4 @@
-"""Settings left to the data: what the config says is `auto` becomes what serves the newest label window best."""
+"""Settings that are `auto` in the config get the value that is best on the newest label window."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from recsys.dataset.histories import Histories
 from recsys.evaluation.intervals import compare_paired
 from recsys.evaluation.metrics import METRICS, find_hits
 
-# From "the order says nothing" to "little but the last items counts", and from last week to always. The first of each
-# stays unless another is surely better.
+# Decays from "the order does not matter" to "only the last items matter", and half-lives from a week to no decay. The
+# first value of each is kept unless another is significantly better.
 _DECAYS = (0.9, 1.0, 0.98, 0.95, 0.8, 0.7, 0.6, 0.4)
 _HALF_LIVES = (30.0, 7.0, 90.0, 365.0, None)
 _DRAWS = 1000
-# Users who are asked; more would cost time and change little.
+# Users that values are measured on; more would cost time and change little.
 _USERS = 1_000
 # Users scored at a time.
 _SHARD = 250
@@ -43,35 +43,35 @@ def calibrate(
     positives: pl.DataFrame,
     recommendable: NDArray[np.bool_],
 ) -> tuple[Config, list[str]]:
-    """Return the config with every `auto` replaced, and a line for each that tells what was chosen.
+    """Return the config with every `auto` replaced, and a line per setting with the chosen value.
 
-    Each value is tried on the source it belongs to, alone. The one with the highest mean of the config's metric wins
-    where the 95 % interval of its gain over the usual value, paired by user, is above zero; else the usual one stays.
-    Where there is no order, or no common clock, there is nothing to choose and nothing decays.
+    Each value is measured on its own source, alone. The value with the highest mean of the config's metric is chosen if
+    the 95 % interval of its gain over the default value, paired by user, is above zero; otherwise the default is kept.
+    Without an order, or without a common clock, there is nothing to choose and nothing decays.
 
     Args:
         config: all settings.
         candidate_models: fitted on the histories.
-        histories: of everybody, as of the window's cut-off.
-        users: of those who took something in the window.
-        positives: `user_index` of those users, `item_index`: what they took.
+        histories: of all users, as of the window's cutoff.
+        users: histories of the users with a positive in the window.
+        positives: `user_index` of those users, `item_index`: the items that they consumed.
         recommendable: (n_items) bool.
     """
-    question = _Question(config, users, positives, recommendable)
+    sample = _Sample(config, users, positives, recommendable)
     settings: dict[str, Any] = {}
-    told = []
+    messages = []
     for path, values, scorer in _list_choices(config, candidate_models, histories):
         best = 0
         if len(values) > 1:
-            measured = [question.measure(scorer(value)) for value in values]
-            means = [float(one.mean()) for one in measured]
+            measured = [sample.measure(scorer(value)) for value in values]
+            means = [float(values_by_user.mean()) for values_by_user in measured]
             best = int(np.argmax(means))
             if best and compare_paired(measured[best], measured[0], _DRAWS, 0.95, config.seed).low <= 0:
                 best = 0
             metric = f"{config.evaluation.metric}@{config.evaluation.n}"
-            told.append(f"{path} {values[best]} ({metric} {means[best]:.4f}; {means[0]:.4f} at {values[0]})")
+            messages.append(f"{path} {values[best]} ({metric} {means[best]:.4f}; {means[0]:.4f} at {values[0]})")
         settings[path] = values[best]
-    return apply_settings(config, settings), told
+    return apply_settings(config, settings), messages
 
 
 _Scorer = Callable[[Histories], Scores]
@@ -80,10 +80,10 @@ _Scorer = Callable[[Histories], Scores]
 def _list_choices(
     config: Config, candidate_models: CandidateModels, histories: Histories
 ) -> Iterator[tuple[str, Sequence[float | None], Callable[[Any], _Scorer]]]:
-    """Yield each `auto`: its path, the values to try, and what scores users under one of them."""
+    """Yield the path of each `auto` setting, the values to try, and a function from a value to a scorer."""
     for name, path in NEIGHBOUR_SECTIONS.items():
         if look_up(config, f"{path}.history_decay") == AUTO:
-            # A model that nothing needs is not fitted.
+            # A model that no source needs is not fitted.
             model = candidate_models.neighbours.get(name)
             if model is None:
                 model = NeighbourModel.blank(histories.n_items, 1.0)
@@ -103,8 +103,8 @@ def _score_recent(histories: Histories, half_life_days: float | None) -> _Scorer
     return PopularSource("", "", ItemStatistics.count(histories, half_life_days).recent).score
 
 
-class _Question:
-    """What some users took, asked of one source at a time."""
+class _Sample:
+    """Measures one source at a time on the positives of some users."""
 
     def __init__(
         self, config: Config, users: Histories, positives: pl.DataFrame, recommendable: NDArray[np.bool_]
@@ -112,13 +112,13 @@ class _Question:
         drawn = np.sort(np.random.default_rng(config.seed).permutation(users.n_users)[:_USERS])
         self._users = users.take(users.user_ids.gather(drawn))
         pairs = positives.select("user_index", "item_index").to_numpy()
-        taken = csr_array((np.ones(len(pairs), dtype=bool), pairs.T), shape=(users.n_users, users.n_items))
-        self._positives = taken[drawn]
+        matrix = csr_array((np.ones(len(pairs), dtype=bool), pairs.T), shape=(users.n_users, users.n_items))
+        self._positives = matrix[drawn]
         self._recommendable, self._repeats = recommendable, config.dataset.repeats
         self._metric, self._n = METRICS[config.evaluation.metric], config.evaluation.n
 
     def measure(self, score: _Scorer) -> NDArray[np.float64]:
-        """Return (n_users) what lists by these scores reach."""
+        """Return (n_users) the metric of lists by these scores."""
         return np.concatenate([self._measure(score, first, shard) for first, shard in self._users.split(_SHARD)])
 
     def _measure(self, score: _Scorer, first: int, shard: Histories) -> NDArray[np.float64]:

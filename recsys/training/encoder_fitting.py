@@ -1,4 +1,4 @@
-"""Fitting the encoder: fine-tuning as of one cut-off, in one process or several, and an optional student."""
+"""Fitting the encoder: fine-tuning as of one cutoff, in one process or several, and an optional student."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fit_encoder(
     Args:
         config: the text section.
         inputs: from `prepare_encoder_inputs`.
-        histories: as of the cut-off, over the same items.
+        histories: as of the cutoff, over the same items.
         resume: folder of training checkpoints; a killed fine-tuning of the same settings and data resumes from it.
 
     Returns:
@@ -64,7 +64,7 @@ def fit_encoder(
 
 
 def _fit_factors(config: Config, histories: Histories) -> NDArray[np.float32] | None:
-    """Return the items' collaborative factors as of the same cut-off, if fine-tuning uses them."""
+    """Return the items' collaborative factors as of the same cutoff, if fine-tuning uses them."""
     settings = config.text.fine_tune
     if not settings.epochs or not (settings.objectives.cf_alignment or settings.hard_negatives.als):
         return None

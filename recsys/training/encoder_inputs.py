@@ -36,7 +36,7 @@ class EncoderInputs:
 
     Attributes:
         item_texts: in the items' order.
-        known: (n_items) bool: the item was known at the cut-off; nothing learns from other texts.
+        known: (n_items) bool: the item was known at the cutoff; nothing learns from other texts.
         layer_inputs: of all texts, computed once for all fits of a run.
         token_fields: for each text, the field of each token; None if no setting uses it.
         curves: losses of the adaptation, if there was one.
@@ -57,8 +57,8 @@ class EncoderInputs:
         """Return what a fine-tuning learns from: these texts, with histories over them.
 
         Args:
-            histories: as of a cut-off, over the same catalogue.
-            factors: (n_items, factor_size) float32 collaborative factors as of the same cut-off, if they are used.
+            histories: as of a cutoff, over the same catalogue.
+            factors: (n_items, factor_size) float32 collaborative factors as of the same cutoff, if they are used.
         """
         return FineTuningData(self.layer_inputs, histories, factors, self.token_fields)
 

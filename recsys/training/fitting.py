@@ -1,4 +1,4 @@
-"""Fitting a bundle: every part as of its own cut-off."""
+"""Fitting a bundle: each part as of its cutoff."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from recsys.training.encoder_inputs import EncoderInputs
 
 @dataclass(frozen=True)
 class Fitted:
-    """A bundle, what its ranker learned from, and how the losses of the text models fell.
+    """A bundle, the rows that its ranker learned from, and the loss curves of the text models.
 
     Attributes:
         bundle: all fitted parts.
         rows: `TrainingRows`.
         curves: losses by the name of the model.
-        differences: sentences about where the ranker had to differ from what the evaluation model chose.
+        differences: sentences on where the ranker differs from the choice of the evaluation model.
     """
 
     bundle: Bundle
@@ -52,7 +52,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class HistorySnapshot:
-    """The histories at one cut-off, and the interest models that learned from them."""
+    """The histories at one cutoff, and the interest models that learned from them."""
 
     histories: Histories
     interest: InterestModel
@@ -68,9 +68,9 @@ class TextModels:
         encoder: the same in every window and at night, and so are the embeddings.
         embeddings: (n_items, embedding_size) float32, rows unit length.
         history_snapshots: the one that serves, then those of the label windows, newest first.
-        curves: losses of the fine-tuning, and of the interest models epoch by epoch from the oldest snapshot to the
-            newest, which is all the training that the serving ones have had.
-        neighbours: TF-IDF neighbours by the texts known: in most catalogues those are the same for all windows.
+        curves: losses of the fine-tuning, and of the interest models by epoch, from the oldest snapshot to the newest:
+            all the training that the newest models had.
+        neighbours: TF-IDF neighbours for each set of known texts; in most catalogues it is the same for all windows.
     """
 
     item_texts: ItemTexts
@@ -81,7 +81,7 @@ class TextModels:
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
 
     def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
-        """Return the TF-IDF neighbours as of an instant: later texts may not even shift the weights of terms."""
+        """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
         texts = self.item_texts.as_of(cutoff)
         for known, fitted in self.neighbours:
             if known.equals(texts):
@@ -106,9 +106,9 @@ def fit_bundle(
 ) -> Fitted:
     """Fit all parts of one bundle.
 
-    The encoder learns from before the oldest label window, so its embeddings look in every label window as they will
-    at night. For each label window the interest and collaborative models are fitted on what came before it; the ranker
-    learns from all of them; those that serve are fitted on the whole history.
+    The encoder learns from events before the oldest label window, so in every label window its embeddings are like
+    those at night. For each label window the interest and collaborative models are fitted on earlier events, and the
+    ranker learns from the candidates of all label windows. The models that serve are fitted on the whole history.
 
     Args:
         config: all settings.
@@ -167,7 +167,7 @@ def _fit_interest(
     embeddings: NDArray[np.float32],
     bfloat16: bool,
 ) -> tuple[list[InterestModel], list[float]]:
-    """Return an interest model for each snapshot and all losses; each is trained on from the next older one."""
+    """Return an interest model for each snapshot and all losses; each continues from the next older one."""
     settings: InterestConfig = getattr(config.text, name)
     models: list[InterestModel] = []
     curve: list[float] = []
@@ -212,7 +212,7 @@ def _collect_rows(
             max_rows, seed = config.ranking.max_rows // len(labels), config.seed + number
             shown = users.number_pairs(window.shown)
             labelled = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)
-            # One number for a user in all windows: the index among all users known at the end.
+            # A user has one index in all windows: the index among all users known at the end.
             indexes = pl.Series("user_index", all_users.index_of(users.user_ids).astype(np.uint32))
             batches.append(labelled.with_columns(indexes.gather(labelled["user_index"])))
             done(f"{batches[-1].height:,} rows of {users.n_users:,} users")
@@ -222,7 +222,7 @@ def _collect_rows(
 def _fit_ranker(
     config: Config, rows: pl.DataFrame, recommender: Recommender, evaluated: Fitted | None
 ) -> tuple[Ranker, list[str]]:
-    """Return the ranker, and where it had to differ from what the evaluation model chose."""
+    """Return the ranker, and where it differs from the choice of the evaluation model."""
     if evaluated is not None and (lack := _find_lack_of_users(config, rows, evaluated)):
         return evaluated.bundle.ranker, [lack]
     ranker = Ranker.fit(
@@ -239,7 +239,7 @@ def _fit_ranker(
 
 
 def _find_lack_of_users(config: Config, rows: pl.DataFrame, evaluated: Fitted) -> str:
-    """Say why a refit has too few users for trees that were chosen by folds; empty where it has enough."""
+    """Return why a refit has too few users for trees that were chosen by folds; empty if it has enough."""
     users, least = rows["user_index"].n_unique(), config.ranking.min_users_for_folds
     measured = evaluated.bundle.ranker.validation.gain is not None
     if not rows.is_empty() and (users >= least or not measured):
@@ -251,7 +251,7 @@ def _find_lack_of_users(config: Config, rows: pl.DataFrame, evaluated: Fitted) -
 
 
 def _list_differences(ranker: Ranker, rows: pl.DataFrame, evaluated: Fitted) -> list[str]:
-    """Say where a refitted ranker is not what the evaluation model chose."""
+    """Return where a refitted ranker differs from the choice of the evaluation model."""
     chosen = evaluated.bundle.ranker
     differences = []
     fitted, wanted = ranker.booster.num_trees(), chosen.booster.num_trees()

@@ -25,7 +25,7 @@ from recsys.serving.list_maker import ListMaker, Lists, UserLimits
 from recsys.serving.recommender import Recommender, feature_frame
 
 BLEND = "blend"
-# Ranks are UInt16; a longer list would say nothing more about a source that gives so many items the same score.
+# Ranks are UInt16; longer lists would add nothing for a source that gives thousands of items the same score.
 _MAX_RANK = 65_535
 # Rows whose features are kept to be compared with those of the training.
 _FEATURE_ROWS = 100_000
@@ -38,7 +38,7 @@ class _BlockMeasure:
 
     Attributes:
         ranked: `user_index`, `item_index`, `score`, `rank` of everything that we rank, in order.
-        without_rules: the same without rules and block lists; without rows where neither is set.
+        without_rules: the same without rules and block lists; no rows if neither is set.
         blended: the same by the blend.
         proposed: `Candidates` before the union was cut.
         features: keys and features of the candidates.
@@ -58,9 +58,9 @@ class ListMeasurement:
     """Makes the lists of a window and looks up the positives in them.
 
     Attributes:
-        bundle: makes our lists; has seen nothing of the window.
-        recommender: of the bundle, as of the window's cut-off, without blocked items.
-        histories: of all users, as of the cut-off.
+        bundle: makes our lists; it has not seen the window.
+        recommender: of the bundle, as of the window's cutoff, without blocked items.
+        histories: of all users, as of the cutoff.
         recommendable: (n_items) bool, blocked items included.
         alone: sources that are measured alone.
         baselines: also measure the blend.
@@ -104,7 +104,7 @@ class ListMeasurement:
 
     @property
     def _limited(self) -> bool:
-        """Rules or block lists keep something out of the lists."""
+        """Whether rules or block lists can keep items out of the lists."""
         return self._maker.rules.active or not self.bundle.block_lists.empty
 
     @cached_property
@@ -114,7 +114,7 @@ class ListMeasurement:
 
     @cached_property
     def _maker_without_rules(self) -> ListMaker:
-        """The same chain as if neither rules nor block lists were set."""
+        """The chain without rules and block lists."""
         generation = self.bundle.config.generation.model_copy(update={"rules": RulesConfig()})
         recommender = replace(self.recommender, recommendable=self.recommendable)
         return ListMaker(recommender, self.bundle.ranker, generation, self.histories.ages_until)
@@ -168,7 +168,7 @@ class ListMeasurement:
 
     def _count(self, made: _BlockMeasure, positives: pl.DataFrame) -> Ledger:
         config = self.bundle.config
-        # By the sources' own order: a bundle that was loaded has its depths by name.
+        # In the order of the sources: a loaded bundle has its depths in the order of names.
         depths = {name: config.candidates.depths[name] for name in self.recommender.source_names}
         return build_candidate_ledger(
             made.proposed,
@@ -181,7 +181,7 @@ class ListMeasurement:
         )
 
     def _find_removed(self, made: _BlockMeasure, positives: pl.DataFrame) -> NDArray[np.bool_] | None:
-        """Return (n_positives) bool: it would be in the list but for a rule or a block list; None where none is set."""
+        """Return (n_positives) bool: a rule or a block list keeps it out of the list; None if none is set."""
         if not self._limited:
             return None
         n, pairs = self.bundle.config.evaluation.n, positives.select(_PAIR)
@@ -191,7 +191,7 @@ class ListMeasurement:
 
 
 def _mark(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
-    """Return (n_pairs) Boolean: the pair is among the rows."""
+    """Return (n_pairs) Boolean: whether the pair is among the rows."""
     marked = rows.select(_PAIR).unique().with_columns(pl.lit(True).alias("marked"))
     return pairs.join(marked, on=_PAIR, how="left", maintain_order="left")["marked"].fill_null(False)
 
@@ -209,12 +209,12 @@ def _frame_lists(lists: Lists, first_user: int) -> pl.DataFrame:
 
 
 def _rank_all(lists: Lists, first_user: int, *, by_score: bool) -> pl.DataFrame:
-    """Return everything that we rank: the list, then the other candidates by score, among which a positive may be.
+    """Return everything that we rank: the list, then the other candidates by score, which may include positives.
 
     Args:
         lists: of a block of users.
         first_user: index of the block's first user.
-        by_score: the lists are in the order of the scores, so that equal scores tie; else each rank is its own.
+        by_score: the lists are in the order of the scores, so equal scores tie; otherwise no two ranks tie.
 
     Returns:
         `user_index`, `item_index`, `score`, `rank` (UInt16), sorted by user, then rank.

@@ -64,21 +64,21 @@ def measure(
     baselines: bool,
     zero_shot: NDArray[np.float32] | None = None,
 ) -> Measured:
-    """Make lists as of the window's cut-off and compare them with what the users consumed.
+    """Make lists as of the window's cutoff and compare them with what the users consumed.
 
-    The lists go through the chain that serves: rules, block lists and the fallback chain are in every number. Users
-    with a history before the window and a positive inside it are measured. Positives that no source proposed count as
-    misses. `shown_penalty` has no effect: nothing was shown to anybody before the window.
+    The lists go through the chain that serves: rules, block lists and the fallback chain are part of every number.
+    Users with a history before the window and a positive inside it are measured. Positives that no source proposed
+    count as misses. `shown_penalty` has no effect: no list was shown before the window.
 
     Args:
-        bundle: fitted on nothing from the window on.
+        bundle: fitted on events before the window only.
         window: to predict.
         items: `Items`.
-        baselines: also measure the blend, the single sources, and what is only ever a baseline.
+        baselines: also measure the blend, the single sources, and models that are only baselines.
         zero_shot: embeddings of the items by the untuned checkpoint; None leaves that baseline out.
 
     Raises:
-        DataError: the bundle has seen the window, or nobody can be measured.
+        DataError: the bundle has seen the window, or no user can be measured.
     """
     if window.cutoff is not None and (bundle.cutoff is None or bundle.cutoff > window.cutoff):
         raise DataError(
@@ -114,7 +114,7 @@ def measure(
 
 def _select_users(window: Window, histories: Histories) -> tuple[Histories, pl.DataFrame]:
     """Return the users who can be measured, and their positives by index with the kinds of events, sorted."""
-    # A hold-out file may name items that the catalogue does not have; nobody could recommend them.
+    # A hold-out file may name items that the catalogue does not have; no model can recommend them.
     known = histories.number_pairs(window.positives)
     if known.is_empty():
         raise DataError(
@@ -136,8 +136,8 @@ def _score(
     evaluation, statistics = recommender.config.evaluation, recommender.statistics
     n = evaluation.n
     cold = statistics.users <= evaluation.segments.cold_item_users
-    touched = statistics.users[positives["item_index"].to_numpy()].astype(np.float64)
-    weights = (touched + 1.0) ** -evaluation.propensity_power
+    popularity = statistics.users[positives["item_index"].to_numpy()].astype(np.float64)
+    weights = (popularity + 1.0) ** -evaluation.propensity_power
     frames = []
     for model, tied_ranks in ranks_by_model.items():
         counts = tied_ranks.count_positives()
@@ -162,8 +162,8 @@ def _measure_catalogue(ranks_by_model: Mapping[str, TiedRanks], recommender: Rec
     return pl.DataFrame(
         {
             "model": list(ranks_by_model),
-            "coverage": [compute_coverage(one.lists, shown, n) for one in ranks_by_model.values()],
-            "gini": [compute_gini(one.lists, shown, n) for one in ranks_by_model.values()],
+            "coverage": [compute_coverage(ranks.lists, shown, n) for ranks in ranks_by_model.values()],
+            "gini": [compute_gini(ranks.lists, shown, n) for ranks in ranks_by_model.values()],
         }
     )
 
@@ -177,7 +177,7 @@ def _cut(positives: pl.DataFrame, users: Histories, recommender: Recommender) ->
 
 
 def _name_positives(ledger: Ledger, positives: pl.DataFrame, users: Histories, segments: list[Segment]) -> pl.DataFrame:
-    """Return the `TestPositives`: the ledger's rows, which stand in the positives' order, by id."""
+    """Return the `TestPositives`: the ledger's rows, in the order of the positives, by id."""
     return ledger.positives.select(
         users.user_ids.gather(ledger.positives["user_index"]).alias("user_id"),
         users.item_ids.gather(ledger.positives["item_index"]).alias("item_id"),

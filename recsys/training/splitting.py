@@ -1,4 +1,4 @@
-"""From a snapshot to the windows that a training and a search are made of."""
+"""The windows of a training or a search, split from a snapshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys.progress import log_stage
 
 
 def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> Windows:
-    """Return the windows of a training as of an instant; None for data without times.
+    """Return the windows of a training as of `end`; None for data without times.
 
     Raises:
         DataError: a window has no history or nothing to predict, or the hold-out file cannot be read.
@@ -33,6 +33,6 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
             seed=config.seed,
             holdout=holdout,
         )
-        sizes = [f"{one.name} {one.positives.height:,} positives" for one in windows.windows]
+        sizes = [f"{window.name} {window.positives.height:,} positives" for window in windows.windows]
         done(f"{windows.everything.height:,} interactions before {end or 'the end'}; " + ", ".join(sizes))
     return windows

@@ -115,7 +115,7 @@ class TestSettings:
     def test_a_phrase_that_cannot_be_read(self, field: str, reason: str, content: dict[str, Any]) -> None:
         message = reason_against({**content, "text": {"fields": ["title", field]}})
         assert message.startswith("config my.yaml: 1 invalid setting")
-        assert f"\n  text.fields: '{field}' is no phrase: {reason}" in message
+        assert f"\n  text.fields: '{field}' is not a phrase: {reason}" in message
         assert message.endswith("write it as 'by {author}', and double a brace that is meant as such")
 
     def test_a_phrase_around_columns(self, content: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ def test_rows_name_choices_limits_and_defaults() -> None:
     assert settings["generation.outputs"].allowed == "list of `jsonl` or `csv`"
     assert settings["windows.test_days"].allowed == "number > 0 and ≤ 36,500 or null"
     assert settings["dataset.interactions.event_weights"].default == '{"interaction": 1.0}'
+    assert settings["candidates.options"].allowed == "name -> name -> anything"
     # Off by default, and a section with settings.
     assert settings["text.own_bert"].default == "null"
     assert settings["text.own_bert.layers"].default == "4"

@@ -27,7 +27,7 @@ RULES = {"max_per_value": {"category": 3}, "min_new_share": 0.2, "diversity": 0.
 
 @pytest.fixture(scope="module")
 def window(snapshot: Snapshot) -> Window:
-    """The week after the bundle's cut-off."""
+    """The week after the bundle's cutoff."""
     history, end = cut(snapshot.interactions, CUTOFF), CUTOFF + timedelta(days=7)
     later = cut(snapshot.interactions, end).filter(pl.col("time") >= CUTOFF, pl.col("positive"))
     pairs = later.select("user_id", "item_id").unique().sort("user_id", "item_id")

@@ -388,7 +388,7 @@ class TestOrder:
 
 @pytest.fixture(scope="module")
 def early(embeddings: NDArray[np.float32]) -> InterestModel:
-    """A model of an earlier cut-off, before the walks of the upper half and before item 39."""
+    """A model of an earlier cutoff, before the walks of the upper half and before item 39."""
     items = ITEMS.filter(pl.col("item_id") != "i39")
     rows = [row for number in range(18) for row in walk(f"u{number:02}", number, 3)]
     model = InterestModel(8, ORDER)

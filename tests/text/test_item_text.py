@@ -110,7 +110,7 @@ def test_item_texts_are_made_once_and_as_of_any_cutoff():
     assert texts.hashes.to_list() == hash_texts(texts.texts).to_list()
     assert texts.hashes is texts.hashes
     assert len(texts) == 3
-    # An item added exactly at the cut-off is not known yet.
+    # An item added exactly at the cutoff is not known yet.
     assert texts.as_of(at(5)).to_list() == ["Title of a", "Title of b. x, y", ""]
     assert texts.known_at(at(5)).to_list() == [True, True, False]
     assert texts.as_of(None).to_list() == texts.texts.to_list()

@@ -18,7 +18,7 @@ ONE_OF_TWO_FIRST = 1.0 / (1.0 + 1.0 / 1.584962500721156)
 
 
 def make_window(snapshot: Snapshot, *pairs: tuple[str, str], cutoff: datetime | None = CUTOFF) -> Window:
-    """The week after the bundle's cut-off, with what the users took in it made up."""
+    """The week after the bundle's cutoff, with what the users took in it made up."""
     positives = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row").sort("user_id", "item_id")
     positives = positives.with_columns(pl.lit(["click"]).alias("events"))
     end = CUTOFF + timedelta(days=7)

@@ -105,7 +105,7 @@ class ProfileSource(InterestSource):
     """
 
     def __init__(self, name: str, embeddings: NDArray[np.float32], config: InterestConfig | None = None) -> None:
-        # An untrained interest model without a size gives these cosines; the config says how far it looks back.
+        # An untrained interest model without a size gives these cosines; the config sets how far it looks back.
         given = {} if config is None else config.model_dump(include={"history_length", "history_decay"})
         model = InterestModel(embeddings.shape[1], InterestConfig(**given))
         super().__init__(name, "text", model, embeddings)

@@ -1,8 +1,8 @@
-"""A made-up catalogue and its users, in which text, history and time all carry something to learn.
+"""A synthetic catalogue and its users, with something to learn from text, history and time.
 
-The demo is a shop of stories. Its own grammar writes them in English or Chinese; its users choose by what
-the stories truly are: theme, motif, mood, series, quality and age. Themes come in pairs that please the same
-users though no word connects them, so that an encoder has something to learn from behaviour, too.
+The demo is a shop of stories in English or Chinese. Its users choose by hidden properties of the stories: theme, motif,
+mood, series, quality and age. Themes come in pairs that please the same users although no word connects them, so an
+encoder has something to learn from behaviour.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def write_demo(
     """Write a demo data set: `out/items.jsonl.gz` and `out/interactions.csv.gz`.
 
     The items have id, title, description, tags (list), category, author, available and created_at (ISO 8601,
-    UTC), one JSON object per line, in order of release; 70 % are out at the start, the others come out evenly
+    UTC), one JSON object per line, in order of release; 70 % are released before the start, the others evenly
     over the period. The catalogue lists each item ten days before its release.
 
     The interactions have user_id, item_id, event (view, click, like, comment, share or
     purchase) and timestamp (ISO 8601, UTC), ordered by user, then time. The period begins at
     2025-01-01T00:00:00Z.
 
-    Equal arguments give equal bytes, whatever the language the events are the same, and memory does not grow
-    with the number of users. Both files are swapped in at the end, so that neither is ever half written.
+    Equal arguments give equal bytes; the events are the same in both languages; memory does not grow with the number
+    of users. Both files are moved into place at the end, so neither is ever half written.
 
     Args:
-        out: folder, made if missing; files of these two names in it are replaced.
+        out: folder, created if missing; files with these two names are replaced.
         users: users, each with at least one event; at least 1.
         items: items of the catalogue; at least 20.
         days: length of the period; at least 7.
-        seed: where the random numbers start; at least 0.
+        seed: of all random numbers; at least 0.
         language: of the texts, `en` or `zh`.
         progress: called after each block of users with the number of users it held.
 

@@ -1,4 +1,4 @@
-"""The items of the demo world: what each one truly is. Its text and its public both follow from this."""
+"""The items of the demo and their hidden properties, which decide their texts and their users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START = np.datetime64("2025-01-01T00:00:00", "s")
 
 # Items that exist at the start were released up to this long before it.
 OLDEST_DAYS = 730
-# The catalogue lists an item this long before its release, so a night can know its text before anyone meets it.
+# The catalogue lists an item this long before its release, so a night knows its text before it has users.
 LISTED_DAYS_BEFORE = 10
 
 _SHARE_AT_START = 0.7
@@ -31,20 +31,20 @@ _ZIPF = 0.7
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the items truly are. Every array has one entry per item, in order of release."""
+    """The hidden properties of the items. Every array has one entry per item, in order of release."""
 
     n_themes: int
     # (n_items,) int64. Themes 2j and 2j + 1 please the same users.
     theme: Ints
-    # (n_items,) int64: a second theme that the item touches; -1 for none.
+    # (n_items,) int64: a second theme of the item; -1 for none.
     second: Ints
     motif: Ints
     mood: Ints
-    # (n_items,) float64: how often the item is met, its fit aside; above 0.
+    # (n_items,) float64: how often the item is shown, apart from its fit; above 0.
     quality: Floats
-    # (n_items,) int64: when users can first meet the item, seconds since the start, negative before it; ascending.
+    # (n_items,) int64: time of release in seconds since the start, negative before it; ascending.
     released: Ints
-    # (n_items,) int64: place in its series from 1 on; 0 without a series.
+    # (n_items,) int64: number in its series, from 1; 0 without a series.
     part: Ints
     # (n_items,) int64: the first item of its series; itself without a series.
     first: Ints
@@ -59,7 +59,7 @@ class Catalogue:
 
 
 def draw_catalogue(items: int, days: int, seed: int) -> Catalogue:
-    """Draw what the items are; the language has no part in it.
+    """Draw the properties of the items, which do not depend on the language.
 
     Small catalogues have fewer themes, so that each keeps about five items or more. Themes are equally large.
     70 % of the items exist at the start, the others arrive evenly over the period.
@@ -76,7 +76,7 @@ def draw_catalogue(items: int, days: int, seed: int) -> Catalogue:
     mixed = rng.random(items) < _SHARE_MIXED
     other = (theme + rng.integers(1, n_themes, items)) % n_themes
     quality = np.power(1.0 + rng.permutation(items), -_ZIPF, dtype=np.float64)
-    # A series stands or falls as one.
+    # The parts of a series share these properties.
     return Catalogue(
         n_themes=n_themes,
         theme=theme,

@@ -1,6 +1,6 @@
-"""How the demo catalogue speaks: a language is its themes, moods, names and sentence patterns.
+"""The language of the demo catalogue: themes, moods, names and sentence patterns.
 
-Both languages have the same shape, so the same numbers tell the same story in either of them.
+Both languages have the same structure, so the same numbers give the same story in each of them.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Mood(NamedTuple):
 class Language:
     """All words of one language; the pattern fields hold `str.format` templates."""
 
-    # In pair order: themes 2j and 2j + 1 stand in different genres and please the same users.
+    # In pair order: themes 2j and 2j + 1 are of different genres and please the same users.
     themes: tuple[Theme, ...]
     moods: tuple[Mood, ...]
     adjectives: tuple[str, ...]
     given_names: tuple[str, ...]
     family_names: tuple[str, ...]
-    # Stands between the two names; empty and with the family name first in Chinese.
+    # Separates the two names; in Chinese it is empty, and the family name is first.
     name_joint: str
     town_heads: tuple[str, ...]
     town_tails: tuple[str, ...]
@@ -55,17 +55,17 @@ class Language:
     family_first: bool = False
 
     def name_person(self, given: int, family: int) -> str:
-        """Return the full name that two numbers stand for."""
+        """Return the full name for two numbers."""
         names = [choose(self.given_names, given), choose(self.family_names, family)]
         return self.name_joint.join(reversed(names) if self.family_first else names)
 
     def name_town(self, number: int) -> str:
-        """Return the town that a number stands for."""
+        """Return the town for a number."""
         return choose(self.town_heads, number) + choose(self.town_tails, number // len(self.town_heads))
 
 
 def choose(words: tuple[str, ...], number: int) -> str:
-    """Return the word that a number of any size stands for."""
+    """Return the word for a number of any size."""
     return words[number % len(words)]
 
 
@@ -75,12 +75,12 @@ def parse_themes(text: str, colon: str, separator: str) -> tuple[Theme, ...]:
     Args:
         text: genres as `= name`, each followed by its themes of four lines: name and heroes, places, aims,
             motifs.
-        colon: stands between a theme's name and its heroes.
-        separator: stands between the entries of a line.
+        colon: separates a theme's name and its heroes.
+        separator: separates the entries of a line.
 
     Returns:
-        `GENRES * THEMES_PER_GENRE` themes. Neighbours 2j and 2j + 1 come from genres that lie half the list
-        apart and from different places within them, so that nothing in the words gives the pair away.
+        `GENRES * THEMES_PER_GENRE` themes. Neighbours 2j and 2j + 1 come from genres half the list
+        apart and have different positions within them, so no word reveals the pair.
     """
     genres: list[list[Theme]] = []
     genre = ""
@@ -108,7 +108,7 @@ def parse_themes(text: str, colon: str, separator: str) -> tuple[Theme, ...]:
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Read words that spaces part."""
+    """Read words separated by spaces."""
     return tuple(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Puts what an item truly is into words."""
+"""Titles, descriptions and tags of the items, written from their hidden properties."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from recsys.dataset.demo.grammar import Language, choose
 
 _BLOCK_ITEMS = 10_000
 _ITEMS_PER_AUTHOR = 6
-# In 20 texts this many name the mood in a sentence; in 10 this many keep a given tag.
+# Of 20 texts, the number that name the mood in a sentence; of 10, the number that keep a given tag.
 _MOOD_OF_20 = 17
 _TAG_OF_10 = 8
 
-# The numbers that words are chosen by: the parts of a series share the first, the others are an item's own.
+# Numbers that select words: the parts of a series share the first ones, the others differ by item.
 _SHARED = ("given", "family", "hero", "place", "town", "author")
 _OWN = ("title", "adjective", "adjective2", "swap", "opening", "aim", "turn", "aside", "mood", "tone")
 _TAGS = ("theme_tag", "motif_tag", "mood_tag", "second_tag")

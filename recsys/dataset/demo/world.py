@@ -1,6 +1,6 @@
-"""The users of the demo world: what they want, when they come, what they meet and what they do with it.
+"""The users of the demo: their interests, their sessions, the items that they view and the events that follow.
 
-Every step works on all views of a block of users at once; nothing is as large as users times items.
+Every step works on all views of a block of users at once; no array has users times items entries.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _MEDIAN_VIEWS, _SPREAD_VIEWS, _MOST_VIEWS = 20.0, 1.0, 500
 _OPENS, _CONTINUES, _STAYS, _SLIPS, _FRONT_PAGE, _NEW = 0.3, 0.35, 0.8, 0.3, 0.1, 0.18
 _LONGEST_RUN = 3
 _NEW_DAYS = 14
-# Of this many items met, the user views the one that fits best, up to noise.
+# Of this many items shown, the user views the one with the best fit, up to noise.
 _MET = 4
-# How much fit counts in that choice, and what theme, motif and mood add to it; 2 is a perfect fit.
+# Weight of the fit in that choice, and what theme, motif and mood add to the fit; 2 is a perfect fit.
 _CHOOSINESS = 3.0
 _THEME_FIT, _MOTIF_FIT, _MOOD_FIT = 1.0, 0.6, 0.4
 EVENTS = ("view", "click", "like", "comment", "share", "purchase")
-# A click follows a view, what is stronger a click: chance at a fit of 1 and longest delay in seconds.
+# A click follows a view, and stronger events follow a click: chance at a fit of 1, and longest delay in seconds.
 _CLICK_FLOOR, _CLICK_CHANCE, _CLICK_DELAY = 0.05, 0.2, 60
 _FOLLOW_UPS = ((0.18, 240), (0.045, 400), (0.022, 400), (0.09, 600))
 
 
 @dataclass(frozen=True)
 class Shelves:
-    """Where items are met: a shelf per theme, by time of creation, and last the front page with all items."""
+    """Where items are shown: a shelf per theme in order of release, and last the front page with all items."""
 
     # (n_entries,) int64, grouped by shelf.
     item: Ints
@@ -50,15 +50,15 @@ class Shelves:
     # (n_entries + 1,) float64: sum of the weights of the entries before each one.
     cumulative: Floats
     n_shelves: int
-    # Range of time inside a key, and what makes times of creation start at 0.
+    # Range of time inside a key, and the offset that makes release times start at 0.
     span: int
     offset: int
 
     def pick(self, shelf: Ints, since: Ints, until: Ints, chance: Floats) -> Ints:
-        """Return for each row an item of its shelf released in `since`..`until`, likelier the more it weighs.
+        """Return for each row an item of its shelf released in `since`..`until`, in proportion to its weight.
 
-        A row whose range is empty takes any item released until then, at need from the front page, which never
-        is empty.
+        A row whose range is empty gets any item released by then, if necessary from the front page, which is never
+        empty.
         """
         beginning = np.full_like(since, -self.offset)
         first, last = self._find(shelf, since), self._find(shelf, until + 1)
@@ -72,7 +72,7 @@ class Shelves:
         return self.item[np.clip(place, first, last - 1)]
 
     def _find(self, shelf: Ints, time: Ints) -> Ints:
-        """Return the place of the first entry of a shelf released at a time or later."""
+        """Return the index of the first entry of a shelf released at a time or later."""
         return np.searchsorted(self.key, shelf * self.span + time + self.offset).astype(np.int64)
 
 
@@ -93,9 +93,9 @@ def build_shelves(catalogue: Catalogue, days: int) -> Shelves:
 
 @dataclass(frozen=True)
 class Interests:
-    """What the users of a block want; one row per user."""
+    """The interests of the users of a block; one row per user."""
 
-    # (n_users, _PHASES, _SLOTS) int64: the themes and the motif liked in each, phase by phase.
+    # (n_users, _PHASES, _SLOTS) int64: the themes, and the motif liked in each, by phase.
     theme: Ints
     motif: Ints
     # (n_users, _SLOTS) float64: upper ends of the slots' shares, the last 1.
@@ -106,7 +106,7 @@ class Interests:
 
 
 def draw_interests(rng: np.random.Generator, users: int, n_themes: int, days: int) -> Interests:
-    """Draw a few themes per user, some more in fashion than others; up to two shifts replace one each."""
+    """Draw a few themes per user, some more popular than others; up to two shifts replace one theme each."""
     fashion = np.cumsum((1.0 + np.arange(n_themes)) ** -0.4)
     drawn = rng.random((users, _PHASES, _SLOTS)) * fashion[-1]
     theme = np.searchsorted(fashion[:-1], drawn, side="right")
@@ -137,7 +137,7 @@ class Views:
 
 
 def draw_views(rng: np.random.Generator, users: int, days: int) -> Views:
-    """Draw when users come: a heavy-tailed number of views in sessions, most of them in the evening."""
+    """Draw the times of views: a heavy-tailed number per user, in sessions, most of them in the evening."""
     late = rng.random(users) < _JOINS_LATE
     join = np.where(late, rng.integers(0, days, users), 0)
     wanted = _MEDIAN_VIEWS * np.exp(_SPREAD_VIEWS * rng.standard_normal(users)) * (days - join) / days
@@ -165,11 +165,11 @@ def choose_items(
     since = np.where(rng.random(n) < _NEW, views.time - _NEW_DAYS * DAY, -shelves.offset)
     met = np.stack([shelves.pick(shelf, since, views.time, rng.random(n)) for _ in range(_MET)], axis=1)
     fit = _measure_fit(catalogue, interests, views.user, phase, met)
-    # Gumbel noise makes the best of the met ones a draw in proportion to exp(_CHOOSINESS * fit).
+    # With Gumbel noise the best of the shown items is a draw in proportion to exp(_CHOOSINESS * fit).
     best = np.argmax(_CHOOSINESS * fit + rng.gumbel(size=(n, _MET)), axis=1)
     item = met[np.arange(n), best]
     continues = (rng.random(n) < _CONTINUES) & ~views.opens
-    # Runs grow link by link, each link from the finished one before it.
+    # Chains grow step by step, each step from the one before it.
     run = np.arange(n) - np.maximum.accumulate(np.where(continues, 0, np.arange(n)))
     for length in range(1, _LONGEST_RUN + 1):
         link = np.flatnonzero(run == length)
@@ -197,7 +197,7 @@ def _measure_fit(catalogue: Catalogue, interests: Interests, user: Ints, phase: 
 
 
 def draw_events(rng: np.random.Generator, views: Views, item: Ints, fit: Floats) -> pl.DataFrame:
-    """Return who did what and when, views and what follows them: user, item, event (its number), time.
+    """Return the events, views and what follows them: user, item, event (its number), time.
 
     A user views an item once. The rows are in order of user, then time, then event as in `EVENTS`.
     """

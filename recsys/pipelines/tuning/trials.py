@@ -26,7 +26,7 @@ from recsys.training.measurement import measure
 RUNG_SHARE = 0.25
 RUNG_USERS = 100
 
-# Run times of the same work differ by up to this share.
+# Repetitions of the same work differ in run time by up to this share.
 _SAME_SECONDS = 0.05
 
 # Settings of the text section, and of its fine-tuning, that the encoder inputs depend on.

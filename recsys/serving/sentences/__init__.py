@@ -45,7 +45,7 @@ class Sentences:
             generation: `reason_language` names a shipped language, or `auto` for the catalogue's; the table in
                 `reason_sentences` replaces sentences by key.
             items: `Items`, whose script decides for `auto`.
-            declared: sentences of further reason keys by language, as plug-in sources declare them.
+            declared: sentences of other reason keys by language, as plug-in sources declare them.
 
         Raises:
             ConfigError: the user's table cannot be read, or a sentence lacks its placeholder.
@@ -66,7 +66,7 @@ class Sentences:
         Args:
             keys: reason keys; `match COLUMN` fills that column's name in.
             reasons: (n_rows) int16, index into the keys.
-            titles: (n_rows) titles of the items that reasons name; null or blank where a reason names none.
+            titles: (n_rows) titles of the items that the reasons name; null or blank where a reason names no item.
         """
         plain = pl.Series([self._write_key(key) for key in keys], dtype=pl.String).gather(reasons)
         stripped = titles.str.strip_chars()
@@ -74,7 +74,7 @@ class Sentences:
             np.where((stripped.str.len_chars() > _TITLE_LENGTH).fill_null(False), "…", "")
         )
         before, _, after = self.by_key[NAMED_ITEM].partition("{title}")
-        # Titles are pasted, never formatted: braces in a title stay what they are.
+        # Titles are concatenated, not formatted, so braces in a title are kept.
         return (before + cut + after).zip_with((stripped != "").fill_null(False), plain)
 
     def _write_key(self, key: str) -> str:

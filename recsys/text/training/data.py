@@ -18,7 +18,7 @@ class FineTuningData:
 
     Attributes:
         inputs: every item's text, in the order of `histories.item_ids`.
-        histories: as of the cut-off; nothing later is learned.
+        histories: as of the cutoff; nothing later is learned.
         factors: (n_items, factor_size) float32 collaborative factors, NaN rows for items without; for `cf_alignment`
             and hard negatives from ALS.
         fields: for each text, the field of each token, -1 for special tokens; for `field_dropout`. None: one field.

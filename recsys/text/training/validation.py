@@ -1,4 +1,4 @@
-"""Recall of held-out items: how well the encoder does, without looking past the cut-off."""
+"""Recall of held-out items: how well the encoder does, without looking past the cutoff."""
 
 from __future__ import annotations
 
