@@ -13,7 +13,7 @@ import polars as pl
 from recsys.dataset.raw_formats import LINE
 from recsys.errors import DataError
 
-# Fields that hold ids, with the bits of the integers that each type of float tells apart.
+# Fields that hold ids, with the bits of the largest integers that each type of float represents exactly.
 _ID_FIELDS = ("user_id", "item_id")
 _EXACT_BITS: dict[type[pl.DataType], int] = {pl.Float32: 24, pl.Float64: 53}
 _ABSENT = object()

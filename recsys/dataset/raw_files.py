@@ -43,7 +43,7 @@ def find_files(what: str, path: Path) -> tuple[list[Path], str]:
     """Return the data files that a path of the config means, sorted, and their common format.
 
     A path is a pattern only where no file or folder has exactly that name, and only below the raw-data folder: the
-    characters of that folder's own name mean themselves. Linked files and folders are followed; a file that several
+    characters of that folder's own name are not special. Linked files and folders are followed; a file that several
     links lead to is read once.
 
     Raises:

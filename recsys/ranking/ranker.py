@@ -20,7 +20,7 @@ from recsys.ranking.training_rows import to_dataset
 from recsys.ranking.trees import Forest
 from recsys.storage.files import read_json, write_json
 
-# Where nothing can be measured: with half of the blend a prototype was never below the blend.
+# Used where there are too few users for folds: with half of the blend, a prototype was never worse than the blend.
 _SAFE_SHARE = 0.5
 
 

@@ -19,19 +19,19 @@ from recsys.ranking.training_rows import find_starts, to_dataset
 _SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
 # Bootstrap samples of an interval.
 _DRAWS = 1000
-# Trees over which the folds' curve is looked at together; it jumps up and down from one to the next.
-_STRETCH = 21
+# Trees over which the curve of the folds is averaged; it jumps up and down from tree to tree.
+_WINDOW = 21
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The measurements by folds: every group was scored by trees that did not learn from its user.
+    """What the folds measured: every group was scored by trees that did not learn from its user.
 
     Attributes:
         curve: nDCG@n after each tree, mean over the folds; empty where there were too few groups for folds.
-        shares: nDCG@n of trees plus the blend at each share that was tried.
+        shares: share of the blend -> nDCG@n of the trees plus that share.
         blend: nDCG@n of the blend alone.
-        gain: the chosen mixture minus the blend, mean and ends of a 95 % interval over groups.
+        gain: nDCG@n of the chosen mixture minus that of the blend: mean and ends of a 95 % interval over groups.
     """
 
     curve: tuple[float, ...] = ()
@@ -75,10 +75,10 @@ def choose_by_folds(
         sources: whose z-scores the blend weighs.
         parameters: of LightGBM.
         config: how many folds, and how many trees at most.
-        n: list length that counts.
+        n: list length that is measured.
         seed: draws the folds and the bootstrap samples.
     """
-    # By user, not by group: someone with a group in each window would be known before being seen.
+    # By user, not by group: a user has a group in each window, and all of them must be in the same fold.
     users = rows["user_index"].rank("dense").to_numpy() - 1
     fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
     folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
@@ -90,7 +90,7 @@ def choose_by_folds(
     unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
     for booster, (outside, inside) in zip(boosters, folds, strict=True):
         unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
-        # The rival, too, must not have seen them.
+        # The blend that the trees are compared with must not have seen them either.
         alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
     groups, starts = Groups(rows), find_starts(rows)
     reference = groups.measure(alone, n)
@@ -108,7 +108,7 @@ def choose_by_folds(
 def choose_share(
     values: Mapping[float, NDArray[np.float64]], blend: NDArray[np.float64], seed: int
 ) -> tuple[float | None, Estimate]:
-    """Choose how much of the blend is added to the trees, by what held-out groups reach.
+    """Choose how much of the blend is added to the trees, by the metric on held-out groups.
 
     Args:
         values: (n_groups) nDCG of the trees plus the blend by share; share 0 is the trees alone.
@@ -116,12 +116,12 @@ def choose_share(
         seed: draws the bootstrap samples.
 
     Returns:
-        The share with the largest mean; 0 where more is not significantly better than the trees alone; None, the blend
-        alone, where the 95 % interval of the gain over the blend reaches down to 0. And that gain.
+        The share with the largest mean, and its gain over the blend. The share is 0 if no larger share is significantly
+        better than the trees alone, and None (the blend ranks alone) if the 95 % interval of the gain includes 0.
     """
     gains = {share: compare_paired(measured, blend, _DRAWS, 0.95, seed) for share, measured in values.items()}
     best = max(values, key=lambda share: gains[share].mean)
-    # The trees start from the blend already: alone they are enough, unless more of it is significantly better.
+    # The trees read the blend already, so a share is added only if it is significantly better.
     better = compare_paired(values[best], values[0.0], _DRAWS, 0.95, seed).low > 0
     if gains[0.0].low > 0 and not better:
         best = 0.0
@@ -136,7 +136,7 @@ def _run_fold(
     parameters: dict[str, object],
     trees: int,
 ) -> tuple[lgb.Booster, list[float]]:
-    """Return trees that learned from the rows outside, and their metric on those inside after each.
+    """Return trees that learned from the rows outside the fold, and their metric on those inside after each tree.
 
     Not `lgb.cv`: it loses the positions at which items were shown.
     """
@@ -155,17 +155,17 @@ def _run_fold(
 
 
 def _count_trees(curves: NDArray[np.float64]) -> int:
-    """Return how many trees: all, unless the folds agree that fewer are better.
+    """Return the number of trees: all, unless the folds agree that fewer are better.
 
     Args:
         curves: (n_folds, n_trees) metric of each fold after each tree.
 
     Returns:
-        The middle of the stretch with the best mean where it beats the last one by two standard errors over the folds:
-        one best tree alone is luck, and often an early one.
+        The middle of the window of trees with the best mean, if it beats the last window by two standard errors over
+        the folds. The best single number of trees is partly luck, and often too small.
     """
     n_folds, n_trees = len(curves), len(curves[0])
-    width = min(_STRETCH, n_trees)
+    width = min(_WINDOW, n_trees)
     stretches = np.lib.stride_tricks.sliding_window_view(curves, width, axis=1).mean(axis=2)
     best = int(np.argmax(stretches.mean(axis=0)))
     lead = stretches[:, best] - stretches[:, -1]
