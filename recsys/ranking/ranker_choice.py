@@ -117,7 +117,7 @@ def choose_share(
 
     Returns:
         The share with the largest mean, and its gain over the blend. The share is 0 if no larger share is significantly
-        better than the trees alone, and None (the blend ranks alone) if the 95 % interval of the gain includes 0.
+        better than the trees alone, and None (the blend ranks alone) if the 95 % interval of the gain is not above 0.
     """
     gains = {share: compare_paired(measured, blend, _DRAWS, 0.95, seed) for share, measured in values.items()}
     best = max(values, key=lambda share: gains[share].mean)
