@@ -69,7 +69,10 @@ def calibrate(
             if best and compare_paired(measured[best], measured[0], _DRAWS, 0.95, config.seed).low <= 0:
                 best = 0
             metric = f"{config.evaluation.metric}@{config.evaluation.n}"
-            messages.append(f"{path} {values[best]} ({metric} {means[best]:.4f}; {means[0]:.4f} at {values[0]})")
+            reason = (
+                f"{metric} {means[best]:.3f}; {means[0]:.3f} at the default {values[0]}" if best else "default kept"
+            )
+            messages.append(f"{path} {values[best]} ({reason})")
         settings[path] = values[best]
     return apply_settings(config, settings), messages
 

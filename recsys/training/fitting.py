@@ -19,7 +19,7 @@ from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
-from recsys.progress import log_stage, progress_bar
+from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import label_rows
 from recsys.serving.block_lists import BlockLists
@@ -184,7 +184,7 @@ def _fit_interest(
                 start=start,
                 bfloat16=bfloat16,
             )
-            epochs = f"{len(losses)} epoch{'s' * (len(losses) != 1)}"
+            epochs = format_count(len(losses), "epoch")
             fall = f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if len(losses) > 1 else ""
             done(f"{'trained' if start is None else 'refreshed'} on {histories.n_users:,} histories, {epochs}{fall}")
         models.append(model)
@@ -245,7 +245,7 @@ def _find_lack_of_users(config: Config, rows: pl.DataFrame, evaluated: Fitted) -
     if not rows.is_empty() and (users >= least or not measured):
         return ""
     return (
-        f"the refit has {users:,} user{'s' * (users != 1)} with a positive among the candidates, fewer than "
+        f"the refit has {format_count(users, 'user')} with a positive among the candidates, fewer than "
         f"ranking.min_users_for_folds {least:,}; the evaluation model's ranker serves"
     )
 
@@ -277,7 +277,9 @@ def _calibrate(
     with log_stage("auto settings") as done:
         recommendable = find_recommendable(items, histories.cutoff)
         config, messages = calibrate(config, models, histories, users, positives, recommendable)
-        done("; ".join(messages) or "none")
+        done(format_count(len(messages), "setting") + " measured")
+    for message in messages:
+        logger.info("auto settings: %s", message)
     return config
 
 
