@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.config import RankingConfig
 from recsys.errors import DataError
+from recsys.progress import format_count
 from recsys.ranking.blend import Blend, mix
 from recsys.ranking.ranker_choice import RankerChoice, Validation, choose_by_folds
 from recsys.ranking.training_rows import to_dataset
@@ -121,10 +122,11 @@ class Ranker:
         gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*measured) if measured else ""
         if self.blend_share is None:
             return f"the weighted blend only ({self.blend.describe()}): the trees gained {gain} nDCG on held-out users"
-        count = self.booster.num_trees()
-        trees = f"LightGBM, {count} tree{'s' * (count != 1)}"
-        added = f"{trees} + {self.blend_share:g} × weighted blend ({self.blend.describe()})"
-        return f"{added}; {gain} nDCG over the blend on held-out users" if gain else added
+        trees = f"LightGBM, {format_count(self.booster.num_trees(), 'tree')}"
+        if self.blend_share:
+            trees += f" + {self.blend_share:g} × weighted blend"
+        gained = f"; {gain} nDCG over the weighted blend on held-out users" if gain else ""
+        return f"{trees}{gained} (blend: {self.blend.describe()})"
 
     def importance(self) -> pl.DataFrame:
         """Return `feature`, `gain` (Float64, total over all splits), largest first, ties by name."""

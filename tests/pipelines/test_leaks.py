@@ -48,7 +48,7 @@ def test_the_gate_refuses_a_ranker_of_leaky_rows(
     train(change(config, ranking={"max_trees": 21}), home, RUN_DATE)
     leaky = read_run(home, config.name)
     # On its own folds, which share the leak, it looks good.
-    assert ", +0." in leaky.measured["ranker"]
+    assert "; +0." in leaky.measured["ranker"]
     assert select_row(leaky.metrics, model="ours", metric="ndcg", n=10)["mean"] < 0.8 * honest["mean"]
     with pytest.raises(Refused, match="no: "):
         promote(config, home)

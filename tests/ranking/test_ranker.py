@@ -111,7 +111,7 @@ def test_few_groups_get_the_fixed_count_of_trees_and_half_of_the_blend():
     assert ranker.booster.num_trees() == 30
     assert ranker.blend_share == 0.5
     assert ranker.validation == Validation()
-    assert ranker.describe() == "LightGBM, 30 trees + 0.5 × weighted blend (1.00 text)"
+    assert ranker.describe() == "LightGBM, 30 trees + 0.5 × weighted blend (blend: 1.00 text)"
 
 
 def test_folds_tell_the_number_of_trees_and_the_share_of_the_blend(ranker):
