@@ -166,7 +166,7 @@ class TestVersion:
         with open_bundle(store, need_version(store, NAME, CHAMPION, ""), BUNDLE) as inner:
             folder = inner.parents[1]
         kinds = {Path(name).suffix for name in read_files(folder) if not name.startswith("code/")}
-        assert (folder / "code/recsys/bundle.py").is_file()
+        assert (folder / "code/recsys/serving/bundle.py").is_file()
         assert kinds == {"", ".json", ".npz", ".parquet", ".py", ".safetensors", ".txt", ".yaml"}
         npz = next(folder.rglob("item_to_item.npz"))
         assert b"pickle" not in npz.read_bytes()
