@@ -77,16 +77,16 @@ def find_nearest(
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def _find_nearest(users, items, past_starts, past_items, taken, embeddings, least, found):  # type: ignore[no-untyped-def]
+def _find_nearest(users, items, past_starts, past_items, consumed, embeddings, least, nearest):  # type: ignore[no-untyped-def]
     for row in range(len(items)):
         user, own = users[row], embeddings[items[row]]
         most = least
         for entry in range(past_starts[user + 1] - 1, max(past_starts[user], past_starts[user + 1] - _MOST) - 1, -1):
             item = past_items[entry]
-            if not taken[entry] or item == items[row]:
+            if not consumed[entry] or item == items[row]:
                 continue
             cosine = np.float32(0.0)
             for cell in range(len(own)):
                 cosine += own[cell] * embeddings[item, cell]
             if cosine > most:
-                most, found[row] = cosine, item
+                most, nearest[row] = cosine, item
