@@ -42,6 +42,7 @@ from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle
 from recsys.training.list_measurement import BLEND
 from recsys.training.measurement import Measured, measure
+from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.splitting import split_snapshot
 from recsys.visuals.embedding_map import group_items, render_embedding_map
 from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
@@ -118,7 +119,9 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     store = connect(home, config)
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
     items, end, test = snapshot.items, windows.end, windows.test
-    encoder_inputs = prepare_encoder_inputs(config, items, windows.measurement_fold.labels[-1].cutoff)
+    oldest = windows.measurement_fold.labels[-1]
+    rehearse_plugins(config, items, build_histories(oldest.history, items, oldest.cutoff))
+    encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     resume = fine_tuning_folder(home, config.name)
     run = _name_run(config, snapshot, end, block_lists)
     logger.info("1/2 training for measurement%s", f" (data to {test.cutoff.date()})" if test.cutoff else "")

@@ -5,6 +5,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
+import polars as pl
 import pytest
 from installed_plugins import installed, on_path
 from miniature import settings
@@ -23,6 +24,7 @@ from recsys.config.plugins import find_plugin, list_names, order_sources, regist
 from recsys.dataset.histories import build_histories
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.features.feature import CandidateFeature, declare_extra, describe_extra, make_features_of_plugins
+from recsys.training.rehearsal import rehearse_plugins
 
 ITEMS = make_items("a", "b", "c")
 HISTORIES = build_histories(make_interactions(("u", "a", 1), ("u", "b", 2), ("v", "c", 3)), ITEMS, at(5))
@@ -368,3 +370,80 @@ def test_a_feature_is_made_with_its_settings(tmp_path):
         (feature,) = make_features_of_plugins(parse(ranking={"extra_features": {"title_words": {"max_words": 3}}}))
         assert feature.settings.max_words == 3
         assert list(declare_extra([feature], {})) == ["title_words", "title_words_fit"]
+
+
+# --- the rehearsal before a training -------------------------------------------------------------------------
+
+
+def declare_source(returned: str) -> str:
+    return SOURCE.format(name="rehearsed").replace("return None", f"return {returned}")
+
+
+FEATURE = """
+import numpy as np
+from recsys.config.plugins import register_feature
+from recsys.features.feature import CandidateFeature
+
+@register_feature
+class Rehearsed(CandidateFeature):
+    name = "rehearsed"
+
+    def names(self):
+        return {{{column!r}: "A column."}}
+
+    def describe(self, rows, histories, facts):
+        return {{{column!r}: {values}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (
+            "__import__('numpy').zeros((histories.n_users, 7), 'float32')",
+            r"returned float32 of shape \(3, 7\); expected",
+        ),
+        ("__import__('numpy').zeros((histories.n_users, 3))", r"returned float64 of shape \(3, 3\); expected float32"),
+        ("__import__('numpy').full((histories.n_users, 3), 'inf', 'float32')", "infinite scores"),
+        ("None", "score returned a NoneType"),
+    ],
+)
+def test_a_source_that_breaks_its_contract_stops_before_anything_is_fitted(returned, message, write_module):
+    write_module("rehearsed_shop", declare_source(returned))
+    config = parse(plugins=["rehearsed_shop"], candidates={"depths": {"als": 5, "rehearsed": 5}})
+    with pytest.raises(DataError, match=f"source 'rehearsed': .*{message}") as error:
+        rehearse_plugins(config, with_attributes(ITEMS), HISTORIES)
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "kind", "message"),
+    [
+        ("fine", "np.zeros(2, 'float32')", DataError, r"column 'fine' is float32 of shape \(2,\); expected float32 of"),
+        ("fine", "np.full(len(rows.items), np.inf, 'float32')", DataError, "infinite values"),
+        ("item_users", "np.zeros(len(rows.items), 'float32')", ConfigError, "there already is a column 'item_users'"),
+    ],
+)
+def test_a_feature_that_breaks_its_contract_stops_before_anything_is_fitted(
+    column, values, kind, message, write_module
+):
+    write_module("rehearsed_features", FEATURE.format(column=column, values=values))
+    config = parse(plugins=["rehearsed_features"], ranking={"extra_features": {"rehearsed": {}}})
+    with pytest.raises(kind, match=f"feature 'rehearsed': .*{message}"):
+        rehearse_plugins(config, with_attributes(ITEMS), HISTORIES)
+
+
+def test_sound_plugins_and_none_at_all_pass_the_rehearsal(write_module, tmp_path):
+    rehearse_plugins(parse(), with_attributes(ITEMS), HISTORIES)
+    write_module("rehearsed_features", FEATURE.format(column="fine", values="np.zeros(len(rows.items), 'float32')"))
+    write_module("rehearsed_shop", declare_source("__import__('numpy').ones((histories.n_users, 3), 'float32')"))
+    config = parse(
+        plugins=["rehearsed_shop", "rehearsed_features"],
+        candidates={"depths": {"als": 5, "rehearsed": 5}},
+        ranking={"extra_features": {"rehearsed": {}}},
+    )
+    rehearse_plugins(config, with_attributes(ITEMS), HISTORIES)
+
+
+def with_attributes(items: pl.DataFrame) -> pl.DataFrame:
+    return items.with_columns(category=pl.lit("tea"))
