@@ -129,7 +129,7 @@ def source_table(ledger: pl.DataFrame) -> Table:
 def tuning_table(tuned: Tuned, evaluation: EvaluationConfig) -> Table:
     """Lay out the trials that no other beats in both quality and run time, fastest first.
 
-    The winner and the config as it is are shown in any case.
+    The winner and the original config are always shown.
     """
     verdict = tuned.verdict
     chosen = {trial.number for trial in (*verdict.front, verdict.winner)}

@@ -27,12 +27,12 @@ from recsys.training.fitting import HistorySnapshot, TextModels
 
 def leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit the sources of every label window on later events too."""
-    honest = fitting._fit_stage_one
+    honest = fitting._fit_candidate_models
 
-    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, past: HistorySnapshot) -> CandidateModels:
+    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, snapshot: HistorySnapshot) -> CandidateModels:
         return honest(config, items, text, text.history_snapshots[0])
 
-    monkeypatch.setattr(fitting, "_fit_stage_one", dishonest)
+    monkeypatch.setattr(fitting, "_fit_candidate_models", dishonest)
 
 
 def test_the_gate_refuses_a_ranker_of_leaky_rows(
@@ -50,5 +50,5 @@ def test_the_gate_refuses_a_ranker_of_leaky_rows(
     # On its own folds, which share the leak, it looks good.
     assert "; +0." in leaky.measured["ranker"]
     assert select_row(leaky.metrics, model="ours", metric="ndcg", n=10)["mean"] < 0.8 * honest["mean"]
-    with pytest.raises(Refused, match="no: "):
+    with pytest.raises(Refused, match="exceeds the allowed loss"):
         promote(config, home)

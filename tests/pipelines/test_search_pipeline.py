@@ -146,7 +146,7 @@ def test_unusual_texts_have_results(text: str, trained: Trained):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ("search: the text is empty", "give some words")),
+        ("", ("search: the text is empty", "give words, such as")),
         (" \t\u3000\n", ("search: the text is empty",)),
         ("\0\0", ("vocabulary of champion version 1 (all-MiniLM-L6-v2)", "give words of its")),
         # WordPiece maps words of more than 100 letters to the unknown token.

@@ -105,8 +105,9 @@ class TestRepeats:
         assert rows["position"].null_count() > 0
         # Auto settings are chosen once, for the evaluation model and the refit.
         asked, settled = (dict(one.flatten()) for one in (config, run.config))
-        # The precision is chosen by the processor, not by the data.
-        open_settings = {path for path, value in asked.items() if value == AUTO} - {"text.precision"}
+        # The precision is chosen by the processor, and the reasons' language with each night's catalogue.
+        later = {"text.precision", "generation.reason_language"}
+        open_settings = {path for path, value in asked.items() if value == AUTO} - later
         assert len(open_settings) == 6
         assert all(settled[path] == value for path, value in asked.items() if path not in open_settings)
         store = connect(home, config)

@@ -108,7 +108,7 @@ class TestTrials:
         assert len(everyone) == tuned.users
         lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("trial ")]
         assert lines[0].startswith("trial 0 (1 of 2): ndcg@10 0.")
-        assert "; the config as it is; about " in lines[0]
+        assert "; the original config; about " in lines[0]
         # One line per trial: the stages keep quiet.
         assert not [record for record in caplog.records if record.getMessage().startswith("ranker")]
 
@@ -255,7 +255,7 @@ class TestWhatIsWritten:
             new, old = written, was
             for section in sections:
                 new, old = new[section], old[section]
-            assert (new[name], old[name]) == (value, tuned.was[path])
+            assert (new[name], old[name]) == (value, tuned.original[path])
             new[name] = old[name]
         assert written == was
 
