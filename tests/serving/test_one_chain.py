@@ -15,6 +15,7 @@ from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Window, cut
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS, WITHOUT_RULES
+from recsys.registry.tracking import connect
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
@@ -73,7 +74,8 @@ def test_one_user_three_ways(bundle: Bundle, snapshot: Snapshot, window: Window,
     assert expected.height == 10 * len(users) > 500
     published = read_lists(trained.home, RUN_DATE)
     assert first_n(published, bundle, users).equals(expected)
-    mlflow.set_tracking_uri(f"sqlite:///{trained.home}/mlflow.db")
+    # Tells mlflow where the registry is, and leaves nothing in the environment for later tests.
+    connect(trained.home, trained.config)
     model = mlflow.pyfunc.load_model("models:/recsys@champion")
     served = pl.DataFrame(
         model.predict(histories_of(users, snapshot).with_columns(pl.col("time").dt.replace_time_zone(None)).to_pandas())
