@@ -9,9 +9,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 from miniature import NOW, RUN_DATE, Trained, copy_home, settings
+from postgres_server import run_server
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from recsys.artifacts.postgres import URL
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import parse_config
 from recsys.serving.bundle import Bundle
@@ -123,3 +125,21 @@ def browser() -> Iterator[webdriver.Chrome]:
     started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
     yield started
     started.quit()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a PostgreSQL server."""
+    with run_server() as url:
+        yield url
+
+
+@pytest.fixture
+def database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty database, named by the environment."""
+    import psycopg
+
+    monkeypatch.setenv(URL, server)
+    yield server
+    with psycopg.connect(server) as connection:
+        connection.execute('DROP TABLE IF EXISTS lists, lists_night; DROP SCHEMA IF EXISTS "night" CASCADE')

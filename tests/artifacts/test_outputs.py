@@ -2,13 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from postgres_server import run_server
 
 from recsys.artifacts import recommendations
 from recsys.artifacts.outputs import (
@@ -30,21 +29,6 @@ from recsys.storage.folders import verify_folder
 psycopg = pytest.importorskip("psycopg")
 
 DAY = "2025-02-02"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with run_server() as url:
-        yield url
-
-
-@pytest.fixture
-def database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Named by the environment, empty."""
-    monkeypatch.setenv(URL, server)
-    yield server
-    with psycopg.connect(server) as connection:
-        connection.execute('DROP TABLE IF EXISTS lists, lists_night; DROP SCHEMA IF EXISTS "night" CASCADE')
 
 
 def describe(day: str = DAY, version: str = "1") -> Night:

@@ -73,15 +73,6 @@ def find_port() -> int:
         return port
 
 
-@pytest.fixture
-def database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty database, named by the environment."""
-    monkeypatch.setenv(URL, server)
-    yield server
-    with psycopg.connect(server) as connection:
-        connection.execute('DROP TABLE IF EXISTS lists; DROP SCHEMA IF EXISTS "night" CASCADE')
-
-
 NASTY = "Because you chose “Robert'); DROP TABLE lists;--”\t\\N"
 
 

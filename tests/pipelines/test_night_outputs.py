@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from miniature import LAST_DAY, NOW, RUN_DATE, Trained, change, copy_home, read_files, read_lists
-from postgres_server import run_server
 
 from recsys.artifacts import recommendations
 from recsys.artifacts.postgres import URL
@@ -22,20 +21,6 @@ from recsys.registry.versions import set_champion
 psycopg = pytest.importorskip("psycopg")
 
 DAY = "2025-02-05"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with run_server() as url:
-        yield url
-
-
-@pytest.fixture
-def database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv(URL, server)
-    yield server
-    with psycopg.connect(server) as connection:
-        connection.execute("DROP TABLE IF EXISTS lists, lists_night")
 
 
 @pytest.fixture(scope="module")
