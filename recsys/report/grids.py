@@ -54,7 +54,7 @@ class Grid:
         caption: what it shows.
         head: column heads; the first column names the rows.
         rows: from top to bottom.
-        words: heads of the columns of text, besides the first.
+        words: headings of the text columns other than the first.
     """
 
     caption: str
