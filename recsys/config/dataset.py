@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from recsys.config.section import PositiveShare, Section, Share
+from recsys.config.raw_files import TOTAL, Column, Columns, RawFiles
+from recsys.config.section import PositiveShare, Section
 
 
 class ItemColumns(Section):
-    """Raw column of each item field; a dot reaches into nested JSON (`meta.authors`)."""
+    """Raw column of each item field; a dot reaches into nested JSON (`meta.authors`).
 
-    item_id: str = "item_id"
-    """Column of the item's id."""
-    title: str = "title"
-    """Column of the title."""
-    description: str | None = None
-    """Column of the description."""
-    tags: str | None = None
-    """Column of the tags, a list or a text with separators."""
-    available: str | None = None
+    Of several columns, those of an id or a text are joined, and for other fields the first that is not blank counts.
+    """
+
+    item_id: Columns = "item_id"
+    """Column of the item's id; several are joined with |."""
+    title: Columns = "title"
+    """Column of the title; several are joined with a space."""
+    description: Columns | None = None
+    """Column of the description; several are joined with a space."""
+    tags: Columns | None = None
+    """Column of the tags, a list or a text with separators; the tags of several columns are put together."""
+    available: Columns | None = None
     """Column that is false for items that are never recommended, but still learned from."""
-    created_at: str | None = None
+    created_at: Columns | None = None
     """Column of the time when the item joined the catalogue; missing: it was always there."""
 
 
-class ItemFiles(Section):
+class ItemFiles(RawFiles):
     """Files and columns of the raw items."""
 
-    path: str
-    """File, folder or glob pattern of the items; relative paths start at RECSYS_DATA."""
+    default_max_rejected: ClassVar[dict[str, float]] = {TOTAL: 0.05, "empty_text": 0.2}
+
     columns: ItemColumns = ItemColumns()
     """Raw column of each field."""
-    attributes: dict[Annotated[str, Field(pattern=r'^[^\s\[\]{}":,]+$')], str] = Field(default={})
+    attributes: dict[Annotated[str, Field(pattern=r'^[^\s\[\]{}":,]+$')], Column] = Field(default={})
     """Further columns to keep: name -> raw column. Names become part of the ranker's features, and LightGBM rejects
     white space and []{}":, in them."""
     tags_separator: Annotated[str, Field(min_length=1)] = ","
@@ -48,34 +52,41 @@ class ItemFiles(Section):
 
 
 class InteractionColumns(Section):
-    """Raw column of each interaction field. Give `time`, or `order`, or neither."""
+    """Raw column of each interaction field. Give `time`, or `order`, or neither.
 
-    user_id: str = "user_id"
-    """Column of the user's id."""
-    item_id: str = "item_id"
-    """Column of the item's id."""
-    time: str | None = None
+    Of several columns, those of an id are joined, and for other fields the first that is not blank counts.
+    """
+
+    user_id: Columns = "user_id"
+    """Column of the user's id; several are joined with |."""
+    item_id: Columns = "item_id"
+    """Column of the item's id; several are joined with |."""
+    time: Columns | None = None
     """Column of the event's time."""
-    order: str | None = None
+    order: Columns | None = None
     """Column of numbers that order each user's events, for data without times."""
-    event: str | None = None
+    event: Columns | None = None
     """Column of the event kind."""
-    value: str | None = None
+    value: Columns | None = None
     """Column of a number such as a rating or a quantity."""
-    position: str | None = None
+    position: Columns | None = None
     """Column of the position at which the user was shown the item, 1 the first: items shown first are chosen more
     often."""
 
 
-class InteractionFiles(Section):
+class InteractionFiles(RawFiles):
     """Files and columns of the raw interactions."""
 
-    path: str
-    """File, folder or glob pattern of the interactions; relative paths start at RECSYS_DATA."""
+    # Guests have no id, and the catalogue of today lacks items of the past.
+    default_max_rejected: ClassVar[dict[str, float]] = {
+        TOTAL: 0.05,
+        "missing_user_id": 0.5,
+        "unknown_item": 0.2,
+        "early_time": 1.0,
+    }
+
     columns: InteractionColumns = InteractionColumns()
     """Raw column of each field. Give time, or order, or neither."""
-    time_format: Literal["seconds", "milliseconds", "iso", "date"] = "iso"
-    """Seconds or milliseconds since 1970, ISO 8601 (a date, or date and time), or dates only."""
     time_zone: str = "UTC"
     """Zone of times that have no zone."""
     earliest_time: AwareDatetime | None = None
@@ -83,18 +94,39 @@ class InteractionFiles(Section):
     event_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default={"interaction": 1.0}, min_length=1)
     """Event kind -> weight; rows of other kinds are rejected. Without an event column all rows have the first."""
     positive_events: tuple[str, ...] | None = None
-    """Event kinds that the lists should predict; null: all of them."""
+    """Event kinds that the lists should predict; null: all of them but `owned_events`."""
+    owned_events: tuple[str, ...] = ()
+    """Event kinds after which the user has the item, but which the lists should not predict, such as a wish list or a
+    to-read shelf."""
     positive_value: float | None = None
     """Smallest value that makes an event positive; an event without a value is positive."""
+    value_weight: Literal["none", "linear", "log1p"] = "none"
+    """How the value changes the weight of its event: not at all, times the value, or times log(1 + value). A missing
+    value counts as 1."""
+    negative_values: Literal["keep", "take_back"] | None = None
+    """What a negative value means: an ordinary number, or a return that takes earlier events of the user with the item
+    back. null: a number if `positive_value` is given, else a return."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.columns.time and self.columns.order:
             raise ValueError("columns.time and columns.order are both given; keep the one that orders the events")
-        unknown = sorted(set(self.positive_events or ()) - set(self.event_weights))
-        if unknown:
-            raise ValueError(f"positive_events {unknown} are not in event_weights {sorted(self.event_weights)}")
+        for setting in ("positive_events", "owned_events"):
+            unknown = sorted(set(getattr(self, setting) or ()) - set(self.event_weights))
+            if unknown:
+                raise ValueError(f"{setting} {unknown} are not in event_weights {sorted(self.event_weights)}")
+        both = sorted(set(self.positive_events or ()) & set(self.owned_events))
+        if both:
+            raise ValueError(f"{both} are in positive_events and in owned_events; choose one")
+        if not set(self.event_weights) - set(self.owned_events):
+            raise ValueError("all event kinds are in owned_events; the lists need a kind to predict")
         return self
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether a negative value takes earlier events back."""
+        meaning = self.negative_values or ("keep" if self.positive_value is not None else "take_back")
+        return meaning == "take_back"
 
 
 class DatasetConfig(Section):
@@ -106,8 +138,6 @@ class DatasetConfig(Section):
     """Raw files of the interactions."""
     repeats: bool = False
     """Whether lists may hold items that the user already has."""
-    max_rejected_share: Share = 0.05
-    """Largest share of a table's rows that may be rejected before ingest stops."""
 
 
 class WindowsConfig(Section):

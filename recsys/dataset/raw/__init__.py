@@ -1,0 +1,1 @@
+"""Raw files of any usual form -> batches of rows."""
