@@ -39,6 +39,7 @@ class StoredFile:
         size: stored bytes; None where unknown.
         place: path of a file on this machine, or address; `` for a member of an archive.
         is_local: whether looking at its first bytes costs no request.
+        format: `delta` for the folder of a Delta table, which has no bytes of its own; `` for files.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StoredFile:
     size: int | None = None
     place: str = ""
     is_local: bool = True
+    format: str = ""
 
 
 class Layer(io.RawIOBase):
@@ -133,7 +135,7 @@ def explain(name: str, error: Exception) -> DataError:
     return DataError(f"{name}: cannot be read ({reason}); check the file")
 
 
-def open_content(file: StoredFile) -> BinaryIO:
+def open_content(file: StoredFile) -> io.BufferedReader:
     """Return the content as a stream, decompressed if its first bytes are those of gzip, zstd or bzip2.
 
     Raises:
@@ -144,7 +146,7 @@ def open_content(file: StoredFile) -> BinaryIO:
     if not head or (len(head) < HEAD and head.isspace()):
         content.close()
         raise DataError(f"{file.name}: the file is empty; write it again or remove it")
-    return cast(BinaryIO, content)
+    return content
 
 
 def open_seekable_content(file: StoredFile) -> BinaryIO:
@@ -158,19 +160,19 @@ def open_seekable_content(file: StoredFile) -> BinaryIO:
         if not content.peek(1):
             raise DataError(f"{file.name}: the file is empty; write it again or remove it")
         if is_compressed:
-            return spool(file.name, cast(BinaryIO, content))
+            return spool(file.name, content)
     return _open_seekable(file)
 
 
-def read_head(file: StoredFile) -> bytes:
-    """Return the first `HEAD` bytes of the decompressed content, empty for an empty file.
+def read_head(file: StoredFile) -> tuple[bytes, bool]:
+    """Return the first `HEAD` bytes of the decompressed content, empty for an empty file, and if it was compressed.
 
     Raises:
         DataError: an unreadable or damaged file.
     """
-    content, _ = _open_layers(file)
+    content, is_compressed = _open_layers(file)
     with content:
-        return content.read(HEAD)
+        return content.read(HEAD), is_compressed
 
 
 def spool(name: str, stream: BinaryIO) -> BinaryIO:
@@ -230,13 +232,13 @@ def _open_seekable(file: StoredFile) -> BinaryIO:
         stored = file.open_seekable()
     except Exception as error:
         raise explain(file.name, error) from error
-    return cast(BinaryIO, io.BufferedReader(Layer(stored, file.name), HEAD))
+    return io.BufferedReader(Layer(stored, file.name), HEAD)
 
 
 def _open_layers(file: StoredFile) -> tuple[io.BufferedReader, bool]:
     """Return the decompressed content, and whether it was compressed."""
     stored = Layer(_open(file), file.name)
-    content = io.BufferedReader(stored, _BUFFER)
+    content: io.BufferedReader = io.BufferedReader(stored, _BUFFER)
     try:
         for layer in range(_LAYERS):
             codec = _find_codec(content.peek(16))

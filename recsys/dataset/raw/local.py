@@ -1,0 +1,126 @@
+"""Files on this machine that a path of the config means."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from recsys.config import data_path
+from recsys.dataset.raw.containers import StoredFile
+from recsys.errors import DataError
+
+# The folder that makes the folder above it a Delta table.
+DELTA_LOG = "_delta_log"
+
+
+def display_name(file: Path) -> str:
+    """Return a file's name for messages: relative to the raw-data folder if it is inside."""
+    root = data_path("")
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+
+
+def find_local(path: Path) -> tuple[list[Path], bool]:
+    """Return the files and Delta tables that a path means, sorted, and whether it names a single file or table.
+
+    A path is a pattern only where no file or folder has exactly that name, and only below the raw-data folder: the
+    characters of that folder's own name are not special. Linked files and folders are followed; a file that several
+    links lead to is listed once. Below a folder, names that start with `.` or `_` are left out.
+
+    Raises:
+        DataError: an unreadable folder.
+    """
+    if path.is_file() or is_delta_table(path):
+        return [path], True
+    if path.is_dir():
+        return _drop_repeats(_walk(path)), False
+    files: list[Path] = []
+    for match in _match(path):
+        if match.is_dir():
+            files += _walk(match)
+        elif match.is_file() and not is_hidden(match.name):
+            files.append(match)
+    return _drop_repeats(files), False
+
+
+def split_archive(path: Path) -> tuple[Path, str] | None:
+    """Return the archive and the member of a path such as `orders.zip/events.csv`; None: it does not go into one."""
+    for parent in path.parents:
+        if parent.is_file() and parent.suffix.lower() == ".zip":
+            return parent, path.relative_to(parent).as_posix()
+    return None
+
+
+def is_delta_table(path: Path) -> bool:
+    """Return whether a folder is a Delta table."""
+    return (path / DELTA_LOG).is_dir()
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is none of the data: Spark writes `_SUCCESS`, Excel `~$book.xlsx` beside it."""
+    return name.startswith((".", "_", "~$"))
+
+
+def store_local(file: Path) -> StoredFile:
+    """Return a file or Delta table of this machine as a stored file."""
+    root = data_path("")
+    inside = file.relative_to(root) if file.is_relative_to(root) else file
+    if file.is_dir():
+        return delta_table(display_name(file), str(file))
+    open_file = partial(_open, file)
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); check the file and its permissions") from error
+    return StoredFile(display_name(file), inside.as_posix(), open_file, open_file, size, str(file))
+
+
+def delta_table(name: str, place: str) -> StoredFile:
+    """Return a Delta table, which only its own reader can open."""
+
+    def refuse() -> BinaryIO:
+        raise DataError(f"{name}: is a Delta table, which has no bytes of its own; read it as a table")
+
+    return StoredFile(name, name, refuse, refuse, None, place, format="delta")
+
+
+def _open(file: Path) -> BinaryIO:
+    return cast(BinaryIO, file.open("rb", buffering=0))
+
+
+def _match(pattern: Path) -> list[Path]:
+    """Return what a glob pattern matches; in the part of the raw-data folder no character is special."""
+    root = data_path("")
+    if not pattern.is_relative_to(root):
+        root = Path(pattern.anchor)
+    names = glob.glob(str(pattern.relative_to(root)), root_dir=root, recursive=True)  # noqa: PTH207 - follows links
+    return [root / name for name in names]
+
+
+def _walk(folder: Path) -> list[Path]:
+    """Return the files below a folder, also behind links; a folder that contains itself is entered once."""
+
+    def stop(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
+
+    files: list[Path] = []
+    entered: set[Path] = set()
+    for parent, folders, names in os.walk(folder, onerror=stop, followlinks=True):
+        here = Path(parent)
+        entered.add(here.resolve())
+        if DELTA_LOG in folders:
+            files.append(here)
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not is_hidden(name) and (here / name).resolve() not in entered)
+        files += [here / name for name in names if not is_hidden(name) and (here / name).is_file()]
+    return files
+
+
+def _drop_repeats(files: Iterable[Path]) -> list[Path]:
+    """Return the files sorted, each real file under the first of its names."""
+    first = {file.resolve(): file for file in sorted(files, reverse=True)}
+    return sorted(first.values())
