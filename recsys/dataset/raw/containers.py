@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -197,29 +196,6 @@ def spool(name: str, stream: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, copy)
 
 
-def list_members(file: StoredFile) -> list[StoredFile]:
-    """Return the files in a zip archive, sorted by name, without folders.
-
-    Raises:
-        DataError: a damaged archive.
-    """
-    try:
-        with open_seekable_content(file) as stored, zipfile.ZipFile(stored) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-    except Exception as error:
-        raise explain(file.name, error) from error
-    return [
-        StoredFile(
-            name=f"{file.name}/{member.filename}",
-            path=f"{file.path}/{member.filename}",
-            open=partial(_open_member, file, member),
-            open_seekable=partial(_spool_member, file, member),
-            size=member.compress_size,
-        )
-        for member in sorted(members, key=lambda member: member.filename)
-    ]
-
-
 def _open(file: StoredFile) -> Any:
     try:
         return file.open()
@@ -262,20 +238,3 @@ def _find_codec(head: bytes) -> str | None:
     if head.startswith(b"BZh") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
         return "bz2"
     return None
-
-
-def _open_member(file: StoredFile, member: zipfile.ZipInfo) -> BinaryIO:
-    stored = open_seekable_content(file)
-    try:
-        archive = zipfile.ZipFile(stored)
-        inner = archive.open(member)
-    except Exception as error:
-        stored.close()
-        raise explain(f"{file.name}/{member.filename}", error) from error
-    layer = Layer(inner, f"{file.name}/{member.filename}", lambda: member.compress_size, (archive, stored))
-    return cast(BinaryIO, layer)
-
-
-def _spool_member(file: StoredFile, member: zipfile.ZipInfo) -> BinaryIO:
-    with _open_member(file, member) as content:
-        return spool(f"{file.name}/{member.filename}", content)

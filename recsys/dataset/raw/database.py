@@ -1,0 +1,243 @@
+"""The result of a query of a PostgreSQL database, as a stream of CSV."""
+
+from __future__ import annotations
+
+import io
+import os
+import selectors
+import time
+from functools import partial
+from typing import Any, BinaryIO, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from recsys.config.raw_files import RawFiles
+from recsys.dataset.raw.batches import Source
+from recsys.dataset.raw.containers import Layer, spool
+from recsys.dataset.raw.deadline import answer
+from recsys.errors import ConfigError, DataError
+
+# Parameters that an address may have; libpq knows more, credentials among them.
+_PARAMETERS = ("host", "port", "sslmode", "sslrootcert", "target_session_attrs")
+_CREDENTIALS = "PGUSER and PGPASSWORD or PGPASSFILE"
+# Seconds without a byte after which the server is asked whether it still works on the query.
+_SILENCE = 8.0
+_CONNECT = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "client_encoding": "UTF8",
+    "application_name": "recsys",
+}
+# Dates and times are written in one way, and the query can change nothing.
+_BEGIN = b"BEGIN READ ONLY; SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 1"
+
+
+def query_source(what: str, files: RawFiles) -> Source:
+    """Return the result of a query as a source of CSV with a header, in UTF-8.
+
+    User and password come from `PGUSER` and `PGPASSWORD` or `PGPASSFILE` only.
+
+    Raises:
+        ConfigError: an address that holds a user or a password, or has unknown parameters.
+        DataError: psycopg is not installed.
+    """
+    _import_psycopg(what)
+    settings, name = _parse_address(what, files.path)
+    if files.format not in ("auto", "csv"):
+        raise ConfigError(f"dataset.{what}.format is {files.format}, but a query gives rows; leave it out")
+    open_query = partial(_open_query, name, settings, files.query or "")
+    return Source(name=name, format="csv", open=open_query, open_seekable=partial(_spool, name, open_query))
+
+
+def _parse_address(what: str, address: str) -> tuple[dict[str, str], str]:
+    """Return the parameters of a connection, and the address for messages."""
+    setting = f"dataset.{what}.path"
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{setting}: is no address of a database; expected postgresql://HOST/NAME") from error
+    query = dict(parse_qsl(parts.query))
+    if "@" in parts.netloc or {"user", "password", "passfile", "sslpassword"} & set(query):
+        raise ConfigError(
+            f"{setting}: the address holds a user or a password; take them out of the configuration and give them in "
+            f"the environment ({_CREDENTIALS})"
+        )
+    if unknown := sorted(set(query) - set(_PARAMETERS)):
+        raise ConfigError(f"{setting}: unknown parameters {unknown}; expected some of {', '.join(_PARAMETERS)}")
+    database = unquote(parts.path.strip("/"))
+    settings = {"host": unquote(parts.hostname or ""), "port": str(port or ""), "dbname": database} | query
+    settings = {key: value for key, value in settings.items() if value}
+    return settings, f"postgresql://{settings.get('host', '')}{f':{port}' if port else ''}/{database}"
+
+
+def _open_query(name: str, settings: dict[str, str], query: str) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(Layer(_Rows(name, settings, query), name), 1 << 20))
+
+
+def _spool(name: str, open_query: Any) -> BinaryIO:
+    with open_query() as stream:
+        return spool(name, stream)
+
+
+class _Rows(io.RawIOBase):
+    """The rows that the server sends, one CSV line after the other; the connection closes with the stream."""
+
+    def __init__(self, name: str, settings: dict[str, str], query: str) -> None:
+        super().__init__()
+        self._name, self._settings, self._rest, self._ended = name, settings, b"", False
+        self._connection = _connect(name, settings)
+        self._pq = self._connection.pgconn
+        try:
+            self._run(self._send, _BEGIN)
+            copy = f"COPY ({query.strip().rstrip(';')}\n) TO STDOUT (FORMAT csv, HEADER)"
+            # Unlike the plain protocol, this one allows a single statement only.
+            self._run(lambda text: self._pq.send_query_params(text, None), copy.encode())
+        except BaseException:
+            self.close()
+            raise
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest and not self._ended:
+            self._rest = self._receive()
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            if not self._ended:
+                self._cancel()
+            self._connection.close()
+
+    def _receive(self) -> bytes:
+        """Return the next rows, about a buffer's worth, empty at the end."""
+        rows, size = [], 0
+        while size < 1 << 18:
+            length, row = self._guard(lambda: self._pq.get_copy_data(1))
+            if length > 0:
+                rows.append(bytes(row))
+                size += length
+            elif length == 0:
+                if rows:
+                    break
+                self._wait()
+            else:
+                self._check(self._guard(self._pq.get_result))
+                self._ended = True
+                break
+        return b"".join(rows)
+
+    def _send(self, text: bytes) -> None:
+        self._pq.send_query(text)
+
+    def _run(self, send: Any, text: bytes) -> None:
+        """Send statements, and wait until the server has carried them out or starts to send rows."""
+        self._guard(lambda: send(text))
+        while self._guard(self._pq.flush):
+            self._wait(selectors.EVENT_WRITE | selectors.EVENT_READ)
+        while True:
+            while self._guard(self._pq.is_busy):
+                self._wait()
+            result = self._guard(self._pq.get_result)
+            if result is None:
+                return
+            self._check(result)
+            if result.status == self._pq_status("COPY_OUT"):
+                return
+
+    def _wait(self, events: int = selectors.EVENT_READ) -> None:
+        """Wait for the server; a silent one has to say that it still works on the query."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._pq.socket, events)
+            while not selector.select(_SILENCE):
+                self._check_alive()
+        self._guard(self._pq.consume_input)
+
+    def _check_alive(self) -> None:
+        """Ask the server, by another connection, whether it still works on the query.
+
+        Raises:
+            DataError: it does not answer, or it has sent rows that have not arrived.
+        """
+        started = time.monotonic()
+        try:
+            state = answer(self._name, partial(_find_state, self._name, self._settings, self._pq.backend_pid))
+        except DataError as error:
+            seconds = _SILENCE + time.monotonic() - started
+            raise DataError(
+                f"{self._name}: the server has stopped answering ({seconds:.0f} s); check that it runs, then try again"
+            ) from error
+        if state is None or state[0] != "active" or state[1] == "Client":
+            raise DataError(f"{self._name}: the connection broke half way; check the network, then try again")
+
+    def _guard(self, request: Any) -> Any:
+        import psycopg
+
+        try:
+            return request()
+        except psycopg.Error as error:
+            raise DataError(f"{self._name}: the connection broke half way ({_reason(error)}); try again") from error
+
+    def _check(self, result: Any) -> None:
+        if result is not None and result.status == self._pq_status("FATAL_ERROR"):
+            reason = result.get_error_message().strip().splitlines()[0]
+            raise DataError(f"{self._name}: the database refuses the query or ends it ({reason}); fix the query")
+
+    def _pq_status(self, status: str) -> Any:
+        from psycopg import pq
+
+        return getattr(pq.ExecStatus, status)
+
+    def _cancel(self) -> None:
+        """Stop a query whose rows nobody reads any more; a server that does not answer is left alone."""
+        import psycopg
+
+        try:
+            self._connection.cancel_safe(timeout=2)
+        except psycopg.Error:
+            return
+
+
+def _connect(name: str, settings: dict[str, str]) -> Any:
+    import psycopg
+
+    try:
+        return answer(name, lambda: psycopg.connect(**_CONNECT, **settings, autocommit=True))
+    except psycopg.Error as error:
+        missing = "" if os.environ.get("PGUSER") else "; PGUSER is not set"
+        raise DataError(
+            f"{name}: cannot be connected to ({_reason(error)}); check that the server runs, and user and password in "
+            f"the environment ({_CREDENTIALS}){missing}"
+        ) from error
+
+
+def _find_state(name: str, settings: dict[str, str], process: int) -> tuple[str, str] | None:
+    """Return what the server does for a connection, and what it waits for; None: it has no such connection."""
+    with _connect(name, settings) as connection:
+        found = connection.execute(
+            "SELECT state, wait_event_type FROM pg_stat_activity WHERE pid = %s", [process]
+        ).fetchone()
+        return cast("tuple[str, str] | None", found)
+
+
+def _reason(error: Exception) -> str:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    password = os.environ.get("PGPASSWORD")
+    return reason.replace(password, "***") if password else reason
+
+
+def _import_psycopg(what: str) -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise DataError(
+            f"dataset.{what}.path: a database needs the package psycopg; pip install 'recsys[postgres]'"
+        ) from error

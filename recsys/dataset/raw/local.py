@@ -11,10 +11,8 @@ from typing import BinaryIO, cast
 
 from recsys.config import data_path
 from recsys.dataset.raw.containers import StoredFile
+from recsys.dataset.raw.patterns import DELTA_LOG, is_hidden
 from recsys.errors import DataError
-
-# The folder that makes the folder above it a Delta table.
-DELTA_LOG = "_delta_log"
 
 
 def display_name(file: Path) -> str:
@@ -57,11 +55,6 @@ def split_archive(path: Path) -> tuple[Path, str] | None:
 def is_delta_table(path: Path) -> bool:
     """Return whether a folder is a Delta table."""
     return (path / DELTA_LOG).is_dir()
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is none of the data: Spark writes `_SUCCESS`, Excel `~$book.xlsx` beside it."""
-    return name.startswith((".", "_", "~$"))
 
 
 def store_local(file: Path) -> StoredFile:

@@ -1,9 +1,12 @@
-"""Paths in an archive or an object store that a pattern means, by the rules that hold for folders."""
+"""Paths that a pattern means in an archive or an object store, by the rules that hold for folders."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+
+# The folder that makes the folder above it a Delta table.
+DELTA_LOG = "_delta_log"
 
 
 def match_paths(paths: Sequence[str], pattern: str) -> tuple[list[str], bool]:
@@ -27,6 +30,11 @@ def literal_part(pattern: str) -> str:
     parts = pattern.split("/")
     count = next((index for index, part in enumerate(parts) if re.search(r"[*?\[]", part)), len(parts))
     return "/".join(parts[:count])
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is none of the data: Spark writes `_SUCCESS`, Excel `~$book.xlsx` beside it."""
+    return name.startswith((".", "_", "~$"))
 
 
 def _translate(pattern: str) -> str:

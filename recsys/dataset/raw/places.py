@@ -13,16 +13,15 @@ from urllib.parse import unquote
 
 from recsys.config import data_path
 from recsys.config.raw_files import DATABASE_SCHEMES, RawFiles
+from recsys.dataset.raw.archives import find_members, identify_members
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.containers import (
     StoredFile,
-    list_members,
     open_content,
     open_seekable_content,
     read_head,
 )
-from recsys.dataset.raw.local import find_local, is_hidden, split_archive, store_local
-from recsys.dataset.raw.patterns import match_paths
+from recsys.dataset.raw.local import find_local, split_archive, store_local
 from recsys.dataset.raw.signatures import (
     FORMAT_NAMES,
     HEAD,
@@ -41,7 +40,6 @@ _log = logging.getLogger(__name__)
 _MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 # Texts that describe the data beside them.
 _NOTES = ("readme", "license", "licence", "changelog", "changes", "citation", "notice", "copying")
-_OFFICE = {"word/": "a Word document", "ppt/": "a presentation"}
 
 
 def find_sources(what: str, files: RawFiles) -> list[Source]:
@@ -94,13 +92,6 @@ def _find_here(path: Path) -> tuple[list[StoredFile], bool]:
     return [store_local(file) for file in found], is_single
 
 
-def find_members(archive: StoredFile, pattern: str) -> tuple[list[StoredFile], bool]:
-    """Return the members of an archive that a pattern means, and whether it names a single one."""
-    members = {member.path.removeprefix(f"{archive.path}/"): member for member in list_members(archive)}
-    paths, is_single = match_paths(list(members), pattern)
-    return [members[path] for path in paths if is_single or not any(map(is_hidden, path.split("/")))], is_single
-
-
 def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> list[StoredFile]:
     """Return those of several files that are data."""
     suffixes = {file.path: split_suffixes(file.path)[0] for file in found}
@@ -151,9 +142,7 @@ def _to_sources(
         raise DataError(f"{file.name}: the file is empty; write it again or remove it")
     by_head = _identify(files, file.name, head) if head else by_name
     if by_head == ZIP:
-        members = list_members(file)
-        names = [member.path.removeprefix(f"{file.path}/") for member in members]
-        by_head = _identify_members(file.name, names)
+        by_head = identify_members(file)
         if by_head == ZIP:
             if is_member:
                 raise DataError(f"{file.name}: is an archive in an archive; unpack it")
@@ -191,16 +180,6 @@ def _identify(files: RawFiles, name: str, head: bytes) -> str:
         if files.encoding and "neither text" in str(error):
             return "csv"
         raise DataError(f"{name}: {error}") from error
-
-
-def _identify_members(name: str, members: Sequence[str]) -> str:
-    """Return `excel` for the members of a workbook, else `zip`."""
-    if any(member.startswith("xl/") for member in members) or {"mimetype", "content.xml"} <= set(members):
-        return "excel"
-    for folder, kind in _OFFICE.items():
-        if any(member.startswith(folder) for member in members):
-            raise DataError(f"{name}: is {kind}; export its table as CSV")
-    return ZIP
 
 
 def _agree(what: str, files: RawFiles, name: str, found: str) -> str:

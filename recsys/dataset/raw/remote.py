@@ -1,0 +1,245 @@
+"""Addresses of raw files elsewhere -> stored files: objects in a store, or a file on a web server."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from recsys.dataset.raw.archives import find_members
+from recsys.dataset.raw.containers import StoredFile
+from recsys.dataset.raw.deadline import answer
+from recsys.dataset.raw.local import delta_table
+from recsys.dataset.raw.patterns import DELTA_LOG, is_hidden, literal_part, match_paths
+from recsys.dataset.raw.web import store_web
+from recsys.errors import ConfigError, DataError
+
+# Scheme -> variables of the environment that hold its credentials.
+STORES = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS",),
+    "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"),
+}
+_SCHEMES = ", ".join(f"{scheme}://" for scheme in (*STORES, "https", "http", "postgresql"))
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN")
+_SIGNATURES = re.compile(r"(x-(amz|goog)-.*|sig|signature|(access_?)?token|api_?key|password|auth)", re.IGNORECASE)
+# Bytes of a single request.
+_REQUEST = 1 << 21
+
+
+def find_remote(what: str, address: str) -> tuple[list[StoredFile], bool]:
+    """Return the files and Delta tables that an address means, sorted, and whether it names a single one.
+
+    Raises:
+        DataError: an unknown scheme, or a server that does not answer or refuses.
+        ConfigError: an address that holds credentials.
+    """
+    parts = urlsplit(address)
+    scheme = parts.scheme.lower()
+    if scheme not in (*STORES, "https", "http"):
+        raise DataError(f"dataset.{what}.path: {scheme}:// is unknown; expected a path, or one of {_SCHEMES}")
+    if "@" in parts.netloc or any(_SIGNATURES.fullmatch(key) for key, _ in parse_qsl(parts.query, True)):
+        raise ConfigError(
+            f"dataset.{what}.path: the address of {parts.hostname} holds credentials; take them out of the "
+            f"configuration and give them in the environment ({', '.join(STORES.get(scheme, ('a netrc file',)))})"
+        )
+    if scheme in STORES:
+        # Unlike in a web address, `?` and `#` are letters of an object's name.
+        bucket, _, key = address.partition("://")[2].partition("/")
+        return _find_objects(Store(scheme, bucket), key.strip("/"))
+    if inside := re.match(r"(.+?\.zip)/(.+)", address, re.IGNORECASE):
+        return find_members(store_web(inside[1]), inside[2])
+    return [store_web(address)], True
+
+
+class Store:
+    """A bucket of an object store.
+
+    Args:
+        scheme: s3, gs or az.
+        bucket: bucket, or container.
+    """
+
+    def __init__(self, scheme: str, bucket: str) -> None:
+        self.scheme, self.bucket = scheme, bucket
+        self._files: Any = None
+
+    def name(self, key: str) -> str:
+        """Return the address of an object."""
+        return f"{self.scheme}://{self.bucket}/{key}"
+
+    def ask(self, key: str, request: Callable[[Any], Any]) -> Any:
+        """Return what a request to the file system of the store returns.
+
+        Raises:
+            DataError: no answer in time, or a refusal; says where credentials come from.
+        """
+        try:
+            if self._files is None:
+                self._files = answer(self.name(key), partial(_CONNECT[self.scheme], self.bucket))
+            return answer(self.name(key), lambda: request(self._files))
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{self.name(key)}: cannot be read ({_reason(error)}); {self._advise()}") from error
+
+    def list_objects(self, folder: str) -> list[Any]:
+        """Return the objects below a folder."""
+        from pyarrow import fs
+
+        selector = fs.FileSelector(f"{self.bucket}/{folder}".rstrip("/"), recursive=True, allow_not_found=True)
+        listed = self.ask(folder, lambda files: files.get_file_info(selector))
+        return [info for info in listed if info.type == fs.FileType.File]
+
+    def store_object(self, info: Any) -> StoredFile:
+        """Return an object as a stored file."""
+        key = info.path.removeprefix(f"{self.bucket}/")
+        open_object = partial(_open_object, self, key)
+        return StoredFile(self.name(key), key, open_object, open_object, info.size, self.name(key), is_local=False)
+
+    def _advise(self) -> str:
+        names = STORES[self.scheme]
+        missing = [name for name in names if not os.environ.get(name)]
+        advice = "check the address, the network, and the credentials of the environment"
+        return f"{advice}: {', '.join(missing)} not set" if missing else f"{advice} ({', '.join(names)})"
+
+
+def _find_objects(store: Store, key: str) -> tuple[list[StoredFile], bool]:
+    from pyarrow import fs
+
+    if key:
+        info = store.ask(key, lambda files: files.get_file_info(f"{store.bucket}/{key}"))
+        if info.type == fs.FileType.File:
+            return [store.store_object(info)], True
+    folder = literal_part(key)
+    objects = {info.path.removeprefix(f"{store.bucket}/"): info for info in store.list_objects(folder)}
+    tables = _find_tables(list(objects))
+    if key in tables:
+        return [delta_table(store.name(key), store.name(key))], True
+    keys, _ = match_paths([*tables, *(name for name in objects if not _is_inside(name, tables))], key)
+    if not keys and (inside := re.match(r"(.+?\.zip)/(.+)", key, re.IGNORECASE)):
+        archives, is_single = _find_objects(store, inside[1])
+        return find_members(archives[0], inside[2]) if is_single else ([], False)
+    shown = [name for name in keys if not any(map(is_hidden, name.removeprefix(folder).strip("/").split("/")))]
+    return [
+        store.store_object(objects[name]) if name in objects else delta_table(store.name(name), store.name(name))
+        for name in shown
+    ], False
+
+
+def _find_tables(keys: Sequence[str]) -> list[str]:
+    """Return the folders that are Delta tables."""
+    logs = (f"/{key}".partition(f"/{DELTA_LOG}/") for key in keys)
+    return sorted({folder.removeprefix("/") for folder, found, _ in logs if found})
+
+
+def _is_inside(key: str, tables: Sequence[str]) -> bool:
+    return bool(tables) and any(str(parent) in tables for parent in PurePosixPath(f"./{key}").parents)
+
+
+def _open_object(store: Store, key: str) -> BinaryIO:
+    opened = store.ask(key, lambda files: files.open_input_file(f"{store.bucket}/{key}"))
+    return cast(BinaryIO, _Object(store, key, opened))
+
+
+class _Object(io.RawIOBase):
+    """An object that is read by requests with a deadline."""
+
+    def __init__(self, store: Store, key: str, opened: Any) -> None:
+        super().__init__()
+        self._store, self._key, self._opened = store, key, opened
+        self._position = 0
+        self._size = int(opened.size())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), _REQUEST, self._size - self._position)
+        if length <= 0:
+            return 0
+        start = self._position
+        data = self._store.ask(self._key, lambda _: self._opened.read_at(length, start))
+        if len(data) < length:
+            raise DataError(f"{self._store.name(self._key)}: the object ends before its size; try again")
+        buffer[:length] = data
+        self._position += length
+        return length
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        self._opened.close()
+        super().close()
+
+
+def _connect_s3(bucket: str) -> Any:
+    from pyarrow import fs
+
+    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    endpoint = urlsplit(address)
+    return fs.S3FileSystem(
+        region=region or ("us-east-1" if address else fs.resolve_s3_region(bucket)),
+        endpoint_override=(endpoint.netloc + endpoint.path).rstrip("/") or None,
+        scheme=endpoint.scheme or "https",
+        anonymous=_is_public("AWS_SKIP_SIGNATURE"),
+        connect_timeout=5,
+        request_timeout=6,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
+        tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE") or None,
+    )
+
+
+def _connect_gs(bucket: str) -> Any:
+    from pyarrow import fs
+
+    emulator = urlsplit(os.environ.get("STORAGE_EMULATOR_HOST", ""))
+    return fs.GcsFileSystem(
+        anonymous=bool(emulator.netloc) or _is_public("GOOGLE_SKIP_SIGNATURE"),
+        endpoint_override=emulator.netloc or None,
+        scheme=emulator.scheme or "https",
+        retry_time_limit=timedelta(seconds=10),
+    )
+
+
+def _connect_az(bucket: str) -> Any:
+    from pyarrow import fs
+
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise ValueError("no storage account is named")
+    return fs.AzureFileSystem(
+        account,
+        account_key=os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"),
+        sas_token=os.environ.get("AZURE_STORAGE_SAS_TOKEN"),
+    )
+
+
+_CONNECT = {"s3": _connect_s3, "gs": _connect_gs, "az": _connect_az}
+
+
+def _is_public(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("true", "1")
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error without credentials."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    for secret in filter(None, map(os.environ.get, _SECRETS)):
+        text = text.replace(secret, "***")
+    return re.sub(r"(https?://[^\s?']+)\?[^\s']*", r"\1", text)[:300]
