@@ -6,6 +6,7 @@ import io
 import os
 import selectors
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -21,6 +22,10 @@ _PARAMETERS = ("host", "port", "sslmode", "sslrootcert", "target_session_attrs")
 _CREDENTIALS = "PGUSER and PGPASSWORD or PGPASSFILE"
 # Seconds without a byte after which the server is asked whether it still works on the query.
 _SILENCE = 8.0
+# Bytes of rows that are handed on at a time.
+_BLOCK = 1 << 18
+# States of a result of libpq.
+_COPY_OUT, _FATAL_ERROR = 3, 7
 _CONNECT = {
     "connect_timeout": 10,
     "keepalives_idle": 5,
@@ -86,12 +91,17 @@ class _Rows(io.RawIOBase):
     """The rows that the server sends, one CSV line after the other; the connection closes with the stream."""
 
     def __init__(self, name: str, settings: dict[str, str], query: str) -> None:
+        import psycopg
+
         super().__init__()
-        self._name, self._settings, self._rest, self._ended = name, settings, b"", False
+        self._name, self._settings, self._errors = name, settings, (psycopg.Error,)
+        self._rest, self._ended = b"", False
         self._connection = _connect(name, settings)
         self._pq = self._connection.pgconn
         try:
-            self._run(self._send, _BEGIN)
+            self._run(self._pq.send_query, _BEGIN)
+            # A pool of connections gives another number than the server's own until the transaction starts.
+            self._process = int(self._run(self._pq.send_query, b"SELECT pg_backend_pid()").get_value(0, 0))
             copy = f"COPY ({query.strip().rstrip(';')}\n) TO STDOUT (FORMAT csv, HEADER)"
             # Unlike the plain protocol, this one allows a single statement only.
             self._run(lambda text: self._pq.send_query_params(text, None), copy.encode())
@@ -118,92 +128,87 @@ class _Rows(io.RawIOBase):
             self._connection.close()
 
     def _receive(self) -> bytes:
-        """Return the next rows, about a buffer's worth, empty at the end."""
-        rows, size = [], 0
-        while size < 1 << 18:
-            length, row = self._guard(lambda: self._pq.get_copy_data(1))
+        """Return the next rows, empty at the end."""
+        rows, size, receive = [], 0, self._pq.get_copy_data
+        while size < _BLOCK:
+            try:
+                length, row = receive(1)
+            except self._errors as error:
+                raise self._broken(error) from error
             if length > 0:
                 rows.append(bytes(row))
                 size += length
-            elif length == 0:
-                if rows:
-                    break
-                self._wait()
-            else:
+            elif length < 0:
                 self._check(self._guard(self._pq.get_result))
                 self._ended = True
                 break
+            elif rows:
+                break
+            else:
+                self._wait()
         return b"".join(rows)
 
-    def _send(self, text: bytes) -> None:
-        self._pq.send_query(text)
-
-    def _run(self, send: Any, text: bytes) -> None:
-        """Send statements, and wait until the server has carried them out or starts to send rows."""
+    def _run(self, send: Any, text: bytes) -> Any:
+        """Send statements, wait until they are carried out or rows start to come, and return the last result."""
         self._guard(lambda: send(text))
         while self._guard(self._pq.flush):
             self._wait(selectors.EVENT_WRITE | selectors.EVENT_READ)
+        last = None
         while True:
             while self._guard(self._pq.is_busy):
                 self._wait()
             result = self._guard(self._pq.get_result)
             if result is None:
-                return
+                return last
             self._check(result)
-            if result.status == self._pq_status("COPY_OUT"):
-                return
+            if result.status == _COPY_OUT:
+                return result
+            last = result
 
     def _wait(self, events: int = selectors.EVENT_READ) -> None:
         """Wait for the server; a silent one has to say that it still works on the query."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._pq.socket, events)
             while not selector.select(_SILENCE):
-                self._check_alive()
+                # What is sent while the server is asked comes a moment later.
+                if not self._is_working() and not selector.select(1):
+                    raise DataError(f"{self._name}: the connection broke half way; check the network, then try again")
         self._guard(self._pq.consume_input)
 
-    def _check_alive(self) -> None:
-        """Ask the server, by another connection, whether it still works on the query.
+    def _is_working(self) -> bool:
+        """Ask the server, by another connection, whether it still works on the query; if not, its rows are lost.
 
         Raises:
-            DataError: it does not answer, or it has sent rows that have not arrived.
+            DataError: it does not answer.
         """
         started = time.monotonic()
         try:
-            state = answer(self._name, partial(_find_state, self._name, self._settings, self._pq.backend_pid))
+            state = answer(self._name, partial(_find_state, self._name, self._settings, self._process))
         except DataError as error:
             seconds = _SILENCE + time.monotonic() - started
             raise DataError(
                 f"{self._name}: the server has stopped answering ({seconds:.0f} s); check that it runs, then try again"
             ) from error
-        if state is None or state[0] != "active" or state[1] == "Client":
-            raise DataError(f"{self._name}: the connection broke half way; check the network, then try again")
+        return state is not None and state[0] == "active" and state[1] != "Client"
 
     def _guard(self, request: Any) -> Any:
-        import psycopg
-
         try:
             return request()
-        except psycopg.Error as error:
-            raise DataError(f"{self._name}: the connection broke half way ({_reason(error)}); try again") from error
+        except self._errors as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> DataError:
+        return DataError(f"{self._name}: the connection broke half way ({_reason(error)}); try again")
 
     def _check(self, result: Any) -> None:
-        if result is not None and result.status == self._pq_status("FATAL_ERROR"):
+        if result is not None and result.status == _FATAL_ERROR:
             reason = result.get_error_message().strip().splitlines()[0]
             raise DataError(f"{self._name}: the database refuses the query or ends it ({reason}); fix the query")
 
-    def _pq_status(self, status: str) -> Any:
-        from psycopg import pq
-
-        return getattr(pq.ExecStatus, status)
-
     def _cancel(self) -> None:
         """Stop a query whose rows nobody reads any more; a server that does not answer is left alone."""
-        import psycopg
-
-        try:
+        with suppress(*self._errors):
             self._connection.cancel_safe(timeout=2)
-        except psycopg.Error:
-            return
 
 
 def _connect(name: str, settings: dict[str, str]) -> Any:

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from recsys.config import data_path
 from recsys.dataset.raw.containers import StoredFile
-from recsys.dataset.raw.patterns import DELTA_LOG, is_hidden
+from recsys.dataset.raw.patterns import DELTA_LOG, is_hidden, literal_part, match_paths
 from recsys.errors import DataError
 
 
@@ -89,7 +89,12 @@ def _match(pattern: Path) -> list[Path]:
     root = data_path("")
     if not pattern.is_relative_to(root):
         root = Path(pattern.anchor)
-    names = glob.glob(str(pattern.relative_to(root)), root_dir=root, recursive=True)  # noqa: PTH207 - follows links
+    relative = pattern.relative_to(root).as_posix()
+    if "**" in relative:
+        # Unlike glob, this enters a folder that contains itself once.
+        files = {file.relative_to(root).as_posix(): file for file in _walk(root / literal_part(relative))}
+        return [files[name] for name in match_paths(list(files), relative)[0]]
+    names = glob.glob(relative, root_dir=root)  # noqa: PTH207 - follows links
     return [root / name for name in names]
 
 
@@ -114,6 +119,6 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def _drop_repeats(files: Iterable[Path]) -> list[Path]:
-    """Return the files sorted, each real file under the first of its names."""
-    first = {file.resolve(): file for file in sorted(files, reverse=True)}
+    """Return the files sorted, each real file under the first of its shortest names."""
+    first = {file.resolve(): file for file in sorted(files, key=lambda file: (len(file.parts), file), reverse=True)}
     return sorted(first.values())
