@@ -10,24 +10,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+SOCKET = ".s.PGSQL.5432"
+
+
 class Proxy:
-    """Forwards connections to a server until it is told to fail.
+    """Forwards connections to a PostgreSQL server until it is told to fail.
 
     Args:
-        here: path of the socket to listen on.
-        there: path of the server's socket.
+        folder: where its socket is made.
+        there: folder of the server's socket.
         limit: bytes of each connection from the server after which `fault` sets in.
         fault: cut: the connection is closed; hang: nothing more is forwarded.
     """
 
-    def __init__(self, here: Path, there: Path, limit: int, fault: str) -> None:
-        self.there, self.limit, self.fault = there, limit, fault
+    def __init__(self, folder: Path, there: Path, limit: int, fault: str) -> None:
+        self.folder, self.there, self.limit, self.fault = folder, there, limit, fault
         self.connections = 0
         # The connections from this one on are accepted and never answered.
         self.silent_from: int | None = None
         self._open: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(here))
+        self._listener.bind(str(folder / SOCKET))
         self._listener.listen(50)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -40,7 +43,7 @@ class Proxy:
                 if self.silent_from is not None and self.connections >= self.silent_from:
                     continue
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(str(self.there))
+                server.connect(str(self.there / SOCKET))
                 self._open.append(server)
                 threading.Thread(target=self._forward, args=(client, server, None), daemon=True).start()
                 threading.Thread(target=self._forward, args=(server, client, self.limit), daemon=True).start()
