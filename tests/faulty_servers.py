@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-
 SOCKET = ".s.PGSQL.5432"
 
 
@@ -87,6 +86,8 @@ def object_store() -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
+            if process.poll() is not None:
+                raise RuntimeError("moto.server does not start; install the extra 'dev'")
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.05)

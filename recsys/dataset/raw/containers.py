@@ -140,7 +140,7 @@ def open_content(file: StoredFile) -> io.BufferedReader:
     Raises:
         DataError: on opening or while it is read: an empty, unreadable or damaged file.
     """
-    content, _ = _open_layers(file)
+    content, _ = _open_layers(file, _BUFFER)
     head = content.peek(HEAD)
     if not head or (len(head) < HEAD and head.isspace()):
         content.close()
@@ -154,7 +154,7 @@ def open_seekable_content(file: StoredFile) -> BinaryIO:
     Raises:
         DataError: on opening or while it is read: an empty, unreadable or damaged file.
     """
-    content, is_compressed = _open_layers(file)
+    content, is_compressed = _open_layers(file, HEAD)
     with content:
         if not content.peek(1):
             raise DataError(f"{file.name}: the file is empty; write it again or remove it")
@@ -169,7 +169,7 @@ def read_head(file: StoredFile) -> tuple[bytes, bool]:
     Raises:
         DataError: an unreadable or damaged file.
     """
-    content, is_compressed = _open_layers(file)
+    content, is_compressed = _open_layers(file, HEAD)
     with content:
         return content.read(HEAD), is_compressed
 
@@ -211,17 +211,17 @@ def _open_seekable(file: StoredFile) -> BinaryIO:
     return io.BufferedReader(Layer(stored, file.name), HEAD)
 
 
-def _open_layers(file: StoredFile) -> tuple[io.BufferedReader, bool]:
+def _open_layers(file: StoredFile, buffer: int) -> tuple[io.BufferedReader, bool]:
     """Return the decompressed content, and whether it was compressed."""
     stored = Layer(_open(file), file.name)
-    content: io.BufferedReader = io.BufferedReader(stored, _BUFFER)
+    content: io.BufferedReader = io.BufferedReader(stored, buffer)
     try:
         for layer in range(_LAYERS):
             codec = _find_codec(content.peek(16))
             if codec is None:
                 return content, layer > 0
             inner = pa.CompressedInputStream(pa.PythonFile(content, mode="r"), codec)
-            content = io.BufferedReader(Layer(inner, file.name, lambda: stored.count, (content,)), _BUFFER)
+            content = io.BufferedReader(Layer(inner, file.name, lambda: stored.count, (content,)), buffer)
     except DataError:
         content.close()
         raise

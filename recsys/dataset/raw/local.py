@@ -39,7 +39,7 @@ def find_local(path: Path) -> tuple[list[Path], bool]:
     for match in _match(path):
         if match.is_dir():
             files += _walk(match)
-        elif match.is_file() and not is_hidden(match.name):
+        elif match.is_file():
             files.append(match)
     return _drop_repeats(files), False
 
@@ -95,7 +95,15 @@ def _match(pattern: Path) -> list[Path]:
         files = {file.relative_to(root).as_posix(): file for file in _walk(root / literal_part(relative))}
         return [files[name] for name in match_paths(list(files), relative)[0]]
     names = glob.glob(relative, root_dir=root)  # noqa: PTH207 - follows links
-    return [root / name for name in names]
+    return [root / name for name in names if not _is_hidden_match(name, relative)]
+
+
+def _is_hidden_match(name: str, pattern: str) -> bool:
+    """Return whether a pattern matches a hidden name that it does not ask for."""
+    return any(
+        is_hidden(part) and not is_hidden(asked)
+        for part, asked in zip(name.split("/"), pattern.split("/"), strict=False)
+    )
 
 
 def _walk(folder: Path) -> list[Path]:

@@ -63,6 +63,7 @@ def _request(name: str, address: str, range_: str | None = None) -> Any:
     try:
         return answer(name, lambda: _try_twice(request))
     except urllib.error.HTTPError as error:
+        error.close()
         raise DataError(f"{name}: the server answers {error.code} {error.reason}; {_advise(error)}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
@@ -75,8 +76,10 @@ def _try_twice(request: urllib.request.Request) -> Any:
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT)
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-            raise
+        if isinstance(error, urllib.error.HTTPError):
+            if error.code < 500:
+                raise
+            error.close()
     return urllib.request.urlopen(request, timeout=_TIMEOUT)
 
 

@@ -165,24 +165,27 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_connection_that_breaks_half_way_is_an_error(proxied):
     proxy = proxied(2_000_000, "cut")
-    with source(proxy.folder, _LONG).open() as content, pytest.raises(DataError, match="broke half way"):
-        for block in iter(lambda: content.read(100_000), b""):
-            assert block
+    with source(proxy.folder, _LONG).open() as content:
+        assert len(content.read(1_000_000)) == 1_000_000
+        with pytest.raises(DataError, match="broke half way"):
+            content.read()
 
 
 def test_server_that_stops_answering_is_an_error(proxied, impatient):
     proxy = proxied(2_000_000, "hang")
     proxy.silent_from = 2
-    with source(proxy.folder, _LONG).open() as content, pytest.raises(DataError, match="has stopped answering"):
-        for block in iter(lambda: content.read(100_000), b""):
-            assert block
+    with source(proxy.folder, _LONG).open() as content:
+        assert len(content.read(1_000_000)) == 1_000_000
+        with pytest.raises(DataError, match="has stopped answering"):
+            content.read()
 
 
 def test_rows_that_do_not_arrive_are_an_error_though_the_server_runs(proxied, impatient):
     proxy = proxied(2_000_000, "hang")
-    with source(proxy.folder, _LONG).open() as content, pytest.raises(DataError, match="broke half way"):
-        for block in iter(lambda: content.read(100_000), b""):
-            assert block
+    with source(proxy.folder, _LONG).open() as content:
+        assert len(content.read(1_000_000)) == 1_000_000
+        with pytest.raises(DataError, match="broke half way"):
+            content.read()
 
 
 def test_server_that_never_answers_is_an_error(proxied, impatient):

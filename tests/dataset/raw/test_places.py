@@ -104,7 +104,9 @@ def test_content_that_is_no_table_is_named_with_what_to_do(folder):
 def test_folder_is_read_sorted_without_hidden_files_and_notes(folder):
     for name in ("b/part.csv", "a.csv.gz", "_SUCCESS", ".hidden.csv", "_temporary/x.csv", "README.md", "~$a.xlsx"):
         write(folder / "set" / name, gzip.compress(CSV) if name.endswith("gz") else CSV)
-    assert found("set") == [("set/a.csv.gz", "csv"), ("set/b/part.csv", "csv")]
+    assert found("set") == found("set/**") == [("set/a.csv.gz", "csv"), ("set/b/part.csv", "csv")]
+    assert found("set/*/*.csv") == [("set/b/part.csv", "csv")]
+    assert found("set/_temp*/*.csv") == [("set/_temporary/x.csv", "csv")]
     assert [source.place for source in find("set")] == ["", str(folder / "set/b/part.csv")]
     assert [source.size for source in find("set")] == [len(gzip.compress(CSV)), len(CSV)]
 

@@ -6,6 +6,7 @@ import time
 import zipfile
 from base64 import b64encode
 from collections.abc import Iterator
+from typing import ClassVar
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -23,10 +24,10 @@ ROWS = b"".join(b"%d,name of %d\n" % (number, number * 7919) for number in range
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves a few files; `/ranged/` ones in parts, `/short/` ones cut, `/busy/` ones at the second try."""
+    """Serves a few files in folders that say how: in parts, cut short, late, or at the second try only."""
 
-    files: dict[str, bytes] = {}
-    requests: list[tuple[str, str | None]] = []
+    files: ClassVar[dict[str, bytes]] = {}
+    requests: ClassVar[list[tuple[str, str | None]]] = []
 
     def do_GET(self):
         folder, _, name = self.path.partition("?")[0].strip("/").partition("/")
@@ -47,9 +48,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if folder == "short" else content)
+        self.wfile.write(content[: len(content) // 2] if folder in ("short", "stuck") else content)
         if folder == "stuck":
-            time.sleep(3)
+            time.sleep(1)
         return None
 
     def log_message(self, *args):
@@ -75,7 +76,7 @@ def address(monkeypatch) -> Iterator[str]:
     Handler.requests = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
@@ -118,7 +119,7 @@ def test_ranges_leave_the_rest_of_a_file_where_it_is(address):
     with source.open_seekable() as content:
         content.seek(-10, io.SEEK_END)
         assert content.read() == ROWS[-10:]
-    assert (f"/ranged/rows.csv", f"bytes={len(ROWS) - 10}-{len(ROWS) - 1}") in Handler.requests
+    assert ("/ranged/rows.csv", f"bytes={len(ROWS) - 10}-{len(ROWS) - 1}") in Handler.requests
 
 
 def test_refusals_say_what_to_do(address, tmp_path, monkeypatch):
@@ -141,6 +142,7 @@ def test_server_that_hangs_is_an_error_at_the_start_and_half_way(address, monkey
     monkeypatch.setattr(web, "_TIMEOUT", 0.3)
     with silent_server() as port:
         assert "cannot be reached (timed out; 2 tries)" in failure(f"http://127.0.0.1:{port}/a.csv")
+    assert "the connection broke (timed out)" in failure(f"{address}/stuck/rows.csv")
     monkeypatch.setattr(web, "_TIMEOUT", 10)
     monkeypatch.setattr(deadline, "SECONDS", 0.3)
     with silent_server() as port:
