@@ -23,6 +23,7 @@ class Source:
         open_seekable: returns the content as a file that can seek, for Parquet and workbooks.
         size: bytes as stored, before decompression; None where unknown.
         partitions: values of the `key=value` folders on its path; None: the partition of missing values.
+        place: path or address of a Delta table, which is no stream of bytes.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Source:
     open_seekable: Callable[[], BinaryIO]
     size: int | None = None
     partitions: Mapping[str, str | None] = field(default_factory=dict)
+    place: str = ""
 
 
 @dataclass(frozen=True)
