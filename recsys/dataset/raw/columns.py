@@ -50,12 +50,12 @@ def pick_columns(what: str, source: str, frame: pl.DataFrame, columns: Columns, 
         for name in names:
             if field in ID_FIELDS:
                 _check_exact(source, name, frame[name])
-        parts = [_as_plain(source, name, frame[name]) for name in names]
+        parts = [as_plain(source, name, frame[name]) for name in names]
         picked[field] = parts[0] if len(parts) == 1 else _combine(field, parts, files)
     return pl.DataFrame(picked)
 
 
-def _as_plain(source: str, name: str, column: pl.Series) -> pl.Series:
+def as_plain(source: str, name: str, column: pl.Series) -> pl.Series:
     """Return a column as String, List(String) or Datetime."""
     dtype = column.dtype
     if dtype == pl.String:

@@ -15,10 +15,9 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.blocks import RawBlock
 from recsys.dataset.raw.columns import missing_column
-from recsys.dataset.raw.dialect import Dialect, detect_dialect
+from recsys.dataset.raw.dialect import Dialect, choose_dialect
 from recsys.dataset.raw.encoding import Utf8Reader
-from recsys.dataset.raw.header import is_number
-from recsys.dataset.raw.records import RecordReader, Records
+from recsys.dataset.raw.records import BLOCK_BYTES, RecordReader, Records
 from recsys.errors import DataError
 
 HEAD_BYTES = 1 << 22
@@ -41,7 +40,7 @@ def read_delimited(what: str, source: Source, files: RawFiles, names: Sequence[s
         head = read_head(stream)
         dialect = choose_dialect(what, source.name, head, files, names)
         text = Utf8Reader(what, source.name, stream, head, dialect.encoding, fixed=files.encoding is not None)
-        yield from _Fields(what, source.name, files, dialect, names).blocks(text)
+        yield from Fields(what, source.name, files, dialect, names).blocks(text)
 
 
 def read_head(stream: BinaryIO, size: int = HEAD_BYTES) -> bytes:
@@ -53,35 +52,26 @@ def read_head(stream: BinaryIO, size: int = HEAD_BYTES) -> bytes:
     return b"".join(parts)
 
 
-def choose_dialect(what: str, name: str, head: bytes, files: RawFiles, names: Sequence[str] | None) -> Dialect:
-    """Return the dialect; a first line that looks like data is the header after all if the columns are named there.
+class Fields:
+    """Parses the fields of records.
 
-    Raises:
-        DataError: the config names columns by values of the first row.
+    Attributes:
+        bytes_read: bytes of UTF-8 in the blocks so far.
     """
-    dialect = detect_dialect(what, name, head, files)
-    if dialect.header or files.header is not None or files.names or not names:
-        return dialect
-    named = detect_dialect(what, name, head, files.model_copy(update={"header": True}))
-    meant = [name for name in names if name in named.names and name not in dialect.names]
-    if not meant:
-        return dialect
-    if len(meant) < len(set(names)) or all(map(is_number, named.names)):
-        kind = "every cell is a number" if all(map(is_number, named.names)) else "it looks like the lines below"
-        raise DataError(
-            f"{name}: the first line is data, not a header ({kind}): {', '.join(map(repr, named.names))}, but column "
-            f"'{meant[0]}' of the config is a value in it; set dataset.{what}.header: false and name the columns by "
-            f"position, 1 to {len(dialect.names)}, or set header: true if the line is a header"
-        )
-    return named
 
-
-class _Fields:
-    """Parses the fields of records."""
-
-    def __init__(self, what: str, name: str, files: RawFiles, dialect: Dialect, names: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        what: str,
+        name: str,
+        files: RawFiles,
+        dialect: Dialect,
+        names: Sequence[str] | None,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        """Parse the columns `names` (None: all) of the source `name`, in blocks of about `block_bytes`."""
         self._what, self._name, self._dialect = what, name, dialect
-        self._records = RecordReader(what, name, dialect, files)
+        self.bytes_read = 0
+        self._records = RecordReader(what, name, dialect, files, block_bytes)
         self._wanted = self._find_columns(dialect.names if names is None else names, every=names is None)
 
     def _find_columns(self, names: Sequence[str], *, every: bool) -> dict[str, int]:
@@ -100,8 +90,14 @@ class _Fields:
         return indexes
 
     def blocks(self, text: Utf8Reader) -> Iterator[RawBlock]:
+        """Yield the rows of text.
+
+        Raises:
+            DataError: a misplaced quote, or a line with too few or too many fields.
+        """
         header, first_row = self._dialect.header, 1
         for records in self._records.blocks(text):
+            self.bytes_read += len(records.data)
             if header:
                 if not len(records.starts()):
                     continue

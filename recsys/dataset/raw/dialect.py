@@ -7,13 +7,14 @@ import io
 import logging
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
-from recsys.dataset.raw.header import has_header
+from recsys.dataset.raw.header import has_header, is_number
 from recsys.dataset.raw.quoting import Quoting, choose_quoting
 from recsys.errors import DataError
 
@@ -67,6 +68,43 @@ def detect_dialect(what: str, source_name: str, head: bytes, files: RawFiles) ->
     Raises:
         DataError: the encoding cannot be told, or the header is malformed.
     """
+    dialect = _detect(what, source_name, head, files)
+    _log(source_name, dialect, files)
+    return dialect
+
+
+def choose_dialect(what: str, source_name: str, head: bytes, files: RawFiles, columns: Sequence[str] | None) -> Dialect:
+    """Return the dialect for reading some columns: a first line like the lines below is the header if it names them.
+
+    Raises:
+        DataError: as `detect_dialect`, or some columns are named by values of the first row.
+    """
+    dialect = _detect(what, source_name, head, files)
+    if not dialect.header and files.header is None and not files.names and columns:
+        dialect = _find_in_header(what, source_name, head, files, columns, dialect)
+    _log(source_name, dialect, files)
+    return dialect
+
+
+def _find_in_header(
+    what: str, source_name: str, head: bytes, files: RawFiles, columns: Sequence[str], dialect: Dialect
+) -> Dialect:
+    named = _detect(what, source_name, head, files.model_copy(update={"header": True}))
+    values = [name for name in columns if name in named.names and name not in dialect.names]
+    if not values:
+        return dialect
+    numbers = all(map(is_number, named.names))
+    if len(values) == len(set(columns)) and not numbers:
+        return named
+    kind = "every cell is a number" if numbers else "it looks like the lines below"
+    raise DataError(
+        f"{source_name}: the first line is data, not a header ({kind}): {', '.join(map(repr, named.names))}, but "
+        f"column '{values[0]}' of the config is a value in it; set dataset.{what}.header: false and name the columns "
+        f"by position, 1 to {len(dialect.names)}, or set header: true if the line is a header"
+    )
+
+
+def _detect(what: str, source_name: str, head: bytes, files: RawFiles) -> Dialect:
     encoding = files.encoding or detect_encoding(what, source_name, head)
     text, returns = _read_head(what, source_name, head, encoding, fixed=files.encoding is not None)
     skipped, body = 0, text.lstrip("\n\r")
@@ -87,7 +125,7 @@ def detect_dialect(what: str, source_name: str, head: bytes, files: RawFiles) ->
         header = files.header is not False
     else:
         header = not files.names and has_header(rows)
-    dialect = Dialect(
+    return Dialect(
         encoding=encoding,
         separator=separator,
         header=header,
@@ -97,8 +135,6 @@ def detect_dialect(what: str, source_name: str, head: bytes, files: RawFiles) ->
         skipped_lines=skipped,
         carriage_returns=returns,
     )
-    _log(source_name, dialect, files)
-    return dialect
 
 
 def _read_head(what: str, name: str, head: bytes, encoding: str, *, fixed: bool) -> tuple[str, bool]:
@@ -260,8 +296,3 @@ def _log(name: str, dialect: Dialect, files: RawFiles) -> None:
         found.append("quotes escaped with a backslash")
     if found:
         logger.info("%s: read with %s", name, "; ".join(found))
-
-
-def settled(dialect: Dialect, quoting: Quoting) -> Dialect:
-    """Return the dialect with quotes as they turned out to be."""
-    return replace(dialect, quote=quoting.quote.decode(), escape=quoting.escape)

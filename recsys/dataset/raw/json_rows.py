@@ -15,7 +15,7 @@ from recsys.dataset.raw.blocks import RawBlock
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
 from recsys.dataset.raw.json_objects import is_lines, stream_objects
-from recsys.dataset.raw.json_values import ABSENT, decode_each, decode_texts, load, look_up
+from recsys.dataset.raw.json_values import ABSENT, decode_each, decode_texts, flatten_keys, load, look_up
 from recsys.errors import DataError
 
 _HEAD_BYTES = 1 << 20
@@ -40,10 +40,7 @@ class KeyCheck:
         self._absent = {name for name in self._absent if values[name].null_count() == values.height}
         if len(self._keys) < 30:
             for line in lines.head(100):
-                for key, value in json.loads(line, parse_constant=lambda _: None).items():
-                    self._keys |= dict.fromkeys(
-                        [f"{key}.{below}" for below in value] if isinstance(value, dict) else [key]
-                    )
+                self._keys |= dict.fromkeys(flatten_keys(json.loads(line, parse_constant=lambda _: None)))
         for name in sorted(self._absent):
             # A key that is null everywhere is there.
             likely = lines.filter(lines.str.contains(json.dumps(name.split(".")[-1]), literal=True))
@@ -73,7 +70,7 @@ def read_json(
         DataError: a row is not a JSON object, or the text cannot be decoded.
     """
     first_row = 1
-    for lines, numbers in _read_objects(what, source, files):
+    for lines, numbers in read_objects(what, source, files):
         columns = {name: name for name in names}
         parts = [
             decode_lines(source.name, lines[start : start + _SLICE], numbers[start : start + _SLICE], columns)
@@ -96,7 +93,9 @@ def _content(lines: pl.Series, chosen: pl.Series) -> list[str]:
     return lines.gather(chosen).to_list()
 
 
-def _read_objects(what: str, source: Source, files: RawFiles) -> Iterator[tuple[pl.Series, np.ndarray]]:
+def read_objects(
+    what: str, source: Source, files: RawFiles, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[tuple[pl.Series, np.ndarray]]:
     """Yield the texts of objects, each without line breaks, and the lines they start at."""
     with source.open() as stream:
         head = stream.read(_HEAD_BYTES)
@@ -105,13 +104,13 @@ def _read_objects(what: str, source: Source, files: RawFiles) -> Iterator[tuple[
         text = Utf8Reader(what, source.name, stream, head, encoding, fixed=fixed)
         first = text.read(_HEAD_BYTES)
         if is_lines(first.decode(errors="replace"), whole=len(head) < _HEAD_BYTES):
-            yield from _read_lines(source.name, text, first)
+            yield from _read_lines(source.name, text, first, block_bytes)
         else:
             for texts, numbers in stream_objects(source.name, text, first):
                 yield pl.Series(texts, dtype=pl.String), np.array(numbers)
 
 
-def _read_lines(name: str, text: Utf8Reader, first: bytes) -> Iterator[tuple[pl.Series, np.ndarray]]:
+def _read_lines(name: str, text: Utf8Reader, first: bytes, block_bytes: int) -> Iterator[tuple[pl.Series, np.ndarray]]:
     line, tail, data = 1, b"", first
     while data or tail:
         block = tail + data
@@ -127,7 +126,7 @@ def _read_lines(name: str, text: Utf8Reader, first: bytes) -> Iterator[tuple[pl.
                 yield lines["text"], lines["line"].to_numpy()
         if not data:
             break
-        data = text.read(_BLOCK_BYTES)
+        data = text.read(block_bytes)
 
 
 def decode_lines(name: str, lines: pl.Series, numbers: np.ndarray, columns: Mapping[str, str]) -> pl.DataFrame:

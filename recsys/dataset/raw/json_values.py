@@ -113,6 +113,15 @@ def look_up(record: dict[str, Any], name: str) -> Any:
     return value
 
 
+def flatten_keys(record: dict[str, Any]) -> list[str]:
+    """Return the paths of all values that are not objects; those inside objects have dots."""
+    paths = []
+    for key, value in record.items():
+        nested = flatten_keys(value) if isinstance(value, dict) and value else []
+        paths += [f"{key}.{below}" for below in nested] or [key]
+    return paths
+
+
 def _as_text(value: Any) -> str | None:
     if isinstance(value, str):
         # Half of a surrogate pair is legal JSON but cannot be encoded.

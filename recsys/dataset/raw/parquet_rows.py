@@ -30,7 +30,7 @@ def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[Ra
         DataError: the file is not whole, or a column is missing.
     """
     whole = _WholeRows(source)
-    with _parquet_errors(source), source.open_seekable() as stream, pq.ParquetFile(stream) as file:
+    with parquet_errors(source), source.open_seekable() as stream, pq.ParquetFile(stream) as file:
         tops = top_columns(what, source.name, file.schema_arrow, names)
         first_row = 1
         # Without columns, batches would have no rows.
@@ -48,7 +48,8 @@ def _row_numbers(first_row: int, chosen: pl.Series) -> list[int]:
 
 
 @contextmanager
-def _parquet_errors(source: Source) -> Iterator[None]:
+def parquet_errors(source: Source) -> Iterator[None]:
+    """Raise `DataError` where the content is not whole Parquet."""
     try:
         yield
     except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:

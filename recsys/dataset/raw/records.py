@@ -14,7 +14,7 @@ from recsys.dataset.raw.encoding import Utf8Reader
 from recsys.dataset.raw.quoting import Layout, Quoting, choose_quoting, fields_fit, find_records, misplaced_quote
 from recsys.errors import DataError
 
-_BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 24
 _LARGEST_RECORD = 1 << 24
 _NEWLINE, _RETURN = 10, 13
 
@@ -73,12 +73,13 @@ class RecordReader:
     set in the config; a later block that contradicts is an error.
     """
 
-    def __init__(self, what: str, name: str, dialect: Dialect, files: RawFiles) -> None:
+    def __init__(self, what: str, name: str, dialect: Dialect, files: RawFiles, block_bytes: int = BLOCK_BYTES) -> None:
         """Read text of the source `name` for the table `what`."""
         self._what, self._name, self._dialect, self._files = what, name, dialect, files
         self._quote = (files.quote if files.quote is not None else dialect.quote or '"').encode()
         # A database always quotes in the same way.
         self._quoting = Quoting(b'"') if files.query is not None else None if self._quote else Quoting(b"")
+        self._block_bytes = block_bytes
         self._header_quoted: bool | None = None
         separator = dialect.separator.encode()
         self._found = separator if len(separator) > 1 else b""
@@ -93,7 +94,7 @@ class RecordReader:
         tail = pending = b""
         line, skip, final = 1, self._dialect.skipped_lines, False
         while not final:
-            data = text.read(_BLOCK_BYTES)
+            data = text.read(self._block_bytes)
             final = not data
             lines = tail + data
             if self._dialect.carriage_returns:
