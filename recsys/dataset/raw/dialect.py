@@ -119,8 +119,9 @@ def _detect(what: str, source_name: str, head: bytes, files: RawFiles) -> Dialec
         separator = files.separator or (
             separator_line[1] if separator_line else _find_separator(source_name, body, quote)
         )
-        quoting = sample_quoting(body, separator, quote, files.escape)
-    rows = split_rows(body, separator, quoting)
+        whole = len(head) <= _SAMPLE_BYTES
+        quoting = _sample_quoting(body, separator, quote, files.escape, final=whole)
+    rows = _split_rows(body, separator, quoting)
     if files.query is not None or files.header is not None:
         header = files.header is not False
     else:
@@ -210,7 +211,7 @@ def _lines_without_quoted(text: str, separator: str, quote: str) -> list[str]:
     return [line for line in text.split("\n") if line.strip("\r")] or [""]
 
 
-def sample_quoting(text: str, separator: str, quote: str, escape: str | None) -> Quoting:
+def _sample_quoting(text: str, separator: str, quote: str, escape: str | None, *, final: bool) -> Quoting:
     """Return how the fields of a sample are quoted; where it is malformed, the usual way."""
     escape_or_usual: Literal["doubled", "backslash"] = "backslash" if escape == "backslash" else "doubled"
     block, tab = _single_byte(text.encode(), separator)
@@ -219,7 +220,7 @@ def sample_quoting(text: str, separator: str, quote: str, escape: str | None) ->
     if quote not in text:
         return Quoting(quote.encode(), escape_or_usual)
     header_quoted = quote in text.partition("\n")[0]
-    chosen = choose_quoting(block, tab, quote.encode(), header_quoted, False, escape)
+    chosen = choose_quoting(block, tab, quote.encode(), header_quoted, final, escape)
     return chosen or Quoting(quote.encode(), escape_or_usual)
 
 
@@ -234,11 +235,11 @@ def _single_byte(block: bytes, separator: str) -> tuple[bytes, bytes]:
     return block.replace(found, stand_in), stand_in
 
 
-def split_rows(text: str, separator: str, quoting: Quoting, limit: int = _SAMPLE_LINES) -> list[list[str]]:
+def _split_rows(text: str, separator: str, quoting: Quoting, limit: int = _SAMPLE_LINES) -> list[list[str]]:
     """Return the fields of the first records that are not blank."""
     if len(separator.encode()) > 1:
         block, tab = _single_byte(text.encode(), separator)
-        rows = split_rows(block.decode(), tab.decode(), quoting, limit)
+        rows = _split_rows(block.decode(), tab.decode(), quoting, limit)
         return [[field.replace(tab.decode(), separator) for field in row] for row in rows]
     quote = quoting.quote.decode()
     if not quote:

@@ -93,9 +93,11 @@ class RecordReader:
         """
         tail = pending = b""
         line, skip, final = 1, self._dialect.skipped_lines, False
+        following = text.read(self._block_bytes)
         while not final:
-            data = text.read(self._block_bytes)
-            final = not data
+            # Read ahead: whether a quote is open can be told only at the end.
+            data, following = following, text.read(self._block_bytes)
+            final = not following
             lines = tail + data
             if self._dialect.carriage_returns:
                 lines = lines.replace(b"\r", b"\n")
