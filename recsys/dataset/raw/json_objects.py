@@ -135,6 +135,7 @@ class _Cursor:
             self.move(self._at + 1)
         while len(self.buffer) - self._at < _LARGEST_OBJECT and self._read_more():
             pass
+        self._skip_space()
         rest = self.buffer[self._at :].strip()
         if wrapped:
             try:

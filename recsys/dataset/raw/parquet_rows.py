@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -30,7 +31,12 @@ def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[Ra
         DataError: the file is not whole, or a column is missing.
     """
     whole = _WholeRows(source)
-    with parquet_errors(source), source.open_seekable() as stream, pq.ParquetFile(stream) as file:
+    with (
+        _finishing(whole),
+        parquet_errors(source),
+        source.open_seekable() as stream,
+        pq.ParquetFile(stream) as file,
+    ):
         tops = top_columns(what, source.name, file.schema_arrow, names)
         first_row = 1
         # Without columns, batches would have no rows.
@@ -40,7 +46,14 @@ def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[Ra
                 numbers = partial(_row_numbers, first_row)
                 yield RawBlock(columns, first_row, numbers, partial(whole.content, first_row))
                 first_row += batch.num_rows
-    whole.close()
+
+
+@contextmanager
+def _finishing(whole: _WholeRows) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        whole.finish()
 
 
 def _row_numbers(first_row: int, chosen: pl.Series) -> list[int]:
@@ -62,31 +75,46 @@ class _WholeRows:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._keep_open = True
+        self._forget()
+
+    def _forget(self) -> None:
+        self._stream: BinaryIO | None = None
         self._batches: Iterator[pl.DataFrame] = iter(())
         self._start = self._end = 0
         self._rows = pl.DataFrame()
-        self._close: Callable[[], None] = lambda: None
 
     def content(self, first_row: int, chosen: pl.Series) -> list[str]:
         """Return rows as JSON: those with some indexes from a first row on, all in one batch."""
         if not len(chosen):
             return []
-        if first_row < self._start or self._end == 0:
-            self._restart()
-        while first_row >= self._end:
-            self._rows = next(self._batches)
-            self._start, self._end = self._end, self._end + self._rows.height
-        return as_json(self._rows[chosen + (first_row - self._start)])
+        with parquet_errors(self._source):
+            if self._stream is None or first_row < self._start:
+                self._open()
+            while first_row >= self._end:
+                self._rows = next(self._batches)
+                self._start, self._end = self._end, self._end + self._rows.height
+            texts = as_json(self._rows[chosen + (first_row - self._start)])
+        if not self._keep_open:
+            self._close()
+        return texts
 
-    def _restart(self) -> None:
-        self.close()
-        stream = self._source.open_seekable()
-        file = pq.ParquetFile(stream)
-        self._close = stream.close
-        self._batches = (to_frame(batch) for batch in file.iter_batches(_BLOCK_ROWS) if batch.num_rows)
-        self._start, self._end = 1, 1
-
-    def close(self) -> None:
-        """Close the file."""
+    def _open(self) -> None:
         self._close()
-        self._close = lambda: None
+        self._stream = self._source.open_seekable()
+        file = pq.ParquetFile(self._stream)
+        # pyarrow cannot read vectors of which some are null.
+        columns = [field.name for field in file.schema_arrow if not pa.types.is_fixed_size_list(field.type)]
+        batches = file.iter_batches(_BLOCK_ROWS, columns=columns)
+        self._batches = (to_frame(batch) for batch in batches if batch.num_rows)
+        self._start = self._end = 1
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._forget()
+
+    def finish(self) -> None:
+        """Close the file, now and after each later request."""
+        self._keep_open = False
+        self._close()

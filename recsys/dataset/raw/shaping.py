@@ -27,7 +27,7 @@ class Shaper:
 
     def __init__(self, what: str, source: Source, files: RawFiles, names: Sequence[str]) -> None:
         """Shape rows so that they have the raw columns `names`."""
-        self._files, self._name = files, source.name
+        self._what, self._files, self._name = what, files, source.name
         self._constants = dict(source.partitions) | _name_groups(what, source.name, files)
         needed = [*names, *(row_filter.column for row_filter in files.keep_rows)]
         if files.unfold is not None:
@@ -36,16 +36,27 @@ class Shaper:
         rest = [*(name for name in needed if name not in self._unfolded), *files.fill_down]
         self.raw_names = [name for name in dict.fromkeys(rest) if name not in self._constants]
         self._above: dict[str, object] = {}
-        self._check_groups(what)
+        self._check_groups()
 
-    def _check_groups(self, what: str) -> None:
+    def _check_keys(self, cells: pl.Series) -> None:
+        """Raise if objects with a type (Parquet) lack a key."""
+        inner = cells.dtype.inner if isinstance(cells.dtype, pl.List | pl.Array) else None
+        if not isinstance(inner, pl.Struct) or self._files.unfold is None:
+            return
+        column = self._files.unfold.column
+        known = [f"{column}.{field.name}" for field in inner.fields]
+        for name in self._unfolded:
+            if name != f"{column}.position" and not any(name == key or name.startswith(f"{key}.") for key in known):
+                raise missing_column(self._what, self._name, name, known)
+
+    def _check_groups(self) -> None:
         setting = self._files.unfold
         if setting is None or setting.pattern is None:
             return
         known = [f"{setting.column}.{key}" for key in (*re.compile(setting.pattern).groupindex, "position")]
         for name in self._unfolded:
             if name not in known:
-                raise missing_column(what, self._name, name, known)
+                raise missing_column(self._what, self._name, name, known)
 
     def shape(self, columns: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """Return the rows with all needed columns and `ORIGIN`, and how many rows `keep_rows` left out."""
@@ -54,6 +65,7 @@ class Shaper:
         for name in self._files.fill_down:
             frame = frame.with_columns(self._fill_down(name, frame[name]))
         if self._files.unfold is not None:
+            self._check_keys(frame[self._files.unfold.column])
             frame = unfold(frame, self._files.unfold, self._unfolded)
         if not self._files.keep_rows:
             return frame, 0

@@ -47,7 +47,9 @@ def read(
         files=[batch.file for batch in batches for _ in range(batch.values.height)],
         rows=[row for batch in batches for row in batch.rows],
         lines=[line for batch, chosen in zip(batches, every, strict=True) for line in batch.locate(chosen)],
-        content=[json.loads(text) for batch, chosen in zip(batches, every, strict=True) for text in batch.content(chosen)],
+        content=[
+            json.loads(text) for batch, chosen in zip(batches, every, strict=True) for text in batch.content(chosen)
+        ],
         skipped=sum(batch.skipped for batch in batches),
         frames=[batch.values for batch in batches],
     )

@@ -9,9 +9,6 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw import delimited, records
 from recsys.dataset.raw.reading import read_batches
 
-
-
-
 # --- quotes ----------------------------------------------------------------------------------------------
 
 
@@ -92,7 +89,9 @@ def test_quoted_blocks_are_read_as_the_whole(tmp_path, monkeypatch):
 
 def test_a_later_block_that_contradicts_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(delimited.Fields.__init__, "__defaults__", (64,))
-    lines = [f'{n}\t"a{n}"' for n in range(50)] + ['50\t"Heroes', "51\tb", '52\tWar"'] + [f"{n}\tb" for n in range(53, 99)]
+    lines = (
+        [f'{n}\t"a{n}"' for n in range(50)] + ['50\t"Heroes', "51\tb", '52\tWar"'] + [f"{n}\tb" for n in range(53, 99)]
+    )
     path = write(tmp_path / "a.tsv", "id\tname\n" + "\n".join(lines) + "\n")
     assert "a.tsv: line 52 opens or closes a quote in the wrong place" in failure(path)
     assert read(path, quote="").values[50] == ("50", '"Heroes')
