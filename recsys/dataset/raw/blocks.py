@@ -31,3 +31,8 @@ class RawBlock:
     def head(self, rows: int) -> RawBlock:
         """Return the first rows."""
         return RawBlock(self.columns.head(rows), self.first_row, self.locate, self.content)
+
+
+def row_numbers(first_row: int, chosen: pl.Series) -> list[int]:
+    """Return the numbers of the rows with some indexes into a block, for forms without lines."""
+    return [first_row + index for index in chosen]

@@ -13,7 +13,7 @@ import pyarrow.csv as pacsv
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.blocks import RawBlock
+from recsys.dataset.raw.blocks import RawBlock, row_numbers
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.dialect import Dialect, choose_dialect
 from recsys.dataset.raw.encoding import Utf8Reader
@@ -71,6 +71,7 @@ class Fields:
         """Parse the columns `names` (None: all) of the source `name`, in blocks of about `block_bytes`."""
         self._what, self._name, self._dialect = what, name, dialect
         self.bytes_read = 0
+        self._from_query = files.query is not None
         self._records = RecordReader(what, name, dialect, files, block_bytes)
         self._wanted = self._find_columns(dialect.names if names is None else names, every=names is None)
 
@@ -106,7 +107,8 @@ class Fields:
                 continue
             columns = self._parse(records, records.data, list(self._wanted.values()))
             columns = columns.select(pl.col(str(index)).alias(name) for name, index in self._wanted.items())
-            yield RawBlock(columns, first_row, partial(_locate, records), partial(self._content, records))
+            locate = partial(row_numbers, first_row) if self._from_query else partial(_locate, records)
+            yield RawBlock(columns, first_row, locate, partial(self._content, records))
             first_row += columns.height
 
     def _parse(self, records: Records, data: bytes, indexes: list[int]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.blocks import RawBlock
+from recsys.dataset.raw.blocks import RawBlock, row_numbers
 from recsys.dataset.raw.structs import as_json, reach, to_frame, top_columns
 from recsys.errors import DataError
 
@@ -35,15 +35,11 @@ def read_delta(what: str, source: Source, names: Sequence[str]) -> Iterator[RawB
             for start in range(0, batch.num_rows, _BLOCK_ROWS):
                 part = batch.slice(start, _BLOCK_ROWS)
                 columns = reach(what, source.name, to_frame(part.select(tops or part.schema.names[:1])), names)
-                locate = partial(_row_numbers, first_row)
+                locate = partial(row_numbers, first_row)
                 yield RawBlock(columns, first_row, locate, partial(_content, part))
                 first_row += part.num_rows
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(source, error) from error
-
-
-def _row_numbers(first_row: int, chosen: pl.Series) -> list[int]:
-    return [first_row + index for index in chosen]
 
 
 def _content(batch: pa.RecordBatch, chosen: pl.Series) -> list[str]:

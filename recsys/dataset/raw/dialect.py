@@ -122,8 +122,10 @@ def _detect(what: str, source_name: str, head: bytes, files: RawFiles) -> Dialec
         whole = len(head) <= _SAMPLE_BYTES
         quoting = _sample_quoting(body, separator, quote, files.escape, final=whole)
     rows = _split_rows(body, separator, quoting)
-    if files.query is not None or files.header is not None:
-        header = files.header is not False
+    if files.query is not None:
+        header = True
+    elif files.header is not None:
+        header = files.header
     else:
         header = not files.names and has_header(rows)
     return Dialect(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.blocks import RawBlock
+from recsys.dataset.raw.blocks import RawBlock, row_numbers
 from recsys.dataset.raw.structs import as_json, reach, to_frame, top_columns
 from recsys.errors import DataError
 
@@ -43,7 +43,7 @@ def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[Ra
         for batch in file.iter_batches(_BLOCK_ROWS, columns=tops or file.schema_arrow.names[:1]):
             if batch.num_rows:
                 columns = reach(what, source.name, to_frame(batch), names)
-                numbers = partial(_row_numbers, first_row)
+                numbers = partial(row_numbers, first_row)
                 yield RawBlock(columns, first_row, numbers, partial(whole.content, first_row))
                 first_row += batch.num_rows
 
@@ -54,10 +54,6 @@ def _finishing(whole: _WholeRows) -> Iterator[None]:
         yield
     finally:
         whole.finish()
-
-
-def _row_numbers(first_row: int, chosen: pl.Series) -> list[int]:
-    return [first_row + index for index in chosen]
 
 
 @contextmanager

@@ -32,6 +32,9 @@ _WHAT = "interactions"
 _HEAD_BYTES = 1 << 21
 _PIECE_BYTES = 1 << 19
 _COMPRESSED = {".gz", ".zst", ".bz2", ".zip"}
+# Lines of a piece at which a record is looked for.
+_STARTS = 8
+# In other encodings a piece may start inside a character.
 _ENCODINGS = ("utf-8", "utf-8-sig", "windows-1252", "latin-1")
 
 
@@ -82,37 +85,43 @@ def _sample_delimited(source: Source, files: RawFiles, rows: int) -> Sample:
         dialect = detect_dialect(_WHAT, source.name, head, files)
         fixed = files.model_copy(update={"encoding": dialect.encoding})
         text = Utf8Reader(_WHAT, source.name, stream, head, dialect.encoding, fixed=files.encoding is not None)
-        frame, read = _read_fields(source, files, dialect, text, rows)
-    # `read` bytes of UTF-8 hold `frame.height` rows.
-    whole = source.size is not None and source.size <= len(head)
-    parts = [frame.head(rows if whole else rows // 2)]
+        whole = source.size is not None and source.size <= len(head)
+        frame, read = _read_fields(source, files, dialect, text, None if whole else rows)
+    parts = [_spread(frame, rows) if whole else frame.head(rows // 2)]
     estimate = None
-    if whole and frame.height < rows:
+    if whole and _is_plain(source):
         estimate = frame.height
     elif _is_plain(source) and source.size and read:
         estimate = round(frame.height * source.size / read)
     if not whole and _is_plain(source) and dialect.encoding in _ENCODINGS and source.size:
         style = fixed.model_copy(update={"quote": dialect.quote, "escape": dialect.escape})
         below = replace(dialect, header=False, skipped_lines=0, encoding=dialect.encoding.removesuffix("-sig"))
-        for piece in _pieces(source, source.size):
-            # A piece that starts inside a quoted field is not well formed.
-            try:
-                text = Utf8Reader(_WHAT, source.name, io.BytesIO(), piece, below.encoding, fixed=True)
-                parts.append(_read_fields(source, style, below, text, rows)[0].tail(rows // 4))
-            except DataError:
-                continue
+        parts += [
+            _read_piece(source, style, below, piece, rows).tail(rows // 4) for piece in _pieces(source, source.size)
+        ]
     return Sample(pl.concat(parts), dialect, estimate, "csv")
 
 
+def _read_piece(source: Source, files: RawFiles, dialect: Dialect, piece: bytes, rows: int) -> pl.DataFrame:
+    """Return the rows of whole lines; the first lines may be the rest of a quoted field."""
+    for _ in range(_STARTS):
+        text = Utf8Reader(_WHAT, source.name, io.BytesIO(), piece, dialect.encoding, fixed=True)
+        try:
+            return _read_fields(source, files, dialect, text, rows)[0]
+        except DataError:
+            piece = piece.partition(b"\n")[2]
+    return pl.DataFrame(schema=dict.fromkeys(dialect.names, pl.String))
+
+
 def _read_fields(
-    source: Source, files: RawFiles, dialect: Dialect, text: Utf8Reader, rows: int
+    source: Source, files: RawFiles, dialect: Dialect, text: Utf8Reader, rows: int | None
 ) -> tuple[pl.DataFrame, int]:
-    """Return at least `rows` rows, if there are as many, and the bytes they take."""
+    """Return at least `rows` rows (None: all), if there are as many, and the bytes they take."""
     fields = Fields(_WHAT, source.name, files, dialect, None, block_bytes=_PIECE_BYTES)
     parts: list[pl.DataFrame] = []
     for block in fields.blocks(text):
         parts.append(block.columns)
-        if sum(part.height for part in parts) >= rows:
+        if rows is not None and sum(part.height for part in parts) >= rows:
             break
     empty = pl.DataFrame(schema=dict.fromkeys(dialect.names, pl.String))
     return pl.concat(parts) if parts else empty, fields.bytes_read
@@ -139,16 +148,21 @@ def _whole_lines(stream: BinaryIO, start: int, *, last: bool) -> bytes:
 
 def _sample_json(source: Source, files: RawFiles, rows: int) -> Sample:
     texts: list[str] = []
+    small = source.size is not None and source.size <= _HEAD_BYTES and _is_plain(source)
+    ended = True
     for lines, _ in read_objects(_WHAT, source, files, block_bytes=_PIECE_BYTES):
         texts += lines.to_list()
-        if len(texts) >= rows:
+        if len(texts) >= rows and not small:
+            ended = False
             break
-    estimate = len(texts) if len(texts) < rows else None
-    head = texts[: rows if estimate is not None else max(1, rows // 2)]
-    if estimate is None and _is_plain(source) and source.size:
+    estimate = len(texts) if ended else None
+    chosen = pl.Series(texts, dtype=pl.String).to_frame("text")
+    chosen = _spread(chosen, rows) if ended else chosen.head(max(1, rows // 2))
+    head = chosen["text"].to_list()
+    if not ended and _is_plain(source) and source.size:
         estimate = round(source.size / (sum(len(text.encode()) + 1 for text in texts) / len(texts)))
-        for piece in _pieces(source, source.size) if source.size > _HEAD_BYTES else ():
-            head += piece.decode(errors="replace").split("\n")[-rows // 4 :]
+        for piece in _pieces(source, source.size):
+            head += piece.decode(errors="replace").split("\n")[-max(2, rows // 4) :]
     records = [record for record in map(try_load, head) if record is not None]
     keys = dict.fromkeys(key for record in records for key in flatten_keys(record))
     return Sample(decode_each(records, {key: key for key in keys}), None, estimate, "json")
@@ -159,16 +173,24 @@ def _sample_parquet(source: Source, rows: int) -> Sample:
         groups = sorted({0, file.num_row_groups // 2, max(0, file.num_row_groups - 1)}) if file.num_row_groups else []
         each = max(1, rows // max(1, len(groups)))
         batches = [batch for group in groups for batch in islice(file.iter_batches(each, row_groups=[group]), 1)]
-        empty = to_frame(file.schema_arrow.empty_table().to_batches()[0]) if not batches else pl.DataFrame()
-        frames = [to_frame(batch) for batch in batches] or [empty]
+        frames = [to_frame(batch) for batch in batches] or [to_frame(file.schema_arrow.empty_table())]
         return Sample(_flatten(pl.concat(frames), source.name), None, file.metadata.num_rows, "parquet")
 
 
 def _sample_workbook(source: Source, files: RawFiles, rows: int) -> Sample:
     frame = pl.concat([block.columns for block in read_workbook(_WHAT, source, files, None)])
-    step = max(1, frame.height // max(1, rows // 2))
-    chosen = pl.concat([frame.head(rows // 2), frame[rows // 2 :].gather_every(step)]) if frame.height > rows else frame
-    return Sample(chosen, None, frame.height, "excel")
+    return Sample(_spread(frame, rows), None, frame.height, "excel")
+
+
+def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Return `rows` rows: half from the head, the others at equal distances down to the end."""
+    head = rows // 2
+    if frame.height <= rows:
+        return frame
+    rest = rows - head
+    below = frame.height - head
+    chosen = [head + (index + 1) * below // rest - 1 for index in range(rest)]
+    return frame[[*range(head), *chosen]]
 
 
 def _sample_delta(source: Source, rows: int) -> Sample:

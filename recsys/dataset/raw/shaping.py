@@ -201,7 +201,7 @@ def _meets(column: pl.Series, row_filter: RowFilter) -> pl.Series:
     """Return for each cell whether it meets a condition; a blank cell is unequal to every value and never larger."""
     value = row_filter.value
     if isinstance(column.dtype, pl.Datetime | pl.Date):
-        column = column.dt.to_string("%Y-%m-%d %H:%M:%S")
+        column = column.cast(pl.Datetime("us")).dt.to_string("%Y-%m-%d %H:%M:%S")
     cells = column.cast(pl.String).str.strip_chars().fill_null("")
     blank = cells == ""
     if row_filter.operator in ("==", "!="):

@@ -29,8 +29,8 @@ def top_columns(what: str, source: str, schema: pa.Schema, names: Sequence[str])
     return list(dict.fromkeys(tops))
 
 
-def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
-    """Return a batch of rows as a frame."""
+def to_frame(batch: pa.RecordBatch | pa.Table) -> pl.DataFrame:
+    """Return rows as a frame."""
     columns = [_supported(column) for column in batch.columns]
     return pl.DataFrame(pl.from_arrow(pa.Table.from_arrays(columns, names=batch.schema.names)))
 

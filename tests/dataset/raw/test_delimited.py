@@ -1,4 +1,6 @@
+import io
 import json
+from functools import partial
 
 import pandas as pd
 import polars as pl
@@ -7,6 +9,7 @@ from raw_tables import failure, read, write
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw import delimited, records
+from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.reading import read_batches
 
 # --- quotes ----------------------------------------------------------------------------------------------
@@ -210,3 +213,12 @@ def test_a_cell_that_never_ends(tmp_path, monkeypatch):
     assert "line 3: a cell of more than 16 MB; is a quote left open?" in failure(path, quote='"')
     path = write(tmp_path / "b.csv", "id,name\n1,a\n2," + "x" * 50_000 + "\n")
     assert "line 3: a cell of more than 16 MB" in failure(path)
+
+
+def test_result_of_a_query_has_row_numbers_and_its_own_form():
+    data = b'id,name\n1,"two\nlines"\n2,"\\"\n3,x;y\n'
+    files = RawFiles(path="postgresql://host/shop", query="SELECT 1", separator=";", header=False)
+    source = Source("shop", "csv", partial(io.BytesIO, data), partial(io.BytesIO, data))
+    (block,) = delimited.read_delimited("items", source, files, ["id", "name"])
+    assert block.columns.rows() == [("1", "two\nlines"), ("2", "\\"), ("3", "x;y")]
+    assert block.locate(pl.Series([0, 2])) == [1, 3]

@@ -22,7 +22,7 @@ def sample(path: Path, rows: int = 100, **form: object) -> Sample:
 @pytest.mark.parametrize("quoted", [False, True])
 def test_text_is_read_at_its_head_middle_and_end(tmp_path, quoted):
     name = '"a, ""b""\nc"' if quoted else "plain name"
-    count = 300_000
+    count = 250_000
     path = write(tmp_path / "a.csv", "n;name\n" + "".join(f"{n};{name}\n" for n in range(count)))
     result = sample(path)
     numbers = [int(number) for number in result.frame["n"]]
@@ -47,7 +47,7 @@ def test_small_and_compressed_text(tmp_path):
 
 
 def test_json_lines_with_objects_inside(tmp_path):
-    count = 60_000
+    count = 40_000
     rows = [{"id": n, "meta": {"who": "A", "n": {"deep": n}}, "items": [{"a": n}]} for n in range(count)]
     rows[-1]["late"] = True
     result = sample(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)) + "\n"))
@@ -89,7 +89,6 @@ def test_workbook_and_delta(tmp_path):
     book.save(tmp_path / "a.xlsx")
     result = sample(tmp_path / "a.xlsx", rows=10)
     assert result.rows_estimate == 50
-    assert result.frame["id"].to_list()[:6] == ["0", "1", "2", "3", "4", "5"]
-    assert 10 <= result.frame.height <= 20
+    assert result.frame["id"].to_list() == ["0", "1", "2", "3", "4", "13", "22", "31", "40", "49"]
     write_deltalake(str(tmp_path / "t"), pa.table({"id": ["1", "2"], "m": [{"k": 1}] * 2}))
     assert sample(tmp_path / "t").frame.rows() == [("1", "1"), ("2", "1")]
