@@ -1,0 +1,116 @@
+"""Parquet -> blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import BinaryIO
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.dataset.raw.batches import Source
+from recsys.dataset.raw.blocks import RawBlock, row_numbers
+from recsys.dataset.raw.structs import as_json, reach, to_frame, top_columns
+from recsys.errors import DataError
+
+_BLOCK_ROWS = 250_000
+
+
+def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[RawBlock]:
+    """Yield the rows of Parquet with the types of the file.
+
+    Args:
+        what: the table's name for messages, such as `items`.
+        source: of the file.
+        names: columns; a dot reaches into structs unless a column of exactly that name exists.
+
+    Raises:
+        DataError: the file is not whole, or a column is missing.
+    """
+    whole = _WholeRows(source)
+    with (
+        _finishing(whole),
+        parquet_errors(source),
+        source.open_seekable() as stream,
+        pq.ParquetFile(stream) as file,
+    ):
+        tops = top_columns(what, source.name, file.schema_arrow, names)
+        first_row = 1
+        # Without columns, batches would have no rows.
+        for batch in file.iter_batches(_BLOCK_ROWS, columns=tops or file.schema_arrow.names[:1]):
+            if batch.num_rows:
+                columns = reach(what, source.name, to_frame(batch), names)
+                numbers = partial(row_numbers, first_row)
+                yield RawBlock(columns, first_row, numbers, partial(whole.content, first_row))
+                first_row += batch.num_rows
+
+
+@contextmanager
+def _finishing(whole: _WholeRows) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        whole.finish()
+
+
+@contextmanager
+def parquet_errors(source: Source) -> Iterator[None]:
+    """Raise `DataError` where the content is not whole Parquet."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{source.name}: is not whole Parquet ({reason}); copy or write it again") from error
+
+
+class _WholeRows:
+    """Whole rows of a file, read on demand; cheapest if asked for in their order."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._keep_open = True
+        self._forget()
+
+    def _forget(self) -> None:
+        self._stream: BinaryIO | None = None
+        self._batches: Iterator[pl.DataFrame] = iter(())
+        self._start = self._end = 0
+        self._rows = pl.DataFrame()
+
+    def content(self, first_row: int, chosen: pl.Series) -> list[str]:
+        """Return rows as JSON: those with some indexes from a first row on, all in one batch."""
+        if not len(chosen):
+            return []
+        with parquet_errors(self._source):
+            if self._stream is None or first_row < self._start:
+                self._open()
+            while first_row >= self._end:
+                self._rows = next(self._batches)
+                self._start, self._end = self._end, self._end + self._rows.height
+            texts = as_json(self._rows[chosen + (first_row - self._start)])
+        if not self._keep_open:
+            self._close()
+        return texts
+
+    def _open(self) -> None:
+        self._close()
+        self._stream = self._source.open_seekable()
+        file = pq.ParquetFile(self._stream)
+        # pyarrow cannot read vectors of which some are null.
+        columns = [field.name for field in file.schema_arrow if not pa.types.is_fixed_size_list(field.type)]
+        batches = file.iter_batches(_BLOCK_ROWS, columns=columns)
+        self._batches = (to_frame(batch) for batch in batches if batch.num_rows)
+        self._start = self._end = 1
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._forget()
+
+    def finish(self) -> None:
+        """Close the file, now and after each later request."""
+        self._keep_open = False
+        self._close()

@@ -1,0 +1,139 @@
+"""Raw files of any usual form -> batches of rows with the fields that the config names.
+
+Values are not checked here: a file is read, or a `DataError` names the file, the line or the column that cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+import polars as pl
+
+from recsys.config.raw_files import RawFiles
+from recsys.dataset.raw.batches import RawBatch, Source
+from recsys.dataset.raw.blocks import RawBlock
+from recsys.dataset.raw.columns import as_text, names_of, pick_columns
+from recsys.dataset.raw.delimited import read_delimited
+from recsys.dataset.raw.delta_table import read_delta
+from recsys.dataset.raw.json_rows import KeyCheck, read_json
+from recsys.dataset.raw.parquet_rows import read_parquet
+from recsys.dataset.raw.places import find_sources
+from recsys.dataset.raw.shaping import ORIGIN, Shaper
+from recsys.dataset.raw.workbook import read_workbook
+from recsys.errors import DataError
+
+Columns = Mapping[str, str | tuple[str, ...]]
+
+
+def read_batches(what: str, files: RawFiles, columns: Columns, *, limit: int | None = None) -> Iterator[RawBatch]:
+    """Yield the rows of all files of a table, in file order.
+
+    Args:
+        what: the table's name for messages, such as `items`.
+        files: where the rows are and how they are written.
+        columns: field -> raw column, or several; a dot reaches into nested JSON or Parquet unless a column of exactly
+            that name exists, and without a header a column may be named by its position from 1.
+        limit: rows of each source to read, before cells are unfolded and rows filtered; None: all.
+
+    Raises:
+        DataError: no file, unreadable or empty files, mixed formats, a malformed line, a missing column, or ids
+            stored as floats too large to be exact.
+    """
+    sources = find_sources(what, files)
+    names = names_of(columns)
+    shapers = [Shaper(what, source, files, names) for source in sources]
+    check = KeyCheck(shapers[0].raw_names)
+    rows = 0
+    skipped = 0
+    for source, shaper in zip(sources, shapers, strict=True):
+        for block in _head(read_blocks(what, source, files, shaper.raw_names, check), limit):
+            batch = _as_batch(what, source, block, shaper, columns, files)
+            rows += batch.values.height
+            skipped += batch.skipped
+            yield batch
+    if limit is None:
+        check.finish(what)
+    if not rows:
+        reason = f"keep_rows leaves none of {skipped:,} rows" if skipped else "no rows of data, only a header"
+        step = f"fix dataset.{what}.keep_rows" if skipped else "check the export"
+        raise DataError(f"{what} {files.path}: {reason}; {step}")
+
+
+def read_blocks(
+    what: str, source: Source, files: RawFiles, names: Sequence[str], check: KeyCheck | None = None
+) -> Iterator[RawBlock]:
+    """Return the rows of a source with the raw columns `names`, by the reader of its format."""
+    kind = source.format if files.format == "auto" else files.format
+    if kind == "parquet":
+        return read_parquet(what, source, names)
+    if kind == "json":
+        return read_json(what, source, files, names, check)
+    if kind == "excel":
+        return read_workbook(what, source, files, names)
+    if kind == "delta":
+        return read_delta(what, source, names)
+    return read_delimited(what, source, files, names)
+
+
+def _head(blocks: Iterator[RawBlock], limit: int | None) -> Iterator[RawBlock]:
+    left = limit
+    for block in blocks:
+        yield block if left is None else block.head(left)
+        if left is not None:
+            left -= block.columns.height
+            if left <= 0:
+                return
+
+
+def _as_batch(
+    what: str, source: Source, block: RawBlock, shaper: Shaper, columns: Columns, files: RawFiles
+) -> RawBatch:
+    frame, skipped = shaper.shape(block.columns)
+    origin = frame[ORIGIN]
+    return RawBatch(
+        values=pick_columns(what, source.name, frame, columns, files),
+        file=source.name,
+        rows=(origin.cast(pl.UInt64) + block.first_row).alias("row"),
+        locate=partial(_locate, block, origin),
+        content=partial(_content, block, origin),
+        skipped=skipped,
+    )
+
+
+def _locate(block: RawBlock, origin: pl.Series, chosen: pl.Series) -> list[int]:
+    return block.locate(origin.gather(chosen))
+
+
+def _content(block: RawBlock, origin: pl.Series, chosen: pl.Series) -> list[str]:
+    return block.content(origin.gather(chosen))
+
+
+def read_all(what: str, files: RawFiles, columns: Columns) -> pl.DataFrame:
+    """Return the values of all rows, for small files.
+
+    A field that is text in one file and a time in another is text.
+
+    Raises:
+        DataError: as `read_batches`, or a field holds lists in one file only.
+    """
+    frames = [batch.values for batch in read_batches(what, files, columns)]
+    for field in columns:
+        kinds = {frame.schema[field] for frame in frames if frame[field].null_count() < frame.height}
+        if any(isinstance(kind, pl.List) for kind in kinds) and len(kinds) > 1:
+            raise DataError(
+                f"{what} {files.path}: the files differ in a column's type: {field} is a list in some; "
+                "write all files with the same types"
+            )
+        target = next(iter(kinds)) if len(kinds) == 1 else pl.String() if kinds else None
+        frames = [_cast(frame, field, target) for frame in frames]
+    return pl.concat(frames)
+
+
+def _cast(frame: pl.DataFrame, field: str, target: pl.DataType | None) -> pl.DataFrame:
+    column = frame[field]
+    if target is None or column.dtype == target:
+        return frame if target is not None else frame.with_columns(pl.lit(None, pl.String).alias(field))
+    if column.null_count() == len(column):
+        return frame.with_columns(pl.lit(None, target).alias(field))
+    return frame.with_columns(as_text(column).alias(field))
