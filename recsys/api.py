@@ -23,7 +23,7 @@ from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.config import home as default_home
 from recsys.config import load_config as read_config
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.storage.files import read_table
 from recsys.storage.home import snapshot_folder

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from recsys.artifacts.snapshots import Snapshot
 from recsys.config import Config, data_path
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.reading import read_table
 from recsys.dataset.windows import Windows, split_windows
 from recsys.progress import log_stage
