@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,22 +16,54 @@ from recsys.dataset.returns import take_back
 from recsys.tables import Interactions
 
 _ORDERING = ("time", "order", "exact")
+_COLUMNS = Interactions.column_names()
+_KEY_BITS = 64
 
 
 @dataclass
-class BlockCounts:
-    """What became of the good events: as in `TableCounts`."""
+class EventCounts:
+    """What became of the good events, and what they hold.
 
+    Attributes:
+        kept: interactions of the snapshot; `repeats` to `lone_returns` are as in `TableCounts`.
+        users: users with interactions.
+        items: (n_items) bool, whether some user interacted with the item.
+        kinds: interactions of each event kind, in the order of the config.
+        positive: interactions that the lists should predict.
+        first: time of the first interaction, in microseconds since 1970; None without times.
+        last: time of the last one.
+    """
+
+    items: NDArray[np.bool_]
+    kinds: NDArray[np.int64]
     kept: int = 0
     repeats: int = 0
     differing: int = 0
     returns: int = 0
     taken_back: int = 0
     lone_returns: int = 0
+    users: int = 0
+    positive: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    def add(self, records: NDArray[np.void], positive: NDArray[np.bool_]) -> None:
+        """Count the interactions of a block of whole users, sorted by user."""
+        if not len(records):
+            return
+        self.kept += len(records)
+        self.users += 1 + int((records["user"][1:] != records["user"][:-1]).sum())
+        self.items[records["item"]] = True
+        self.kinds += np.bincount(records["event"], minlength=len(self.kinds))
+        self.positive += int(positive.sum())
+        if "time" in (records.dtype.names or ()):
+            first, last = int(records["time"].min()), int(records["time"].max())
+            self.first = first if self.first is None else min(first, self.first)
+            self.last = last if self.last is None else max(last, self.last)
 
 
 def make_blocks(
-    config: DatasetConfig, events: Events, item_ids: pl.Series, counts: BlockCounts
+    config: DatasetConfig, events: Events, item_ids: pl.Series, counts: EventCounts
 ) -> Iterator[pl.DataFrame]:
     """Yield `Interactions` in blocks of whole users, sorted by user and step.
 
@@ -59,21 +92,47 @@ def make_blocks(
             counts.returns += returns.rows
             counts.taken_back += returns.taken_back
             counts.lone_returns += returns.alone
-        counts.kept += len(records)
-        yield _finish(files, records, users, item_ids, ordered)
+        consumed, positive = _mark(files, records)
+        counts.add(records, positive)
+        frame = _finish(files, records, users, item_ids, ordered)
+        yield frame.with_columns(consumed=pl.Series(consumed), positive=pl.Series(positive)).select(_COLUMNS)
 
 
 def _sort(records: NDArray[np.void], *, returns_last: bool) -> NDArray[np.void]:
     """Return the events by user and time or order; of one instant, returns come last, others in the files' order."""
     names = records.dtype.names or ()
-    keys = {name: records[name] for name in ("user", *_ORDERING) if name in names}
+    keys = [records[name] for name in ("user", *_ORDERING) if name in names]
     if returns_last and "value" in names and (records["value"] < 0).any():
-        keys["return"] = records["value"] < 0
-    rows = pl.DataFrame(keys).with_row_index("row").sort(*keys, maintain_order=True)["row"]
-    return records[rows.to_numpy()]
+        keys.append(records["value"] < 0)
+    packed = _pack(keys)
+    if packed is None:
+        return np.asarray(records[np.lexsort(keys[::-1])])
+    rows = pl.DataFrame({"key": packed}).with_row_index("row").sort("key", maintain_order=True)["row"]
+    return np.asarray(records[rows.to_numpy()])
 
 
-def _fold(records: NDArray[np.void], files: InteractionFiles, counts: BlockCounts) -> NDArray[np.void]:
+def _pack(keys: list[NDArray[Any]]) -> NDArray[np.uint64] | None:
+    """Return numbers that sort as some keys do, fast to sort; None where 64 bits do not hold them."""
+    packed, bits = np.zeros(len(keys[0]), dtype=np.uint64), 0
+    for key in keys:
+        if not np.issubdtype(key.dtype, np.integer) and key.dtype != np.bool_:
+            return None
+        above = key.astype(np.int64)
+        low, high = int(above.min()), int(above.max())
+        if high - low >= 2**63:
+            return None
+        above -= low
+        # Times are mostly whole seconds, whole days even.
+        above //= max(1, int(np.gcd.reduce(above)))
+        width = int(above.max()).bit_length()
+        bits += width
+        if bits > _KEY_BITS:
+            return None
+        packed = packed << np.uint64(width) | above.astype(np.uint64)
+    return packed
+
+
+def _fold(records: NDArray[np.void], files: InteractionFiles, counts: EventCounts) -> NDArray[np.void]:
     """Return the events without repeats: of those with the same user, item, kind and time or order, one stays."""
     names = records.dtype.names or ()
     group = [name for name in ("user", *_ORDERING) if name in names]
@@ -110,7 +169,6 @@ def _finish(
     names = records.dtype.names or ()
     kinds = list(files.event_weights)
     values = records["value"] if "value" in names else None
-    consumed, positive = _mark(files, records["event"], values)
     nothing = pl.repeat(None, len(records), dtype=pl.Null, eager=True)
     columns = {
         "user_id": users.gather(records["user"]),
@@ -121,11 +179,9 @@ def _finish(
         "weight": pl.Series(_weigh(files, records["event"], values)),
         "value": nothing if values is None else pl.Series(values).fill_nan(None),
         "position": pl.Series(records["position"]).replace(0, None) if "position" in names else nothing,
-        "positive": pl.Series(positive),
-        "consumed": pl.Series(consumed),
     }
-    schema = {name: column.dtype for name, column in Interactions.columns().items()}
-    return pl.DataFrame({name: columns[name].cast(dtype) for name, dtype in schema.items()})
+    schema = Interactions.columns()
+    return pl.DataFrame({name: column.cast(schema[name].dtype) for name, column in columns.items()})
 
 
 def _count_steps(users: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -135,18 +191,16 @@ def _count_steps(users: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return (rows - np.maximum.accumulate(np.where(first, rows, 0))).astype(np.uint32)
 
 
-def _mark(
-    files: InteractionFiles, events: NDArray[np.uint16], values: NDArray[np.float64] | None
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _mark(files: InteractionFiles, records: NDArray[np.void]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return whether the user has the item after each event, and whether the lists should predict it."""
     kinds = list(files.event_weights)
     wanted = files.positive_events or [kind for kind in kinds if kind not in files.owned_events]
-    predicted = np.array([kind in wanted for kind in kinds])[events]
-    consumed = predicted | np.array([kind in files.owned_events for kind in kinds])[events]
-    positive = predicted
-    if files.positive_value is not None and values is not None:
-        positive = predicted & (np.isnan(values) | (values >= files.positive_value))
-    return consumed, positive
+    predicted = np.array([kind in wanted for kind in kinds])[records["event"]]
+    consumed = predicted | np.array([kind in files.owned_events for kind in kinds])[records["event"]]
+    if files.positive_value is None or "value" not in (records.dtype.names or ()):
+        return consumed, predicted
+    values = records["value"]
+    return consumed, predicted & (np.isnan(values) | (values >= files.positive_value))
 
 
 def _weigh(
@@ -157,4 +211,5 @@ def _weigh(
     if files.value_weight == "none":
         return weights.astype(np.float32)
     amounts = np.ones(len(events)) if values is None else np.where(np.isnan(values), 1.0, values)
-    return (weights * (amounts if files.value_weight == "linear" else np.log1p(amounts))).astype(np.float32)
+    factors = amounts if files.value_weight == "linear" else np.log1p(amounts)
+    return np.asarray(weights * factors, dtype=np.float32)

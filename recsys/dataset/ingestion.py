@@ -7,20 +7,22 @@ and sorted on disk, so memory follows the number of users and items, not that of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import polars as pl
 
 from recsys.config import DatasetConfig
-from recsys.dataset.event_blocks import BlockCounts, make_blocks
+from recsys.dataset.event_blocks import EventCounts, make_blocks
 from recsys.dataset.interactions import read_interactions
 from recsys.dataset.items import read_items
 from recsys.dataset.judgement import Judge, TableCounts
+from recsys.dataset.read_ahead import read_ahead
 from recsys.dataset.spilled_frames import SpilledFrames
-from recsys.dataset.summary import Summary, Summarizer
+from recsys.dataset.summary import Summary, summarize
 from recsys.errors import ConfigError, DataError
 from recsys.tables import Interactions, Items, Rejected, check, empty
 
@@ -51,32 +53,32 @@ class IngestedBlocks:
     items: pl.DataFrame
     rejected: Iterator[pl.DataFrame]
     interactions: Iterator[pl.DataFrame]
+    _kinds: tuple[str, ...]
     _item_counts: TableCounts
     _judge: Judge
-    _blocks: BlockCounts
-    _summarizer: Summarizer = field(repr=False)
+    _events: EventCounts
 
     @property
     def counts(self) -> dict[str, TableCounts]:
         """What became of the rows of each table; complete once the interactions are read."""
-        blocks, judge = self._blocks, self._judge
+        events, judge = self._events, self._judge
         interactions = TableCounts(
             judge.read,
-            blocks.kept,
+            events.kept,
             judge.rejected,
-            blocks.repeats,
-            blocks.differing,
+            events.repeats,
+            events.differing,
             judge.skipped,
-            blocks.returns,
-            blocks.taken_back,
-            blocks.lone_returns,
+            events.returns,
+            events.taken_back,
+            events.lone_returns,
         )
         return {"items": self._item_counts, "interactions": interactions}
 
     @property
     def summary(self) -> Summary:
         """What was read; complete once the interactions are read."""
-        return self._summarizer.summarize(self.counts)
+        return summarize(self.items, self._events, self._kinds, self.counts)
 
 
 def ingest(config: DatasetConfig, *, now: datetime) -> Ingested:
@@ -127,11 +129,10 @@ def ingest_blocks(config: DatasetConfig, *, now: datetime, scratch: Path) -> Ing
     items, item_counts = read_items(config, now, rejected)
     items = check(Items, items, "ingested items", _NEXT_STEP)
     events = read_interactions(config, items["item_id"], now, scratch, rejected)
-    counts, summarizer = BlockCounts(), Summarizer(items)
-    blocks = make_blocks(config, events, items["item_id"], counts)
-    return IngestedBlocks(
-        items, iter(rejected), summarizer.watch(blocks), item_counts, events.judge, counts, summarizer
-    )
+    kinds = tuple(config.interactions.event_weights)
+    counts = EventCounts(np.zeros(items.height, dtype=np.bool_), np.zeros(len(kinds), dtype=np.int64))
+    blocks = read_ahead(make_blocks(config, events, items["item_id"], counts))
+    return IngestedBlocks(items, iter(rejected), blocks, kinds, item_counts, events.judge, counts)
 
 
 def _check_time_zone(time_zone: str) -> None:

@@ -29,6 +29,7 @@ from recsys.dataset.event_sort import EventFile
 from recsys.dataset.judgement import Judge
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
+from recsys.dataset.read_ahead import read_ahead
 from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.dataset.text_numbers import MISSING, ROUNDED, UNKNOWN, UNPRINTABLE, UserNumbers, number_items, number_kinds
 from recsys.errors import DataError
@@ -85,7 +86,7 @@ def read_interactions(
     parser = _Parser(files, set(columns), item_ids, now)
     judge = Judge("interactions", files, _FIELDS, parser.advise, rejected)
     events = EventFile(scratch, parser.fields)
-    for batch in read_batches("interactions", files, columns):
+    for batch in read_ahead(read_batches("interactions", files, columns)):
         records, broken = parser.parse(batch)
         good = judge.judge(batch, broken)
         events.append(records if good.all() else records[good])
@@ -197,6 +198,6 @@ def _check_single(values: pl.DataFrame, field: str, files: InteractionFiles) -> 
     if isinstance(values.schema[field], pl.List):
         name = getattr(files.columns, field)
         raise DataError(
-            f"interactions: column '{name}' holds lists, expected a single value per row for {field}; give each event a "
-            f"row with dataset.interactions.unfold: {{column: {name}}}, or name another column"
+            f"interactions: column '{name}' holds lists, expected a single value per row for {field}; give each event "
+            f"a row with dataset.interactions.unfold: {{column: {name}}}, or name another column"
         )

@@ -94,7 +94,7 @@ class Judge:
             first[broken[name] & (first == 0)] = number
         self.read += len(first)
         self.skipped += batch.skipped
-        good = first == 0
+        good: NDArray[np.bool_] = first == 0
         if not good.all():
             self._set_aside(batch, first, names)
         return good
@@ -206,8 +206,8 @@ def _first_distinct(values: pl.Series | None, rows: NDArray[np.int64]) -> NDArra
     """Return the first rows with different values, at most as many as a message shows."""
     if values is None:
         return rows[:1]
-    distinct = values.gather(rows).is_first_distinct().head(_EVIDENCE).arg_true()
-    return rows[distinct.to_numpy()][:_SHOWN]
+    distinct = values.gather(rows).is_first_distinct().arg_true().head(_SHOWN).to_numpy()
+    return np.asarray(rows[distinct])
 
 
 def _shorten(value: str) -> str:

@@ -52,11 +52,8 @@ def count_languages(texts: pl.Series) -> dict[str, float]:
     most = hits.max_horizontal()
     winner = pl.coalesce(pl.when(pl.col(name) == most).then(pl.lit(name)) for name in _WORDS)
     latin = hits.select(pl.when(most > 0).then(winner).otherwise(pl.lit(_UNCLEAR))).to_series()
-    language = pl.when(pl.lit(False)).then(pl.lit(""))
-    for name, letters in _SCRIPTS.items():
-        language = language.when(pl.col("text").str.contains(letters)).then(pl.lit(name))
-    found = frame.with_columns(latin=latin).select(
-        language=language.when(pl.col("text").str.contains(r"\p{L}")).then("latin").otherwise(pl.lit(_OTHER))
-    )
+    scripts = [pl.when(pl.col("text").str.contains(letters)).then(pl.lit(name)) for name, letters in _SCRIPTS.items()]
+    in_latin = pl.when(pl.col("text").str.contains(r"\p{L}")).then("latin").otherwise(pl.lit(_OTHER))
+    found = frame.with_columns(latin=latin).select(language=pl.coalesce(*scripts, in_latin))
     shares = found["language"].value_counts().sort(["count", "language"], descending=[True, False])
     return {name: round(count / found.height, 4) for name, count in shares.iter_rows() if count >= 0.01 * found.height}

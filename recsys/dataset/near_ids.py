@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -41,7 +42,7 @@ def _simplify(ids: pl.Series) -> pl.Series:
 
 
 def _describe(one: str, near: str) -> str:
-    steps = {
+    steps: dict[str, Callable[[pl.Series], pl.Series]] = {
         "letter case": lambda ids: ids.str.to_lowercase(),
         "zeros in front": lambda ids: ids.str.replace(_ZEROS, "${1}"),
         "the Unicode form of accents (NFC)": lambda ids: ids.str.normalize("NFC"),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from recsys.dataset.event_blocks import EventCounts
 from recsys.dataset.judgement import TableCounts
 from recsys.dataset.languages import count_languages
 
-logger = logging.getLogger(__name__)
-
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Share of the titles that are one text, or hold markup, from which on a warning is due.
 _MOSTLY = 0.5
 _MARKUP = r"</?[A-Za-z][^<>]*>|&[a-z]+;|\{\{|\]\]|\*\*"
@@ -106,56 +105,36 @@ def _describe_rows(counts: TableCounts) -> str:
     return "; ".join(parts)
 
 
-class Summarizer:
-    """Summarizes items at once, and interactions while their blocks pass.
+def summarize(
+    items: pl.DataFrame, events: EventCounts, kinds: Sequence[str], rows: Mapping[str, TableCounts]
+) -> Summary:
+    """Return what was read.
 
     Args:
         items: `Items`.
+        events: of all interactions.
+        kinds: the event kinds of the config.
+        rows: what became of the raw rows, by table.
     """
+    counts = {kind: int(count) for kind, count in zip(kinds, events.kinds, strict=True) if count}
+    return Summary(
+        users=events.users,
+        items=items.height,
+        items_with_interactions=int(events.items.sum()),
+        interactions=events.kept,
+        events=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        positive=events.positive,
+        first_time=_format_time(events.first),
+        last_time=_format_time(events.last),
+        texts={field: _measure(items[field]) for field in ("title", "description")},
+        languages=count_languages(items["title"]),
+        rows=dict(rows),
+        warnings=_find_faults(items["title"]),
+    )
 
-    def __init__(self, items: pl.DataFrame) -> None:
-        self._items = items
-        self._users = self._interactions = self._positive = 0
-        self._kinds: dict[str, int] = {}
-        self._first: datetime | None = None
-        self._last: datetime | None = None
-        self._touched = pl.Series(dtype=pl.String)
 
-    def watch(self, blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the blocks, each of whole users, and count them."""
-        for block in blocks:
-            self._add(block)
-            yield block
-
-    def _add(self, block: pl.DataFrame) -> None:
-        self._users += block["user_id"].n_unique()
-        self._interactions += block.height
-        self._positive += int(block["positive"].sum())
-        for kind, count in block["event"].value_counts().iter_rows():
-            self._kinds[kind] = self._kinds.get(kind, 0) + count
-        self._touched = pl.concat([self._touched, block["item_id"].unique()]).unique()
-        first, last = block["time"].min(), block["time"].max()
-        if isinstance(first, datetime) and isinstance(last, datetime):
-            self._first = min(first, self._first or first)
-            self._last = max(last, self._last or last)
-
-    def summarize(self, rows: Mapping[str, TableCounts]) -> Summary:
-        """Return the summary of the items and of the blocks that passed."""
-        titles = self._items["title"]
-        return Summary(
-            users=self._users,
-            items=self._items.height,
-            items_with_interactions=len(self._touched),
-            interactions=self._interactions,
-            events=dict(sorted(self._kinds.items(), key=lambda item: (-item[1], item[0]))),
-            positive=self._positive,
-            first_time=self._first.isoformat() if self._first else None,
-            last_time=self._last.isoformat() if self._last else None,
-            texts={field: _measure(self._items[field]) for field in ("title", "description")},
-            languages=count_languages(titles),
-            rows=dict(rows),
-            warnings=_find_faults(titles),
-        )
+def _format_time(microseconds: int | None) -> str | None:
+    return None if microseconds is None else (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
 
 
 def _measure(texts: pl.Series) -> Texts:

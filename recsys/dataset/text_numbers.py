@@ -37,7 +37,8 @@ class TextNumbers:
         if isinstance(last, int) and last >= seen:
             new = pl.Series(np.arange(seen, last + 1, dtype=np.uint32)).cat.to(self._texts).cast(pl.String)
             self._numbers = np.concatenate([self._numbers, self._number(new)])
-        return np.append(self._numbers, np.int32(MISSING))[codes.fill_null(len(self._numbers)).to_numpy()]
+        numbers: NDArray[np.int32] = np.append(self._numbers, np.int32(MISSING))
+        return np.asarray(numbers[codes.fill_null(len(self._numbers)).to_numpy()])
 
 
 class UserNumbers(TextNumbers):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+
+import polars as pl
 
 from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
@@ -32,7 +35,11 @@ def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Summary]
     name = f"ingestion-{config.name}"
     with lock(home, name), scratch_folder(home, name) as scratch, log_stage("ingest") as done:
         made = ingest_blocks(config.dataset, now=now, scratch=scratch)
-        tables = {"items": made.items, "interactions": made.interactions, "rejected": made.rejected}
+        tables: dict[str, pl.DataFrame | Iterable[pl.DataFrame]] = {
+            "items": made.items,
+            "interactions": made.interactions,
+            "rejected": made.rejected,
+        }
         identity = write_snapshot(
             home,
             config.name,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from recsys.artifacts.snapshots import Snapshot
-from recsys.config import Config, data_path
+from recsys.config import Config
+from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
-from recsys.dataset.reading import read_table
+from recsys.dataset.raw.reading import read_all
 from recsys.dataset.windows import Windows, split_windows
 from recsys.progress import log_stage
 
@@ -23,8 +24,9 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
         if config.windows.holdout_path:
             columns = config.dataset.interactions.columns
             wanted = {"user_id": columns.user_id, "item_id": columns.item_id}
-            pairs = read_table("hold-out pairs", data_path(config.windows.holdout_path), wanted).values
-            holdout = pairs.select(clean_ids(pairs[name]).alias(name) for name in wanted)
+            words = config.dataset.interactions.missing
+            pairs = read_all("hold-out pairs", RawFiles(path=config.windows.holdout_path), wanted)
+            holdout = pairs.select(clean_ids(pairs[name], words.get(name, ())).alias(name) for name in wanted)
         windows = split_windows(
             snapshot.interactions,
             config.windows,

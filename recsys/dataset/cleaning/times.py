@@ -133,7 +133,7 @@ def _from_plain_iso(texts: pl.Series) -> pl.Series | None:
     """Return the times of texts that all have one plain form, fast; None where some have another form or no time."""
     lengths = texts.str.len_bytes()
     length = lengths.max()
-    if length not in _PLAIN_LENGTHS or lengths.min() != length:
+    if not isinstance(length, int) or length not in _PLAIN_LENGTHS or lengths.min() != length:
         return None
     zone = _PLAIN_LENGTHS[length]
     if zone and not texts.str.ends_with("Z").fill_null(True).all():
