@@ -81,67 +81,86 @@ def read_interactions(
     Raises:
         DataError: files cannot be read, times cannot be right, or too many rows break a rule.
     """
-    files = config.interactions
-    columns = {field: name for field, name in dict(files.columns).items() if name is not None}
-    parser = _Parser(files, set(columns), item_ids, now)
-    judge = Judge("interactions", files, _FIELDS, parser.advise, rejected)
-    events = EventFile(scratch, parser.fields)
-    for batch in read_ahead(read_batches("interactions", files, columns)):
-        records, broken = parser.parse(batch)
-        good = judge.judge(batch, broken)
-        events.append(records if good.all() else records[good])
-    parser.time.check()
-    judge.check()
-    return Events(events, parser.users.ids, judge)
+    reader = InteractionReader(config.interactions, item_ids, now, rejected)
+    events = EventFile(scratch, reader.fields)
+    for batch in read_ahead(read_batches("interactions", config.interactions, reader.columns)):
+        events.append(reader.read(batch))
+    reader.time.check()
+    reader.judge.check()
+    return Events(events, reader.user_ids, reader.judge)
 
 
-class _Parser:
-    """Parses batches of raw interactions into records, whose form is the same from the first batch to the last."""
+class InteractionReader:
+    """Turns batches of raw interactions into records, whose form is the same from the first batch to the last.
 
-    def __init__(self, files: InteractionFiles, present: set[str], item_ids: pl.Series, now: datetime) -> None:
+    Args:
+        files: settings of the interactions.
+        item_ids: of the catalogue, sorted.
+        now: aware instant; later events than a day after it are rejected.
+        rejected: where bad rows go.
+    """
+
+    def __init__(self, files: InteractionFiles, item_ids: pl.Series, now: datetime, rejected: SpilledFrames) -> None:
         words = files.missing
-        self._files, self._present, self._item_ids = files, present, item_ids
+        self.columns = {field: name for field, name in dict(files.columns).items() if name is not None}
+        self._files, self._item_ids = files, item_ids
         self._kinds = list(files.event_weights)
-        self.users = UserNumbers(words.get("user_id", ()))
+        self._users = UserNumbers(words.get("user_id", ()))
         self._items = number_items(item_ids, words.get("item_id", ()))
         self._events = number_kinds(self._kinds, words.get("event", ()))
         self.time = TimeColumn("interactions", "time", files, files.time_zone, now)
         self._numbers = {name: NumberColumn("interactions", name, files) for name in ("value", "position", "order")}
         earliest = (files.earliest_time or datetime.min.replace(tzinfo=UTC)).astimezone(UTC)
         self._earliest, self._latest = earliest, now.astimezone(UTC) + timedelta(days=1)
-        self.fields = [("user", "<u4"), ("item", "<u4"), ("event", "<u2")]
+        self.judge = Judge("interactions", files, _FIELDS, self._advise, rejected)
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """Fields of a record, as numpy types; see `Events`."""
         types = {"time": [("time", "<i8")], "order": [("order", "<f8"), ("exact", "<i8")]}
         types |= {"value": [("value", "<f8")], "position": [("position", "<u2")]}
-        self.fields += [field for name, fields in types.items() if name in present for field in fields]
+        present = [field for name, fields in types.items() if name in self.columns for field in fields]
+        return [("user", "<u4"), ("item", "<u4"), ("event", "<u2"), *present]
 
-    def parse(self, batch: RawBatch) -> tuple[NDArray[np.void], dict[str, _Mask]]:
+    @property
+    def user_ids(self) -> pl.Series:
+        """The id of each user number."""
+        return self._users.ids
+
+    def read(self, batch: RawBatch) -> NDArray[np.void]:
+        """Return a record per good row, and set the others aside."""
+        records, broken = self._parse(batch)
+        good = self.judge.judge(batch, broken)
+        return records if good.all() else np.asarray(records[good])
+
+    def _parse(self, batch: RawBatch) -> tuple[NDArray[np.void], dict[str, _Mask]]:
         """Return a record per row, and for each rule the rows that break it."""
         values = batch.values
         for name in ("user_id", "item_id"):
             _check_single(values, name, self._files)
         records = np.zeros(values.height, dtype=self.fields)
-        users, items = self.users.read(values["user_id"]), self._items.read(values["item_id"])
+        users, items = self._users.read(values["user_id"]), self._items.read(values["item_id"])
         broken = {"missing_user_id": users == MISSING, "missing_item_id": items == MISSING}
         for fault, code in (("unprintable", UNPRINTABLE), ("rounded", ROUNDED)):
             broken |= {f"{fault}_user_id": users == code, f"{fault}_item_id": items == code}
         records["user"], records["item"] = np.maximum(users, 0), np.maximum(items, 0)
-        if "time" in self._present:
+        if "time" in self.columns:
             broken |= self._parse_times(values["time"], records)
         broken["unknown_item"] = items == UNKNOWN
-        if "event" in self._present:
+        if "event" in self.columns:
             events = self._events.read(values["event"])
             broken |= {"missing_event": events == MISSING, "unknown_event": events == UNKNOWN}
             records["event"] = np.maximum(events, 0)
-        if "value" in self._present:
+        if "value" in self.columns:
             broken |= self._parse_values(values["value"], records)
-        if "position" in self._present:
+        if "position" in self.columns:
             numbers, missing = self._numbers["position"].read(values["position"])
             positions = (
                 numbers.set(numbers != numbers.floor(), None).cast(pl.UInt16, strict=False).fill_null(0).to_numpy()
             )
             broken["bad_position"] = (positions == 0) & ~missing.to_numpy()
             records["position"] = positions
-        if "order" in self._present:
+        if "order" in self.columns:
             broken |= self._parse_order(values["order"], records)
         return records, broken
 
@@ -177,7 +196,7 @@ class _Parser:
         blank = missing.to_numpy()
         return {"missing_order": blank, "bad_order": numbers.is_null().to_numpy() & ~blank}
 
-    def advise(self, rule: str, values: pl.Series) -> str:
+    def _advise(self, rule: str, values: pl.Series) -> str:
         """Return what to do about a rule, given some of the values that broke it."""
         if rule.startswith("missing_"):
             return advise_on_missing()

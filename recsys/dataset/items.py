@@ -25,6 +25,7 @@ from recsys.dataset.column_forms import TimeColumn
 from recsys.dataset.judgement import Judge, TableCounts
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
+from recsys.dataset.read_ahead import read_ahead
 from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.errors import DataError
 from recsys.tables import Items
@@ -51,34 +52,61 @@ def read_items(config: DatasetConfig, now: datetime, rejected: SpilledFrames) ->
     Raises:
         DataError: files cannot be read, or too many rows break a rule.
     """
-    files = config.items
-    columns = {field: name for field, name in dict(files.columns).items() if name is not None} | files.attributes
-    created = TimeColumn("items", "created_at", files, config.interactions.time_zone, now)
+    reader = ItemReader(config, now, rejected)
+    for batch in read_ahead(read_batches("items", config.items, reader.columns)):
+        reader.add(batch)
+    reader.created.check()
+    reader.judge.check()
+    return reader.items, reader.counts
 
-    def advise(rule: str, values: pl.Series) -> str:
+
+class ItemReader:
+    """Gathers the catalogue from batches of raw items.
+
+    Args:
+        config: files of the items, and the zone of times.
+        now: aware instant, for the check of times.
+        rejected: where bad rows go.
+    """
+
+    def __init__(self, config: DatasetConfig, now: datetime, rejected: SpilledFrames) -> None:
+        files = config.items
+        self._files = files
+        self.columns = {field: name for field, name in dict(files.columns).items() if name is not None}
+        self.columns |= files.attributes
+        self.created = TimeColumn("items", "created_at", files, config.interactions.time_zone, now)
+        self.judge = Judge("items", files, _FIELDS, self._advise, rejected)
+        self._catalogue = _Catalogue(files.keep)
+
+    def add(self, batch: RawBatch) -> None:
+        """Add the good rows of a batch, and set the others aside."""
+        _check_single(batch.values, self.columns)
+        parsed = _parse(self._files, batch, self.created)
+        good = self.judge.judge(batch, _find_broken(parsed))
+        kept = parsed.select(Items.column_names()).with_columns(
+            _read_attribute(batch.values[name], self._files.missing.get(name, ())).alias(name)
+            for name in self._files.attributes
+        )
+        self._catalogue.add(kept.filter(pl.Series(good)))
+
+    @property
+    def items(self) -> pl.DataFrame:
+        """`Items` and the attributes."""
+        return self._catalogue.items.sort("item_id")
+
+    @property
+    def counts(self) -> TableCounts:
+        """What became of the rows."""
+        judge, catalogue = self.judge, self._catalogue
+        kept = catalogue.items.height
+        return TableCounts(*(judge.read, kept, judge.rejected, catalogue.repeats, catalogue.differing, judge.skipped))
+
+    def _advise(self, rule: str, values: pl.Series) -> str:
         if rule == "missing_item_id":
             return advise_on_missing()
         if rule == "bad_created_at":
-            return advise_on_times(values, created)
+            return advise_on_times(values, self.created)
         return "true or false is expected" if rule == "bad_available" else ""
-
-    judge = Judge("items", files, _FIELDS, advise, rejected)
-    catalogue = _Catalogue(files.keep)
-    for batch in read_batches("items", files, columns):
-        _check_single(batch.values, columns)
-        parsed = _parse(files, batch, created)
-        good = judge.judge(batch, _find_broken(parsed))
-        kept = parsed.select(Items.column_names()).with_columns(
-            _read_attribute(batch.values[name], files.missing.get(name, ())).alias(name) for name in files.attributes
-        )
-        catalogue.add(kept.filter(pl.Series(good)))
-    created.check()
-    judge.check()
-    items = catalogue.items.sort("item_id")
-    counts = TableCounts(
-        *(judge.read, items.height, judge.rejected, catalogue.repeats, catalogue.differing, judge.skipped)
-    )
-    return items, counts
 
 
 class _Catalogue:

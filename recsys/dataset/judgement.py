@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -148,16 +148,11 @@ class Judge:
                 f"{self._table} {self._files.path}: no rows of data{left}; check the export and the settings"
             )
         if bad == self.read:
-            raise DataError(f"no row of {self._table} is left: {self._explain(list(self._breaches))}; {self._fix()}")
-        for name, breaches in self._breaches.items():
-            limit = self._files.rejected_limit(name)
-            if limit is not None and breaches.count > limit * self.read:
-                raise DataError(self._refuse([name], breaches.count, limit, name))
-        shared = [name for name in self._breaches if self._files.rejected_limit(name) is None]
-        count = sum(self._breaches[name].count for name in shared)
-        limit = self._files.rejected_limit(TOTAL) or 0.0
-        if count > limit * self.read:
-            raise DataError(self._refuse(shared, count, limit, TOTAL))
+            raise DataError(f"no row of {self._table} is left: {self.explain(list(self._breaches))}; {self._fix()}")
+        for setting, names in self._group(list(self._breaches)).items():
+            count, limit = self._count(names), self._limit(setting)
+            if count > limit * self.read:
+                raise DataError(self._refuse(names, count, limit, setting))
         detail = ", ".join(f"{rule} {count:,}" for rule, count in self.rejected.items())
         logger.info(
             "%s: %d rows read, %d kept, %d rejected%s",
@@ -167,6 +162,27 @@ class Judge:
             bad,
             detail and f": {detail}",
         )
+
+    def exceeds(self, names: Iterable[str]) -> bool:
+        """Return whether more rows than allowed break one of some rules, or all rows do."""
+        groups = self._group(list(names))
+        return self._count(names) == self.read > 0 or any(
+            self._count(rules) > self._limit(setting) * self.read for setting, rules in groups.items()
+        )
+
+    def _group(self, names: list[str]) -> dict[str, list[str]]:
+        """Return the rules by the name of their limit."""
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            setting = TOTAL if self._files.rejected_limit(name) is None else name
+            groups.setdefault(setting, []).append(name)
+        return groups
+
+    def _count(self, names: Iterable[str]) -> int:
+        return sum(self._breaches[name].count for name in names)
+
+    def _limit(self, setting: str) -> float:
+        return self._files.rejected_limit(setting) or 0.0
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -178,14 +194,14 @@ class Judge:
         share = count / self.read
         return (
             f"{self._table}: {count:,} of {self.read:,} rows rejected ({share:.1%}), expected at most {limit:.1%}: "
-            f"{self._explain(names)}; {self._fix()}, or allow more with "
+            f"{self.explain(names)}; {self._fix()}, or allow more with "
             f"dataset.{self._table}.max_rejected: {{{setting}: {_round_up(share)}}}"
         )
 
     def _fix(self) -> str:
         return f"fix the rows or dataset.{self._table} in the config"
 
-    def _explain(self, names: list[str]) -> str:
+    def explain(self, names: list[str]) -> str:
         """Return each rule with its count, examples and advice, the most frequent rule first."""
         parts = []
         for name in sorted(names, key=lambda name: (-self._breaches[name].count, name)):
