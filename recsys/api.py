@@ -23,7 +23,7 @@ from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.config import home as default_home
 from recsys.config import load_config as read_config
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.storage.files import read_table
 from recsys.storage.home import snapshot_folder
@@ -78,15 +78,19 @@ def ingest(config: Config | Path | str, *, home: Path | str | None = None) -> In
         home: folder that the snapshot is written to.
 
     Returns:
-        The tables `items`, `interactions` and `rejected`, and `counts` per table.
+        The tables `items`, `interactions` and `rejected`, `counts` per table, and a `summary`.
 
     Raises:
         DataError: files cannot be read, a column is missing, or too many rows break a rule.
     """
+    from recsys.dataset.ingestion import Ingested
     from recsys.pipelines.ingest import run_ingest
 
-    _, ingested = run_ingest(_resolve(config), _home(home), datetime.now(UTC))
-    return ingested
+    settings = _resolve(config)
+    identity, summary = run_ingest(settings, _home(home), datetime.now(UTC))
+    made = open_snapshot(settings, snapshot=identity, home=home)
+    rejected = read_rejected(settings, snapshot=identity, home=home)
+    return Ingested(made.items, made.interactions, rejected, summary.rows, summary)
 
 
 def open_snapshot(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,21 @@ import dataframely as dy
 import polars as pl
 
 from recsys.errors import ArtifactError
-from recsys.storage.files import hash_text, read_table, replace_text, scan_parquet, write_table
+from recsys.storage.files import (
+    hash_text,
+    read_json,
+    read_table,
+    replace_text,
+    scan_parquet,
+    write_blocks,
+    write_json,
+    write_table,
+)
 from recsys.storage.folders import swap_in, sweep, verify_folder, write_folder
 from recsys.storage.home import current_snapshot_file, new_snapshot_folder, snapshot_folder, snapshots_folder
 from recsys.tables import Interactions, Items, Rejected
 
+SUMMARY = "summary.json"
 _NEXT_STEP = "run 'recsys ingest' with this config"
 _TABLES: dict[str, type[dy.Schema]] = {"items": Items, "interactions": Interactions, "rejected": Rejected}
 
@@ -55,7 +65,11 @@ class OpenSnapshot:
 
 
 def write_snapshot(
-    home: Path, name: str, tables: Mapping[str, pl.DataFrame], dataset: Mapping[str, Any], counts: Mapping[str, int]
+    home: Path,
+    name: str,
+    tables: Mapping[str, pl.DataFrame | Iterable[pl.DataFrame]],
+    dataset: Mapping[str, Any],
+    summarize: Callable[[], Mapping[str, Any]] | None = None,
 ) -> str:
     """Write a snapshot, make it the config's current snapshot, and return its id.
 
@@ -64,9 +78,9 @@ def write_snapshot(
     Args:
         home: the home to write to.
         name: of the config.
-        tables: `items`, `interactions` and `rejected`.
+        tables: `items`, `interactions` and `rejected`; a table in blocks is written while they are made.
         dataset: the resolved dataset section; other settings make another snapshot.
-        counts: for the manifest.
+        summarize: returns what was read, once the tables are written; saved as `summary.json`.
 
     Raises:
         ArtifactError: the home cannot be written; existing snapshots are unchanged.
@@ -75,11 +89,22 @@ def write_snapshot(
     folder = new_snapshot_folder(home, name)
     sweep(snapshots_folder(home), f"{folder.name}.")
 
-    def fill(staging: Path) -> None:
+    def fill(staging: Path) -> Mapping[str, Any]:
+        counts = {}
         for table, schema in _TABLES.items():
-            write_table(tables[table], schema, staging / f"{table}.parquet", f"snapshot table '{table}'")
+            content, path, what = tables[table], staging / f"{table}.parquet", f"snapshot table '{table}'"
+            if table == "items" and isinstance(content, pl.DataFrame):
+                # Its attributes are not in the schema.
+                write_table(content, schema, path, what)
+                counts[table] = content.height
+            else:
+                blocks = [content] if isinstance(content, pl.DataFrame) else content
+                counts[table] = write_blocks(blocks, schema, path, what)
+        if summarize is not None:
+            write_json(staging / SUMMARY, summarize(), sort_keys=False)
+        return {"counts": counts}
 
-    manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset), "counts": dict(counts)})
+    manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset)})
     text = json.dumps([manifest["files"], manifest["dataset"]], sort_keys=True)
     identity = hash_text(text)[:12]
     # An equal snapshot is replaced too: it may have been damaged since.
@@ -110,6 +135,12 @@ def open_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> OpenSnap
     """
     identity, folder = _find_folder(home, name, dataset, None)
     return OpenSnapshot(identity, _read_items(identity, folder), scan_parquet(folder / "interactions.parquet"))
+
+
+def read_summary(home: Path, identity: str) -> dict[str, Any] | None:
+    """Return what ingest read into a snapshot; None if it was made without a summary."""
+    path = snapshot_folder(home, identity) / SUMMARY
+    return read_json(path) if path.is_file() else None
 
 
 def _read_items(identity: str, folder: Path) -> pl.DataFrame:

@@ -50,7 +50,8 @@ def demo_data(
 def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Read the raw files, validate every row and write a snapshot.
 
-    The snapshot goes to `RECSYS_HOME/snapshots`. Its `rejected.parquet` holds each rejected row and the rule it broke.
+    The snapshot goes to `RECSYS_HOME/snapshots`. Its `rejected.parquet` holds each rejected row and the rule it broke,
+    its `summary.json` what was read.
 
     Next: `recsys train`.
 
@@ -60,15 +61,12 @@ def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
     from recsys.config import home
     from recsys.pipelines.ingest import run_ingest
 
-    snapshot, ingested = run_ingest(settings, home(), datetime.now(UTC))
+    snapshot, summary = run_ingest(settings, home(), datetime.now(UTC))
     if as_json:
         counts = {
             table: {"read": rows.read, "kept": rows.kept, "rejected": rows.rejected}
-            for table, rows in ingested.counts.items()
+            for table, rows in summary.rows.items()
         }
-        print_json({"snapshot": snapshot, "counts": counts})
+        print_json({"snapshot": snapshot, "counts": counts, "summary": summary.as_dict()})
         return
-    print_lines(f"snapshot {snapshot}")
-    for table, rows in ingested.counts.items():
-        rules = ", ".join(f"{rule} {count:,}" for rule, count in rows.rejected.items()) or "none"
-        print_lines(f"{table}: {rows.kept:,} of {rows.read:,} rows kept; rejected: {rules}")
+    print_lines(f"snapshot {snapshot}", *summary.lines())

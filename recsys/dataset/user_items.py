@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.histories import Histories
 from recsys.dataset.id_map import IdMap
 from recsys.errors import DataError

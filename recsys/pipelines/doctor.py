@@ -8,13 +8,14 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from recsys.artifacts.recommendations import find_published, read_pointer
 from recsys.artifacts.snapshots import read_snapshot
-from recsys.config import Config, data_path
-from recsys.dataset.raw_files import find_files
+from recsys.config import Config
+from recsys.dataset.check_up import look_at_raw_data
 from recsys.errors import RecsysError
 from recsys.progress import format_count
 from recsys.storage.folders import verify_folder
@@ -41,12 +42,11 @@ class Finding:
 
 
 def examine(config: Config, home: Path) -> list[Finding]:
-    """Check Python, packages, data, checkpoint, home, snapshot, registry and published lists, in this order."""
+    """Check Python, packages, raw files, checkpoint, home, snapshot, registry and published lists, in this order."""
     return [
         _check("python", lambda: f"{sys.version.split()[0]}"),
         *(_check(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),
-        _check("raw items", lambda: _count_files("items", config.dataset.items.path)),
-        _check("raw interactions", lambda: _count_files("interactions", config.dataset.interactions.path)),
+        *_look_at_raw_data(config),
         _check("checkpoint", lambda: _describe_checkpoint(config.text.checkpoint)),
         _check("home", lambda: _describe_home(home)),
         _check("snapshot", lambda: _describe_snapshot(config, home), missing="note"),
@@ -64,10 +64,9 @@ def _check(name: str, describe: Callable[[], str], missing: str = "problem") -> 
         return Finding(name, "problem", str(error))
 
 
-def _count_files(what: str, path: str) -> str:
-    files, kind = find_files(what, data_path(path))
-    size = sum(file.stat().st_size for file in files) / 1e6
-    return f"{format_count(len(files), f'{kind} file')}, {size:.1f} MB, {data_path(path)}"
+def _look_at_raw_data(config: Config) -> list[Finding]:
+    looks = look_at_raw_data(config.dataset, datetime.now(UTC))
+    return [Finding(look.name, "ok" if look.good else "problem", look.found) for look in looks]
 
 
 def _describe_checkpoint(name: str) -> str:

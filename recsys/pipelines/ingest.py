@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
+
 from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
-from recsys.dataset.ingestion import Ingested, ingest
+from recsys.dataset.ingestion import ingest_blocks
+from recsys.dataset.summary import Summary
 from recsys.progress import log_stage
+from recsys.storage.folders import scratch_folder
 from recsys.storage.locks import lock
 
 
-def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Ingested]:
+def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Summary]:
     """Ingest the config's raw files and write a snapshot.
 
     Args:
@@ -21,20 +26,27 @@ def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Ingested
         now: events more than a day later are rejected.
 
     Returns:
-        The snapshot's id, and the items, interactions and rejected rows.
+        The snapshot's id, and what was read.
 
     Raises:
         DataError: a file is missing or unreadable, or too many rows were rejected.
         ArtifactError: the snapshot cannot be written, or another process is ingesting this config.
     """
-    with lock(home, f"ingestion-{config.name}"), log_stage("ingest") as done:
-        ingested = ingest(config.dataset, now=now)
-        tables = {
-            "items": ingested.items,
-            "interactions": ingested.interactions,
-            "rejected": ingested.rejected,
+    name = f"ingestion-{config.name}"
+    with lock(home, name), scratch_folder(home, name) as scratch, log_stage("ingest") as done:
+        made = ingest_blocks(config.dataset, now=now, scratch=scratch)
+        tables: dict[str, pl.DataFrame | Iterable[pl.DataFrame]] = {
+            "items": made.items,
+            "interactions": made.interactions,
+            "rejected": made.rejected,
         }
-        counts = {name: frame.height for name, frame in tables.items()}
-        identity = write_snapshot(home, config.name, tables, config.dataset.model_dump(mode="json"), counts)
-        done(f"snapshot {identity}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    return identity, ingested
+        identity = write_snapshot(
+            home,
+            config.name,
+            tables,
+            config.dataset.model_dump(mode="json"),
+            lambda: made.summary.as_dict(),
+        )
+        summary = made.summary
+        done(f"snapshot {identity}: {summary.items:,} items, {summary.interactions:,} interactions")
+    return identity, summary

@@ -9,7 +9,7 @@ import polars as pl
 
 from recsys.candidates.merge import map_blocks
 from recsys.config import Config, DatasetConfig
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.histories import Histories, build_histories
 from recsys.errors import DataError
 from recsys.serving.bundle import Bundle

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from uuid import uuid4
 
 import dataframely as dy
 import polars as pl
+import pyarrow.parquet as pq
 
 from recsys.errors import ArtifactError, RecsysError
-from recsys.tables import check
+from recsys.tables import check, empty
 
+# Rows of a group of a table that is written in blocks.
+_GROUP_ROWS = 500_000
 _FREE_SPACE = "free some space or choose another RECSYS_HOME, then run again"
 
 
@@ -149,6 +152,40 @@ def write_table(frame: pl.DataFrame, schema: type[dy.Schema], path: Path, what: 
     checked = check(schema, frame, what, "internal error in the stage that wrote it; please report it")
     # Row groups follow a frame's chunks, and those may follow the number of threads.
     checked.rechunk().write_parquet(path)
+
+
+def write_blocks(blocks: Iterable[pl.DataFrame], schema: type[dy.Schema], path: Path, what: str) -> int:
+    """Check a long table block by block and write it as parquet; equal rows give equal bytes, whatever the blocks.
+
+    Args:
+        blocks: consecutive rows of the table.
+        schema: the table's class.
+        path: the file to write.
+        what: names the table in messages.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        DataError: a block breaks the schema, or what making the blocks raised.
+    """
+    rows, waiting = 0, empty(schema)
+    arrow = waiting.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    with pq.ParquetWriter(path, arrow, compression="zstd") as writer:
+        for block in blocks:
+            checked = check(schema, block, what, "internal error in the stage that wrote it; please report it")
+            rows += checked.height
+            waiting = pl.concat([waiting, checked.select(waiting.columns)])
+            while waiting.height >= _GROUP_ROWS:
+                _write_group(writer, waiting[:_GROUP_ROWS])
+                waiting = waiting[_GROUP_ROWS:]
+        if waiting.height or not rows:
+            _write_group(writer, waiting)
+    return rows
+
+
+def _write_group(writer: pq.ParquetWriter, rows: pl.DataFrame) -> None:
+    writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), row_group_size=_GROUP_ROWS)
 
 
 def read_table(path: Path, schema: type[dy.Schema], what: str, next_step: str) -> pl.DataFrame:

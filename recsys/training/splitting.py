@@ -7,7 +7,7 @@ from datetime import datetime
 from recsys.artifacts.snapshots import Snapshot
 from recsys.config import Config
 from recsys.config.raw_files import RawFiles
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.raw.reading import read_all
 from recsys.dataset.windows import Windows, split_windows
 from recsys.progress import log_stage
@@ -30,7 +30,7 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
             # Written as the interactions are, but in a file, not in a database or a workbook's sheet.
             form = {name: getattr(files, name) for name in _FORM}
             pairs = read_all("hold-out pairs", RawFiles(path=config.windows.holdout_path, **form), wanted)
-            holdout = pairs.select(clean_ids(pairs[name]).alias(name) for name in wanted)
+            holdout = pairs.select(clean_ids(pairs[name], files.missing.get(name, ())).alias(name) for name in wanted)
         windows = split_windows(
             snapshot.interactions,
             config.windows,

@@ -20,7 +20,7 @@ class TestSnapshot:
         return {"items": make_items(*ids), "interactions": interactions, "rejected": empty(Rejected)}
 
     def write(self, home: Path, *ids: str, name: str = "books") -> str:
-        return write_snapshot(home, name, self.tables(*ids), self.dataset, {"items": len(ids)})
+        return write_snapshot(home, name, self.tables(*ids), self.dataset)
 
     def test_is_read_as_it_was_written(self, tmp_path: Path) -> None:
         identity = self.write(tmp_path, "a", "b")
@@ -67,7 +67,7 @@ class TestSnapshot:
         bad = make_interactions(("u", "a", 0)).with_columns(weight=pl.lit(-1.0, dtype=pl.Float32))
         tables = {"items": make_items("a"), "interactions": bad, "rejected": empty(Rejected)}
         with pytest.raises(DataError, match="snapshot table 'interactions'"):
-            write_snapshot(tmp_path, "books", tables, self.dataset, {})
+            write_snapshot(tmp_path, "books", tables, self.dataset)
         assert read_files(tmp_path) == before
 
     def test_settings_that_changed_since(self, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ class TestSnapshot:
     def test_the_same_tables_with_other_settings_are_another_snapshot(self, tmp_path: Path) -> None:
         first = self.write(tmp_path, "a", "b")
         other = {**self.dataset, "repeats": True}
-        second = write_snapshot(tmp_path, "again", self.tables("a", "b"), other, {})
+        second = write_snapshot(tmp_path, "again", self.tables("a", "b"), other)
         assert second != first
         # Were they one folder, the second ingest would replace the first config's settings.
         assert read_snapshot(tmp_path, "books", self.dataset).id == first

@@ -110,7 +110,7 @@ class TestUntrustedText:
         items = make_items(*({"item_id": f"i{n}", "title": title} for n, title in enumerate((*self.TITLES, "z" * 90))))
         interactions = make_interactions(("[red]u", "i0", 1), ("\x1b[31mu\x07\u202e", "i2", 1))
         tables = {"items": items, "interactions": interactions, "rejected": empty(Rejected)}
-        write_snapshot(tmp_path, "texts", tables, config.dataset.model_dump(mode="json"), {})
+        write_snapshot(tmp_path, "texts", tables, config.dataset.model_dump(mode="json"))
         row = {"score": 1.0, "sources": ["als"], "reason": "[i]because[/i]", "variant": "v", "model_version": "1"}
         users = interactions["user_id"].to_list()
         lists = pl.DataFrame(

@@ -2,7 +2,9 @@ import gzip
 import json
 import logging
 import os
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from recsys.config import DatasetConfig
-from recsys.dataset import ingestion
-from recsys.dataset.ingestion import Ingested, TableCounts, ingest
+from recsys.dataset import interactions, items
+from recsys.dataset.ingestion import Ingested, ingest
+from recsys.dataset.judgement import TableCounts
+from recsys.dataset.raw.batches import RawBatch
 from recsys.errors import ConfigError, DataError
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -23,6 +27,29 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
 def shop(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     return Shop(tmp_path.resolve())
+
+
+@pytest.fixture
+def cut_batches(monkeypatch):
+    """Makes readers give batches of a few rows."""
+
+    def cut(size: int) -> None:
+        for module in (items, interactions):
+            monkeypatch.setattr(module, "read_batches", partial(_cut, module.read_batches, size))
+
+    return cut
+
+
+def _cut(read: Callable[..., Iterator[RawBatch]], size: int, *given: Any, **named: Any) -> Iterator[RawBatch]:
+    for batch in read(*given, **named):
+        for start in range(0, len(batch.rows), size):
+            yield RawBatch(
+                batch.values[start : start + size],
+                batch.file,
+                batch.rows[start : start + size],
+                lambda chosen, start=start, batch=batch: batch.locate(chosen + start),
+                lambda chosen, start=start, batch=batch: batch.content(chosen + start),
+            )
 
 
 class Shop:
@@ -40,12 +67,16 @@ class Shop:
 
     def ingest(self, share: float = 1.0, items: Any = None, repeats: bool = False, **interactions: Any) -> Ingested:
         sections = {
-            "items": {"path": "items.csv", **(items or {})},
-            "interactions": {"path": "log.csv", **interactions},
-            "max_rejected_share": share,
+            "items": {"path": "items.csv", "max_rejected": limits(share), **(items or {})},
+            "interactions": {"path": "log.csv", "max_rejected": limits(share), **interactions},
             "repeats": repeats,
         }
         return ingest(DatasetConfig.model_validate(sections), now=NOW)
+
+
+def limits(share: float) -> dict[str, float]:
+    """The same limit for all rules, also for those with a limit of their own."""
+    return dict.fromkeys(("total", "missing_user_id", "unknown_item", "early_time", "empty_text", "zero_value"), share)
 
 
 def rules(result: Ingested) -> list[tuple[str, int, str]]:
@@ -112,12 +143,11 @@ def test_each_item_rule_and_the_first_one_broken_counts(shop):
         ("items", 3, "empty_text"),
         ("items", 4, "bad_available"),
         ("items", 5, "bad_created_at"),
-        ("items", 6, "duplicate_item_id"),
     ]
     assert result.items["title"].to_list() == ["A", "the first good b"]
-    row = result.rejected.row(4, named=True)
+    row = result.rejected.row(3, named=True)
     assert row["file"] == "items.csv"
-    assert json.loads(row["content"]) == {"item_id": "a", "title": "again", "ok": "1", "born": ""}
+    assert json.loads(row["content"]) == {"item_id": "d", "title": "D", "ok": "", "born": "x"}
 
 
 @pytest.mark.parametrize("first", ["12.0", "guest"])
@@ -178,11 +208,12 @@ def test_each_interaction_rule_and_the_first_one_broken_counts(shop):
         "u,zzz,2025-06-03,?,y",
         "u,zzz,2025-01-02,?,y",
         "u,a,2025-01-02,?,y",
-        "u,a,2025-01-02,view,nan",
+        "u,a,2025-01-02,,4",
+        "u,a,2025-01-02,view,inf",
         "u,a,2025-01-02,view,1e99",
         good,
-        "u,a,2025-01-02,view,5",
-        "u,a,2025-06-02,view,",
+        "u,a,2025-01-03,view,5",
+        "u,a,2025-06-02,view,NULL",
         "u,a,,view,",
     )
     result = shop.ingest(
@@ -198,34 +229,43 @@ def test_each_interaction_rule_and_the_first_one_broken_counts(shop):
         (6, "future_time"),
         (7, "unknown_item"),
         (8, "unknown_event"),
-        (9, "bad_value"),
+        (9, "missing_event"),
         (10, "bad_value"),
-        (11, "duplicate_interaction"),
-        (14, "bad_time"),
+        (11, "bad_value"),
+        (15, "missing_time"),
     ]
     assert result.counts["interactions"].kept == 3
-    assert result.counts["interactions"].rejected["bad_time"] == 2
+    assert result.counts["interactions"].repeats == 1
+    assert result.counts["interactions"].rejected["bad_value"] == 2
     assert result.interactions["value"].to_list() == [4.0, 5.0, None]
     assert result.interactions["weight"].to_list() == [0.5] * 3
 
 
-@pytest.mark.parametrize("run", [1, 2, 5])
-def test_rows_are_judged_alike_in_runs_of_any_length(shop, monkeypatch, run):
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_rows_are_judged_alike_in_batches_of_any_size(shop, cut_batches, size):
+    shop.items("item_id,title", "a,A", "b,B", ",C", "a,A", "c,C", "a,other")
     shop.interactions(
         "user_id,item_id,at,stars",
         *("7.0,a,2025-01-01,4", "8,b,2025-01-01,", ",a,2025-01-01,1", "7,a,2025-01-01,4.0", "8,b,2025-01-02,"),
-        *("9,c,2025-01-01T01:00+01:00,nan", "8,b,2025-01-01,", "9,c,2025-01-01,", "7,c,soon,3", "7.0,a,2025-01-01,4"),
+        *("9,c,2025-01-01T01:00+01:00,x", "8,b,2025-01-01,", "9,c,2025-01-01,", "7,c,soon,3", "7.0,a,2025-01-01,5"),
     )
     given = {"columns": {"time": "at", "value": "stars"}}
     whole = shop.ingest(**given)
-    monkeypatch.setattr(ingestion, "_BLOCK_ROWS", run)
+    cut_batches(size)
     parts = shop.ingest(**given)
-    assert_frame_equal(parts.interactions, whole.interactions)
-    assert_frame_equal(parts.rejected, whole.rejected)
-    assert [rule for _, _, rule in rules(whole)] == [
-        *("missing_user_id", "duplicate_interaction", "bad_value", "duplicate_interaction", "bad_time"),
-        "duplicate_interaction",
+    for table in ("items", "interactions", "rejected"):
+        assert_frame_equal(getattr(parts, table), getattr(whole, table))
+    assert parts.counts == whole.counts
+    assert parts.summary == whole.summary
+    assert rules(whole) == [
+        ("items", 3, "missing_item_id"),
+        ("interactions", 3, "missing_user_id"),
+        ("interactions", 6, "bad_value"),
+        ("interactions", 9, "bad_time"),
     ]
+    items, interactions = whole.counts["items"], whole.counts["interactions"]
+    assert (items.repeats, items.differing, items.kept) == (1, 1, 3)
+    assert (interactions.repeats, interactions.differing, interactions.kept) == (2, 1, 4)
 
 
 def test_rows_sort_by_time_within_users_and_ties_keep_the_file_order(shop):
@@ -242,11 +282,12 @@ def test_rows_sort_by_time_within_users_and_ties_keep_the_file_order(shop):
 
 
 def test_many_rows_of_one_instant_keep_the_file_order(shop):
-    wanted = ["abc"[n * n % 3] for n in range(5000)]
-    shop.interactions("user_id,item_id,at,stars", *(f"u,{item},7,{n}" for n, item in enumerate(wanted)))
-    result = shop.ingest(columns={"time": "at", "value": "stars"}, time_format="seconds")
+    wanted = [f"i{n * 7919 % 5000:04}" for n in range(5000)]
+    shop.items("item_id,title", *(f"{item},T" for item in wanted))
+    shop.interactions("user_id,item_id,at", *(f"u,{item},7" for item in wanted))
+    result = shop.ingest(columns={"time": "at"}, time_format="seconds")
     assert result.interactions["item_id"].to_list() == wanted
-    assert result.interactions["value"].to_list() == result.interactions["step"].to_list()
+    assert result.interactions["step"].to_list() == list(range(5000))
 
 
 def test_order_column_sorts_by_number_however_large(shop):
@@ -265,9 +306,9 @@ def test_order_column_sorts_by_number_however_large(shop):
     assert result.interactions["time"].null_count() == 4
     assert rules(result) == [
         ("interactions", 5, "bad_order"),
-        ("interactions", 6, "bad_order"),
-        ("interactions", 7, "duplicate_interaction"),
+        ("interactions", 6, "missing_order"),
     ]
+    assert result.counts["interactions"].repeats == 1
 
 
 def test_without_time_and_order_repeats_stay_where_they_are_real(shop):
@@ -302,7 +343,8 @@ def test_without_time_and_order_there_are_no_positions_and_values_do_not_make_ro
         ("a", "rate", 0, False),
         ("b", "save", 0, True),
     ]
-    assert rules(result) == [("interactions", 4, "duplicate_interaction")]
+    counts = result.counts["interactions"]
+    assert (counts.repeats, counts.differing, rules(result)) == (0, 1, [])
 
 
 def test_places_are_whole_numbers_from_one_on_or_blank(shop):
@@ -380,34 +422,50 @@ def test_rows_are_numbered_in_their_own_file(shop):
 # --- too many, too few -----------------------------------------------------------------------------------------
 
 
-def test_too_many_rejected_rows_stop_with_counts_and_an_example(shop, caplog):
-    shop.interactions("user_id,item_id", "u,a", "u,x", ",a", "u,y")
+def test_too_many_rejected_rows_stop_with_counts_values_and_lines(shop, caplog):
+    shop.interactions("user_id,item_id", "u,a", "u,x", ",a", "u,y", "u,x", "u,b")
     with caplog.at_level(logging.INFO), pytest.raises(DataError) as caught:
-        shop.ingest(share=0.7)
-    message = str(caught.value)
-    assert "interactions: 3 of 4 rows rejected (75.0%), expected at most 70.0%" in message
-    assert "unknown_item 2 (as in log.csv:2), missing_user_id 1 (as in log.csv:3)" in message
-    assert "raise dataset.max_rejected_share" in message
+        shop.ingest(max_rejected={"unknown_item": 0.4})
+    assert str(caught.value) == (
+        "interactions: 3 of 6 rows rejected (50.0%), expected at most 40.0%: unknown_item 3, such as 'x' in log.csv "
+        "line 3, 'y' in log.csv line 5; fix the rows or dataset.interactions in the config, or allow more with "
+        "dataset.interactions.max_rejected: {unknown_item: 0.51}"
+    )
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        assert shop.ingest(share=0.75).counts["interactions"].kept == 1
+        assert shop.ingest(max_rejected={"unknown_item": 0.5}).counts["interactions"].kept == 2
     assert [record.getMessage() for record in caplog.records] == [
         "items: 3 rows read, 3 kept, 0 rejected",
-        "interactions: 4 rows read, 1 kept, 3 rejected: unknown_item 2, missing_user_id 1",
+        "interactions: 6 rows read, 2 kept, 4 rejected: unknown_item 3, missing_user_id 1",
     ]
 
 
-def test_the_share_is_of_each_table_alone(shop):
+def test_rules_without_a_limit_of_their_own_share_one(shop):
+    rows = [*(f"u{n},a,4,1" for n in range(8)), "u,a,four,1", "u,a,4,first"]
+    shop.interactions("user_id,item_id,stars,slot", *rows)
+    columns = {"value": "stars", "position": "slot"}
+    message = (
+        r"2 of 10 rows rejected \(20.0%\), expected at most 15.0%: bad_position 1, .*; bad_value 1, .*\{total: 0.21\}"
+    )
+    with pytest.raises(DataError, match=message):
+        shop.ingest(columns=columns, max_rejected=0.15)
+    assert shop.ingest(columns=columns, max_rejected={"total": 0.1, "bad_value": 0.1}).counts["interactions"].kept == 8
+
+
+def test_limits_are_of_each_table_alone(shop):
     shop.items("item_id,title", "a,A", "b,")
     shop.interactions("user_id,item_id", *(f"u{n},a" for n in range(99)))
-    with pytest.raises(DataError, match=r"items: 1 of 2 rows rejected .* empty_text 1 \(as in items.csv:2\)"):
-        shop.ingest(share=0.1)
+    with pytest.raises(DataError, match=r"items: 1 of 2 rows rejected .* empty_text 1, such as items.csv line 3;"):
+        shop.ingest(items={"max_rejected": 0.05})
+    assert shop.ingest(items={"max_rejected": {"empty_text": 0.5}}).counts["items"].kept == 1
 
 
-def test_a_table_without_a_good_row_stops_whatever_the_share(shop):
+def test_no_row_left_stops_whatever_the_limits_and_names_none(shop):
     shop.interactions("user_id,item_id", "u,zzz")
-    with pytest.raises(DataError, match="1 of 1 rows rejected"):
+    message = "no row of interactions is left: unknown_item 1, such as 'zzz' in log.csv line 2; fix the rows or"
+    with pytest.raises(DataError, match=message) as caught:
         shop.ingest(share=1.0)
+    assert "max_rejected" not in str(caught.value)
 
 
 def test_missing_column_names_the_section_to_mend(shop):
@@ -418,7 +476,9 @@ def test_missing_column_names_the_section_to_mend(shop):
 
 def test_a_list_is_no_id(shop):
     pl.DataFrame({"user_id": [["u"]], "item_id": ["a"]}).write_parquet(shop.folder / "log.parquet")
-    with pytest.raises(DataError, match=r"interactions: column 'user_id' holds lists, .*; name another column"):
+    with pytest.raises(
+        DataError, match=r"column 'user_id' holds lists, .*dataset.interactions.unfold: \{column: user_id\}"
+    ):
         shop.ingest(path="log.parquet")
 
 
@@ -430,7 +490,7 @@ REAL_SETS = {
     "online_retail": (
         3_659,
         391_138,
-        {"duplicate_interaction": 5_232},
+        {},
         {
             "columns": {"user_id": "user", "item_id": "item", "time": "ts", "value": "quantity"},
             "time_format": "seconds",

@@ -8,7 +8,7 @@ import pytest
 import zstandard
 
 from recsys.config import data_path
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.raw_files import display_name
 from recsys.dataset.reading import RawTable, read_table
 from recsys.errors import DataError

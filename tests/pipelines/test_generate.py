@@ -34,7 +34,7 @@ def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def ingest(home: Path, config: Config, items: pl.DataFrame, interactions: pl.DataFrame) -> None:
     tables = {"items": items.sort("item_id"), "interactions": interactions, "rejected": empty(Rejected)}
-    write_snapshot(home, config.name, tables, config.dataset.model_dump(mode="json"), {})
+    write_snapshot(home, config.name, tables, config.dataset.model_dump(mode="json"))
 
 
 def add(snapshot: Snapshot, *rows: tuple[Any, ...]) -> pl.DataFrame:

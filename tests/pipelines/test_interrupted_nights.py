@@ -171,7 +171,7 @@ def test_texts_embedded_by_processes_are_the_same(
         "rejected": empty(Rejected),
     }
     name, dataset = trained.config.name, trained.config.dataset.model_dump(mode="json")
-    write_snapshot(home, name, tables, dataset, {})
+    write_snapshot(home, name, tables, dataset)
     kept = []
     for workers in (1, 2):
         rmtree(home / "embeddings", ignore_errors=True)
@@ -182,7 +182,7 @@ def test_texts_embedded_by_processes_are_the_same(
     assert len(kept[0][1]) == 3
     assert kept[0] == kept[1]
     tables["items"] = snapshot.items
-    write_snapshot(home, name, tables, dataset, {})
+    write_snapshot(home, name, tables, dataset)
 
 
 @pytest.mark.ray

@@ -321,12 +321,12 @@ def test_users_whose_items_left_the_catalogue_and_items_without_text(
         "rejected": empty(Rejected),
     }
     name, dataset = trained.config.name, trained.config.dataset.model_dump(mode="json")
-    write_snapshot(home, name, tables, dataset, {})
+    write_snapshot(home, name, tables, dataset)
     try:
         lists = make(trained, home, n=60)
     finally:
         tables |= {"items": snapshot.items, "interactions": snapshot.interactions}
-        write_snapshot(home, name, tables, dataset, {})
+        write_snapshot(home, name, tables, dataset)
     for user in ("left behind", "of the wordless"):
         own = lists.filter(pl.col("user_id") == user)
         assert own["rank"].to_list() == list(range(1, 61)), user

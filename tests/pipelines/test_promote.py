@@ -152,7 +152,7 @@ class TestTheNextWeek:
             "interactions": snapshot.interactions.filter(pl.col("time") < CUTOFF),
             "rejected": empty(Rejected),
         }
-        write_snapshot(home, config.name, tables, config.dataset.model_dump(mode="json"), {})
+        write_snapshot(home, config.name, tables, config.dataset.model_dump(mode="json"))
         assert pointer.read_text() != before
         assert promote(config, home)[1] == expected
         pointer.write_text(before)

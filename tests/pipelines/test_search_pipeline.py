@@ -115,7 +115,7 @@ def test_an_item_newer_than_the_training_is_found(
         "rejected": empty(Rejected),
     }
     dataset = trained.config.dataset.model_dump(mode="json")
-    write_snapshot(trained_copy, trained.config.name, tables, dataset, {})
+    write_snapshot(trained_copy, trained.config.name, tables, dataset)
     assert read_snapshot(trained_copy, trained.config.name, dataset).id != snapshot.id
     if not writable:
         (trained_copy / "embeddings").write_text("in the way")
@@ -167,7 +167,7 @@ def test_a_text_without_known_tokens_is_one_clear_error(text: str, parts: tuple[
 def test_nothing_available(trained: Trained, snapshot: Snapshot, tmp_path: Path):
     items = snapshot.items.with_columns(available=pl.lit(False))
     tables = {"items": items, "interactions": snapshot.interactions, "rejected": empty(Rejected)}
-    write_snapshot(tmp_path, trained.config.name, tables, trained.config.dataset.model_dump(mode="json"), {})
+    write_snapshot(tmp_path, trained.config.name, tables, trained.config.dataset.model_dump(mode="json"))
     with pytest.raises(DataError, match=r"none of the 120 items of snapshot [0-9a-f]{12} is available; give --all"):
         search(trained.config, tmp_path, "a crew")
 

@@ -40,7 +40,7 @@ def make_home(home: Path, *, nights: int = 2) -> Config:
     dataset = config.dataset.model_dump(mode="json")
     tables = {"items": items, "interactions": interactions, "rejected": empty(Rejected)}
     (home / "snapshots").mkdir(parents=True)
-    snapshot = write_snapshot(home, config.name, tables, dataset, {})
+    snapshot = write_snapshot(home, config.name, tables, dataset)
     _write_run(home, config, rng, snapshot, interactions)
     for night in range(nights):
         day = (DAY_ZERO + timedelta(days=33 + night)).date().isoformat()

@@ -127,7 +127,7 @@ def test_list_and_shard_folders_are_told_apart(tmp_path: Path) -> None:
 def test_snapshots_and_lists_of_a_home_with_any_name(name: str, tmp_path: Path) -> None:
     home = tmp_path / name
     tables = {"items": make_items("a"), "interactions": make_interactions(("u", "a", 0)), "rejected": empty(Rejected)}
-    identity = write_snapshot(home, "books", tables, {}, {})
+    identity = write_snapshot(home, "books", tables, {})
     assert read_snapshot(home, "books", {}).id == identity
     assert open_snapshot(home, "books", {}).interactions.collect().equals(tables["interactions"])
     assert publish(home, "books", "2025-01-01", lambda folder: {}, {})

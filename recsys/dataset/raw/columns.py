@@ -10,7 +10,8 @@ import polars as pl
 
 from recsys.config.dataset import ItemFiles
 from recsys.config.raw_files import RawFiles
-from recsys.dataset.cleaning import clean_ids, join_lists, split_tags
+from recsys.dataset.cleaning.ids import clean_ids
+from recsys.dataset.cleaning.lists import join_lists, split_tags
 from recsys.errors import DataError
 
 Columns = Mapping[str, str | tuple[str, ...]]

@@ -10,7 +10,7 @@ import pytest
 from raw_tables import failure, read, write
 
 from recsys.config.raw_files import RawFiles
-from recsys.dataset.cleaning import clean_ids
+from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.raw import parquet_rows
 from recsys.dataset.raw.reading import read_all, read_batches
 

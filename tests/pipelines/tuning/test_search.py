@@ -124,7 +124,7 @@ class TestTrials:
         (tmp_path / "other").mkdir()
         other = Place(new_home(), tmp_path / "other")
         tables = {"items": known.items, "interactions": kept, "rejected": empty(Rejected)}
-        write_snapshot(other.home, "mini", tables, dataset, {})
+        write_snapshot(other.home, "mini", tables, dataset)
         again = other.tune(2)
         assert again.study != tuned.study
         assert [trial.changed for trial in again.trials] == [trial.changed for trial in tuned.trials]

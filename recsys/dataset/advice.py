@@ -1,0 +1,97 @@
+"""What to do about raw values that break a rule: the setting that would read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import polars as pl
+
+from recsys.dataset.cleaning.ids import clean_ids
+from recsys.dataset.cleaning.numbers import find_decimal
+from recsys.dataset.cleaning.time_formats import detect_time_format, span
+from recsys.dataset.cleaning.times import describe_format, parse_times
+from recsys.dataset.column_forms import TimeColumn
+from recsys.dataset.near_ids import find_near_ids
+
+_BLANK_ADVICE = "fill_down repeats the cell above, where only the first line of a group has it"
+# What separates the ids of a cell that holds several.
+_SEPARATORS = (" ", ",", ";", "|")
+
+
+def advise_on_times(values: pl.Series, column: TimeColumn) -> str:
+    """Return the form that is expected, and the time format that would read the values.
+
+    Args:
+        values: some of the bad values.
+        column: the column that could not read them.
+    """
+    expected = f"time_format {column.format or 'auto'} expects {describe_format(column.format or 'iso')}"
+    guess = detect_time_format(values)
+    unit = column.fitting_unit(values)
+    if unit is not None:
+        return f"{expected}; '{values[0]}' would be read by time_format: {unit}, which gives {span(values, unit)}"
+    if guess.format is not None and guess.format != column.format:
+        value = _deciding_value(values, guess.format)
+        return f"{expected}; '{value}' would be read by time_format: '{guess.format}'"
+    if guess.ambiguous:
+        ways = " or ".join(f"'{name}'" for name in guess.ambiguous)
+        return f"{expected}; '{values[0]}' would be read by time_format: {ways}"
+    return expected
+
+
+def _deciding_value(values: pl.Series, time_format: str) -> str:
+    """Return a value that the format reads, and not with day and month exchanged."""
+    swapped = time_format.replace("%d", "%x").replace("%m", "%d").replace("%x", "%m")
+    read = values.filter(parse_times(values, time_format, "UTC").is_not_null())
+    alone = read.filter(parse_times(read, swapped, "UTC").is_null()) if "%" in time_format else read
+    return str(alone[0] if len(alone) else read[0])
+
+
+def advise_on_numbers(values: pl.Series) -> str:
+    """Return the decimal separator that would read the values; empty if none would."""
+    if find_decimal(values) == ",":
+        return f"'{values[0]}' would be read by decimal: ','"
+    thousands = values.str.contains(r"^-?[0-9]{1,3}(,[0-9]{3})+$")
+    if len(values) and thousands.all():
+        return f"'{values[0]}' has thousands by decimal: '.', or three decimals by decimal: ','"
+    return "a number is expected; words for a missing one go to missing"
+
+
+def advise_on_items(values: pl.Series, known: pl.Series) -> str:
+    """Return what unknown item ids may mean: lists of ids, or ids that are spelt in another way.
+
+    Args:
+        values: some of the unknown ids, raw.
+        known: the catalogue's ids, sorted.
+    """
+    for value in values.head(10):
+        parts = _split(value)
+        if len(parts) > 1 and clean_ids(pl.Series(parts)).is_in(known.implode()).all():
+            return f"'{value[:60]}' holds {len(parts)} known ids: give each a row with unfold: {{column: ...}}"
+    near = find_near_ids(clean_ids(values).drop_nulls(), known)
+    return "; ".join(f"'{one.id}' is unknown but '{one.near}' is not: {one.difference}" for one in near[:1])
+
+
+def _split(value: str) -> list[str]:
+    try:
+        parts = json.loads(value)
+    except ValueError:
+        parts = None
+    if isinstance(parts, list):
+        return [str(part) for part in parts if isinstance(part, str | int)]
+    for separator in _SEPARATORS:
+        found = [part for part in value.split(separator) if part.strip()]
+        if len(found) > 1:
+            return found
+    return []
+
+
+def advise_on_events(kinds: Sequence[str]) -> str:
+    """Return which event kinds the settings know."""
+    return f"event_weights has {', '.join(kinds)}; add the kinds that count, or leave the others out with keep_rows"
+
+
+def advise_on_missing() -> str:
+    """Return the setting that fills cells that stand only on the first line of a group."""
+    return _BLANK_ADVICE
