@@ -65,9 +65,9 @@ def rate_times(roles: Roles) -> list[tuple[float, Column]]:
             continue
         words = column.name.lower().replace("_", " ").split()
         points = 2.0 * match_name(column.name, "time") - 1.5 * match_name(column.name, "late_time")
-        points += 1.0 * column.filled + 0.5 * column.time.has_clock + 0.3 * (column.time.other is None)
+        points += 1.0 * column.filled + 0.7 * column.time.has_clock + 0.3 * (column.time.other is None)
         points += 1.0 * any(word in _MOMENT for word in words) - 0.4 * match_name(column.name, "created")
-        points += 0.2 * (column.time.format in ("iso", "seconds", "milliseconds"))
+        points += 0.2 * (column.time.format in ("iso", "seconds", "milliseconds", "microseconds"))
         found.append((points, column))
     for index, (points, column) in enumerate(found):
         later = sum(_is_earlier(column, other) for _, other in found if other is not column)
@@ -78,7 +78,7 @@ def rate_times(roles: Roles) -> list[tuple[float, Column]]:
 def _is_earlier(column: Column, other: Column) -> bool:
     if column.time is None or other.time is None:
         return False
-    both = pl.DataFrame({"a": column.time.times, "b": other.time.times}).drop_nulls()
+    both = pl.DataFrame({"a": column.time.times.dt.date(), "b": other.time.times.dt.date()}).drop_nulls()
     return both.height >= 5 and bool((both["a"] <= both["b"]).mean() >= 0.99) and bool((both["a"] < both["b"]).any())  # type: ignore[operator]
 
 
@@ -158,6 +158,9 @@ def find_value(roles: Roles, taken: set[str]) -> list[Value]:
         value = _read_value(column, has_names=view.table.has_header)
         if value is None or view.determines(roles.item, column.name, 0.98):
             continue
+        # The number of an order or of a row says nothing about its event.
+        if not value.clear and (column.distinct > 0.5 * len(column.known) or view.determines(column.name, roles.user)):
+            continue
         named = max(match_name(column.name, role) for role in ("rating", "quantity", "count"))
         other = match_name(column.name, "other_number")
         if other > named or (other == 1 and named < 1):
@@ -184,9 +187,10 @@ def _read_value(column: Column, *, has_names: bool) -> Value | None:
         return None
     if _is_scale(column) and column.distinct >= 3:
         return Value(column, "rating", False)
+    if column.distinct < 10:
+        return None
     median = float(numbers.median())  # type: ignore[arg-type]
-    is_skewed = high >= 5 * max(median, 1) and column.distinct >= 10
-    return Value(column, "count", True) if is_skewed else None
+    return Value(column, "count", high >= 5 * max(median, 1))
 
 
 def _is_scale(column: Column) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,28 +93,61 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _group_folder(folder: Path) -> list[FileGroup]:
-    """Return the groups in a folder: files whose paths differ in numbers or in `key=value` folders belong together."""
+    """Return the groups in a folder.
+
+    Files whose names differ in numbers, or that are in `key=value` folders, belong together; so do files of one name in
+    several folders, and text files with the same header, where a pattern can name them and no others.
+    """
     files = list(_walk(folder))
     if len(files) == _MANY:
         raise DataError(f"{folder}: more than {_MANY:,} files; give recsys init the folders of the tables")
-    groups: dict[tuple[str, str], list[Path]] = {}
+    kinds: dict[tuple[str, str], list[Path]] = {}
     for file in files:
-        groups.setdefault(_kind(folder, file), []).append(file)
-    # Files of the same name in several folders: an export per user.
-    by_name: dict[str, list[tuple[str, str]]] = {}
-    for key in groups:
-        by_name.setdefault(key[1], []).append(key)
+        kinds.setdefault(_kind(folder, file), []).append(file)
+    parts = list(kinds.values())
+    for key in (lambda part: part[0].name, lambda part: (part[0].parent, part[0].suffix, _first_line(part[0]))):
+        parts = _merge(folder, parts, files, key)
     found = []
-    for name, keys in by_name.items():
-        members = sorted(file for key in keys for file in groups[key])
-        if len(keys) >= 2 and len({key[0] for key in keys}) == len(keys):
-            found.append(FileGroup(_describe(folder, members, files), tuple(members), folder))
-            continue
-        del name
-        for key in keys:
-            part = sorted(groups[key])
-            found.append(FileGroup(_describe(folder, part, files), tuple(part), folder if len(part) > 1 else None))
+    for part in parts:
+        path = _describe(folder, part, files)
+        # Files that no pattern names are tables of their own.
+        groups = [part] if path else [[file] for file in part]
+        for group in groups:
+            named = path or config_path(group[0])
+            found.append(FileGroup(named, tuple(group), folder if len(group) > 1 else None))
     return sorted(found, key=lambda group: group.path)
+
+
+def _merge(
+    folder: Path, parts: list[list[Path]], files: list[Path], key: Callable[[list[Path]], Hashable]
+) -> list[list[Path]]:
+    """Return the parts, those of the same key as one if a pattern can name their files and no others."""
+    same: dict[Hashable, list[list[Path]]] = {}
+    for index, part in enumerate(parts):
+        value = key(part)
+        blank = value[-1] == "" if isinstance(value, tuple) else False
+        same.setdefault(index if blank else value, []).append(part)
+    merged = []
+    for members in same.values():
+        whole = sorted(file for part in members for file in part)
+        if len(members) > 1 and _describe(folder, whole, files) is None:
+            merged += members
+        else:
+            merged.append(whole)
+    return merged
+
+
+def _first_line(file: Path) -> str:
+    """Return the header of a text file, or the keys of its first JSON object; empty if it has neither."""
+    if file.is_dir():
+        return ""
+    with file.open("rb") as stream:
+        line = stream.read(4096).split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    if line.startswith("{"):
+        return ",".join(re.findall(r'"(\w+)"\s*:', line))
+    fields = re.split(r"[,;\t|]", line)
+    is_header = len(fields) >= 3 and all(re.match(r'^"?[^\W\d]', field) for field in fields)
+    return line if is_header and "\ufffd" not in line and "\0" not in line else ""
 
 
 def _walk(folder: Path) -> Iterable[Path]:
@@ -158,20 +192,30 @@ def _kind(folder: Path, file: Path) -> tuple[str, str]:
     return "/".join(parents), ".".join([re.sub(r"\d+", "#", stem), *suffixes])
 
 
-def _describe(folder: Path, members: list[Path], files: list[Path]) -> str:
-    """Return the path that means these files and no others: a file, a folder, or a pattern."""
+def _describe(folder: Path, members: list[Path], files: list[Path]) -> str | None:
+    """Return the path that means these files and no others: a file, a folder, or a pattern; None if there is none."""
     if len(members) == 1 and "=" not in "".join(members[0].relative_to(folder).parts[:-1]):
         return config_path(members[0])
     common = Path(os.path.commonpath([file.parent for file in members]))
     while "=" in common.name and common != folder:
         common = common.parent
-    if all(file in set(members) for file in files if file.is_relative_to(common)):
+    chosen = set(members)
+    if all(file in chosen for file in files if file.is_relative_to(common)):
         return config_path(common)
     depths = {len(file.relative_to(common).parts) for file in members}
     names = {file.name for file in members}
-    name = names.pop() if len(names) == 1 else _pattern([file.name for file in members])
+    name = next(iter(names)) if len(names) == 1 else _pattern(sorted(names))
     middle = "*/" * (depths.pop() - 1) if len(depths) == 1 else "**/"
+    if {
+        file for file in files if file.is_relative_to(common) and _matches(file.relative_to(common), middle, name)
+    } != chosen:
+        return None
     return f"{config_path(common)}/{middle}{name}".removeprefix("./")
+
+
+def _matches(file: Path, middle: str, name: str) -> bool:
+    right_depth = middle == "**/" or len(file.parts) - 1 == middle.count("*/")
+    return right_depth and fnmatch.fnmatchcase(file.name, name)
 
 
 def _pattern(names: list[str]) -> str:

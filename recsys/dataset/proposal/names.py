@@ -38,7 +38,7 @@ WORDS: dict[str, str] = {
     ),
     "time": (
         "time timestamp ts date datetime day when at created createdat purchased purchasedate orderdate ordered "
-        "ordertime eventtime eventdate unixtime unix epoch utc reviewtime unixreviewtime reviewdate watched "
+        "ordertime eventtimestamp eventtime eventdate unixtime unix epoch utc reviewtime unixreviewtime reviewdate watched "
         "watcheddate listened played playedat read rated borrowed checkout checkedout issued issuedate loan "
         "loandate started start datum zeit zeitpunkt zeitstempel uhrzeit tag kaufdatum bestelldatum bestellzeit "
         "ausleihe ausleihdatum leihdatum rechnungsdatum invoicedate fecha hora dia horodatage heure jour data ora "

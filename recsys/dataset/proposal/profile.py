@@ -40,7 +40,7 @@ _FLAGS = {"true", "false", "yes", "no", "t", "f", "y", "n", "1", "0", "1.0", "0.
 _FEW = 20_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Column:
     """A raw column and what its values look like.
 

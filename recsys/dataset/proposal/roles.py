@@ -22,7 +22,7 @@ _FEWEST_ITEMS = 5
 _WORST = -100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Roles:
     """A way to read the files.
 
@@ -186,12 +186,12 @@ def _rate_link(column: Column, key: Column, ids: set[str], items: View) -> tuple
     strength = min(share / expected, 1.0)
     if strength < 0.3:
         return 0.0, share
-    if column.is_whole and key.is_whole and _is_dense(key):
-        # Whole numbers from 1 on are found among others by chance: a rating among the ids of movies.
+    if column.is_whole and key.is_whole and column.length < 7:
+        # Short whole numbers are found among others by chance: a rating among the ids of movies.
         coverage = len(common) / len(ids)
-        if coverage < 0.02:
+        if coverage < 0.02 and len(common) < 100:
             return 0.0, share
-        strength *= 0.3 + 0.7 * min(1.0, coverage)
+        strength *= 0.3 + 0.7 * min(1.0, coverage) if _is_dense(key) else 0.6 + 0.4 * min(1.0, coverage)
     return 5.0 * strength, share
 
 

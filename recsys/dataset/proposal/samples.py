@@ -27,10 +27,11 @@ from recsys.errors import DataError
 _BYTES = 4_000_000
 _FEW_BYTES = 1_000_000
 _MANY_TABLES = 8
+_MOST_FILES = 40
 _SEPARATORS = ("::", "\t", ";", "|", ",")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A sample of files that are read as a table.
 
@@ -108,10 +109,11 @@ def _load_group(group: FileGroup, budget: int) -> Iterator[Table]:
 
 
 def _spread(files: Sequence[Path]) -> list[Path]:
-    """Return the first, the middle and the last file; of a few files, all."""
-    if len(files) <= 12:
+    """Return some of the files, the first and the last among them."""
+    if len(files) <= _MOST_FILES:
         return list(files)
-    return [files[0], files[len(files) // 2], files[-1]]
+    step = (len(files) - 1) / (_MOST_FILES - 1)
+    return [files[round(index * step)] for index in range(_MOST_FILES)]
 
 
 def _load_file(group: FileGroup, file: Path, budget: int) -> _Part:

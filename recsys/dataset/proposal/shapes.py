@@ -18,7 +18,7 @@ _OUTCOME_PATTERN = "(?P<item>.+)-(?P<outcome>[01])"
 _MOST_EVENTS = 400_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unfolding:
     """How a column of several events is unfolded.
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import polars as pl
 
@@ -45,7 +46,7 @@ _WHOLE_PATTERNS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TimeFormat:
     """A way to read a column of times.
 
@@ -97,7 +98,9 @@ def guess_time(values: pl.Series, *, named: bool = True) -> TimeFormat | None:
         return None
     if (probe.str.contains(_ISO)).mean() >= 0.98:  # type: ignore[operator]
         return TimeFormat("iso", _parse_iso(values))
-    formats = [pattern for pattern in _patterns() if _fits(probe, pattern)]
+    first = [str(value).strip() for value in probe.head(5)]
+    formats = [pattern for pattern, form in _patterns() if all(form.fullmatch(value) for value in first)]
+    formats = [pattern for pattern in formats if _fits(probe, pattern)]
     if not formats:
         return None
     if len(probe) < len(known.unique()):
@@ -139,17 +142,45 @@ def _from_seconds(seconds: pl.Series) -> pl.Series:
 
 def _parse_iso(values: pl.Series) -> pl.Series:
     clock = values.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2})[Tt ]\s*", "${1}T").str.replace(",", ".")
-    local = clock.str.replace(r"\s*([Zz]|UTC|GMT|[+-]\d{2}(:?\d{2})?)$", "")
-    local = local.set(values.str.len_chars() <= 10, values.str.slice(0, 10))
+    local = clock.str.replace(r"(T.*?)\s*(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$", "${1}")
     parsed = local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
     parsed = parsed.fill_null(local.str.to_datetime("%Y-%m-%dT%H:%M", strict=False, time_unit="us"))
     parsed = parsed.fill_null(local.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us"))
     return parsed.dt.replace_time_zone("UTC")
 
 
-def _patterns() -> list[str]:
+# Regular expression of each part of a pattern, to leave out patterns that cannot fit before they are tried.
+_PARTS = {
+    "%Y": r"\d{4}",
+    "%y": r"\d{2}",
+    "%f": r"\d+",
+    "%p": r"[AaPp][Mm]",
+    "%z": r"[+-]\d{2}:?\d{2}|Z",
+    **dict.fromkeys(("%a", "%b", "%B"), r"[^\W\d_]+"),
+    **dict.fromkeys(("%d", "%m", "%H", "%I", "%M", "%S"), r"\s?\d{1,2}"),
+}
+
+
+@cache
+def _patterns() -> list[tuple[str, re.Pattern[str]]]:
+    """Return the patterns that are tried, each with the regular expression of the texts that it may fit."""
     dates = (*_OTHERS, *_DAY_FIRST, *_MONTH_FIRST)
-    return [*_WHOLE_PATTERNS, *(date + clock for date in dates for clock in _CLOCKS)]
+    patterns = [*_WHOLE_PATTERNS, *(date + clock for date in dates for clock in _CLOCKS)]
+    return [(pattern, _form(pattern)) for pattern in patterns]
+
+
+def _form(pattern: str) -> re.Pattern[str]:
+    pieces = re.findall(r"%\.?[A-Za-z]|[^%]+", pattern)
+    return re.compile(
+        "".join(
+            f"(?:{_PARTS[piece.replace('.', '')]})"
+            if piece[0] == "%" and len(piece) == 2
+            else r"\.\d+"
+            if piece == "%.f"
+            else re.escape(piece)
+            for piece in pieces
+        )
+    )
 
 
 def parse_pattern(values: pl.Series, pattern: str) -> pl.Series:

@@ -31,7 +31,7 @@ def _may_be_user(view: View, column: Column, item: Column) -> bool:
         or column.is_json
         or column.is_link
         or column.is_price
-        or (column.is_number and not column.is_whole)
+        or (column.is_number and not column.is_whole and match_name(column.name, "user") < 0.5)
         or column.length > 100
         or column.words > 4
         or column.time is not None
@@ -62,10 +62,23 @@ def rate_user(view: View, column: Column, item: Column, views: Sequence[View], i
     points += 1.0 * (0.0005 < share < 0.6 and column.distinct >= 20)
     points -= 1.0 * (1 - column.filled)
     points += 1.5 * _is_key_elsewhere(view, column, views, items)
+    if named == 0 and _has_owner(view, column, item):
+        points -= 3.0
     if not view.table.has_header:
         points += 1.5 * (column.index == 0) - 0.2 * column.index + 0.5 * (column.index < item.index)
         points -= 2.0 * _is_small_number(column)
     return points
+
+
+def _has_owner(view: View, column: Column, item: Column) -> bool:
+    """Return whether another column of ids is the same on all rows of a value, as the customer of an order is."""
+    for other in view.columns.values():
+        is_id = (other.is_whole or other.is_code or other.is_email) and other.time is None
+        if other.name in (column.name, item.name) or not is_id or not 20 <= other.distinct < 0.8 * column.distinct:
+            continue
+        if view.determines(column.name, other.name, 0.99):
+            return True
+    return False
 
 
 def _is_small_number(column: Column) -> bool:

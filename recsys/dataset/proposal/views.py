@@ -19,7 +19,7 @@ _ROWS = 60_000
 _DAY = r"(?P<day>\d{4}-\d{2}-\d{2})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """A sample in the shape in which it would be read.
 

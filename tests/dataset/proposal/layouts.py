@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-
-from dataset.proposal.world import Event, World, make_world
+from dataset.proposal.world import Event, World, make_world, nickname
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,19 @@ def _orders(world: World) -> list[list[Event]]:
 def write_shop_orders(folder: Path) -> None:
     """A shop's orders: one file, the customer and the status only on an order's first line."""
     rows: list[list[Any]] = [
-        "Name,Email,Financial Status,Paid at,Total,Created at,Lineitem quantity,Lineitem name,Lineitem price,"
-        "Lineitem sku,Vendor".split(",")
+        [
+            "Name",
+            "Email",
+            "Financial Status",
+            "Paid at",
+            "Total",
+            "Created at",
+            "Lineitem quantity",
+            "Lineitem name",
+            "Lineitem price",
+            "Lineitem sku",
+            "Vendor",
+        ]
     ]
     for number, order in enumerate(_orders(make_world()), 1000):
         for line, event in enumerate(order):
@@ -95,7 +105,7 @@ def write_goodreads(folder: Path) -> None:
                 + ["" if wished else f"{event.time:%Y/%m/%d}", f"{event.time:%Y/%m/%d}", ""]
                 + ["to-read" if wished else "read", "", 0 if wished else 1, 0]
             )
-        _table(folder / "export" / f"goodreads_reader{user}_x.csv", rows)
+        _table(folder / "export" / f"{nickname(user)}.csv", rows)
 
 
 def write_letterboxd(folder: Path) -> None:
@@ -109,7 +119,7 @@ def write_letterboxd(folder: Path) -> None:
             uri = f"https://boxd.example/{event.item.number:04x}"
             day = f"{event.time:%Y-%m-%d}"
             rows.append([day, event.item.title, 1950 + event.item.number % 70, uri, event.rating, "", "", day])
-        _table(folder / "export" / f"member{chr(96 + user % 26 or 122)}x{user}" / "diary.csv", rows)
+        _table(folder / "export" / nickname(user) / "diary.csv", rows)
 
 
 def write_lastfm(folder: Path) -> None:
@@ -117,7 +127,7 @@ def write_lastfm(folder: Path) -> None:
     world = make_world()
     rows = [
         [f"{event.user * 7919:040x}", f"{event.item.number:08x}-0000-4000-8000-{event.item.number:012x}"]
-        + [event.item.title, event.rating**4 + event.quantity * 13 + event.user % 11]
+        + [event.item.title, event.rating**event.rating // 3 + event.quantity * 13 + event.user % 11]
         for event in sorted(world.events, key=lambda event: event.user)
     ]
     _table(folder / "export" / "plays.tsv", rows, "\t")

@@ -82,3 +82,8 @@ def make_world(users: int = 120, items: int = 80, events: int = 25, days: int = 
             moment = start + timedelta(minutes=draw.randrange(days * 24 * 60))
             found.append(Event(user, item, moment, rating, kind, draw.choice((1, 1, 1, 2, 3))))
     return World(catalogue, sorted(found, key=lambda event: event.time))
+
+
+def nickname(user: int) -> str:
+    """Return the name of a user, different for up to 160 users."""
+    return f"{FIRST[user % 16]}_{LAST[user // 16]}".lower()
