@@ -198,7 +198,12 @@ def _is_scale(column: Column) -> bool:
     numbers = column.numbers.drop_nulls()
     if not len(numbers):
         return False
+    # -1 is how some exports write that there is no rating.
+    numbers = numbers.filter(numbers != -1)
+    if not len(numbers):
+        return False
     high, low = float(numbers.max()), float(numbers.min())  # type: ignore[arg-type]
     if low < 0 or high > 100:
         return False
-    return (high <= 10 and column.distinct <= 101) or (column.distinct <= 101 and high in (20, 100))
+    named = match_name(column.name, "rating") == 1
+    return (high <= 10 and (named or column.distinct <= 101)) or (column.distinct <= 101 and high in (20, 100))

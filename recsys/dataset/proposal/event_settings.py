@@ -237,6 +237,10 @@ def _propose_value(draft: Draft, roles: Roles, decisions: Decisions, taken: set[
 
 def _propose_rating(draft: Draft, column: Column, decisions: Decisions) -> None:
     numbers = column.numbers.drop_nulls()
+    absent = []
+    if (numbers == -1).any():
+        absent.append("-1")
+        numbers = numbers.filter(numbers != -1)
     zeros, ones = (numbers == 0).sum(), ((numbers > 0) & (numbers <= 1)).sum()
     if zeros >= max(0.02 * numbers.len(), 1) and not ((numbers > 0) & (numbers < 1)).any():
         missing = decisions.decide(
@@ -248,9 +252,12 @@ def _propose_rating(draft: Draft, column: Column, decisions: Decisions) -> None:
             evidence=f"0 {zeros:,} times, 1 {ones:,} times in the sample",
         )
         if missing == "missing":
-            draft.put(_PUT + "missing", {"value": ["0"]}, f"{zeros / numbers.len():.0%} are 0: not rated")
-            draft.note(_PUT + "missing", decisions.is_open("zero"))
+            absent.append("0")
             numbers = numbers.filter(numbers != 0)
+    if absent:
+        share = 1 - numbers.len() / column.numbers.drop_nulls().len()
+        draft.put(_PUT + "missing", {"value": absent}, f"{share:.0%} are {' or '.join(absent)}: not rated")
+        draft.note(_PUT + "missing", decisions.is_open("zero"))
     if not len(numbers):
         return
     top = float(numbers.max())  # type: ignore[arg-type]

@@ -62,7 +62,10 @@ def propose_items(draft: Draft, roles: Roles) -> ItemFacts:
         draft.put("dataset items tags_separator", mark)
     creators = [name for name, column in attributes.items() if match_name(column.name, "creator") >= 0.7][:1]
     groups = [name for name, column in attributes.items() if _is_group(column)]
-    fields = ["title", *(["tags"] if tags else groups[:1]), *creators, *(["description"] if description else [])]
+    spoken = [name for name in groups if name not in creators and match_name(attributes[name].name, "language") < 0.5]
+    named = [name for name, column in attributes.items() if match_name(column.name, "tags") >= 0.7]
+    topics = [*(["tags"] if tags else []), *named] or spoken
+    fields = ["title", *topics[:2], *creators, *(["description"] if description else [])]
     few_tags = tags is not None and _count_members(tags, mark) <= _MOST_SEGMENTS
     segments = ["tags"] if few_tags else groups[:1]
     texts = [part.values for part in (title, description) if part is not None]
@@ -164,7 +167,7 @@ def _find_attributes(columns: Sequence[Column], taken: set[str], title: Column) 
             continue
         if (
             match_name(column.name, "private") >= 0.7
-            or match_name(column.name, "title") == 1
+            or match_name(column.name, "title") > max(named, 0.9)
             or column.time is not None
         ):
             continue

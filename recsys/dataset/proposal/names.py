@@ -174,8 +174,11 @@ def match_name(name: str, role: str) -> float:
     nested name such as `items.item_id` the last part counts, and the parts before it a little.
     """
     known = _words(role)
-    own = name.rpartition(".")[2]
+    parents, _, own = name.rpartition(".")
     words = split_name(own)
+    if parents and words and all(word in ID_WORDS for word in words):
+        # `customer.id` is a customer.
+        return match_name(parents, role)
     if not words:
         return 0.0
     compact = "".join(words)
@@ -188,8 +191,7 @@ def match_name(name: str, role: str) -> float:
         return 0.7
     if any(word in known for word in core):
         return 0.5
-    parents = split_name(name.rpartition(".")[0])
-    return 0.3 if any(word in known for word in parents) else 0.0
+    return 0.3 if any(word in known for word in split_name(parents)) else 0.0
 
 
 def is_id_name(name: str) -> bool:

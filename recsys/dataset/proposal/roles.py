@@ -87,7 +87,7 @@ def _join(view: View, items: View, views: Sequence[View], rated: float) -> Itera
         ids = set(_spell(key))
         for column in _id_columns(view):
             link, share = _rate_link(column, key, ids, items)
-            if link < 1.5:
+            if link < 1.5 or _is_chance(view, column, key):
                 continue
             user = best_user(view, column, views, items)
             if user is None:
@@ -195,6 +195,14 @@ def _rate_link(column: Column, key: Column, ids: set[str], items: View) -> tuple
     return 5.0 * strength, share
 
 
+def _is_chance(view: View, column: Column, key: Column) -> bool:
+    """Return whether short whole numbers that are also ids are named as something else, such as an hour or a count."""
+    if not view.table.has_header or not column.is_whole or column.length >= 7 or column.name == key.name:
+        return False
+    others = ("transaction", "order", "other_number", "time", "quantity", "count", "rating", "event", "late_time")
+    return max(match_name(column.name, role) for role in others) > match_name(column.name, "item")
+
+
 def _is_dense(key: Column) -> bool:
     numbers = key.numbers.drop_nulls()
     if not len(numbers):
@@ -275,7 +283,11 @@ def explain_nothing(views: Sequence[View]) -> str:
     with_users = [view for view in views if any(match_name(name, "user") >= 0.7 for name in view.columns)]
     with_items = [view for view in views if any(match_name(name, "item") >= 0.7 for name in view.columns)]
     both = [view for view in with_users if view in with_items]
-    texts = [view for view in views if any(best_title(view, column) for column in view.columns.values())]
+    texts = [
+        view
+        for view in views
+        if any(_is_key(view, key) and best_title(view, key) is not None for key in view.columns.values())
+    ]
     if with_users and with_items and not both:
         shared = sorted(set(with_users[0].columns) & set(with_items[0].columns))
         through = f" by '{shared[0]}'" if shared else ""

@@ -47,7 +47,7 @@ def rate_user(view: View, column: Column, item: Column, views: Sequence[View], i
     """Return from about -8 to 6 how much a column looks like the users of a table's events."""
     name = column.name
     named = match_name(name, "user")
-    points = 3.0 * named + 2.5 * column.is_email + 1.2 * (match_name(name, "email") == 1)
+    points = 3.0 * named + 2.0 * column.is_email + 0.5 * (match_name(name, "email") == 1)
     points += 1.0 * (match_name(name, "session") == 1)
     points += 0.5 * (is_id_name(name) or column.is_code)
     if named < 1 and not column.is_email:

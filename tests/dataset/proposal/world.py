@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 TOPICS = {
     "Space": "rocket planet orbit comet astronaut galaxy moon lander probe nebula",
@@ -57,6 +58,7 @@ class World:
         return sorted({event.user for event in self.events})
 
 
+@cache
 def make_world(users: int = 120, items: int = 80, events: int = 25, days: int = 200, seed: int = 0) -> World:
     """Return a world in which each user likes one topic and takes nine of ten items from it."""
     draw = random.Random(seed)
@@ -67,7 +69,7 @@ def make_world(users: int = 120, items: int = 80, events: int = 25, days: int = 
         words = TOPICS[topic].split()
         title = f"The {ADJECTIVES[number % 10]} {words[number // 4 % 10].title()} {number}"
         text = f"A {' '.join(draw.choices(words, k=4))} story of a {' '.join(draw.choices(words, k=5))} and more."
-        author = f"{FIRST[number // 2 % 16]} {LAST[number % 10]}"
+        author = f"{FIRST[number % 16]} {LAST[number % 16 % 10]}"
         catalogue.append(Item(number, title, text, topic, author))
     found = []
     start = datetime(2023, 3, 1, 8, tzinfo=UTC)
