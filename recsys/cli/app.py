@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from recsys import __version__
-from recsys.cli import data, encoder, inspection, lists, registry, setup, training
+from recsys.cli import data, encoder, init, inspection, lists, registry, setup, training
 from recsys.errors import RecsysError
 
 _INTERRUPTED = (
@@ -49,7 +49,7 @@ app = typer.Typer(
 )
 
 _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
-    "Start here": {"demo-data": data.demo_data, "run": lists.run},
+    "Start here": {"demo-data": data.demo_data, "init": init.init, "run": lists.run},
     "Data and training": {"ingest": data.ingest, "train": training.train, "tune": training.tune},
     "Promotion and lists": {
         "promote": registry.promote,
@@ -90,7 +90,8 @@ def root(
 ) -> None:
     """Recommend items every night from their texts and from what users did.
 
-    New here? Run `recsys demo-data --out data/demo`, then `recsys run --config configs/demo.yaml`.
+    New here? Run `recsys demo-data --out data/demo`, then `recsys run --config configs/demo.yaml`. With an export of
+    your own, `recsys init PATH...` writes a config.
 
     All output goes below `RECSYS_HOME` (default `./data/home`). Relative data paths in a config start from
     `RECSYS_DATA` (default: the working directory). Logs go to stderr, results to stdout.

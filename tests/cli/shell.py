@@ -6,6 +6,7 @@ from pathlib import Path
 
 COMMANDS = [
     "demo-data",
+    "init",
     "ingest",
     "train",
     "evaluate",

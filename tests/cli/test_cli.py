@@ -11,7 +11,7 @@ from shell import COMMANDS, REQUIRED, Call, expect
 
 class TestBadConfig:
     def test_no_file(self, call: Call, tmp_path: Path) -> None:
-        for command in COMMANDS[1:]:
+        for command in COMMANDS[2:]:
             answer = call(command, "--config", tmp_path / "none.yaml", *REQUIRED.get(command, ()))
             expect(answer, "none.yaml: cannot be read (No such file")
 
@@ -63,7 +63,7 @@ class TestWrongOrder:
         self, call: Call, write_config: Callable[..., Path], new_home: Callable[[], Path]
     ) -> None:
         config, home = write_config(), new_home()
-        before = {command: call(command, "-c", config, home=home) for command in COMMANDS[2:8]}
+        before = {command: call(command, "-c", config, home=home) for command in COMMANDS[3:9]}
         expect(before["train"], "snapshot of 'mini': none in", "run 'recsys ingest' with this config first")
         expect(before["evaluate"], "run of 'mini': none in", "run 'recsys train' with this config first")
         expect(before["report"], "run of 'mini': none in", "run 'recsys train' with this config first")

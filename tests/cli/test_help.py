@@ -18,7 +18,7 @@ def test_each_command_explains_itself(command: str, call: Call, monkeypatch: pyt
     answer = call(command, "--help")
     assert (answer.code, answer.err) == (0, "")
     assert f"recsys {command} [OPTIONS]" in answer.out
-    assert ("--config" in answer.out) == (command != "demo-data")
+    assert ("--config" in answer.out) == (command not in ("demo-data", "init"))
     assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "tune", "run"))
     assert "--json" in answer.out
     assert "Example: " in answer.out

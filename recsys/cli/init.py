@@ -1,0 +1,102 @@
+"""The command that proposes a config."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys.cli.options import JsonOption
+from recsys.cli.output import print_json, print_lines
+from recsys.cli.setup import set_threads
+
+if TYPE_CHECKING:
+    from recsys.dataset.proposal.preview import Preview
+    from recsys.dataset.proposal.questions import Question
+
+
+def init(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders or patterns of an export.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Config file to write.")] = Path("shop.yaml"),
+    answer: Annotated[
+        list[str] | None,
+        typer.Option("--answer", "-a", metavar="KEY=VALUE", help="Answer to a question, such as user=customer_no."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing config file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at raw files and write a config that reads them.
+
+    A bounded sample of each file is read. Each setting is written with what it rests on as a comment. Where the files
+    can be read in two ways, a question is asked on a terminal; elsewhere the more careful reading is taken and its line
+    is marked with `# CHECK`.
+
+    Next: `recsys doctor` and `recsys run`.
+
+    Example: `recsys init export/ --out shop.yaml --answer user=customer_no`
+    """
+    set_threads(2)
+    from recsys.dataset.proposal.questions import parse_answers
+    from recsys.pipelines.init import run_init
+
+    can_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
+    proposal = run_init(paths, out, answers=parse_answers(answer or []), ask=_ask if can_ask else None, force=force)
+    if as_json:
+        print_json(
+            {
+                "file": str(out),
+                "config": proposal.content,
+                "questions": [vars(question) for question in proposal.questions],
+                "preview": vars(proposal.preview),
+                "notes": proposal.notes,
+            }
+        )
+        return
+    print_lines(*_describe(proposal.preview), "")
+    for question in proposal.questions:
+        print_lines(f"CHECK   {question.text} Taken: {question.chosen}; other answers: {_others(question)}")
+    for note in proposal.notes:
+        print_lines(f"note    {note}")
+    print_lines(
+        f"config  {out}",
+        f"next    recsys doctor --config {out}",
+        f"        recsys run --config {out}",
+    )
+
+
+def _ask(question: Question) -> str:
+    """Ask on the terminal until an answer is one of the options; an empty one is the choice proposed."""
+    typer.echo(f"\n{question.text}", err=True)
+    if question.evidence:
+        typer.echo(f"  {question.evidence}", err=True)
+    shown = question.options[:9]
+    for number, option in enumerate(shown, 1):
+        typer.echo(f"  {number}  {option}{'  (proposed)' if option == question.chosen else ''}", err=True)
+    while True:
+        text = typer.prompt("Number or answer", default=question.chosen, err=True, show_default=True).strip()
+        if text in question.options:
+            return str(text)
+        if text.isdecimal() and 1 <= int(text) <= len(shown):
+            return shown[int(text) - 1]
+        typer.echo(f"'{text}' is none of the answers", err=True)
+
+
+def _others(question: Question) -> str:
+    others = [option for option in question.options if option != question.chosen][:4]
+    return ", ".join(f"--answer {question.key}={option}" for option in others)
+
+
+def _describe(preview: Preview) -> list[str]:
+    """Return the preview as lines: items, a history and the time span."""
+    lines = ["Items, as they would be read:"]
+    for item in preview.items:
+        rest = "; ".join(f"{name}: {text}" for name, text in item.items() if name not in ("item_id", "title"))
+        lines.append(f"  {item.get('item_id', '')}  {item.get('title', '')}" + (f"  ({rest})" if rest else ""))
+    lines.append(f"The history of user {preview.user}:")
+    for event in preview.history:
+        facts = "  ".join(event[name] for name in ("time", "order", "event", "value") if name in event)
+        lines.append(f"  {facts}  {event['item']}  {event['title']}".replace("    ", "  "))
+    lines.append("Times: " + (f"{preview.span[0]} to {preview.span[1]} in the sample" if preview.span else "none"))
+    return lines

@@ -1,0 +1,1 @@
+"""What `recsys init` proposes: a config for raw files that nobody has described."""

@@ -1,0 +1,230 @@
+"""Which files below the given paths belong together as a table."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.config import data_path
+from recsys.errors import DataError
+
+# What lies beside data and is none.
+_SUFFIXES_OF_OTHERS = (
+    ".md .rst .html .htm .pdf .doc .docx .png .jpg .jpeg .gif .svg .webp .ico .py .sh .pl .r .ipynb .yaml .yml .toml "
+    ".ini .cfg .lock .sql .css .js .mp3 .mp4 .pkl .pickle .npy .npz .pt .safetensors .sqlite .db .crc .log"
+)
+_NOT_DATA = frozenset(_SUFFIXES_OF_OTHERS.split())
+_DOCUMENTS = re.compile(r"(?i)^(readme|license|licence|copying|changelog|notice|citation|terms|expected|makefile)\b")
+_PACKED = (".gz", ".zst", ".bz2")
+_MANY = 5000
+
+
+@dataclass(frozen=True)
+class FileGroup:
+    """Files that look alike and can be read as a table.
+
+    Attributes:
+        path: file, folder or pattern, as the config names it.
+        files: the files, sorted; for an address the address alone.
+        root: the folder below which `key=value` folders are columns; None for a single file.
+    """
+
+    path: str
+    files: tuple[Path, ...]
+    root: Path | None = None
+
+
+def find_groups(paths: Sequence[str]) -> list[FileGroup]:
+    """Return the groups of files below the paths, in the order of their names; a single file is a group of its own.
+
+    Raises:
+        DataError: a path does not exist, or there is no data file.
+    """
+    groups: list[FileGroup] = []
+    for path in paths:
+        place = data_path(path)
+        if not place.exists() and Path(path).expanduser().exists():
+            place = Path(path).expanduser().resolve()
+        if place.is_dir() and not (place / "_delta_log").is_dir():
+            groups += _group_folder(place)
+        elif place.exists():
+            groups.append(FileGroup(config_path(place), (place,)))
+        else:
+            groups.append(_match(path))
+    known: dict[tuple[Path, ...], FileGroup] = {}
+    for group in groups:
+        known.setdefault(group.files, group)
+    if not known:
+        raise DataError(f"{', '.join(paths)}: no data file; give recsys init the files or the folder of an export")
+    return list(known.values())
+
+
+def config_path(place: Path) -> str:
+    """Return a path as the config should name it: relative to the raw-data folder if it is inside."""
+    root = data_path("")
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else place.as_posix()
+
+
+def _match(pattern: str) -> FileGroup:
+    place = data_path(pattern)
+    base = Path(place.anchor)
+    try:
+        files = sorted(file for file in base.glob(str(place.relative_to(base))) if file.is_file())
+    except (ValueError, NotImplementedError):
+        files = []
+    if not files:
+        raise DataError(
+            f"{pattern}: no such file or folder; give an existing one, or set RECSYS_DATA to the folder it starts from"
+        )
+    return FileGroup(config_path(place), tuple(files), _fixed_part(place))
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Return the folders of a pattern before its first special character."""
+    fixed = list(pattern.parts)
+    for index, part in enumerate(fixed):
+        if re.search(r"[*?\[]", part):
+            return Path(*fixed[:index])
+    return pattern.parent
+
+
+def _group_folder(folder: Path) -> list[FileGroup]:
+    """Return the groups in a folder.
+
+    Files whose names differ in numbers, or that are in `key=value` folders, belong together; so do files of one name in
+    several folders, and text files with the same header, where a pattern can name them and no others.
+    """
+    files = list(_walk(folder))
+    if len(files) == _MANY:
+        raise DataError(f"{folder}: more than {_MANY:,} files; give recsys init the folders of the tables")
+    kinds: dict[tuple[str, str], list[Path]] = {}
+    for file in files:
+        kinds.setdefault(_kind(folder, file), []).append(file)
+    parts = list(kinds.values())
+    for key in (lambda part: part[0].name, lambda part: (part[0].parent, part[0].suffix, _first_line(part[0]))):
+        parts = _merge(folder, parts, files, key)
+    found = []
+    for part in parts:
+        path = _describe(folder, part, files)
+        # Files that no pattern names are tables of their own.
+        groups = [part] if path else [[file] for file in part]
+        for group in groups:
+            named = path or config_path(group[0])
+            found.append(FileGroup(named, tuple(group), folder if len(group) > 1 else None))
+    return sorted(found, key=lambda group: group.path)
+
+
+def _merge(
+    folder: Path, parts: list[list[Path]], files: list[Path], key: Callable[[list[Path]], Hashable]
+) -> list[list[Path]]:
+    """Return the parts, those of the same key as one if a pattern can name their files and no others."""
+    same: dict[Hashable, list[list[Path]]] = {}
+    for index, part in enumerate(parts):
+        value = key(part)
+        blank = value[-1] == "" if isinstance(value, tuple) else False
+        same.setdefault(index if blank else value, []).append(part)
+    merged = []
+    for members in same.values():
+        whole = sorted(file for part in members for file in part)
+        if len(members) > 1 and _describe(folder, whole, files) is None:
+            merged += members
+        else:
+            merged.append(whole)
+    return merged
+
+
+def _first_line(file: Path) -> str:
+    """Return the header of a text file, or the keys of its first JSON object; empty if it has neither."""
+    if file.is_dir():
+        return ""
+    with file.open("rb") as stream:
+        line = stream.read(4096).split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    if line.startswith("{"):
+        return ",".join(re.findall(r'"(\w+)"\s*:', line))
+    fields = re.split(r"[,;\t|]", line)
+    is_header = len(fields) >= 3 and all(re.match(r'^"?[^\W\d]', field) for field in fields)
+    return line if is_header and "\ufffd" not in line and "\0" not in line else ""
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    count = 0
+    entered: set[Path] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent)
+        entered.add(here.resolve())
+        if "_delta_log" in folders:
+            folders[:] = []
+            yield here
+            continue
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith((".", "_")) and name != "__MACOSX" and (here / name).resolve() not in entered
+        )
+        for name in sorted(names):
+            if _may_be_data(here / name) and count < _MANY:
+                count += 1
+                yield here / name
+
+
+def _may_be_data(file: Path) -> bool:
+    name = file.name.lower()
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    return (
+        not file.name.startswith((".", "_"))
+        and Path(name).suffix not in _NOT_DATA
+        and not _DOCUMENTS.match(file.name)
+        and file.is_file()
+        and file.stat().st_size > 0
+    )
+
+
+def _kind(folder: Path, file: Path) -> tuple[str, str]:
+    """Return the folder of a file without `key=value` parts, and its name with numbers and checksums replaced."""
+    parents = [part for part in file.relative_to(folder).parts[:-1] if "=" not in part]
+    name = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "#", file.name.lower())
+    stem, *suffixes = name.split(".")
+    return "/".join(parents), ".".join([re.sub(r"\d+", "#", stem), *suffixes])
+
+
+def _describe(folder: Path, members: list[Path], files: list[Path]) -> str | None:
+    """Return the path that means these files and no others: a file, a folder, or a pattern; None if there is none."""
+    if len(members) == 1 and "=" not in "".join(members[0].relative_to(folder).parts[:-1]):
+        return config_path(members[0])
+    common = Path(os.path.commonpath([file.parent for file in members]))
+    while "=" in common.name and common != folder:
+        common = common.parent
+    chosen = set(members)
+    if all(file in chosen for file in files if file.is_relative_to(common)):
+        return config_path(common)
+    depths = {len(file.relative_to(common).parts) for file in members}
+    names = {file.name for file in members}
+    name = next(iter(names)) if len(names) == 1 else _pattern(sorted(names))
+    middle = "*/" * (depths.pop() - 1) if len(depths) == 1 else "**/"
+    if {
+        file for file in files if file.is_relative_to(common) and _matches(file.relative_to(common), middle, name)
+    } != chosen:
+        return None
+    return f"{config_path(common)}/{middle}{name}".removeprefix("./")
+
+
+def _matches(file: Path, middle: str, name: str) -> bool:
+    right_depth = middle == "**/" or len(file.parts) - 1 == middle.count("*/")
+    return right_depth and fnmatch.fnmatchcase(file.name, name)
+
+
+def _pattern(names: list[str]) -> str:
+    start = _common_start(names)
+    end = _common_start([name.removeprefix(start)[::-1] for name in names])[::-1]
+    return f"{re.sub(r'[0-9]+$', '', start)}*{end}"
+
+
+def _common_start(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    length = next((index for index, char in enumerate(first) if last[index : index + 1] != char), len(first))
+    return first[:length]

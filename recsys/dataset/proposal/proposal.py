@@ -1,0 +1,124 @@
+"""From paths to a proposed config: sample, find the tables and columns, decide what is open, write it down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from recsys.config import parse_config
+from recsys.dataset.proposal.draft import Draft
+from recsys.dataset.proposal.event_settings import propose_interactions
+from recsys.dataset.proposal.item_columns import propose_items
+from recsys.dataset.proposal.later_settings import count_threads, propose_rest
+from recsys.dataset.proposal.preview import Preview, make_preview
+from recsys.dataset.proposal.questions import Decisions, Question
+from recsys.dataset.proposal.roles import Roles, find_roles
+from recsys.dataset.proposal.samples import Table, load_tables
+from recsys.dataset.proposal.views import View, make_views
+from recsys.dataset.proposal.yaml_writer import write_yaml
+from recsys.errors import DataError
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A config that is proposed.
+
+    Attributes:
+        text: the YAML file.
+        content: its settings.
+        preview: what it makes of the first rows.
+        questions: what nobody answered; the file marks these settings with `# CHECK`.
+        checks: number of `# CHECK` marks.
+        notes: files that were not used, and why.
+    """
+
+    text: str
+    content: dict[str, Any]
+    preview: Preview
+    questions: list[Question]
+    checks: int
+    notes: list[str]
+
+
+def propose(paths: Sequence[str], name: str, decisions: Decisions) -> Proposal:
+    """Return the config proposed for the files below the paths; it is valid.
+
+    Args:
+        paths: files, folders or patterns.
+        name: of the product.
+        decisions: answers given, and how to ask for others.
+
+    Raises:
+        DataError: a path does not exist, or nothing in the files can be read as interactions and items.
+        ConfigError: an answer is not possible.
+    """
+    tables, problems = load_tables(paths)
+    if not tables:
+        raise DataError(f"{', '.join(paths)}: no table can be read: {'; '.join(problems[:3])}")
+    views = [view for table in tables for view in make_views(table)]
+    roles = find_roles(views, decisions)
+    draft = Draft()
+    draft.put("name", make_name(name))
+    draft.put("seed", 0)
+    draft.put("threads", count_threads(), "processors of this machine, at most 8")
+    _propose_files(draft, "items", roles.items, decisions)
+    items = propose_items(draft, roles)
+    _propose_files(draft, "interactions", roles.interactions, decisions)
+    events = propose_interactions(draft, roles, decisions)
+    for key, setting in (("title", "title"), ("item_id", "item_id"), ("items", "item_id")):
+        draft.note(f"dataset items columns {setting}", decisions.is_open(key))
+    propose_rest(draft, roles, items, events, decisions)
+    unused = [f"{table.name} is not used" for table in tables if table.name not in _names(roles)]
+    text = write_yaml(draft, _header(paths, roles, decisions))
+    parse_config(yaml.safe_load(text), "proposed by recsys init")
+    checks = sum(map(len, draft.checks.values()))
+    return Proposal(
+        text, draft.content(), make_preview(draft, roles, events), decisions.open, checks, unused + problems
+    )
+
+
+def make_name(text: str) -> str:
+    """Return a name for a product: the registry allows no / : and quotes."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.-") or "shop"
+
+
+def _names(roles: Roles) -> set[str]:
+    return {roles.items.table.name, roles.interactions.table.name}
+
+
+def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) -> None:
+    table = view.table
+    shape = view.shape if what == "interactions" or view.unfolding is not None else dict(view.shape)
+    used = {key: value for key, value in shape.items() if what == "interactions" or key in ("fill_down", "unfold")}
+    rows = f"about {table.rows:,} rows" if table.rows is not None else "rows not counted: compressed"
+    rows = f"{table.rows:,} rows" if table.whole and table.rows is not None else rows
+    count = f"{len(table.files):,} files, " if len(table.files) > 1 else ""
+    draft.put(f"dataset {what} path", table.path, f"{count}{rows}; {table.described}".strip("; "))
+    draft.note(f"dataset {what} path", decisions.is_open(what))
+    for key, value in table.form.items():
+        draft.put(f"dataset {what} {key}", value)
+    evidence = {
+        "fill_down": "blank on the further lines of an order",
+        "unfold": "its cells hold several events",
+        "file_name": "what only the files' names tell",
+    }
+    for key, value in used.items():
+        draft.put(f"dataset {what} {key}", value, evidence[key])
+
+
+def _header(paths: Sequence[str], roles: Roles, decisions: Decisions) -> list[str]:
+    tables: list[Table] = [roles.interactions.table, roles.items.table]
+    lines = [
+        f"Proposed by 'recsys init {' '.join(paths)}' from a sample of the files.",
+        "The comments say what each choice rests on. Relative paths start at RECSYS_DATA.",
+    ]
+    if decisions.answered:
+        lines.append("Answered: " + ", ".join(f"{key}={value}" for key, value in decisions.answered.items()))
+    if roles.is_one_table:
+        lines.append(f"Items and interactions both come from {tables[0].name}.")
+    lines.append("Lines with CHECK are open: the files allow another reading.")
+    return lines

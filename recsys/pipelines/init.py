@@ -1,0 +1,46 @@
+"""`recsys init`: look at raw files and write a config that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from recsys.dataset.proposal.proposal import Proposal, propose
+from recsys.dataset.proposal.questions import Decisions, Question
+from recsys.errors import ConfigError
+from recsys.progress import log_stage
+from recsys.storage.files import replace_text
+
+
+def run_init(
+    paths: Sequence[str],
+    out: Path,
+    *,
+    answers: Mapping[str, str],
+    ask: Callable[[Question], str] | None = None,
+    force: bool = False,
+) -> Proposal:
+    """Propose a config for the files below the paths and write it.
+
+    Args:
+        paths: files, folders or patterns.
+        out: the config file.
+        answers: key of a question -> answer.
+        ask: asks somebody; None where nobody can be asked.
+        force: whether an existing file is replaced.
+
+    Raises:
+        ConfigError: the file exists, or an answer is not possible.
+        DataError: nothing in the files can be read as interactions and items.
+    """
+    if out.exists() and not force:
+        raise ConfigError(f"{out}: exists already; choose another --out, or replace it with --force")
+    with log_stage("init") as done:
+        proposal = propose(paths, out.stem, Decisions(answers=answers, ask=ask))
+        done(f"{proposal.checks} open" if proposal.checks else "nothing open")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(out, proposal.text)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    return proposal
