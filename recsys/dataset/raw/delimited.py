@@ -103,7 +103,7 @@ class Fields:
                 if not len(records.starts()):
                     continue
                 records, header = records.without_first(), False
-            if not records.data or records.data.isspace():
+            if not records.data.strip(b"\r\n"):
                 continue
             columns = self._parse(records, records.data, list(self._wanted.values()))
             columns = columns.select(pl.col(str(index)).alias(name) for name, index in self._wanted.items())

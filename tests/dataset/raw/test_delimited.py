@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 from functools import partial
@@ -5,11 +6,15 @@ from functools import partial
 import pandas as pd
 import polars as pl
 import pytest
-from raw_tables import failure, read, write
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from raw_tables import COLUMNS, failure, read, write
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw import delimited, records
 from recsys.dataset.raw.batches import Source
+from recsys.dataset.raw.dialect import choose_dialect
+from recsys.dataset.raw.encoding import Utf8Reader
 from recsys.dataset.raw.reading import read_batches
 
 # --- quotes ----------------------------------------------------------------------------------------------
@@ -222,3 +227,40 @@ def test_result_of_a_query_has_row_numbers_and_its_own_form():
     (block,) = delimited.read_delimited("items", source, files, ["id", "name"])
     assert block.columns.rows() == [("1", "two\nlines"), ("2", "\\"), ("3", "x;y")]
     assert block.locate(pl.Series([0, 2])) == [1, 3]
+
+
+CELL = st.text(st.sampled_from(list('ab1 ,;|\n"\\é书')), max_size=6)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=12),
+    separator=st.sampled_from([",", ";", "\t", "|"]),
+    style=st.sampled_from(["minimal", "all", "backslash"]),
+    ends=st.sampled_from(["\n", "\r\n"]),
+    block=st.integers(1, 200),
+)
+def test_what_the_csv_module_writes_is_read_back(tmp_path, rows, separator, style, ends, block):
+    text = io.StringIO()
+    writer = csv.writer(
+        text,
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if style == "minimal" else csv.QUOTE_ALL,
+        lineterminator=ends,
+        doublequote=style != "backslash",
+        escapechar="\\" if style == "backslash" else None,
+    )
+    writer.writerow(["id", "name"])
+    writer.writerows(rows)
+    path = write(tmp_path / "a.csv", text.getvalue())
+    escape = "backslash" if style == "backslash" else "doubled"
+    files = RawFiles(path=str(path), separator=separator, header=True, quote='"', escape=escape)
+    source = Source("a.csv", "csv", partial(path.open, "rb"), partial(path.open, "rb"))
+    dialect = choose_dialect("items", "a.csv", path.read_bytes(), files, COLUMNS)
+    fields = delimited.Fields("items", "a.csv", files, dialect, list(COLUMNS), block_bytes=block)
+    with source.open() as stream:
+        blocks = list(fields.blocks(Utf8Reader("items", "a.csv", stream, b"", "utf-8", fixed=True)))
+    assert [row for part in blocks for row in part.columns.rows()] == rows
+    every = [pl.Series(range(part.columns.height), dtype=pl.UInt32) for part in blocks]
+    whole = [json.loads(text) for part, chosen in zip(blocks, every, strict=True) for text in part.content(chosen)]
+    assert [(row["id"], row["name"]) for row in whole] == rows
