@@ -29,8 +29,9 @@ FORMAT_NAMES = {
     "csv": "CSV",
     "json": "JSON lines",
     "parquet": "Parquet",
-    "excel": "Excel workbook",
-    "delta": "Delta table",
+    "excel": "an Excel workbook",
+    "delta": "a Delta table",
+    "zip": "a zip archive",
 }
 ZIP = "zip"
 # Bytes of the start that are enough to tell.
@@ -41,6 +42,7 @@ _AS_TEXT = "export it as CSV, JSON lines or Parquet"
 _UNPACK = "unpack it"
 # First bytes -> what has them, and what to do.
 _FOREIGN = (
+    (b"version https://git-lfs", "a pointer of Git LFS and not the data", "fetch the data with 'git lfs pull'"),
     (b"PARE", "an encrypted Parquet file", "write it without encryption"),
     (b"%PDF", "a PDF document", _AS_TEXT),
     (b"SQLite format 3\0", "an SQLite database", _AS_TEXT),
@@ -109,7 +111,7 @@ def identify(head: bytes) -> str:
         raise ValueError(f"is neither text nor a known format; {_AS_TEXT}")
     start = text[:100].lower()
     if start.startswith(("<!doctype html", "<html")):
-        raise ValueError("is a web page (HTML), such as a page that asks to log in; download the data itself")
+        raise ValueError("is a web page (HTML), perhaps one that asks to log in; download the table itself as CSV")
     if start.startswith("<?xml"):
         raise ValueError(f"is XML; {_AS_TEXT}")
     return "json" if _starts_like_json(text) else "csv"
