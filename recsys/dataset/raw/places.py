@@ -105,7 +105,8 @@ def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> lis
     archives = [file for file in found if suffixes[file.path] == ".zip"]
     is_pattern = bool(re.search(r"[*?\[]", files.path))
     if is_pattern:
-        chosen = [file for file in found if file in (*tables, *texts, *archives)]
+        kept = {file.path for file in (*tables, *texts, *archives)}
+        chosen = [file for file in found if file.path in kept]
     else:
         chosen = tables or texts
         if chosen and archives:

@@ -35,7 +35,7 @@ FORMAT_NAMES = {
 }
 ZIP = "zip"
 # Bytes of the start that are enough to tell.
-HEAD = 1 << 16
+HEAD = 1 << 14
 
 _COMPRESSED = (".gz", ".gzip", ".zst", ".bz2")
 _AS_TEXT = "export it as CSV, JSON lines or Parquet"
@@ -68,6 +68,8 @@ _FOREIGN = (
     (b"\x04\x22\x4d\x18", "an LZ4 file", "unpack it, or compress it with gzip, zstd or bzip2"),
     (b"\xff\x06\0\0sNaPpY", "a Snappy file", "unpack it, or compress it with gzip, zstd or bzip2"),
 )
+# Bytes that text does not have.
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
@@ -129,7 +131,7 @@ def _as_text(head: bytes) -> str | None:
         return head.decode("utf-32" if wide else "utf-16", "replace").lstrip("\ufeff \t\r\n")
     if head.count(0) * 100 > len(head):
         return next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
-    controls = sum(byte < 32 and byte not in b"\t\n\v\f\r\x1a\x1b" for byte in head)
+    controls = len(head) - len(head.translate(None, _CONTROLS))
     return None if controls * 50 > len(head) else head.decode("latin-1").lstrip()
 
 
