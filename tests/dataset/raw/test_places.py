@@ -97,6 +97,8 @@ def test_content_that_is_no_table_is_named_with_what_to_do(folder):
     assert failure("a.csv") == "a.csv: is a PDF document; export it as CSV, JSON lines or Parquet"
     pack(folder / "b.csv", {"[Content_Types].xml": b"x", "word/document.xml": b"x"})
     assert failure("b.csv") == "b.csv: is a Word document; export its table as CSV"
+    write(folder / "c.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert "git lfs pull" in failure("c.csv")
     write(folder / "nothing", b"")
     assert "nothing: the file is empty" in failure("nothing")
 
@@ -216,7 +218,7 @@ def test_delta_table_is_one_source_that_only_its_reader_opens(folder):
             source.open()
     write(folder / "lake/a.csv")
     assert "mixed formats" in failure("lake")
-    assert "is Delta table, but dataset.items.format is csv" in failure("lake/items", format="csv")
+    assert "is a Delta table, but dataset.items.format is csv" in failure("lake/items", format="csv")
 
 
 # --- archives ----------------------------------------------------------------------------------------------
@@ -267,6 +269,12 @@ def test_partitions_of_members_come_from_their_path(folder):
     pack(folder / "year=2024/all.zip", {"month=05/a.csv": CSV})
     (source,) = find("year=2024/all.zip")
     assert source.partitions == {"year": "2024", "month": "05"}
+
+
+def test_link_that_leads_nowhere_is_an_error(folder):
+    write(folder / "e/a.csv")
+    (folder / "e/b.csv").symlink_to(folder / "gone.csv")
+    assert "b.csv: is a link to" in failure("e")
 
 
 def test_folders_that_contain_themselves_are_entered_once(folder):
