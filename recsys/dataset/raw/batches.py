@@ -16,14 +16,14 @@ class Source:
     Attributes:
         name: for messages and for `Rejected.file`: the path relative to the raw-data folder where it is inside, the
             address without credentials, `orders.zip/orders.csv` for a member.
-        format: what its name or its first bytes say: `csv`, `json`, `parquet`, `excel`, `delta`, or `` where only the
-            content can tell.
+        format: what its name or its first bytes say: `csv`, `json`, `parquet`, `excel` or `delta`.
         open: returns the content from the start as a stream of decompressed bytes; the caller closes it. Raises
             `DataError`, on opening or while the stream is read, for an unreadable or damaged file.
         open_seekable: returns the content as a file that can seek, for Parquet and workbooks.
         size: bytes as stored, before decompression; None where unknown.
         partitions: values of the `key=value` folders on its path; None: the partition of missing values.
-        place: path or address of a Delta table, which is no stream of bytes.
+        place: path of an uncompressed file on this machine, or the path or address of a Delta table; `` for all
+            other sources.
     """
 
     name: str

@@ -21,7 +21,7 @@ def local_source(path: Path) -> Source:
         return Source(path.name, "delta", io.BytesIO, io.BytesIO, place=str(path))
     opened: partial[BinaryIO] = partial(path.open, "rb")
     keys = dict(part.split("=", 1) for part in path.parts if "=" in part)
-    return Source(path.name, _FORMATS.get(path.suffix, "csv"), opened, opened, path.stat().st_size, keys)
+    return Source(path.name, _FORMATS.get(path.suffix, "csv"), opened, opened, path.stat().st_size, keys, str(path))
 
 
 def find_sources(what: str, files: RawFiles) -> list[Source]:
