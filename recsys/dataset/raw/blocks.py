@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+# Name of a column that is there only so that a block of which no column is needed has its rows.
+NO_COLUMN = "\n"
+
 Rows = Callable[[pl.Series], list[int]]
 Texts = Callable[[pl.Series], list[str]]
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.blocks import RawBlock
+from recsys.dataset.raw.blocks import NO_COLUMN, RawBlock
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
 from recsys.dataset.raw.json_objects import is_lines, stream_objects
@@ -78,7 +78,7 @@ def read_json(
         ]
         values = pl.concat(parts, rechunk=True)
         if not names:
-            values = pl.DataFrame({"\n": lines}).drop("\n")
+            values = pl.DataFrame({NO_COLUMN: lines})
         if check is not None:
             check.see(source.name, lines, values)
         yield RawBlock(values, first_row, partial(_locate, numbers), partial(_content, lines))
