@@ -2,6 +2,7 @@ import pytest
 from raw_tables import failure, read, write
 
 from recsys.config.raw_files import RawFiles
+from recsys.dataset.raw import reading
 from recsys.dataset.raw.reading import read_all, read_batches
 from recsys.errors import DataError
 
@@ -21,6 +22,17 @@ def test_limit_counts_rows_of_each_file(tmp_path):
     table = read(tmp_path, limit=2)
     assert table.values == [("1", "a"), ("2", "b"), ("4", "d")]
     assert table.content[1] == {"id": "2", "name": "b"}
+
+
+def test_batches_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_BATCH_ROWS", 2)
+    path = write(tmp_path / "a.csv", "id,name\n" + "".join(f"{n},x{n}\n" for n in range(5)))
+    table = read(path)
+    assert [frame.height for frame in table.frames] == [2, 2, 1]
+    assert table.rows == [1, 2, 3, 4, 5]
+    assert table.lines == [2, 3, 4, 5, 6]
+    assert [row["name"] for row in table.content] == ["x0", "x1", "x2", "x3", "x4"]
+    assert len(read(path, limit=3).values) == 3
 
 
 def test_format_as_set(tmp_path):
