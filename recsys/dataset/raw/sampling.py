@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 import polars as pl
@@ -31,7 +30,6 @@ from recsys.errors import DataError
 _WHAT = "interactions"
 _HEAD_BYTES = 1 << 21
 _PIECE_BYTES = 1 << 19
-_COMPRESSED = {".gz", ".zst", ".bz2", ".zip"}
 # Lines of a piece at which a record is looked for.
 _STARTS = 8
 # In other encodings a piece may start inside a character.
@@ -128,8 +126,8 @@ def _read_fields(
 
 
 def _is_plain(source: Source) -> bool:
-    suffixes = {suffix for part in source.name.lower().split("/") for suffix in PurePosixPath(part).suffixes}
-    return source.size is not None and not suffixes & _COMPRESSED and "://" not in source.name
+    """Return whether the source is a file on this machine that is not compressed."""
+    return bool(source.place)
 
 
 def _pieces(source: Source, size: int) -> Iterator[bytes]:
