@@ -155,7 +155,7 @@ class Judge:
                 raise DataError(self._refuse(names, count, limit, setting))
         detail = ", ".join(f"{rule} {count:,}" for rule, count in self.rejected.items())
         logger.info(
-            "%s: %d rows read, %d kept, %d rejected%s",
+            "%s: %d rows read, %d good, %d rejected%s",
             self._table,
             self.read,
             self.read - bad,
