@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import zipfile
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,10 @@ def find_groups(paths: Sequence[str]) -> list[FileGroup]:
             place = Path(path).expanduser().resolve()
         if place.is_dir() and not (place / "_delta_log").is_dir():
             groups += _group_folder(place)
+        elif place.suffix.lower() == ".zip" and zipfile.is_zipfile(place):
+            groups += _group_archive(place)
+        elif "://" in path:
+            groups.append(FileGroup(path, (Path(path),)))
         elif place.exists():
             groups.append(FileGroup(config_path(place), (place,)))
         else:
@@ -61,6 +66,21 @@ def find_groups(paths: Sequence[str]) -> list[FileGroup]:
     if not known:
         raise DataError(f"{', '.join(paths)}: no data file; give recsys init the files or the folder of an export")
     return list(known.values())
+
+
+def _group_archive(archive: Path) -> list[FileGroup]:
+    """Return the data files in an archive: all of it if their names differ in numbers alone, else each."""
+    with zipfile.ZipFile(archive) as content:
+        members = [Path(member.filename) for member in content.infolist() if not member.is_dir() and member.file_size]
+    members = [
+        member
+        for member in members
+        if not any(part.startswith((".", "_")) for part in member.parts) and _has_data_name(member)
+    ]
+    root = config_path(archive)
+    if len({_kind(Path(), member) for member in members}) <= 1:
+        return [FileGroup(root, (archive,))]
+    return [FileGroup(f"{root}/{member.as_posix()}", (archive / member,)) for member in members]
 
 
 def config_path(place: Path) -> str:
@@ -172,16 +192,14 @@ def _walk(folder: Path) -> Iterable[Path]:
 
 
 def _may_be_data(file: Path) -> bool:
+    return not file.name.startswith((".", "_")) and _has_data_name(file) and file.is_file() and file.stat().st_size > 0
+
+
+def _has_data_name(file: Path) -> bool:
     name = file.name.lower()
     for packed in _PACKED:
         name = name.removesuffix(packed)
-    return (
-        not file.name.startswith((".", "_"))
-        and Path(name).suffix not in _NOT_DATA
-        and not _DOCUMENTS.match(file.name)
-        and file.is_file()
-        and file.stat().st_size > 0
-    )
+    return Path(name).suffix not in _NOT_DATA and not _DOCUMENTS.match(file.name)
 
 
 def _kind(folder: Path, file: Path) -> tuple[str, str]:
