@@ -5,15 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from recsys.artifacts.snapshots import Snapshot
-from recsys.config import Config
-from recsys.config.raw_files import RawFiles
+from recsys.config import Config, data_path
 from recsys.dataset.cleaning import clean_ids
-from recsys.dataset.raw.reading import read_all
+from recsys.dataset.reading import read_table
 from recsys.dataset.windows import Windows, split_windows
 from recsys.progress import log_stage
-
-# Settings of the interactions that a hold-out file shares.
-_FORM = ("separator", "header", "names", "encoding", "quote", "escape")
 
 
 def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> Windows:
@@ -25,11 +21,9 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
     with log_stage("windows") as done:
         holdout = None
         if config.windows.holdout_path:
-            files = config.dataset.interactions
-            wanted = {"user_id": files.columns.user_id, "item_id": files.columns.item_id}
-            # Written as the interactions are, but in a file, not in a database or a workbook's sheet.
-            form = {name: getattr(files, name) for name in _FORM}
-            pairs = read_all("hold-out pairs", RawFiles(path=config.windows.holdout_path, **form), wanted)
+            columns = config.dataset.interactions.columns
+            wanted = {"user_id": columns.user_id, "item_id": columns.item_id}
+            pairs = read_table("hold-out pairs", data_path(config.windows.holdout_path), wanted).values
             holdout = pairs.select(clean_ids(pairs[name]).alias(name) for name in wanted)
         windows = split_windows(
             snapshot.interactions,
