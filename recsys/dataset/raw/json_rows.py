@@ -111,10 +111,12 @@ def read_objects(
 
 
 def _read_lines(name: str, text: Utf8Reader, first: bytes, block_bytes: int) -> Iterator[tuple[pl.Series, np.ndarray]]:
-    line, tail, data = 1, b"", first
-    while data or tail:
+    line, tail, following, final = 1, b"", first, False
+    while not final:
+        data, following = following, text.read(block_bytes)
+        final = not following
         block = tail + data
-        cut = block.rfind(b"\n") + 1 if data else len(block)
+        cut = len(block) if final else block.rfind(b"\n") + 1
         tail, whole = block[cut:], block[:cut]
         if len(tail) > _LARGEST_LINE:
             cut_line = line + whole.count(b"\n")
@@ -125,9 +127,6 @@ def _read_lines(name: str, text: Utf8Reader, first: bytes, block_bytes: int) -> 
             line += whole.count(b"\n")
             if lines.height:
                 yield lines["text"], lines["line"].to_numpy()
-        if not data:
-            break
-        data = text.read(block_bytes)
 
 
 def decode_lines(name: str, lines: pl.Series, numbers: np.ndarray, columns: Mapping[str, str]) -> pl.DataFrame:

@@ -35,6 +35,14 @@ def test_batches_are_bounded(tmp_path, monkeypatch):
     assert len(read(path, limit=3).values) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", "id,name\n1,a\n2,b"), ("a.jsonl", '{"id": 1, "name": "a"}\n{"id": 2, "name": "b"}')],
+)
+def test_a_small_file_is_a_single_batch(tmp_path, name, content):
+    assert [frame.rows() for frame in read(write(tmp_path / name, content)).frames] == [[("1", "a"), ("2", "b")]]
+
+
 def test_format_as_set(tmp_path):
     path = write(tmp_path / "a.csv", '{"id": 1, "name": "x"}\n')
     assert read(path, format="json").values == [("1", "x")]
