@@ -47,7 +47,7 @@ def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Summary]
             config.name,
             tables,
             config.dataset.model_dump(mode="json"),
-            lambda: made.summary.as_dict(),
+            lambda: made.summary,
         )
         summary = made.summary
         done(f"snapshot {identity}: {summary.items:,} items, {summary.interactions:,} interactions")
