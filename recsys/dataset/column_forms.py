@@ -99,7 +99,11 @@ class TimeColumn:
                 f"set dataset.{self._table}.time_format to {readings}"
             )
         self.format = guess.format or "iso"
-        logger.info("%s: %s is read with time_format %s; %s", self._table, self._field, self.format, guess.evidence)
+        # Plain ISO times go without saying.
+        level = logging.DEBUG if self.format == "iso" else logging.INFO
+        logger.log(
+            level, "%s: %s is read with time_format %s; %s", self._table, self._field, self.format, guess.evidence
+        )
 
     def check(self) -> None:
         """Stop if most times are in a unit that cannot be right, such as a year of events in a few hours of 1970.

@@ -30,9 +30,9 @@ from recsys.dataset.judgement import Judge
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
 from recsys.dataset.read_ahead import read_ahead
-from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.dataset.text_numbers import MISSING, ROUNDED, UNKNOWN, UNPRINTABLE, UserNumbers, number_items, number_kinds
 from recsys.errors import DataError
+from recsys.storage.spilled_frames import SpilledFrames
 
 _Mask = NDArray[np.bool_]
 

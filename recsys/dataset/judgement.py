@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from recsys.config.raw_files import TOTAL, RawFiles
 from recsys.dataset.raw.batches import RawBatch
-from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.errors import DataError
+from recsys.storage.spilled_frames import SpilledFrames
 
 logger = logging.getLogger(__name__)
 
