@@ -27,6 +27,8 @@ _WORDS = {
     "Polish": "i w z na do się nie to o za po jak od",
     "Turkish": "ve bir bu için ile de da",
 }
+# Names that `count_languages` returns for texts with a known language or script.
+LANGUAGES = (*_SCRIPTS, *_WORDS)
 _UNCLEAR = "Latin script, language unclear"
 _OTHER = "no letters"
 

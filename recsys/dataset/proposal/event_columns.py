@@ -141,7 +141,7 @@ def rate_events(roles: Roles) -> list[tuple[float, Column, list[Kind]]]:
         if view.determines(roles.item, column.name) or (known < 0.5 and view.determines(roles.user, column.name)):
             continue
         points = 2.5 * known + 1.5 * named + 0.3 * column.filled - 1.0 * (match_name(column.name, "private") > 0)
-        points -= 1.5 * max(match_name(column.name, role) for role in ("tags", "creator"))
+        points -= 1.5 * max(match_name(column.name, role) for role in ("tags", "creator", "title"))
         found.append((points, column, kinds))
     return sorted(((p, c, k) for p, c, k in found if p >= 1.7), key=lambda found: -found[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +14,12 @@ _KINDS: tuple[tuple[float, Meaning, str], ...] = (
     (
         0.0,
         "negative",
-        "dislike unlike remove removed removefromcart skip skipped hide hidden block refund refunded refundeds cancel "
-        "cancelled canceled return returned voided void delete deleted unfollow unsubscribe downvote thumbsdown report "
-        "storniert stornierung retoure abgebrochen erstattet annule rembourse retourne cancelado devuelto reembolsado "
+        "dislike unlike remove removed removefromcart skip skipped hide hidden block refund refunded refundeds "
+        "cancel "
+        "cancelled canceled return returned voided void delete deleted unfollow unsubscribe downvote "
+        "thumbsdown report "
+        "storniert stornierung retoure abgebrochen erstattet annule rembourse retourne cancelado devuelto "
+        "reembolsado "
         "annullato reso expired failed fraud 取消 退款 退货 不喜欢 キャンセル 返品 отмена возврат",
     ),
     (
@@ -27,14 +31,17 @@ _KINDS: tuple[tuple[float, Meaning, str], ...] = (
     (
         1.0,
         "owned",
-        "toread wanttoread wishlist wish wishlisted want wanted watchlist planned plantowatch plantoread towatch toplay "
-        "backlog wunschliste merkliste merkzettel liste souhaits deseos desiderata saveforlater 想读 想看 想要 愿望单 "
+        "toread wanttoread wishlist wish wishlisted want wanted watchlist planned plantowatch plantoread "
+        "towatch toplay "
+        "backlog wunschliste merkliste merkzettel liste souhaits deseos desiderata saveforlater 想读 想看 想要 "
+        "愿望单 "
         "読みたい ほしい物",
     ),
     (
         5.0,
         "positive",
-        "purchase purchased purchases buy bought transaction order ordered paid sale sold fulfilled completed complete "
+        "purchase purchased purchases buy bought transaction order ordered paid sale sold fulfilled completed "
+        "complete "
         "kauf gekauft bestellt bezahlt verkauft bestellung achat achete commande paye compra comprado pagado pedido "
         "acquisto ordine vendita aankoop betaald kop kjop osto zakup koupe satin покупка заказ куплено "
         "购买 下单 支付 付款 成交 購入 注文 구매",
@@ -42,15 +49,18 @@ _KINDS: tuple[tuple[float, Meaning, str], ...] = (
     (
         4.0,
         "positive",
-        "cart addtocart basket addtobasket checkout begincheckout share shared comment commented subscribe subscribed "
-        "warenkorb panier carrito carrello carrinho winkelwagen корзина 加购 加入购物车 分享 评论 转发 カート 장바구니",
+        "cart addtocart basket addtobasket checkout begincheckout share shared comment commented subscribe "
+        "subscribed "
+        "warenkorb panier carrito carrello carrinho winkelwagen корзина 加购 加入购物车 分享 评论 转发 カート "
+        "장바구니",
     ),
     (
         3.0,
         "positive",
         "like liked favorite favourite favorited fav heart love loved bookmark bookmarked save saved collect follow "
         "upvote thumbsup rating rated review reviewed rate read finished borrow borrowed loan loaned issue issued "
-        "checkedout renewal renew watched bewertung ausleihe ausgeliehen gelesen verlaengerung pret emprunt lu prestamo "
+        "checkedout renewal renew watched bewertung ausleihe ausgeliehen gelesen verlaengerung pret emprunt lu "
+        "prestamo "
         "leido prestito letto lido gefallt merken 收藏 点赞 喜欢 借阅 读过 看过 お気に入り いいね 貸出 좋아요 찜",
     ),
     (
@@ -63,7 +73,8 @@ _KINDS: tuple[tuple[float, Meaning, str], ...] = (
     (
         1.0,
         "positive",
-        "view viewed views pv pageview viewitem visit visited browse browsed look screenview ansicht aufruf angesehen "
+        "view viewed views pv pageview viewitem visit visited browse browsed look screenview ansicht aufruf "
+        "angesehen "
         "vue vu consulte vista visto visualizzazione bekeken просмотр 浏览 查看 閲覧 조회",
     ),
 )
@@ -102,7 +113,7 @@ def read_kind(name: str) -> Kind:
 
 
 def _pairs(words: tuple[str, ...]) -> list[str]:
-    return [first + second for first, second in zip(words, words[1:], strict=False)]
+    return [first + second for first, second in itertools.pairwise(words)]
 
 
 def _known(text: str) -> frozenset[str]:

@@ -157,17 +157,16 @@ def _propose_kinds(
         return None, ()
     taken.add(chosen)
     column = roles.interactions.columns[chosen]
-    if match_name(chosen, "status") == 1 and all(kind.known for kind in kinds if kind.meaning == "negative"):
-        if _leave_out_kinds(draft, column, kinds) or not any(kind.meaning == "owned" for kind in kinds):
-            return None, ()
+    if match_name(chosen, "status") == 1 and not any(kind.meaning == "owned" for kind in kinds):
+        _leave_out_kinds(draft, column, kinds)
+        return None, ()
     return column.values, _weigh_kinds(draft, column, kinds, decisions)
 
 
-def _leave_out_kinds(draft: Draft, column: Column, kinds: list[Kind]) -> bool:
+def _leave_out_kinds(draft: Draft, column: Column, kinds: list[Kind]) -> None:
     """Leave out the rows of statuses such as refunded; the other statuses of orders are alike."""
     negative = [kind.name for kind in kinds if kind.meaning == "negative"]
     _add_filters(draft, [f"{column.name} != {name}" for name in negative])
-    return bool(negative)
 
 
 def _add_filters(draft: Draft, filters: list[str]) -> None:

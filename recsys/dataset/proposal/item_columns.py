@@ -17,7 +17,7 @@ from recsys.dataset.proposal.roles import Roles
 _TAG_MARKS = ("|", ";", ",", "/")
 _MOST_ATTRIBUTES = 8
 _MOST_SEGMENTS = 60
-_LEAST_DETERMINED = 0.9
+_LEAST_DETERMINED = 0.97
 
 
 @dataclass(frozen=True)

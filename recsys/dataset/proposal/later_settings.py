@@ -7,10 +7,10 @@ import os
 import polars as pl
 
 from recsys.config import Config
+from recsys.dataset.languages import LANGUAGES, count_languages
 from recsys.dataset.proposal.draft import Draft
 from recsys.dataset.proposal.event_settings import EventFacts
 from recsys.dataset.proposal.item_columns import ItemFacts
-from recsys.dataset.proposal.languages import CHECKPOINTS, MULTILINGUAL, name_language
 from recsys.dataset.proposal.questions import Decisions
 from recsys.dataset.proposal.roles import Roles
 
@@ -18,6 +18,16 @@ _ENOUGH_USERS = 300
 _REPEATED = 0.15
 _TOKENS = (24, 32, 48, 64, 96, 128)
 _MOST_THREADS = 8
+# Language -> a checkpoint of the BERT family that knows it; the other one knows a hundred languages.
+_CHECKPOINTS = {
+    "Chinese": "bert-base-chinese",
+    "German": "dbmdz/bert-base-german-cased",
+    "Italian": "dbmdz/bert-base-italian-cased",
+    "Spanish": "dccuchile/bert-base-spanish-wwm-cased",
+}
+_MULTILINGUAL = "bert-base-multilingual-cased"
+# Shares of texts: a language other than English is the main one from here on, and so much more frequent.
+_MAIN_SHARE, _LEAD = 0.15, 1.5
 
 
 def count_threads() -> int:
@@ -154,11 +164,20 @@ def _share_returning(roles: Roles, times: pl.Series) -> float | None:
     return len(last & before) / max(len(last), 1)
 
 
+def _name_language(texts: pl.Series) -> tuple[str, float]:
+    """Return the main language of texts and its share; titles too short to tell count as English."""
+    shares = {name: share for name, share in count_languages(texts.fill_null("")).items() if name in LANGUAGES}
+    best = max(shares, key=lambda name: shares[name], default="English")
+    if shares.get(best, 0.0) < max(_MAIN_SHARE, _LEAD * shares.get("English", 0.0)):
+        best = "English"
+    return best, shares.get(best, 0.0)
+
+
 def _propose_text(draft: Draft, items: ItemFacts) -> None:
-    language, share = name_language(items.texts)
+    language, share = _name_language(items.texts)
     check = None
     if language != "English":
-        better = CHECKPOINTS.get(language, MULTILINGUAL)
+        better = _CHECKPOINTS.get(language, _MULTILINGUAL)
         check = (
             f"The texts look {language} ({share:.0%} of them show it), and this checkpoint knows English. If you have "
             f"one, give a folder or a hub name of a BERT that knows the language, such as {better}."

@@ -20,7 +20,8 @@ WORDS: dict[str, str] = {
         "besucher kaufer utilisateur acheteur lecteur abonne adherent usuario usuaria cliente comprador lector "
         "socio utente lettore leitor gebruiker klant lezer uzytkownik klient bruker kund anvandare polzovatel "
         "pokupatel kupujici zakaznik musteri kullanici fullvisitorid pseudo cust custid customerid clientid "
-        "steamid пользователь клиент покупатель читатель 用户 客户 顾客 会员 读者 买家 ユーザー ユーザ 顧客 会員 사용자 고객 회원"
+        "steamid пользователь клиент покупатель читатель 用户 客户 顾客 会员 读者 买家 ユーザー ユーザ 顧客 "
+        "会員 사용자 고객 회원"
     ),
     "email": "email mail emailaddress epost correo courriel 邮箱 メール",
     "session": "session sessionid sitzung sid visit visitid cookie cookieid device deviceid 会话",
@@ -34,11 +35,13 @@ WORDS: dict[str, str] = {
         "animeid show showid episode post postid job jobid offer offerid hotel hotelid restaurant dish menu ware "
         "warennummer produit articulo producto libro prodotto articolo produto artigo livro livre boek bok kniha "
         "ksiazka tovar kniga varenr vare urun kitap lineitem variant handle uri beer beerid wine tconst tmdbid "
-        "imdbid imdb tmdb mbid товар книга фильм 商品 物品 产品 货号 图书 文章 视频 电影 新闻 歌曲 商品番号 品番 作品 상품 아이템 도서"
+        "imdbid imdb tmdb mbid товар книга фильм 商品 物品 产品 货号 图书 文章 视频 电影 新闻 歌曲 商品番号 "
+        "品番 作品 상품 아이템 도서"
     ),
     "time": (
         "time timestamp ts date datetime day when at created createdat purchased purchasedate orderdate ordered "
-        "ordertime eventtimestamp eventtime eventdate unixtime unix epoch utc reviewtime unixreviewtime reviewdate watched "
+        "ordertime eventtimestamp eventtime eventdate unixtime unix epoch utc reviewtime unixreviewtime "
+        "reviewdate watched "
         "watcheddate listened played playedat read rated borrowed checkout checkedout issued issuedate loan "
         "loandate started start datum zeit zeitpunkt zeitstempel uhrzeit tag kaufdatum bestelldatum bestellzeit "
         "ausleihe ausleihdatum leihdatum rechnungsdatum invoicedate fecha hora dia horodatage heure jour data ora "
@@ -98,13 +101,15 @@ WORDS: dict[str, str] = {
         "filmtitle trackname tracktitle artistname bookname prodname bezeichnung produktname artikelname "
         "artikelbezeichnung nom nombre nome naam navn namn nazwa nazev libelle designation denominacion "
         "itemdescription headline caption label originaltitle displayname traname artname gamename nazvanie "
-        "naimenovanie isim baslik название наименование 标题 名称 书名 片名 商品名 商品名称 題名 タイトル 品名 名前 제목 이름 상품명"
+        "naimenovanie isim baslik название наименование 标题 名称 书名 片名 商品名 商品名称 題名 タイトル 品名 "
+        "名前 제목 이름 상품명"
     ),
     "description": (
         "description descriptions desc text abstract summary overview plot synopsis body content blurb detail "
         "details detaildesc about longdescription shortdescription bodyhtml story teaser review beschreibung "
         "inhalt kurzbeschreibung descripcion resumen resume descrizione descricao beschrijving omschrijving "
-        "beskrivning opis popis opisanie aciklama sinopsis trama описание 描述 简介 介绍 内容 内容简介 详情 説明 あらすじ 概要 설명 내용"
+        "beskrivning opis popis opisanie aciklama sinopsis trama описание 描述 简介 介绍 内容 内容简介 详情 "
+        "説明 あらすじ 概要 설명 내용"
     ),
     "tags": (
         "tags tag genre genres category categories keyword keywords topic topics subject subjects labels themes "

@@ -47,8 +47,9 @@ def make_preview(draft: Draft, roles: Roles, events: EventFacts) -> Preview:
         | {"item": str(row["item"]), "title": _short(titles.get(str(row["item"]), "?"))}
         for row in history.head(_EVENTS).iter_rows(named=True)
     ]
-    known = events.times.drop_nulls() if events.times is not None else pl.Series([], dtype=pl.Datetime)
-    span = (f"{known.min():%Y-%m-%d %H:%M}", f"{known.max():%Y-%m-%d %H:%M}") if len(known) else None
+    known = events.times.drop_nulls().sort() if events.times is not None else pl.Series([], dtype=pl.Datetime)
+    written = known.dt.to_string("%Y-%m-%d %H:%M")
+    span = (str(written[0]), str(written[-1])) if len(written) else None
     return Preview(_read_items(draft, roles), chosen, shown, span)
 
 

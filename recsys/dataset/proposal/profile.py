@@ -156,8 +156,8 @@ class Column:
     def letters(self) -> float:
         """Share of letters among the characters of the values."""
         sample = self.probe.head(500)
-        total = sample.str.len_chars().sum()
-        return float(sample.str.count_matches(r"\p{L}").sum()) / total if total else 0.0
+        total = int(sample.str.len_chars().sum())
+        return int(sample.str.count_matches(r"\p{L}").sum()) / total if total else 0.0
 
     @cached_property
     def is_text(self) -> bool:

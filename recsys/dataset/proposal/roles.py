@@ -7,7 +7,7 @@ for what names say. The pair with most points is proposed; if another comes clos
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from recsys.dataset.proposal.names import is_id_name, match_file, match_name
 from recsys.dataset.proposal.profile import Column
@@ -219,7 +219,23 @@ def _keep_answered(found: list[Roles], decisions: Decisions) -> list[Roles]:
         return kept or found
     # The answer names a column that the evidence did not propose: it is taken in the best way.
     best = max(found, key=lambda roles: roles.points)
-    return [replace(best, **{key: value for key, value in given.items() if _has(best, key, value)})]
+    for key, value in given.items():
+        best = _with_column(best, key, value) if _has(best, key, value) else best
+    return [best]
+
+
+def _with_column(roles: Roles, key: str, column: str) -> Roles:
+    """Return the roles with another column for `user`, `item`, `item_id` or `title`."""
+    return Roles(
+        roles.items,
+        roles.interactions,
+        column if key == "item_id" else roles.item_id,
+        column if key == "title" else roles.title,
+        column if key == "item" else roles.item,
+        column if key == "user" else roles.user,
+        roles.points,
+        roles.overlap,
+    )
 
 
 def _has(roles: Roles, key: str, value: str) -> bool:
@@ -263,7 +279,7 @@ def _decide_columns(found: list[Roles], decisions: Decisions) -> Roles:
             evidence="; ".join(view.columns[name].shown for name in close if name in view.columns),
         )
         matching = [roles for roles in found if getattr(roles, key) == answer]
-        found = matching or [replace(best, **{key: answer})]
+        found = matching or [_with_column(best, key, answer)]
         best = found[0]
     return best
 

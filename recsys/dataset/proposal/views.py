@@ -15,7 +15,7 @@ from recsys.dataset.proposal.profile import Column, profile_columns
 from recsys.dataset.proposal.samples import FILE_COLUMN, Table
 from recsys.dataset.proposal.shapes import Unfolding, fill_down, find_fill_down, find_unfoldings
 
-_ROWS = 60_000
+_ROWS = 250_000
 _DAY = r"(?P<day>\d{4}-\d{2}-\d{2})"
 
 
@@ -68,7 +68,7 @@ class View:
         repeated = by_key.filter(pl.col("all") >= 2)
         if repeated.height < 10:
             return None
-        return float(repeated["usual"].sum() / repeated["all"].sum())
+        return int(repeated["usual"].sum()) / int(repeated["all"].sum())
 
     def determines(self, key: str, value: str, least: float = 0.97) -> bool:
         """Return whether a key's rows share a value, and not only because nearly all rows do."""
@@ -82,7 +82,8 @@ class View:
 
 def make_views(table: Table) -> list[View]:
     """Return the shapes in which a sample can be read: as it is, and with each column of several events unfolded."""
-    frame, shape = table.frame, {}
+    frame = table.frame
+    shape: dict[str, Any] = {}
     columns = profile_columns(table.name, frame)
     blank = find_fill_down(columns)
     if blank:
@@ -92,8 +93,10 @@ def make_views(table: Table) -> list[View]:
     shape |= parts
     groups = tuple(re.findall(r"\?P<(\w+)>", parts.get("file_name", "")))
     views = [View(table, frame, shape, None, groups)]
-    for unfolding in find_unfoldings(frame, columns):
-        views.append(View(table, unfolding.frame, shape | {"unfold": dict(unfolding.setting)}, unfolding, groups))
+    views += [
+        View(table, unfolding.frame, shape | {"unfold": dict(unfolding.setting)}, unfolding, groups)
+        for unfolding in find_unfoldings(frame, columns)
+    ]
     return views
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from dataset.proposal.layouts import LAYOUTS
+
 from recsys.dataset.proposal.proposal import Proposal, propose
 from recsys.dataset.proposal.questions import Decisions, Question
 

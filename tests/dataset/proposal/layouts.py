@@ -81,8 +81,16 @@ def write_shop_orders(folder: Path) -> None:
             first = [f"c{event.user}@shop.example", status, f"{event.time:%Y-%m-%d %H:%M:%S} +0000", "20.00"]
             created = f"{order[0].time:%Y-%m-%d %H:%M:%S} +0000"
             rows.append(
-                [f"#{number}", *(first if line == 0 else [""] * 4), created, event.quantity, event.item.title, "9.90"]
-                + [f"S{event.item.number:03}", event.item.author]
+                [
+                    f"#{number}",
+                    *(first if line == 0 else [""] * 4),
+                    created,
+                    event.quantity,
+                    event.item.title,
+                    "9.90",
+                    f"S{event.item.number:03}",
+                    event.item.author,
+                ]
             )
     _table(folder / "export" / "orders_export.csv", rows)
 
@@ -100,10 +108,24 @@ def write_goodreads(folder: Path) -> None:
             wished = index % 5 == 4
             item = event.item
             rows.append(
-                [item.number * 37, item.title, item.author, f'="97800{item.number:08}"', 0 if wished else event.rating]
-                + ["3.91", "Tor", 300 + item.number, 1980 + item.number % 40]
-                + ["" if wished else f"{event.time:%Y/%m/%d}", f"{event.time:%Y/%m/%d}", ""]
-                + ["to-read" if wished else "read", "", 0 if wished else 1, 0]
+                [
+                    item.number * 37,
+                    item.title,
+                    item.author,
+                    f'="97800{item.number:08}"',
+                    0 if wished else event.rating,
+                    "3.91",
+                    "Tor",
+                    300 + item.number,
+                    1980 + item.number % 40,
+                    "" if wished else f"{event.time:%Y/%m/%d}",
+                    f"{event.time:%Y/%m/%d}",
+                    "",
+                    "to-read" if wished else "read",
+                    "",
+                    0 if wished else 1,
+                    0,
+                ]
             )
         _table(folder / "export" / f"{nickname(user)}.csv", rows)
 
@@ -126,8 +148,12 @@ def write_lastfm(folder: Path) -> None:
     """Listening counts: no header, tabs, users as checksums, no times."""
     world = make_world()
     rows = [
-        [f"{event.user * 7919:040x}", f"{event.item.number:08x}-0000-4000-8000-{event.item.number:012x}"]
-        + [event.item.title, event.rating**event.rating // 3 + event.quantity * 13 + event.user % 11]
+        [
+            f"{event.user * 7919:040x}",
+            f"{event.item.number:08x}-0000-4000-8000-{event.item.number:012x}",
+            event.item.title,
+            event.rating**event.rating // 3 + event.quantity * 13 + event.user % 11,
+        ]
         for event in sorted(world.events, key=lambda event: event.user)
     ]
     _table(folder / "export" / "plays.tsv", rows, "\t")
@@ -304,8 +330,23 @@ def write_workbook(folder: Path) -> None:
     sheet = book.active
     sheet.title = "Orders"
     sheet.append(
-        ["Row ID", "Order ID", "Order Date", "Ship Date", "Customer ID", "Customer Name", "Segment", "Country"]
-        + ["Product ID", "Category", "Product Name", "Sales", "Quantity", "Discount", "Profit"]
+        [
+            "Row ID",
+            "Order ID",
+            "Order Date",
+            "Ship Date",
+            "Customer ID",
+            "Customer Name",
+            "Segment",
+            "Country",
+            "Product ID",
+            "Category",
+            "Product Name",
+            "Sales",
+            "Quantity",
+            "Discount",
+            "Profit",
+        ]
     )
     row = 0
     for number, order in enumerate(_orders(make_world()), 100_000):
@@ -314,8 +355,23 @@ def write_workbook(folder: Path) -> None:
             day = order[0].time.replace(tzinfo=None, hour=0, minute=0)
             segment = ("Consumer", "Corporate")[e.user % 2]
             sheet.append(
-                [row, f"CA-{number}", day, day, f"DV-{e.user + 10_000}", f"Dana {e.user}", segment, "United States"]
-                + [f"FUR-{e.item.number + 1000}", e.item.topic, e.item.title, 9.5 * e.quantity, e.quantity, 0.2, 1.25]
+                [
+                    row,
+                    f"CA-{number}",
+                    day,
+                    day,
+                    f"DV-{e.user + 10000}",
+                    f"Dana {e.user}",
+                    segment,
+                    "United States",
+                    f"FUR-{e.item.number + 1000}",
+                    e.item.topic,
+                    e.item.title,
+                    9.5 * e.quantity,
+                    e.quantity,
+                    0.2,
+                    1.25,
+                ]
             )
     people = book.create_sheet("People")
     for cells in (["Person", "Region"], ["Anna Andreadi", "West"], ["Chuck Magee", "East"], ["Kelly W", "Central"]):

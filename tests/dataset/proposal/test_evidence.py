@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from dataset.proposal.layouts import write_hive, write_shop_orders
 from dataset.proposal.world import make_world
+
 from recsys.dataset.proposal.proposal import propose
 from recsys.dataset.proposal.questions import Decisions
 from recsys.errors import DataError

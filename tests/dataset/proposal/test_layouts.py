@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from dataset.proposal.layouts import LAYOUTS
+
 from recsys.config import parse_config
 from recsys.dataset.proposal.proposal import Proposal
 
