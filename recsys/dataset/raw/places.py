@@ -99,7 +99,7 @@ def _find_here(path: Path) -> tuple[list[StoredFile], bool]:
 def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> list[StoredFile]:
     """Return those of several files that are data."""
     suffixes = {file.path: split_suffixes(file.path)[0] for file in found}
-    notes = {file.path for file in found if PurePosixPath(file.path).name.lower().startswith(_NOTES)}
+    notes = {file.path for file in found if PurePosixPath(file.path).name.lower().partition(".")[0] in _NOTES}
     tables = [file for file in found if file.format or suffixes[file.path] in TABLE_SUFFIXES]
     texts = [file for file in found if suffixes[file.path] in TEXT_SUFFIXES and file.path not in notes]
     archives = [file for file in found if suffixes[file.path] == ".zip"]
@@ -114,12 +114,20 @@ def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> lis
                 f"{what} {files.path}: holds data files ({chosen[0].name}) and archives ({archives[0].name}), perhaps "
                 "of the same data; select one kind with a glob such as '*.zip'"
             )
-        if tables and texts:
-            _log.info("%s %s: %d text files such as %s left out", what, files.path, len(texts), texts[0].name)
         chosen = chosen or archives
     if not chosen and (is_pattern or files.format != "auto"):
         chosen = [file for file in found if file.path not in notes]
     _check_copies(what, files.path, chosen)
+    kept = {file.path for file in chosen} | notes
+    left_out = [file.name for file in found if file.path not in kept]
+    if chosen and left_out:
+        _log.info(
+            "%s %s: %d files that are no tables by their suffix, such as %s, are left out",
+            what,
+            files.path,
+            len(left_out),
+            left_out[0],
+        )
     return chosen
 
 

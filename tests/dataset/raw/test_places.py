@@ -120,7 +120,7 @@ def test_texts_of_a_folder_count_where_there_is_no_table(folder, caplog):
     write(folder / "ml/a.csv")
     with caplog.at_level(logging.INFO):
         assert found("ml") == [("ml/a.csv", "csv")]
-    assert "2 text files such as ml/movies.dat left out" in caplog.text
+    assert "2 files that are no tables by their suffix, such as ml/movies.dat, are left out" in caplog.text
     assert found("ml/*") == [("ml/a.csv", "csv"), ("ml/movies.dat", "csv"), ("ml/ratings.dat", "csv")]
 
 
@@ -130,6 +130,14 @@ def test_files_without_a_known_suffix_are_read_where_a_pattern_or_a_format_asks_
     assert "no data file in this folder" in failure("out")
     assert [name for name, _ in found("out/part-*")] == ["out/part-00000", "out/part-00001"]
     assert [name for name, _ in found("out", format="csv")] == ["out/part-00000", "out/part-00001"]
+
+
+def test_files_of_a_folder_that_are_left_out_are_said(folder, caplog):
+    write(folder / "events/day=1/x.csv")
+    write(folder / "events/day=2", b"../archive/feb")
+    with caplog.at_level(logging.INFO):
+        assert found("events") == [("events/day=1/x.csv", "csv")]
+    assert "such as events/day=2, are left out" in caplog.text
 
 
 def test_same_file_plain_and_compressed_is_not_read_twice(folder):
