@@ -444,7 +444,7 @@ def _parse_histories(histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
             raise DataError(
                 f"histories: {empty} of {frame.height} rows have no {name}, the first is row {row}; leave them out"
             )
-    for name in ("time", "event"):
+    for name in ("time", "event", "value"):
         if name in histories.columns:
             frame = frame.with_columns(_to_polars(histories[name]).alias(name))
     return frame

@@ -12,6 +12,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
+from recsys.dataset.summary import Summary
 from recsys.errors import ArtifactError
 from recsys.storage.files import (
     hash_text,
@@ -69,7 +70,7 @@ def write_snapshot(
     name: str,
     tables: Mapping[str, pl.DataFrame | Iterable[pl.DataFrame]],
     dataset: Mapping[str, Any],
-    summarize: Callable[[], Mapping[str, Any]] | None = None,
+    summarize: Callable[[], Summary] | None = None,
 ) -> str:
     """Write a snapshot, make it the config's current snapshot, and return its id.
 
@@ -101,7 +102,7 @@ def write_snapshot(
                 blocks = [content] if isinstance(content, pl.DataFrame) else content
                 counts[table] = write_blocks(blocks, schema, path, what)
         if summarize is not None:
-            write_json(staging / SUMMARY, summarize(), sort_keys=False)
+            write_json(staging / SUMMARY, summarize().as_dict(), sort_keys=False)
         return {"counts": counts}
 
     manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset)})
@@ -137,10 +138,10 @@ def open_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> OpenSnap
     return OpenSnapshot(identity, _read_items(identity, folder), scan_parquet(folder / "interactions.parquet"))
 
 
-def read_summary(home: Path, identity: str) -> dict[str, Any] | None:
+def read_summary(home: Path, identity: str) -> Summary | None:
     """Return what ingest read into a snapshot; None if it was made without a summary."""
     path = snapshot_folder(home, identity) / SUMMARY
-    return read_json(path) if path.is_file() else None
+    return Summary.from_dict(read_json(path)) if path.is_file() else None
 
 
 def _read_items(identity: str, folder: Path) -> pl.DataFrame:

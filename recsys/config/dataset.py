@@ -83,6 +83,7 @@ class InteractionFiles(RawFiles):
         "missing_user_id": 0.5,
         "unknown_item": 0.2,
         "early_time": 1.0,
+        "zero_value": 0.5,
     }
 
     columns: InteractionColumns = InteractionColumns()

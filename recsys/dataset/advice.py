@@ -58,17 +58,18 @@ def advise_on_numbers(values: pl.Series) -> str:
     return "a number is expected; words for a missing one go to missing"
 
 
-def advise_on_items(values: pl.Series, known: pl.Series) -> str:
+def advise_on_items(values: pl.Series, known: pl.Series, column: object) -> str:
     """Return what unknown item ids may mean: lists of ids, or ids that are spelt in another way.
 
     Args:
         values: some of the unknown ids, raw.
         known: the catalogue's ids, sorted.
+        column: the raw column that they come from.
     """
     for value in values.head(10):
         parts = _split(value)
         if len(parts) > 1 and clean_ids(pl.Series(parts)).is_in(known.implode()).all():
-            return f"'{value[:60]}' holds {len(parts)} known ids: give each a row with unfold: {{column: ...}}"
+            return f"'{value[:60]}' holds {len(parts)} known ids; give each a row with unfold: {{column: {column}}}"
     near = find_near_ids(clean_ids(values).drop_nulls(), known)
     return "; ".join(f"'{one.id}' is unknown but '{one.near}' is not: {one.difference}" for one in near[:1])
 

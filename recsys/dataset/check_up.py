@@ -19,9 +19,9 @@ from recsys.dataset.items import ItemReader
 from recsys.dataset.judgement import Judge
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
-from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.errors import DataError
 from recsys.progress import format_count
+from recsys.storage.spilled_frames import SpilledFrames
 
 # Rows of each file that are looked at, and seconds for the files of a table.
 _HEAD_ROWS, _SECONDS = 1000, 2.0

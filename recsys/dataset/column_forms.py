@@ -99,7 +99,11 @@ class TimeColumn:
                 f"set dataset.{self._table}.time_format to {readings}"
             )
         self.format = guess.format or "iso"
-        logger.info("%s: %s is read with time_format %s; %s", self._table, self._field, self.format, guess.evidence)
+        # Plain ISO times go without saying.
+        level = logging.DEBUG if self.format == "iso" else logging.INFO
+        logger.log(
+            level, "%s: %s is read with time_format %s; %s", self._table, self._field, self.format, guess.evidence
+        )
 
     def check(self) -> None:
         """Stop if most times are in a unit that cannot be right, such as a year of events in a few hours of 1970.
@@ -115,13 +119,13 @@ class TimeColumn:
         fitting = self.fitting_unit(values)
         if fitting is not None:
             raise DataError(
-                f"{self._table}: read as {self.format}, {wrong:,} of {self._read:,} times of {self._field} cannot be "
-                f"right, such as {values[0]} in {first}; read as {fitting} they run {span(values, fitting)}; "
+                f"{self._table}: {wrong:,} of {self._read:,} values of {self._field} cannot be right if read as "
+                f"{self.format}: {values[0]} is in {first}; read as {fitting} they run {span(values, fitting)}; "
                 f"set dataset.{self._table}.time_format to {fitting}"
             )
         logger.warning(
-            "%s: read as %s, %d of %d times of %s lie before 1990 or in the future, such as %s in %s",
-            *(self._table, self.format, wrong, self._read, self._field, values[0], first),
+            "%s: %d of %d values of %s, read as %s, lie before 1990 or in the future, such as %s in %s",
+            *(self._table, wrong, self._read, self._field, self.format, values[0], first),
         )
 
     def fitting_unit(self, values: pl.Series) -> str | None:

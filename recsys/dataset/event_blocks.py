@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, InteractionFiles
 from recsys.dataset.interactions import Events
+from recsys.dataset.meaning import mark_consumed, mark_positive, weigh_events
 from recsys.dataset.returns import take_back
 from recsys.tables import Interactions
 
 _ORDERING = ("time", "order", "exact")
-_COLUMNS = Interactions.column_names()
 _KEY_BITS = 64
 
 
@@ -47,7 +47,7 @@ class EventCounts:
     first: int | None = None
     last: int | None = None
 
-    def add(self, records: NDArray[np.void], positive: NDArray[np.bool_]) -> None:
+    def add(self, records: NDArray[np.void], positive: int) -> None:
         """Count the interactions of a block of whole users, sorted by user."""
         if not len(records):
             return
@@ -55,7 +55,7 @@ class EventCounts:
         self.users += 1 + int((records["user"][1:] != records["user"][:-1]).sum())
         self.items[records["item"]] = True
         self.kinds += np.bincount(records["event"], minlength=len(self.kinds))
-        self.positive += int(positive.sum())
+        self.positive += positive
         if "time" in (records.dtype.names or ()):
             first, last = int(records["time"].min()), int(records["time"].max())
             self.first = first if self.first is None else min(first, self.first)
@@ -92,10 +92,9 @@ def make_blocks(
             counts.returns += returns.rows
             counts.taken_back += returns.taken_back
             counts.lone_returns += returns.alone
-        consumed, positive = _mark(files, records)
-        counts.add(records, positive)
-        frame = _finish(files, records, users, item_ids, ordered)
-        yield frame.with_columns(consumed=pl.Series(consumed), positive=pl.Series(positive)).select(_COLUMNS)
+        block = _finish(files, records, users, item_ids, ordered)
+        counts.add(records, int(block["positive"].sum()))
+        yield block
 
 
 def _sort(records: NDArray[np.void], *, returns_last: bool) -> NDArray[np.void]:
@@ -168,7 +167,7 @@ def _finish(
 ) -> pl.DataFrame:
     names = records.dtype.names or ()
     kinds = list(files.event_weights)
-    values = records["value"] if "value" in names else None
+    values = records["value"] if "value" in names else np.full(len(records), np.nan)
     nothing = pl.repeat(None, len(records), dtype=pl.Null, eager=True)
     columns = {
         "user_id": users.gather(records["user"]),
@@ -176,9 +175,11 @@ def _finish(
         "step": pl.Series(_count_steps(records["user"]) if ordered else np.zeros(len(records), dtype=np.uint32)),
         "time": pl.Series(records["time"]) if "time" in names else nothing,
         "event": pl.Series(kinds, dtype=pl.String).gather(records["event"]),
-        "weight": pl.Series(_weigh(files, records["event"], values)),
-        "value": nothing if values is None else pl.Series(values).fill_nan(None),
+        "weight": pl.Series(weigh_events(files, records["event"], values)),
+        "value": pl.Series(values).fill_nan(None),
         "position": pl.Series(records["position"]).replace(0, None) if "position" in names else nothing,
+        "positive": pl.Series(mark_positive(files, records["event"], values)),
+        "consumed": pl.Series(mark_consumed(files, records["event"])),
     }
     schema = Interactions.columns()
     return pl.DataFrame({name: column.cast(schema[name].dtype) for name, column in columns.items()})
@@ -189,27 +190,3 @@ def _count_steps(users: NDArray[np.uint32]) -> NDArray[np.uint32]:
     rows = np.arange(len(users))
     first = np.append(True, users[1:] != users[:-1]) if len(users) else np.zeros(0, dtype=np.bool_)
     return (rows - np.maximum.accumulate(np.where(first, rows, 0))).astype(np.uint32)
-
-
-def _mark(files: InteractionFiles, records: NDArray[np.void]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return whether the user has the item after each event, and whether the lists should predict it."""
-    kinds = list(files.event_weights)
-    wanted = files.positive_events or [kind for kind in kinds if kind not in files.owned_events]
-    predicted = np.array([kind in wanted for kind in kinds])[records["event"]]
-    consumed = predicted | np.array([kind in files.owned_events for kind in kinds])[records["event"]]
-    if files.positive_value is None or "value" not in (records.dtype.names or ()):
-        return consumed, predicted
-    values = records["value"]
-    return consumed, predicted & (np.isnan(values) | (values >= files.positive_value))
-
-
-def _weigh(
-    files: InteractionFiles, events: NDArray[np.uint16], values: NDArray[np.float64] | None
-) -> NDArray[np.float32]:
-    """Return the weight of each event: that of its kind, times what its value makes of it."""
-    weights = np.array(list(files.event_weights.values()))[events]
-    if files.value_weight == "none":
-        return weights.astype(np.float32)
-    amounts = np.ones(len(events)) if values is None else np.where(np.isnan(values), 1.0, values)
-    factors = amounts if files.value_weight == "linear" else np.log1p(amounts)
-    return np.asarray(weights * factors, dtype=np.float32)

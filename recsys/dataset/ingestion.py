@@ -21,9 +21,9 @@ from recsys.dataset.interactions import read_interactions
 from recsys.dataset.items import read_items
 from recsys.dataset.judgement import Judge, TableCounts
 from recsys.dataset.read_ahead import read_ahead
-from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.dataset.summary import Summary, summarize
 from recsys.errors import ConfigError, DataError
+from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Interactions, Items, Rejected, check, empty
 
 _NEXT_STEP = "internal error in ingest: report it"

@@ -30,9 +30,9 @@ from recsys.dataset.judgement import Judge
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
 from recsys.dataset.read_ahead import read_ahead
-from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.dataset.text_numbers import MISSING, ROUNDED, UNKNOWN, UNPRINTABLE, UserNumbers, number_items, number_kinds
 from recsys.errors import DataError
+from recsys.storage.spilled_frames import SpilledFrames
 
 _Mask = NDArray[np.bool_]
 
@@ -205,7 +205,7 @@ class InteractionReader:
         if _FIELDS.get(rule) == "time":
             return advise_on_times(values, self.time)
         if rule == "unknown_item":
-            return advise_on_items(values, self._item_ids)
+            return advise_on_items(values, self._item_ids, self.columns["item_id"])
         if rule == "unknown_event":
             return advise_on_events(self._kinds)
         if rule in ("bad_value", "bad_position", "bad_order"):

@@ -26,8 +26,8 @@ from recsys.dataset.judgement import Judge, TableCounts
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
 from recsys.dataset.read_ahead import read_ahead
-from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.errors import DataError
+from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Items
 
 _FIELDS = {

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from recsys.config.raw_files import TOTAL, RawFiles
 from recsys.dataset.raw.batches import RawBatch
-from recsys.dataset.spilled_frames import SpilledFrames
 from recsys.errors import DataError
+from recsys.storage.spilled_frames import SpilledFrames
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Judge:
                 raise DataError(self._refuse(names, count, limit, setting))
         detail = ", ".join(f"{rule} {count:,}" for rule, count in self.rejected.items())
         logger.info(
-            "%s: %d rows read, %d kept, %d rejected%s",
+            "%s: %d rows read, %d good, %d rejected%s",
             self._table,
             self.read,
             self.read - bad,

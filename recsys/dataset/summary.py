@@ -70,6 +70,13 @@ class Summary:
         """Return the summary as JSON types."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Summary:
+        """Return the summary that `as_dict` was made from."""
+        texts = {field: Texts(**values) for field, values in content["texts"].items()}
+        rows = {table: TableCounts(**counts) for table, counts in content["rows"].items()}
+        return cls(**{**content, "texts": texts, "rows": rows})
+
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.events.items())

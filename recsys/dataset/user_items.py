@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.histories import Histories
 from recsys.dataset.id_map import IdMap
+from recsys.dataset.near_ids import find_near_ids
 from recsys.errors import DataError
 from recsys.progress import format_count
 
@@ -77,22 +78,39 @@ def read_ids(path: Path, columns: list[str], what: str) -> pl.DataFrame:
     return cleaned.drop_nulls().unique(maintain_order=True)
 
 
-def warn_of_unknown_ids(ids: pl.Series, known: IdMap, what: str) -> int:
+def warn_of_unknown_ids(
+    ids: pl.Series,
+    known: IdMap,
+    what: str,
+    *,
+    noun: str = "item id",
+    fault: str = "not in the catalogue",
+    effect: str = "without effect",
+) -> int:
     """Log a warning if ids of a list are unknown, with their number and an example, and return that number.
+
+    An id that is nearly known, such as one with zeros in front, is the example, and the warning says how it differs.
 
     Args:
         ids: clean ids, repeated or not.
         known: the ids that mean something, such as the catalogue's.
         what: name of the list, for the message.
+        noun: what the ids are.
+        fault: what is wrong with unknown ones.
+        effect: what becomes of them.
     """
     distinct = ids.unique(maintain_order=True)
     unknown = distinct.filter(pl.Series(known.index_of(distinct) < 0))
     if len(unknown):
+        near = next(iter(find_near_ids(unknown, known.ids)), None)
+        example = f"'{near.id}', while '{near.near}' is known: {near.difference}" if near else f"'{unknown[0]}'"
         logger.warning(
-            "%s: %s of %s not in the catalogue (such as '%s') and without effect",
+            "%s: %s of %s %s (such as %s) and %s",
             what,
             f"{len(unknown):,}",
-            format_count(len(distinct), "item id"),
-            unknown[0],
+            format_count(len(distinct), noun),
+            fault,
+            example,
+            effect,
         )
     return len(unknown)

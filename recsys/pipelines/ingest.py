@@ -10,9 +10,11 @@ import polars as pl
 
 from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
-from recsys.dataset.ingestion import ingest_blocks
+from recsys.dataset.ingestion import IngestedBlocks, ingest_blocks
 from recsys.dataset.summary import Summary
+from recsys.errors import ArtifactError
 from recsys.progress import log_stage
+from recsys.storage.files import explain_disk_error
 from recsys.storage.folders import scratch_folder
 from recsys.storage.locks import lock
 
@@ -34,7 +36,7 @@ def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Summary]
     """
     name = f"ingestion-{config.name}"
     with lock(home, name), scratch_folder(home, name) as scratch, log_stage("ingest") as done:
-        made = ingest_blocks(config.dataset, now=now, scratch=scratch)
+        made = _read(config, now, scratch)
         tables: dict[str, pl.DataFrame | Iterable[pl.DataFrame]] = {
             "items": made.items,
             "interactions": made.interactions,
@@ -45,8 +47,19 @@ def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Summary]
             config.name,
             tables,
             config.dataset.model_dump(mode="json"),
-            lambda: made.summary.as_dict(),
+            lambda: made.summary,
         )
         summary = made.summary
         done(f"snapshot {identity}: {summary.items:,} items, {summary.interactions:,} interactions")
     return identity, summary
+
+
+def _read(config: Config, now: datetime, scratch: Path) -> IngestedBlocks:
+    try:
+        return ingest_blocks(config.dataset, now=now, scratch=scratch)
+    except OSError as error:
+        # Raw files that cannot be read are a `DataError`.
+        raise ArtifactError(
+            f"folder {scratch}: cannot be written ({explain_disk_error(error)}); free some space or choose another "
+            "RECSYS_HOME, then run again"
+        ) from error

@@ -16,7 +16,7 @@ from recsys.artifacts.recommendations import check_owner, find_parts, find_publi
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config, GenerationConfig, data_path
 from recsys.dataset.histories import Histories
-from recsys.dataset.user_items import read_ids
+from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.errors import DataError, Refused
 from recsys.pipelines.promote import load_champion
@@ -122,6 +122,14 @@ class NightInputs:
             users = events.select(pl.col("user_id").unique()).collect(engine="streaming")
             active = histories.take(users["user_id"])
         if self.named_users.height:
+            warn_of_unknown_ids(
+                self.named_users["user_id"],
+                histories.user_map,
+                "list of users",
+                noun="user id",
+                fault="without a history",
+                effect="given lists of the fallback",
+            )
             return histories.take(pl.concat([active.user_ids, self.named_users["user_id"]]))
         return active
 

@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recsys.artifacts.runs import Run, read_run
-from recsys.artifacts.snapshots import Snapshot, read_snapshot
+from recsys.artifacts.snapshots import Snapshot, read_snapshot, read_summary
 from recsys.config import Config
 from recsys.dataset.windows import cut, split_windows
 from recsys.progress import format_count
 from recsys.registry.tracking import connect, find_run_id, log_file
 from recsys.report.chart_style import CONFIG
+from recsys.report.data import show_data
 from recsys.report.head import Head, describe_run
 from recsys.report.layout import Panel
 from recsys.report.nights import Night, compare_nights, find_nights
@@ -71,6 +72,9 @@ def write_report(
         compare_nights(shown, nights, config.generation.n),
         show_beyond_accuracy(shown),
     ]
+    summary = read_summary(home, snapshot.id)
+    if summary is not None:
+        panels.append(show_data(summary))
     whose, browser = _gather_browser(home, shown, snapshot, nights, users)
     path = out or report_file(home, shown.name)
     replace_text(path, render(describe_run(shown, snapshot), panels, whose, browser))

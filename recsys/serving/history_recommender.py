@@ -8,9 +8,12 @@ import numpy as np
 import polars as pl
 
 from recsys.candidates.merge import map_blocks
-from recsys.config import Config, DatasetConfig
+from recsys.config import Config, InteractionFiles
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.id_map import IdMap
+from recsys.dataset.meaning import mark_consumed, weigh_events, weigh_values
+from recsys.dataset.user_items import warn_of_unknown_ids
 from recsys.errors import DataError
 from recsys.serving.bundle import Bundle
 from recsys.serving.list_maker import ListMaker, UserLimits
@@ -27,7 +30,8 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
         bundle: fitted parts.
         history: `user_id` and `item_id`, one row per interaction, a user's rows oldest first; unknown items are
             skipped, and a user without a known item gets the fallback chain's items. Optional columns: `time` (aware
-            or UTC instants before the bundle's cutoff) and `event` (a kind of `dataset.interactions.event_weights`);
+            or UTC instants before the bundle's cutoff), `event` (a kind of `dataset.interactions.event_weights`) and
+            `value` (a number that weighs as `dataset.interactions.value_weight` says; a missing one counts as 1);
             without them every interaction has weight 1 and no age.
 
     Returns:
@@ -38,7 +42,9 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     """
     config = bundle.config
     items = bundle.block_lists.withhold(bundle.items)
-    histories = build_histories(_interpret(history, config, bundle.cutoff), items, bundle.cutoff)
+    events = _interpret(history, config, bundle.cutoff)
+    warn_of_unknown_ids(events["item_id"], IdMap(items["item_id"]), "histories")
+    histories = build_histories(events, items, bundle.cutoff)
     recommender = Recommender.prepare(
         config,
         bundle.candidate_models,
@@ -77,7 +83,7 @@ def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -
             "give one row per interaction with user_id and item_id"
         )
     step = pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id")
-    weights, consumed = _weigh(history, config.dataset)
+    weights, consumed = _weigh(history, config.dataset.interactions)
     return history.select(
         *(clean_ids(history[name]).alias(name) for name in ("user_id", "item_id")),
         step=step if columns.time or columns.order else pl.lit(0, dtype=pl.UInt32),
@@ -87,22 +93,24 @@ def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -
     ).drop_nulls(["user_id", "item_id"])
 
 
-def _weigh(history: pl.DataFrame, dataset: DatasetConfig) -> tuple[pl.Series, pl.Series]:
-    """Return the weight of each interaction, and whether it is of a positive kind (the user has consumed the item)."""
-    files = dataset.interactions
+def _weigh(history: pl.DataFrame, files: InteractionFiles) -> tuple[pl.Series, pl.Series]:
+    """Return the weight of each interaction, and whether the user has the item after it."""
+    if "value" in history.columns:
+        values = history["value"].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    else:
+        values = np.full(history.height, np.nan)
     if "event" not in history.columns:
-        return pl.repeat(1.0, history.height, dtype=pl.Float32, eager=True), pl.repeat(
-            True, history.height, dtype=pl.Boolean, eager=True
-        )
-    events = history["event"].cast(pl.String)
-    weights = events.replace_strict(files.event_weights, default=None, return_dtype=pl.Float32)
-    if weights.null_count():
-        unknown = events.filter(weights.is_null()).unique().sort().to_list()
+        weights = weigh_values(files, values).astype(np.float32)
+        return pl.Series(weights), pl.repeat(True, history.height, dtype=pl.Boolean, eager=True)
+    kinds, texts = list(files.event_weights), history["event"].cast(pl.String)
+    events = texts.replace_strict(kinds, list(range(len(kinds))), default=None, return_dtype=pl.Int32)
+    if events.null_count():
+        unknown = texts.filter(events.is_null()).unique().sort().to_list()
         raise DataError(
-            f"history: unknown event kind {', '.join(map(repr, unknown[:3]))}; expected one of "
-            f"{', '.join(files.event_weights)}"
+            f"history: unknown event kind {', '.join(map(repr, unknown[:3]))}; expected one of {', '.join(kinds)}"
         )
-    return weights, events.is_in(list(files.positive_events or files.event_weights))
+    numbers = events.to_numpy()
+    return pl.Series(weigh_events(files, numbers, values)), pl.Series(mark_consumed(files, numbers))
 
 
 def _read_times(history: pl.DataFrame, cutoff: datetime | None) -> pl.Series:

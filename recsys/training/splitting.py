@@ -8,7 +8,9 @@ from recsys.artifacts.snapshots import Snapshot
 from recsys.config import Config
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
+from recsys.dataset.id_map import IdMap
 from recsys.dataset.raw.reading import read_all
+from recsys.dataset.user_items import warn_of_unknown_ids
 from recsys.dataset.windows import Windows, split_windows
 from recsys.progress import log_stage
 
@@ -31,6 +33,8 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
             form = {name: getattr(files, name) for name in _FORM}
             pairs = read_all("hold-out pairs", RawFiles(path=config.windows.holdout_path, **form), wanted)
             holdout = pairs.select(clean_ids(pairs[name], files.missing.get(name, ())).alias(name) for name in wanted)
+            what = f"hold-out pairs {config.windows.holdout_path}"
+            warn_of_unknown_ids(holdout["item_id"].drop_nulls(), IdMap(snapshot.items["item_id"]), what)
         windows = split_windows(
             snapshot.interactions,
             config.windows,

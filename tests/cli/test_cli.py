@@ -55,7 +55,11 @@ class TestBadData:
             file.write("user_id,item_id,event,timestamp\nu,nothing,view,2025-01-01\n")
         dataset = settings()["dataset"]
         dataset["interactions"]["path"] = str(tmp_path / "bad.csv.gz")
-        expect(call("ingest", "-c", write_config(dataset=dataset)), "1 of 1 rows rejected", "unknown_item 1 (as in")
+        expect(
+            call("ingest", "-c", write_config(dataset=dataset)),
+            "no row of interactions is left",
+            "unknown_item 1, such as",
+        )
 
 
 class TestWrongOrder:

@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from raw_shop import Shop
 
 from recsys.config import DatasetConfig
 from recsys.dataset import interactions, items
@@ -19,8 +20,6 @@ from recsys.dataset.ingestion import Ingested, ingest
 from recsys.dataset.judgement import TableCounts
 from recsys.dataset.raw.batches import RawBatch
 from recsys.errors import ConfigError, DataError
-
-NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -50,33 +49,6 @@ def _cut(read: Callable[..., Iterator[RawBatch]], size: int, *given: Any, **name
                 lambda chosen, start=start, batch=batch: batch.locate(chosen + start),
                 lambda chosen, start=start, batch=batch: batch.content(chosen + start),
             )
-
-
-class Shop:
-    """Writes raw files and ingests them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.items("item_id,title", "a,A", "b,B", "c,C")
-
-    def items(self, *lines: str) -> None:
-        (self.folder / "items.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def interactions(self, *lines: str) -> None:
-        (self.folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def ingest(self, share: float = 1.0, items: Any = None, repeats: bool = False, **interactions: Any) -> Ingested:
-        sections = {
-            "items": {"path": "items.csv", "max_rejected": limits(share), **(items or {})},
-            "interactions": {"path": "log.csv", "max_rejected": limits(share), **interactions},
-            "repeats": repeats,
-        }
-        return ingest(DatasetConfig.model_validate(sections), now=NOW)
-
-
-def limits(share: float) -> dict[str, float]:
-    """The same limit for all rules, also for those with a limit of their own."""
-    return dict.fromkeys(("total", "missing_user_id", "unknown_item", "early_time", "empty_text", "zero_value"), share)
 
 
 def rules(result: Ingested) -> list[tuple[str, int, str]]:
@@ -435,8 +407,8 @@ def test_too_many_rejected_rows_stop_with_counts_values_and_lines(shop, caplog):
     with caplog.at_level(logging.INFO):
         assert shop.ingest(max_rejected={"unknown_item": 0.5}).counts["interactions"].kept == 2
     assert [record.getMessage() for record in caplog.records] == [
-        "items: 3 rows read, 3 kept, 0 rejected",
-        "interactions: 6 rows read, 2 kept, 4 rejected: unknown_item 3, missing_user_id 1",
+        "items: 3 rows read, 3 good, 0 rejected",
+        "interactions: 6 rows read, 2 good, 4 rejected: unknown_item 3, missing_user_id 1",
     ]
 
 

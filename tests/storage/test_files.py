@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy
 from faults import DiskLog
 from miniature import read_files
-from worlds import make_items
+from worlds import make_interactions, make_items
 
 from recsys.errors import ArtifactError, DataError
+from recsys.storage import files
 from recsys.storage.files import (
     encode_json,
     hash_file,
@@ -24,10 +25,11 @@ from recsys.storage.files import (
     replace_text,
     scan_parquet,
     sqlite_url,
+    write_blocks,
     write_json,
     write_table,
 )
-from recsys.tables import Items, Rejected
+from recsys.tables import Interactions, Items, Rejected
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 # Each has a neighbour that it matches as a pattern.
@@ -169,3 +171,25 @@ def test_json_comes_back_and_equal_content_is_equal_text(tmp_path: Path) -> None
 def test_the_hash_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert hash_file(tmp_path / "a") == ABC
+
+
+@pytest.mark.parametrize("sizes", [[7], [3, 4], [1, 0, 5, 1]])
+def test_blocks_of_any_size_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(files, "_GROUP_ROWS", 2)
+    events = make_interactions(*((f"u{n}", "a", n) for n in range(7)))
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    blocks = (events[start : start + size] for start, size in zip(starts, sizes, strict=True))
+    assert write_blocks(blocks, Interactions, tmp_path / "blocks.parquet", "events") == 7
+    write_blocks([events], Interactions, tmp_path / "whole.parquet", "events")
+    assert (tmp_path / "blocks.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert read_table(tmp_path / "blocks.parquet", Interactions, "events", "").equals(events)
+
+
+def test_blocks_of_an_empty_table_and_a_bad_one(tmp_path: Path) -> None:
+    assert write_blocks([], Interactions, tmp_path / "empty.parquet", "events") == 0
+    assert read_table(tmp_path / "empty.parquet", Interactions, "events", "").height == 0
+    good = make_interactions(("u", "a", 0))
+    with pytest.raises(DataError, match=r"events: .*weight"):
+        write_blocks([good, good.with_columns(weight=pl.lit(-1, pl.Float32))], Interactions, tmp_path / "bad", "events")

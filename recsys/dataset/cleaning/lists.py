@@ -55,8 +55,8 @@ def _read_lists(texts: pl.Series) -> pl.Series:
         except (ValueError, RecursionError):
             try:
                 members = ast.literal_eval(text.strip())  # a list in a CSV that pandas wrote
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                return text
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+                return text  # such as {{name}}, a set of sets to Python
         if not all(isinstance(member, str | int | float | None) for member in members):
             return text
         return "".join(_MARK + str(member).replace(_MARK, " ") for member in members if member is not None)

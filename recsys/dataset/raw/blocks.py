@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+# Name of a column that is there only so that a block of which no column is needed has its rows.
+NO_COLUMN = "\n"
+
 Rows = Callable[[pl.Series], list[int]]
 Texts = Callable[[pl.Series], list[str]]
 
@@ -28,9 +31,16 @@ class RawBlock:
     locate: Rows
     content: Texts
 
-    def head(self, rows: int) -> RawBlock:
-        """Return the first rows."""
-        return RawBlock(self.columns.head(rows), self.first_row, self.locate, self.content)
+    def part(self, start: int, rows: int) -> RawBlock:
+        """Return `rows` rows from the index `start` on, fewer at the end."""
+        if start == 0 and rows >= self.columns.height:
+            return self
+        return RawBlock(
+            columns=self.columns.slice(start, rows),
+            first_row=self.first_row + start,
+            locate=lambda chosen: self.locate(chosen + start),
+            content=lambda chosen: self.content(chosen + start),
+        )
 
 
 def row_numbers(first_row: int, chosen: pl.Series) -> list[int]:

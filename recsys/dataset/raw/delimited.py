@@ -13,7 +13,7 @@ import pyarrow.csv as pacsv
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.blocks import RawBlock, row_numbers
+from recsys.dataset.raw.blocks import NO_COLUMN, RawBlock, row_numbers
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.dialect import Dialect, choose_dialect
 from recsys.dataset.raw.encoding import Utf8Reader
@@ -105,8 +105,9 @@ class Fields:
                 records, header = records.without_first(), False
             if not records.data.strip(b"\r\n"):
                 continue
-            columns = self._parse(records, records.data, list(self._wanted.values()))
-            columns = columns.select(pl.col(str(index)).alias(name) for name, index in self._wanted.items())
+            columns = self._parse(records, records.data, list(self._wanted.values()) or [0])
+            wanted = self._wanted or {NO_COLUMN: 0}
+            columns = columns.select(pl.col(str(index)).alias(name) for name, index in wanted.items())
             locate = partial(row_numbers, first_row) if self._from_query else partial(_locate, records)
             yield RawBlock(columns, first_row, locate, partial(self._content, records))
             first_row += columns.height

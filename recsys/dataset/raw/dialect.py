@@ -179,13 +179,10 @@ def _find_separator(name: str, text: str, quote: str) -> str:
     if usual in header:
         return usual
     counted = Counter({candidate: header.count(candidate) for candidate in _SEPARATORS if candidate in header})
-    if not counted or _is_prose(header):
-        return usual
+    if not counted:
+        # A single column, whose cells may hold any of them.
+        return next((candidate for candidate in (usual, *_SEPARATORS) if candidate not in text), usual)
     return counted.most_common(1)[0][0]
-
-
-def _is_prose(header: str) -> bool:
-    return "{" in header or len(header) > 10_000
 
 
 def _all_decimal(lines: list[str]) -> bool:
@@ -207,7 +204,7 @@ def _lines_without_quoted(text: str, separator: str, quote: str) -> list[str]:
     """Return the lines that are not blank, without their quoted fields."""
     if quote and quote in text:
         mark, tab = re.escape(quote), re.escape(separator)
-        body = rf"(?:[^{mark}\\]|\\.|{mark}{mark})*"
+        body = rf"(?:[^{mark}\\]++|\\.|{mark}{mark})*+"
         quoted = re.compile(rf"(?s)(?:(?<={tab})|(?<=\n)|\A){mark}{body}{mark}(?={tab}|\r?\n|\Z)")
         text = quoted.sub("", text)
     return [line for line in text.split("\n") if line.strip("\r")] or [""]

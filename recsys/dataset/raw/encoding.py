@@ -48,6 +48,9 @@ def detect_encoding(what: str, name: str, head: bytes) -> str:
     try:
         codecs.utf_8_decode(head, "strict", False)
     except UnicodeDecodeError as error:
+        if not head[: error.start].isascii():
+            # UTF-8 with a damaged character, which the reader will name.
+            return "utf-8"
         check_western(what, name, head, error.start, first_line=1)
         return FALLBACK
     return "utf-8"

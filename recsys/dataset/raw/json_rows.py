@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.blocks import RawBlock
+from recsys.dataset.raw.blocks import NO_COLUMN, RawBlock
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
 from recsys.dataset.raw.json_objects import is_lines, stream_objects
@@ -20,7 +20,7 @@ from recsys.errors import DataError
 
 _HEAD_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 23
-_LARGEST_LINE = 1 << 27
+_LARGEST_LINE = 1 << 24
 # Objects that are decoded at a time: an odd one slows down its own slice only.
 _SLICE = 20_000
 
@@ -78,7 +78,7 @@ def read_json(
         ]
         values = pl.concat(parts, rechunk=True)
         if not names:
-            values = pl.DataFrame({"\n": lines}).drop("\n")
+            values = pl.DataFrame({NO_COLUMN: lines})
         if check is not None:
             check.see(source.name, lines, values)
         yield RawBlock(values, first_row, partial(_locate, numbers), partial(_content, lines))
@@ -111,22 +111,22 @@ def read_objects(
 
 
 def _read_lines(name: str, text: Utf8Reader, first: bytes, block_bytes: int) -> Iterator[tuple[pl.Series, np.ndarray]]:
-    line, tail, data = 1, b"", first
-    while data or tail:
+    line, tail, following, final = 1, b"", first, False
+    while not final:
+        data, following = following, text.read(block_bytes)
+        final = not following
         block = tail + data
-        cut = block.rfind(b"\n") + 1 if data else len(block)
+        cut = len(block) if final else block.rfind(b"\n") + 1
         tail, whole = block[cut:], block[:cut]
         if len(tail) > _LARGEST_LINE:
-            raise DataError(f"{name}: the line after line {line} has more than 128 MB; expected a JSON object per line")
+            cut_line = line + whole.count(b"\n")
+            raise DataError(f"{name}: line {cut_line} has more than 16 MB; expected a JSON object per line")
         if whole:
             lines = pl.DataFrame({"text": whole.decode().split("\n")}).with_row_index("line", offset=line)
             lines = lines.with_columns(pl.col("text").str.strip_chars()).filter(pl.col("text") != "")
             line += whole.count(b"\n")
             if lines.height:
                 yield lines["text"], lines["line"].to_numpy()
-        if not data:
-            break
-        data = text.read(block_bytes)
 
 
 def decode_lines(name: str, lines: pl.Series, numbers: np.ndarray, columns: Mapping[str, str]) -> pl.DataFrame:

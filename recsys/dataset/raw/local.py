@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 from recsys.config import data_path
 from recsys.dataset.raw.containers import StoredFile
 from recsys.dataset.raw.patterns import DELTA_LOG, is_hidden, literal_part, match_paths
+from recsys.dataset.raw.signatures import split_suffixes
 from recsys.errors import DataError
 
 
@@ -122,8 +123,17 @@ def _walk(folder: Path) -> list[Path]:
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not is_hidden(name) and (here / name).resolve() not in entered)
-        files += [here / name for name in names if not is_hidden(name) and (here / name).is_file()]
+        files += [here / name for name in names if not is_hidden(name) and _is_file(here / name)]
     return files
+
+
+def _is_file(file: Path) -> bool:
+    """Return whether a path is a file; a link to data that is not there is an error rather than no data."""
+    if file.is_symlink() and not file.exists() and split_suffixes(file.name)[1]:
+        raise DataError(
+            f"{file}: is a link to {file.readlink()}, which is not there; restore the file or remove the link"
+        )
+    return file.is_file()
 
 
 def _drop_repeats(files: Iterable[Path]) -> list[Path]:

@@ -62,26 +62,30 @@ def find_sources(what: str, files: RawFiles) -> list[Source]:
         from recsys.dataset.raw.database import query_source
 
         return [query_source(what, files)]
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", path):
+    if is_remote := bool(re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", path)):
         from recsys.dataset.raw.remote import find_remote
 
         found, is_single = find_remote(what, path)
-        reason = "no such object, and none matches it"
     else:
         found, is_single = _find_here(data_path(path))
-        reason = "no such file, and no file matches it"
-        if data_path(path).is_dir():
-            reason = "no data file in this folder"
     if not is_single:
         found = _choose_data(what, files, found)
     sources = [source for file in found for source in _to_sources(what, files, file, is_single=is_single)]
     if not sources:
-        raise DataError(
-            f"{what} {path}: {reason}; expected {SUFFIXES}; "
-            f"fix dataset.{what}.path, or set RECSYS_DATA to the folder it starts from"
-        )
+        raise _nothing_found(what, path, is_remote=is_remote)
     _check_formats(what, path, sources)
     return sources
+
+
+def _nothing_found(what: str, path: str, *, is_remote: bool) -> DataError:
+    fix = f"fix dataset.{what}.path"
+    if is_remote:
+        return DataError(f"{what} {path}: no such object, and no data file matches it; expected {SUFFIXES}; {fix}")
+    is_folder = data_path(path).is_dir()
+    reason = "no data file in this folder" if is_folder else "no such file, and no file matches it"
+    return DataError(
+        f"{what} {path}: {reason}; expected {SUFFIXES}; {fix}, or set RECSYS_DATA to the folder it starts from"
+    )
 
 
 def _find_here(path: Path) -> tuple[list[StoredFile], bool]:
@@ -95,13 +99,14 @@ def _find_here(path: Path) -> tuple[list[StoredFile], bool]:
 def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> list[StoredFile]:
     """Return those of several files that are data."""
     suffixes = {file.path: split_suffixes(file.path)[0] for file in found}
-    notes = {file.path for file in found if PurePosixPath(file.path).name.lower().startswith(_NOTES)}
+    notes = {file.path for file in found if PurePosixPath(file.path).name.lower().partition(".")[0] in _NOTES}
     tables = [file for file in found if file.format or suffixes[file.path] in TABLE_SUFFIXES]
     texts = [file for file in found if suffixes[file.path] in TEXT_SUFFIXES and file.path not in notes]
     archives = [file for file in found if suffixes[file.path] == ".zip"]
     is_pattern = bool(re.search(r"[*?\[]", files.path))
     if is_pattern:
-        chosen = [file for file in found if file in (*tables, *texts, *archives)]
+        kept = {file.path for file in (*tables, *texts, *archives)}
+        chosen = [file for file in found if file.path in kept]
     else:
         chosen = tables or texts
         if chosen and archives:
@@ -109,12 +114,20 @@ def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> lis
                 f"{what} {files.path}: holds data files ({chosen[0].name}) and archives ({archives[0].name}), perhaps "
                 "of the same data; select one kind with a glob such as '*.zip'"
             )
-        if tables and texts:
-            _log.info("%s %s: %d text files such as %s left out", what, files.path, len(texts), texts[0].name)
         chosen = chosen or archives
     if not chosen and (is_pattern or files.format != "auto"):
         chosen = [file for file in found if file.path not in notes]
     _check_copies(what, files.path, chosen)
+    kept = {file.path for file in chosen} | notes
+    left_out = [file.name for file in found if file.path not in kept]
+    if chosen and left_out:
+        _log.info(
+            "%s %s: %d files that are no tables by their suffix, such as %s, are left out",
+            what,
+            files.path,
+            len(left_out),
+            left_out[0],
+        )
     return chosen
 
 
@@ -214,8 +227,9 @@ def _open_checked(file: StoredFile, expected: str) -> BinaryIO:
         raise DataError(f"{file.name}: {error}") from error
     if found in (ZIP, "parquet", "excel") and found != expected:
         content.close()
-        kind = FORMAT_NAMES.get(found, "zip archive")
-        raise DataError(f"{file.name}: is {kind}, not {FORMAT_NAMES[expected]} as its name says; rename it")
+        raise DataError(
+            f"{file.name}: is {FORMAT_NAMES[found]}, not {FORMAT_NAMES[expected]} as its name says; rename it"
+        )
     return content
 
 

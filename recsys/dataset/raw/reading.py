@@ -25,6 +25,8 @@ from recsys.errors import DataError
 
 Columns = Mapping[str, str | tuple[str, ...]]
 
+_BATCH_ROWS = 500_000
+
 
 def read_batches(what: str, files: RawFiles, columns: Columns, *, limit: int | None = None) -> Iterator[RawBatch]:
     """Yield the rows of all files of a table, in file order.
@@ -47,7 +49,7 @@ def read_batches(what: str, files: RawFiles, columns: Columns, *, limit: int | N
     rows = 0
     skipped = 0
     for source, shaper in zip(sources, shapers, strict=True):
-        for block in _head(read_blocks(what, source, files, shaper.raw_names, check), limit):
+        for block in _split(read_blocks(what, source, files, shaper.raw_names, check), limit):
             batch = _as_batch(what, source, block, shaper, columns, files)
             rows += batch.values.height
             skipped += batch.skipped
@@ -76,13 +78,15 @@ def read_blocks(
     return read_delimited(what, source, files, names)
 
 
-def _head(blocks: Iterator[RawBlock], limit: int | None) -> Iterator[RawBlock]:
+def _split(blocks: Iterator[RawBlock], limit: int | None) -> Iterator[RawBlock]:
     left = limit
     for block in blocks:
-        yield block if left is None else block.head(left)
+        rows = block.columns.height if left is None else min(left, block.columns.height)
+        for start in range(0, rows, _BATCH_ROWS):
+            yield block.part(start, min(_BATCH_ROWS, rows - start))
         if left is not None:
-            left -= block.columns.height
-            if left <= 0:
+            left -= rows
+            if left == 0:
                 return
 
 

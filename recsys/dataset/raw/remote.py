@@ -223,10 +223,14 @@ def _connect_az(bucket: str) -> Any:
     account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
     if not account:
         raise ValueError("no storage account is named")
+    endpoint = urlsplit(os.environ.get("AZURE_STORAGE_ENDPOINT", ""))
+    places = {f"{api}_storage_authority": endpoint.netloc for api in ("blob", "dfs")}
+    schemes = {f"{api}_storage_scheme": endpoint.scheme for api in ("blob", "dfs")}
     return fs.AzureFileSystem(
         account,
         account_key=os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"),
         sas_token=os.environ.get("AZURE_STORAGE_SAS_TOKEN"),
+        **(places | schemes if endpoint.netloc else {}),
     )
 
 
@@ -240,6 +244,8 @@ def _is_public(variable: str) -> bool:
 def _reason(error: Exception) -> str:
     """Return the first line of an error without credentials."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    for secret in filter(None, map(os.environ.get, _SECRETS)):
-        text = text.replace(secret, "***")
+    for secret in map(os.environ.get, _SECRETS):
+        # A word of a few letters would be found everywhere.
+        if secret and len(secret) >= 8:
+            text = text.replace(secret, "***")
     return re.sub(r"(https?://[^\s?']+)\?[^\s']*", r"\1", text)[:300]

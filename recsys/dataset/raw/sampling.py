@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePosixPath
-from typing import BinaryIO
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -31,7 +28,6 @@ from recsys.errors import DataError
 _WHAT = "interactions"
 _HEAD_BYTES = 1 << 21
 _PIECE_BYTES = 1 << 19
-_COMPRESSED = {".gz", ".zst", ".bz2", ".zip"}
 # Lines of a piece at which a record is looked for.
 _STARTS = 8
 # In other encodings a piece may start inside a character.
@@ -96,20 +92,24 @@ def _sample_delimited(source: Source, files: RawFiles, rows: int) -> Sample:
     if not whole and _is_plain(source) and dialect.encoding in _ENCODINGS and source.size:
         style = fixed.model_copy(update={"quote": dialect.quote, "escape": dialect.escape})
         below = replace(dialect, header=False, skipped_lines=0, encoding=dialect.encoding.removesuffix("-sig"))
-        parts += [
-            _read_piece(source, style, below, piece, rows).tail(rows // 4) for piece in _pieces(source, source.size)
-        ]
+        starts = (source.size // 2, source.size - _PIECE_BYTES)
+        parts += [_read_from(source, style, below, start, rows).tail(rows // 4) for start in starts]
     return Sample(pl.concat(parts), dialect, estimate, "csv")
 
 
-def _read_piece(source: Source, files: RawFiles, dialect: Dialect, piece: bytes, rows: int) -> pl.DataFrame:
-    """Return the rows of whole lines; the first lines may be the rest of a quoted field."""
-    for _ in range(_STARTS):
-        text = Utf8Reader(_WHAT, source.name, io.BytesIO(), piece, dialect.encoding, fixed=True)
-        try:
-            return _read_fields(source, files, dialect, text, rows)[0]
-        except DataError:
-            piece = piece.partition(b"\n")[2]
+def _read_from(source: Source, files: RawFiles, dialect: Dialect, start: int, rows: int) -> pl.DataFrame:
+    """Return rows from a byte on; the first lines there may be the rest of a quoted field."""
+    with source.open_seekable() as stream:
+        for attempt in range(_STARTS):
+            stream.seek(start)
+            piece = read_head(stream, _PIECE_BYTES)
+            for _ in range(attempt + 1):
+                piece = piece.partition(b"\n")[2]
+            text = Utf8Reader(_WHAT, source.name, stream, piece, dialect.encoding, fixed=True)
+            try:
+                return _read_fields(source, files, dialect, text, rows)[0]
+            except DataError:
+                continue
     return pl.DataFrame(schema=dict.fromkeys(dialect.names, pl.String))
 
 
@@ -128,22 +128,16 @@ def _read_fields(
 
 
 def _is_plain(source: Source) -> bool:
-    suffixes = {suffix for part in source.name.lower().split("/") for suffix in PurePosixPath(part).suffixes}
-    return source.size is not None and not suffixes & _COMPRESSED and "://" not in source.name
+    """Return whether the source is a file on this machine that is not compressed."""
+    return bool(source.place)
 
 
-def _pieces(source: Source, size: int) -> Iterator[bytes]:
-    """Yield whole lines from the middle and from the end."""
+def _lines_of_pieces(source: Source, size: int) -> Iterator[list[str]]:
+    """Yield the lines of the middle and of the end; the first and last may be cut."""
     with source.open_seekable() as stream:
         for start in (size // 2, size - _PIECE_BYTES):
-            yield _whole_lines(stream, start, last=start + _PIECE_BYTES >= size)
-
-
-def _whole_lines(stream: BinaryIO, start: int, *, last: bool) -> bytes:
-    stream.seek(start)
-    piece = read_head(stream, _PIECE_BYTES)
-    piece = piece[piece.find(b"\n") + 1 :]
-    return piece if last else piece[: piece.rfind(b"\n") + 1]
+            stream.seek(start)
+            yield read_head(stream, _PIECE_BYTES).decode(errors="replace").split("\n")
 
 
 def _sample_json(source: Source, files: RawFiles, rows: int) -> Sample:
@@ -161,8 +155,8 @@ def _sample_json(source: Source, files: RawFiles, rows: int) -> Sample:
     head = chosen["text"].to_list()
     if not ended and _is_plain(source) and source.size:
         estimate = round(source.size / (sum(len(text.encode()) + 1 for text in texts) / len(texts)))
-        for piece in _pieces(source, source.size):
-            head += piece.decode(errors="replace").split("\n")[-max(2, rows // 4) :]
+        for lines_there in _lines_of_pieces(source, source.size):
+            head += lines_there[1:][-max(2, rows // 4) :]
     records = [record for record in map(try_load, head) if record is not None]
     keys = dict.fromkeys(key for record in records for key in flatten_keys(record))
     return Sample(decode_each(records, {key: key for key in keys}), None, estimate, "json")

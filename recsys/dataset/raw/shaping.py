@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys.config.raw_files import RawFiles, RowFilter, Unfold
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.columns import missing_column
+from recsys.dataset.raw.columns import as_plain, as_text, missing_column
 from recsys.dataset.raw.json_values import decode_each, decode_texts, try_load
 from recsys.errors import DataError
 
@@ -69,8 +69,14 @@ class Shaper:
             frame = unfold(frame, self._files.unfold, self._unfolded)
         if not self._files.keep_rows:
             return frame, 0
-        kept = frame.filter(pl.all_horizontal(_meets(frame[row.column], row) for row in self._files.keep_rows))
+        kept = frame.filter(pl.all_horizontal(self._meets(frame, row) for row in self._files.keep_rows))
         return kept, frame.height - kept.height
+
+    def _meets(self, frame: pl.DataFrame, condition: RowFilter) -> pl.Series:
+        column = as_plain(self._name, condition.column, frame[condition.column])
+        if isinstance(column.dtype, pl.Datetime):
+            column = column.dt.to_string("%Y-%m-%d %H:%M:%S")
+        return _meets(as_text(column), condition, self._files.decimal or ".")
 
     def _fill_down(self, name: str, column: pl.Series) -> pl.Series:
         """Return a column in which blank cells repeat the cell above, also that of the block before."""
@@ -197,21 +203,18 @@ def _match(events: pl.Series, pattern: str) -> pl.DataFrame:
     return groups
 
 
-def _meets(column: pl.Series, row_filter: RowFilter) -> pl.Series:
+def _meets(cells: pl.Series, row_filter: RowFilter, decimal: str) -> pl.Series:
     """Return for each cell whether it meets a condition; a blank cell is unequal to every value and never larger."""
     value = row_filter.value
-    if isinstance(column.dtype, pl.Datetime | pl.Date):
-        column = column.cast(pl.Datetime("us")).dt.to_string("%Y-%m-%d %H:%M:%S")
-    cells = column.cast(pl.String).str.strip_chars().fill_null("")
+    cells = cells.str.strip_chars().fill_null("")
     blank = cells == ""
+    number = _number(value)
+    numbers = cells.str.replace(decimal, ".", literal=True).cast(pl.Float64, strict=False)
     if row_filter.operator in ("==", "!="):
         equal = cells == value
-        number = _number(value)
         if number is not None:
-            equal |= (cells.cast(pl.Float64, strict=False) == number).fill_null(False)
+            equal |= (numbers == number).fill_null(False)
         return equal if row_filter.operator == "==" else ~equal
-    number = _number(value)
-    numbers = cells.cast(pl.Float64, strict=False)
     by_text = _compare(cells, value, row_filter.operator)
     if number is None:
         return by_text & ~blank

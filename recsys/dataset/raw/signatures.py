@@ -29,18 +29,20 @@ FORMAT_NAMES = {
     "csv": "CSV",
     "json": "JSON lines",
     "parquet": "Parquet",
-    "excel": "Excel workbook",
-    "delta": "Delta table",
+    "excel": "an Excel workbook",
+    "delta": "a Delta table",
+    "zip": "a zip archive",
 }
 ZIP = "zip"
 # Bytes of the start that are enough to tell.
-HEAD = 1 << 16
+HEAD = 1 << 14
 
 _COMPRESSED = (".gz", ".gzip", ".zst", ".bz2")
 _AS_TEXT = "export it as CSV, JSON lines or Parquet"
 _UNPACK = "unpack it"
 # First bytes -> what has them, and what to do.
 _FOREIGN = (
+    (b"version https://git-lfs", "a pointer of Git LFS and not the data", "fetch the data with 'git lfs pull'"),
     (b"PARE", "an encrypted Parquet file", "write it without encryption"),
     (b"%PDF", "a PDF document", _AS_TEXT),
     (b"SQLite format 3\0", "an SQLite database", _AS_TEXT),
@@ -66,6 +68,8 @@ _FOREIGN = (
     (b"\x04\x22\x4d\x18", "an LZ4 file", "unpack it, or compress it with gzip, zstd or bzip2"),
     (b"\xff\x06\0\0sNaPpY", "a Snappy file", "unpack it, or compress it with gzip, zstd or bzip2"),
 )
+# Bytes that text does not have.
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
@@ -109,7 +113,7 @@ def identify(head: bytes) -> str:
         raise ValueError(f"is neither text nor a known format; {_AS_TEXT}")
     start = text[:100].lower()
     if start.startswith(("<!doctype html", "<html")):
-        raise ValueError("is a web page (HTML), such as a page that asks to log in; download the data itself")
+        raise ValueError("is a web page (HTML), perhaps one that asks to log in; download the table itself as CSV")
     if start.startswith("<?xml"):
         raise ValueError(f"is XML; {_AS_TEXT}")
     return "json" if _starts_like_json(text) else "csv"
@@ -127,7 +131,7 @@ def _as_text(head: bytes) -> str | None:
         return head.decode("utf-32" if wide else "utf-16", "replace").lstrip("\ufeff \t\r\n")
     if head.count(0) * 100 > len(head):
         return next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
-    controls = sum(byte < 32 and byte not in b"\t\n\v\f\r\x1a\x1b" for byte in head)
+    controls = len(head) - len(head.translate(None, _CONTROLS))
     return None if controls * 50 > len(head) else head.decode("latin-1").lstrip()
 
 

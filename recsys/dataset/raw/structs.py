@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from recsys.dataset.raw.blocks import NO_COLUMN
 from recsys.dataset.raw.columns import missing_column
 
 
@@ -48,6 +49,8 @@ def reach(what: str, source: str, frame: pl.DataFrame, names: Sequence[str]) -> 
     Raises:
         DataError: a struct has no such field.
     """
+    if not names:
+        return frame.select(pl.first().alias(NO_COLUMN))
     return pl.DataFrame({name: _reach(what, source, frame, name) for name in names})
 
 

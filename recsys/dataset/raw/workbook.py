@@ -15,7 +15,7 @@ import polars as pl
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
-from recsys.dataset.raw.blocks import RawBlock
+from recsys.dataset.raw.blocks import NO_COLUMN, RawBlock
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.header import has_header
 from recsys.errors import DataError
@@ -57,7 +57,8 @@ def read_workbook(what: str, source: Source, files: RawFiles, names: Sequence[st
         else pl.Series([], dtype=pl.Boolean)
     )
     cells, lines = cells.filter(filled), lines.filter(filled)
-    typed = cells.select(_as_times(cells[str(index)]).alias(name) for name, index in wanted.items())
+    chosen = (wanted or {NO_COLUMN: 0}).items()
+    typed = cells.select(_as_times(cells[str(index)]).alias(name) for name, index in chosen)
     for start in range(0, cells.height, _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
         content = partial(_content, cells[part], found)

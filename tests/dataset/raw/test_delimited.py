@@ -191,7 +191,11 @@ BAD_FILES = {
     "too few fields": ("a.tsv", b"id\tname\n1\ta\n2\n", ["a.tsv: line 3 has 1 field, expected 2", "separator"]),
     "open quote": ("a.csv", b'id,name\n1,"a,b"\n2,"c\n3,d\n4\n', ["a.csv: line 3 ", "quote in the wrong place", '""']),
     "closed quote": ("a.csv", b'id,name\n1,"a,b" c\n2,"x\ny"\n', ["a.csv: line 2 ", "quote in the wrong place"]),
-    "control characters": ("a.csv", b"id||name\n1||\x1f\x1e\x1d\x1c\x02\x03\x04\x05\n", ["control character"]),
+    "control characters": (
+        "a.csv",
+        b"id||name\n" + b"1||a\n" * 20_000 + b"1||\x1f\x1e\x1d\x1c\x02\x03\x04\x05\n",
+        ["control character"],
+    ),
 }
 
 

@@ -24,6 +24,7 @@ SEPARATORS = {
     "commas in a text of several lines": ('id;name;x\n1;"a, b\nc, d";y\n2;"e";z\n', ";"),
     "tags with bars": ("id,tags\n1,a|b\n2,c|d|e\n", ","),
     "a single column": ("id\n1\n2\n", ","),
+    "a single column of texts": ("title\nHello, world\nAnd, again\n", "\t"),
     "Hive": ("1\x01a\n2\x01b\n", "\x01"),
 }
 

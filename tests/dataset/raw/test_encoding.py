@@ -16,6 +16,9 @@ def test_accents_far_down_turn_a_plain_file_into_windows_1252(tmp_path, monkeypa
     message = failure(path, encoding="utf-8")
     assert "a.csv: line 62 is not UTF-8 text (byte 0xe9)" in message
     assert "dataset.items.encoding" in message
+    # A damaged character.
+    path = write(tmp_path / "c.csv", "id,name\n1,Käse\n".encode() + b"2,\xe9\n")
+    assert "c.csv: line 3 is not UTF-8 text (byte 0xe9)" in failure(path)
     # Once a letter was read as UTF-8, the file is not Windows-1252.
     path = write(tmp_path / "b.csv", "id,name\n1,Käse\n".encode() + b"2,x\n" * 40 + "3,café\n".encode("cp1252"))
     assert "b.csv: line 43 is not UTF-8 text" in failure(path)

@@ -94,6 +94,11 @@ def test_key_that_no_row_of_any_file_has(tmp_path):
     assert read(tmp_path / "c.jsonl", limit=1).values == [("2", None)]
 
 
+def test_line_without_an_end(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"id": 1}\n{"id": "' + "x" * 30_000_000)
+    assert "a.jsonl: line 2 has more than 16 MB" in failure(path)
+
+
 BAD_FILES = {
     "gbk": ("a.jsonl", '{"id": 1, "name": "红楼梦"}'.encode("gbk"), ["a.jsonl: line 1 is neither UTF-8"]),
     "broken line": ("a.jsonl", b'{"id": 1, "name": "a"}\n\n{"id": 2,\n', ["a.jsonl:3: is not JSON", "fix or delete"]),

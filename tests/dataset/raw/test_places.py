@@ -97,6 +97,8 @@ def test_content_that_is_no_table_is_named_with_what_to_do(folder):
     assert failure("a.csv") == "a.csv: is a PDF document; export it as CSV, JSON lines or Parquet"
     pack(folder / "b.csv", {"[Content_Types].xml": b"x", "word/document.xml": b"x"})
     assert failure("b.csv") == "b.csv: is a Word document; export its table as CSV"
+    write(folder / "c.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert "git lfs pull" in failure("c.csv")
     write(folder / "nothing", b"")
     assert "nothing: the file is empty" in failure("nothing")
 
@@ -118,7 +120,7 @@ def test_texts_of_a_folder_count_where_there_is_no_table(folder, caplog):
     write(folder / "ml/a.csv")
     with caplog.at_level(logging.INFO):
         assert found("ml") == [("ml/a.csv", "csv")]
-    assert "2 text files such as ml/movies.dat left out" in caplog.text
+    assert "2 files that are no tables by their suffix, such as ml/movies.dat, are left out" in caplog.text
     assert found("ml/*") == [("ml/a.csv", "csv"), ("ml/movies.dat", "csv"), ("ml/ratings.dat", "csv")]
 
 
@@ -128,6 +130,14 @@ def test_files_without_a_known_suffix_are_read_where_a_pattern_or_a_format_asks_
     assert "no data file in this folder" in failure("out")
     assert [name for name, _ in found("out/part-*")] == ["out/part-00000", "out/part-00001"]
     assert [name for name, _ in found("out", format="csv")] == ["out/part-00000", "out/part-00001"]
+
+
+def test_files_of_a_folder_that_are_left_out_are_said(folder, caplog):
+    write(folder / "events/day=1/x.csv")
+    write(folder / "events/day=2", b"../archive/feb")
+    with caplog.at_level(logging.INFO):
+        assert found("events") == [("events/day=1/x.csv", "csv")]
+    assert "such as events/day=2, are left out" in caplog.text
 
 
 def test_same_file_plain_and_compressed_is_not_read_twice(folder):
@@ -216,7 +226,7 @@ def test_delta_table_is_one_source_that_only_its_reader_opens(folder):
             source.open()
     write(folder / "lake/a.csv")
     assert "mixed formats" in failure("lake")
-    assert "is Delta table, but dataset.items.format is csv" in failure("lake/items", format="csv")
+    assert "is a Delta table, but dataset.items.format is csv" in failure("lake/items", format="csv")
 
 
 # --- archives ----------------------------------------------------------------------------------------------
@@ -267,6 +277,12 @@ def test_partitions_of_members_come_from_their_path(folder):
     pack(folder / "year=2024/all.zip", {"month=05/a.csv": CSV})
     (source,) = find("year=2024/all.zip")
     assert source.partitions == {"year": "2024", "month": "05"}
+
+
+def test_link_that_leads_nowhere_is_an_error(folder):
+    write(folder / "e/a.csv")
+    (folder / "e/b.csv").symlink_to(folder / "gone.csv")
+    assert "b.csv: is a link to" in failure("e")
 
 
 def test_folders_that_contain_themselves_are_entered_once(folder):

@@ -157,3 +157,21 @@ def test_filter_that_leaves_nothing_and_filter_of_an_unknown_column(tmp_path):
     path = write(tmp_path / "a.csv", "id,name\n1,a\n2,b\n")
     assert "keep_rows leaves none of 2 rows; fix dataset.items.keep_rows" in failure(path, keep_rows=["id > 5"])
     assert "no column 'state'" in failure(path, keep_rows=["state == paid"])
+
+
+def test_filters_of_lists_and_decimal_commas(tmp_path):
+    path = write(tmp_path / "a.csv", "id;price\n1;0,99\n2;10,50\n")
+    assert read(path, {"id": "id"}, keep_rows=["price > 5"], decimal=",").values == [("2",)]
+    pl.DataFrame({"id": ["1", "2"], "tags": [["a", "b"], ["c"]]}).write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", {"id": "id"}, keep_rows=["tags == a, b"]).values == [("1",)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_fields_that_all_come_from_folders(tmp_path, kind):
+    path = tmp_path / f"user=u1/item=i1/a.{kind}"
+    path.parent.mkdir(parents=True)
+    frame = pl.DataFrame({"x": [1, 2]})
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[kind](path)
+    table = read(tmp_path, {"user_id": "user", "item_id": "item"})
+    assert table.values == [("u1", "i1")] * 2
+    assert [int(row["x"]) for row in table.content] == [1, 2]

@@ -5,7 +5,7 @@ import zipfile
 import openpyxl
 import polars as pl
 import pytest
-from raw_tables import failure, read, write
+from raw_tables import failure, read
 
 from recsys.dataset.raw import workbook
 
@@ -94,8 +94,11 @@ def test_formulas_give_their_stored_value_and_those_without_are_reported(tmp_pat
 
 
 def test_bad_workbooks(orders, tmp_path, monkeypatch):
-    whole = orders.read_bytes()
-    assert "cannot be read as a workbook" in failure(write(tmp_path / "cut.xlsx", whole[: len(whole) // 2]))
+    broken = tmp_path / "broken.xlsx"
+    with zipfile.ZipFile(broken, "w") as parts:
+        parts.writestr("[Content_Types].xml", "<Types/>")
+        parts.writestr("xl/workbook.xml", "<workbook")
+    assert "broken.xlsx: cannot be read as a workbook" in failure(broken)
     assert "no column 'title'" in failure(orders, {"title": "title"})
     monkeypatch.setattr(workbook, "_LARGEST_BYTES", 1000)
     monkeypatch.setattr(workbook, "_LARGEST_RATIO", 1)

@@ -1,0 +1,43 @@
+import json
+
+import polars as pl
+
+from recsys.dataset.judgement import TableCounts
+from recsys.dataset.languages import count_languages
+from recsys.dataset.summary import Summary, Texts
+
+
+def test_languages_by_script_and_common_words():
+    texts = ["The art of war", "Der Name der Rose", "", "红楼梦", "ノルウェイの森", "Война и мир", "Xyzzy", "12:34"]
+    shares = count_languages(pl.Series(texts))
+    assert shares == dict.fromkeys(
+        (
+            *("Chinese", "English", "German", "Japanese", "Latin script, language unclear"),
+            *("Russian or another in Cyrillic", "no letters"),
+        ),
+        round(1 / 7, 4),
+    )
+
+
+def test_rare_languages_and_empty_columns_are_left_out():
+    assert count_languages(pl.Series(["the way of it"] * 200 + ["红"])) == {"English": round(200 / 201, 4)}
+    assert count_languages(pl.Series(["", ""])) == {}
+
+
+def test_a_summary_comes_back_from_json():
+    summary = Summary(
+        *(2, 3, 1, 4, {"buy": 4}, 4, None, None, {"title": Texts(1.0, 5, 9)}, {"English": 1.0}),
+        rows={"items": TableCounts(5, 3, {"empty_text": 1}, 1, 0, 7, 0, 0, 0)},
+        warnings=["odd"],
+    )
+    assert Summary.from_dict(json.loads(json.dumps(summary.as_dict()))) == summary
+    assert summary.lines() == [
+        "items: 3 of 5 rows kept; rejected: empty_text 1; repeats folded: 1, and 0 that differ in other fields; "
+        "left out by keep_rows: 7",
+        "users: 2; items: 3, 1 of them with interactions",
+        "interactions: 4 (4 buy), 4 positive",
+        "time: no times",
+        "title: 100.0% of the items, median 5 characters, 90 % at most 9",
+        "titles by language: English 100%",
+        "warning: odd",
+    ]
