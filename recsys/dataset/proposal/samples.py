@@ -176,7 +176,8 @@ def _unpack(source: Source) -> Source:
     def open_data() -> io.BytesIO:
         return io.BytesIO(data)
 
-    return replace(source, name=name, open=open_data, open_seekable=open_data, size=len(data))
+    # A place says that the content is uncompressed, so that its middle and its end are read.
+    return replace(source, name=name, open=open_data, open_seekable=open_data, size=len(data), place=source.name)
 
 
 def _as_text(column: pl.Series) -> pl.Series:
