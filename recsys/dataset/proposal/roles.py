@@ -189,7 +189,8 @@ def _rate_link(column: Column, key: Column, ids: set[str], items: View) -> tuple
     if column.is_whole and key.is_whole and column.length < 7:
         # Short whole numbers are found among others by chance: a rating among the ids of movies.
         coverage = len(common) / len(ids)
-        if coverage < 0.02 and len(common) < 100:
+        is_named = match_name(column.name, "item") >= 0.5 or column.name == key.name
+        if coverage < 0.02 and len(common) < 100 and not is_named:
             return 0.0, share
         strength *= 0.3 + 0.7 * min(1.0, coverage) if _is_dense(key) else 0.6 + 0.4 * min(1.0, coverage)
     return 5.0 * strength, share
