@@ -191,7 +191,7 @@ class TestNothingUsable:
         write_csv(data / "x" / "lines.csv", "order_id,product_id,pieces", [[n, e.item.number, 1] for n, e in events])
         write_csv(data / "x" / "products.csv", "product_id,name", [[i.number, i.title] for i in make_world().items])
         with pytest.raises(
-            DataError, match="users are in x/orders.csv and the items in x/lines.csv: join the two by 'order_id'"
+            DataError, match=r"users are in x/orders.csv and the items in x/lines.csv: join the two by 'order_id'"
         ):
             read_dataset()
 
