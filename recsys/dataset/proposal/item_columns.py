@@ -119,7 +119,9 @@ def _find_tags(columns: Sequence[Column], taken: set[str]) -> tuple[Column | Non
             continue
         if column.time is not None or column.is_flag or (mark and column.letters < 0.5):
             continue
-        if (named < 0.5 and not (mark in ("|", ";") and repeated >= 3)) or (not mark and column.distinct > 400):
+        if (named < 0.5 and not (mark in ("|", ";") and repeated >= 3)) or (
+            not (mark or column.is_list) and column.distinct > 400
+        ):
             continue
         rated.append((2.0 * named + 1.5 * bool(mark or column.is_list) + 0.5 * column.filled, column, mark))
     if not rated:

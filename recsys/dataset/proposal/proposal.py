@@ -58,7 +58,8 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions) -> Proposal:
     """
     tables, problems = load_tables(paths)
     if not tables:
-        raise DataError(f"{', '.join(paths)}: no table can be read: {'; '.join(problems[:3])}")
+        reason = "; ".join(problems[:3]) or "no file has a row of data"
+        raise DataError(f"{', '.join(paths)}: no table can be read: {reason}")
     views = [view for table in tables for view in make_views(table)]
     roles = find_roles(views, decisions)
     draft = Draft()
@@ -73,6 +74,7 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions) -> Proposal:
         draft.note(f"dataset items columns {setting}", decisions.is_open(key))
     propose_rest(draft, roles, items, events, decisions)
     unused = [f"{table.name} is not used" for table in tables if table.name not in _names(roles)]
+    unused += [f"the answer {key}={text} was not needed" for key, text in decisions.unused.items()]
     text = write_yaml(draft, _header(paths, roles, decisions))
     parse_config(yaml.safe_load(text), "proposed by recsys init")
     checks = sum(map(len, draft.checks.values()))

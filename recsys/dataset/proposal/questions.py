@@ -84,6 +84,11 @@ class Decisions:
             self.open.append(question)
         return chosen
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """Answers to questions that never came up."""
+        return {key: text for key, text in self.answers.items() if key not in self.answered}
+
     def is_open(self, key: str) -> Question | None:
         """Return the question of a key that nobody answered, if it was one."""
         return next((question for question in self.open if question.key == key), None)

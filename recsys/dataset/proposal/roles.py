@@ -171,7 +171,7 @@ def _is_key(view: View, column: Column) -> bool:
 
 def _spell(column: Column) -> list[str]:
     """Return the different ids, spelled as the id cleaner spells them."""
-    return column.probe.str.replace(r"^(-?[0-9]+)\.0+$", "${1}").to_list()
+    return column.known.unique().str.replace(r"^(-?[0-9]+)\.0+$", "${1}").to_list()
 
 
 def _rate_link(column: Column, key: Column, ids: set[str], items: View) -> tuple[float, float]:

@@ -30,8 +30,10 @@ _log = logging.getLogger(__name__)
 _ROWS, _FEW_ROWS = 100_000, 20_000
 _MANY_TABLES = 8
 _MOST_FILES = 40
-# Of JSON, which is slow to decode: rows that are looked at first, and bytes of all rows.
-_FIRST_ROWS, _JSON_BYTES = 300, 4_000_000
+# Rows of a large text that tell how long its rows are.
+_FIRST_ROWS = 300
+# Bytes of a text up to which it is read as a whole, and of the sample of a larger one; rows that they hold at most.
+_WHOLE_BYTES, _ROWS_OF_WHOLE = 5_000_000, 1_000_000
 # Stored and unpacked bytes up to which a compressed file is unpacked in memory.
 _PACKED_BYTES, _UNPACKED_BYTES = 40_000_000, 160_000_000
 _PACKED = re.compile(r"(?i)[.](gz|gzip|zst|bz2)$|[.]zip/")
@@ -151,11 +153,16 @@ def _spread(sources: Sequence[Source]) -> list[Source]:
 
 def _sample(source: Source, files: RawFiles, rows: int) -> Sample:
     source = _unpack(source)
-    if source.format == "json":
-        first = read_sample(source, files, _FIRST_ROWS)
-        width = source.size / first.rows_estimate if source.size and first.rows_estimate else 1000
-        rows = min(rows, max(_FIRST_ROWS, round(_JSON_BYTES / max(width, 1))))
-    return read_sample(source, files, rows)
+    if source.format not in ("csv", "json", "") or source.size is None:
+        return read_sample(source, files, rows)
+    if source.size <= _WHOLE_BYTES:
+        # Without a place nothing but the head is read: here that is every row.
+        sample = read_sample(replace(source, place=""), files, 2 * _ROWS_OF_WHOLE)
+        is_whole = sample.frame.height < _ROWS_OF_WHOLE
+        return replace(sample, rows_estimate=sample.frame.height if is_whole else sample.rows_estimate)
+    first = read_sample(source, files, _FIRST_ROWS)
+    width = source.size / first.rows_estimate if first.rows_estimate else 1000
+    return read_sample(source, files, min(rows, max(_FIRST_ROWS, round(_WHOLE_BYTES / max(width, 1)))))
 
 
 def _unpack(source: Source) -> Source:
@@ -176,7 +183,8 @@ def _unpack(source: Source) -> Source:
     def open_data() -> io.BytesIO:
         return io.BytesIO(data)
 
-    return replace(source, name=name, open=open_data, open_seekable=open_data, size=len(data))
+    # A place says that the content is uncompressed, so that its middle and its end are read.
+    return replace(source, name=name, open=open_data, open_seekable=open_data, size=len(data), place=source.name)
 
 
 def _as_text(column: pl.Series) -> pl.Series:

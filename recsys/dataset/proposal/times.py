@@ -15,7 +15,7 @@ _UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanosecon
 _FIRST, _LAST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _EXCEL_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 _ISO = r"^\d{4}-\d{2}-\d{2}([Tt ]\s*\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?\s*([Zz]|UTC|GMT|[+-]\d{2}(:?\d{2})?)?)?$"
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M:%S %p", " %I:%M %p", ", %H:%M", ", %H:%M:%S", " %H:%M:%S%.f", "T%H:%M:%S")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M:%S %p", " %I:%M %p", ", %H:%M", ", %H:%M:%S", " %H:%M:%S.%f", "T%H:%M:%S")
 _DAY_FIRST = ("%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%d/%m/%y", "%d.%m.%y", "%d-%m-%y")
 _MONTH_FIRST = ("%m/%d/%Y", "%m.%d.%Y", "%m-%d-%Y", "%m/%d/%y", "%m.%d.%y", "%m-%d-%y")
 _OTHERS = (
@@ -170,21 +170,14 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 
 def _form(pattern: str) -> re.Pattern[str]:
-    pieces = re.findall(r"%\.?[A-Za-z]|[^%]+", pattern)
-    return re.compile(
-        "".join(
-            f"(?:{_PARTS[piece.replace('.', '')]})"
-            if piece[0] == "%" and len(piece) == 2
-            else r"\.\d+"
-            if piece == "%.f"
-            else re.escape(piece)
-            for piece in pieces
-        )
-    )
+    pieces = re.findall(r"%[A-Za-z]|[^%]+", pattern)
+    return re.compile("".join(f"(?:{_PARTS[piece]})" if piece[0] == "%" else re.escape(piece) for piece in pieces))
 
 
 def parse_pattern(values: pl.Series, pattern: str) -> pl.Series:
     """Return the values read by a pattern, Datetime in UTC; null where a value does not fit."""
+    # Python's %f is a fraction after a point, polars' %.f has the point.
+    pattern = pattern.replace(".%f", "%.f")
     parsed = values.str.strip_chars().str.to_datetime(pattern, strict=False, time_unit="us")
     return parsed if parsed.dtype.time_zone else parsed.dt.replace_time_zone("UTC")  # type: ignore[attr-defined]
 

@@ -97,7 +97,7 @@ def _is_key_elsewhere(view: View, column: Column, views: Sequence[View], items: 
             is_key = key.filled > 0.95 and key.distinct >= 0.97 * len(key.known) and key.distinct >= 5
             if not is_key or key.time is not None:
                 continue
-            ids = set(key.probe)
+            ids = set(key.known)
             common = len(own & ids)
             if common < 0.9 * len(own) or (key.is_whole and common < 0.5 * len(ids)):
                 continue

@@ -177,6 +177,15 @@ def test_availability_and_the_time_of_joining(data: Path) -> None:
     assert columns["created_at"] == "created_at"
 
 
+def test_all_ids_of_a_large_catalogue_count(data: Path) -> None:
+    rows = [[e.user, 24_000 + e.item.number, f"{e.time:%Y-%m-%d}"] for e in make_world().events]
+    write_csv(data / "x" / "log.csv", "user,item,day", rows)
+    write_csv(data / "x" / "items.csv", "id,name", [[n, f"The story number {n} of all"] for n in range(25_000)])
+    text = propose(["x"], "x", Decisions()).text
+    assert "100% found among the sampled items" in text
+    assert "path: x/items.csv  # 25,000 rows" in text
+
+
 class TestNothingUsable:
     def test_no_texts(self, data: Path) -> None:
         write_csv(data / "x" / "e.csv", "visitor,itemid,ts", [[e.user, e.item.number, 1] for e in make_world().events])
