@@ -9,6 +9,8 @@ SHELL := bash
 PYTHON ?= python3
 CONFIG ?= configs/demo.yaml
 NOTEBOOKS ?= notebooks/*.py
+# Processes that run tests at the same time; with 0, pytest runs them itself (for a debugger).
+TEST_PROCESSES ?= 2
 DEMO ?= --users 1500 --items 1200 --days 60 --seed 0
 
 , := ,
@@ -38,8 +40,10 @@ install: $(CORE) ## Install the package into .venv
 install-dev: $(DEV) ## Install the package and everything for tests, notebooks and Airflow into .venv
 	@:
 
+# Tests of a file share fixtures that train, so a file is never divided. Files stay in the order of their names: the
+# default order starts with files of many short tests, and ends with a long one in one process.
 test: $(DEV) ## Run the tests; ARGS="-k word" goes to pytest
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(DEV) ## Check style, types and the direction of imports
 	$(BIN)/ruff check

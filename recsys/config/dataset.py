@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from recsys.config.raw_files import TOTAL, Column, Columns, RawFiles
-from recsys.config.section import PositiveShare, Section
+from recsys.config.raw_files import Column, Columns, RawFiles
+from recsys.config.section import PositiveShare, Section, Share
 
 
 class ItemColumns(Section):
@@ -33,7 +33,7 @@ class ItemColumns(Section):
 class ItemFiles(RawFiles):
     """Files and columns of the raw items."""
 
-    default_max_rejected: ClassVar[dict[str, float]] = {TOTAL: 0.05, "empty_text": 0.2}
+    default_max_rejected: ClassVar[dict[str, float]] = {"empty_text": 0.2}
 
     columns: ItemColumns = ItemColumns()
     """Raw column of each field."""
@@ -79,7 +79,6 @@ class InteractionFiles(RawFiles):
 
     # Guests have no id, and the catalogue of today lacks items of the past.
     default_max_rejected: ClassVar[dict[str, float]] = {
-        TOTAL: 0.05,
         "missing_user_id": 0.5,
         "unknown_item": 0.2,
         "early_time": 1.0,
@@ -139,6 +138,9 @@ class DatasetConfig(Section):
     """Raw files of the interactions."""
     repeats: bool = False
     """Whether lists may hold items that the user already has."""
+    max_rejected_share: Share = 0.05
+    """Largest share of a table's rows that may be rejected before ingest stops, unless the table's `max_rejected` sets
+    another limit."""
 
 
 class WindowsConfig(Section):

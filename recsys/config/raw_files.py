@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from recsys.config.section import Section, Share
 
@@ -82,7 +82,7 @@ def _check_pattern(value: str) -> str:
 class RawFiles(Section):
     """Where the raw rows of a table are and how they are written. What is not given is detected and logged."""
 
-    default_max_rejected: ClassVar[dict[str, float]] = {TOTAL: 0.05}
+    default_max_rejected: ClassVar[dict[str, float]] = {}
 
     path: str
     """File, folder or glob pattern, relative to RECSYS_DATA; s3://, gs://, az:// or https:// address; or a database
@@ -116,7 +116,7 @@ class RawFiles(Section):
     """Raw columns whose blank cells repeat the cell above, as in orders whose first line alone names the customer."""
     file_name: str | None = None
     """Regular expression over a file's path; its named groups are further columns, such as '(?P<day>[0-9-]+)[.]csv'."""
-    keep_rows: tuple[Annotated[RowFilter, BeforeValidator(_parse_filter)], ...] = ()
+    keep_rows: tuple[Annotated[RowFilter, BeforeValidator(_parse_filter), WithJsonSchema({"type": "string"})], ...] = ()
     """Conditions that a row must meet, such as 'status != refunded'; other rows are left out and counted."""
     unfold: Unfold | None = None
     """A column whose cells hold several events."""
@@ -124,8 +124,8 @@ class RawFiles(Section):
     """Which of several rows with the same key and different fields stays: of an item's id, or of the same user, item,
     event kind and time."""
     max_rejected: dict[str, Share] = Field(default={})
-    """Rule -> largest share of the rows that may break it; `total`: of all rules that are not named. A number is the
-    total."""
+    """Rule -> largest share of the rows that may break it; `total`: of all rules that are not named, instead of
+    `dataset.max_rejected_share`. A number is the total."""
 
     @field_validator("time_format")
     @classmethod
@@ -154,9 +154,21 @@ class RawFiles(Section):
             raise ValueError("a database needs a query, and only a database has one")
         return self
 
-    def rejected_limit(self, rule: str) -> float | None:
-        """Return the limit of a rule, as a share of the rows read; None: it counts towards `total`."""
-        return (self.default_max_rejected | self.max_rejected).get(rule)
+    def rejected_limit(self, rule: str, share: float) -> float | None:
+        """Return the limit of a rule, as a share of the rows read; None: it counts towards `total`.
+
+        The limits that a rule has by default are never below the total.
+
+        Args:
+            rule: name of the rule, or `total`.
+            share: the total where the table sets none.
+        """
+        total = self.max_rejected.get(TOTAL, share)
+        if rule == TOTAL:
+            return total
+        if rule in self.max_rejected or rule not in self.default_max_rejected:
+            return self.max_rejected.get(rule)
+        return max(self.default_max_rejected[rule], total)
 
 
 TIME_FORMATS = ("seconds", "milliseconds", "microseconds", "nanoseconds", "days", "iso", "date", "compact")

@@ -8,7 +8,6 @@ from typing import Any
 # Dotted path of the old name -> the new name in the same section.
 RENAMED = {
     "dataset.interactions.columns.shown_at": "position",
-    "dataset.max_rejected_share": "max_rejected",
     "text.interest.words": "hashed_terms",
     "text.interest.words_dropout": "hashed_terms_dropout",
     "text.interest.words_learning_rate": "hashed_terms_learning_rate",

@@ -74,7 +74,7 @@ def _look_at_items(config: DatasetConfig, now: datetime, folder: Path) -> list[L
 
 def _look_at_interactions(config: DatasetConfig, now: datetime, folder: Path) -> list[Look]:
     ids, complete = _read_item_ids(config)
-    reader = InteractionReader(config.interactions, ids, now, SpilledFrames(folder, "interactions"))
+    reader = InteractionReader(config, ids, now, SpilledFrames(folder, "interactions"))
     heads = _Heads("interactions", config.interactions, reader.columns)
     try:
         for batch in heads:

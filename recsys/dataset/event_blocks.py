@@ -14,6 +14,7 @@ from recsys.config import DatasetConfig, InteractionFiles
 from recsys.dataset.interactions import Events
 from recsys.dataset.meaning import mark_consumed, mark_positive, weigh_events
 from recsys.dataset.returns import take_back
+from recsys.errors import DataError
 from recsys.tables import Interactions
 
 _ORDERING = ("time", "order", "exact")
@@ -75,6 +76,9 @@ def make_blocks(
         events: cannot be read again afterwards.
         item_ids: the catalogue's, as the events are numbered.
         counts: filled while the blocks are read.
+
+    Raises:
+        DataError: returns took everything back.
     """
     files = config.interactions
     have_events = np.flatnonzero(events.file.counts)
@@ -95,6 +99,11 @@ def make_blocks(
         block = _finish(files, records, users, item_ids, ordered)
         counts.add(records, int(block["positive"].sum()))
         yield block
+    if not counts.kept:
+        raise DataError(
+            "no interaction is left: returns (negative values) took all events back; if negative values are ordinary "
+            "numbers, set dataset.interactions.negative_values to keep"
+        )
 
 
 def _sort(records: NDArray[np.void], *, returns_last: bool) -> NDArray[np.void]:

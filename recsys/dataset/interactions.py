@@ -81,7 +81,7 @@ def read_interactions(
     Raises:
         DataError: files cannot be read, times cannot be right, or too many rows break a rule.
     """
-    reader = InteractionReader(config.interactions, item_ids, now, rejected)
+    reader = InteractionReader(config, item_ids, now, rejected)
     events = EventFile(scratch, reader.fields)
     for batch in read_ahead(read_batches("interactions", config.interactions, reader.columns)):
         events.append(reader.read(batch))
@@ -94,13 +94,14 @@ class InteractionReader:
     """Turns batches of raw interactions into records, whose form is the same from the first batch to the last.
 
     Args:
-        files: settings of the interactions.
+        config: settings of the interactions, and how many bad rows are tolerated.
         item_ids: of the catalogue, sorted.
         now: aware instant; later events than a day after it are rejected.
         rejected: where bad rows go.
     """
 
-    def __init__(self, files: InteractionFiles, item_ids: pl.Series, now: datetime, rejected: SpilledFrames) -> None:
+    def __init__(self, config: DatasetConfig, item_ids: pl.Series, now: datetime, rejected: SpilledFrames) -> None:
+        files = config.interactions
         words = files.missing
         self.columns = {field: name for field, name in dict(files.columns).items() if name is not None}
         self._files, self._item_ids = files, item_ids
@@ -112,7 +113,7 @@ class InteractionReader:
         self._numbers = {name: NumberColumn("interactions", name, files) for name in ("value", "position", "order")}
         earliest = (files.earliest_time or datetime.min.replace(tzinfo=UTC)).astimezone(UTC)
         self._earliest, self._latest = earliest, now.astimezone(UTC) + timedelta(days=1)
-        self.judge = Judge("interactions", files, _FIELDS, self._advise, rejected)
+        self.judge = Judge("interactions", files, config.max_rejected_share, _FIELDS, self._advise, rejected)
 
     @property
     def fields(self) -> list[tuple[str, str]]:

@@ -75,7 +75,7 @@ class ItemReader:
         self.columns = {field: name for field, name in dict(files.columns).items() if name is not None}
         self.columns |= files.attributes
         self.created = TimeColumn("items", "created_at", files, config.interactions.time_zone, now)
-        self.judge = Judge("items", files, _FIELDS, self._advise, rejected)
+        self.judge = Judge("items", files, config.max_rejected_share, _FIELDS, self._advise, rejected)
         self._catalogue = _Catalogue(files.keep)
 
     def add(self, batch: RawBatch) -> None:

@@ -67,7 +67,8 @@ class Judge:
 
     Args:
         table: its name, `items` or `interactions`.
-        files: its settings, with the limits.
+        files: its settings, with the limits of single rules.
+        share: the limit of all other rules together, unless the files set one, as a share of the rows read.
         fields: rule -> the field whose values it looks at; a rule without one has no value to show.
         advise: returns what to do about a rule, given some of the values that broke it; empty if there is no advice.
         rejected: where bad rows go.
@@ -77,11 +78,13 @@ class Judge:
         self,
         table: str,
         files: RawFiles,
+        share: float,
         fields: Mapping[str, str],
         advise: Callable[[str, pl.Series], str],
         rejected: SpilledFrames,
     ) -> None:
-        self._table, self._files, self._fields, self._advise, self._rejected = table, files, fields, advise, rejected
+        self._table, self._files, self._share = table, files, share
+        self._fields, self._advise, self._rejected = fields, advise, rejected
         self._breaches: dict[str, _Breaches] = {}
         self.read = 0
         self.skipped = 0
@@ -174,7 +177,7 @@ class Judge:
         """Return the rules by the name of their limit."""
         groups: dict[str, list[str]] = {}
         for name in names:
-            setting = TOTAL if self._files.rejected_limit(name) is None else name
+            setting = TOTAL if self._files.rejected_limit(name, self._share) is None else name
             groups.setdefault(setting, []).append(name)
         return groups
 
@@ -182,7 +185,7 @@ class Judge:
         return sum(self._breaches[name].count for name in names)
 
     def _limit(self, setting: str) -> float:
-        return self._files.rejected_limit(setting) or 0.0
+        return self._files.rejected_limit(setting, self._share) or 0.0
 
     @property
     def rejected(self) -> dict[str, int]:

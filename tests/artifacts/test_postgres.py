@@ -1,11 +1,5 @@
 """Lists in a real PostgreSQL server."""
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -15,63 +9,6 @@ from recsys.artifacts.postgres import URL, upsert_lists
 from recsys.errors import ArtifactError
 
 psycopg = pytest.importorskip("psycopg")
-
-
-def find_binaries() -> Path | None:
-    """Return the folder of initdb, which Debian keeps out of the PATH."""
-    packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if packaged:
-        return packaged[-1].parent
-    return Path(shutil.which("initdb")).parent if shutil.which("initdb") else None
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server on a loopback port; it refuses to run as root, so root starts it as nobody."""
-    binaries = find_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL server is installed; .ci/run installs one")
-    folder = tmp_path_factory.mktemp("postgres")
-    user = {}
-    if os.getuid() == 0:
-        owner = pwd.getpwnam("nobody")
-        user = {"user": owner.pw_uid, "group": owner.pw_gid}
-        for path in (folder, *folder.parents):
-            if path.is_relative_to("/tmp") and path != Path("/tmp"):
-                path.chmod(0o755)
-        shutil.chown(folder, owner.pw_uid, owner.pw_gid)
-    data = folder / "data"
-    subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "lists", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"],
-        check=True,
-        capture_output=True,
-        **user,
-    )
-    control = [binaries / "pg_ctl", "-D", data, "-w"]
-    port = start_server(control, folder, user)
-    yield f"postgresql://lists@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, **user)
-
-
-def start_server(control: list[str | Path], folder: Path, user: dict[str, int], attempts: int = 10) -> int:
-    """Start the server on a free port and return it; another process may take the port first, so this is retried."""
-    for attempt in range(attempts):
-        port = find_port()
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        log = folder / f"log {attempt}"
-        command = [*control, "-o", options, "-l", log, "start"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        if not subprocess.run(command, check=False, **quiet, **user).returncode:
-            return port
-    return pytest.fail(f"PostgreSQL did not start in {attempts} attempts; its last log: {log.read_text()}")
-
-
-def find_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
 
 NASTY = "Because you chose “Robert'); DROP TABLE lists;--”\t\\N"
 
@@ -130,17 +67,6 @@ def test_parts_in_a_folder_whose_name_is_a_pattern(database, tmp_path):
         part = write(tmp_path / name, "a.parquet", ("u", 1, item))
     upsert_lists([part], "2025-02-01", "lists")
     assert read(database) == [("u", 1, "i", "2025-02-01")]
-
-
-def test_a_port_that_is_taken_is_tried_again(server, tmp_path, monkeypatch):
-    taken = int(server.rpartition(":")[2].partition("/")[0])
-    ports = iter([taken, taken, 12345])
-    monkeypatch.setattr(f"{__name__}.find_port", lambda: next(ports))
-    # Stands for pg_ctl: fails on the taken port.
-    control = tmp_path / "control"
-    control.write_text(f'#!/bin/sh\ncase "$*" in *"-p {taken} "*) exit 1;; esac\n')
-    control.chmod(0o755)
-    assert start_server([control], tmp_path, {}) == 12345
 
 
 def test_readers_see_all_or_nothing(database, tmp_path):

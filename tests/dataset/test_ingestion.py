@@ -461,7 +461,7 @@ REAL_SETS = {
     # name: (items kept, interactions kept, rejected, further interaction settings)
     "online_retail": (
         3_659,
-        391_138,
+        386_278,
         {},
         {
             "columns": {"user_id": "user", "item_id": "item", "time": "ts", "value": "quantity"},

@@ -155,6 +155,11 @@ def test_return_of_the_same_instant_follows_the_purchase(shop):
     assert result.interactions["item_id"].to_list() == ["b"]
 
 
+def test_nothing_left_after_returns_is_an_error(shop):
+    shop.interactions("user_id,item_id,n", "u,a,-1", "u,a,1")
+    refuse(shop, "no interaction is left: returns (negative values) took all events back", columns={"value": "n"})
+
+
 @pytest.mark.parametrize(
     ("value_weight", "expected"),
     [("none", [2.0, 2.0, 2.0]), ("linear", [6.0, 1.0, 2.0]), ("log1p", [2.772588, 0.81093, 1.386294])],

@@ -273,28 +273,29 @@ _SCRIPT = """
     items, interactions = checkerboard(users=40, items=20)
     histories = build_histories(interactions, items, None)
     config = FineTuneConfig.model_validate_json({config!r})
-    encoder = Encoder({checkpoint!r}, TextConfig(precision="float32"))
-    frozen = freeze_states(encoder, LETTERS, 2)
-    steps = []
-    def progress(examples, loss):
-        steps.append(examples)
-        if len(steps) == {kill_at}:
-            os.kill(os.getpid(), signal.SIGKILL)
-    runtime = Runtime(TrainingCheckpoint(Path({folder!r}), "key"), progress=progress)
-    result = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, runtime)
-    print(encoder.digest(), result.losses, result.recalls, sum(count > 0 for count in steps))
+    for folder, kill_at in {runs!r}:
+        encoder = Encoder({checkpoint!r}, TextConfig(precision="float32"))
+        frozen = freeze_states(encoder, LETTERS, 2)
+        steps = []
+        def progress(examples, loss):
+            steps.append(examples)
+            if len(steps) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        runtime = Runtime(TrainingCheckpoint(Path(folder), "key"), progress=progress)
+        result = fine_tune(encoder, FineTuningData(frozen, histories), config, 7, runtime)
+        print(encoder.digest(), result.losses, result.recalls, sum(count > 0 for count in steps), flush=True)
 """
 
 
-def run_training(
-    folder: Path, checkpoint: Path, config: FineTuneConfig, kill_at: int
+def run_trainings(
+    checkpoint: Path, config: FineTuneConfig, runs: list[tuple[Path, int]]
 ) -> subprocess.CompletedProcess[str]:
+    """Train once for each (folder of the checkpoints, step that kills the process, or 0)."""
     script = textwrap.dedent(_SCRIPT).format(
         paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
         config=config.model_dump_json(),
         checkpoint=str(checkpoint),
-        kill_at=kill_at,
-        folder=str(folder),
+        runs=[(str(folder), kill_at) for folder, kill_at in runs],
     )
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=False)
 
@@ -308,13 +309,14 @@ def test_a_killed_training_resumes_to_the_same_weights(write_checkpoint, tmp_pat
     # With dropout, whose random numbers must be reproduced too.
     checkpoint = write_checkpoint()
     config = FineTuneConfig(**{**CONFIG.model_dump(), "trainable_layers": 2, "checkpoint_steps": 1, **change})
-    whole = run_training(tmp_path / "whole", checkpoint, config, 0)
-    killed = run_training(tmp_path / "killed", checkpoint, config, kill_at)
-    assert killed.returncode == -signal.SIGKILL
-    resumed = run_training(tmp_path / "killed", checkpoint, config, 0)
-    assert whole.returncode == resumed.returncode == 0, resumed.stderr
-    *expected, every = whole.stdout.strip().rsplit(" ", 1)
-    *result, only = resumed.stdout.strip().rsplit(" ", 1)
+    killed = run_trainings(checkpoint, config, [(tmp_path / "whole", 0), (tmp_path / "killed", kill_at)])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = run_trainings(checkpoint, config, [(tmp_path / "killed", 0)])
+    assert resumed.returncode == 0, resumed.stderr
+    # The one line of the killed process is that of its first training.
+    (whole,), (rest,) = killed.stdout.splitlines(), resumed.stdout.splitlines()
+    *expected, every = whole.rsplit(" ", 1)
+    *result, only = rest.rsplit(" ", 1)
     assert result == expected
     assert 0 < int(only) <= int(every) - kill_at + 2
     assert not list((tmp_path / "killed").glob("*.safetensors"))
@@ -344,24 +346,20 @@ processes.close()
 """
 
 
-def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path):
+def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path, histories):
     # Without dropout, which differs between shares. Batches of 7 items give uneven shares.
     checkpoint = write_checkpoint(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     more = {"batch_size": 7, "negatives": "batch", "draw": "interactions", "epochs": 1, "trainable_layers": 2}
     config = FineTuneConfig(**{**CONFIG.model_dump(), **more, "accumulation": 2})
     script = tmp_path / "together.py"
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    losses = {}
-    for count in (1, 2):
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        settings = {"paths": paths, "config": config.model_dump_json(), "checkpoint": str(checkpoint)}
-        script.write_text(_TOGETHER.format(**settings, folder=str(folder)))
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        done = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, env=os.environ, check=False)
-        assert done.returncode == 0, done.stderr
-        results = [ast.literal_eval((folder / str(rank)).read_text()) for rank in range(count)]
-        assert all(result == results[0] for result in results)
-        losses[count] = results[0][1]
-    assert len(losses[1]) > 20
-    np.testing.assert_allclose(losses[2], losses[1], atol=1e-4)
+    settings = {"paths": paths, "config": config.model_dump_json(), "checkpoint": str(checkpoint)}
+    script.write_text(_TOGETHER.format(**settings, folder=str(tmp_path)))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = (ast.literal_eval((tmp_path / str(rank)).read_text()) for rank in range(2))
+    assert first == second
+    alone = learn(Encoder(str(checkpoint), TextConfig(precision="float32")), histories, config, texts=LETTERS)
+    assert len(alone.losses) > 20
+    np.testing.assert_allclose(first[1], alone.losses, atol=1e-4)

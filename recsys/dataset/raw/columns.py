@@ -97,7 +97,8 @@ def _combine(field: str, parts: list[pl.Series], files: RawFiles) -> pl.Series:
     frame = pl.DataFrame({str(index): part for index, part in enumerate(parts)})
     columns = pl.all()
     if field in ID_FIELDS:
-        cleaned = pl.DataFrame([clean_ids(part).alias(name) for name, part in _texts(frame).items()])
+        words = files.missing.get(field, ())
+        cleaned = pl.DataFrame([clean_ids(part, words).alias(name) for name, part in _texts(frame).items()])
         return cleaned.select(
             pl.concat_str(columns.str.replace_all("|", "||", literal=True), separator="|")
         ).to_series()

@@ -94,7 +94,14 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> FakeBench:
 
 
 class TestTrials:
-    def test_real_ones(self, place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_real_ones_learn_nothing_from_the_test_window(
+        self,
+        place: Place,
+        new_home: Callable[[], Path],
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         monkeypatch.setattr(trials_file, "RUNG_USERS", 5)
         caplog.set_level(logging.INFO, logger="recsys")
         tuned = place.tune(2)
@@ -112,8 +119,7 @@ class TestTrials:
         # One line per trial: the stages keep quiet.
         assert not [record for record in caplog.records if record.getMessage().startswith("ranker")]
 
-    def test_the_test_window_changes_nothing(self, place: Place, new_home: Callable[[], Path], tmp_path: Path) -> None:
-        tuned = place.tune(2)
+        # Other events in the test window change nothing.
         dataset = place.config.dataset.model_dump(mode="json")
         known = read_snapshot(place.home, "mini", dataset)
         late = known.interactions["time"] >= TEST_START
