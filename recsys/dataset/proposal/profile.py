@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from recsys.dataset.proposal.names import match_name
+from recsys.dataset.proposal.names import is_id_name, match_name
 from recsys.dataset.proposal.times import TimeFormat, guess_time
 
 # Spellings of a missing value in exports.
@@ -174,6 +174,10 @@ class Column:
     def time(self) -> TimeFormat | None:
         """How the values are read as times; None if they are none."""
         named = match_name(self.name, "time") > 0 or match_name(self.name, "created") > 0
+        is_id = is_id_name(self.name) or max(match_name(self.name, role) for role in ("user", "item")) >= 0.7
+        if is_id and not named and self.is_whole:
+            # Ids of ten digits are in the range of seconds since 1970.
+            return None
         return guess_time(self.values, named=named)
 
     @property

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from recsys.dataset.proposal.explanation import explain_nothing
+from recsys.dataset.proposal.ids import is_key, may_be_id
 from recsys.dataset.proposal.names import is_id_name, match_file, match_name
 from recsys.dataset.proposal.profile import Column
 from recsys.dataset.proposal.questions import Decisions
@@ -79,7 +81,7 @@ def _list_roles(views: Sequence[View]) -> Iterator[Roles]:
 
 def _join(view: View, items: View, views: Sequence[View], rated: float) -> Iterator[Roles]:
     """Yield the ways in which the ids of a table are found among those of another."""
-    keys = [column for column in items.columns.values() if _is_key(items, column)]
+    keys = [column for column in items.columns.values() if is_key(column)]
     for key in keys:
         title = best_title(items, key)
         if title is None:
@@ -147,26 +149,7 @@ def _rate_table(view: View, views: Sequence[View]) -> float:
 
 def _id_columns(view: View) -> list[Column]:
     """Return the columns that may hold ids: short values, not times, not fractions."""
-    return [column for column in view.columns.values() if _may_be_id(column)]
-
-
-def _may_be_id(column: Column) -> bool:
-    return (
-        column.distinct >= 2
-        and column.filled >= 0.2
-        and not column.is_flag
-        and not column.is_list
-        and not column.is_json
-        and not (column.is_number and not column.is_whole)
-        and column.length <= 100
-        and column.time is None
-        and not column.is_price
-    )
-
-
-def _is_key(view: View, column: Column) -> bool:
-    """Return whether a column's values are unique, as those of an id are."""
-    return _may_be_id(column) and column.filled >= 0.95 and column.distinct >= max(0.97 * len(column.known), 2)
+    return [column for column in view.columns.values() if may_be_id(column)]
 
 
 def _spell(column: Column) -> list[str]:
@@ -291,31 +274,3 @@ _ROLE_WORDS = {
     "item_id": "the item's id",
     "title": "the item's title",
 }
-
-
-def explain_nothing(views: Sequence[View]) -> str:
-    """Return why no items and interactions are found: what is there, and what is missing."""
-    tables = {view.table.name: view for view in reversed(views)}
-    shown = "; ".join(f"{name} ({', '.join(list(view.columns)[:8])})" for name, view in tables.items())
-    with_users = [view for view in views if any(match_name(name, "user") >= 0.7 for name in view.columns)]
-    with_items = [view for view in views if any(match_name(name, "item") >= 0.7 for name in view.columns)]
-    both = [view for view in with_users if view in with_items]
-    texts = [
-        view
-        for view in views
-        if any(_is_key(view, key) and best_title(view, key) is not None for key in view.columns.values())
-    ]
-    if with_users and with_items and not both:
-        shared = sorted(set(with_users[0].columns) & set(with_items[0].columns))
-        through = f" by '{shared[0]}'" if shared else ""
-        step = (
-            f"the users are in {with_users[0].table.name} and the items in {with_items[0].table.name}: "
-            f"join the two{through} into one table of interactions"
-        )
-    elif both and not texts:
-        step = f"{both[0].table.name} may hold interactions, but no table holds texts of items: add one with titles"
-    elif not with_users:
-        step = "no column looks like users: give a table with a row per event, its user and its item"
-    else:
-        step = "give a table with a row per event, its user and its item, and one with a row per item and its title"
-    return f"no items and interactions are found in {shown}; {step}, or name them with --answer user=COLUMN and so on"

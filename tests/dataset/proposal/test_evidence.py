@@ -177,6 +177,15 @@ def test_availability_and_the_time_of_joining(data: Path) -> None:
     assert columns["created_at"] == "created_at"
 
 
+def test_ids_of_ten_digits_are_no_times(data: Path) -> None:
+    rows = [
+        [1_200_000_000 + e.user, 1_300_000_000 + e.item.number, e.item.title, e.rating] for e in make_world().events
+    ]
+    write_csv(data / "x" / "log.csv", "client,product id,product name,stars", rows)
+    columns = read_dataset()["interactions"]["columns"]
+    assert columns == {"user_id": "client", "item_id": "product id", "value": "stars"}
+
+
 def test_all_ids_of_a_large_catalogue_count(data: Path) -> None:
     rows = [[e.user, 24_000 + e.item.number, f"{e.time:%Y-%m-%d}"] for e in make_world().events]
     write_csv(data / "x" / "log.csv", "user,item,day", rows)
