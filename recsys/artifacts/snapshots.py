@@ -12,7 +12,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from recsys.dataset.summary import Summary
+from recsys.dataset.ingestion.summary import Summary
 from recsys.errors import ArtifactError
 from recsys.storage.files import (
     hash_text,

@@ -15,7 +15,7 @@ from pathlib import Path
 from recsys.artifacts.recommendations import find_published, read_pointer
 from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config
-from recsys.dataset.check_up import look_at_raw_data
+from recsys.dataset.ingestion.check_up import look_at_raw_data
 from recsys.errors import RecsysError
 from recsys.progress import format_count
 from recsys.storage.folders import verify_folder

@@ -11,7 +11,7 @@ import polars as pl
 from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion import IngestedBlocks, ingest_blocks
-from recsys.dataset.summary import Summary
+from recsys.dataset.ingestion.summary import Summary
 from recsys.errors import ArtifactError
 from recsys.progress import log_stage
 from recsys.storage.files import explain_disk_error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys.dataset.summary import Summary
+from recsys.dataset.ingestion.summary import Summary
 from recsys.report.layout import Panel, Stat
 
 

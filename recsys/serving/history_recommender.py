@@ -12,7 +12,7 @@ from recsys.config import Config, InteractionFiles
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.id_map import IdMap
-from recsys.dataset.meaning import mark_consumed, weigh_events, weigh_values
+from recsys.dataset.ingestion.meaning import mark_consumed, weigh_events, weigh_values
 from recsys.dataset.user_items import warn_of_unknown_ids
 from recsys.errors import DataError
 from recsys.serving.bundle import Bundle

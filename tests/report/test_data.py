@@ -1,5 +1,5 @@
-from recsys.dataset.judgement import TableCounts
-from recsys.dataset.summary import Summary, Texts
+from recsys.dataset.ingestion.judgement import TableCounts
+from recsys.dataset.ingestion.summary import Summary, Texts
 from recsys.report.data import show_data
 
 

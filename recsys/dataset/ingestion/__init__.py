@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 
 from recsys.config import DatasetConfig
-from recsys.dataset.event_blocks import EventCounts, make_blocks
-from recsys.dataset.interactions import read_interactions
-from recsys.dataset.items import read_items
-from recsys.dataset.judgement import Judge, TableCounts
-from recsys.dataset.read_ahead import read_ahead
-from recsys.dataset.summary import Summary, summarize
+from recsys.dataset.ingestion.event_blocks import EventCounts, make_blocks
+from recsys.dataset.ingestion.interactions import read_interactions
+from recsys.dataset.ingestion.items import read_items
+from recsys.dataset.ingestion.judgement import Judge, TableCounts
+from recsys.dataset.ingestion.read_ahead import read_ahead
+from recsys.dataset.ingestion.summary import Summary, summarize
 from recsys.errors import ConfigError, DataError
 from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Interactions, Items, Rejected, check, empty

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.dataset.returns import Returns, take_back
+from recsys.dataset.ingestion.returns import Returns, take_back
 
 FIELDS = [("user", "<u4"), ("item", "<u4"), ("value", "<f8")]
 NONE = float("nan")

@@ -17,7 +17,7 @@ from raw_shop import Shop
 from recsys.config import DatasetConfig
 from recsys.dataset import interactions, items
 from recsys.dataset.ingestion import Ingested, ingest
-from recsys.dataset.judgement import TableCounts
+from recsys.dataset.ingestion.judgement import TableCounts
 from recsys.dataset.raw.batches import RawBatch
 from recsys.errors import ConfigError, DataError
 
@@ -456,7 +456,7 @@ def test_a_list_is_no_id(shop):
 
 # --- real data -----------------------------------------------------------------------------------------------
 
-DATA = Path(os.environ.get("RECSYS_TEST_DATA") or Path(__file__).parents[3] / "shared/data")
+DATA = Path(os.environ.get("RECSYS_TEST_DATA") or Path(__file__).parents[4] / "shared/data")
 REAL_SETS = {
     # name: (items kept, interactions kept, rejected, further interaction settings)
     "online_retail": (

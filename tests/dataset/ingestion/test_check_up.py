@@ -1,7 +1,7 @@
 import pytest
 from raw_shop import NOW, Shop
 
-from recsys.dataset.check_up import Look, look_at_raw_data
+from recsys.dataset.ingestion.check_up import Look, look_at_raw_data
 
 
 @pytest.fixture

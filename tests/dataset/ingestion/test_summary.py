@@ -2,9 +2,9 @@ import json
 
 import polars as pl
 
-from recsys.dataset.judgement import TableCounts
+from recsys.dataset.ingestion.judgement import TableCounts
+from recsys.dataset.ingestion.summary import Summary, Texts
 from recsys.dataset.languages import count_languages
-from recsys.dataset.summary import Summary, Texts
 
 
 def test_languages_by_script_and_common_words():

@@ -11,7 +11,7 @@ from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.cleaning.numbers import find_decimal
 from recsys.dataset.cleaning.time_formats import detect_time_format, span
 from recsys.dataset.cleaning.times import describe_format, parse_times
-from recsys.dataset.column_forms import TimeColumn
+from recsys.dataset.ingestion.column_forms import TimeColumn
 from recsys.dataset.near_ids import find_near_ids
 
 _BLANK_ADVICE = "fill_down repeats the cell above, where only the first line of a group has it"

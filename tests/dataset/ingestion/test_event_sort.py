@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.dataset import event_sort
-from recsys.dataset.event_sort import EventFile
+from recsys.dataset.ingestion.event_sort import EventFile
 
 FIELDS = [("user", "<u4"), ("time", "<i8")]
 

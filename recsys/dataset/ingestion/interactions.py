@@ -17,20 +17,28 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, InteractionFiles
-from recsys.dataset.advice import (
+from recsys.dataset.ingestion.advice import (
     advise_on_events,
     advise_on_items,
     advise_on_missing,
     advise_on_numbers,
     advise_on_times,
 )
-from recsys.dataset.column_forms import NumberColumn, TimeColumn
-from recsys.dataset.event_sort import EventFile
-from recsys.dataset.judgement import Judge
+from recsys.dataset.ingestion.column_forms import NumberColumn, TimeColumn
+from recsys.dataset.ingestion.event_sort import EventFile
+from recsys.dataset.ingestion.judgement import Judge
+from recsys.dataset.ingestion.read_ahead import read_ahead
+from recsys.dataset.ingestion.text_numbers import (
+    MISSING,
+    ROUNDED,
+    UNKNOWN,
+    UNPRINTABLE,
+    UserNumbers,
+    number_items,
+    number_kinds,
+)
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
-from recsys.dataset.read_ahead import read_ahead
-from recsys.dataset.text_numbers import MISSING, ROUNDED, UNKNOWN, UNPRINTABLE, UserNumbers, number_items, number_kinds
 from recsys.errors import DataError
 from recsys.storage.spilled_frames import SpilledFrames
 

@@ -11,9 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, InteractionFiles
-from recsys.dataset.interactions import Events
-from recsys.dataset.meaning import mark_consumed, mark_positive, weigh_events
-from recsys.dataset.returns import take_back
+from recsys.dataset.ingestion.interactions import Events
+from recsys.dataset.ingestion.meaning import mark_consumed, mark_positive, weigh_events
+from recsys.dataset.ingestion.returns import take_back
 from recsys.errors import DataError
 from recsys.tables import Interactions
 

@@ -14,9 +14,9 @@ import polars as pl
 from recsys.config import DatasetConfig
 from recsys.config.raw_files import Column, RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
-from recsys.dataset.interactions import InteractionReader
-from recsys.dataset.items import ItemReader
-from recsys.dataset.judgement import Judge
+from recsys.dataset.ingestion.interactions import InteractionReader
+from recsys.dataset.ingestion.items import ItemReader
+from recsys.dataset.ingestion.judgement import Judge
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
 from recsys.errors import DataError

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from recsys.dataset.event_blocks import EventCounts
-from recsys.dataset.judgement import TableCounts
+from recsys.dataset.ingestion.event_blocks import EventCounts
+from recsys.dataset.ingestion.judgement import TableCounts
 from recsys.dataset.languages import count_languages
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

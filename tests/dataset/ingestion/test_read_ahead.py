@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from recsys.dataset.read_ahead import read_ahead
+from recsys.dataset.ingestion.read_ahead import read_ahead
 
 
 def test_parts_keep_their_order_and_come_from_another_thread() -> None:

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, ItemFiles
 from recsys.config.raw_files import Column
-from recsys.dataset.advice import advise_on_missing, advise_on_times
 from recsys.dataset.cleaning.ids import clean_attributes, clean_ids, has_control_characters, is_rounded
 from recsys.dataset.cleaning.lists import join_lists, split_tags
 from recsys.dataset.cleaning.missing import drop_missing
 from recsys.dataset.cleaning.numbers import parse_flags
 from recsys.dataset.cleaning.text import to_plain_text
-from recsys.dataset.column_forms import TimeColumn
-from recsys.dataset.judgement import Judge, TableCounts
+from recsys.dataset.ingestion.advice import advise_on_missing, advise_on_times
+from recsys.dataset.ingestion.column_forms import TimeColumn
+from recsys.dataset.ingestion.judgement import Judge, TableCounts
+from recsys.dataset.ingestion.read_ahead import read_ahead
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
-from recsys.dataset.read_ahead import read_ahead
 from recsys.errors import DataError
 from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Items
