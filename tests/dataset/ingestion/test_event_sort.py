@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.dataset import event_sort
+from recsys.dataset.ingestion import event_sort
 from recsys.dataset.ingestion.event_sort import EventFile
 
 FIELDS = [("user", "<u4"), ("time", "<i8")]

@@ -15,8 +15,7 @@ from polars.testing import assert_frame_equal
 from raw_shop import Shop
 
 from recsys.config import DatasetConfig
-from recsys.dataset import interactions, items
-from recsys.dataset.ingestion import Ingested, ingest
+from recsys.dataset.ingestion import Ingested, ingest, interactions, items
 from recsys.dataset.ingestion.judgement import TableCounts
 from recsys.dataset.raw.batches import RawBatch
 from recsys.errors import ConfigError, DataError
