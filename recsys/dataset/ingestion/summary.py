@@ -83,7 +83,6 @@ class Summary:
         span = f"{self.first_time} ... {self.last_time}" if self.first_time else "no times"
         languages = ", ".join(f"{name} {share:.0%}" for name, share in self.languages.items())
         return [
-            *(f"{table}: {_describe_rows(counts)}" for table, counts in self.rows.items()),
             f"users: {self.users:,}; items: {self.items:,}, {self.items_with_interactions:,} of them with interactions",
             f"interactions: {self.interactions:,} ({kinds}), {self.positive:,} positive",
             f"time: {span}",
@@ -94,6 +93,7 @@ class Summary:
             ),
             f"titles by language: {languages or 'none'}",
             *(f"warning: {warning}" for warning in self.warnings),
+            *(f"{table}: {_describe_rows(counts)}" for table, counts in self.rows.items()),
         ]
 
 

@@ -32,12 +32,12 @@ def test_a_summary_comes_back_from_json():
     )
     assert Summary.from_dict(json.loads(json.dumps(summary.as_dict()))) == summary
     assert summary.lines() == [
-        "items: 3 of 5 rows kept; rejected: empty_text 1; repeats folded: 1, and 0 that differ in other fields; "
-        "left out by keep_rows: 7",
         "users: 2; items: 3, 1 of them with interactions",
         "interactions: 4 (4 buy), 4 positive",
         "time: no times",
         "title: 100.0% of the items, median 5 characters, 90 % at most 9",
         "titles by language: English 100%",
         "warning: odd",
+        "items: 3 of 5 rows kept; rejected: empty_text 1; repeats folded: 1, and 0 that differ in other fields; "
+        "left out by keep_rows: 7",
     ]
