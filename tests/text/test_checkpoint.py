@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from recsys.errors import CheckpointError
 from recsys.text import checkpoint
-from recsys.text.checkpoint import DEFAULT_CHECKPOINT, find_checkpoint, load_pretrained
+from recsys.text.checkpoint import DEFAULT_CHECKPOINT, describe_checkpoint, find_checkpoint, load_pretrained
 
 
 def failure(name: object) -> str:
@@ -211,3 +211,35 @@ def test_code_in_a_checkpoint_never_runs(write_checkpoint, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _="": "y")
     assert "no model could be loaded" in failure(folder)
     assert not (folder / "ran").exists()
+
+
+# --- describing it without loading it --------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_described_by_its_settings(write_checkpoint):
+    assert describe_checkpoint(DEFAULT_CHECKPOINT) == "all-MiniLM-L6-v2: bert, 6 layers, 384 dimensions"
+    folder = write_checkpoint()
+    config = json.loads((folder / "config.json").read_text())
+    expected = f"bert, {config['num_hidden_layers']} layers, {config['hidden_size']} dimensions"
+    assert describe_checkpoint(str(folder)) == f"{folder}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("config.json", b"{"), ("config.json", b"[]"), ("config.json", b"{}"), ("model.safetensors", b"")],
+)
+def test_a_damaged_checkpoint_is_not_described(write_checkpoint, file, content):
+    folder = write_checkpoint()
+    (folder / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"cannot be read .* save it again with save_pretrained"):
+        describe_checkpoint(str(folder))
+
+
+def test_a_description_checks_the_family_and_the_vocabulary(write_checkpoint):
+    with pytest.raises(CheckpointError, match="is a gpt2 model"):
+        describe_checkpoint(str(change_config(write_checkpoint(), model_type="gpt2")))
+
+
+def test_a_vocabulary_of_another_size_is_not_described(write_checkpoint):
+    with pytest.raises(CheckpointError, match=r"1 weights that config.json requires"):
+        describe_checkpoint(str(change_config(write_checkpoint(), vocab_size=500)))
