@@ -6,6 +6,7 @@ import re
 
 import polars as pl
 import pytest
+import yaml
 from raw_shop import Shop
 
 from recsys.errors import DataError
@@ -96,10 +97,35 @@ def test_unknown_kinds_show_the_known_ones(shop):
     refuse(shop, *parts, columns={"event": "kind"}, event_weights={"buy": 1})
 
 
-@pytest.mark.parametrize("cell", ["a b c", '"[""a"", ""b"", ""c""]"', "a|b|c", '"a,b,c"'])
-def test_cells_with_several_ids_are_to_be_unfolded(shop, cell):
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        ("a b c", "unfold: {column: things} and dataset.interactions.columns.item_id: things)"),
+        ('"[""a"", ""b"", ""c""]"', "unfold: {column: things} and dataset.interactions.columns.item_id: things)"),
+        ("\"['a', 'b', 'c', 'gone']\"", "unfold: {column: things} and dataset.interactions.columns.item_id: things)"),
+        ("a|b|c", "unfold: {column: things, separator: '|'} and dataset.interactions.columns.item_id: things)"),
+        ('"a, b,c"', "unfold: {column: things, separator: ','} and dataset.interactions.columns.item_id: things)"),
+        (
+            '"[{""n"": 1, ""sku"": ""a""}, {""n"": 2, ""sku"": ""b""}, {""n"": 1, ""sku"": ""c""}]"',
+            "unfold: {column: things} and dataset.interactions.columns.item_id: things.sku)",
+        ),
+        (
+            "a-1 b-0 c-0",
+            "unfold: {column: things, pattern: '(?P<item>.+)-(?P<outcome>[01])'} and "
+            "dataset.interactions.columns.item_id: things.item)",
+        ),
+    ],
+)
+def test_cells_with_several_ids_are_to_be_unfolded(shop, cell, advice):
     shop.interactions("user_id,things", f"u,{cell}", f"v,{cell}")
-    refuse(shop, "holds 3 known ids; give each a row with unfold: {column: things}", columns={"item_id": "things"})
+    message = refuse(shop, "holds several ids; give each a row with ", columns={"item_id": "things"})
+    assert advice in message
+    # The advice reads the file.
+    found = re.search(r"\.unfold: (.*) and dataset\.interactions\.columns\.item_id: (.*?)\);", message)
+    assert found is not None
+    unfold, item = found.groups()
+    read = shop.ingest(unfold=yaml.safe_load(unfold), columns={"item_id": yaml.safe_load(item)})
+    assert read.interactions.select("user_id", "item_id").rows() == [(user, one) for user in "uv" for one in "abc"]
 
 
 def test_nearly_known_ids_are_named(shop):
