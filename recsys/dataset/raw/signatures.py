@@ -70,6 +70,7 @@ _FOREIGN = (
 )
 # Bytes that text does not have.
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
+_SMALL_TEXT = 200
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
@@ -130,9 +131,12 @@ def _as_text(head: bytes) -> str | None:
         wide = head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
         return head.decode("utf-32" if wide else "utf-16", "replace").lstrip("\ufeff \t\r\n")
     if head.count(0) * 100 > len(head):
-        return next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
+        wide = next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
+        if wide is not None:
+            return wide
     controls = len(head) - len(head.translate(None, _CONTROLS))
-    return None if controls * 50 > len(head) else head.decode("latin-1").lstrip()
+    # A few stand in damaged cells of a small text.
+    return None if controls * 50 > max(len(head), _SMALL_TEXT) else head.decode("latin-1").lstrip()
 
 
 def _as_wide_text(head: bytes, encoding: str) -> str | None:

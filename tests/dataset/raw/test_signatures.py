@@ -65,3 +65,7 @@ def test_other_content_is_named_with_what_to_do(head, expected):
 )
 def test_suffix_is_what_is_left_without_compression(name, expected):
     assert split_suffixes(name) == expected
+
+
+def test_a_few_control_characters_in_a_small_text_do_not_matter():
+    assert identify(b"user_id,item_id\nu\0x,a\ny\0,b\n") == "csv"
