@@ -11,6 +11,8 @@ import polars as pl
 from recsys.errors import DataError
 
 ABSENT = object()
+# From here on, floats have lost digits.
+_EXACT = 2**53
 
 
 def decode_texts(texts: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame | None:
@@ -126,6 +128,6 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, str):
         # Half of a surrogate pair is legal JSON but cannot be encoded.
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
     return None if value is None else json.dumps(value, ensure_ascii=False)

@@ -120,3 +120,13 @@ def test_bad_file_names_itself_and_the_line(tmp_path, case):
     message = failure(write(tmp_path / name, content))
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize("before", ["", '"page": 1, "next": null, "q": "a, \\"b\\"", '])
+def test_array_in_a_single_object_on_one_line(tmp_path, before):
+    rows = '[{"id": "1", "name": "a"}, {"id": "2", "name": "b"}]'
+    path = write(tmp_path / "a.json", f'{{{before}"data": {rows}, "total": 2}}\n')
+    assert read(path).values == [("1", "a"), ("2", "b")]
+    # A row with a list of objects of its own.
+    path = write(tmp_path / "b.json", f'{{"id": "3", "name": "c", "parts": {rows}}}\n')
+    assert read(path).values == [("3", "c")]
