@@ -22,8 +22,6 @@ Broken = Mapping[str, NDArray[np.bool_]]
 # Values that a message shows, and values that advice is drawn from.
 _SHOWN, _EVIDENCE = 3, 1000
 _LONGEST_VALUE = 60
-# Forms of files whose rows have no lines.
-_WITHOUT_LINES = (".parquet", ".pq", ".xlsx", ".xls", ".xlsb", ".xlsm", ".ods")
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,8 @@ class Judge:
             values = _as_text(batch.values[column]) if column in batch.values.columns else None
             shown = _first_distinct(values, rows)[: _SHOWN - len(breaches.examples)]
             lines = batch.locate(pl.Series(shown))
-            unit = "row" if batch.file.lower().endswith(_WITHOUT_LINES) else "line"
             for row, line in zip(shown, lines, strict=True):
-                place = f"{batch.file} {unit} {line}"
+                place = f"{batch.file} {batch.unit} {line}"
                 value = None if values is None else values[int(row)]
                 breaches.examples.append(f"'{_shorten(value)}' in {place}" if value else place)
         if column in batch.values.columns and len(breaches.values) < _EVIDENCE:

@@ -16,6 +16,7 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
 from recsys.dataset.raw.header import has_header, is_number
 from recsys.dataset.raw.quoting import Quoting, choose_quoting
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -99,8 +100,8 @@ def _find_in_header(
     kind = "every cell is a number" if numbers else "it looks like the lines below"
     raise DataError(
         f"{source_name}: the first line is data, not a header ({kind}): {', '.join(map(repr, named.names))}, but "
-        f"column '{values[0]}' of the config is a value in it; set dataset.{what}.header: false and name the columns "
-        f"by position, 1 to {len(dialect.names)}, or set header: true if the line is a header"
+        f"column '{values[0]}' of the config is a value in it; set {name_setting(what, 'header')}: false and name the "
+        f"columns by position, 1 to {len(dialect.names)}, or set header: true if the line is a header"
     )
 
 
@@ -271,8 +272,8 @@ def _names(what: str, source: str, rows: list[list[str]], files: RawFiles, *, he
         names = list(files.names or ())
         if names and len(names) > width:
             raise DataError(
-                f"{source}: {width} columns, expected {len(names)} as in dataset.{what}.names; "
-                f"fix the names, or dataset.{what}.separator (now {files.separator or 'detected'!r})"
+                f"{source}: {width} columns, expected {len(names)} as in {name_setting(what, 'names')}; "
+                f"fix the names, or {name_setting(what, 'separator')} (now {files.separator or 'detected'!r})"
             )
         return (*names, *(str(index) for index in range(len(names) + 1, width + 1)))
     names = [name.strip().replace("\ufeff", "") for name in first]
