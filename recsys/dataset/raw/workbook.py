@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 250_000
 _HEADER_ROWS = 200
+# Rows above the header that a title may have.
+_TITLE_ROWS = 20
 # A workbook that expands to more than both is not opened.
 _LARGEST_BYTES, _LARGEST_RATIO = 1_000_000_000, 200
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?$"
@@ -49,6 +51,10 @@ def read_workbook(what: str, source: Source, files: RawFiles, names: Sequence[st
     """
     cells, first_line = _read_sheet(what, source, files)
     found, header = _names(cells, files)
+    if header and names and not set(names) & set(found):
+        title = _count_title_rows(cells, names)
+        cells, first_line = cells[title:], first_line + title
+        found, header = _names(cells, files)
     if header:
         cells, first_line = cells[1:], first_line + 1
     cells.columns = [str(index) for index in range(cells.width)]
@@ -167,9 +173,19 @@ def _names(cells: pl.DataFrame, files: RawFiles) -> tuple[list[str], bool]:
     return [*given, *(str(index) for index in range(len(given) + 1, cells.width + 1))], False
 
 
+def _count_title_rows(cells: pl.DataFrame, names: Sequence[str]) -> int:
+    """Return how many rows stand above the one that names all columns; 0 if there is no such row among the first."""
+    for index, row in enumerate(cells.head(_TITLE_ROWS + 1).iter_rows()):
+        if set(names) <= {(cell or "").strip() for cell in row}:
+            return index
+    return 0
+
+
 def _find_columns(what: str, name: str, found: Sequence[str], names: Sequence[str], *, header: bool) -> dict[str, int]:
     indexes = {}
     for wanted in names:
+        if found.count(wanted) > 1:
+            raise DataError(f"{name}: the header has '{wanted}' more than once; rename one")
         if wanted in found:
             indexes[wanted] = found.index(wanted)
         elif not header and wanted.isdecimal() and 1 <= int(wanted) <= len(found):

@@ -121,3 +121,14 @@ def test_numbers_that_lost_digits_are_floats_and_the_same_text_is_not(tmp_path):
     assert values[0][0].endswith(".0")
     assert is_rounded(pl.lit(values[0][0])).pipe(pl.select).item()
     assert values[1] == ("12", "b")
+
+
+def test_rows_of_a_title_above_the_header_are_left_out(tmp_path):
+    book = openpyxl.Workbook()
+    for row in [["Orders", "2025"], [], ["id", "name", "name"], [1, "a", "b"]]:
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    table = read(tmp_path / "a.xlsx", {"id": "id"})
+    assert table.values == [("1",)]
+    assert table.lines == [4]
+    assert "the header has 'name' more than once; rename one" in failure(tmp_path / "a.xlsx")
