@@ -13,6 +13,8 @@ from recsys.errors import DataError
 ABSENT = object()
 # From here on, floats have lost digits.
 _EXACT = 2**53
+_EXACT_DIGITS = len(str(_EXACT))
+_FLOAT = r"[0-9]{15,}\.[0-9]|[0-9][eE]\+?[0-9]"
 
 
 def decode_texts(texts: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame | None:
@@ -43,7 +45,19 @@ def decode_texts(texts: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame |
         for key in name.split(".")[1:]:
             nested = nested.struct.field(key)
         picked[field] = pl.coalesce(row.field(name), nested)
-    return decoded.select(**picked)
+    fields = decoded.select(**picked)
+    return None if _hides_rounding(texts, fields) else fields
+
+
+def _hides_rounding(texts: pl.Series, fields: pl.DataFrame) -> bool:
+    """Return whether a float that has lost digits may be decoded as an integer."""
+    for field in fields.iter_columns():
+        longest = field.str.len_bytes().max()
+        if isinstance(longest, int) and longest >= _EXACT_DIGITS:
+            rows = field.str.contains(rf"^-?[0-9]{{{_EXACT_DIGITS},}}$").arg_true()
+            if texts.gather(rows).str.contains(_FLOAT).any():
+                return True
+    return False
 
 
 def _struct_of(names: Iterable[str]) -> pl.Struct:
