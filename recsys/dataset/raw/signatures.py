@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from pathlib import PurePosixPath
 
 # Suffixes that only tables have, and those that other texts have too.
@@ -71,6 +72,8 @@ _FOREIGN = (
 # Bytes that text does not have.
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
 _SMALL_TEXT = 200
+# An element, and another inside or below it.
+_ELEMENTS = re.compile(r"<[A-Za-z][\w:.-]*(?:\s[^<>]*)?>\s*<")
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
@@ -115,8 +118,8 @@ def identify(head: bytes) -> str:
     start = text[:100].lower()
     if start.startswith(("<!doctype html", "<html")):
         raise ValueError("is a web page (HTML), perhaps one that asks to log in; download the table itself as CSV")
-    if start.startswith("<?xml"):
-        raise ValueError(f"is XML; {_AS_TEXT}")
+    if start.startswith("<?xml") or _ELEMENTS.match(text):
+        raise ValueError(f"is XML or HTML, perhaps an error of the server; {_AS_TEXT}")
     return "json" if _starts_like_json(text) else "csv"
 
 
