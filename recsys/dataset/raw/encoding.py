@@ -80,6 +80,14 @@ def _is_western(data: bytes) -> bool:
     return high <= _LARGEST_SHARE_OF_ACCENTS * sum(map(len, words)) or in_runs <= _LARGEST_SHARE_OF_RUNS * high
 
 
+def _is_utf8(data: bytes) -> bool:
+    try:
+        codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Utf8Reader:
     """A stream of text in some encoding, read as UTF-8 without a byte-order mark.
 
@@ -100,7 +108,10 @@ class Utf8Reader:
 
     def _use(self, encoding: str) -> None:
         try:
-            self.encoding = codecs.lookup(encoding).name
+            found = codecs.lookup(encoding)
+            if not getattr(found, "_is_text_encoding", True):
+                raise LookupError("it is no encoding of text")  # such as zlib
+            self.encoding = found.name
         except LookupError as error:
             raise DataError(
                 f"{self._name}: no encoding '{encoding}'; set {name_setting(self._what, 'encoding')} to a name such as "
@@ -152,16 +163,23 @@ class Utf8Reader:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = self._lines + data.count(b"\n", 0, start) + 1
         if not self._utf8 or self._fixed or not self._plain or not data[:start].isascii():
-            byte = f" (byte 0x{data[start]:02x})" if start < len(data) else ""
-            western = _is_western(data) and _NOT_TEXT.search(data) is None
-            likely = FALLBACK if western else _OTHERS
-            above = ", unlike the lines above; fix the line, or" if self._utf8 and line > 1 and western else ";"
-            raise DataError(
-                f"{self._name}: line {line} is not {self.encoding.upper().removesuffix('-SIG')} text{byte}{above} set "
-                f"{name_setting(self._what, 'encoding')}, such as {likely}, or save the file as UTF-8, for example "
-                f"with 'iconv -f {likely.partition(',')[0].upper()} -t UTF-8'"
-            ) from error
+            raise self._not_text(data, start, line) from error
         check_western(self._what, self._name, data, start, first_line=self._lines + 1)
         logger.info("%s: line %d is not UTF-8; read as %s", self._name, line, FALLBACK)
         self._use(FALLBACK)
         return self._as_utf8(data)
+
+    def _not_text(self, data: bytes, start: int, line: int) -> DataError:
+        """Return the error of a byte that is not in the encoding."""
+        byte = f" (byte 0x{data[start]:02x})" if start < len(data) else ""
+        setting = name_setting(self._what, "encoding")
+        found = f"{self._name}: line {line} is not {self.encoding.upper().removesuffix('-SIG')} text{byte}"
+        if not self._utf8 and _is_utf8(data):
+            return DataError(f"{found}, but looks like UTF-8; set {setting} to utf-8, or leave it out")
+        western = _is_western(data) and _NOT_TEXT.search(data) is None
+        likely = FALLBACK if western else _OTHERS
+        above = ", unlike the lines above; fix the line, or" if self._utf8 and line > 1 and western else ";"
+        return DataError(
+            f"{found}{above} set {setting}, such as {likely}, or save the file as UTF-8, for example with "
+            f"'iconv -f {likely.partition(',')[0].upper()} -t UTF-8'"
+        )
