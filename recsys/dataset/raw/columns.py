@@ -140,7 +140,7 @@ def missing_column(what: str, source: str, name: str, found: Sequence[str], *, h
     steps = []
     if not header:
         steps.append(
-            f"its first line looks like data: name columns by position, or set {name_setting(what, 'header')}: true"
+            f"its first line looks like data: name columns by position, or set {name_setting(what, 'header')}: true;"
         )
     near = _similar(name, found)
     if near:

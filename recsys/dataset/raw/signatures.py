@@ -134,9 +134,9 @@ def _as_text(head: bytes) -> str | None:
         wide = head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
         return head.decode("utf-32" if wide else "utf-16", "replace").lstrip("\ufeff \t\r\n")
     if head.count(0) * 100 > len(head):
-        wide = next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
-        if wide is not None:
-            return wide
+        decoded = next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
+        if decoded is not None:
+            return decoded
     controls = len(head) - len(head.translate(None, _CONTROLS))
     # A few stand in damaged cells of a small text.
     return None if controls * 50 > max(len(head), _SMALL_TEXT) else head.decode("latin-1").lstrip()
