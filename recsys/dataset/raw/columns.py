@@ -145,7 +145,7 @@ def missing_column(what: str, source: str, name: str, found: Sequence[str], *, h
     near = _similar(name, found)
     if near:
         steps.append(f"did you mean '{near}'?")
-    if len(found) == 1:
+    if len(found) == 1 and re.search(r"[^\w. ]", found[0]):
         steps.append(f"one column only: is the separator right? set {name_setting(what, 'separator')};")
     steps.append(f"fix {name_setting(what)} in the config")
     return DataError(f"{source}: no column '{name}'; found {', '.join(map(repr, found))}; {' '.join(steps)}")

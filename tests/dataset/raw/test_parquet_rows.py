@@ -186,3 +186,10 @@ def test_bytes_that_are_no_text_and_nested_columns_say_what_to_do(tmp_path):
         "with dataset.interactions.unfold: {column: name}, and then name a field inside it, such as 'name.sku'"
         in message
     )
+
+
+def test_a_missing_field_is_no_matter_of_separators(tmp_path):
+    pl.DataFrame({"user": [{"id": "u"}]}).write_parquet(tmp_path / "a.parquet")
+    message = failure(tmp_path / "a.parquet", {"id": "user.uid"})
+    assert "no column 'user.uid'; found 'user.id'" in message
+    assert "separator" not in message
