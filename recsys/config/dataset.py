@@ -34,6 +34,10 @@ class ItemFiles(RawFiles):
     """Files and columns of the raw items."""
 
     default_max_rejected: ClassVar[dict[str, float]] = {"empty_text": 0.2}
+    rules: ClassVar[tuple[str, ...]] = (
+        *("missing_item_id", "unprintable_item_id", "rounded_item_id"),
+        *("empty_text", "bad_available", "bad_created_at"),
+    )
 
     columns: ItemColumns = ItemColumns()
     """Raw column of each field."""
@@ -84,6 +88,12 @@ class InteractionFiles(RawFiles):
         "early_time": 1.0,
         "zero_value": 0.5,
     }
+    rules: ClassVar[tuple[str, ...]] = (
+        *("missing_user_id", "missing_item_id", "unprintable_user_id", "unprintable_item_id"),
+        *("rounded_user_id", "rounded_item_id", "missing_time", "bad_time", "early_time", "future_time"),
+        *("unknown_item", "missing_event", "unknown_event", "bad_value", "zero_value", "bad_position"),
+        *("missing_order", "bad_order"),
+    )
 
     columns: InteractionColumns = InteractionColumns()
     """Raw column of each field. Give time, or order, or neither."""

@@ -83,6 +83,7 @@ class RawFiles(Section):
     """Where the raw rows of a table are and how they are written. What is not given is detected and logged."""
 
     default_max_rejected: ClassVar[dict[str, float]] = {}
+    rules: ClassVar[tuple[str, ...]] = ()
 
     path: str
     """File, folder or glob pattern, relative to RECSYS_DATA; s3://, gs://, az:// or https:// address; or a database
@@ -144,6 +145,14 @@ class RawFiles(Section):
     @classmethod
     def _number_is_the_total(cls, value: Any) -> Any:
         return {TOTAL: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("max_rejected")
+    @classmethod
+    def _rules_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - {TOTAL, *cls.rules})
+        if unknown and cls.rules:
+            raise ValueError(f"no rule '{unknown[0]}'; expected {TOTAL}, {', '.join(cls.rules)}")
+        return value
 
     @model_validator(mode="after")
     def _form_is_consistent(self) -> Self:

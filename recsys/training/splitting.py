@@ -10,6 +10,7 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.id_map import IdMap
 from recsys.dataset.raw.reading import read_all
+from recsys.dataset.raw.setting_names import HOLDOUT
 from recsys.dataset.user_items import warn_of_unknown_ids
 from recsys.dataset.windows import Windows, split_windows
 from recsys.progress import log_stage
@@ -31,9 +32,9 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
             wanted = {"user_id": files.columns.user_id, "item_id": files.columns.item_id}
             # Written as the interactions are, but in a file, not in a database or a workbook's sheet.
             form = {name: getattr(files, name) for name in _FORM}
-            pairs = read_all("hold-out pairs", RawFiles(path=config.windows.holdout_path, **form), wanted)
+            pairs = read_all(HOLDOUT, RawFiles(path=config.windows.holdout_path, **form), wanted)
             holdout = pairs.select(clean_ids(pairs[name], files.missing.get(name, ())).alias(name) for name in wanted)
-            what = f"hold-out pairs {config.windows.holdout_path}"
+            what = f"{HOLDOUT} {config.windows.holdout_path}"
             warn_of_unknown_ids(holdout["item_id"].drop_nulls(), IdMap(snapshot.items["item_id"]), what)
         windows = split_windows(
             snapshot.interactions,

@@ -23,6 +23,8 @@ def _exact_integers() -> str:
     return "|".join((f"[0-9]{{1,{len(digits) - 1}}}", *smaller, digits))
 
 
+# A formula that keeps a spreadsheet from reading an id as a number: ="0439023483".
+_TEXT_FORMULA = r'^="([^"]*)"$'
 _WHOLE_NUMBER = rf"^(-?(?:{_exact_integers()}))\.0+$"
 
 
@@ -30,14 +32,17 @@ def clean_ids(values: pl.Series, words: Sequence[str] = ()) -> pl.Series:
     """Return ids as text without outer white space; null where there is none.
 
     `12.0`, `12.00` and `12` are the same id, `12`: pandas writes an integer column with gaps as floats. Leading zeros
-    stay. The usual words for a missing value (null, None, NA, nan, -) are null. Every list of ids is cleaned by this
-    function, so an id is spelt alike in raw files, block lists and requests.
+    stay. `="0439"`, the way some exports keep spreadsheets from dropping them, is `0439`. The usual words for a missing
+    value (null, None, NA, nan, -) are null. Every list of ids is cleaned by this function, so an id is spelt alike in
+    raw files, block lists and requests.
 
     Args:
         values: raw ids.
         words: that mean a missing id, beside the usual ones.
     """
-    return _drop_decimals(drop_missing(values, words, MISSING))
+    texts = values.cast(pl.String).str.strip_chars()
+    texts = change_where(texts, texts.str.starts_with('="'), lambda chosen: chosen.str.replace(_TEXT_FORMULA, "${1}"))
+    return _drop_decimals(drop_missing(texts, words, MISSING))
 
 
 def clean_attributes(values: pl.Series, words: Sequence[str] = ()) -> pl.Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import polars as pl
@@ -12,11 +11,11 @@ from recsys.dataset.cleaning.numbers import find_decimal
 from recsys.dataset.cleaning.time_formats import detect_time_format, span
 from recsys.dataset.cleaning.times import describe_format, parse_times
 from recsys.dataset.ingestion.column_forms import TimeColumn
+from recsys.dataset.ingestion.several_ids import find_several_ids
 from recsys.dataset.near_ids import find_near_ids
 
 _BLANK_ADVICE = "fill_down repeats the cell above, where only the first line of a group has it"
-# What separates the ids of a cell that holds several.
-_SEPARATORS = (" ", ",", ";", "|")
+_LONGEST_SHOWN = 60
 
 
 def advise_on_times(values: pl.Series, column: TimeColumn) -> str:
@@ -58,34 +57,25 @@ def advise_on_numbers(values: pl.Series) -> str:
     return "a number is expected; words for a missing one go to missing"
 
 
-def advise_on_items(values: pl.Series, known: pl.Series, column: object) -> str:
-    """Return what unknown item ids may mean: lists of ids, or ids that are spelt in another way.
+def advise_on_items(values: pl.Series, known: pl.Series, column: str | tuple[str, ...]) -> str:
+    """Return what unknown item ids may mean: cells that hold several, or ids that are spelt in another way.
 
     Args:
         values: some of the unknown ids, raw.
         known: the catalogue's ids, sorted.
-        column: the raw column that they come from.
+        column: the raw column that they come from, or several.
     """
     for value in values.head(10):
-        parts = _split(value)
-        if len(parts) > 1 and clean_ids(pl.Series(parts)).is_in(known.implode()).all():
-            return f"'{value[:60]}' holds {len(parts)} known ids; give each a row with unfold: {{column: {column}}}"
+        for found in find_several_ids(value, column) if isinstance(column, str) else ():
+            # Some of them may be unknown for a reason of their own.
+            if 2 * int(clean_ids(pl.Series(found.ids)).is_in(known.implode()).sum()) >= len(found.ids):
+                shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
+                return (
+                    f"'{shown}' holds several ids; give each a row with dataset.interactions.unfold: "
+                    f"{found.unfold} and dataset.interactions.columns.item_id: {found.item_id}"
+                )
     near = find_near_ids(clean_ids(values).drop_nulls(), known)
     return "; ".join(f"'{one.id}' is unknown but '{one.near}' is not: {one.difference}" for one in near[:1])
-
-
-def _split(value: str) -> list[str]:
-    try:
-        parts = json.loads(value)
-    except ValueError:
-        parts = None
-    if isinstance(parts, list):
-        return [str(part) for part in parts if isinstance(part, str | int)]
-    for separator in _SEPARATORS:
-        found = [part for part in value.split(separator) if part.strip()]
-        if len(found) > 1:
-            return found
-    return []
 
 
 def advise_on_events(kinds: Sequence[str]) -> str:

@@ -79,6 +79,8 @@ class TimeColumn:
         missing = texts.is_null()
         if self.format is None and not missing.all():
             self._detect(texts)
+        if self._decimal is None and self.format in (*UNITS, "days") and find_decimal(texts) == ",":
+            self._decimal = ","
         times = parse_times(texts, self.format or "iso", self._zone, self._decimal)
         if self.format in (*UNITS, "days"):
             self._read += len(times) - times.null_count()

@@ -214,7 +214,7 @@ class InteractionReader:
         if _FIELDS.get(rule) == "time":
             return advise_on_times(values, self.time)
         if rule == "unknown_item":
-            return advise_on_items(values, self._item_ids, self.columns["item_id"])
+            return advise_on_items(values, self._item_ids, self._files.columns.item_id)
         if rule == "unknown_event":
             return advise_on_events(self._kinds)
         if rule in ("bad_value", "bad_position", "bad_order"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,8 +23,8 @@ Broken = Mapping[str, NDArray[np.bool_]]
 # Values that a message shows, and values that advice is drawn from.
 _SHOWN, _EVIDENCE = 3, 1000
 _LONGEST_VALUE = 60
-# Forms of files whose rows have no lines.
-_WITHOUT_LINES = (".parquet", ".pq", ".xlsx", ".xls", ".xlsb", ".xlsm", ".ods")
+# Control characters, invisible ones, and marks that reverse the text after them.
+_DISTURBING = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,8 @@ class Judge:
             values = _as_text(batch.values[column]) if column in batch.values.columns else None
             shown = _first_distinct(values, rows)[: _SHOWN - len(breaches.examples)]
             lines = batch.locate(pl.Series(shown))
-            unit = "row" if batch.file.lower().endswith(_WITHOUT_LINES) else "line"
             for row, line in zip(shown, lines, strict=True):
-                place = f"{batch.file} {unit} {line}"
+                place = f"{batch.file} {batch.unit} {line}"
                 value = None if values is None else values[int(row)]
                 breaches.examples.append(f"'{_shorten(value)}' in {place}" if value else place)
         if column in batch.values.columns and len(breaches.values) < _EVIDENCE:
@@ -230,7 +230,9 @@ def _first_distinct(values: pl.Series | None, rows: NDArray[np.int64]) -> NDArra
 
 
 def _shorten(value: str) -> str:
-    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
+    """Return the start of a value, with characters that would disturb a line of text as escapes."""
+    shown = _DISTURBING.sub(lambda match: ascii(match[0])[1:-1], value[:_LONGEST_VALUE])
+    return shown if len(value) <= _LONGEST_VALUE else f"{shown}…"
 
 
 def _round_up(share: float) -> float:

@@ -16,6 +16,8 @@ from recsys.dataset.languages import count_languages
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Share of the titles that are one text, or hold markup, from which on a warning is due.
 _MOSTLY = 0.5
+# Items that are older than this before the first event are hardly right.
+_LONG_BEFORE = timedelta(days=30 * 365)
 _MARKUP = r"</?[A-Za-z][^<>]*>|&[a-z]+;|\{\{|\]\]|\*\*"
 
 
@@ -50,7 +52,7 @@ class Summary:
         texts: title and description.
         languages: share of the titles in each language or script, largest first.
         rows: what became of the raw rows, by table, as in `TableCounts`.
-        warnings: what looks wrong with the texts.
+        warnings: what looks wrong with the texts and times.
     """
 
     users: int
@@ -136,7 +138,7 @@ def summarize(
         texts={field: _measure(items[field]) for field in ("title", "description")},
         languages=count_languages(items["title"]),
         rows=dict(rows),
-        warnings=_find_faults(items["title"]),
+        warnings=[*_find_faults(items["title"]), *_compare_times(items["created_at"], events.first, events.last)],
     )
 
 
@@ -150,6 +152,22 @@ def _measure(texts: pl.Series) -> Texts:
     if not len(lengths):
         return Texts(share, 0, 0)
     return Texts(share, *(int(lengths.quantile(q, interpolation="lower") or 0) for q in (0.5, 0.9)))
+
+
+def _compare_times(created: pl.Series, first: int | None, last: int | None) -> list[str]:
+    """Return a warning if most items were created after the last event, or decades before the first."""
+    times = created.drop_nulls()
+    if first is None or last is None or not len(times):
+        return []
+    start, end = (_EPOCH + timedelta(microseconds=moment) for moment in (first, last))
+    late, early = int((times > end).sum()), int((times < start - _LONG_BEFORE).sum())
+    if max(late, early) <= _MOSTLY * len(times):
+        return []
+    count, relation = (late, "after the last event") if late > early else (early, "decades before the first event")
+    return [
+        f"created_at of {count:,} of {len(times):,} items, such as {times[0]:%Y-%m-%d}, is {relation}; the events run "
+        f"{start:%Y-%m-%d} ... {end:%Y-%m-%d}; check the column and time_format of both tables"
+    ]
 
 
 def _find_faults(titles: pl.Series) -> list[str]:

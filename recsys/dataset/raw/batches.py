@@ -49,6 +49,7 @@ class RawBatch:
             batch; for forms without lines (Parquet, a database) the row numbers.
         content: returns the whole raw rows with the given ascending indexes as JSON.
         skipped: rows that `keep_rows` left out just before or inside this batch.
+        unit: what `locate` counts, `line` or, for forms without lines, `row`.
     """
 
     values: pl.DataFrame
@@ -57,3 +58,4 @@ class RawBatch:
     locate: Callable[[pl.Series], list[int]]
     content: Callable[[pl.Series], list[str]]
     skipped: int = 0
+    unit: str = "line"

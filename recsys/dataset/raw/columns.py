@@ -12,6 +12,7 @@ from recsys.config.dataset import ItemFiles
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.cleaning.lists import join_lists, split_tags
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 Columns = Mapping[str, str | tuple[str, ...]]
@@ -51,12 +52,12 @@ def pick_columns(what: str, source: str, frame: pl.DataFrame, columns: Columns, 
         for name in names:
             if field in ID_FIELDS:
                 _check_exact(source, name, frame[name])
-        parts = [as_plain(source, name, frame[name]) for name in names]
+        parts = [as_plain(what, source, name, frame[name]) for name in names]
         picked[field] = parts[0] if len(parts) == 1 else _combine(field, parts, files)
     return pl.DataFrame(picked)
 
 
-def as_plain(source: str, name: str, column: pl.Series) -> pl.Series:
+def as_plain(what: str, source: str, name: str, column: pl.Series) -> pl.Series:
     """Return a column as String, List(String) or Datetime."""
     dtype = column.dtype
     if dtype == pl.String:
@@ -75,10 +76,14 @@ def as_plain(source: str, name: str, column: pl.Series) -> pl.Series:
         return column.cast(pl.String)
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0] if str(error) else "it has another type"
+        is_nested = isinstance(inner, pl.Struct | pl.List | pl.Array)
+        field = inner.fields[0].name if isinstance(inner, pl.Struct) and inner.fields else "FIELD"
+        step = f"name a field inside it, such as '{name}.{field}'" if is_nested else "write it as text in UTF-8"
+        if is_nested and isinstance(dtype, pl.List | pl.Array):
+            step = f"give each member a row with {name_setting(what, 'unfold')}: {{column: {name}}}, and then {step}"
         raise DataError(
             f"{source}: column '{name}' is {dtype} and does not read as text ({reason}); expected text, "
-            f"numbers, times or a list of text; name a field inside it as '{name}.FIELD', or set unfold to make a row "
-            "of each of its members"
+            f"numbers, times or a list of text; {step}"
         ) from error
 
 
@@ -134,13 +139,15 @@ def missing_column(what: str, source: str, name: str, found: Sequence[str], *, h
     """Return the error of a column that a source does not have, with the likeliest next step."""
     steps = []
     if not header:
-        steps.append(f"its first line looks like data: name columns by position, or set dataset.{what}.header: true")
+        steps.append(
+            f"its first line looks like data: name columns by position, or set {name_setting(what, 'header')}: true;"
+        )
     near = _similar(name, found)
     if near:
         steps.append(f"did you mean '{near}'?")
-    if len(found) == 1:
-        steps.append(f"one column only: is the separator right? set dataset.{what}.separator;")
-    steps.append(f"fix dataset.{what} in the config")
+    if len(found) == 1 and re.search(r"[^\w. ]", found[0]):
+        steps.append(f"one column only: is the separator right? set {name_setting(what, 'separator')};")
+    steps.append(f"fix {name_setting(what)} in the config")
     return DataError(f"{source}: no column '{name}'; found {', '.join(map(repr, found))}; {' '.join(steps)}")
 
 

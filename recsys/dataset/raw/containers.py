@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 import tempfile
@@ -104,6 +105,8 @@ class Layer(io.RawIOBase):
         try:
             return int(self._inner.seek(offset, whence))
         except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EINVAL:
+                raise  # before the start of a small file, which zipfile tries
             raise explain(self._name, error) from error
 
     def tell(self) -> int:

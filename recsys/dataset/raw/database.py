@@ -15,6 +15,7 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.containers import Layer, spool
 from recsys.dataset.raw.deadline import answer
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import ConfigError, DataError
 
 # Parameters that an address may have; libpq knows more, credentials among them.
@@ -51,14 +52,14 @@ def query_source(what: str, files: RawFiles) -> Source:
     _import_psycopg(what)
     settings, name = _parse_address(what, files.path)
     if files.format not in ("auto", "csv"):
-        raise ConfigError(f"dataset.{what}.format is {files.format}, but a query gives rows; leave it out")
+        raise ConfigError(f"{name_setting(what, 'format')} is {files.format}, but a query gives rows; leave it out")
     open_query = partial(_open_query, name, settings, files.query or "")
     return Source(name=name, format="csv", open=open_query, open_seekable=partial(_spool, name, open_query))
 
 
 def _parse_address(what: str, address: str) -> tuple[dict[str, str], str]:
     """Return the parameters of a connection, and the address for messages."""
-    setting = f"dataset.{what}.path"
+    setting = name_setting(what, "path")
     try:
         parts = urlsplit(address)
         port = parts.port
@@ -244,5 +245,5 @@ def _import_psycopg(what: str) -> None:
         import psycopg  # noqa: F401
     except ImportError as error:
         raise DataError(
-            f"dataset.{what}.path: a database needs the package psycopg; pip install 'recsys[postgres]'"
+            f"{name_setting(what, 'path')}: a database needs the package psycopg; pip install 'recsys[postgres]'"
         ) from error

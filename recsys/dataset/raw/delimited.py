@@ -18,6 +18,7 @@ from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.dialect import Dialect, choose_dialect
 from recsys.dataset.raw.encoding import Utf8Reader
 from recsys.dataset.raw.records import BLOCK_BYTES, RecordReader, Records
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 HEAD_BYTES = 1 << 22
@@ -162,7 +163,7 @@ class Fields:
         return DataError(
             f"{self._name}: {line} has {row.actual_columns} field{'s' * (row.actual_columns != 1)}, expected "
             f"{row.expected_columns} as in {expected}: {shown!r}; quote fields that hold the separator "
-            f"{self._dialect.separator!r}, fix the line, or set dataset.{self._what}.separator or .quote"
+            f"{self._dialect.separator!r}, fix the line, or set {name_setting(self._what, 'separator')} or .quote"
         )
 
     def _content(self, records: Records, chosen: pl.Series) -> list[str]:

@@ -16,6 +16,7 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
 from recsys.dataset.raw.header import has_header, is_number
 from recsys.dataset.raw.quoting import Quoting, choose_quoting
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ _COMPRESSED = {".gz", ".zst", ".bz2"}
 # Excel writes the separator in a line before the header.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 _SAMPLE_LINES = 300
+# Lines above the header that a title may have.
+_TITLE_LINES = 20
 _SAMPLE_BYTES = 1 << 18
 # Bytes that text hardly ever has: one takes the place of a separator of several bytes.
 STAND_INS = b"\x1f\x1e\x1d\x1c\x02\x03\x04\x05"
@@ -80,10 +83,24 @@ def choose_dialect(what: str, source_name: str, head: bytes, files: RawFiles, co
         DataError: as `detect_dialect`, or some columns are named by values of the first row.
     """
     dialect = _detect(what, source_name, head, files)
+    if dialect.header and columns and not set(columns) & set(dialect.names):
+        dialect = _find_header_below(what, source_name, head, files, columns) or dialect
     if not dialect.header and files.header is None and not files.names and columns:
         dialect = _find_in_header(what, source_name, head, files, columns, dialect)
     _log(source_name, dialect, files)
     return dialect
+
+
+def _find_header_below(
+    what: str, source_name: str, head: bytes, files: RawFiles, columns: Sequence[str]
+) -> Dialect | None:
+    """Return the dialect of text below lines such as a title, if one of the next lines names all columns."""
+    for skipped in range(1, _TITLE_LINES + 1):
+        found = _detect(what, source_name, head, files.model_copy(update={"header": True}), skipped)
+        if set(columns) <= set(found.names):
+            logger.info("%s: line %d is the header; the lines above are left out", source_name, found.skipped_lines + 1)
+            return found
+    return None
 
 
 def _find_in_header(
@@ -99,15 +116,16 @@ def _find_in_header(
     kind = "every cell is a number" if numbers else "it looks like the lines below"
     raise DataError(
         f"{source_name}: the first line is data, not a header ({kind}): {', '.join(map(repr, named.names))}, but "
-        f"column '{values[0]}' of the config is a value in it; set dataset.{what}.header: false and name the columns "
-        f"by position, 1 to {len(dialect.names)}, or set header: true if the line is a header"
+        f"column '{values[0]}' of the config is a value in it; set {name_setting(what, 'header')}: false and name the "
+        f"columns by position, 1 to {len(dialect.names)}, or set header: true if the line is a header"
     )
 
 
-def _detect(what: str, source_name: str, head: bytes, files: RawFiles) -> Dialect:
+def _detect(what: str, source_name: str, head: bytes, files: RawFiles, title_lines: int = 0) -> Dialect:
+    """Return the dialect of text below some lines that are left out."""
     encoding = files.encoding or detect_encoding(what, source_name, head)
     text, returns = _read_head(what, source_name, head, encoding, fixed=files.encoding is not None)
-    skipped, body = 0, text.lstrip("\n\r")
+    body = text.split("\n", title_lines)[-1].lstrip("\n\r")
     skipped = text[: len(text) - len(body)].count("\n")
     separator_line = _SEPARATOR_LINE.match(body)
     if separator_line:
@@ -271,8 +289,8 @@ def _names(what: str, source: str, rows: list[list[str]], files: RawFiles, *, he
         names = list(files.names or ())
         if names and len(names) > width:
             raise DataError(
-                f"{source}: {width} columns, expected {len(names)} as in dataset.{what}.names; "
-                f"fix the names, or dataset.{what}.separator (now {files.separator or 'detected'!r})"
+                f"{source}: {width} columns, expected {len(names)} as in {name_setting(what, 'names')}; "
+                f"fix the names, or {name_setting(what, 'separator')} (now {files.separator or 'detected'!r})"
             )
         return (*names, *(str(index) for index in range(len(names) + 1, width + 1)))
     names = [name.strip().replace("\ufeff", "") for name in first]

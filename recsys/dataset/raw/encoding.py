@@ -7,6 +7,7 @@ import logging
 import re
 from typing import BinaryIO
 
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,11 @@ _BYTE_ORDER_MARKS = {
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
 _WORD = re.compile(rb"[A-Za-z\x80-\xff]{3,}")
 _HIGH = re.compile(rb"[\x80-\xff]")
-# Words of a Western language are mostly plain letters; words of other scripts have none.
-_LARGEST_SHARE_OF_ACCENTS = 0.5
+# Several bytes beyond ASCII in a row, other than punctuation such as the French quote and its space.
+_RUN = re.compile(rb"[\x80-\x84\x86-\x90\x98-\x9f\xa1-\xaa\xac-\xba\xbc-\xff]{2,}")
+# Words of a Western language are mostly plain letters, or have accents one by one (`été`); other scripts have neither.
+_LARGEST_SHARE_OF_ACCENTS = _LARGEST_SHARE_OF_RUNS = 0.5
+_OTHERS = "gb18030, shift_jis or windows-1251"
 
 
 def detect_encoding(what: str, name: str, head: bytes) -> str:
@@ -59,19 +63,29 @@ def detect_encoding(what: str, name: str, head: bytes) -> str:
 def check_western(what: str, name: str, data: bytes, start: int, first_line: int) -> None:
     """Raise if text that is not UTF-8 from the byte `start` on does not look like Western text either."""
     odd = _NOT_TEXT.search(data)
-    letters = high = 0
-    for word in _WORD.findall(data[:1_000_000]):
-        accents = len(_HIGH.findall(word))
-        if accents:
-            letters += len(word)
-            high += accents
-    if odd is not None or high > _LARGEST_SHARE_OF_ACCENTS * letters:
+    if odd is not None or not _is_western(data):
         at = start if odd is None else odd.start()
         line = first_line + data.count(b"\n", 0, at)
         raise DataError(
             f"{name}: line {line} is neither UTF-8 nor Western text "
-            f"(byte 0x{data[at]:02x}); set dataset.{what}.encoding, such as gb18030, shift_jis or windows-1251"
+            f"(byte 0x{data[at]:02x}); set {name_setting(what, 'encoding')}, such as {_OTHERS}"
         )
+
+
+def _is_western(data: bytes) -> bool:
+    """Return whether the words of a text with single bytes look Western."""
+    words = [word for word in _WORD.findall(data[:1_000_000]) if not word.isascii()]
+    high = sum(len(_HIGH.findall(word)) for word in words)
+    in_runs = sum(len(run) for word in words for run in _RUN.findall(word))
+    return high <= _LARGEST_SHARE_OF_ACCENTS * sum(map(len, words)) or in_runs <= _LARGEST_SHARE_OF_RUNS * high
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Utf8Reader:
@@ -94,10 +108,13 @@ class Utf8Reader:
 
     def _use(self, encoding: str) -> None:
         try:
-            self.encoding = codecs.lookup(encoding).name
+            found = codecs.lookup(encoding)
+            if not getattr(found, "_is_text_encoding", True):
+                raise LookupError("it is no encoding of text")  # such as zlib
+            self.encoding = found.name
         except LookupError as error:
             raise DataError(
-                f"{self._name}: no encoding '{encoding}'; set dataset.{self._what}.encoding to a name such as "
+                f"{self._name}: no encoding '{encoding}'; set {name_setting(self._what, 'encoding')} to a name such as "
                 "utf-8, utf-16, latin-1 or windows-1252"
             ) from error
         self._utf8 = self.encoding in ("utf-8", "utf-8-sig")
@@ -146,13 +163,23 @@ class Utf8Reader:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = self._lines + data.count(b"\n", 0, start) + 1
         if not self._utf8 or self._fixed or not self._plain or not data[:start].isascii():
-            byte = f" (byte 0x{data[start]:02x})" if start < len(data) else ""
-            raise DataError(
-                f"{self._name}: line {line} is not {self.encoding.upper().removesuffix('-SIG')} text{byte}; set "
-                f"dataset.{self._what}.encoding, such as windows-1252, or save the file as UTF-8, for example with "
-                "'iconv -f WINDOWS-1252 -t UTF-8'"
-            ) from error
+            raise self._not_text(data, start, line) from error
         check_western(self._what, self._name, data, start, first_line=self._lines + 1)
         logger.info("%s: line %d is not UTF-8; read as %s", self._name, line, FALLBACK)
         self._use(FALLBACK)
         return self._as_utf8(data)
+
+    def _not_text(self, data: bytes, start: int, line: int) -> DataError:
+        """Return the error of a byte that is not in the encoding."""
+        byte = f" (byte 0x{data[start]:02x})" if start < len(data) else ""
+        setting = name_setting(self._what, "encoding")
+        found = f"{self._name}: line {line} is not {self.encoding.upper().removesuffix('-SIG')} text{byte}"
+        if not self._utf8 and _is_utf8(data):
+            return DataError(f"{found}, but looks like UTF-8; set {setting} to utf-8, or leave it out")
+        western = _is_western(data) and _NOT_TEXT.search(data) is None
+        likely = FALLBACK if western else _OTHERS
+        above = ", unlike the lines above; fix the line, or" if self._utf8 and line > 1 and western else ";"
+        return DataError(
+            f"{found}{above} set {setting}, such as {likely}, or save the file as UTF-8, for example with "
+            f"'iconv -f {likely.partition(',')[0].upper()} -t UTF-8'"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from recsys.dataset.raw.encoding import Utf8Reader
 from recsys.errors import DataError
@@ -13,16 +13,18 @@ _BLOCK_BYTES = 1 << 22
 _LARGEST_OBJECT = 1 << 24
 _OBJECTS = 20_000
 _SPACE = re.compile(r"\s*")
-# `{"items": [{`: an object whose first value is an array of objects.
-_WRAPPER = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\[(?=\s*[{\]])')
+# `{"page": 1, "items": [{`: an object with an array of objects, after plain values at most.
+_KEY = r'\s*"(?:[^"\\]|\\.)*"\s*:\s*'
+_WRAPPER = re.compile(rf'\s*\{{(?:{_KEY}(?:"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*,)*{_KEY}\[(?=\s*[{{\]])')
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
 
-def is_lines(head: str, *, whole: bool) -> bool:
+def is_lines(head: str, names: Sequence[str], *, whole: bool) -> bool:
     """Return whether JSON has an object per line.
 
     Args:
         head: the first characters; the last line may be cut.
+        names: keys of the rows, which an object that holds the array of the rows does not have.
         whole: whether they are the whole text.
     """
     text = head.lstrip()
@@ -36,7 +38,8 @@ def is_lines(head: str, *, whole: bool) -> bool:
         more = [line for line in rest.split("\n")[:20] if line.strip()]
         # Below a broken first line, lines are objects; objects over several lines are indented.
         return bool(more) and all(line.startswith("{") and line.rstrip().endswith("}") for line in more[:-1] or more)
-    return not (whole and not rest.strip() and len(record) == 1 and _WRAPPER.match(text) is not None)
+    is_single = whole and not rest.strip() and not any(name.split(".")[0] in record for name in names)
+    return not (is_single and (names or len(record) == 1) and _WRAPPER.match(text) is not None)
 
 
 def stream_objects(name: str, text: Utf8Reader, first: bytes) -> Iterator[tuple[list[str], list[int]]]:

@@ -56,7 +56,7 @@ class KeyCheck:
 def read_json(
     what: str, source: Source, files: RawFiles, names: Sequence[str], check: KeyCheck | None = None
 ) -> Iterator[RawBlock]:
-    """Yield the rows of JSON lines, of a JSON array, or of the array that is the only value of an object.
+    """Yield the rows of JSON lines, of a JSON array, or of an array in a single object.
 
     Args:
         what: the table's name for messages, such as `items`.
@@ -70,7 +70,7 @@ def read_json(
         DataError: a row is not a JSON object, or the text cannot be decoded.
     """
     first_row = 1
-    for lines, numbers in read_objects(what, source, files):
+    for lines, numbers in read_objects(what, source, files, names=names):
         columns = {name: name for name in names}
         parts = [
             decode_lines(source.name, lines[start : start + _SLICE], numbers[start : start + _SLICE], columns)
@@ -94,7 +94,7 @@ def _content(lines: pl.Series, chosen: pl.Series) -> list[str]:
 
 
 def read_objects(
-    what: str, source: Source, files: RawFiles, block_bytes: int = _BLOCK_BYTES
+    what: str, source: Source, files: RawFiles, block_bytes: int = _BLOCK_BYTES, names: Sequence[str] = ()
 ) -> Iterator[tuple[pl.Series, np.ndarray]]:
     """Yield the texts of objects, each without line breaks, and the lines they start at."""
     with source.open() as stream:
@@ -103,7 +103,7 @@ def read_objects(
         fixed = files.encoding is not None
         text = Utf8Reader(what, source.name, stream, head, encoding, fixed=fixed)
         first = text.read(_HEAD_BYTES)
-        if is_lines(first.decode(errors="replace"), whole=len(head) < _HEAD_BYTES):
+        if is_lines(first.decode(errors="replace"), names, whole=len(head) < _HEAD_BYTES):
             yield from _read_lines(source.name, text, first, block_bytes)
         else:
             for texts, numbers in stream_objects(source.name, text, first):

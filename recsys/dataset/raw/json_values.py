@@ -11,6 +11,10 @@ import polars as pl
 from recsys.errors import DataError
 
 ABSENT = object()
+# From here on, floats have lost digits.
+_EXACT = 2**53
+_EXACT_DIGITS = len(str(_EXACT))
+_FLOAT = r"[0-9]{15,}\.[0-9]|[0-9][eE]\+?[0-9]"
 
 
 def decode_texts(texts: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame | None:
@@ -41,7 +45,19 @@ def decode_texts(texts: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame |
         for key in name.split(".")[1:]:
             nested = nested.struct.field(key)
         picked[field] = pl.coalesce(row.field(name), nested)
-    return decoded.select(**picked)
+    fields = decoded.select(**picked)
+    return None if _hides_rounding(texts, fields) else fields
+
+
+def _hides_rounding(texts: pl.Series, fields: pl.DataFrame) -> bool:
+    """Return whether a float that has lost digits may be decoded as an integer."""
+    for field in fields.iter_columns():
+        longest = field.str.len_bytes().max()
+        if isinstance(longest, int) and longest >= _EXACT_DIGITS:
+            rows = field.str.contains(rf"^-?[0-9]{{{_EXACT_DIGITS},}}$").arg_true()
+            if texts.gather(rows).str.contains(_FLOAT).any():
+                return True
+    return False
 
 
 def _struct_of(names: Iterable[str]) -> pl.Struct:
@@ -126,6 +142,6 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, str):
         # Half of a surrogate pair is legal JSON but cannot be encoded.
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
     return None if value is None else json.dumps(value, ensure_ascii=False)

@@ -40,12 +40,33 @@ def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[Ra
         tops = top_columns(what, source.name, file.schema_arrow, names)
         first_row = 1
         # Without columns, batches would have no rows.
-        for batch in file.iter_batches(_BLOCK_ROWS, columns=tops or file.schema_arrow.names[:1]):
-            if batch.num_rows:
-                columns = reach(what, source.name, to_frame(batch), names)
+        for frame in _read_frames(source, file, tops or file.schema_arrow.names[:1]):
+            if frame.height:
+                columns = reach(what, source.name, frame, names)
                 numbers = partial(row_numbers, first_row)
                 yield RawBlock(columns, first_row, numbers, partial(whole.content, first_row))
-                first_row += batch.num_rows
+                first_row += frame.height
+
+
+def _read_frames(source: Source, file: pq.ParquetFile, columns: list[str]) -> Iterator[pl.DataFrame]:
+    vectors = [name for name in columns if _is_vector(file.schema_arrow.field(name))]
+    others = [name for name in columns if name not in vectors]
+    start = 0
+    # Without columns, batches have the number of their rows only.
+    for batch in file.iter_batches(_BLOCK_ROWS, columns=others):
+        frame = to_frame(batch) if others else pl.DataFrame()
+        if vectors:
+            # Opened again for each part, but such columns are rarely read.
+            with source.open_seekable() as stream:
+                part = pl.scan_parquet(stream).select(vectors).slice(start, batch.num_rows).collect()
+            frame = pl.concat([frame, pl.DataFrame(part)], how="horizontal") if others else pl.DataFrame(part)
+        start += batch.num_rows
+        yield frame
+
+
+def _is_vector(field: pa.Field) -> bool:
+    """Return whether a column holds vectors: pyarrow cannot read them if some are null."""
+    return bool(pa.types.is_fixed_size_list(field.type))
 
 
 @contextmanager
@@ -99,8 +120,7 @@ class _WholeRows:
         self._close()
         self._stream = self._source.open_seekable()
         file = pq.ParquetFile(self._stream)
-        # pyarrow cannot read vectors of which some are null.
-        columns = [field.name for field in file.schema_arrow if not pa.types.is_fixed_size_list(field.type)]
+        columns = [field.name for field in file.schema_arrow if not _is_vector(field)]
         batches = file.iter_batches(_BLOCK_ROWS, columns=columns)
         self._batches = (to_frame(batch) for batch in batches if batch.num_rows)
         self._start = self._end = 1

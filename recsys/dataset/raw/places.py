@@ -22,6 +22,7 @@ from recsys.dataset.raw.containers import (
     read_head,
 )
 from recsys.dataset.raw.local import find_local, split_archive, store_local
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.dataset.raw.signatures import (
     FORMAT_NAMES,
     HEAD,
@@ -78,7 +79,7 @@ def find_sources(what: str, files: RawFiles) -> list[Source]:
 
 
 def _nothing_found(what: str, path: str, *, is_remote: bool) -> DataError:
-    fix = f"fix dataset.{what}.path"
+    fix = f"fix {name_setting(what, 'path')}"
     if is_remote:
         return DataError(f"{what} {path}: no such object, and no data file matches it; expected {SUFFIXES}; {fix}")
     is_folder = data_path(path).is_dir()
@@ -177,7 +178,7 @@ def _from_archive(what: str, files: RawFiles, archive: StoredFile) -> list[Sourc
         names = ", ".join(member.path.removeprefix(f"{archive.path}/") for member in members[:5])
         raise DataError(
             f"{archive.name}: no data file in this archive (found {names or 'nothing'}); expected {SUFFIXES}; name a "
-            f"member in dataset.{what}.path, such as '{archive.name}/MEMBER'"
+            f"member in {name_setting(what, 'path')}, such as '{archive.name}/MEMBER'"
         )
     return [
         source
@@ -201,7 +202,8 @@ def _agree(what: str, files: RawFiles, name: str, found: str) -> str:
     if expected in ("auto", found) or {expected, found} <= {"csv", "json"}:
         return found if expected == "auto" else expected
     raise DataError(
-        f"{name}: is {FORMAT_NAMES[found]}, but dataset.{what}.format is {expected}; set it to {found}, or leave it out"
+        f"{name}: is {FORMAT_NAMES[found]}, but {name_setting(what, 'format')} is {expected}; set it to {found}, or "
+        "leave it out"
     )
 
 

@@ -74,7 +74,17 @@ def choose_quoting(
         layout = find_records(block, separator, style, final)
         if layout is not None and (final or len(block) - layout.end < _LONGEST_OPEN or not fits):
             return style
-    return Quoting(b"") if fits else None
+    # One stray quote must not make the others letters.
+    return Quoting(b"") if fits and not _encloses(block, separator, quote) else None
+
+
+def _encloses(block: bytes, separator: bytes, quote: bytes) -> bool:
+    """Return whether more fields are enclosed in quotes within a line than there are lines with an odd quote."""
+    tab, mark = re.escape(separator), re.escape(quote)
+    field = rb"(?m)(?:^|%b)%b[^%b\n]*%b(?=%b|\r?$)" % (tab, mark, mark, mark, tab)
+    enclosed = len(re.findall(field, block))
+    odd = sum(line.count(quote) % 2 for line in block.split(b"\n"))
+    return enclosed > odd
 
 
 def find_records(block: bytes, separator: bytes, quoting: Quoting, final: bool) -> Layout | None:

@@ -19,6 +19,7 @@ from recsys.dataset.raw.delta_table import read_delta
 from recsys.dataset.raw.json_rows import KeyCheck, read_json
 from recsys.dataset.raw.parquet_rows import read_parquet
 from recsys.dataset.raw.places import find_sources
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.dataset.raw.shaping import ORIGIN, Shaper
 from recsys.dataset.raw.workbook import read_workbook
 from recsys.errors import DataError
@@ -26,6 +27,7 @@ from recsys.errors import DataError
 Columns = Mapping[str, str | tuple[str, ...]]
 
 _BATCH_ROWS = 500_000
+_WITH_LINES = ("csv", "json")
 
 
 def read_batches(what: str, files: RawFiles, columns: Columns, *, limit: int | None = None) -> Iterator[RawBatch]:
@@ -58,7 +60,7 @@ def read_batches(what: str, files: RawFiles, columns: Columns, *, limit: int | N
         check.finish(what)
     if not rows:
         reason = f"keep_rows leaves none of {skipped:,} rows" if skipped else "no rows of data, only a header"
-        step = f"fix dataset.{what}.keep_rows" if skipped else "check the export"
+        step = f"fix {name_setting(what, 'keep_rows')}" if skipped else "check the export"
         raise DataError(f"{what} {files.path}: {reason}; {step}")
 
 
@@ -66,7 +68,7 @@ def read_blocks(
     what: str, source: Source, files: RawFiles, names: Sequence[str], check: KeyCheck | None = None
 ) -> Iterator[RawBlock]:
     """Return the rows of a source with the raw columns `names`, by the reader of its format."""
-    kind = source.format if files.format == "auto" else files.format
+    kind = _form_of(source, files)
     if kind == "parquet":
         return read_parquet(what, source, names)
     if kind == "json":
@@ -76,6 +78,10 @@ def read_blocks(
     if kind == "delta":
         return read_delta(what, source, names)
     return read_delimited(what, source, files, names)
+
+
+def _form_of(source: Source, files: RawFiles) -> str:
+    return source.format if files.format == "auto" else files.format
 
 
 def _split(blocks: Iterator[RawBlock], limit: int | None) -> Iterator[RawBlock]:
@@ -102,6 +108,7 @@ def _as_batch(
         locate=partial(_locate, block, origin),
         content=partial(_content, block, origin),
         skipped=skipped,
+        unit="line" if files.query is None and _form_of(source, files) in _WITH_LINES else "row",
     )
 
 

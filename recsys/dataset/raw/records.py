@@ -12,6 +12,7 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.dialect import STAND_INS, Dialect
 from recsys.dataset.raw.encoding import Utf8Reader
 from recsys.dataset.raw.quoting import Layout, Quoting, choose_quoting, fields_fit, find_records, misplaced_quote
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 BLOCK_BYTES = 1 << 24
@@ -114,7 +115,7 @@ class RecordReader:
             if max(len(pending), len(tail)) > _LARGEST_RECORD:
                 raise DataError(
                     f"{self._name}: line {line}: a cell of more than 16 MB; is a quote left "
-                    f"open? Close it, or set dataset.{self._what}.quote: '' if quotes are letters of the text"
+                    f"open? Close it, or set {name_setting(self._what, 'quote')}: '' if quotes are letters of the text"
                 )
 
     def _with_single_byte(self, lines: bytes) -> bytes:
@@ -163,8 +164,8 @@ class RecordReader:
         at_line = line + block.count(b"\n", 0, offset)
         return DataError(
             f"{self._name}: line {at_line} opens or closes a quote in the wrong place; "
-            f"write a quote inside a field as \"\", or set dataset.{self._what}.quote: '' if quotes are letters of "
-            f'the text, or dataset.{self._what}.escape: backslash if they are written as \\"'
+            f"write a quote inside a field as \"\", or set {name_setting(self._what, 'quote')}: '' if quotes are "
+            f'letters of the text, or {name_setting(self._what, "escape")}: backslash if they are written as \\"'
         )
 
     def _records(self, data: bytes, line: int, layout: Layout) -> Records:

@@ -17,6 +17,7 @@ from recsys.dataset.raw.containers import StoredFile
 from recsys.dataset.raw.deadline import answer
 from recsys.dataset.raw.local import delta_table
 from recsys.dataset.raw.patterns import DELTA_LOG, is_hidden, literal_part, match_paths
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.dataset.raw.web import store_web
 from recsys.errors import ConfigError, DataError
 
@@ -43,10 +44,10 @@ def find_remote(what: str, address: str) -> tuple[list[StoredFile], bool]:
     parts = urlsplit(address)
     scheme = parts.scheme.lower()
     if scheme not in (*STORES, "https", "http"):
-        raise DataError(f"dataset.{what}.path: {scheme}:// is unknown; expected a path, or one of {_SCHEMES}")
+        raise DataError(f"{name_setting(what, 'path')}: {scheme}:// is unknown; expected a path, or one of {_SCHEMES}")
     if "@" in parts.netloc or any(_SIGNATURES.fullmatch(key) for key, _ in parse_qsl(parts.query, True)):
         raise ConfigError(
-            f"dataset.{what}.path: the address of {parts.hostname} holds credentials; take them out of the "
+            f"{name_setting(what, 'path')}: the address of {parts.hostname} holds credentials; take them out of the "
             f"configuration and give them in the environment ({', '.join(STORES.get(scheme, ('a netrc file',)))})"
         )
     if scheme in STORES:

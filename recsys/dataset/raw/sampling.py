@@ -210,5 +210,5 @@ def _flatten(frame: pl.DataFrame, name: str) -> pl.DataFrame:
             ]
             columns.append(pl.Series(column.name, texts, dtype=pl.String))
         else:
-            columns.append(as_plain(name, column.name, column).alias(column.name))
+            columns.append(as_plain(_WHAT, name, column.name, column).alias(column.name))
     return pl.DataFrame(columns)

@@ -13,6 +13,7 @@ from recsys.config.raw_files import RawFiles, RowFilter, Unfold
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.columns import as_plain, as_text, missing_column
 from recsys.dataset.raw.json_values import decode_each, decode_texts, try_load
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 # Index of the raw row that a row comes from; no raw column can have this name.
@@ -73,7 +74,7 @@ class Shaper:
         return kept, frame.height - kept.height
 
     def _meets(self, frame: pl.DataFrame, condition: RowFilter) -> pl.Series:
-        column = as_plain(self._name, condition.column, frame[condition.column])
+        column = as_plain(self._what, self._name, condition.column, frame[condition.column])
         if isinstance(column.dtype, pl.Datetime):
             column = column.dt.to_string("%Y-%m-%d %H:%M:%S")
         return _meets(as_text(column), condition, self._files.decimal or ".")
@@ -96,8 +97,8 @@ def _name_groups(what: str, name: str, files: RawFiles) -> dict[str, str | None]
     match = re.search(files.file_name, name)
     if match is None:
         raise DataError(
-            f"{name}: its path does not match dataset.{what}.file_name '{files.file_name}'; fix the pattern, or name "
-            "files that match it"
+            f"{name}: its path does not match {name_setting(what, 'file_name')} '{files.file_name}'; fix the "
+            "pattern, or name files that match it"
         )
     return dict(match.groupdict())
 

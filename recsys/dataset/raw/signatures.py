@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from pathlib import PurePosixPath
 
 # Suffixes that only tables have, and those that other texts have too.
@@ -70,6 +71,9 @@ _FOREIGN = (
 )
 # Bytes that text does not have.
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
+_SMALL_TEXT = 200
+# An element, and another inside or below it.
+_ELEMENTS = re.compile(r"<[A-Za-z][\w:.-]*(?:\s[^<>]*)?>\s*<")
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
@@ -114,8 +118,8 @@ def identify(head: bytes) -> str:
     start = text[:100].lower()
     if start.startswith(("<!doctype html", "<html")):
         raise ValueError("is a web page (HTML), perhaps one that asks to log in; download the table itself as CSV")
-    if start.startswith("<?xml"):
-        raise ValueError(f"is XML; {_AS_TEXT}")
+    if start.startswith("<?xml") or _ELEMENTS.match(text):
+        raise ValueError(f"is XML or HTML, perhaps an error of the server; {_AS_TEXT}")
     return "json" if _starts_like_json(text) else "csv"
 
 
@@ -130,9 +134,12 @@ def _as_text(head: bytes) -> str | None:
         wide = head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
         return head.decode("utf-32" if wide else "utf-16", "replace").lstrip("\ufeff \t\r\n")
     if head.count(0) * 100 > len(head):
-        return next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
+        decoded = next(filter(None, (_as_wide_text(head, name) for name in ("utf-16-le", "utf-16-be"))), None)
+        if decoded is not None:
+            return decoded
     controls = len(head) - len(head.translate(None, _CONTROLS))
-    return None if controls * 50 > len(head) else head.decode("latin-1").lstrip()
+    # A few stand in damaged cells of a small text.
+    return None if controls * 50 > max(len(head), _SMALL_TEXT) else head.decode("latin-1").lstrip()
 
 
 def _as_wide_text(head: bytes, encoding: str) -> str | None:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -18,15 +18,20 @@ from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.blocks import NO_COLUMN, RawBlock
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.header import has_header
+from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 250_000
 _HEADER_ROWS = 200
+# Rows above the header that a title may have.
+_TITLE_ROWS = 20
 # A workbook that expands to more than both is not opened.
 _LARGEST_BYTES, _LARGEST_RATIO = 1_000_000_000, 200
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?$"
+# Spreadsheets keep 15 digits of a number.
+_LONG_NUMBER = r"^-?[0-9]{16,}$"
 _EMPTY_FORMULA = re.compile(rb'<c r="([A-Z]+[0-9]+)"[^>]*><f(?:/>|[^>]*>[^<]*</f>)(?:<v\s*/>|<v></v>)?</c>')
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
@@ -46,6 +51,10 @@ def read_workbook(what: str, source: Source, files: RawFiles, names: Sequence[st
     """
     cells, first_line = _read_sheet(what, source, files)
     found, header = _names(cells, files)
+    if header and names and not set(names) & set(found):
+        title = _count_title_rows(cells, names)
+        cells, first_line = cells[title:], first_line + title
+        found, header = _names(cells, files)
     if header:
         cells, first_line = cells[1:], first_line + 1
     cells.columns = [str(index) for index in range(cells.width)]
@@ -89,6 +98,7 @@ def _read_sheet(what: str, source: Source, files: RawFiles) -> tuple[pl.DataFram
             workbook = fastexcel.read_excel(data)
             sheet = _choose_sheet(what, source.name, files, workbook.sheet_names)
             cells = pl.DataFrame(workbook.load_sheet(sheet, header_row=None, skip_rows=0, dtypes="string").to_polars())
+            cells = _mark_rounded(cells, partial(_is_numeric, workbook, sheet))
         except fastexcel.FastExcelError as error:
             reason = str(error).splitlines()[0]
             raise DataError(
@@ -101,19 +111,41 @@ def _read_sheet(what: str, source: Source, files: RawFiles) -> tuple[pl.DataFram
         else pl.Series([], dtype=pl.Boolean)
     )
     if not filled.any():
-        raise DataError(f"{source.name}: sheet '{sheet}' is empty; set dataset.{what}.sheet to another")
+        raise DataError(f"{source.name}: sheet '{sheet}' is empty; set {name_setting(what, 'sheet')} to another")
     first = filled.arg_true()[0]
     return cells[first:], first + 1
+
+
+def _mark_rounded(cells: pl.DataFrame, is_numeric: Callable[[int, int], bool]) -> pl.DataFrame:
+    """Return cells in which numbers that lost digits are written as floats, unlike the same digits as text.
+
+    Args:
+        cells: as text.
+        is_numeric: returns whether a column holds nothing but numbers from a row on.
+    """
+    for index, name in enumerate(cells.columns):
+        long = cells[name].str.contains(_LONG_NUMBER).fill_null(False)
+        first = long.arg_max()
+        if long.any() and first is not None and is_numeric(index, first):
+            cells = cells.with_columns(pl.when(long).then(pl.col(name) + ".0").otherwise(name).alias(name))
+    return cells
+
+
+def _is_numeric(workbook: Any, sheet: str, column: int, first_row: int) -> bool:
+    part = workbook.load_sheet(
+        sheet, header_row=None, skip_rows=first_row, use_columns=[column], schema_sample_rows=None
+    )
+    return bool(pl.DataFrame(part.to_polars()).dtypes[0].is_numeric())
 
 
 def _choose_sheet(what: str, name: str, files: RawFiles, sheets: Sequence[str]) -> str:
     listed = ", ".join(map(repr, sheets))
     if files.sheet is not None:
         if files.sheet not in sheets:
-            raise DataError(f"{name}: no sheet '{files.sheet}'; found {listed}; fix dataset.{what}.sheet")
+            raise DataError(f"{name}: no sheet '{files.sheet}'; found {listed}; fix {name_setting(what, 'sheet')}")
         return files.sheet
     if len(sheets) != 1:
-        raise DataError(f"{name}: has {len(sheets)} sheets, {listed}; set dataset.{what}.sheet to one of them")
+        raise DataError(f"{name}: has {len(sheets)} sheets, {listed}; set {name_setting(what, 'sheet')} to one of them")
     return sheets[0]
 
 
@@ -141,9 +173,19 @@ def _names(cells: pl.DataFrame, files: RawFiles) -> tuple[list[str], bool]:
     return [*given, *(str(index) for index in range(len(given) + 1, cells.width + 1))], False
 
 
+def _count_title_rows(cells: pl.DataFrame, names: Sequence[str]) -> int:
+    """Return how many rows stand above the one that names all columns; 0 if there is no such row among the first."""
+    for index, row in enumerate(cells.head(_TITLE_ROWS + 1).iter_rows()):
+        if set(names) <= {(cell or "").strip() for cell in row}:
+            return index
+    return 0
+
+
 def _find_columns(what: str, name: str, found: Sequence[str], names: Sequence[str], *, header: bool) -> dict[str, int]:
     indexes = {}
     for wanted in names:
+        if found.count(wanted) > 1:
+            raise DataError(f"{name}: the header has '{wanted}' more than once; rename one")
         if wanted in found:
             indexes[wanted] = found.index(wanted)
         elif not header and wanted.isdecimal() and 1 <= int(wanted) <= len(found):

@@ -66,3 +66,8 @@ def test_floats_that_lost_digits_keep_their_decimals():
     ]
     rounded = pl.DataFrame({"id": ids}).select(is_rounded(pl.col("id"))).to_series()
     assert rounded.to_list() == [False, True, False, False, True, False]
+
+
+def test_formulas_that_keep_leading_zeros_are_the_id():
+    raw = text('="0439023483"', ' ="12.0" ', '=""', '="NA"', '="a"b', "=A1", '"x"')
+    assert clean_ids(raw, ["NA"]).to_list() == ["0439023483", "12", None, None, '="a"b', "=A1", '"x"']

@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recsys.config import DatasetConfig
+from recsys.config import DatasetConfig, InteractionFiles
+from recsys.config.dataset import ItemFiles
+from recsys.config.raw_files import TOTAL, RawFiles
 from recsys.dataset.ingestion import Ingested, ingest
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -27,8 +29,8 @@ class Shop:
         self, share: float = 1.0, items: Any = None, repeats: bool = False, **interactions: Any
     ) -> DatasetConfig:
         sections = {
-            "items": {"path": "items.csv", "max_rejected": limits(share), **(items or {})},
-            "interactions": {"path": "log.csv", "max_rejected": limits(share), **interactions},
+            "items": {"path": "items.csv", "max_rejected": limits(ItemFiles, share), **(items or {})},
+            "interactions": {"path": "log.csv", "max_rejected": limits(InteractionFiles, share), **interactions},
             "repeats": repeats,
         }
         return DatasetConfig.model_validate(sections)
@@ -37,6 +39,6 @@ class Shop:
         return ingest(self.config(share, items, repeats, **interactions), now=NOW)
 
 
-def limits(share: float) -> dict[str, float]:
+def limits(files: type[RawFiles], share: float) -> dict[str, float]:
     """The same limit for all rules, also for those with a limit of their own."""
-    return dict.fromkeys(("total", "missing_user_id", "unknown_item", "early_time", "empty_text", "zero_value"), share)
+    return dict.fromkeys((TOTAL, *files.default_max_rejected), share)

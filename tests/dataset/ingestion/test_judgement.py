@@ -6,8 +6,12 @@ import re
 
 import polars as pl
 import pytest
+import yaml
 from raw_shop import Shop
 
+from recsys.config import InteractionFiles
+from recsys.config.dataset import ItemFiles
+from recsys.dataset.ingestion import interactions, items
 from recsys.errors import DataError
 
 
@@ -96,10 +100,35 @@ def test_unknown_kinds_show_the_known_ones(shop):
     refuse(shop, *parts, columns={"event": "kind"}, event_weights={"buy": 1})
 
 
-@pytest.mark.parametrize("cell", ["a b c", '"[""a"", ""b"", ""c""]"', "a|b|c", '"a,b,c"'])
-def test_cells_with_several_ids_are_to_be_unfolded(shop, cell):
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        ("a b c", "unfold: {column: things} and dataset.interactions.columns.item_id: things)"),
+        ('"[""a"", ""b"", ""c""]"', "unfold: {column: things} and dataset.interactions.columns.item_id: things)"),
+        ("\"['a', 'b', 'c', 'gone']\"", "unfold: {column: things} and dataset.interactions.columns.item_id: things)"),
+        ("a|b|c", "unfold: {column: things, separator: '|'} and dataset.interactions.columns.item_id: things)"),
+        ('"a, b,c"', "unfold: {column: things, separator: ','} and dataset.interactions.columns.item_id: things)"),
+        (
+            '"[{""n"": 1, ""sku"": ""a""}, {""n"": 2, ""sku"": ""b""}, {""n"": 1, ""sku"": ""c""}]"',
+            "unfold: {column: things} and dataset.interactions.columns.item_id: things.sku)",
+        ),
+        (
+            "a-1 b-0 c-0",
+            "unfold: {column: things, pattern: '(?P<item>.+)-(?P<outcome>[01])'} and "
+            "dataset.interactions.columns.item_id: things.item)",
+        ),
+    ],
+)
+def test_cells_with_several_ids_are_to_be_unfolded(shop, cell, advice):
     shop.interactions("user_id,things", f"u,{cell}", f"v,{cell}")
-    refuse(shop, "holds 3 known ids; give each a row with unfold: {column: things}", columns={"item_id": "things"})
+    message = refuse(shop, "holds several ids; give each a row with ", columns={"item_id": "things"})
+    assert advice in message
+    # The advice reads the file.
+    found = re.search(r"\.unfold: (.*) and dataset\.interactions\.columns\.item_id: (.*?)\);", message)
+    assert found is not None
+    unfold, item = found.groups()
+    read = shop.ingest(unfold=yaml.safe_load(unfold), columns={"item_id": yaml.safe_load(item)})
+    assert read.interactions.select("user_id", "item_id").rows() == [(user, one) for user in "uv" for one in "abc"]
 
 
 def test_nearly_known_ids_are_named(shop):
@@ -222,3 +251,34 @@ def test_summary_tells_what_was_read(shop):
         "items: 4 of 4 rows kept; rejected: none",
         "interactions: 3 of 3 rows kept; rejected: none",
     ]
+
+
+def test_unknown_rules_are_named(shop):
+    with pytest.raises(ValueError, match=r"no rule 'unknwn_item'; expected total, missing_user_id, .*unknown_item"):
+        shop.config(max_rejected={"unknwn_item": 0.1})
+
+
+def test_rules_of_the_config_are_those_that_are_checked():
+    for files, module in ((ItemFiles, items), (InteractionFiles, interactions)):
+        described = re.sub(r"(?s)\(.*?\)", "", str(module.__doc__).partition(":")[2])
+        assert re.findall(r"[a-z]+(?:_[a-z]+)+", described) == list(files.rules)
+
+
+def test_values_are_shown_without_characters_that_disturb_a_line(shop):
+    shop.interactions("user_id,item_id", "u\x00x,a", "\u202eu\x1b[31m,d")
+    refuse(shop, r"such as 'u\x00x' in log.csv line 2", r"'\u202eu\x1b[31m' in log.csv line 3")
+
+
+def test_files_with_day_and_month_exchanged_are_named(shop):
+    for name, form in (("a", "{month:02}/{day:02}/2025"), ("b", "{day:02}/{month:02}/2025")):
+        rows = [f"u{day},a,{form.format(month=4, day=day)}" for day in range(1, 29)]
+        (shop.folder / "log").mkdir(exist_ok=True)
+        (shop.folder / "log" / f"{name}.csv").write_text("\n".join(["user_id,item_id,at", *rows]), encoding="utf-8")
+    parts = ("bad_time 16, such as '13/04/2025' in log/b.csv line 14", "would be read by time_format: '%d/%m/%Y'")
+    refuse(shop, *parts, path="log", columns={"time": "at"}, share=0.05)
+
+
+def test_days_of_a_spreadsheet_with_a_decimal_comma(shop):
+    shop.interactions("user_id;item_id;at", "u;a;45660,5", "u;b;45661,25")
+    times = shop.ingest(columns={"time": "at"}).interactions["time"]
+    assert [str(time) for time in times] == ["2025-01-03 12:00:00+00:00", "2025-01-04 06:00:00+00:00"]

@@ -1,6 +1,8 @@
 import json
 
 import polars as pl
+import pytest
+from raw_shop import Shop
 
 from recsys.dataset.ingestion.judgement import TableCounts
 from recsys.dataset.ingestion.summary import Summary, Texts
@@ -41,3 +43,21 @@ def test_a_summary_comes_back_from_json():
         "items: 3 of 5 rows kept; rejected: empty_text 1; repeats folded: 1, and 0 that differ in other fields; "
         "left out by keep_rows: 7",
     ]
+
+
+@pytest.mark.parametrize(
+    ("created", "events", "warning"),
+    [
+        ("2025-01-03", "1999-01-01", "created_at of 3 of 3 items, such as 2025-01-03, is after the last event"),
+        ("1970-01-02", "2025-01-01", "is decades before the first event; the events run 2025-01-01 ... 2025-02-01"),
+        ("2024-01-03", "2025-01-01", None),
+    ],
+)
+def test_items_that_were_created_far_from_the_events_are_said(tmp_path, monkeypatch, created, events, warning):
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    shop = Shop(tmp_path)
+    shop.items("item_id,title,at", *(f"{name},{name},{created}" for name in "abc"))
+    shop.interactions("user_id,item_id,at", f"u,a,{events}", f"v,b,{events[:5]}02-01")
+    read = shop.ingest(items={"columns": {"created_at": "at"}}, columns={"time": "at"})
+    assert len(read.summary.warnings) == (warning is not None)
+    assert warning is None or warning in read.summary.warnings[0]

@@ -1,4 +1,5 @@
 import pytest
+from raw_tables import failure, read, write
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.dialect import Dialect, detect_dialect
@@ -126,3 +127,20 @@ def test_quotes_that_enclose_are_letters_or_have_backslashes(caplog):
     assert detect('id,name\n1,"a \\"b\\" c"\n').escape == "backslash"
     assert "backslash" in caplog.text
     assert detect("id,name\n1,'a, b'\n", quote="'").quote == "'"
+
+
+def test_a_stray_quote_does_not_make_the_others_letters():
+    text = 'id,name\n1,"A"\n2,"B\n3,"C, c"\n4,"D"\n'
+    assert detect(text).quote == '"'
+    assert detect(text.replace("C, c", "C")).quote == '"'
+    assert detect('id,name\n1,"A one\n2,b\n').quote == ""
+
+
+def test_lines_of_a_title_above_the_header_are_left_out(tmp_path):
+    rows = [("1", "a"), ("2", "b")]
+    for title in ("Orders of 2025\n", "Orders\nfrom;2025-01-01\n\n", "# exported,by,a tool\n"):
+        path = write(tmp_path / "a.csv", f"{title}id,name\n1,a\n2,b\n")
+        table = read(path)
+        assert table.values == rows
+        assert table.lines == [title.count("\n") + 2, title.count("\n") + 3]
+    assert "no column 'name'; found 'id', 'nam'" in failure(write(tmp_path / "b.csv", "id,nam\n1,name\n"))

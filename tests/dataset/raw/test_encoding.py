@@ -41,3 +41,36 @@ def test_unknown_encoding(tmp_path):
 def test_wrong_encoding_names_the_line(tmp_path):
     path = write(tmp_path / "a.csv", "id,name\n1,a\n2,\x8d\n".encode("latin-1"))
     assert "a.csv: line 3 is not CP1252 text" in failure(path, encoding="windows-1252")
+
+
+@pytest.mark.parametrize("title", ["L'été", "N° commande", "créée", "« été »", "5 €", "¿Qué año?", "Größe Öl"])
+def test_western_text_with_few_or_lone_accents(tmp_path, title):
+    assert read(write(tmp_path / "a.csv", f"id,name\n1,{title}\n".encode("cp1252"))).values == [("1", title)]
+
+
+@pytest.mark.parametrize(
+    ("title", "encoding"),
+    [
+        *(("Яблоко", "cp1251"), ("Яблоко", "koi8-r"), ("りんご", "shift_jis")),
+        *(("香蕉", "gb18030"), ("苹果手机壳", "gb18030"), ("蘋果手機", "big5")),
+    ],
+)
+def test_text_of_other_scripts_is_not_taken_for_western(tmp_path, title, encoding):
+    message = failure(write(tmp_path / "a.csv", f"id,name\n1,{title}\n2,x\n".encode(encoding)))
+    assert "a.csv: line 2 is n" in message
+    assert "set dataset.items.encoding, such as gb18030, shift_jis or windows-1251" in message
+
+
+def test_a_line_in_another_encoding_is_to_be_fixed(tmp_path):
+    content = "id,name\n1,Äpfel\n".encode() + "2,Größe\n".encode("cp1252")
+    assert "line 3 is not UTF-8 text (byte 0xf6), unlike the lines above; fix the line" in failure(
+        write(tmp_path / "a.csv", content)
+    )
+
+
+def test_encodings_that_are_not_of_text_and_utf8_in_another_encoding(tmp_path):
+    path = write(tmp_path / "a.csv", "id,name\n1,Äpfel\n")
+    assert "no encoding 'zlib'" in failure(path, encoding="zlib")
+    assert "but looks like UTF-8; set dataset.items.encoding to utf-8, or leave it out" in failure(
+        path, encoding="utf-16"
+    )

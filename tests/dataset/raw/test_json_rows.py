@@ -120,3 +120,21 @@ def test_bad_file_names_itself_and_the_line(tmp_path, case):
     message = failure(write(tmp_path / name, content))
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize("before", ["", '"page": 1, "next": null, "q": "a, \\"b\\"", '])
+def test_array_in_a_single_object_on_one_line(tmp_path, before):
+    rows = '[{"id": "1", "name": "a"}, {"id": "2", "name": "b"}]'
+    path = write(tmp_path / "a.json", f'{{{before}"data": {rows}, "total": 2}}\n')
+    assert read(path).values == [("1", "a"), ("2", "b")]
+    # A row with a list of objects of its own.
+    path = write(tmp_path / "b.json", f'{{"id": "3", "name": "c", "parts": {rows}}}\n')
+    assert read(path).values == [("3", "c")]
+
+
+def test_floats_that_lost_digits_do_not_look_like_integers(tmp_path):
+    path = write(
+        tmp_path / "a.json", '{"id": 9007199254740993.0}\n{"id": 9007199254740993}\n{"id": 1e5}\n{"id": "x"}\n'
+    )
+    table = read(path, {"id": "id"})
+    assert table.values == [("9007199254740992.0",), ("9007199254740993",), ("100000",), ("x",)]

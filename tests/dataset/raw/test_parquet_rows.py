@@ -137,7 +137,7 @@ def test_damaged_files(tmp_path):
 
 def test_missing_and_nested_columns(tmp_path):
     pl.DataFrame({"id": [1], "name": [{"first": "A"}]}).write_parquet(tmp_path / "a.parquet")
-    assert "name a field inside it as 'name.FIELD'" in failure(tmp_path / "a.parquet")
+    assert "name a field inside it, such as 'name.first'" in failure(tmp_path / "a.parquet")
     message = failure(tmp_path / "a.parquet", {"id": "id", "n": "name.last"})
     assert "no column 'name.last'; found 'name.first'" in message
     assert "no column 'key'; found 'id', 'name'" in failure(tmp_path / "a.parquet", {"id": "key"})
@@ -166,3 +166,30 @@ def test_ids_as_floats_that_are_rounded_are_refused_by_name(tmp_path, dtype, bit
         for message in map(partial(failure, path), (columns, {"item_id": ("code", "price")})):
             assert f"a.parquet: column 'code' holds ids as {dtype} up to {2**bits}" in message
             assert "as integers or text" in message
+
+
+def test_vectors_of_which_some_are_null_are_lists(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_rows, "_BLOCK_ROWS", 2)
+    tags = pl.Series("name", [["x", "y"], None, ["z", "w"]], dtype=pl.Array(pl.String, 2))
+    pl.DataFrame([pl.Series("id", ["a", "b", "c"]), tags]).write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").values == [("a", ["x", "y"]), ("b", None), ("c", ["z", "w"])]
+    assert read(tmp_path / "a.parquet").rows == [1, 2, 3]
+
+
+def test_bytes_that_are_no_text_and_nested_columns_say_what_to_do(tmp_path):
+    frame = pl.DataFrame({"id": [b"\xff", b"b"], "name": [[{"sku": "a"}], []]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    assert "column 'id' is Binary and does not read as text (invalid utf8)" in failure(tmp_path / "a.parquet")
+    assert "write it as text in UTF-8" in failure(tmp_path / "a.parquet")
+    message = failure(tmp_path / "a.parquet", {"name": "name"}, what="interactions")
+    assert (
+        "with dataset.interactions.unfold: {column: name}, and then name a field inside it, such as 'name.sku'"
+        in message
+    )
+
+
+def test_a_missing_field_is_no_matter_of_separators(tmp_path):
+    pl.DataFrame({"user": [{"id": "u"}]}).write_parquet(tmp_path / "a.parquet")
+    message = failure(tmp_path / "a.parquet", {"id": "user.uid"})
+    assert "no column 'user.uid'; found 'user.id'" in message
+    assert "separator" not in message

@@ -290,3 +290,9 @@ def test_folders_that_contain_themselves_are_entered_once(folder):
     for name in ("a", "b", "c"):
         (folder / "e/day=1" / name).symlink_to(folder / "e")
     assert found("e") == found("e/**") == found("**/*.csv") == [("e/day=1/x.csv", "csv")]
+
+
+def test_an_empty_archive_has_no_data(tmp_path):
+    zipfile.ZipFile(tmp_path / "a.zip", "w").close()
+    with pytest.raises(DataError, match=r"no data file in this archive \(found nothing\)"):
+        find_sources("items", RawFiles(path=str(tmp_path / "a.zip")))

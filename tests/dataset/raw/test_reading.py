@@ -1,9 +1,11 @@
+import polars as pl
 import pytest
-from raw_tables import failure, read, write
+from raw_tables import COLUMNS, failure, read, write
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw import reading
 from recsys.dataset.raw.reading import read_all, read_batches
+from recsys.dataset.raw.setting_names import HOLDOUT
 from recsys.errors import DataError
 
 
@@ -74,3 +76,20 @@ def test_read_all_puts_all_batches_together(tmp_path):
 def test_a_field_that_no_file_has_values_for_is_text(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"id": 1, "name": null}\n')
     assert str(read_all("items", RawFiles(path=str(path)), {"name": "name"})["name"].dtype) == "String"
+
+
+def test_messages_about_hold_out_pairs_name_their_settings(tmp_path):
+    assert "fix windows.holdout_path" in failure(tmp_path / "none.csv", what=HOLDOUT)
+    write(tmp_path / "a.csv", "id;x\n1;2\n")
+    assert "fix dataset.interactions in the config" in failure(tmp_path / "a.csv", what=HOLDOUT)
+
+
+def test_forms_without_lines_count_rows(tmp_path):
+    write(tmp_path / "a.csv", "id,name\n1,a\n")
+    pl.DataFrame({"id": ["1"], "name": ["a"]}).write_parquet(tmp_path / "a")
+    units = [
+        batch.unit
+        for name in ("a.csv", "a")
+        for batch in read_batches("items", RawFiles(path=str(tmp_path / name)), COLUMNS)
+    ]
+    assert units == ["line", "row"]

@@ -103,7 +103,9 @@ def test_objects_in_parquet(tmp_path):
     assert read(tmp_path / "a.parquet", KEYS, unfold={"column": "items"}).values == UNFOLDED
     message = failure(tmp_path / "a.parquet", {"i": "items.id"}, unfold={"column": "items"})
     assert "no column 'items.id'; found 'items.item_id', 'items.q'" in message
-    assert "set unfold to make a row of each of its members" in failure(tmp_path / "a.parquet", {"i": "items"})
+    assert "give each member a row with dataset.items.unfold: {column: items}" in failure(
+        tmp_path / "a.parquet", {"i": "items"}
+    )
 
 
 def test_plain_lists_in_parquet(tmp_path):

@@ -65,3 +65,14 @@ def test_other_content_is_named_with_what_to_do(head, expected):
 )
 def test_suffix_is_what_is_left_without_compression(name, expected):
     assert split_suffixes(name) == expected
+
+
+def test_a_few_control_characters_in_a_small_text_do_not_matter():
+    assert identify(b"user_id,item_id\nu\0x,a\ny\0,b\n") == "csv"
+
+
+def test_error_pages_are_no_tables():
+    for page in (b"<Error><Code>AccessDenied</Code></Error>", b"<head>\n<title>x</title>"):
+        with pytest.raises(ValueError, match="is XML or HTML, perhaps an error of the server"):
+            identify(page)
+    assert identify(b"<b>Title</b>,1\n") == "csv"

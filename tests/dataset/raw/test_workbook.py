@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from raw_tables import failure, read
 
+from recsys.dataset.cleaning.ids import is_rounded
 from recsys.dataset.raw import workbook
 
 # Without a zone, as sheets have them.
@@ -108,3 +109,26 @@ def test_bad_workbooks(orders, tmp_path, monkeypatch):
 def test_missing_extra_is_named(orders, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastexcel", None)
     assert "pip install 'recsys[excel]'" in failure(orders)
+
+
+def test_numbers_that_lost_digits_are_floats_and_the_same_text_is_not(tmp_path):
+    book = openpyxl.Workbook()
+    for row in [["id", "name"], [12345678901234567, "12345678901234567"], [12, "b"]]:
+        book.active.append(row)
+    book.save(tmp_path / "orders.xlsx")
+    values = read(tmp_path / "orders.xlsx").values
+    assert values[0][1] == "12345678901234567"
+    assert values[0][0].endswith(".0")
+    assert is_rounded(pl.lit(values[0][0])).pipe(pl.select).item()
+    assert values[1] == ("12", "b")
+
+
+def test_rows_of_a_title_above_the_header_are_left_out(tmp_path):
+    book = openpyxl.Workbook()
+    for row in [["Orders", "2025"], [], ["id", "name", "name"], [1, "a", "b"]]:
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    table = read(tmp_path / "a.xlsx", {"id": "id"})
+    assert table.values == [("1",)]
+    assert table.lines == [4]
+    assert "the header has 'name' more than once; rename one" in failure(tmp_path / "a.xlsx")
