@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from recsys.dataset.cleaning.missing import MISSING
 from recsys.dataset.proposal.names import match_name
-from recsys.dataset.proposal.profile import MISSING, Column
+from recsys.dataset.proposal.profile import Column
 
 _OUTCOME = r"^.+[-_:|][01]$"
 _OUTCOME_PATTERN = "(?P<item>.+)-(?P<outcome>[01])"
