@@ -29,9 +29,8 @@ def init(
 ) -> None:
     """Look at raw files and write a config that reads them.
 
-    A bounded sample of each file is read. Each setting is written with what it rests on as a comment. Where the files
-    can be read in two ways, a question is asked on a terminal; elsewhere the more careful reading is taken and its line
-    is marked with `# CHECK`.
+    The command reads a bounded sample of each file and explains each setting in a comment. Where the files can be read
+    in two ways, it asks on a terminal; elsewhere it assumes the more careful reading and marks the line with `# CHECK`.
 
     Next: `recsys doctor` and `recsys run`.
 
@@ -56,7 +55,7 @@ def init(
         return
     print_lines(*_describe(proposal.preview), "")
     for question in proposal.questions:
-        print_lines(f"CHECK   {question.text} Taken: {question.chosen}; other answers: {_others(question)}")
+        print_lines(f"CHECK   {question.text} Assumed: {question.chosen}; change with {question.alternatives}")
     for note in proposal.notes:
         print_lines(f"note    {note}")
     print_lines(
@@ -80,21 +79,16 @@ def _ask(question: Question) -> str:
             return str(text)
         if text.isdecimal() and 1 <= int(text) <= len(shown):
             return shown[int(text) - 1]
-        typer.echo(f"'{text}' is none of the answers", err=True)
-
-
-def _others(question: Question) -> str:
-    others = [option for option in question.options if option != question.chosen][:4]
-    return ", ".join(f"--answer {question.key}={option}" for option in others)
+        typer.echo(f"'{text}' is not one of the answers", err=True)
 
 
 def _describe(preview: Preview) -> list[str]:
     """Return the preview as lines: items, a history and the time span."""
-    lines = ["Items, as they would be read:"]
+    lines = ["Items as they would be read:"]
     for item in preview.items:
         rest = "; ".join(f"{name}: {text}" for name, text in item.items() if name not in ("item_id", "title"))
         lines.append(f"  {item.get('item_id', '')}  {item.get('title', '')}" + (f"  ({rest})" if rest else ""))
-    lines.append(f"The history of user {preview.user}:")
+    lines.append(f"History of user {preview.user}:")
     for event in preview.history:
         facts = "  ".join(event[name] for name in ("time", "order", "event", "value") if name in event)
         lines.append(f"  {facts}  {event['item']}  {event['title']}".replace("    ", "  "))

@@ -34,10 +34,10 @@ def run_init(
         DataError: nothing in the files can be read as interactions and items.
     """
     if out.exists() and not force:
-        raise ConfigError(f"{out}: exists already; choose another --out, or replace it with --force")
+        raise ConfigError(f"{out}: already exists; choose another --out, or replace it with --force")
     with log_stage("init") as done:
         proposal = propose(paths, out.stem, Decisions(answers=answers, ask=ask))
-        done(f"{proposal.checks} open" if proposal.checks else "nothing open")
+        done(f"{proposal.checks or 'no'} open question{'' if proposal.checks == 1 else 's'}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_text(out, proposal.text)

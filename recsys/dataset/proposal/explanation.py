@@ -30,9 +30,11 @@ def explain_nothing(views: Sequence[View]) -> str:
             f"join the two{through} into one table of interactions"
         )
     elif both and not texts:
-        step = f"{both[0].table.name} may hold interactions, but no table holds texts of items: add one with titles"
+        step = f"{both[0].table.name} may hold interactions, but no table has texts of items: add one with titles"
     elif not with_users:
         step = "no column looks like users: give a table with a row per event, its user and its item"
     else:
         step = "give a table with a row per event, its user and its item, and one with a row per item and its title"
-    return f"no items and interactions are found in {shown}; {step}, or name them with --answer user=COLUMN and so on"
+    return (
+        f"no items and interactions found in {shown}; {step}, or name the columns with --answer user=COLUMN and so on"
+    )

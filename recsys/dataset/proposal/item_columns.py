@@ -201,7 +201,7 @@ def _propose_times_and_flags(draft: Draft, roles: Roles, columns: Sequence[Colum
     flags = [c for c in columns if c.is_flag and c.name not in taken and match_name(c.name, "available") >= 0.7]
     if flags:
         share = _share_true(flags[0])
-        check = None if share >= 0.3 else f"Only {share:.0%} of the items are available; is the column what it seems?"
+        check = None if share >= 0.3 else f"Only {share:.0%} of the items are available; is this the right column?"
         draft.put("dataset items columns available", flags[0].name, f"true for {share:.0%}", check)
         taken.add(flags[0].name)
     created = [

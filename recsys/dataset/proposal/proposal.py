@@ -96,7 +96,7 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
     table = view.table
     shape = view.shape if what == "interactions" or view.unfolding is not None else dict(view.shape)
     used = {key: value for key, value in shape.items() if what == "interactions" or key in ("fill_down", "unfold")}
-    rows = f"about {table.rows:,} rows" if table.rows is not None else "rows not counted: compressed"
+    rows = f"about {table.rows:,} rows" if table.rows is not None else "compressed, so the rows are not counted"
     rows = f"{table.rows:,} rows" if table.whole and table.rows is not None else rows
     count = f"{len(table.files):,} files, " if len(table.files) > 1 else ""
     draft.put(f"dataset {what} path", table.path, f"{count}{rows}; {table.described}".strip("; "))
@@ -104,9 +104,9 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
     for key, value in table.form.items():
         draft.put(f"dataset {what} {key}", value)
     evidence = {
-        "fill_down": "blank on the further lines of an order",
+        "fill_down": "blank on all lines of an order but the first",
         "unfold": "its cells hold several events",
-        "file_name": "what only the files' names tell",
+        "file_name": "a column that only the names of the files give",
     }
     for key, value in used.items():
         draft.put(f"dataset {what} {key}", value, evidence[key])
@@ -116,11 +116,11 @@ def _header(paths: Sequence[str], roles: Roles, decisions: Decisions) -> list[st
     tables: list[Table] = [roles.interactions.table, roles.items.table]
     lines = [
         f"Proposed by 'recsys init {' '.join(paths)}' from a sample of the files.",
-        "The comments say what each choice rests on. Relative paths start at RECSYS_DATA.",
+        "The comments give the evidence for each setting. Relative paths start at RECSYS_DATA.",
     ]
     if decisions.answered:
         lines.append("Answered: " + ", ".join(f"{key}={value}" for key, value in decisions.answered.items()))
     if roles.is_one_table:
         lines.append(f"Items and interactions both come from {tables[0].name}.")
-    lines.append("Lines with CHECK are open: the files allow another reading.")
+    lines.append("Lines with CHECK are open questions: the files can be read in another way, too.")
     return lines

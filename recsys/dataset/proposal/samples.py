@@ -102,7 +102,7 @@ def _load_group(group: FileGroup, rows: int) -> Iterator[Table]:
             try:
                 yield _load_table(group, files.model_copy(update={"sheet": sheet}), sources, rows)
             except DataError as error:
-                _log.info("%s: sheet '%s' is left out: %s", group.path, sheet, error)
+                _log.info("%s: sheet '%s' is skipped: %s", group.path, sheet, error)
         return
     yield _load_table(group, files, sources, rows)
 
@@ -113,14 +113,14 @@ def _list_sheets(source: Source) -> list[str | None]:
         import fastexcel
     except ImportError as error:
         raise DataError(
-            f"{source.name}: is a workbook, and the package that reads it is not installed; run "
+            f"{source.name}: is a workbook, and the package that reads workbooks is not installed; run "
             "pip install 'recsys[excel]', or save the sheets as CSV"
         ) from error
     with source.open_seekable() as stream:
         try:
             names = fastexcel.read_excel(stream.read()).sheet_names
         except fastexcel.FastExcelError as error:
-            raise DataError(f"{source.name}: is not a workbook that can be read ({error}); save it again") from error
+            raise DataError(f"{source.name}: cannot be read as a workbook ({error}); save it again") from error
     return list(names) if len(names) > 1 else [None]
 
 
@@ -214,6 +214,6 @@ def _describe(sample: Sample, files: RawFiles) -> str:
         name = {"json": "JSON", "parquet": "Parquet", "excel": "a workbook", "delta": "a Delta table"}[sample.format]
         return f"sheet {files.sheet}" if files.sheet else name
     dialect = sample.dialect
-    words = ["comma separated" if dialect.separator == "," else f"separator {dialect.separator!r}"]
+    words = ["comma-separated" if dialect.separator == "," else f"separator {dialect.separator!r}"]
     words += [] if dialect.header else ["no header"]
     return ", ".join([*words, *([] if dialect.encoding in _PLAIN_ENCODINGS else [dialect.encoding])])

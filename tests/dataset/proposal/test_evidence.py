@@ -191,14 +191,14 @@ def test_all_ids_of_a_large_catalogue_count(data: Path) -> None:
     write_csv(data / "x" / "log.csv", "user,item,day", rows)
     write_csv(data / "x" / "items.csv", "id,name", [[n, f"The story number {n} of all"] for n in range(25_000)])
     text = propose(["x"], "x", Decisions()).text
-    assert "100% found among the sampled items" in text
+    assert "100% of the ids are among the sampled items" in text
     assert "path: x/items.csv  # 25,000 rows" in text
 
 
 class TestNothingUsable:
     def test_no_texts(self, data: Path) -> None:
         write_csv(data / "x" / "e.csv", "visitor,itemid,ts", [[e.user, e.item.number, 1] for e in make_world().events])
-        with pytest.raises(DataError, match="may hold interactions, but no table holds texts of items"):
+        with pytest.raises(DataError, match="may hold interactions, but no table has texts of items"):
             read_dataset()
 
     def test_users_and_items_in_tables_to_join(self, data: Path) -> None:
