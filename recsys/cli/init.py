@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 
 def init(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders or patterns of an export.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders or addresses of an export.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Config file to write.")] = Path("shop.yaml"),
     answer: Annotated[
         list[str] | None,
         typer.Option("--answer", "-a", metavar="KEY=VALUE", help="Answer to a question, such as user=customer_no."),
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option("--query", metavar="SQL", help="Query of a database; give one for each table."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing config file.")] = False,
     as_json: JsonOption = False,
@@ -35,13 +39,22 @@ def init(
     Next: `recsys doctor` and `recsys run`.
 
     Example: `recsys init export/ --out shop.yaml --answer user=customer_no`
+
+    Example: `recsys init postgresql://HOST/NAME --query "SELECT * FROM orders" --query "SELECT * FROM products"`
     """
     set_threads(2)
     from recsys.dataset.proposal.questions import parse_answers
     from recsys.pipelines.init import run_init
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
-    proposal = run_init(paths, out, answers=parse_answers(answer or []), ask=_ask if can_ask else None, force=force)
+    proposal = run_init(
+        paths,
+        out,
+        answers=parse_answers(answer or []),
+        queries=query or [],
+        ask=_ask if can_ask else None,
+        force=force,
+    )
     if as_json:
         print_json(
             {

@@ -44,19 +44,20 @@ class Proposal:
     notes: list[str]
 
 
-def propose(paths: Sequence[str], name: str, decisions: Decisions) -> Proposal:
+def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequence[str] = ()) -> Proposal:
     """Return the config proposed for the files below the paths; it is valid.
 
     Args:
-        paths: files, folders or patterns.
+        paths: files, folders, patterns, addresses, or a database.
         name: of the product.
         decisions: answers given, and how to ask for others.
+        queries: of the database, one for each table.
 
     Raises:
         DataError: a path does not exist, or nothing in the files can be read as interactions and items.
-        ConfigError: an answer is not possible.
+        ConfigError: an answer is not possible, or queries and database do not fit.
     """
-    tables, problems = load_tables(paths)
+    tables, problems = load_tables(paths, queries)
     if not tables:
         reason = "; ".join(problems[:3]) or "no file has a row of data"
         raise DataError(f"{', '.join(paths)}: no table can be read: {reason}")
@@ -96,7 +97,7 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
     table = view.table
     shape = view.shape if what == "interactions" or view.unfolding is not None else dict(view.shape)
     used = {key: value for key, value in shape.items() if what == "interactions" or key in ("fill_down", "unfold")}
-    rows = f"about {table.rows:,} rows" if table.rows is not None else "compressed, so the rows are not counted"
+    rows = f"about {table.rows:,} rows" if table.rows is not None else "rows not counted"
     rows = f"{table.rows:,} rows" if table.whole and table.rows is not None else rows
     count = f"{len(table.files):,} files, " if len(table.files) > 1 else ""
     draft.put(f"dataset {what} path", table.path, f"{count}{rows}; {table.described}".strip("; "))

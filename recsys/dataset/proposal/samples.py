@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from textwrap import shorten
 from typing import Any
 
 import polars as pl
@@ -67,7 +68,9 @@ class Table:
 
     @property
     def name(self) -> str:
-        """The path, and the sheet of a workbook."""
+        """The path, with the sheet of a workbook or the query of a database."""
+        if "query" in self.form:
+            return f"{self.path} ({shorten(self.form['query'], 80, placeholder='...')})"
         return f"{self.path}#{self.form['sheet']}" if "sheet" in self.form else self.path
 
     @property
@@ -76,13 +79,14 @@ class Table:
         return self.form.get("header") is not False
 
 
-def load_tables(paths: Sequence[str]) -> tuple[list[Table], list[str]]:
-    """Return a sample of each table below the paths, and why other files are none.
+def load_tables(paths: Sequence[str], queries: Sequence[str] = ()) -> tuple[list[Table], list[str]]:
+    """Return a sample of each table below the paths, or of each query of a database, and why other files are none.
 
     Raises:
         DataError: a path does not exist, or there is no data file.
+        ConfigError: a database without queries, or queries without a database.
     """
-    groups = find_groups(paths)
+    groups = find_groups(paths, queries)
     rows = _ROWS if len(groups) <= _MANY_TABLES else _FEW_ROWS
     tables: list[Table] = []
     problems: list[str] = []
@@ -95,7 +99,7 @@ def load_tables(paths: Sequence[str]) -> tuple[list[Table], list[str]]:
 
 
 def _load_group(group: FileGroup, rows: int) -> Iterator[Table]:
-    files = RawFiles(path=group.path)
+    files = RawFiles(path=group.path, query=group.query)
     sources = find_sources("interactions", files)
     if sources[0].format == "excel":
         for sheet in _list_sheets(sources[0]):
@@ -137,8 +141,8 @@ def _load_table(group: FileGroup, files: RawFiles, sources: Sequence[Source], ro
     known = [part.rows_estimate for part in parts if part.rows_estimate is not None]
     estimate = round(sum(known) / len(parts) * len(sources)) if len(known) == len(parts) else None
     whole = len(chosen) == len(sources) and estimate == frame.height
-    form = {"sheet": files.sheet} if files.sheet else {}
-    form |= _describe_dialect(parts[0].dialect) if parts[0].dialect else {}
+    form = {key: value for key in ("sheet", "query") if (value := getattr(files, key))}
+    form |= _describe_dialect(parts[0].dialect) if parts[0].dialect and not files.query else {}
     names = tuple(source.name for source in sources) if len(sources) > 1 else ()
     return Table(group.path, form, frame, estimate, whole, names, _describe(parts[0], files))
 
@@ -154,7 +158,7 @@ def _spread(sources: Sequence[Source]) -> list[Source]:
 def _sample(source: Source, files: RawFiles, rows: int) -> Sample:
     source = _unpack(source)
     if source.format not in ("csv", "json", "") or source.size is None:
-        return read_sample(source, files, rows)
+        return _count_whole(read_sample(source, files, rows), rows)
     if source.size <= _WHOLE_BYTES:
         # Without a place nothing but the head is read: here that is every row.
         sample = read_sample(replace(source, place=""), files, 2 * _ROWS_OF_WHOLE)
@@ -163,6 +167,13 @@ def _sample(source: Source, files: RawFiles, rows: int) -> Sample:
     first = read_sample(source, files, _FIRST_ROWS)
     width = source.size / first.rows_estimate if first.rows_estimate else 1000
     return read_sample(source, files, min(rows, max(_FIRST_ROWS, round(_WHOLE_BYTES / max(width, 1)))))
+
+
+def _count_whole(sample: Sample, rows: int) -> Sample:
+    """Return the sample with the number of rows if it holds all of them, though the source has no size."""
+    if sample.format != "csv" or sample.rows_estimate is not None or sample.frame.height >= rows // 2:
+        return sample
+    return replace(sample, rows_estimate=sample.frame.height)
 
 
 def _unpack(source: Source) -> Source:
@@ -210,6 +221,8 @@ def _describe_dialect(dialect: Dialect) -> dict[str, Any]:
 
 
 def _describe(sample: Sample, files: RawFiles) -> str:
+    if files.query:
+        return "the result of a query"
     if sample.dialect is None:
         name = {"json": "JSON", "parquet": "Parquet", "excel": "a workbook", "delta": "a Delta table"}[sample.format]
         return f"sheet {files.sheet}" if files.sheet else name
