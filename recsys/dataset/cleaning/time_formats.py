@@ -21,7 +21,7 @@ _DATES = (
     *("%Y/%m/%d", "%Y-%m-%d", "%Y.%m.%d", "%Y年%m月%d日"),
     *("%d-%m-%Y", "%m-%d-%Y", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y"),
     *("%d-%m-%y", "%m-%d-%y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%m %d, %Y"),
-    *("%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d-%b-%y", "%b %d, %Y", "%b %d %Y"),
+    *("%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d-%b-%y", "%b %d, %Y", "%b %d %Y", "%b-%d-%y", "%b-%d-%Y"),
     *("%d %B %Y", "%d. %B %Y", "%B %d, %Y", "%B %d %Y"),
     *("%a %b %d %Y", "%a, %d %b %Y"),
 )
@@ -163,6 +163,6 @@ def _count(texts: pl.Series, time_format: str) -> int:
     first = _EARLIEST if time_format in UNITS else datetime(1900, 1, 1, tzinfo=UTC)
     if time_format == "any":
         # Its numbers must be plausible, too.
-        numeric = texts.cast(pl.Float64, strict=False).is_not_null()
+        numeric = _read(texts, "iso").is_null()
         times = times.set(numeric & ~times.is_between(_EARLIEST, _LATEST), None)
     return int(times.is_between(first, _LATEST).sum())

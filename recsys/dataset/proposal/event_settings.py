@@ -17,7 +17,7 @@ from recsys.dataset.proposal.event_columns import (
     rate_events,
     rate_times,
 )
-from recsys.dataset.proposal.event_kinds import Kind, read_kind
+from recsys.dataset.proposal.event_kinds import Kind, name_kind, read_kind
 from recsys.dataset.proposal.names import match_name
 from recsys.dataset.proposal.profile import Column
 from recsys.dataset.proposal.questions import Decisions
@@ -280,11 +280,8 @@ def _propose_rating(draft: Draft, column: Column, decisions: Decisions) -> None:
 def _name_events(draft: Draft, roles: Roles, meaning: str, has_kinds: bool) -> str:
     """Name the one kind of event of a table without a column of kinds."""
     if not has_kinds:
-        names = " ".join([roles.interactions.table.path, *roles.interactions.columns]).lower()
-        loan = any(word in names for word in ("loan", "borrow", "checkout", "ausleih", "leih", "pret", "patron"))
-        kind = {"rating": "rating", "quantity": "purchase", "count": "use"}.get(
-            meaning, "loan" if loan else "interaction"
-        )
+        kinds = {"rating": "rating", "quantity": "purchase", "count": "use"}
+        kind = kinds.get(meaning) or name_kind([roles.interactions.table.path, *roles.interactions.columns])
         draft.put(_PUT + "event_weights", {kind: 1.0}, "every row is an event of this kind")
     return meaning
 

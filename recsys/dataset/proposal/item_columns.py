@@ -173,7 +173,7 @@ def _find_attributes(columns: Sequence[Column], taken: set[str], title: Column) 
             or column.time is not None
         ):
             continue
-        if column.name.startswith("\0") or match_name(column.name, "user") == 1:
+        if match_name(column.name, "user") == 1 or (match_name(column.name, "other_number") == 1 and not year):
             continue
         rated.append((2 * named + year + 0.5 * column.filled - (column.distinct > 0.9 * title.distinct), column))
     best = [column for _, column in sorted(rated, key=lambda pair: -pair[0])[:_MOST_ATTRIBUTES]]

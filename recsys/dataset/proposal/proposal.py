@@ -76,7 +76,7 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequ
     propose_rest(draft, roles, items, events, decisions)
     unused = [f"{table.name} is not used" for table in tables if table.name not in _names(roles)]
     unused += [f"the answer {key}={text} was not needed" for key, text in decisions.unused.items()]
-    text = write_yaml(draft, _header(paths, roles, decisions))
+    text = write_yaml(draft, _header(paths, roles, decisions, has_checks=bool(draft.checks)))
     parse_config(yaml.safe_load(text), "proposed by recsys init")
     checks = sum(map(len, draft.checks.values()))
     return Proposal(
@@ -113,7 +113,7 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
         draft.put(f"dataset {what} {key}", value, evidence[key])
 
 
-def _header(paths: Sequence[str], roles: Roles, decisions: Decisions) -> list[str]:
+def _header(paths: Sequence[str], roles: Roles, decisions: Decisions, *, has_checks: bool) -> list[str]:
     tables: list[Table] = [roles.interactions.table, roles.items.table]
     lines = [
         f"Proposed by 'recsys init {' '.join(paths)}' from a sample of the files.",
@@ -123,5 +123,6 @@ def _header(paths: Sequence[str], roles: Roles, decisions: Decisions) -> list[st
         lines.append("Answered: " + ", ".join(f"{key}={value}" for key, value in decisions.answered.items()))
     if roles.is_one_table:
         lines.append(f"Items and interactions both come from {tables[0].name}.")
-    lines.append("Lines with CHECK are open questions: the files can be read in another way, too.")
+    if has_checks:
+        lines.append("Lines with CHECK are open questions: the files can also be read in another way.")
     return lines

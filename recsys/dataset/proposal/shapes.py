@@ -99,7 +99,7 @@ def find_unfoldings(frame: pl.DataFrame, columns: Mapping[str, Column]) -> list[
     found = []
     for column in columns.values():
         values = column.known.head(500)
-        if len(values) < 2 or column.is_number:
+        if len(values) < 2 or column.is_number or column.time is not None:
             continue
         if column.is_list and column.is_json:
             found.append(_unfold_objects(frame, column))

@@ -31,6 +31,7 @@ from recsys.dataset.cleaning.time_formats import detect_time_format, span
         (["Mar 1, 2023, 9:26:00 AM"], "%b %d, %Y, %I:%M:%S %p"),
         (["5. January 2021", "6. May 2022"], "%d. %B %Y"),
         (["20210105101112"], "compact"),
+        (["Mar-01-23", "Dec-13-23"], "%b-%d-%y"),
         (["Mon, 05 Apr 2021 10:00:00 +0000"], "%a, %d %b %Y %H:%M:%S %z"),
         # Readable in two ways that are the same.
         (["02-02-2020", "03-03-2020"], "%d-%m-%Y"),
@@ -41,7 +42,9 @@ def test_format_of_a_column(values, expected):
     assert (guess.format, guess.ambiguous) == (expected, ())
 
 
-@pytest.mark.parametrize("values", [["x", "y"], ["1", "2", "3"], ["3.5"], ["2008", "2010"], ["44197"], ["-"], [None]])
+@pytest.mark.parametrize(
+    "values", [["x", "y"], ["1", "2", "3"], ["3.5"], ["2008", "2010"], ["44197"], ["$9.99"], ["-"], [None]]
+)
 def test_other_values_are_no_times(values):
     guess = detect_time_format(pl.Series(values, dtype=pl.String))
     assert (guess.format, guess.ambiguous) == (None, ())
