@@ -33,7 +33,6 @@ _WHOLE = (
     *("%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %z %Y"),
     *("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S %z", "%d/%m/%Y %H:%M:%S %z"),
 )
-_PATTERNS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_WHOLE)
 # Regular expressions of the parts of a pattern.
 _PARTS = {
     "%Y": r"\d{4}",
@@ -84,7 +83,7 @@ def detect_time_format(values: pl.Series) -> TimeGuess:
     sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
     counts = {name: _count(sample, name) for name in ("iso", "compact", *UNITS, "days", "any")}
     if max(counts.values()) < len(sample):
-        counts |= {pattern: _count(sample, pattern) for pattern in _PATTERNS if _may_read(sample, pattern)}
+        counts |= {pattern: _count(sample, pattern) for pattern in _list_patterns(sample)}
     most = max(counts.values())
     if 2 * most <= len(sample):
         return TimeGuess(None, f"no format reads most of {len(sample):,} values, such as '{sample[0]}'")
@@ -137,10 +136,12 @@ def span(values: pl.Series, time_format: str, time_zone: str = "UTC") -> str:
     return f"{first:%Y-%m-%d} ... {last:%Y-%m-%d}"
 
 
-def _may_read(sample: pl.Series, pattern: str) -> bool:
-    """Return whether one of the first values has the form of a pattern: a quick look, since there are many patterns."""
-    form = _form(pattern)
-    return any(form.fullmatch(text) for text in sample.head(_FIRST_LOOK))
+def _list_patterns(sample: pl.Series) -> list[str]:
+    """Return the patterns that have the form of one of the first values: a quick look, since there are many."""
+    first = [str(text) for text in sample.head(_FIRST_LOOK)]
+    dates = [date for date in _DATES if any(_form(date).match(text) for text in first)]
+    patterns = [*(date + clock for date in dates for clock in _CLOCKS), *_WHOLE]
+    return [pattern for pattern in patterns if any(_form(pattern).fullmatch(text) for text in first)]
 
 
 @cache

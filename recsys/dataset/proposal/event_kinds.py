@@ -116,9 +116,8 @@ def read_kind(name: str) -> Kind:
 # Parts of names, and words of names, that tell the one kind of event of a table.
 _LOANS = "loan borrow ausleih leih prestam 貸出 借阅 выдач".split()  # noqa: SIM905
 _LOAN_WORDS = frozenset(("checkout", "checkouts", "pret", "prets", "patron"))
-_PURCHASE_WORDS = frozenset(
-    ["order", "orders", "purchase", "purchases", "sale", "sales", "transaction", "transactions", "invoice"]
-)
+_PURCHASES = "order orders purchase purchases sale sales transaction transactions invoice"
+_PURCHASE_WORDS = frozenset(_PURCHASES.split())
 
 
 def name_kind(names: Sequence[str]) -> str:

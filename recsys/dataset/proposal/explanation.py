@@ -40,7 +40,7 @@ def explain_nothing(views: Sequence[View]) -> str:
     else:
         step = "give a table with a row per event, its user and its item, and one with a row per item and its title"
     return (
-        f"no items and interactions found in {shown}; {step}, or name the columns with --answer user=COLUMN and so on"
+        f"no items and interactions found in {shown}; {step}; or name the columns with --answer user=COLUMN and so on"
     )
 
 
