@@ -183,8 +183,8 @@ def _propose_text(draft: Draft, items: ItemFacts) -> None:
     if language != "English":
         better = _CHECKPOINTS.get(language, _MULTILINGUAL)
         check = (
-            f"The texts look {language} ({share:.0%} of them show it), but this checkpoint knows only English. If you "
-            f"can, set the folder or hub name of a BERT checkpoint for the language, such as {better}."
+            f"The language of the texts seems to be {language} ({share:.0%} show it), but this checkpoint knows only "
+            f"English. If you can, set the folder or hub name of a BERT checkpoint for the language, such as {better}."
         )
     draft.put("text checkpoint", "all-MiniLM-L6-v2", "English texts" if check is None else "", check)
     draft.put("text fields", items.fields, "the parts of an item's text, in order")

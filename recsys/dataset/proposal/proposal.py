@@ -57,7 +57,7 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequ
         DataError: a path does not exist, or nothing in the files can be read as interactions and items.
         ConfigError: an answer is not possible, or queries and database do not fit.
     """
-    tables, problems = load_tables(paths, queries)
+    tables, problems = load_tables(paths, decisions, queries)
     if not tables:
         reason = "; ".join(problems[:3]) or "no file has a row of data"
         raise DataError(f"{', '.join(paths)}: no table can be read: {reason}")

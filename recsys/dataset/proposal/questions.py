@@ -15,6 +15,7 @@ KEYS = {
     "item": "the column of the items' ids, in the table of the interactions",
     "user": "the column of the users' ids",
     "title": "the column of the titles",
+    "encoding": "the encoding of texts that are not UTF-8, such as windows-1251",
     "time": "the column of the events' time, or none",
     "time_format": "how the times are written",
     "event": "the column of the event kinds, or none",

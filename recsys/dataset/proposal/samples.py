@@ -18,9 +18,12 @@ from typing import Any
 import polars as pl
 
 from recsys.config.raw_files import RawFiles
+from recsys.dataset.proposal.encodings import ENCODINGS, guess_encoding
 from recsys.dataset.proposal.listing import FileGroup, find_groups
+from recsys.dataset.proposal.questions import Decisions
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.dialect import Dialect
+from recsys.dataset.raw.encoding import detect_encoding
 from recsys.dataset.raw.places import find_sources
 from recsys.dataset.raw.sampling import Sample, read_sample
 from recsys.errors import DataError
@@ -39,6 +42,7 @@ _WHOLE_BYTES, _ROWS_OF_WHOLE = 5_000_000, 1_000_000
 _PACKED_BYTES, _UNPACKED_BYTES = 40_000_000, 160_000_000
 _PACKED = re.compile(r"(?i)[.](gz|gzip|zst|bz2)$|[.]zip/")
 _BLOCK = 1 << 20
+_TEXTS = ("csv", "json", "")
 _PLAIN_ENCODINGS = ("utf-8", "utf-8-sig", "ascii")
 # Column of a sample with the path of each row's file, where a table has several.
 FILE_COLUMN = "\0file"
@@ -79,7 +83,9 @@ class Table:
         return self.form.get("header") is not False
 
 
-def load_tables(paths: Sequence[str], queries: Sequence[str] = ()) -> tuple[list[Table], list[str]]:
+def load_tables(
+    paths: Sequence[str], decisions: Decisions, queries: Sequence[str] = ()
+) -> tuple[list[Table], list[str]]:
     """Return a sample of each table below the paths, or of each query of a database, and why other files are none.
 
     Raises:
@@ -92,15 +98,17 @@ def load_tables(paths: Sequence[str], queries: Sequence[str] = ()) -> tuple[list
     problems: list[str] = []
     for group in groups:
         try:
-            tables += _load_group(group, rows)
+            tables += _load_group(group, rows, decisions)
         except DataError as error:
             problems.append(str(error))
     return [table for table in tables if table.frame.height and table.frame.width], problems
 
 
-def _load_group(group: FileGroup, rows: int) -> Iterator[Table]:
+def _load_group(group: FileGroup, rows: int, decisions: Decisions) -> Iterator[Table]:
     files = RawFiles(path=group.path, query=group.query)
     sources = find_sources("interactions", files)
+    if not group.query and sources[0].format in _TEXTS:
+        files = files.model_copy(update={"encoding": _find_encoding(sources[0], decisions)})
     if sources[0].format == "excel":
         for sheet in _list_sheets(sources[0]):
             try:
@@ -109,6 +117,22 @@ def _load_group(group: FileGroup, rows: int) -> Iterator[Table]:
                 _log.info("%s: sheet '%s' is skipped: %s", group.path, sheet, error)
         return
     yield _load_table(group, files, sources, rows)
+
+
+def _find_encoding(source: Source, decisions: Decisions) -> str | None:
+    """Return the encoding of a text that is neither Unicode nor Western, as guessed or answered; None for others."""
+    with source.open() as stream:
+        head = stream.read(_BLOCK // 16)
+    try:
+        detect_encoding("interactions", source.name, head)
+    except DataError as error:
+        guess = guess_encoding(head)
+        if guess is None and "encoding" not in decisions.answers:
+            message = "the encoding of the text is not clear; give it with --answer encoding=NAME, such as windows-1251"
+            raise DataError(f"{source.name}: {message}") from error
+        chosen = guess or decisions.answers["encoding"]
+        return decisions.decide("encoding", [chosen, *ENCODINGS], chosen, clear=True)
+    return None
 
 
 def _list_sheets(source: Source) -> list[str | None]:
@@ -157,7 +181,7 @@ def _spread(sources: Sequence[Source]) -> list[Source]:
 
 def _sample(source: Source, files: RawFiles, rows: int) -> Sample:
     source = _unpack(source)
-    if source.format not in ("csv", "json", "") or source.size is None:
+    if source.format not in _TEXTS or source.size is None:
         return _count_whole(read_sample(source, files, rows), rows)
     if source.size <= _WHOLE_BYTES:
         # Without a place nothing but the head is read: here that is every row.
@@ -178,7 +202,7 @@ def _count_whole(sample: Sample, rows: int) -> Sample:
 
 def _unpack(source: Source) -> Source:
     """Return a small compressed source as one in memory, so that its middle and its end can be read, too."""
-    if not _PACKED.search(source.name) or source.format not in ("csv", "json", ""):
+    if not _PACKED.search(source.name) or source.format not in _TEXTS:
         return source
     if source.size is None or source.size > _PACKED_BYTES:
         return source

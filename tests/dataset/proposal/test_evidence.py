@@ -159,7 +159,7 @@ def test_chinese_titles_ask_for_an_encoder(data: Path) -> None:
         data / "x" / "商品.csv", "商品,名称", [[i.number + 7000, f"第{i.number}本好书的故事"] for i in world.items]
     )
     text = propose(["x"], "x", Decisions()).text
-    assert "# CHECK The texts look Chinese" in text
+    assert "# CHECK The language of the texts seems to be Chinese" in text
     assert "bert-base-chinese" in text
 
 
