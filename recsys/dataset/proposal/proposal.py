@@ -76,6 +76,7 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequ
     propose_rest(draft, roles, items, events, decisions)
     unused = [f"{table.name} is not used" for table in tables if table.name not in _names(roles)]
     unused += [f"the answer {key}={text} was not needed" for key, text in decisions.unused.items()]
+    _trim_fill_down(draft)
     text = write_yaml(draft, _header(paths, roles, decisions, has_checks=bool(draft.checks)))
     parse_config(yaml.safe_load(text), "proposed by recsys init")
     checks = sum(map(len, draft.checks.values()))
@@ -111,6 +112,27 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
     }
     for key, value in used.items():
         draft.put(f"dataset {what} {key}", value, evidence[key])
+
+
+def _trim_fill_down(draft: Draft) -> None:
+    """Fill only the columns that the proposal reads."""
+    for what in ("items", "interactions"):
+        path = ("dataset", what, "fill_down")
+        if path not in draft.values:
+            continue
+        read = [
+            value
+            for key, value in draft.values.items()
+            if key[:3] in {(*path[:2], "columns"), (*path[:2], "attributes")}
+        ]
+        used = {name for value in read for name in ([value] if isinstance(value, str) else value)}
+        rules = draft.get(f"dataset {what} keep_rows") or []
+        kept = [
+            name for name in draft.values[path] if name in used or any(rule.startswith(f"{name} ") for rule in rules)
+        ]
+        draft.values[path] = kept
+        if not kept:
+            del draft.values[path]
 
 
 def _header(paths: Sequence[str], roles: Roles, decisions: Decisions, *, has_checks: bool) -> list[str]:

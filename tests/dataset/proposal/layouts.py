@@ -465,7 +465,7 @@ LAYOUTS: dict[str, Layout] = {
             _E + "columns.item_id": "Lineitem sku",
             _E + "columns.time": "Created at",
             _E + "columns.value": "Lineitem quantity",
-            _E + "fill_down": ["Email", "Financial Status", "Paid at", "Total"],
+            _E + "fill_down": ["Email", "Financial Status"],
             _E + "keep_rows": ["Financial Status != refunded"],
             _E + "time_format": "iso",
         },

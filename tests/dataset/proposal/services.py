@@ -162,6 +162,7 @@ SERVICES: dict[str, Layout] = {
             _E + "columns.user_id": "Email",
             _E + "columns.time": "Created at",
             _E + "columns.value": "Lineitem quantity",
+            _E + "fill_down": ["Financial Status"],
             _E + "keep_rows": ["Financial Status != refunded"],
         },
     ),
