@@ -18,31 +18,43 @@ if TYPE_CHECKING:
 
 
 def init(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders or patterns of an export.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders or addresses of an export.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Config file to write.")] = Path("shop.yaml"),
     answer: Annotated[
         list[str] | None,
         typer.Option("--answer", "-a", metavar="KEY=VALUE", help="Answer to a question, such as user=customer_no."),
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option("--query", metavar="SQL", help="Query of a database; give one for each table."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing config file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look at raw files and write a config that reads them.
 
-    A bounded sample of each file is read. Each setting is written with what it rests on as a comment. Where the files
-    can be read in two ways, a question is asked on a terminal; elsewhere the more careful reading is taken and its line
-    is marked with `# CHECK`.
+    The command reads a bounded sample of each file and explains each setting in a comment. Where the files can be read
+    in two ways, it asks on a terminal; elsewhere it assumes the more careful reading and marks the line with `# CHECK`.
 
     Next: `recsys doctor` and `recsys run`.
 
     Example: `recsys init export/ --out shop.yaml --answer user=customer_no`
+
+    Example: `recsys init postgresql://HOST/NAME --query "SELECT * FROM orders" --query "SELECT * FROM products"`
     """
     set_threads(2)
     from recsys.dataset.proposal.questions import parse_answers
     from recsys.pipelines.init import run_init
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
-    proposal = run_init(paths, out, answers=parse_answers(answer or []), ask=_ask if can_ask else None, force=force)
+    proposal = run_init(
+        paths,
+        out,
+        answers=parse_answers(answer or []),
+        queries=query or [],
+        ask=_ask if can_ask else None,
+        force=force,
+    )
     if as_json:
         print_json(
             {
@@ -56,7 +68,7 @@ def init(
         return
     print_lines(*_describe(proposal.preview), "")
     for question in proposal.questions:
-        print_lines(f"CHECK   {question.text} Taken: {question.chosen}; other answers: {_others(question)}")
+        print_lines(f"CHECK   {question.text} Assumed: {question.chosen}; change with {question.alternatives}")
     for note in proposal.notes:
         print_lines(f"note    {note}")
     print_lines(
@@ -80,21 +92,16 @@ def _ask(question: Question) -> str:
             return str(text)
         if text.isdecimal() and 1 <= int(text) <= len(shown):
             return shown[int(text) - 1]
-        typer.echo(f"'{text}' is none of the answers", err=True)
-
-
-def _others(question: Question) -> str:
-    others = [option for option in question.options if option != question.chosen][:4]
-    return ", ".join(f"--answer {question.key}={option}" for option in others)
+        typer.echo(f"'{text}' is not one of the answers", err=True)
 
 
 def _describe(preview: Preview) -> list[str]:
     """Return the preview as lines: items, a history and the time span."""
-    lines = ["Items, as they would be read:"]
+    lines = ["Items as they would be read:"]
     for item in preview.items:
         rest = "; ".join(f"{name}: {text}" for name, text in item.items() if name not in ("item_id", "title"))
         lines.append(f"  {item.get('item_id', '')}  {item.get('title', '')}" + (f"  ({rest})" if rest else ""))
-    lines.append(f"The history of user {preview.user}:")
+    lines.append(f"History of user {preview.user}:")
     for event in preview.history:
         facts = "  ".join(event[name] for name in ("time", "order", "event", "value") if name in event)
         lines.append(f"  {facts}  {event['item']}  {event['title']}".replace("    ", "  "))

@@ -17,27 +17,29 @@ def run_init(
     out: Path,
     *,
     answers: Mapping[str, str],
+    queries: Sequence[str] = (),
     ask: Callable[[Question], str] | None = None,
     force: bool = False,
 ) -> Proposal:
     """Propose a config for the files below the paths and write it.
 
     Args:
-        paths: files, folders or patterns.
+        paths: files, folders, patterns, addresses, or a database.
         out: the config file.
         answers: key of a question -> answer.
+        queries: of the database, one for each table.
         ask: asks somebody; None where nobody can be asked.
         force: whether an existing file is replaced.
 
     Raises:
-        ConfigError: the file exists, or an answer is not possible.
+        ConfigError: the file exists, an answer is not possible, or queries and database do not fit.
         DataError: nothing in the files can be read as interactions and items.
     """
     if out.exists() and not force:
-        raise ConfigError(f"{out}: exists already; choose another --out, or replace it with --force")
+        raise ConfigError(f"{out}: already exists; choose another --out, or replace it with --force")
     with log_stage("init") as done:
-        proposal = propose(paths, out.stem, Decisions(answers=answers, ask=ask))
-        done(f"{proposal.checks} open" if proposal.checks else "nothing open")
+        proposal = propose(paths, out.stem, Decisions(answers=answers, ask=ask), queries)
+        done(f"{proposal.checks or 'no'} open question{'' if proposal.checks == 1 else 's'}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_text(out, proposal.text)

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dataset.proposal.layouts import LAYOUTS
+from dataset.proposal.services import LAYOUTS
 
 
 def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -27,8 +27,8 @@ def test_writes_a_config_that_reads_the_files(call: Call, data: Path) -> None:
     config = data / "new" / "hive.yaml"
     answer = call("init", "export", "--out", config)
     assert answer.code == 0, answer
-    assert answer.out.startswith("Items, as they would be read:\n")
-    assert "The history of user " in answer.out
+    assert answer.out.startswith("Items as they would be read:\n")
+    assert "History of user " in answer.out
     assert "Times: 2023-03-01 09:26 to 2023-09-17 06:46 in the sample" in answer.out
     assert answer.out.endswith(f"next    recsys doctor --config {config}\n        recsys run --config {config}\n")
     settings = load_config(config)
@@ -58,14 +58,14 @@ def test_an_existing_file_stays(call: Call, data: Path) -> None:
     write_hive(data)
     config = data / "shop.yaml"
     config.write_text("name: mine\n")
-    expect(call("init", "export", "--out", config), "shop.yaml: exists already", "--force")
+    expect(call("init", "export", "--out", config), "shop.yaml: already exists", "--force")
     assert config.read_text() == "name: mine\n"
 
 
 def test_nothing_is_written_where_nothing_is_found(call: Call, data: Path) -> None:
     (data / "x.csv").write_text("colour,size\nred,1\nblue,2\n")
     config = data / "shop.yaml"
-    expect(call("init", "x.csv", "--out", config), "no items and interactions are found in x.csv (colour, size)")
+    expect(call("init", "x.csv", "--out", config), "no items and interactions found in x.csv (colour, size)")
     expect(call("init", "nowhere", "--out", config), "nowhere: no such file or folder")
     expect(call("init", "x.csv", "--out", config, "--answer", "who=me"), "--answer who=me: expected key=value")
     assert not config.exists()

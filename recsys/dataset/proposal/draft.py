@@ -36,10 +36,8 @@ class Draft:
     def note(self, path: str, question: Question | None) -> None:
         """Mark a setting as one that somebody should check, if nobody answered its question."""
         if question is not None:
-            others = [option for option in question.options if option != question.chosen]
-            hint = " or ".join(others[:3])
-            why = f"; {question.evidence}" if question.evidence else ""
-            line = f"{question.text} Taken: {question.chosen}{why}. If not: {hint} (--answer {question.key}=...)."
+            why = f" ({question.evidence})" if question.evidence else ""
+            line = f"{question.text} Assumed: {question.chosen}{why}; change with {question.alternatives}."
             self.checks.setdefault(tuple(path.split(" ")), []).append(line)
 
     def get(self, path: str) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from recsys.dataset.proposal.event_kinds import Kind, read_kind
-from recsys.dataset.proposal.names import match_name
+from recsys.dataset.proposal.names import match_name, split_name
 from recsys.dataset.proposal.profile import Column
 from recsys.dataset.proposal.roles import Roles
 
@@ -114,11 +114,21 @@ def find_order(roles: Roles) -> Column | None:
         )
         if by_user.height < 5:
             continue
+        numbers = match_name(column.name, "order") == 1 and "id" not in split_name(column.name)
+        if numbers and _numbers_baskets(by_user):
+            return column
         unique = float((by_user["distinct"] == by_user["rows"]).mean() or 0.0)  # type: ignore[arg-type]
         dense = float((by_user["width"] == by_user["rows"]).mean() or 0.0)  # type: ignore[arg-type]
         if unique >= 0.98 and (dense >= 0.8 or (match_name(column.name, "order") >= 0.7 and dense >= 0.3)):
             return column
     return None
+
+
+def _numbers_baskets(by_user: pl.DataFrame) -> bool:
+    """Return whether the numbers of nearly all users are consecutive, with several events of the same number."""
+    several = by_user.filter(pl.col("distinct") >= 2)
+    dense = float((several["width"] == several["distinct"]).mean() or 0.0)  # type: ignore[arg-type]
+    return several.height >= 0.5 * by_user.height and dense >= 0.9
 
 
 def rate_events(roles: Roles) -> list[tuple[float, Column, list[Kind]]]:
@@ -165,15 +175,20 @@ def find_value(roles: Roles, taken: set[str]) -> list[Value]:
         other = match_name(column.name, "other_number")
         if other > named or (other == 1 and named < 1):
             continue
-        found.append((named + 0.5 * value.clear + 0.3 * (value.meaning == "rating") - 0.05 * column.index / 10, value))
+        found.append((named + 0.5 * value.clear + 0.3 * (value.meaning == "rating") - _demerit(column), value))
     return [value for _, value in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _demerit(column: Column) -> float:
+    """Return points against a number: what was refunded or shipped counts less, and later columns a little less."""
+    return 0.5 * (match_name(column.name, "late_time") > 0) + 0.005 * column.index
 
 
 def _read_value(column: Column, *, has_names: bool) -> Value | None:
     for meaning in ("rating", "quantity", "count"):
         named = match_name(column.name, meaning)
         if has_names and named >= 0.5 and (meaning != "rating" or _is_scale(column)):
-            return Value(column, meaning, named >= 0.7)
+            return Value(column, meaning, named >= 0.7 or meaning == "quantity")
     if match_name(column.name, "transaction") or match_name(column.name, "order") or match_name(column.name, "private"):
         return None
     numbers = column.numbers.drop_nulls()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,6 +111,22 @@ def read_kind(name: str) -> Kind:
         if any(not word.isascii() and word in compact for word in _known(text)):
             return Kind(name, weight, meaning, True)
     return Kind(name, 1.0, "positive", False)
+
+
+# Parts of names, and words of names, that tell the one kind of event of a table.
+_LOANS = "loan borrow ausleih leih prestam 貸出 借阅 выдач".split()  # noqa: SIM905
+_LOAN_WORDS = frozenset(("checkout", "checkouts", "pret", "prets", "patron"))
+_PURCHASES = "order orders purchase purchases sale sales transaction transactions invoice"
+_PURCHASE_WORDS = frozenset(_PURCHASES.split())
+
+
+def name_kind(names: Sequence[str]) -> str:
+    """Return what to call the events of a table without kinds, by the names of its files and columns."""
+    text = plain(" ".join(names))
+    words = {word for name in names for word in split_name(name)}
+    if words & _LOAN_WORDS or any(part in text for part in _LOANS):
+        return "loan"
+    return "purchase" if words & _PURCHASE_WORDS else "interaction"
 
 
 def _pairs(words: tuple[str, ...]) -> list[str]:

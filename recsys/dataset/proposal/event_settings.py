@@ -17,7 +17,7 @@ from recsys.dataset.proposal.event_columns import (
     rate_events,
     rate_times,
 )
-from recsys.dataset.proposal.event_kinds import Kind, read_kind
+from recsys.dataset.proposal.event_kinds import Kind, name_kind, read_kind
 from recsys.dataset.proposal.names import match_name
 from recsys.dataset.proposal.profile import Column
 from recsys.dataset.proposal.questions import Decisions
@@ -52,7 +52,7 @@ def propose_interactions(draft: Draft, roles: Roles, decisions: Decisions) -> Ev
     view = roles.interactions
     user, item = view.columns[roles.user], view.columns[roles.item]
     draft.put(_PUT + "columns user_id", roles.user, user.shown)
-    found = "" if roles.overlap is None else f"; {roles.overlap:.0%} found among the sampled items"
+    found = "" if roles.overlap is None else f"; {roles.overlap:.0%} of the ids are among the sampled items"
     draft.put(_PUT + "columns item_id", roles.item, item.shown + found)
     for key, setting in (("user", "user_id"), ("item", "item_id"), ("interactions", "user_id")):
         draft.note(_PUT + f"columns {setting}", decisions.is_open(key))
@@ -61,7 +61,7 @@ def propose_interactions(draft: Draft, roles: Roles, decisions: Decisions) -> Ev
     if times is None:
         order = find_order(roles)
         if order is not None:
-            draft.put(_PUT + "columns order", order.name, "numbers each user's events in their order")
+            draft.put(_PUT + "columns order", order.name, "numbers each user's events in order")
             taken.add(order.name)
             has_order = True
     kinds, predicted = _propose_kinds(draft, roles, decisions, taken)
@@ -105,7 +105,11 @@ def _propose_time(draft: Draft, roles: Roles, decisions: Decisions) -> tuple[pl.
 def _propose_format(draft: Draft, column: Column, decisions: Decisions) -> pl.Series | None:
     guess = column.time
     if guess is None:
-        draft.put(_PUT + "time_format", "auto", check=f"The times in '{column.name}' have no form that is known.")
+        draft.put(
+            _PUT + "time_format",
+            "auto",
+            check=f"The times in '{column.name}' are in no known format; set one.",
+        )
         return None
     if guess.other is not None:
         readings = {guess.format: guess, guess.other.format: guess.other}
@@ -128,7 +132,9 @@ def _propose_format(draft: Draft, column: Column, decisions: Decisions) -> pl.Se
     old = (times < _OLD).sum()
     if 0 < old < 0.2 * times.len():
         draft.put(
-            _PUT + "earliest_time", f"{_OLD:%Y-%m-%dT%H:%M:%SZ}", f"{old:,} sampled rows are older: no real times"
+            _PUT + "earliest_time",
+            f"{_OLD:%Y-%m-%dT%H:%M:%SZ}",
+            f"{old:,} sampled rows are older: not real times",
         )
         times = times.set(times < _OLD, None)
     return times
@@ -194,7 +200,7 @@ def _weigh_kinds(draft: Draft, column: Column, kinds: list[Kind], decisions: Dec
             positive += owned
     shown = [kind.name for kind in used if kind.meaning == "shown"]
     if shown and positive:
-        draft.put(_PUT + "positive_events", positive, f"{', '.join(shown)} only says what was shown")
+        draft.put(_PUT + "positive_events", positive, f"{', '.join(shown)} means only that the item was shown")
     return tuple(positive)
 
 
@@ -227,7 +233,7 @@ def _propose_value(draft: Draft, roles: Roles, decisions: Decisions, taken: set[
     if meaning == "rating":
         _propose_rating(draft, value.column, decisions)
     else:
-        draft.put(_PUT + "value_weight", "log1p", "more counts more, but ten times more does not count ten times")
+        draft.put(_PUT + "value_weight", "log1p", "more counts more, but ten times as much does not count ten times")
         negative = (value.column.numbers < 0).sum()
         if negative:
             draft.put(_PUT + "negative_values", "take_back", f"{negative:,} sampled rows are negative: returns")
@@ -247,15 +253,15 @@ def _propose_rating(draft: Draft, column: Column, decisions: Decisions) -> None:
             ["missing", "number"],
             "missing",
             clear=zeros > 2 * ones,
-            text="Does a rating of 0 mean that there is none?",
-            evidence=f"0 {zeros:,} times, 1 {ones:,} times in the sample",
+            text="Does a rating of 0 mean that the item was not rated?",
+            evidence=f"0 occurs {zeros:,} times in the sample, 1 occurs {ones:,} times",
         )
         if missing == "missing":
             absent.append("0")
             numbers = numbers.filter(numbers != 0)
     if absent:
         share = 1 - numbers.len() / column.numbers.drop_nulls().len()
-        draft.put(_PUT + "missing", {"value": absent}, f"{share:.0%} are {' or '.join(absent)}: not rated")
+        draft.put(_PUT + "missing", {"value": absent}, f"{share:.0%} are {' or '.join(absent)}, which means not rated")
         draft.note(_PUT + "missing", decisions.is_open("zero"))
     if not len(numbers):
         return
@@ -264,17 +270,18 @@ def _propose_rating(draft: Draft, column: Column, decisions: Decisions) -> None:
     limit = next((g for g in (0.8 * scale, 0.7 * scale, 0.6 * scale) if (numbers >= g).mean() >= 0.4), 0.5 * scale)  # type: ignore[operator]
     share = float((numbers >= limit).mean() or 0.0)  # type: ignore[arg-type]
     whole = int(limit) if limit == int(limit) else limit
-    draft.put(_PUT + "positive_value", whole, f"{share:.0%} of the ratings; lower ones are not predicted")
+    draft.put(
+        _PUT + "positive_value",
+        whole,
+        f"{share:.0%} of the ratings reach it; lower ones are not predicted",
+    )
 
 
 def _name_events(draft: Draft, roles: Roles, meaning: str, has_kinds: bool) -> str:
     """Name the one kind of event of a table without a column of kinds."""
     if not has_kinds:
-        names = " ".join([roles.interactions.table.path, *roles.interactions.columns]).lower()
-        loan = any(word in names for word in ("loan", "borrow", "checkout", "ausleih", "leih", "pret", "patron"))
-        kind = {"rating": "rating", "quantity": "purchase", "count": "use"}.get(
-            meaning, "loan" if loan else "interaction"
-        )
+        kinds = {"rating": "rating", "quantity": "purchase", "count": "use"}
+        kind = kinds.get(meaning) or name_kind([roles.interactions.table.path, *roles.interactions.columns])
         draft.put(_PUT + "event_weights", {kind: 1.0}, "every row is an event of this kind")
     return meaning
 

@@ -173,7 +173,7 @@ def _find_attributes(columns: Sequence[Column], taken: set[str], title: Column) 
             or column.time is not None
         ):
             continue
-        if column.name.startswith("\0") or match_name(column.name, "user") == 1:
+        if match_name(column.name, "user") == 1 or (match_name(column.name, "other_number") == 1 and not year):
             continue
         rated.append((2 * named + year + 0.5 * column.filled - (column.distinct > 0.9 * title.distinct), column))
     best = [column for _, column in sorted(rated, key=lambda pair: -pair[0])[:_MOST_ATTRIBUTES]]
@@ -201,7 +201,7 @@ def _propose_times_and_flags(draft: Draft, roles: Roles, columns: Sequence[Colum
     flags = [c for c in columns if c.is_flag and c.name not in taken and match_name(c.name, "available") >= 0.7]
     if flags:
         share = _share_true(flags[0])
-        check = None if share >= 0.3 else f"Only {share:.0%} of the items are available; is the column what it seems?"
+        check = None if share >= 0.3 else f"Only {share:.0%} of the items are available; is this the right column?"
         draft.put("dataset items columns available", flags[0].name, f"true for {share:.0%}", check)
         taken.add(flags[0].name)
     created = [

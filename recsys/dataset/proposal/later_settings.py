@@ -51,11 +51,11 @@ def propose_rest(draft: Draft, roles: Roles, items: ItemFacts, events: EventFact
     if repeats:
         depths["repeat"] = 100
     if not has_order or repeats or events.times is None:
-        why = "" if has_order else "no transitions: without an order nothing follows anything"
+        why = "" if has_order else "no transitions, because the events have no order"
         draft.put("candidates depths", depths, why)
     draft.put("generation n", 10)
     if items.segments:
-        draft.put("evaluation segments item_columns", items.segments, "metrics by value of this column")
+        draft.put("evaluation segments item_columns", items.segments, "metrics for each value of this column")
 
 
 def _propose_repeats(draft: Draft, roles: Roles, events: EventFacts, decisions: Decisions) -> bool:
@@ -107,13 +107,17 @@ def _propose_windows(draft: Draft, roles: Roles, events: EventFacts) -> None:
         draft.put(put + "holdout_share", 0.2)
         return
     if events.times is None:
-        draft.put(put + "protocol", "leave_last_out", "an order without times: each user's last item is the test")
+        draft.put(
+            put + "protocol",
+            "leave_last_out",
+            "an order but no times, so each user's last item is the test",
+        )
         draft.put(put + "label_windows", 1 if _count_users(roles) >= 1000 else 3)
         return
     known = events.times.drop_nulls()
     returning = _share_returning(roles, events.times)
     if returning is not None and returning < 0.2:
-        share = f"only {returning:.0%} of the users of the last tenth were there before"
+        share = f"only {returning:.0%} of the users in the last tenth of the events have earlier ones"
         draft.put(put + "protocol", "leave_last_out", f"{share}, so each user's last item is the test")
         draft.put(put + "label_windows", 1 if _count_users(roles) >= 1000 else 3)
         return
@@ -179,8 +183,8 @@ def _propose_text(draft: Draft, items: ItemFacts) -> None:
     if language != "English":
         better = _CHECKPOINTS.get(language, _MULTILINGUAL)
         check = (
-            f"The texts look {language} ({share:.0%} of them show it), and this checkpoint knows English. If you have "
-            f"one, give a folder or a hub name of a BERT that knows the language, such as {better}."
+            f"The language of the texts seems to be {language} ({share:.0%} show it), but this checkpoint knows only "
+            f"English. If you can, set the folder or hub name of a BERT checkpoint for the language, such as {better}."
         )
     draft.put("text checkpoint", "all-MiniLM-L6-v2", "English texts" if check is None else "", check)
     draft.put("text fields", items.fields, "the parts of an item's text, in order")
@@ -188,4 +192,4 @@ def _propose_text(draft: Draft, items: ItemFacts) -> None:
     tokens = (items.texts.str.len_chars() - wide) / 4.5 + wide + 8
     need = float(tokens.quantile(0.75) or 24)
     length = next((size for size in _TOKENS if size >= need), _TOKENS[-1])
-    draft.put("text max_tokens", length, f"three of four texts have at most about {need:.0f} tokens")
+    draft.put("text max_tokens", length, f"three out of four texts have at most about {need:.0f} tokens")

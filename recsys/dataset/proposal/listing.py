@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.config import data_path
-from recsys.errors import DataError
+from recsys.config.raw_files import DATABASE_SCHEMES, RawFiles
+from recsys.dataset.raw.places import find_sources
+from recsys.errors import ConfigError, DataError
 
 # What lies beside data and is none.
 _SUFFIXES_OF_OTHERS = (
@@ -32,21 +34,30 @@ class FileGroup:
         path: file, folder or pattern, as the config names it.
         files: the files, sorted; for an address the address alone.
         root: the folder below which `key=value` folders are columns; None for a single file.
+        query: of a database.
     """
 
     path: str
     files: tuple[Path, ...]
     root: Path | None = None
+    query: str | None = None
 
 
-def find_groups(paths: Sequence[str]) -> list[FileGroup]:
+def find_groups(paths: Sequence[str], queries: Sequence[str] = ()) -> list[FileGroup]:
     """Return the groups of files below the paths, in the order of their names; a single file is a group of its own.
+
+    Args:
+        paths: files, folders, patterns, addresses, or a database.
+        queries: of the database, each the rows of a table.
 
     Raises:
         DataError: a path does not exist, or there is no data file.
+        ConfigError: a database without queries, or queries without a database.
     """
-    groups: list[FileGroup] = []
-    for path in paths:
+    databases = [path for path in paths if path.lower().startswith(DATABASE_SCHEMES)]
+    _check_queries(databases, queries)
+    groups = [FileGroup(path, (Path(path),), query=query) for path in databases for query in queries]
+    for path in (path for path in paths if path not in databases):
         place = data_path(path)
         if not place.exists() and Path(path).expanduser().exists():
             place = Path(path).expanduser().resolve()
@@ -55,17 +66,47 @@ def find_groups(paths: Sequence[str]) -> list[FileGroup]:
         elif place.suffix.lower() == ".zip" and zipfile.is_zipfile(place):
             groups += _group_archive(place)
         elif "://" in path:
-            groups.append(FileGroup(path, (Path(path),)))
+            groups += _group_remote(path)
         elif place.exists():
             groups.append(FileGroup(config_path(place), (place,)))
         else:
             groups.append(_match(path))
-    known: dict[tuple[Path, ...], FileGroup] = {}
+    known: dict[Hashable, FileGroup] = {}
     for group in groups:
-        known.setdefault(group.files, group)
+        known.setdefault((group.files, group.query), group)
     if not known:
         raise DataError(f"{', '.join(paths)}: no data file; give recsys init the files or the folder of an export")
     return list(known.values())
+
+
+def _check_queries(databases: Sequence[str], queries: Sequence[str]) -> None:
+    if len(databases) > 1:
+        raise ConfigError("recsys init reads one database at a time; give one address, and a --query for each table")
+    if databases and not queries:
+        raise ConfigError(
+            "a database needs a query for each table, such as --query 'SELECT customer, product, day FROM lines' "
+            "--query 'SELECT id, name FROM products'"
+        )
+    if queries and not databases:
+        raise ConfigError("--query is for a database only; give its address, such as postgresql://HOST/NAME")
+
+
+def _group_remote(path: str) -> list[FileGroup]:
+    """Return the files at an address: all of them if their names differ in numbers alone, else a group per kind."""
+    names = [source.name for source in find_sources("interactions", RawFiles(path=path))]
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        kinds.setdefault(_kind(Path(), Path(name)), []).append(name)
+    if len(kinds) <= 1:
+        return [FileGroup(path, (Path(path),))]
+    groups = []
+    for members in kinds.values():
+        folder = members[0].rpartition("/")[0]
+        same = [name.rpartition("/")[2] for name in members if name.rpartition("/")[0] == folder]
+        # Files that one pattern names are a table, others are tables of their own.
+        found = [f"{folder}/{_pattern(same)}"] if 1 < len(same) == len(members) else members
+        groups += [FileGroup(each, (Path(each),)) for each in found]
+    return groups
 
 
 def _group_archive(archive: Path) -> list[FileGroup]:

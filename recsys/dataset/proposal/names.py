@@ -84,7 +84,7 @@ WORDS: dict[str, str] = {
         "umsatz prix montant precio importe prezzo preco prijs prisforpris unitprice helpful votes helpfulvote "
         "helpfulvotes age zip zipcode postal postcode lat lon latitude longitude phone year average averagerating "
         "avg ratingnumber ratingcount msplayed duration useful funny cool rank number row rowid index "
-        "discountpercent temperature 价格 金额 单价 价钱 価格 가격"
+        "discountpercent temperature length runtime 价格 金额 单价 价钱 価格 가격"
     ),
     "order": (
         "order ordinal pos position seq sequence step idx index ordernumber ordernr rank nr no lfd lfdnr "

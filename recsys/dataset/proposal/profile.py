@@ -7,28 +7,10 @@ from functools import cached_property
 
 import polars as pl
 
+from recsys.dataset.cleaning.missing import MISSING
 from recsys.dataset.proposal.names import is_id_name, match_name
 from recsys.dataset.proposal.times import TimeFormat, guess_time
 
-# Spellings of a missing value in exports.
-MISSING = (
-    "",
-    "null",
-    "NULL",
-    "None",
-    "none",
-    "nan",
-    "NaN",
-    "NA",
-    "N/A",
-    "n/a",
-    "<NA>",
-    "\\N",
-    "-",
-    "--",
-    "#N/A",
-    "NaT",
-)
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 _COMMA_NUMBER = r"^[+-]?\d{1,3}(\.\d{3})*,\d+$|^[+-]?\d+,\d+$"
 _WHOLE = r"^[+-]?\d+(\.0+)?$"

@@ -44,19 +44,20 @@ class Proposal:
     notes: list[str]
 
 
-def propose(paths: Sequence[str], name: str, decisions: Decisions) -> Proposal:
+def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequence[str] = ()) -> Proposal:
     """Return the config proposed for the files below the paths; it is valid.
 
     Args:
-        paths: files, folders or patterns.
+        paths: files, folders, patterns, addresses, or a database.
         name: of the product.
         decisions: answers given, and how to ask for others.
+        queries: of the database, one for each table.
 
     Raises:
         DataError: a path does not exist, or nothing in the files can be read as interactions and items.
-        ConfigError: an answer is not possible.
+        ConfigError: an answer is not possible, or queries and database do not fit.
     """
-    tables, problems = load_tables(paths)
+    tables, problems = load_tables(paths, decisions, queries)
     if not tables:
         reason = "; ".join(problems[:3]) or "no file has a row of data"
         raise DataError(f"{', '.join(paths)}: no table can be read: {reason}")
@@ -75,7 +76,8 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions) -> Proposal:
     propose_rest(draft, roles, items, events, decisions)
     unused = [f"{table.name} is not used" for table in tables if table.name not in _names(roles)]
     unused += [f"the answer {key}={text} was not needed" for key, text in decisions.unused.items()]
-    text = write_yaml(draft, _header(paths, roles, decisions))
+    _trim_fill_down(draft)
+    text = write_yaml(draft, _header(paths, roles, decisions, has_checks=bool(draft.checks)))
     parse_config(yaml.safe_load(text), "proposed by recsys init")
     checks = sum(map(len, draft.checks.values()))
     return Proposal(
@@ -96,7 +98,7 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
     table = view.table
     shape = view.shape if what == "interactions" or view.unfolding is not None else dict(view.shape)
     used = {key: value for key, value in shape.items() if what == "interactions" or key in ("fill_down", "unfold")}
-    rows = f"about {table.rows:,} rows" if table.rows is not None else "rows not counted: compressed"
+    rows = f"about {table.rows:,} rows" if table.rows is not None else "rows not counted"
     rows = f"{table.rows:,} rows" if table.whole and table.rows is not None else rows
     count = f"{len(table.files):,} files, " if len(table.files) > 1 else ""
     draft.put(f"dataset {what} path", table.path, f"{count}{rows}; {table.described}".strip("; "))
@@ -104,23 +106,45 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
     for key, value in table.form.items():
         draft.put(f"dataset {what} {key}", value)
     evidence = {
-        "fill_down": "blank on the further lines of an order",
+        "fill_down": "blank on all lines of an order but the first",
         "unfold": "its cells hold several events",
-        "file_name": "what only the files' names tell",
+        "file_name": "a column that only the names of the files give",
     }
     for key, value in used.items():
         draft.put(f"dataset {what} {key}", value, evidence[key])
 
 
-def _header(paths: Sequence[str], roles: Roles, decisions: Decisions) -> list[str]:
+def _trim_fill_down(draft: Draft) -> None:
+    """Fill only the columns that the proposal reads."""
+    for what in ("items", "interactions"):
+        path = ("dataset", what, "fill_down")
+        if path not in draft.values:
+            continue
+        read = [
+            value
+            for key, value in draft.values.items()
+            if key[:3] in {(*path[:2], "columns"), (*path[:2], "attributes")}
+        ]
+        used = {name for value in read for name in ([value] if isinstance(value, str) else value)}
+        rules = draft.get(f"dataset {what} keep_rows") or []
+        kept = [
+            name for name in draft.values[path] if name in used or any(rule.startswith(f"{name} ") for rule in rules)
+        ]
+        draft.values[path] = kept
+        if not kept:
+            del draft.values[path]
+
+
+def _header(paths: Sequence[str], roles: Roles, decisions: Decisions, *, has_checks: bool) -> list[str]:
     tables: list[Table] = [roles.interactions.table, roles.items.table]
     lines = [
         f"Proposed by 'recsys init {' '.join(paths)}' from a sample of the files.",
-        "The comments say what each choice rests on. Relative paths start at RECSYS_DATA.",
+        "The comments give the evidence for each setting. Relative paths start at RECSYS_DATA.",
     ]
     if decisions.answered:
         lines.append("Answered: " + ", ".join(f"{key}={value}" for key, value in decisions.answered.items()))
     if roles.is_one_table:
         lines.append(f"Items and interactions both come from {tables[0].name}.")
-    lines.append("Lines with CHECK are open: the files allow another reading.")
+    if has_checks:
+        lines.append("Lines with CHECK are open questions: the files can also be read in another way.")
     return lines

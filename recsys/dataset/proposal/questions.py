@@ -15,6 +15,7 @@ KEYS = {
     "item": "the column of the items' ids, in the table of the interactions",
     "user": "the column of the users' ids",
     "title": "the column of the titles",
+    "encoding": "the encoding of texts that are not UTF-8, such as windows-1251",
     "time": "the column of the events' time, or none",
     "time_format": "how the times are written",
     "event": "the column of the event kinds, or none",
@@ -24,7 +25,7 @@ KEYS = {
     "wishes": "whether lists predict wishes and to-read marks, or only know them: owned or positive",
     "repeats": "whether lists may hold items that the user already has: yes or no",
 }
-_SHOWN_OPTIONS = 12
+_SHOWN_OPTIONS, _SHOWN_ALTERNATIVES = 12, 4
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Question:
         key: a key of `KEYS`.
         text: the question, as a sentence.
         options: the answers that are possible.
-        chosen: the one that the proposal takes if nobody answers.
+        chosen: the one that is assumed if nobody answers.
         evidence: what speaks for each option, or for the choice.
     """
 
@@ -44,6 +45,12 @@ class Question:
     options: tuple[str, ...]
     chosen: str
     evidence: str = ""
+
+    @property
+    def alternatives(self) -> str:
+        """The options that are given if the choice is wrong, as on the command line."""
+        others = [option for option in self.options if option != self.chosen][:_SHOWN_ALTERNATIVES]
+        return " or ".join(f"--answer {self.key}={option}" for option in others)
 
 
 @dataclass
@@ -116,6 +123,6 @@ def parse_answers(texts: Sequence[str]) -> dict[str, str]:
             known = ", ".join(KEYS)
             raise ConfigError(f"--answer {text}: expected key=value with one of the keys {known}")
         if answers.get(key, value.strip()) != value.strip():
-            raise ConfigError(f"--answer {key}: is given twice, {answers[key]} and {value.strip()}; keep one")
+            raise ConfigError(f"--answer {key}: is given twice, as {answers[key]} and {value.strip()}; keep one")
         answers[key] = value.strip()
     return answers

@@ -124,6 +124,8 @@ def _share(view: View, views: Sequence[View], rated: float) -> Iterator[Roles]:
             named = 1.5 * match_name(column.name, "item") - 2.0 * (match_name(column.name, "transaction") == 1)
             points = rated + named + rate_title(view, column, title) + rate_user(view, user, column, views, None)
             points += 2.0 * (not same) + 0.5 * is_id_name(column.name) - 6.0 * (1 - column.filled)
+            points -= 2.5 * (not same and column.is_text and column.words > 1.5)
+            points += 0.5 * (column.is_code and not column.is_number) - 3.0 * _is_amount(column)
             points += min(column.distinct / 1000, 1.0)
             yield Roles(view, view, column.name, title.name, column.name, user.name, points)
 
@@ -132,6 +134,12 @@ def _is_of_user(column: Column) -> bool:
     return any(match_name(column.name, role) >= 0.5 for role in ("user", "private", "email")) and not (
         match_name(column.name, "item") >= 0.5
     )
+
+
+def _is_amount(column: Column) -> bool:
+    """Return whether the name speaks of a number, such as votes or a price, rather than of an item."""
+    amount = max(match_name(column.name, role) for role in ("other_number", "quantity", "count", "rating", "year"))
+    return column.is_number and amount > match_name(column.name, "item")
 
 
 def _rate_table(view: View, views: Sequence[View]) -> float:
@@ -258,7 +266,7 @@ def _decide_columns(found: list[Roles], decisions: Decisions) -> Roles:
             key,
             [chosen, *close, *view.columns],
             chosen,
-            clear=len(close) == 1,
+            clear=all(_is_same(view, chosen, name) for name in close),
             text=f"Which column of {view.table.name} is {_ROLE_WORDS[key]}?",
             evidence="; ".join(view.columns[name].shown for name in close if name in view.columns),
         )
@@ -266,6 +274,11 @@ def _decide_columns(found: list[Roles], decisions: Decisions) -> Roles:
         found = matching or [_with_column(best, key, answer)]
         best = found[0]
     return best
+
+
+def _is_same(view: View, column: str, other: str) -> bool:
+    """Return whether two columns tell the same things apart, such as a number and a code of each product."""
+    return column == other or (view.determines(column, other, 0.99) and view.determines(other, column, 0.99))
 
 
 _ROLE_WORDS = {

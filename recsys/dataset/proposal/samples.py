@@ -12,14 +12,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from textwrap import shorten
 from typing import Any
 
 import polars as pl
 
 from recsys.config.raw_files import RawFiles
+from recsys.dataset.proposal.encodings import ENCODINGS, guess_encoding
 from recsys.dataset.proposal.listing import FileGroup, find_groups
+from recsys.dataset.proposal.questions import Decisions
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.dialect import Dialect
+from recsys.dataset.raw.encoding import detect_encoding
 from recsys.dataset.raw.places import find_sources
 from recsys.dataset.raw.sampling import Sample, read_sample
 from recsys.errors import DataError
@@ -38,6 +42,7 @@ _WHOLE_BYTES, _ROWS_OF_WHOLE = 5_000_000, 1_000_000
 _PACKED_BYTES, _UNPACKED_BYTES = 40_000_000, 160_000_000
 _PACKED = re.compile(r"(?i)[.](gz|gzip|zst|bz2)$|[.]zip/")
 _BLOCK = 1 << 20
+_TEXTS = ("csv", "json", "")
 _PLAIN_ENCODINGS = ("utf-8", "utf-8-sig", "ascii")
 # Column of a sample with the path of each row's file, where a table has several.
 FILE_COLUMN = "\0file"
@@ -67,7 +72,9 @@ class Table:
 
     @property
     def name(self) -> str:
-        """The path, and the sheet of a workbook."""
+        """The path, with the sheet of a workbook or the query of a database."""
+        if "query" in self.form:
+            return f"{self.path} ({shorten(self.form['query'], 80, placeholder='...')})"
         return f"{self.path}#{self.form['sheet']}" if "sheet" in self.form else self.path
 
     @property
@@ -76,35 +83,56 @@ class Table:
         return self.form.get("header") is not False
 
 
-def load_tables(paths: Sequence[str]) -> tuple[list[Table], list[str]]:
-    """Return a sample of each table below the paths, and why other files are none.
+def load_tables(
+    paths: Sequence[str], decisions: Decisions, queries: Sequence[str] = ()
+) -> tuple[list[Table], list[str]]:
+    """Return a sample of each table below the paths, or of each query of a database, and why other files are none.
 
     Raises:
         DataError: a path does not exist, or there is no data file.
+        ConfigError: a database without queries, or queries without a database.
     """
-    groups = find_groups(paths)
+    groups = find_groups(paths, queries)
     rows = _ROWS if len(groups) <= _MANY_TABLES else _FEW_ROWS
     tables: list[Table] = []
     problems: list[str] = []
     for group in groups:
         try:
-            tables += _load_group(group, rows)
+            tables += _load_group(group, rows, decisions)
         except DataError as error:
             problems.append(str(error))
     return [table for table in tables if table.frame.height and table.frame.width], problems
 
 
-def _load_group(group: FileGroup, rows: int) -> Iterator[Table]:
-    files = RawFiles(path=group.path)
+def _load_group(group: FileGroup, rows: int, decisions: Decisions) -> Iterator[Table]:
+    files = RawFiles(path=group.path, query=group.query)
     sources = find_sources("interactions", files)
+    if not group.query and sources[0].format in _TEXTS:
+        files = files.model_copy(update={"encoding": _find_encoding(sources[0], decisions)})
     if sources[0].format == "excel":
         for sheet in _list_sheets(sources[0]):
             try:
                 yield _load_table(group, files.model_copy(update={"sheet": sheet}), sources, rows)
             except DataError as error:
-                _log.info("%s: sheet '%s' is left out: %s", group.path, sheet, error)
+                _log.info("%s: sheet '%s' is skipped: %s", group.path, sheet, error)
         return
     yield _load_table(group, files, sources, rows)
+
+
+def _find_encoding(source: Source, decisions: Decisions) -> str | None:
+    """Return the encoding of a text that is neither Unicode nor Western, as guessed or answered; None for others."""
+    with source.open() as stream:
+        head = stream.read(_BLOCK // 16)
+    try:
+        detect_encoding("interactions", source.name, head)
+    except DataError as error:
+        guess = guess_encoding(head)
+        if guess is None and "encoding" not in decisions.answers:
+            message = "the encoding of the text is not clear; give it with --answer encoding=NAME, such as windows-1251"
+            raise DataError(f"{source.name}: {message}") from error
+        chosen = guess or decisions.answers["encoding"]
+        return decisions.decide("encoding", [chosen, *ENCODINGS], chosen, clear=True)
+    return None
 
 
 def _list_sheets(source: Source) -> list[str | None]:
@@ -113,14 +141,14 @@ def _list_sheets(source: Source) -> list[str | None]:
         import fastexcel
     except ImportError as error:
         raise DataError(
-            f"{source.name}: is a workbook, and the package that reads it is not installed; run "
+            f"{source.name}: is a workbook, and the package that reads workbooks is not installed; run "
             "pip install 'recsys[excel]', or save the sheets as CSV"
         ) from error
     with source.open_seekable() as stream:
         try:
             names = fastexcel.read_excel(stream.read()).sheet_names
         except fastexcel.FastExcelError as error:
-            raise DataError(f"{source.name}: is not a workbook that can be read ({error}); save it again") from error
+            raise DataError(f"{source.name}: cannot be read as a workbook ({error}); save it again") from error
     return list(names) if len(names) > 1 else [None]
 
 
@@ -137,8 +165,8 @@ def _load_table(group: FileGroup, files: RawFiles, sources: Sequence[Source], ro
     known = [part.rows_estimate for part in parts if part.rows_estimate is not None]
     estimate = round(sum(known) / len(parts) * len(sources)) if len(known) == len(parts) else None
     whole = len(chosen) == len(sources) and estimate == frame.height
-    form = {"sheet": files.sheet} if files.sheet else {}
-    form |= _describe_dialect(parts[0].dialect) if parts[0].dialect else {}
+    form = {key: value for key in ("sheet", "query") if (value := getattr(files, key))}
+    form |= _describe_dialect(parts[0].dialect) if parts[0].dialect and not files.query else {}
     names = tuple(source.name for source in sources) if len(sources) > 1 else ()
     return Table(group.path, form, frame, estimate, whole, names, _describe(parts[0], files))
 
@@ -153,8 +181,8 @@ def _spread(sources: Sequence[Source]) -> list[Source]:
 
 def _sample(source: Source, files: RawFiles, rows: int) -> Sample:
     source = _unpack(source)
-    if source.format not in ("csv", "json", "") or source.size is None:
-        return read_sample(source, files, rows)
+    if source.format not in _TEXTS or source.size is None:
+        return _count_whole(read_sample(source, files, rows), rows)
     if source.size <= _WHOLE_BYTES:
         # Without a place nothing but the head is read: here that is every row.
         sample = read_sample(replace(source, place=""), files, 2 * _ROWS_OF_WHOLE)
@@ -165,9 +193,16 @@ def _sample(source: Source, files: RawFiles, rows: int) -> Sample:
     return read_sample(source, files, min(rows, max(_FIRST_ROWS, round(_WHOLE_BYTES / max(width, 1)))))
 
 
+def _count_whole(sample: Sample, rows: int) -> Sample:
+    """Return the sample with the number of rows if it holds all of them, though the source has no size."""
+    if sample.format != "csv" or sample.rows_estimate is not None or sample.frame.height >= rows // 2:
+        return sample
+    return replace(sample, rows_estimate=sample.frame.height)
+
+
 def _unpack(source: Source) -> Source:
     """Return a small compressed source as one in memory, so that its middle and its end can be read, too."""
-    if not _PACKED.search(source.name) or source.format not in ("csv", "json", ""):
+    if not _PACKED.search(source.name) or source.format not in _TEXTS:
         return source
     if source.size is None or source.size > _PACKED_BYTES:
         return source
@@ -210,10 +245,12 @@ def _describe_dialect(dialect: Dialect) -> dict[str, Any]:
 
 
 def _describe(sample: Sample, files: RawFiles) -> str:
+    if files.query:
+        return "the result of a query"
     if sample.dialect is None:
         name = {"json": "JSON", "parquet": "Parquet", "excel": "a workbook", "delta": "a Delta table"}[sample.format]
         return f"sheet {files.sheet}" if files.sheet else name
     dialect = sample.dialect
-    words = ["comma separated" if dialect.separator == "," else f"separator {dialect.separator!r}"]
+    words = ["comma-separated" if dialect.separator == "," else f"separator {dialect.separator!r}"]
     words += [] if dialect.header else ["no header"]
     return ", ".join([*words, *([] if dialect.encoding in _PLAIN_ENCODINGS else [dialect.encoding])])

@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from recsys.dataset.cleaning.missing import MISSING
 from recsys.dataset.proposal.names import match_name
-from recsys.dataset.proposal.profile import MISSING, Column
+from recsys.dataset.proposal.profile import Column
 
 _OUTCOME = r"^.+[-_:|][01]$"
 _OUTCOME_PATTERN = "(?P<item>.+)-(?P<outcome>[01])"
@@ -98,7 +99,7 @@ def find_unfoldings(frame: pl.DataFrame, columns: Mapping[str, Column]) -> list[
     found = []
     for column in columns.values():
         values = column.known.head(500)
-        if len(values) < 2 or column.is_number:
+        if len(values) < 2 or column.is_number or column.time is not None:
             continue
         if column.is_list and column.is_json:
             found.append(_unfold_objects(frame, column))

@@ -58,7 +58,9 @@ def rate_user(view: View, column: Column, item: Column, views: Sequence[View], i
     points -= 1.0 * (match_name(name, "private") > 0 and named < 1)
     rows = max(len(column.known), 1)
     share = column.distinct / rows
-    points -= 4.0 * (share > 0.9 and rows > 50) + 2.0 * (column.distinct < 5) + 1.0 * (column.distinct < 20)
+    # In a part of a large table, most users may occur once.
+    tells = view.table.whole or named < 1
+    points -= 4.0 * (share > 0.9 and rows > 50 and tells) + 2.0 * (column.distinct < 5) + 1.0 * (column.distinct < 20)
     points += 1.0 * (0.0005 < share < 0.6 and column.distinct >= 20)
     points -= 1.0 * (1 - column.filled)
     points += 1.5 * _is_key_elsewhere(view, column, views, items)

@@ -124,6 +124,9 @@ def file_pattern(files: Sequence[str], columns: Sequence[str]) -> str | None:
     parts = [file[len(before) : len(file) - len(after)] for file in files]
     if len(set(parts)) < len(parts) or any("=" in part for part in files):
         return None
+    # Names that differ in numbers alone are parts of a table.
+    if len({re.sub(r"[0-9]+", "", part) for part in parts}) == 1 and re.search(r"[^\W\d_]", parts[0]):
+        return None
     told = bool(before) and match_name(re.split(r"[/]", before)[-1].rstrip("-_ "), "user") >= 0.5
     words = [
         part for part in parts if re.search(r"[^\W\d_]{2,}", part) and not re.match(r"(?i)(part|chunk|page)", part)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset.proposal.layouts import LAYOUTS
+from dataset.proposal.services import LAYOUTS
 
 from recsys.dataset.proposal.proposal import Proposal, propose
 from recsys.dataset.proposal.questions import Decisions, Question

@@ -34,7 +34,7 @@ class Layout:
     paths: tuple[str, ...] = ("export",)
 
 
-def _table(path: Path, rows: Sequence[Sequence[Any]], separator: str = ",", encoding: str = "utf-8") -> None:
+def write_table(path: Path, rows: Sequence[Sequence[Any]], separator: str = ",", encoding: str = "utf-8") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.StringIO()
     if len(separator) == 1:
@@ -44,13 +44,13 @@ def _table(path: Path, rows: Sequence[Sequence[Any]], separator: str = ",", enco
     path.write_bytes(buffer.getvalue().encode(encoding))
 
 
-def _lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
+def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
-def _orders(world: World) -> list[list[Event]]:
+def group_orders(world: World) -> list[list[Event]]:
     """The events as orders of up to three lines: those of a user on a day."""
     orders: dict[tuple[int, Any], list[Event]] = {}
     for event in world.events:
@@ -75,7 +75,7 @@ def write_shop_orders(folder: Path) -> None:
             "Vendor",
         ]
     ]
-    for number, order in enumerate(_orders(make_world()), 1000):
+    for number, order in enumerate(group_orders(make_world()), 1000):
         for line, event in enumerate(order):
             status = "refunded" if number % 20 == 0 else "paid"
             first = [f"c{event.user}@shop.example", status, f"{event.time:%Y-%m-%d %H:%M:%S} +0000", "20.00"]
@@ -92,7 +92,7 @@ def write_shop_orders(folder: Path) -> None:
                     event.item.author,
                 ]
             )
-    _table(folder / "export" / "orders_export.csv", rows)
+    write_table(folder / "export" / "orders_export.csv", rows)
 
 
 def write_goodreads(folder: Path) -> None:
@@ -127,7 +127,7 @@ def write_goodreads(folder: Path) -> None:
                     0,
                 ]
             )
-        _table(folder / "export" / f"{nickname(user)}.csv", rows)
+        write_table(folder / "export" / f"{nickname(user)}.csv", rows)
 
 
 def write_letterboxd(folder: Path) -> None:
@@ -141,7 +141,7 @@ def write_letterboxd(folder: Path) -> None:
             uri = f"https://boxd.example/{event.item.number:04x}"
             day = f"{event.time:%Y-%m-%d}"
             rows.append([day, event.item.title, 1950 + event.item.number % 70, uri, event.rating, "", "", day])
-        _table(folder / "export" / nickname(user) / "diary.csv", rows)
+        write_table(folder / "export" / nickname(user) / "diary.csv", rows)
 
 
 def write_lastfm(folder: Path) -> None:
@@ -156,7 +156,7 @@ def write_lastfm(folder: Path) -> None:
         ]
         for event in sorted(world.events, key=lambda event: event.user)
     ]
-    _table(folder / "export" / "plays.tsv", rows, "\t")
+    write_table(folder / "export" / "plays.tsv", rows, "\t")
 
 
 def write_steam(folder: Path) -> None:
@@ -167,14 +167,14 @@ def write_steam(folder: Path) -> None:
         rows.append([user, event.item.title, "purchase", "1.0", 0])
         if event.rating > 2:
             rows.append([user, event.item.title, "play", round(event.rating**4 / 7 + event.quantity, 1), 0])
-    _table(folder / "export" / "games.csv", rows)
+    write_table(folder / "export" / "games.csv", rows)
 
 
 def write_ml100k(folder: Path) -> None:
     """MovieLens 100k: u.data with tabs, u.item with | and Latin-1, u.user, and a README."""
     world = make_world(users=100, items=160)
     rows = [[e.user, e.item.number, e.rating, int(e.time.timestamp())] for e in world.events]
-    _table(folder / "export" / "u.data", rows, "\t")
+    write_table(folder / "export" / "u.data", rows, "\t")
     items = [
         [
             i.number,
@@ -187,17 +187,17 @@ def write_ml100k(folder: Path) -> None:
         ]
         for i in world.items
     ]
-    _table(folder / "export" / "u.item", items, "|", "latin-1")
+    write_table(folder / "export" / "u.item", items, "|", "latin-1")
     jobs = ("writer", "technician", "other")
     users = [[user, 20 + user % 50, "MF"[user % 2], jobs[user % 3], f"{user * 37:05}"] for user in world.users]
-    _table(folder / "export" / "u.user", users, "|")
+    write_table(folder / "export" / "u.user", users, "|")
     (folder / "export" / "README").write_text("SUMMARY: ratings, tab separated; see u.item for the movies.\n")
 
 
 def write_ml1m(folder: Path) -> None:
     """MovieLens 1M: .dat files with ::."""
     world = make_world()
-    _table(
+    write_table(
         folder / "export" / "ratings.dat",
         [
             [e.user, e.item.number, e.rating, int(e.time.timestamp())]
@@ -205,12 +205,12 @@ def write_ml1m(folder: Path) -> None:
         ],
         "::",
     )
-    _table(
+    write_table(
         folder / "export" / "movies.dat",
         [[i.number, f"{i.title} (1995)", f"{i.topic}|{'Drama' if i.number % 3 else 'Comedy'}"] for i in world.items],
         "::",
     )
-    _table(folder / "export" / "users.dat", [[u, "FM"[u % 2], 25, u % 20, 48067 + u] for u in world.users], "::")
+    write_table(folder / "export" / "users.dat", [[u, "FM"[u % 2], 25, u % 20, 48067 + u] for u in world.users], "::")
 
 
 def write_mind(folder: Path) -> None:
@@ -225,7 +225,7 @@ def write_mind(folder: Path) -> None:
         before = " ".join(f"N{e.item.number + 1000}" for e in world.of_user(event.user) if e.time < event.time)
         moment = f"{event.time:%m/%d/%Y} {event.time.hour % 12 or 12}:{event.time:%M:%S %p}"
         rows.append([number, f"U{event.user + 500}", moment, before, cell])
-    _table(folder / "export" / "behaviors.tsv", rows, "\t")
+    write_table(folder / "export" / "behaviors.tsv", rows, "\t")
     news = [
         [
             f"N{i.number + 1000}",
@@ -238,7 +238,7 @@ def write_mind(folder: Path) -> None:
         ]
         for i in world.items
     ]
-    _table(folder / "export" / "news.tsv", news, "\t")
+    write_table(folder / "export" / "news.tsv", news, "\t")
 
 
 def write_ga4(folder: Path) -> None:
@@ -258,13 +258,13 @@ def write_ga4(folder: Path) -> None:
         base = {"event_date": f"{event.time:%Y%m%d}", "event_timestamp": micros, "user_pseudo_id": f"{event.user}.16"}
         records.append({**base, "event_name": "page_view", "items": []})
         records.append({**base, "event_name": kind, "items": [item], "device": {"category": "mobile"}})
-    _lines(folder / "export" / "events.json", records)
+    write_lines(folder / "export" / "events.json", records)
 
 
 def write_amazon(folder: Path) -> None:
     """Reviews and metadata in JSON lines, gzip."""
     world = make_world()
-    _lines(
+    write_lines(
         folder / "export" / "reviews.jsonl.gz",
         [
             {
@@ -282,7 +282,7 @@ def write_amazon(folder: Path) -> None:
             for n, e in enumerate(world.events)
         ],
     )
-    _lines(
+    write_lines(
         folder / "export" / "meta.jsonl.gz",
         [
             {"main_category": "Books", "title": i.title, "average_rating": 4.1, "rating_number": i.number * 3}
@@ -303,7 +303,7 @@ def write_library(folder: Path) -> None:
         day, due = f"{e.time:%d.%m.%Y}", f"{e.time.replace(year=2024):%d.%m.%Y}"
         rows.append([day, due, "" if e.user % 3 else due, f"L{e.user:05}", f"{700_000 + e.item.number}"])
         rows[-1] += [f"{e.item.title} für Könner", e.item.author, e.item.topic]
-    _table(folder / "export" / "ausleihen.csv", rows, ";", "windows-1252")
+    write_table(folder / "export" / "ausleihen.csv", rows, ";", "windows-1252")
 
 
 def write_hive(folder: Path) -> None:
@@ -349,7 +349,7 @@ def write_workbook(folder: Path) -> None:
         ]
     )
     row = 0
-    for number, order in enumerate(_orders(make_world()), 100_000):
+    for number, order in enumerate(group_orders(make_world()), 100_000):
         for e in order:
             row += 1
             day = order[0].time.replace(tzinfo=None, hour=0, minute=0)
@@ -389,7 +389,7 @@ def write_us_or_eu(folder: Path) -> None:
         [f"k{e.user}", f"P-{e.item.number}", e.item.title, f"{e.time.replace(day=e.time.day % 12 + 1):%d/%m/%Y}"]
         for e in events
     ]
-    _table(folder / "export" / "purchases.csv", rows)
+    write_table(folder / "export" / "purchases.csv", rows)
 
 
 def write_one_to_five(folder: Path) -> None:
@@ -399,8 +399,8 @@ def write_one_to_five(folder: Path) -> None:
         [e.user + 9000, e.item.number, 1 if e.rating > 2 else e.rating + 2, int(e.time.timestamp())]
         for e in world.events
     ]
-    _table(folder / "export" / "taken.csv", rows)
-    _table(folder / "export" / "things.csv", [["id", "name"], *([i.number, i.title] for i in world.items)])
+    write_table(folder / "export" / "taken.csv", rows)
+    write_table(folder / "export" / "things.csv", [["id", "name"], *([i.number, i.title] for i in world.items)])
 
 
 def write_basket_lists(folder: Path) -> None:
@@ -408,10 +408,10 @@ def write_basket_lists(folder: Path) -> None:
     world = make_world()
     records = [
         {"user": f"u{order[0].user}", "items": [e.item.number for e in order], "ts": int(order[0].time.timestamp())}
-        for order in _orders(world)
+        for order in group_orders(world)
     ]
-    _lines(folder / "export" / "events.jsonl", records)
-    _table(folder / "export" / "items.csv", [["id", "name"], *([i.number, i.title] for i in world.items)])
+    write_lines(folder / "export" / "events.jsonl", records)
+    write_table(folder / "export" / "items.csv", [["id", "name"], *([i.number, i.title] for i in world.items)])
 
 
 def write_book_crossing(folder: Path) -> None:
@@ -441,14 +441,14 @@ def write_online_retail(folder: Path) -> None:
     rows: list[list[Any]] = [
         ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
     ]
-    for number, order in enumerate(_orders(make_world()), 536_365):
+    for number, order in enumerate(group_orders(make_world()), 536_365):
         for e in order:
             who = "" if number % 5 == 0 else f"{17_000 + e.user}.0"
             back = number % 30 == 0
             moment = f"{order[0].time.month}/{order[0].time.day}/{order[0].time.year} {order[0].time:%H:%M}"
             rows.append([f"C{number}" if back else number, f"{22_000 + e.item.number}A", e.item.title.upper()])
             rows[-1] += [-1 if back else e.quantity * 6, moment, "2.55", who, "United Kingdom"]
-    _table(folder / "export" / "retail.csv", rows)
+    write_table(folder / "export" / "retail.csv", rows)
 
 
 _D, _I, _E = "dataset.", "dataset.items.", "dataset.interactions."
@@ -465,7 +465,7 @@ LAYOUTS: dict[str, Layout] = {
             _E + "columns.item_id": "Lineitem sku",
             _E + "columns.time": "Created at",
             _E + "columns.value": "Lineitem quantity",
-            _E + "fill_down": ["Email", "Financial Status", "Paid at", "Total"],
+            _E + "fill_down": ["Email", "Financial Status"],
             _E + "keep_rows": ["Financial Status != refunded"],
             _E + "time_format": "iso",
         },

@@ -159,7 +159,7 @@ def test_chinese_titles_ask_for_an_encoder(data: Path) -> None:
         data / "x" / "商品.csv", "商品,名称", [[i.number + 7000, f"第{i.number}本好书的故事"] for i in world.items]
     )
     text = propose(["x"], "x", Decisions()).text
-    assert "# CHECK The texts look Chinese" in text
+    assert "# CHECK The language of the texts seems to be Chinese" in text
     assert "bert-base-chinese" in text
 
 
@@ -191,14 +191,39 @@ def test_all_ids_of_a_large_catalogue_count(data: Path) -> None:
     write_csv(data / "x" / "log.csv", "user,item,day", rows)
     write_csv(data / "x" / "items.csv", "id,name", [[n, f"The story number {n} of all"] for n in range(25_000)])
     text = propose(["x"], "x", Decisions()).text
-    assert "100% found among the sampled items" in text
+    assert "100% of the ids are among the sampled items" in text
     assert "path: x/items.csv  # 25,000 rows" in text
 
 
+def test_users_who_occur_once_in_a_part_of_a_large_table(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.dataset.proposal.samples._WHOLE_BYTES", 20_000)
+    rows = [[n * 7919 % 99_991, e.item.number, f"{e.time:%Y-%m-%d}"] for n, e in enumerate(make_world().events * 3)]
+    write_csv(data / "x" / "log.csv", "customer_id,product_id,day", rows)
+    write_csv(data / "x" / "items.csv", "id,name", [[i.number, i.title] for i in make_world().items])
+    assert read_dataset()["interactions"]["columns"]["user_id"] == "customer_id"
+
+
 class TestNothingUsable:
+    def test_the_history_of_one_person(self, data: Path) -> None:
+        rows = [[e.item.title, f"{e.time:%m/%d/%y}"] for e in make_world().events]
+        write_csv(data / "x" / "viewing_history.csv", "Title,Date", rows)
+        with pytest.raises(DataError, match="looks like the history of one person"):
+            read_dataset()
+
+    def test_ids_that_join_through_a_third_table(self, data: Path) -> None:
+        world = make_world()
+        rows = [[f"u{e.user}", f"r{e.item.number}x", e.time.isoformat()] for e in world.events]
+        write_csv(data / "x" / "plays.csv", "user_id,recording_id,played_at", rows)
+        write_csv(
+            data / "x" / "links.csv", "recording_id,work_id", [[f"r{i.number}x", f"W{i.number}"] for i in world.items]
+        )
+        write_csv(data / "x" / "works.csv", "work_id,title", [[f"W{i.number}", i.title] for i in world.items])
+        with pytest.raises(DataError, match=r"through x/links.csv, by 'recording_id' and 'work_id'"):
+            read_dataset()
+
     def test_no_texts(self, data: Path) -> None:
         write_csv(data / "x" / "e.csv", "visitor,itemid,ts", [[e.user, e.item.number, 1] for e in make_world().events])
-        with pytest.raises(DataError, match="may hold interactions, but no table holds texts of items"):
+        with pytest.raises(DataError, match="may hold interactions, but no table has texts of items"):
             read_dataset()
 
     def test_users_and_items_in_tables_to_join(self, data: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dataset.proposal.layouts import LAYOUTS
+from dataset.proposal.services import LAYOUTS
 
 from recsys.config import parse_config
 from recsys.dataset.proposal.proposal import Proposal
