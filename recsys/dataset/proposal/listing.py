@@ -12,6 +12,7 @@ from pathlib import Path
 
 from recsys.config import data_path
 from recsys.config.raw_files import DATABASE_SCHEMES, RawFiles
+from recsys.dataset.proposal.headers import key_by_columns
 from recsys.dataset.raw.places import find_sources
 from recsys.errors import ConfigError, DataError
 
@@ -157,7 +158,7 @@ def _group_folder(folder: Path) -> list[FileGroup]:
     """Return the groups in a folder.
 
     Files whose names differ in numbers, or that are in `key=value` folders, belong together; so do files of one name in
-    several folders, and text files with the same header, where a pattern can name them and no others.
+    several folders, and texts with the same columns, where a pattern can name them and no others.
     """
     files = list(_walk(folder))
     if len(files) == _MANY:
@@ -165,9 +166,9 @@ def _group_folder(folder: Path) -> list[FileGroup]:
     kinds: dict[tuple[str, str], list[Path]] = {}
     for file in files:
         kinds.setdefault(_kind(folder, file), []).append(file)
-    parts = list(kinds.values())
-    for key in (lambda part: part[0].name, lambda part: (part[0].parent, part[0].suffix, _first_line(part[0]))):
-        parts = _merge(folder, parts, files, key)
+    parts = _merge(folder, list(kinds.values()), files, lambda part: part[0].name)
+    parts = _merge(folder, parts, files, key_by_columns([part[0] for part in parts], in_folder=True))
+    parts = _merge(folder, parts, files, key_by_columns([part[0] for part in parts], in_folder=False))
     found = []
     for part in parts:
         path = _describe(folder, part, files)
@@ -182,12 +183,14 @@ def _group_folder(folder: Path) -> list[FileGroup]:
 def _merge(
     folder: Path, parts: list[list[Path]], files: list[Path], key: Callable[[list[Path]], Hashable]
 ) -> list[list[Path]]:
-    """Return the parts, those of the same key as one if a pattern can name their files and no others."""
+    """Return the parts, those of the same key as one if a pattern can name their files and no others.
+
+    A part without a key stays as it is.
+    """
     same: dict[Hashable, list[list[Path]]] = {}
     for index, part in enumerate(parts):
         value = key(part)
-        blank = value[-1] == "" if isinstance(value, tuple) else False
-        same.setdefault(index if blank else value, []).append(part)
+        same.setdefault(index if value is None else value, []).append(part)
     merged = []
     for members in same.values():
         whole = sorted(file for part in members for file in part)
@@ -196,19 +199,6 @@ def _merge(
         else:
             merged.append(whole)
     return merged
-
-
-def _first_line(file: Path) -> str:
-    """Return the header of a text file, or the keys of its first JSON object; empty if it has neither."""
-    if file.is_dir():
-        return ""
-    with file.open("rb") as stream:
-        line = stream.read(4096).split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-    if line.startswith("{"):
-        return ",".join(re.findall(r'"(\w+)"\s*:', line))
-    fields = re.split(r"[,;\t|]", line)
-    is_header = len(fields) >= 3 and all(re.match(r'^"?[^\W\d]', field) for field in fields)
-    return line if is_header and "\ufffd" not in line and "\0" not in line else ""
 
 
 def _walk(folder: Path) -> Iterable[Path]:

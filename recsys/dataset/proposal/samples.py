@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 # Rows of a table, and of each of many tables.
 _ROWS, _FEW_ROWS = 100_000, 20_000
 _MANY_TABLES = 8
+# Each pair of tables is compared, so their number is bounded.
+_MOST_TABLES = 60
 _MOST_FILES = 40
 # Rows of a large text that tell how long its rows are.
 _FIRST_ROWS = 300
@@ -89,10 +91,11 @@ def load_tables(
     """Return a sample of each table below the paths, or of each query of a database, and why other files are none.
 
     Raises:
-        DataError: a path does not exist, or there is no data file.
+        DataError: a path does not exist, there is no data file, or there are too many tables.
         ConfigError: a database without queries, or queries without a database.
     """
     groups = find_groups(paths, queries)
+    _check_count(paths, [group.path for group in groups])
     rows = _ROWS if len(groups) <= _MANY_TABLES else _FEW_ROWS
     tables: list[Table] = []
     problems: list[str] = []
@@ -101,7 +104,18 @@ def load_tables(
             tables += _load_group(group, rows, decisions)
         except DataError as error:
             problems.append(str(error))
+        _check_count(paths, [table.name for table in tables])
     return [table for table in tables if table.frame.height and table.frame.width], problems
+
+
+def _check_count(paths: Sequence[str], names: Sequence[str]) -> None:
+    if len(names) > _MOST_TABLES:
+        raise DataError(
+            f"{', '.join(paths)}: more than {_MOST_TABLES} tables, such as {', '.join(names[:3])}; "
+            "recsys init compares each with all: give it only the files of the items and the interactions, or, "
+            "if they are parts of one table, such as a file for each person, put those with the same columns into a "
+            "folder of their own and give the folder"
+        )
 
 
 def _load_group(group: FileGroup, rows: int, decisions: Decisions) -> Iterator[Table]:

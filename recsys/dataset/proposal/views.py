@@ -10,12 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from recsys.dataset.proposal.names import match_name
+from recsys.dataset.proposal.names import match_file, match_name
 from recsys.dataset.proposal.profile import Column, profile_columns
 from recsys.dataset.proposal.samples import FILE_COLUMN, Table
 from recsys.dataset.proposal.shapes import Unfolding, fill_down, find_fill_down, find_unfoldings
 
 _ROWS = 250_000
+_FEWEST_PEOPLE = 5
 _DAY = r"(?P<day>\d{4}-\d{2}-\d{2})"
 
 
@@ -120,20 +121,40 @@ def file_pattern(files: Sequence[str], columns: Sequence[str]) -> str | None:
         return _DAY
     if any(match_name(name, role) >= 0.7 for name in columns for role in ("user", "email")):
         return None
-    before, after = _common_parts(files)
-    parts = [file[len(before) : len(file) - len(after)] for file in files]
-    if len(set(parts)) < len(parts) or any("=" in part for part in files):
+    if any("=" in file for file in files):
         return None
+    before, after = _common_parts(files)
+    if not any("/" in file[len(before) : len(file) - len(after)] for file in files):
+        return _person_pattern(files)
+    # Folders have files of their own names: the users are the folders; or the files, as in a folder per year.
+    depth = before.count("/") + 1
+    folders = sorted({"/".join(file.split("/")[:depth]) for file in files})
+    names = sorted({file.rpartition("/")[2] for file in files})
+    below = {file.count("/") - depth + 1 for file in files}
+    by_folder = len(below) == 1 and len(folders) >= _FEWEST_PEOPLE
+    return (_person_pattern(folders, "/[^/]+" * below.pop()) if by_folder else None) or _person_pattern(names)
+
+
+def _person_pattern(names: Sequence[str], below: str = "") -> str | None:
+    """Return the pattern of the part in which names differ, before a pattern of what is below; None if no users are."""
+    before, after = _common_parts(names)
+    if not _are_people(before, [name[len(before) : len(name) - len(after)] for name in names]):
+        return None
+    return f"{re.escape(before.rpartition('/')[2])}(?P<user>[^/]+){re.escape(after)}{below}$"
+
+
+def _are_people(before: str, parts: Sequence[str]) -> bool:
+    """Return whether the parts in which names of files differ may be users."""
+    if len(parts) < 2 or len(set(parts)) < len(parts) or all(match_file(part, "part") for part in parts):
+        return False
     # Names that differ in numbers alone are parts of a table.
     if len({re.sub(r"[0-9]+", "", part) for part in parts}) == 1 and re.search(r"[^\W\d_]", parts[0]):
-        return None
+        return False
     told = bool(before) and match_name(re.split(r"[/]", before)[-1].rstrip("-_ "), "user") >= 0.5
     words = [
         part for part in parts if re.search(r"[^\W\d_]{2,}", part) and not re.match(r"(?i)(part|chunk|page)", part)
     ]
-    if not told and len(words) < len(parts):
-        return None
-    return f"{re.escape(before.rpartition('/')[2])}(?P<user>[^/]+){re.escape(after)}$"
+    return told or len(words) == len(parts)
 
 
 def _common_parts(files: Sequence[str]) -> tuple[str, str]:
