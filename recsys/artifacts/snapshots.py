@@ -106,7 +106,8 @@ def write_snapshot(
         return {"counts": counts}
 
     manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset)})
-    text = json.dumps([manifest["files"], manifest["dataset"]], sort_keys=True)
+    tables_hashes = {file: digest for file, digest in manifest["files"].items() if file != SUMMARY}
+    text = json.dumps([tables_hashes, manifest["dataset"]], sort_keys=True)
     identity = hash_text(text)[:12]
     # An equal snapshot is replaced too: it may have been damaged since.
     swap_in(folder, snapshot_folder(home, identity))

@@ -39,8 +39,6 @@ def init(
     Next: `recsys doctor` and `recsys run`.
 
     Example: `recsys init export/ --out shop.yaml --answer user=customer_no`
-
-    Example: `recsys init postgresql://HOST/NAME --query "SELECT * FROM orders" --query "SELECT * FROM products"`
     """
     set_threads(2)
     from recsys.dataset.proposal.questions import parse_answers

@@ -17,7 +17,7 @@ from recsys.tables import Rejected, empty
 
 ROOT = Path(recsys.__file__).parent
 # Raw data may be given as a pattern; these modules read nothing that recsys wrote.
-RAW_DATA = {"dataset/user_items.py"}
+RAW_DATA = {"dataset/user_items.py", "dataset/raw/parquet_rows.py"}
 NAMES = ["team [prod]", "a*", "a?b", "a#b", "100%", "a%41", "{x}", "a b 家"]
 
 
