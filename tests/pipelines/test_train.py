@@ -105,7 +105,8 @@ class TestRepeats:
         assert rows["position"].null_count() > 0
         # Auto settings are chosen once, for the evaluation model and the refit.
         asked, settled = (dict(one.flatten()) for one in (config, run.config))
-        # The forms of raw files are detected in ingest, the precision is chosen by the processor, and the reasons' language with each night's catalogue.
+        # The forms of raw files are detected in ingest, the precision is chosen by the processor, and the reasons'
+        # language with each night's catalogue.
         later = {"text.precision", "generation.reason_language"}
         open_settings = {path for path, value in asked.items() if value == AUTO and not path.startswith("dataset.")}
         open_settings -= later
