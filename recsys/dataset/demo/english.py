@@ -44,7 +44,7 @@ time travel: a physicist who lost a brother; a clockmaker; a historian with a st
   undo one terrible afternoon; break out of the loop; close the rift before history unravels
   loop/paradox; clock/machine; past/photograph; future/warning
 first contact: a linguist; a radio astronomer; an army translator
-  a listening station in the desert; a base beneath a unscored spacecraft; a glass room between two atmospheres
+  a listening station in the desert; a base beneath a silent spacecraft; a glass room between two atmospheres
   answer a message from the stars; learn a language without words; stop the generals from firing first
   signal/antenna; alien/spacecraft; language/translator; silence/telescope
 drowned cities: a salvage diver; a climate engineer; a ferry pilot
