@@ -14,7 +14,8 @@ from recsys.dataset.ingestion.column_forms import TimeColumn
 from recsys.dataset.ingestion.several_ids import find_several_ids
 from recsys.dataset.near_ids import find_near_ids
 
-_BLANK_ADVICE = "fill_down repeats the cell above, where only the first line of a group has it"
+# For cells that stand only on the first line of a group.
+ADVICE_ON_MISSING = "fill_down repeats the cell above, where only the first line of a group has it"
 _LONGEST_SHOWN = 60
 
 
@@ -81,8 +82,3 @@ def advise_on_items(values: pl.Series, known: pl.Series, column: str | tuple[str
 def advise_on_events(kinds: Sequence[str]) -> str:
     """Return which event kinds the settings know."""
     return f"event_weights has {', '.join(kinds)}; add the kinds that count, or leave the others out with keep_rows"
-
-
-def advise_on_missing() -> str:
-    """Return the setting that fills cells that stand only on the first line of a group."""
-    return _BLANK_ADVICE

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, InteractionFiles
 from recsys.dataset.ingestion.advice import (
+    ADVICE_ON_MISSING,
     advise_on_events,
     advise_on_items,
-    advise_on_missing,
     advise_on_numbers,
     advise_on_times,
 )
@@ -208,7 +208,7 @@ class InteractionReader:
     def _advise(self, rule: str, values: pl.Series) -> str:
         """Return what to do about a rule, given some of the values that broke it."""
         if rule.startswith("missing_"):
-            return advise_on_missing()
+            return ADVICE_ON_MISSING
         if not len(values):
             return ""
         if _FIELDS.get(rule) == "time":

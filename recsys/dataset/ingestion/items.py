@@ -20,7 +20,7 @@ from recsys.dataset.cleaning.lists import join_lists, split_tags
 from recsys.dataset.cleaning.missing import drop_missing
 from recsys.dataset.cleaning.numbers import parse_flags
 from recsys.dataset.cleaning.text import to_plain_text
-from recsys.dataset.ingestion.advice import advise_on_missing, advise_on_times
+from recsys.dataset.ingestion.advice import ADVICE_ON_MISSING, advise_on_times
 from recsys.dataset.ingestion.column_forms import TimeColumn
 from recsys.dataset.ingestion.judgement import Judge, TableCounts
 from recsys.dataset.ingestion.read_ahead import read_ahead
@@ -35,7 +35,6 @@ _FIELDS = {
     "bad_available": "available",
     "bad_created_at": "created_at",
 }
-_LISTS = ("title", "description", "tags")
 
 
 def read_items(config: DatasetConfig, now: datetime, rejected: SpilledFrames) -> tuple[pl.DataFrame, TableCounts]:
@@ -103,7 +102,7 @@ class ItemReader:
 
     def _advise(self, rule: str, values: pl.Series) -> str:
         if rule == "missing_item_id":
-            return advise_on_missing()
+            return ADVICE_ON_MISSING
         if rule == "bad_created_at":
             return advise_on_times(values, self.created)
         return "true or false is expected" if rule == "bad_available" else ""

@@ -21,7 +21,6 @@ from recsys.errors import DataError
 
 _CLOSE = 1.0
 _FEWEST_ITEMS = 5
-_WORST = -100.0
 
 
 @dataclass(frozen=True, eq=False)

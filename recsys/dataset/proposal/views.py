@@ -150,11 +150,11 @@ def _are_people(before: str, parts: Sequence[str]) -> bool:
     # Names that differ in numbers alone are parts of a table.
     if len({re.sub(r"[0-9]+", "", part) for part in parts}) == 1 and re.search(r"[^\W\d_]", parts[0]):
         return False
-    told = bool(before) and match_name(re.split(r"[/]", before)[-1].rstrip("-_ "), "user") >= 0.5
+    is_named = bool(before) and match_name(re.split(r"[/]", before)[-1].rstrip("-_ "), "user") >= 0.5
     words = [
         part for part in parts if re.search(r"[^\W\d_]{2,}", part) and not re.match(r"(?i)(part|chunk|page)", part)
     ]
-    return told or len(words) == len(parts)
+    return is_named or len(words) == len(parts)
 
 
 def _common_parts(files: Sequence[str]) -> tuple[str, str]:
