@@ -76,13 +76,14 @@ class ListFolder:
         home: the folder that everything is written to.
         name: of the config.
         kinds: `jsonl`, `csv`: written in the same step, so readers never see the lists without them.
-        make: makes the night's shards and returns them with their counts; it refuses lists that are unfit.
+        make: makes the night's shards and returns them with further facts for the manifest, such as their counts; it
+            refuses lists that are unfit.
     """
 
     home: Path
     name: str
     kinds: Sequence[str]
-    make: Callable[[Night], tuple[ShardFolder, dict[str, int]]]
+    make: Callable[[Night], tuple[ShardFolder, Mapping[str, Any]]]
 
     def holds(self, night: Night) -> bool:
         """Return whether the run date is published with these facts, and every file has its hash."""
@@ -90,12 +91,12 @@ class ListFolder:
 
     def fill(self, night: Night) -> None:
         """Make the lists, publish them and move the pointer."""
-        shards, counts = self.make(night)
+        shards, facts = self.make(night)
 
-        def write(folder: Path) -> dict[str, Any]:
+        def write(folder: Path) -> Mapping[str, Any]:
             shards.link_into(folder)
             write_outputs(folder, self.kinds)
-            return {"counts": counts}
+            return facts
 
         if not publish(self.home, self.name, night.run_date, write, night.facts):
             logger.warning("lists for %s are published, but readers follow a later run date", night.run_date)

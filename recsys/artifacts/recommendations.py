@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from recsys.artifacts.replaced_lists import CANARY, keep_replaced, prune_replaced
 from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
 from recsys.storage.files import read_table, replace_text, scan_parquet
@@ -29,7 +30,7 @@ def publish(
 ) -> bool:
     """Write the lists of a run date, then point readers at them; the pointer moves last and never back in time.
 
-    The caller holds the generation lock.
+    Lists that another version published for the run date are kept (`replaced_lists`). The caller holds the generation lock.
 
     Args:
         home: the home that publishes.
@@ -48,6 +49,7 @@ def publish(
     check_owner(home, name)
     sweep(recommendations_folder(home), "run_date=")
     manifest = {"kind": "recommendations", "name": name, "run_date": run_date, **facts}
+    keep_replaced(home, run_date, facts)
     write_folder(list_folder(home, run_date), fill, manifest)
     if current is not None and run_date < current:
         return False
@@ -128,7 +130,8 @@ def read_pointer(home: Path) -> str | None:
 def prune_published(home: Path, keep: int) -> list[str]:
     """Delete the oldest run dates beyond `keep`, except the one that readers follow, and return them.
 
-    Unpublished shards of run dates before the oldest that is kept are deleted too.
+    Unpublished shards of run dates before the oldest that is kept are deleted too, and replaced lists of the deleted
+    run dates.
     """
     current, published = read_pointer(home), find_published(home)
     old = [run_date for run_date in published[:-keep] if run_date != current]
@@ -137,6 +140,7 @@ def prune_published(home: Path, keep: int) -> list[str]:
     for run_date, folder in all_shards_folders(home).items():
         if run_date < published[-keep:][0]:
             shutil.rmtree(folder)
+    prune_replaced(home)
     return old
 
 
@@ -147,9 +151,11 @@ def read_recommendations(home: Path, run_date: str) -> pl.DataFrame:
         ArtifactError: they are missing or differ from what was written.
     """
     next_step = _next_step(run_date)
-    verify_folder(list_folder(home, run_date), next_step)
+    manifest = verify_folder(list_folder(home, run_date), next_step)
     what = f"recommendations for {run_date}"
-    return pl.concat(read_table(part, Recommendations, what, next_step) for part in find_parts(home, run_date))
+    lists = pl.concat(read_table(part, Recommendations, what, next_step) for part in find_parts(home, run_date))
+    # The files of a canary's users follow those of the champion's.
+    return lists.sort("user_id", "rank") if CANARY in manifest else lists
 
 
 def write_outputs(folder: Path, kinds: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,36 @@ def write_folder(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return manifest
+
+
+def link_folder(source: Path, manifest: Mapping[str, Any], target: Path) -> None:
+    """Put a copy of a complete folder in place in one step; the files are linked, so the copy needs no space.
+
+    An existing target is exchanged for the copy.
+
+    Args:
+        source: stays as it is.
+        manifest: of the source, from `verify_folder`.
+        target: on the same file system.
+
+    Raises:
+        ArtifactError: the target cannot be written; an existing one is unchanged.
+    """
+
+    def link(folder: Path) -> None:
+        for name in manifest["files"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(source / name, folder / name)
+
+    write_folder(target, link, {name: value for name, value in manifest.items() if name != "files"})
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder in one step: after a kill it is there as a whole, or left for `sweep`."""
+    if folder.exists():
+        doomed = temporary_path(folder)
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def read_manifest(folder: Path, next_step: str) -> dict[str, Any]:

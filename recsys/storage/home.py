@@ -15,6 +15,8 @@
       recommendations/
         CURRENT                          the run date that readers follow
         run_date=YYYY-MM-DD/             the published lists of one run date
+        .replaced/
+          run_date=YYYY-MM-DD/version=N/ lists of a run date that those of another version replaced
         .run_date=YYYY-MM-DD.shards/     finished shards of a run date that is not published yet
       reports/RUN.html                   the report of a run
       embeddings/                        cache of item texts' embeddings
@@ -33,6 +35,8 @@ from pathlib import Path
 
 _RUN_DATE = "run_date="
 _SHARDS = ".shards"
+_REPLACED = ".replaced"
+_VERSION = "version="
 
 
 def snapshots_folder(home: Path) -> Path:
@@ -117,16 +121,29 @@ def shards_folder(home: Path, run_date: str) -> Path:
 
 def all_list_folders(home: Path) -> dict[str, Path]:
     """Return the existing list folders by run date, oldest first, complete or not."""
-    return _by_run_date(home, _RUN_DATE, "")
+    return _by_run_date(recommendations_folder(home), _RUN_DATE, "")
 
 
 def all_shards_folders(home: Path) -> dict[str, Path]:
     """Return the existing shard folders by run date, oldest first."""
-    return _by_run_date(home, f".{_RUN_DATE}", _SHARDS)
+    return _by_run_date(recommendations_folder(home), f".{_RUN_DATE}", _SHARDS)
 
 
-def _by_run_date(home: Path, prefix: str, suffix: str) -> dict[str, Path]:
-    folder = recommendations_folder(home)
+def replaced_lists_folder(home: Path, run_date: str, version: str) -> Path:
+    """Return the folder of a version's lists of a run date that those of another version replaced."""
+    return _replaced_folder(home) / f"{_RUN_DATE}{run_date}" / f"{_VERSION}{version}"
+
+
+def all_replaced_folders(home: Path) -> dict[str, Path]:
+    """Return the existing folders of replaced lists by run date, oldest first; each holds a folder per version."""
+    return _by_run_date(_replaced_folder(home), _RUN_DATE, "")
+
+
+def _replaced_folder(home: Path) -> Path:
+    return recommendations_folder(home) / _REPLACED
+
+
+def _by_run_date(folder: Path, prefix: str, suffix: str) -> dict[str, Path]:
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     return {
         path.name.removeprefix(prefix).removesuffix(suffix): path

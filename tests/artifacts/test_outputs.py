@@ -41,7 +41,7 @@ class Maker:
     def __init__(self, home: Path) -> None:
         self.home, self.calls = home, 0
 
-    def __call__(self, night: Night) -> tuple[ShardFolder, dict[str, int]]:
+    def __call__(self, night: Night) -> tuple[ShardFolder, dict[str, Any]]:
         self.calls += 1
         shards = open_shards(self.home, night.run_date, night.facts)
         for number, user in enumerate(("u", "新")):
@@ -58,7 +58,7 @@ class Maker:
                 }
             )
             shards.write(number, lists, {"users": 1, "rows": 2}, "lists")
-        return shards, {"users": 2, "rows": 4}
+        return shards, {"counts": {"users": 2, "rows": 4}}
 
 
 @pytest.fixture
