@@ -73,16 +73,18 @@ class _Rows:
 
 @dataclass(frozen=True)
 class BatchRecommender:
-    """The champion over tonight's catalogue.
+    """A model over tonight's catalogue.
 
     Attributes:
         config: tonight's; its generation section holds list length and rules.
-        bundle: the champion.
+        bundle: of the model: the champion, or the challenger of a canary.
         recommender: of the bundle, over the catalogue.
-        model_version: of the champion.
+        model_version: of the model.
         ages_until: the instant that ages are counted to; None without times.
         blocked: `user_id`, `item_id`: pairs that no list may hold, whether or not the item is available or consumed.
         shown: parquet files of earlier nights' `Recommendations`, one list per night, the last night first.
+        variant: the `variant` of every row in a night with a canary; None: each row names what made it, such as the
+            ranker or the fallback chain.
     """
 
     config: Config
@@ -92,6 +94,7 @@ class BatchRecommender:
     ages_until: datetime | None = None
     blocked: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"user_id": str, "item_id": str}))
     shown: Sequence[Sequence[Path]] = ()
+    variant: str | None = None
 
     def recommend(self, users: Histories) -> pl.DataFrame:
         """Return `Recommendations` of a shard of users; a user's rows do not depend on who else is in it."""
@@ -108,8 +111,6 @@ class BatchRecommender:
         titles = titles.zip_with(pl.Series(rows.named_items >= 0), pl.Series([None], dtype=pl.String))
         masks, mask_index = np.unique(rows.sources, return_inverse=True)
         names = pl.Series([_name_bits(int(mask), self._bit_names) for mask in masks], dtype=pl.List(pl.String))
-        rules = self.list_maker.rules
-        variants = {-1: FALLBACK, **{count: rules.describe(count) for count in range(len(RELAXED_IN_ORDER) + 1)}}
         return pl.DataFrame(
             {
                 "user_id": users.user_ids.gather(rows.users),
@@ -118,7 +119,7 @@ class BatchRecommender:
                 "score": rows.scores,
                 "sources": names.gather(mask_index),
                 "reason": self._sentences.write(self.list_maker.reason_finder.keys, rows.reasons, titles),
-                "variant": pl.Series(rows.relaxed).replace_strict(variants, return_dtype=pl.String),
+                "variant": self._name_variants(rows.relaxed),
                 "model_version": pl.repeat(self.model_version, len(rows.users), dtype=pl.String, eager=True),
             }
         )
@@ -127,6 +128,13 @@ class BatchRecommender:
     def list_maker(self) -> ListMaker:
         """The chain that makes the lists."""
         return ListMaker(self.recommender, self.bundle.ranker, self.config.generation, self.ages_until)
+
+    def _name_variants(self, relaxed: NDArray[np.int8]) -> pl.Series:
+        if self.variant is not None:
+            return pl.repeat(self.variant, len(relaxed), dtype=pl.String, eager=True)
+        rules = self.list_maker.rules
+        names = {-1: FALLBACK, **{count: rules.describe(count) for count in range(len(RELAXED_IN_ORDER) + 1)}}
+        return pl.Series(relaxed).replace_strict(names, return_dtype=pl.String)
 
     def _read_shown(self, users: Histories) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `value`: penalties for items that these users were shown on earlier nights."""

@@ -37,12 +37,14 @@ class ShardTask:
         shards: folder of the finished shards.
         size: users in a shard.
         run_date: for messages.
+        first: number of the shard that holds the first of the users.
     """
 
     inputs: Path
     shards: Path
     size: int
     run_date: str
+    first: int = 0
 
     def __call__(self, number: int) -> dict[str, int]:
         """Make a shard, write it, and return its counts."""
@@ -50,7 +52,8 @@ class ShardTask:
             _LOADED.clear()
             _LOADED[self.inputs] = (_load_night(self.inputs), None)
         night, everyone = _LOADED[self.inputs]
-        run = slice(number * self.size, (number + 1) * self.size)
+        start = (number - self.first) * self.size
+        run = slice(start, start + self.size)
         item_ids = night.recommender.items["item_id"]
         users = _load_users(self.inputs, run, item_ids) if everyone is None else everyone.select(run)
         lists = night.recommend(users)
@@ -111,6 +114,7 @@ def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None
         {
             "config": night.config.resolved(),
             "model_version": night.model_version,
+            "variant": night.variant,
             "shown": [[str(path.resolve()) for path in files] for files in night.shown],
             "factors": [str(cache.folder.resolve()), cache.run] if cache else None,
             "cutoff": users.cutoff.isoformat() if users.cutoff else None,
@@ -156,6 +160,7 @@ def _load_night(folder: Path) -> BatchRecommender:
         _read_instant(facts["ages_until"]),
         read_parquet(folder / "blocked.parquet"),
         [[Path(path) for path in files] for files in facts["shown"]],
+        facts["variant"],
     )
 
 
