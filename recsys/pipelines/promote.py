@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 
 from recsys.config import Config
-from recsys.errors import Refused
+from recsys.errors import RegistryError, Refused
 from recsys.evaluation.comparison import OURS
 from recsys.pipelines.compare import load_bundle, measure_champion, read_logged_run
 from recsys.progress import logger
 from recsys.registry.gate import Decision, decide
-from recsys.registry.promotion_log import append_entry, find_previous_champion
+from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, find_version, need_version, set_champion
 from recsys.serving.bundle import Bundle
@@ -41,9 +41,8 @@ def promote(config: Config, home: Path) -> tuple[Version, str]:
         decision = _compare(config, home, store, challenger, champion)
         if not decision.promoted:
             raise Refused(f"promote '{name}' version {challenger.number}: refused: {decision.reason}")
-        # The log first: if the process dies in between, it still has the version to roll back to.
-        previous = champion.number if champion else None
-        append_entry(home, "promote", name, challenger.number, previous, decision.reason)
+        log = PromotionLog.open(store, home, name)
+        log.append("promote", to_version=challenger.number, reason=decision.reason)
         set_champion(store, name, challenger.number)
     logger.info("promote: '%s' version %s is the champion: %s", name, challenger.number, decision.reason)
     return challenger, decision.reason
@@ -63,11 +62,13 @@ def rollback(config: Config, home: Path) -> tuple[str, str]:
     name = config.model_name
     with lock(home, "promotion"):
         champion = need_version(store, name, CHAMPION, "no version was ever promoted")
-        previous = find_previous_champion(home, name, champion.number)
-        # The alias first: this fails for a version that was deleted, which must not get an entry in the log.
-        set_champion(store, name, previous)
+        log = PromotionLog.open(store, home, name)
+        previous = log.previous_champion
+        if previous is None:
+            raise RegistryError(f"{log.place}: no champion before version {champion.number}; nothing to roll back to")
         reason = f"rolled back from {champion.number} to {previous}"
-        append_entry(home, "rollback", name, previous, champion.number, reason)
+        log.append("rollback", to_version=previous, reason=reason)
+        set_champion(store, name, previous)
     logger.info("rollback: '%s' %s", name, reason)
     return champion.number, previous
 

@@ -23,7 +23,7 @@
       factors/                           cache of users' ALS factors
       mlflow.db                          the default MLflow store
       mlartifacts/                       the files of its runs and models
-      ledger.jsonl                       the promotion log
+      promotion_log.jsonl                copy of the promotion logs that this home has read; the store has the originals
       .NAME.lock                         held by the process that works on NAME
 
 A name that starts with a dot and ends in `.tmp` belongs to a writer that has not finished, or was killed.
@@ -183,7 +183,12 @@ def mlflow_artifacts_folder(home: Path) -> Path:
 
 
 def promotion_log_file(home: Path) -> Path:
-    """Return the file of the promotion log, one JSON line per change of the champion."""
+    """Return the file with this home's copy of the promotion logs, one JSON line per entry."""
+    return home / "promotion_log.jsonl"
+
+
+def old_ledger_file(home: Path) -> Path:
+    """Return the file that held the promotion log in older versions."""
     return home / "ledger.jsonl"
 
 
