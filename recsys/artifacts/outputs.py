@@ -220,9 +220,14 @@ class Table:
 
 def list_outputs(lists: ListFolder, table: str | None) -> list[Output]:
     """Return a night's outputs in the order in which they are filled."""
-    outputs: list[Output] = [lists, ListFiles(lists.home, lists.kinds), Pointer(lists.home)]
+    return [lists, *list_other_outputs(lists.home, lists.kinds, table)]
+
+
+def list_other_outputs(home: Path, kinds: Sequence[str], table: str | None) -> list[Output]:
+    """Return the outputs that are filled from published lists, in order."""
+    outputs: list[Output] = [ListFiles(home, kinds), Pointer(home)]
     if table is not None:
-        outputs.append(Table(lists.home, table))
+        outputs.append(Table(home, table))
     return outputs
 
 

@@ -30,7 +30,8 @@ def publish(
 ) -> bool:
     """Write the lists of a run date, then point readers at them; the pointer moves last and never back in time.
 
-    Lists that another version published for the run date are kept (`replaced_lists`). The caller holds the generation lock.
+    Lists that another version published for the run date are kept (`replaced_lists`). The caller holds the generation
+    lock.
 
     Args:
         home: the home that publishes.

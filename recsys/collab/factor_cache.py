@@ -65,9 +65,13 @@ class FactorCache:
             keys, factors = (np.concatenate(blocks) for blocks in zip(*kept, strict=True))
             self._cache.write(keys, factors, f"{shard:05d}")
 
-    def forget_others(self) -> None:
-        """Delete what this night did not write: files of other nights and of other models."""
-        self._cache.forget_models(1)
+    def forget_others(self, models: int = 1) -> None:
+        """Delete what this night did not write: files of other nights and of other models.
+
+        Args:
+            models: number of models that make tonight's lists; of the others' files, those used last stay.
+        """
+        self._cache.forget_models(models)
         self._cache.forget_runs()
 
 

@@ -1,4 +1,4 @@
-"""What a night is made from: snapshot, champion, block lists, earlier lists, and the users who get a list."""
+"""What a night is made from: snapshot, models, block lists, earlier lists, and the users who get a list."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from recsys import __version__
 from recsys.artifacts.outputs import check_table, hash_lists
 from recsys.artifacts.recommendations import check_owner, find_parts, find_published
+from recsys.artifacts.replaced_lists import CANARY
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config, GenerationConfig, data_path
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.errors import DataError, Refused
+from recsys.pipelines.canary import find_canary, load_canary, open_log
 from recsys.pipelines.promote import load_champion
 from recsys.progress import format_count, logger
+from recsys.registry.promotion_log import Canary
 from recsys.registry.versions import Version
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
+from recsys.serving.variants import CHALLENGER, CHAMPION, VariantName, draw_users
 from recsys.storage.files import hash_text
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import list_folder
@@ -34,23 +39,46 @@ _NOT_IN_LISTS = ("outputs", "postgres_table", "keep_run_dates", "sanity", "max_s
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A model that makes lists tonight.
+
+    Attributes:
+        name: `champion`, or `challenger`: the model of a canary.
+        version: of the model.
+        bundle: the version's, with the dataset section of tonight's config, which decides what a list may hold
+            (`repeats`), and the block lists of tonight.
+    """
+
+    name: VariantName
+    version: Version
+    bundle: Bundle
+
+    def __str__(self) -> str:
+        """Return the name for messages, such as `challenger version 2`."""
+        return f"{self.name} version {self.version.number}"
+
+
+@dataclass(frozen=True)
 class NightInputs:
     """What all run dates of one command are made from.
 
     Attributes:
         config: of the command.
         snapshot: the newest of the config.
-        version: the champion.
-        bundle: the champion's, with the dataset section of `config`, which decides what a list may hold (`repeats`),
-            and the block lists of tonight.
+        champion: makes the lists.
         named_users: `user_id` of users who get a list in addition to the active users.
+        canary: the share of users who get the lists of the challenger instead; None: no canary is running.
+        challenger: the model of the canary.
+        promotion: number of the log entry that made the champion; None: the log does not have it.
     """
 
     config: Config
     snapshot: OpenSnapshot
-    version: Version
-    bundle: Bundle
+    champion: Variant
     named_users: pl.DataFrame
+    canary: Canary | None = None
+    challenger: Variant | None = None
+    promotion: int | None = None
 
     @classmethod
     def load(cls, config: Config, home: Path) -> NightInputs:
@@ -60,18 +88,34 @@ class NightInputs:
             ArtifactError: the home publishes the lists of another config, a table has no database, or there is no
                 snapshot.
             DataError: a block list or the list of users cannot be read.
-            RegistryError: there is no champion.
+            RegistryError: there is no champion, the version of the canary was deleted, or the promotion log is broken.
         """
         check_owner(home, config.name)
         check_table(config.generation.postgres_table)
         snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
-        version, bundle = load_champion(config, home)
-        tonight = replace(
-            bundle,
-            config=bundle.config.model_copy(update={"dataset": config.dataset}),
-            block_lists=BlockLists.read(config.generation.rules, snapshot.items["item_id"]),
+        block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
+
+        def prepare(name: VariantName, version: Version, bundle: Bundle) -> Variant:
+            settings = bundle.config.model_copy(update={"dataset": config.dataset})
+            return Variant(name, version, replace(bundle, config=settings, block_lists=block_lists))
+
+        champion = prepare(CHAMPION, *load_champion(config, home))
+        log = open_log(config, home)
+        canary = find_canary(log, champion.version.number)
+        return cls(
+            config,
+            snapshot,
+            champion,
+            _read_users(config.generation.users),
+            canary,
+            prepare(CHALLENGER, *load_canary(config, home, canary)) if canary else None,
+            log.head.number if log.head and log.head.to_version == champion.version.number else None,
         )
-        return cls(config, snapshot, version, tonight, _read_users(config.generation.users))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The models that make lists, the champion first."""
+        return (self.champion, self.challenger) if self.challenger else (self.champion,)
 
     def describe(self, home: Path, run_date: str, end: datetime | None) -> dict[str, Any]:
         """Return everything that the bytes of a night's lists depend on, for its manifest.
@@ -79,19 +123,27 @@ class NightInputs:
         Raises:
             ArtifactError: the manifest of an earlier night that counts cannot be read.
         """
-        shown = self._select_shown(home, run_date)
+        shown, version = self._select_shown(home, run_date), self.champion.version
         return {
-            "model": self.version.name,
-            "model_version": self.version.number,
-            "bundle": self.version.tags.get("bundle", ""),
+            "model": version.name,
+            "model_version": version.number,
+            "bundle": version.tags.get("bundle", ""),
             "snapshot": self.snapshot.id,
             "config": hash_list_settings(self.config),
             "end": end.isoformat() if end else None,
             "recsys": __version__,
-            "blocked": self.bundle.block_lists.hashes(),
+            "blocked": self.champion.bundle.block_lists.hashes(),
             "users": hash_text(self.named_users.write_csv()),
             "shown": {night: hash_lists(home, night, _fix_shown(night)) for night in shown},
+            **self._describe_canary(),
         }
+
+    def _describe_canary(self) -> dict[str, Any]:
+        if self.canary is None or self.challenger is None:
+            return {}
+        version = self.challenger.version
+        facts = {"model_version": version.number, "bundle": version.tags.get("bundle", "")}
+        return {CANARY: {**facts, "share": self.canary.share, "key": self.canary.key}}
 
     def find_shown_parts(self, home: Path, run_date: str) -> list[list[Path]]:
         """Return the parquet files of each earlier night whose lists count against their items, the last night first.
@@ -133,19 +185,42 @@ class NightInputs:
             return histories.take(pl.concat([active.user_ids, self.named_users["user_id"]]))
         return active
 
+    def split_users(self, active: Histories) -> list[tuple[Variant, Histories]]:
+        """Return each model with the users who get its lists; a model without users is left out."""
+        if self.canary is None or self.challenger is None:
+            return [(self.champion, active)]
+        drawn = draw_users(active.user_ids, self.canary.share, self.canary.key)
+        shares = [
+            (self.champion, active.pick(np.flatnonzero(~drawn))),
+            (self.challenger, active.pick(np.flatnonzero(drawn))),
+        ]
+        logger.info(
+            "canary: %s makes the lists of %s of %s",
+            self.challenger,
+            f"{shares[1][1].n_users:,}",
+            format_count(active.n_users, "user"),
+        )
+        return [(variant, users) for variant, users in shares if users.n_users]
+
     def refuse_leak(self, end: datetime | None) -> None:
         """Refuse a night whose lists would use later events.
 
         Raises:
-            Refused: the champion learned from events of the run date or later.
+            Refused: the champion, or the challenger of a canary, learned from events of the run date or later.
         """
-        cutoff = self.bundle.cutoff
-        if end is not None and cutoff is not None and cutoff > end:
-            raise Refused(
-                f"generate for {end.date()}: the champion, version {self.version.number}, learned from events until "
-                f"{cutoff.isoformat()}, so its lists would know the future; choose a run date from {cutoff.date()} on, "
-                "or train and promote with an earlier --run-date"
-            )
+        for variant in self.variants:
+            cutoff = variant.bundle.cutoff
+            if end is not None and cutoff is not None and cutoff > end:
+                advice = (
+                    "train and promote with an earlier --run-date"
+                    if variant is self.champion
+                    else "stop the canary with 'recsys canary --stop'"
+                )
+                raise Refused(
+                    f"generate for {end.date()}: the {variant.name}, version {variant.version.number}, learned from "
+                    f"events until {cutoff.isoformat()}, so its lists would know the future; choose a run date from "
+                    f"{cutoff.date()} on, or {advice}"
+                )
 
     def refuse_age(self, run_date: str, end: datetime | None) -> None:
         """Refuse a snapshot that is too old for the night.

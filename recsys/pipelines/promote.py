@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys.config import Config
-from recsys.errors import RegistryError, Refused
+from recsys.errors import Refused, RegistryError
 from recsys.evaluation.comparison import OURS
 from recsys.pipelines.compare import load_bundle, measure_champion, read_logged_run
 from recsys.progress import logger

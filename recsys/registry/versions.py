@@ -153,6 +153,22 @@ def need_version(store: Store, name: str, alias: str, next_step: str) -> Version
     return version
 
 
+def need_number(store: Store, name: str, number: str, next_step: str) -> Version:
+    """Return a version by its number.
+
+    Raises:
+        RegistryError: there is none, or its training died before it was registered completely.
+    """
+    try:
+        version = store.client.get_model_version(name, number)
+    except MlflowException as error:
+        why = "does not exist" if error.error_code in _UNKNOWN else f"no answer ({error.message})"
+        raise RegistryError(f"model '{name}' in {store.place}: version {number}: {why}; {next_step}") from error
+    if version.tags.get(_COMPLETE) != "true":
+        raise RegistryError(f"model '{name}' in {store.place}: version {number} is not complete; {next_step}")
+    return Version(name, str(version.version), version.run_id or "", dict(version.tags))
+
+
 def set_champion(store: Store, name: str, number: str) -> None:
     """Point the alias `champion` at a version.
 

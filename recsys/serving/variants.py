@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
@@ -43,16 +42,12 @@ def hash_ids(ids: pl.Series, key: bytes) -> NDArray[np.uint64]:
         key: 16 bytes.
     """
     binary = ids.rechunk().cast(pl.Binary).to_arrow(compat_level=pl.CompatLevel.oldest())
-    offsets, content = (np.frombuffer(buffer or b"", dtype=dtype) for buffer, dtype in _list_buffers(binary))
     hashes = np.zeros(len(ids), dtype=np.uint64)
     if len(ids):
-        _hash_strings(content, offsets[binary.offset : binary.offset + len(ids) + 1], np.frombuffer(key, "<u8"), hashes)
+        _, starts, content = binary.buffers()
+        offsets = np.frombuffer(starts, np.int64)[binary.offset : binary.offset + len(ids) + 1]
+        _hash_strings(np.frombuffer(content or b"", np.uint8), offsets, np.frombuffer(key, "<u8"), hashes)
     return hashes
-
-
-def _list_buffers(binary: pa.Array) -> list[tuple[pa.Buffer | None, type]]:
-    _, offsets, content = binary.buffers()
-    return [(offsets, np.int64), (content, np.uint8)]
 
 
 @njit(nogil=True, cache=True)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from recsys.config import SanityConfig
-from recsys.serving.sanity import find_faults
+from recsys.serving.sanity import VariantLists, find_faults
 
 USERS = [f"u{number:03d}" for number in range(40)]
 ANYTHING = SanityConfig(
@@ -16,7 +16,9 @@ ANYTHING = SanityConfig(
 COUNTS = {"users": 100, "rows": 1000, "fallback_rows": 0, "short_lists": 0, "empty_lists": 0}
 
 
-def make_lists(items: list[str], scores: list[float], sources: list[str] | None = None) -> pl.LazyFrame:
+def make_lists(
+    items: list[str], scores: list[float], sources: list[str] | None = None, version: str = "1"
+) -> pl.LazyFrame:
     """Give every user the same list."""
     n = len(items)
     row = pl.DataFrame(
@@ -25,6 +27,7 @@ def make_lists(items: list[str], scores: list[float], sources: list[str] | None 
             "item_id": items,
             "score": pl.Series(scores, dtype=pl.Float32),
             "sources": [[source] for source in sources or ["als"] * n],
+            "model_version": [version] * n,
         }
     )
     return pl.DataFrame({"user_id": USERS}).join(row, how="cross").lazy()
@@ -36,12 +39,17 @@ def check(
     counts: dict[str, int] | None = None,
     *,
     same_settings: bool = True,
-    same_model: bool = True,
+    variants: tuple[VariantLists, ...] = (),
     **limits: float,
 ) -> list[str]:
     config = ANYTHING.model_copy(update=limits)
     return find_faults(
-        lists, {**COUNTS, **(counts or {})}, previous, same_settings=same_settings, same_model=same_model, config=config
+        lists,
+        {**COUNTS, **(counts or {})},
+        previous,
+        same_settings=same_settings,
+        config=config,
+        variants=variants,
     )
 
 
@@ -99,7 +107,8 @@ class TestScoreShift:
         (fault,) = check(other, TONIGHT, max_score_shift=0.4)
         assert fault.startswith("the score distribution shifted by 0.50 (KS distance)")
         assert fault.endswith("(limit 0.4, generation.sanity.max_score_shift)")
-        assert check(other, TONIGHT, max_score_shift=0.4, same_model=False) == []
+        before = make_lists(["a", "b", "c", "d"], [4.0, 3.0, 2.0, 1.0], version="2")
+        assert check(other, before, max_score_shift=0.4) == []
 
     def test_fallback_rows_do_not_count(self) -> None:
         # Their scores continue the list downwards and belong to no model.
@@ -113,3 +122,56 @@ class TestScoreShift:
         longer = make_lists([*"abcdefgh"], [4.0, 3.0, 2.0, 1.0, -1.0, -2.0, -3.0, -4.0])
         assert check(longer, TONIGHT, max_score_shift=0.1) == []
         assert check(TONIGHT, longer, max_score_shift=0.1) == []
+
+    def test_of_a_night_with_a_canary_only_the_lists_of_the_same_version_count(self) -> None:
+        before = pl.concat([TONIGHT, make_lists(["a", "b", "c", "d"], [90.0, 80.0, 70.0, 60.0], version="2")])
+        assert check(TONIGHT, before, max_score_shift=0.1) == []
+
+
+class TestVariants:
+    """Users are split: version 1 makes the lists of the first 20, version 2 those of the other 20."""
+
+    def split(self, first: pl.LazyFrame, second: pl.LazyFrame) -> pl.LazyFrame:
+        drawn = pl.col("user_id") >= "u020"
+        return pl.concat([first.filter(~drawn), second.with_columns(model_version=pl.lit("2")).filter(drawn)])
+
+    def describe(self, **counts: int) -> tuple[VariantLists, ...]:
+        return (
+            VariantLists("champion version 1", "1", {**COUNTS, "users": 900, "rows": 9000}),
+            VariantLists("challenger version 2", "2", {**COUNTS, **counts}),
+        )
+
+    @pytest.mark.parametrize(
+        ("limit", "counts", "sentence"),
+        [
+            ("max_fallback_share", {"fallback_rows": 525}, r"challenger version 2: 52\.5% of rows are fallback items"),
+            ("max_empty_share", {"empty_lists": 53}, r"challenger version 2: 53\.0% of users have an empty list"),
+        ],
+    )
+    def test_a_share_that_is_high_in_one_variant_only_is_refused(
+        self, limit: str, counts: dict[str, int], sentence: str
+    ) -> None:
+        (fault,) = check(TONIGHT, variants=self.describe(**counts), **{limit: 0.52})
+        assert re.match(sentence, fault)
+        # Of so few users two strange ones are many.
+        few = {"users": 49, "rows": 490, "fallback_rows": 400, "empty_lists": 40}
+        assert check(TONIGHT, variants=self.describe(**few), **{limit: 0.52}) == []
+
+    def test_a_variant_without_any_item_is_refused_however_small(self) -> None:
+        (fault,) = check(TONIGHT, variants=self.describe(users=2, rows=0, empty_lists=2))
+        assert fault == "challenger version 2: no user would get an item"
+
+    def test_churn_and_scores_are_compared_for_each_version(self) -> None:
+        before = self.split(TONIGHT, TONIGHT)
+        assert check(before, before, variants=self.describe(), max_churn=0.0, max_score_shift=0.0) == []
+        other = self.split(TONIGHT, make_lists([*"efgh"], [40.0, 30.0, 20.0, 10.0]))
+        # Over all users half of the items and of the scores are other ones.
+        faults = check(other, before, variants=self.describe(), max_churn=0.5, max_score_shift=0.9)
+        assert [fault[:47] for fault in faults] == [
+            "challenger version 2: 100.0% of list items are ",
+            "challenger version 2: the score distribution sh",
+        ]
+
+    def test_in_the_first_night_of_a_canary_its_users_are_expected_to_get_other_lists(self) -> None:
+        other = self.split(TONIGHT, make_lists([*"efgh"], [40.0, 30.0, 20.0, 10.0]))
+        assert check(other, TONIGHT, variants=self.describe(), max_churn=0.5, max_score_shift=0.0) == []

@@ -46,9 +46,10 @@ def test_the_share_of_users_is_the_share_asked_for(share: float, key: str) -> No
 def test_a_user_has_the_same_answer_whoever_else_is_active() -> None:
     drawn = draw_users(USERS, 0.3, "key")
     shuffled = USERS.sample(fraction=0.5, shuffle=True, seed=1)
-    assert dict(zip(USERS, drawn, strict=True)).items() >= dict(
-        zip(shuffled, draw_users(shuffled, 0.3, "key"), strict=True)
-    ).items()
+    assert (
+        dict(zip(USERS, drawn, strict=True)).items()
+        >= dict(zip(shuffled, draw_users(shuffled, 0.3, "key"), strict=True)).items()
+    )
     assert draw_users(USERS, 0.0002, "key").nonzero()[0].tolist() == FIRST_DRAWN
 
 

@@ -1,0 +1,178 @@
+"""A night's lists, shard by shard: each shard belongs to one model of the night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from recsys.artifacts.shards import ShardFolder
+from recsys.collab.factor_cache import FactorCache
+from recsys.dataset.histories import Histories, stream_histories
+from recsys.engines import make_engine
+from recsys.errors import Refused
+from recsys.pipelines.night_inputs import NightInputs, Variant
+from recsys.progress import ProgressLogger, format_count, log_stage, logger, progress_bar
+from recsys.serving.batch_recommender import BatchRecommender
+from recsys.serving.embedding_task import embed_with_engine
+from recsys.serving.shard_task import ShardTask, add_counts, save_inputs
+from recsys.serving.variants import CHAMPION
+from recsys.storage.home import embeddings_folder, factors_folder
+from recsys.text.embedding_cache import EmbeddingCache
+
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class NightLists:
+    """Makes the shards of one night that are not finished yet.
+
+    Attributes:
+        inputs: of the night.
+        home: the folder of lists and caches.
+        run_date: YYYY-MM-DD.
+        end: the lists know the events before it; None without times.
+        shards: folder of the finished shards.
+    """
+
+    inputs: NightInputs
+    home: Path
+    run_date: str
+    end: datetime | None
+    shards: ShardFolder
+
+    def make(self) -> dict[str, Counts]:
+        """Make what is missing, the champion's shards first; only one model at a time is in memory.
+
+        Returns:
+            The counts of each model that made lists, by the name of its variant.
+
+        Raises:
+            Refused: there is no active user or no available item, or the snapshot is too old.
+        """
+        histories, active = self._read_histories()
+        made: dict[str, Counts] = {}
+        finished, first = self.shards.find_finished(), 0
+        for variant, users in self.inputs.split_users(active):
+            size = self.inputs.config.generation.shard_size
+            numbers = range(first, first + -(-users.n_users // size))
+            task = ShardTask(self._name_inputs(variant), self.shards.folder, size, self.run_date, first)
+            recommender = self._prepare(variant, histories)
+            kept = {number: finished[number] for number in numbers if number in finished}
+            made[variant.name] = self._make_shards(recommender, users, task, numbers, kept)
+            first = numbers.stop
+        return made
+
+    def _name_inputs(self, variant: Variant) -> Path:
+        name = "inputs" if variant.name == CHAMPION else f"inputs_{variant.name}"
+        return self.shards.folder / name
+
+    def _read_histories(self) -> tuple[Histories, Histories]:
+        """Return the histories of all users and of the active users."""
+        inputs, snapshot = self.inputs, self.inputs.snapshot
+        with log_stage("histories") as done:
+            inputs.refuse_age(self.run_date, self.end)
+            histories = stream_histories(snapshot.interactions, snapshot.items, self.end)
+            active = inputs.select_active(histories, self.end)
+            done(f"{format_count(histories.n_users, 'user')}, {active.n_users:,} active")
+        if not active.n_users:
+            raise Refused(
+                f"generate for {self.run_date}: no active user before {self.end}; "
+                "ingest newer data or raise generation.active_days; the current lists remain published"
+            )
+        return histories, active
+
+    def _prepare(self, variant: Variant, histories: Histories) -> BatchRecommender:
+        """Return the recommender of a model over tonight's catalogue."""
+        config, bundle, home = self.inputs.config, variant.bundle, self.home
+        with (
+            log_stage(self._name_stage("catalogue", variant)) as done,
+            progress_bar("Embedding", self.inputs.snapshot.items.height) as progress,
+        ):
+            items = bundle.block_lists.withhold(self.inputs.snapshot.items)
+            texts = bundle.make_item_texts(items)
+            if not config.generation.engine.here:
+                embed_with_engine(bundle, texts, home, config)
+            recommender = bundle.prepare(
+                items,
+                histories,
+                texts,
+                progress=progress,
+                cache=EmbeddingCache(embeddings_folder(home)),
+                factor_cache=_open_factor_cache(variant, home, self.run_date),
+            )
+            done(f"{format_count(items.height, 'item')}, {int(recommender.recommendable.sum()):,} recommendable")
+        if not recommender.recommendable.any():
+            raise Refused(
+                f"generate for {self.run_date}: no item of the catalogue is available; the current lists remain "
+                "published"
+            )
+        return BatchRecommender(
+            config,
+            bundle,
+            recommender,
+            variant.version.number,
+            histories.ages_until,
+            bundle.block_lists.pairs,
+            self.inputs.find_shown_parts(home, self.run_date),
+            variant.name if self.inputs.canary else None,
+        )
+
+    def _make_shards(
+        self,
+        recommender: BatchRecommender,
+        users: Histories,
+        task: ShardTask,
+        numbers: range,
+        finished: Mapping[int, Counts],
+    ) -> Counts:
+        """Make the shards of one model that are not finished yet and return the counts of all its shards."""
+        config = recommender.config
+        engine, made = config.generation.engine, dict(finished)
+        missing = [number for number in numbers if number not in finished]
+        if finished:
+            logger.info("lists: %d of %d shards are already finished", len(finished), len(numbers))
+        if engine.here:
+            task.keep_here(recommender, users)
+        elif missing:
+            with log_stage("shard inputs"):
+                save_inputs(task.inputs, recommender, users)
+        with log_stage("lists") as done, progress_bar(f"Lists for {self.run_date}", users.n_users) as progress:
+            kept = _count_users(finished.values())
+            progress(kept)
+            pace = ProgressLogger("lists", "users", users.n_users - kept)
+            try:
+                for number, counts in make_engine(engine, config.threads).run(task, missing):
+                    made[number] = counts
+                    progress(counts["users"])
+                    pace.update(counts["users"])
+            finally:
+                task.forget()
+            total: Counts = {}
+            for number in numbers:
+                total = add_counts(total, made[number])
+            done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in total.items()) + pace.describe())
+        cache = recommender.recommender.factor_cache
+        if cache and cache.known + cache.solved:
+            logger.info("ALS user factors: %s cached, %s recomputed", f"{cache.known:,}", f"{cache.solved:,}")
+        return total
+
+    def _name_stage(self, stage: str, variant: Variant) -> str:
+        return f"{stage} of {variant}" if self.inputs.canary else stage
+
+
+def forget_old_factors(inputs: NightInputs, home: Path, run_date: str) -> None:
+    """Delete the cached user factors of other nights and of models that make no lists."""
+    for variant in inputs.variants:
+        _open_factor_cache(variant, home, run_date).forget_others(len(inputs.variants))
+
+
+def _open_factor_cache(variant: Variant, home: Path, run_date: str) -> FactorCache:
+    """Open the cache of users' ALS factors; tonight's are written under the run date."""
+    cache: FactorCache = variant.bundle.candidate_models["als"].open_cache(factors_folder(home), run_date)
+    return cache
+
+
+def _count_users(shards: Iterable[Counts]) -> int:
+    return sum(counts["users"] for counts in shards)
