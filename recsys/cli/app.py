@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from recsys import __version__
-from recsys.cli import data, encoder, init, inspection, lists, registry, setup, training
+from recsys.cli import canary, data, encoder, init, inspection, lists, registry, setup, training
 from recsys.errors import RecsysError
 
 _INTERRUPTED = (
@@ -55,6 +55,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "promote": registry.promote,
         "rollback": registry.rollback,
         "generate": lists.generate,
+        "canary": canary.canary,
     },
     "Results and checks": {
         "evaluate": inspection.evaluate,

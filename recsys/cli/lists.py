@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from recsys.cli.options import ConfigOption, JsonOption, RunDateOption
 from recsys.cli.output import print_json, print_lines, print_table
 from recsys.cli.setup import load_settings
 from recsys.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recsys.pipelines.generate import Generated
 
 
 def generate(
@@ -24,6 +27,7 @@ def generate(
 ) -> None:
     """Make the champion's lists for every active user and publish them in one step.
 
+    While a canary is running (`recsys canary`), its share of the users gets the challenger's lists in the same step.
     Readers follow `RECSYS_HOME/recommendations/CURRENT`, which changes last. The same snapshot, champion and run date
     give the same bytes. If it is killed, run it again: finished shards are kept. With `--until`, every run date of the
     range is made in order; those already published are skipped.
@@ -43,9 +47,7 @@ def generate(
     else:
         published = generate_range(settings, home(), run_date, until, now)
     if as_json:
-        facts = [
-            {"folder": str(lists.folder), "run_date": lists.run_date, "counts": lists.counts} for lists in published
-        ]
+        facts = [_list_facts(lists) for lists in published]
         print_json(facts[0] if until is None else facts)
         return
     from recsys.progress import format_count
@@ -53,6 +55,16 @@ def generate(
     for lists in published:
         rows, users = format_count(lists.counts["rows"], "recommendation"), format_count(lists.counts["users"], "user")
         print_lines(f"{lists.folder}: {rows} for {users}")
+        if lists.variants:
+            own = lists.variants["challenger"]
+            print_lines(
+                f"canary: {format_count(own['counts']['users'], 'user')} have lists of version {own['model_version']}"
+            )
+
+
+def _list_facts(lists: Generated) -> dict[str, Any]:
+    facts: dict[str, Any] = {"folder": str(lists.folder), "run_date": lists.run_date, "counts": lists.counts}
+    return {**facts, "variants": lists.variants} if lists.variants else facts
 
 
 def run(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:

@@ -14,7 +14,7 @@ from recsys.config import Config
 from recsys.errors import ArtifactError, ConfigError, RegistryError
 from recsys.pipelines.compare import load_bundle
 from recsys.pipelines.republish import republish_lists
-from recsys.progress import logger
+from recsys.progress import format_count, logger
 from recsys.registry.promotion_log import Canary, Entry, PromotionLog
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, find_version, need_number, need_version
@@ -40,6 +40,11 @@ class PublishedCanary:
     version: str
     users: int
     all_users: int
+
+    def describe(self) -> str:
+        """Return how many users have whose lists."""
+        users = format_count(self.all_users, "user")
+        return f"{self.users:,} of {users} have lists of version {self.version}"
 
 
 @dataclass(frozen=True)

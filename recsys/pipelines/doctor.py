@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys.artifacts.recommendations import find_published, read_pointer
+from recsys.artifacts.replaced_lists import find_kept
 from recsys.artifacts.snapshots import open_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion.check_up import look_at_raw_data
@@ -108,4 +109,11 @@ def _describe_lists(home: Path) -> str:
     if current is None:
         raise FileNotFoundError("none published yet; run 'recsys generate'")
     verify_folder(list_folder(home, current), f"run 'recsys generate --run-date {current}'")
-    return f"readers see {current}; {format_count(len(find_published(home)), 'run date')} published"
+    facts = [f"readers see {current}", f"{format_count(len(find_published(home)), 'run date')} published"]
+    if kept := find_kept(home, current):
+        facts.append(f"lists of version {', '.join(kept)} kept for {current}")
+    from recsys.pipelines.canary import find_published_canary
+
+    if canary := find_published_canary(home):
+        facts.append(f"canary: {canary.describe()}")
+    return "; ".join(facts)

@@ -13,6 +13,7 @@ from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import cut, resolve_end
 from recsys.progress import format_count
+from recsys.serving.variants import CHALLENGER
 
 _TITLE_WIDTH = 48
 
@@ -53,8 +54,10 @@ def _show_user(user: str, history: pl.DataFrame, lists: pl.DataFrame, titles: di
     rows = lists.filter(pl.col("user_id") == user).head(length)
     # Texts, not strings: brackets in a title must not be read as markup.
     order = ", newest first" if history["step"].max() else ""
+    versions = rows.filter(pl.col("variant") == CHALLENGER)["model_version"]
+    canary = f", list of challenger version {versions[0]}" if len(versions) else ""
     table = Table(
-        title=Text(f"user {show_id(user)}: {format_count(len(newest), 'item')}{order}"),
+        title=Text(f"user {show_id(user)}: {format_count(len(newest), 'item')}{order}{canary}"),
         title_justify="left",
     )
     for name in ("history", "rank", "recommended", "reason"):

@@ -129,6 +129,8 @@ def _gather_browser(
     if nights:
         night = nights[0]
         whose = f"Lists published for {night.run_date} by model version {night.facts['model_version']}"
+        if canary := night.facts.get(CANARY):
+            whose += f" and, for the users of a canary, by version {canary['model_version']}"
         snapshot_of_night = _open_snapshot(home, run.config.name, night.facts["snapshot"])
         lists = night.lists
         history = cut(snapshot_of_night.interactions, night.end)

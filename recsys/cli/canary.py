@@ -1,0 +1,112 @@
+"""The command that gives a share of the users another version's lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption
+from recsys.cli.output import print_json, print_lines
+from recsys.cli.setup import load_settings
+from recsys.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recsys.pipelines.canary import CanaryState, PublishedCanary, StoppedCanary
+
+
+def canary(
+    config: ConfigOption,
+    share: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Start, or change the share: .05 gives 5 % of the users the other lists."),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Version to give them. Default: the challenger.")
+    ] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End the canary.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show, start or stop the canary: a share of the users gets another version's lists in the same night.
+
+    The users are drawn by a hash of their id, so each gets the lists of the same version every night. A canary ends
+    with `--stop`, or when its version is promoted or rolled back.
+
+    Next: `recsys generate`, and later `recsys ab`, which compares what the users did.
+
+    Example: `recsys canary --config configs/demo.yaml --share .05`
+    """
+    if stop and (share is not None or version is not None):
+        raise ConfigError("--stop: cannot be combined with --share or --version; give one of them")
+    if version is not None and share is None:
+        raise ConfigError(f"--version {version}: no --share of the users to give it to, such as --share .05")
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.canary import show_canary, start_canary, stop_canary
+
+    if stop:
+        _print_stopped(stop_canary(settings, home()), config, as_json)
+        return
+    if share is not None:
+        start_canary(settings, home(), share, version)
+    _print_state(show_canary(settings, home()), config, as_json)
+
+
+def _print_state(state: CanaryState, config: Path, as_json: bool) -> None:
+    running, entry = state.canary, state.entry
+    if as_json:
+        shown: dict[str, Any] | None = None
+        if running and entry:
+            since = {"since": entry.time.isoformat(), "by": entry.author, "entry": entry.number}
+            shown = {"version": running.version, "share": running.share, "key": running.key, **since}
+        print_json({"model": state.model, "canary": shown, "published": _list_published(state.published)})
+        return
+    if running is None or entry is None:
+        print_lines(f"canary     none: every user gets the champion's lists of {state.model}")
+    else:
+        print_lines(
+            f"canary     version {running.version} of {state.model}, {running.share:.4g} of the users",
+            f"since      {entry.time:%Y-%m-%d %H:%M} UTC, by {entry.author} (entry {entry.number})",
+        )
+    print_lines(f"published  {_describe_published(state.published)}")
+    published = state.published.version if state.published else None
+    if published != (running.version if running else None):
+        print_lines(f"next       recsys generate --config {config}")
+
+
+def _print_stopped(stopped: StoppedCanary, config: Path, as_json: bool) -> None:
+    version = stopped.canary.version if stopped.canary else None
+    if as_json:
+        print_json(
+            {
+                "stopped": version,
+                "republished": stopped.republished,
+                "published": _list_published(stopped.published),
+            }
+        )
+        return
+    print_lines(f"canary     {f'version {version} is stopped' if version else 'none was running'}")
+    if stopped.republished:
+        print_lines(f"published  {stopped.republished}: the champion's lists for every user again")
+        return
+    print_lines(f"published  {_describe_published(stopped.published)}")
+    if stopped.published:
+        print_lines(f"next       recsys generate --config {config} --run-date {stopped.published.run_date}")
+
+
+def _list_published(published: PublishedCanary | None) -> dict[str, Any] | None:
+    if published is None:
+        return None
+    return {
+        "run_date": published.run_date,
+        "version": published.version,
+        "users": published.users,
+        "all_users": published.all_users,
+    }
+
+
+def _describe_published(published: PublishedCanary | None) -> str:
+    if published is None:
+        return "no canary in the lists that readers see"
+    return f"{published.run_date}: {published.describe()}"
