@@ -65,10 +65,11 @@ Compares the challenger with the champion on the same users and promotes it if i
 **Failed**: the champion still serves. Fix what the log's last line names, then clear this task.
 """,
     "generate": """
-Makes the champion's lists for every active user and publishes them in one step.
+Makes the champion's lists for every active user and publishes them in one step. While a canary is running, its share of
+the users gets the challenger's lists.
 
 **Failed with exit code 3**: a check refused the lists (too old a snapshot, too many fallback items, a shifted score
-distribution …). **Exit code 2**: an error, such as a full disk or a database that does not answer. Either way readers
+distribution …). If the message names the challenger, `recsys canary --stop` ends the canary. **Exit code 2**: an error, such as a full disk or a database that does not answer. Either way readers
 still see the last published lists. Fix what the log's last line names, then clear this task: finished shards are kept,
 and only outputs that do not hold the night are filled.
 """,

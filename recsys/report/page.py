@@ -12,6 +12,7 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from recsys.artifacts.replaced_lists import CANARY
 from recsys.artifacts.runs import Run, read_run
 from recsys.artifacts.snapshots import Snapshot, read_snapshot, read_summary
 from recsys.config import Config

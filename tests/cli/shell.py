@@ -14,6 +14,7 @@ COMMANDS = [
     "promote",
     "rollback",
     "generate",
+    "canary",
     "tune",
     "run",
     "doctor",
