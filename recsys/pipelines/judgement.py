@@ -11,7 +11,7 @@ from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import compare_paired
 from recsys.pipelines.compare import measure_champion, read_logged_run
 from recsys.progress import format_count
-from recsys.registry.gate.decision import Check, Decision
+from recsys.registry.gate.decision import Answer, Check, Decision
 from recsys.registry.tracking import Store
 from recsys.registry.versions import Version
 
@@ -57,7 +57,7 @@ def judge_challenger(
         f"{estimate.mean:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]; {bound} "
         f"{'is within' if promoted else 'exceeds'} the allowed loss of {allowed_loss:.4f}"
     )
-    answer = "as good" if promoted else "worse"
+    answer: Answer = "as good" if promoted else "worse"
     check = Check(
         name,
         "rival",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
@@ -37,6 +36,7 @@ ORIGIN_VERSION = "origin_version"
 _MODEL_FOLDER = "bundle"
 _TAMPERED = "the version was tampered with and is not copied; train and promote another, or restore its artifacts"
 _BATCH = 100
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -211,15 +211,21 @@ def _copy_run(store: Store, fetched: FetchedVersion) -> str:
     )
     tags = {**fetched.tags, ORIGIN: describe_origin(fetched)}
     run_id = str(client.create_run(experiment_id, run_name=fetched.run_name, start_time=_now()).info.run_id)
-    for part in batched(tags.items(), _BATCH):
+    for part in _split(tags.items()):
         client.log_batch(run_id, tags=[RunTag(key, value) for key, value in part])
-    for part in batched(fetched.params.items(), _BATCH):
+    for part in _split(fetched.params.items()):
         client.log_batch(run_id, params=[Param(key, value) for key, value in part])
-    for points in batched(fetched.metrics, _BATCH):
+    for points in _split(fetched.metrics):
         client.log_batch(run_id, metrics=[Metric(p.key, p.value, p.timestamp, p.step) for p in points])
     client.log_artifacts(run_id, str(fetched.files))
     client.set_terminated(run_id)
     return run_id
+
+
+def _split(values: Iterable[T]) -> list[list[T]]:
+    """Return the values in lists that are short enough for one request."""
+    rest = list(values)
+    return [rest[start : start + _BATCH] for start in range(0, len(rest), _BATCH)]
 
 
 def _now() -> int:
