@@ -240,7 +240,7 @@ def promote(config: Config | Path | str, *, home: Path | str | None = None) -> P
 
     Args:
         config: names the model; its registry section sets the gate.
-        home: folder of the promotion log and the default MLflow store.
+        home: folder of the default MLflow store and of the copy of the promotion log.
 
     Returns:
         The version that is champion now, and the reason.
@@ -251,8 +251,8 @@ def promote(config: Config | Path | str, *, home: Path | str | None = None) -> P
     """
     from recsys.pipelines.promote import promote as promote_pipeline
 
-    version, reason = promote_pipeline(_resolve(config), _home(home))
-    return Promotion(version.number, reason)
+    promoted = promote_pipeline(_resolve(config), _home(home))
+    return Promotion(promoted.version.number, promoted.reason)
 
 
 def rollback(config: Config | Path | str, *, home: Path | str | None = None) -> Promotion:
@@ -260,7 +260,7 @@ def rollback(config: Config | Path | str, *, home: Path | str | None = None) -> 
 
     Args:
         config: names the model.
-        home: folder of the promotion log and the default MLflow store.
+        home: folder of the default MLflow store and of the copy of the promotion log.
 
     Returns:
         The version that is champion now, and the version it replaced.
@@ -268,10 +268,10 @@ def rollback(config: Config | Path | str, *, home: Path | str | None = None) -> 
     Raises:
         RegistryError: there is no champion, or no earlier one.
     """
-    from recsys.pipelines.promote import rollback as rollback_pipeline
+    from recsys.pipelines.rollback import rollback as rollback_pipeline
 
-    replaced, serving = rollback_pipeline(_resolve(config), _home(home))
-    return Promotion(serving, f"rolled back from version {replaced}")
+    done = rollback_pipeline(_resolve(config), _home(home))
+    return Promotion(done.version, f"rolled back from version {done.replaced}")
 
 
 def generate(config: Config | Path | str, *, run_date: str | None = None, home: Path | str | None = None) -> Generated:

@@ -54,6 +54,8 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Promotion and lists": {
         "promote": registry.promote,
         "rollback": registry.rollback,
+        "history": registry.history,
+        "copy-version": registry.copy_version,
         "generate": lists.generate,
         "canary": canary.canary,
     },

@@ -1,49 +1,209 @@
-"""Commands that decide which model version serves."""
+"""Commands that decide which model version serves, and show what served."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines
+from recsys.cli.output import print_json, print_lines, print_table
 from recsys.cli.setup import load_settings
 
+if TYPE_CHECKING:
+    from recsys.registry.gate.decision import Decision
 
-def promote(config: ConfigOption, as_json: JsonOption = False) -> None:
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Promote even if the gate refuses. Needs --why; kept in the log for ever.")
+]
+WhyOption = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Reason of a forced promotion.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print the gate's answer and change nothing; exit code 3 where it refuses.")
+]
+ToOption = Annotated[
+    str | None,
+    typer.Option("--to", metavar="VERSION", help="Version to return to. Default: the champion before the present one."),
+]
+OnOption = Annotated[
+    str | None,
+    typer.Option("--on", metavar="DATE", help="Print what served on a day (YYYY-MM-DD) or at an ISO time, in UTC."),
+]
+EntryOption = Annotated[
+    int | None, typer.Option("--entry", metavar="NUMBER", help="Print one entry with its decision table.")
+]
+VersionOption = Annotated[
+    str | None, typer.Option("--version", metavar="VERSION", help="Version to copy. Default: the champion.")
+]
+ToHomeOption = Annotated[
+    Path | None,
+    typer.Option("--to-home", metavar="FOLDER", help="Copy to the MLflow store of this other home."),
+]
+
+
+def promote(
+    config: ConfigOption,
+    dry_run: DryRunOption = False,
+    force: ForceOption = False,
+    why: WhyOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Compare the challenger with the champion, and promote it if it passes the gate.
 
-    Both are measured on the same users. If the gate refuses, the exit code is 3, the message gives the numbers, and the
-    champion continues to serve.
+    Both are measured on the same users. If the gate refuses, the decision table is on stdout, the message gives the
+    reason, the exit code is 3, and the champion continues to serve. Each answer is an entry of the promotion log.
+
+    If another process changes the champion at the same time, the exit code is 2 and the message names its entry.
 
     Next: `recsys generate`.
 
-    Example: `recsys promote --config configs/demo.yaml`
+    Example: `recsys promote --config configs/demo.yaml --dry-run`
     """
+    if force != (why is not None):
+        raise typer.BadParameter("--force needs a reason, and --why is only for --force: give both or none")
+    if force and dry_run:
+        raise typer.BadParameter("--force and --dry-run exclude each other")
     settings = load_settings(config)
     from recsys.config import home
+    from recsys.pipelines.promote import NotPromoted, judge
     from recsys.pipelines.promote import promote as promote_pipeline
 
-    version, reason = promote_pipeline(settings, home())
-    if as_json:
-        print_json({"model": version.name, "champion": version.number, "reason": reason})
+    if dry_run:
+        judged = judge(settings, home())
+        what = "would be promoted" if judged.promotable and judged.decision else "is judged"
+        facts = {"dry_run": True, "version": judged.version.number, "promoted": judged.promotable}
+        _print_answer(judged.decision, {**facts, "reason": judged.reason}, as_json=as_json)
+        if not judged.promotable:
+            raise NotPromoted(f"promote '{judged.version.name}' version {judged.version.number}: {judged.reason}")
+        if not as_json:
+            print_lines(f"{judged.version.name} version {judged.version.number} {what}: {judged.reason}")
         return
-    print_lines(f"{version.name} version {version.number} is the champion: {reason}")
+    try:
+        promoted = promote_pipeline(settings, home(), why=why)
+    except NotPromoted as refusal:
+        facts = {"model": settings.model_name, "promoted": False, "reason": str(refusal)}
+        _print_answer(refusal.decision, facts, as_json=as_json)
+        raise
+    version, entry = promoted.version, promoted.entry
+    facts = {"model": version.name, "promoted": entry is not None, "champion": version.number}
+    details = {"entry": entry.number if entry else None, "reason": promoted.reason}
+    _print_answer(promoted.decision, {**facts, **details}, as_json=as_json)
+    if not as_json:
+        print_lines(f"{version.name} version {version.number} is the champion: {promoted.reason}")
 
 
-def rollback(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """Make the previous champion the champion again.
+def rollback(config: ConfigOption, to: ToOption = None, as_json: JsonOption = False) -> None:
+    """Make an earlier champion the champion again, and publish its lists again.
 
-    Next: `recsys generate`, which publishes its lists.
+    The lists are published for the date that readers see, where they are kept. The version that is left is not
+    promoted again by `recsys promote`, unless it is forced.
 
-    Example: `recsys rollback --config configs/demo.yaml`
+    Next: `recsys generate`, where the lists were not kept.
+
+    Example: `recsys rollback --config configs/demo.yaml --to 3`
     """
     settings = load_settings(config)
     from recsys.config import home
-    from recsys.pipelines.promote import rollback as rollback_pipeline
+    from recsys.pipelines.rollback import rollback as rollback_pipeline
 
-    replaced, champion = rollback_pipeline(settings, home())
+    done = rollback_pipeline(settings, home(), to)
     if as_json:
-        print_json({"champion": champion, "replaced": replaced})
+        facts = {
+            "champion": done.version,
+            "replaced": done.replaced,
+            "entry": done.entry.number if done.entry else None,
+        }
+        print_json({**facts, "run_date": done.run_date, "republished": done.republished})
         return
+    if done.entry is None:
+        what = f"version {done.version} is already the champion"
+    elif done.replaced is None:
+        what = f"version {done.version} is the champion again"
+    else:
+        what = f"rolled back from version {done.replaced} to {done.version}"
+    if done.republished:
+        next_step = f"readers see its lists for {done.run_date}"
+    else:
+        next_step = f"next: recsys generate --config {config}, which publishes its lists"
+    print_lines(what, next_step)
+
+
+def history(config: ConfigOption, on: OnOption = None, entry: EntryOption = None, as_json: JsonOption = False) -> None:
+    """Print the promotion log: what served, since when, who changed it, and why.
+
+    The log is checked from its first entry; if one was changed or is missing, the exit code is 2 and the message names
+    it. The newest entry is the last.
+
+    Example: `recsys history --config configs/demo.yaml --on 2025-03-01`
+    """
+    if on is not None and entry is not None:
+        raise typer.BadParameter("--on and --entry exclude each other; give one of them")
+    settings = load_settings(config)
+    from recsys.cli.promotions import decision_lines, decision_table, entry_lines, history_lines, served_lines
+    from recsys.config import home
+    from recsys.pipelines.history import find_served, parse_time, read_decision, read_history
+
+    if entry is not None:
+        found, decision = read_decision(settings, home(), entry)
+        if as_json:
+            print_json({**found.to_dict(), "decision_table": decision})
+            return
+        print_lines(*entry_lines(found), "")
+        if decision:
+            print_table(decision_table(decision))
+            print_lines(*decision_lines(decision))
+        return
+    period = parse_time(on) if on else None
+    log = read_history(settings, home())
+    if on and period:
+        served = find_served(log.entries, *period)
+        if as_json:
+            print_json({"on": on, "served": [span.to_dict() for span in served]})
+            return
+        print_lines(*served_lines(on, served))
+        return
+    if as_json:
+        print_json(log.to_dict())
+        return
+    print_lines(*history_lines(log))
+
+
+def copy_version(
+    config: ConfigOption, version: VersionOption = None, to_home: ToHomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Copy a version to another MLflow store, such as from staging to production.
+
+    The other store is the environment variable `RECSYS_TARGET_TRACKING_URI`, or the one of `--to-home`. Bundles keep
+    their hashes; tags, metrics and files of the run are copied; the log there gets an entry that names the origin. The
+    copy becomes the `challenger` there, and `recsys promote` there decides.
+
+    Next: `recsys promote`, with the other store as `MLFLOW_TRACKING_URI`.
+
+    Example: `recsys copy-version --config configs/demo.yaml --version 3`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.copy_version import copy_version as copy_pipeline
+
+    copied = copy_pipeline(settings, home(), version, to_home)
+    if as_json:
+        print_json(copied.to_dict())
+        return
+    verb = "was there already as" if copied.existed else "is there"
     print_lines(
-        f"rolled back from version {replaced} to {champion}",
-        f"next: recsys generate --config {config}, which publishes its lists",
+        f"{copied.model} version {copied.version} of {copied.source}",
+        f"{verb} version {copied.copy} of {copied.target}, bundle {copied.bundle[:12]}",
+        "next: recsys promote, with that store as MLFLOW_TRACKING_URI",
     )
+
+
+def _print_answer(decision: Decision | None, facts: dict[str, object], *, as_json: bool) -> None:
+    """Print the decision table; as JSON, with the other facts."""
+    from recsys.cli.promotions import decision_lines, decision_table
+
+    content = decision.to_dict() if decision else None
+    if as_json:
+        print_json({**facts, "decision": content})
+    elif content:
+        print_table(decision_table(content))
+        print_lines(*decision_lines(content), "")

@@ -15,12 +15,14 @@ from recsys.errors import ArtifactError, ConfigError, RegistryError
 from recsys.pipelines.compare import load_bundle
 from recsys.pipelines.republish import republish_lists
 from recsys.progress import format_count, logger
+from recsys.registry.champion import settle
 from recsys.registry.promotion_log import Canary, Entry, PromotionLog
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, find_version, need_number, need_version
 from recsys.serving.bundle import Bundle
 from recsys.storage.folders import read_manifest
 from recsys.storage.home import list_folder
+from recsys.storage.locks import lock
 
 _NEXT_STEP = "stop the canary with 'recsys canary --stop', then run again"
 
@@ -85,7 +87,8 @@ def show_canary(config: Config, home: Path) -> CanaryState:
     Raises:
         RegistryError: the store does not answer, or the promotion log is broken.
     """
-    log = open_log(config, home)
+    store = connect(home, config)
+    log = PromotionLog.open(store, home, config.model_name, read_only=True)
     canary = log.canary
     started = [entry for entry in log.entries if canary and entry.action == "canary"]
     return CanaryState(log.model, canary, started[-1] if started else None, find_published_canary(home))
@@ -106,32 +109,29 @@ def start_canary(config: Config, home: Path, share: float, number: str | None = 
         ConfigError: the share is not between 0 and 1.
         RegistryError: there is no champion or no such version, the version is the champion, or another canary is
             running.
-        ArtifactError: the bundle of the version is damaged.
+        ArtifactError: the bundle of the version is damaged, or another process is promoting or rolling back.
     """
     if not (math.isfinite(share) and 0 < share < 1):
         raise ConfigError(f"--share {share:g}: expected a share of the users above 0 and below 1, such as 0.05")
     store, name = connect(home, config), config.model_name
-    champion = need_version(store, name, CHAMPION, "run 'recsys train' and 'recsys promote' first")
-    version = _choose_version(store, name, number)
-    if version.number == champion.number:
-        raise RegistryError(
-            f"canary of '{name}': version {version.number} is the champion, which all other users get; name another "
-            "version with --version"
-        )
-    log = PromotionLog.open(store, home, name)
-    running = log.canary
-    if running and running.version != version.number:
-        raise RegistryError(
-            f"canary of '{name}': a canary of version {running.version} is running; stop it first with "
-            "'recsys canary --stop'"
-        )
-    if running and running.share == share:
-        return running
-    # A version that cannot serve is found now, not at night.
-    load_bundle(store, version, BUNDLE)
-    canary = replace(running, share=share) if running else Canary(version.number, share, secrets.token_hex(8))
-    reason = f"{share:.4g} of the users get version {version.number}"
-    log.append("canary", to_version=version.number, reason=reason, details={"share": canary.share, "key": canary.key})
+    with lock(home, "promotion"):
+        log = PromotionLog.open(store, home, name)
+        settle(store, log)
+        version = _choose_version(store, name, number)
+        running = log.canary
+        if running and running.version != version.number:
+            raise RegistryError(
+                f"canary of '{name}': a canary of version {running.version} is running; stop it first with "
+                "'recsys canary --stop'"
+            )
+        if running and running.share == share:
+            return running
+        # A version that cannot serve is found now, not at night.
+        load_bundle(store, version, BUNDLE)
+        canary = replace(running, share=share) if running else Canary(version.number, share, secrets.token_hex(8))
+        details = {"share": canary.share, "key": canary.key}
+        reason = f"{share:.4g} of the users get version {version.number}"
+        log.append("canary", to_version=version.number, reason=reason, details=details)
     logger.info("canary: '%s' %s, from the next night on", name, reason)
     return canary
 
@@ -162,33 +162,27 @@ def stop_canary(config: Config, home: Path) -> StoppedCanary:
     return StoppedCanary(canary, find_published_canary(home), republished)
 
 
-def open_log(config: Config, home: Path) -> PromotionLog:
-    """Read the promotion log of the config's model."""
-    return PromotionLog.open(connect(home, config), home, config.model_name)
+def find_canary(store: Store, home: Path, champion: Version) -> Canary | None:
+    """Return the canary of tonight's lists; None where there is none or its version serves every user.
 
-
-def find_canary(log: PromotionLog, champion: str) -> Canary | None:
-    """Return the running canary, unless its version serves every user: then it is ignored, with a warning."""
-    canary = log.canary
-    if canary and canary.version == champion:
-        logger.warning(
-            "canary: version %s is the champion, so every user gets its lists; end the canary with "
-            "'recsys canary --stop'",
-            champion,
-        )
+    A log that cannot be read is a warning: then the champion makes the lists of every user.
+    """
+    try:
+        canary = PromotionLog.open(store, home, champion.name).canary
+    except RegistryError as error:
+        logger.warning("%s; every user gets the champion's lists", error)
         return None
-    return canary
+    return canary if canary and canary.version != champion.number else None
 
 
-def load_canary(config: Config, home: Path, canary: Canary) -> tuple[Version, Bundle]:
+def load_canary(store: Store, name: str, canary: Canary) -> tuple[Version, Bundle]:
     """Fetch the bundle of a canary, check its hashes and load it.
 
     Raises:
         RegistryError: the version was deleted or cannot be fetched.
         ArtifactError: the bundle is damaged.
     """
-    store = connect(home, config)
-    version = need_number(store, config.model_name, canary.version, _NEXT_STEP)
+    version = need_number(store, name, canary.version, _NEXT_STEP)
     try:
         return version, load_bundle(store, version, BUNDLE)
     except (RegistryError, ArtifactError) as error:
@@ -211,6 +205,14 @@ def find_published_canary(home: Path) -> PublishedCanary | None:
 
 
 def _choose_version(store: Store, name: str, number: str | None) -> Version:
-    if number is not None:
-        return need_number(store, name, number, "choose another with --version")
-    return need_version(store, name, CHALLENGER, "run 'recsys train' first, or name a version with --version")
+    champion = need_version(store, name, CHAMPION, "run 'recsys train' and 'recsys promote' first")
+    if number is None:
+        version = need_version(store, name, CHALLENGER, "run 'recsys train' first, or name a version with --version")
+    else:
+        version = need_number(store, name, number, "choose another with --version")
+    if version.number == champion.number:
+        raise RegistryError(
+            f"canary of '{name}': version {version.number} is the champion, which all other users get; name another "
+            "version with --version"
+        )
+    return version

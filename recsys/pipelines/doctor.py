@@ -19,10 +19,10 @@ from recsys.artifacts.replaced_lists import find_kept
 from recsys.artifacts.snapshots import open_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion.check_up import look_at_raw_data
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, RegistryError
 from recsys.progress import format_count
 from recsys.storage.folders import verify_folder
-from recsys.storage.home import current_snapshot_file, list_folder, mlflow_database
+from recsys.storage.home import current_snapshot_file, list_folder, mlflow_database, old_ledger_file
 from recsys.text.checkpoint import describe_checkpoint
 
 _PACKAGES = ("torch", "transformers", "implicit", "lightgbm", "mlflow", "polars", "pandas")
@@ -95,13 +95,22 @@ def _describe_snapshot(config: Config, home: Path) -> str:
 def _describe_registry(config: Config, home: Path) -> str:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
         raise FileNotFoundError("no store yet; run 'recsys train'")
+    from recsys.registry.champion import compare_with_alias
+    from recsys.registry.promotion_log import PromotionLog
     from recsys.registry.tracking import connect
     from recsys.registry.versions import CHALLENGER, CHAMPION, find_version
 
     store = connect(home, config)
     named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
-    return f"{store.place}: {', '.join(states)}"
+    log = PromotionLog.open(store, home, config.model_name, read_only=True)
+    if old_ledger_file(home).exists():
+        states.append(f"{old_ledger_file(home).name} of an older recsys will be taken over by 'recsys history'")
+        return f"{store.place}: {', '.join(states)}"
+    problem = compare_with_alias(store, log).describe()
+    if problem:
+        raise RegistryError(f"{log.place}: {problem}")
+    return f"{store.place}: {', '.join(states)}; promotion log: {format_count(len(log.entries), 'entry', 'entries')}"
 
 
 def _describe_lists(home: Path) -> str:

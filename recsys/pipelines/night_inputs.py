@@ -21,10 +21,12 @@ from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.errors import DataError, Refused
-from recsys.pipelines.canary import find_canary, load_canary, open_log
+from recsys.pipelines.canary import find_canary, load_canary
 from recsys.pipelines.promote import load_champion
 from recsys.progress import format_count, logger
+from recsys.registry.champion import note_champion
 from recsys.registry.promotion_log import Canary
+from recsys.registry.tracking import connect
 from recsys.registry.versions import Version
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
@@ -88,7 +90,7 @@ class NightInputs:
             ArtifactError: the home publishes the lists of another config, a table has no database, or there is no
                 snapshot.
             DataError: a block list or the list of users cannot be read.
-            RegistryError: there is no champion, the version of the canary was deleted, or the promotion log is broken.
+            RegistryError: there is no champion, or the version of the canary was deleted.
         """
         check_owner(home, config.name)
         check_table(config.generation.postgres_table)
@@ -100,16 +102,17 @@ class NightInputs:
             return Variant(name, version, replace(bundle, config=settings, block_lists=block_lists))
 
         champion = prepare(CHAMPION, *load_champion(config, home))
-        log = open_log(config, home)
-        canary = find_canary(log, champion.version.number)
+        store = connect(home, config)
+        entry = note_champion(store, home, config.model_name)
+        canary = find_canary(store, home, champion.version)
         return cls(
             config,
             snapshot,
             champion,
             _read_users(config.generation.users),
             canary,
-            prepare(CHALLENGER, *load_canary(config, home, canary)) if canary else None,
-            log.head.number if log.head and log.head.to_version == champion.version.number else None,
+            prepare(CHALLENGER, *load_canary(store, config.model_name, canary)) if canary else None,
+            entry.number if entry else None,
         )
 
     @property

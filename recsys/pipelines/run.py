@@ -44,8 +44,8 @@ def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> 
     trained = train(config, home, run_date)
     store = connect(home, config)
     try:
-        version, reason = promote(config, home)
-        verdict = f"version {version.number} is the champion: {reason}"
+        promoted = promote(config, home)
+        verdict = f"version {promoted.version.number} is the champion: {promoted.reason}"
     except Refused as refusal:
         champion = find_version(store, config.model_name, CHAMPION)
         if champion is None:

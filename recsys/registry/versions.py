@@ -22,11 +22,12 @@ from recsys.registry.tracking import Store
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+ANCHOR = "anchor"
 # The two bundles of a version: what serves, and the evaluation model, which has not seen the test window.
 BUNDLE = "bundle"
 EVALUATION_MODEL = "evaluation_model"
-# Set last: a version without it comes from a training that died before the end.
-_COMPLETE = "complete"
+# Tag that is set last: a version without it comes from a training that died before the end.
+COMPLETE = "complete"
 # Error codes of the registry for an unknown model, and for an unknown alias of a model.
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -103,7 +104,7 @@ def register(
             store.client.create_registered_model(name)
         created = store.client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
         number = str(created.version)
-        for key, value in {**facts, _COMPLETE: "true"}.items():
+        for key, value in {**facts, COMPLETE: "true"}.items():
             store.client.set_model_version_tag(name, number, key, value)
         if differences := facts.get("refit_differences"):
             note = f"The refit differs from the evaluation model that was measured: {differences}."
@@ -111,7 +112,7 @@ def register(
         store.client.set_registered_model_alias(name, CHALLENGER, number)
     except (MlflowException, OSError) as error:
         raise RegistryError(f"model '{name}' in {store.place}: not registered ({error}); train again") from error
-    return Version(name, number, run_id, {**facts, _COMPLETE: "true"})
+    return Version(name, number, run_id, {**facts, COMPLETE: "true"})
 
 
 def _pin_requirements() -> list[str]:
@@ -146,11 +147,26 @@ def need_version(store: Store, name: str, alias: str, next_step: str) -> Version
     version = find_version(store, name, alias)
     if version is None:
         raise RegistryError(f"model '{name}' in {store.place}: no version has the alias '{alias}'; {next_step}")
-    if version.tags.get(_COMPLETE) != "true":
+    if not is_complete(version):
         raise RegistryError(
             f"model '{name}' in {store.place}: version {version.number} ({alias}) is not complete; {next_step}"
         )
     return version
+
+
+def find_number(store: Store, name: str, number: str) -> Version | None:
+    """Return a version by its number; None where there is none.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    try:
+        version = store.client.get_model_version(name, number)
+    except MlflowException as error:
+        if error.error_code in _UNKNOWN:
+            return None
+        raise RegistryError(f"model '{name}' in {store.place}: no answer ({error.message}); run again") from error
+    return Version(name, str(version.version), version.run_id or "", dict(version.tags))
 
 
 def need_number(store: Store, name: str, number: str, next_step: str) -> Version:
@@ -159,14 +175,16 @@ def need_number(store: Store, name: str, number: str, next_step: str) -> Version
     Raises:
         RegistryError: there is none, or its training died before it was registered completely.
     """
-    try:
-        version = store.client.get_model_version(name, number)
-    except MlflowException as error:
-        why = "does not exist" if error.error_code in _UNKNOWN else f"no answer ({error.message})"
-        raise RegistryError(f"model '{name}' in {store.place}: version {number}: {why}; {next_step}") from error
-    if version.tags.get(_COMPLETE) != "true":
-        raise RegistryError(f"model '{name}' in {store.place}: version {number} is not complete; {next_step}")
-    return Version(name, str(version.version), version.run_id or "", dict(version.tags))
+    version = find_number(store, name, number)
+    if version is None or not is_complete(version):
+        why = "does not exist" if version is None else "is not complete"
+        raise RegistryError(f"model '{name}' in {store.place}: version {number} {why}; {next_step}")
+    return version
+
+
+def is_complete(version: Version) -> bool:
+    """Return whether the training of a version registered it to the end."""
+    return version.tags.get(COMPLETE) == "true"
 
 
 def set_champion(store: Store, name: str, number: str) -> None:
@@ -175,12 +193,55 @@ def set_champion(store: Store, name: str, number: str) -> None:
     Raises:
         RegistryError: the version was deleted.
     """
+    set_alias(store, name, CHAMPION, number)
+
+
+def set_alias(store: Store, name: str, alias: str, number: str) -> None:
+    """Point an alias at a version.
+
+    Raises:
+        RegistryError: the version was deleted, or the registry does not answer.
+    """
     try:
-        store.client.set_registered_model_alias(name, CHAMPION, number)
+        store.client.set_registered_model_alias(name, alias, number)
+    except MlflowException as error:
+        if error.error_code in _UNKNOWN:
+            what = f"version {number} does not exist any more ({error.message})"
+        else:
+            what = f"alias '{alias}' cannot be set ({error.message}); run again"
+        raise RegistryError(f"model '{name}' in {store.place}: {what}") from error
+
+
+def remove_alias(store: Store, name: str, alias: str, number: str) -> None:
+    """Remove an alias if it names this version.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    named = find_version(store, name, alias)
+    if named is None or named.number != number:
+        return
+    try:
+        store.client.delete_registered_model_alias(name, alias)
     except MlflowException as error:
         raise RegistryError(
-            f"model '{name}' in {store.place}: version {number} does not exist any more ({error.message})"
+            f"model '{name}' in {store.place}: alias '{alias}' cannot be removed ({error.message}); run again"
         ) from error
+
+
+def mark_version(store: Store, name: str, number: str, key: str, value: str) -> None:
+    """Set a tag of a version; one that was deleted is left alone.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    try:
+        store.client.set_model_version_tag(name, number, key, value)
+    except MlflowException as error:
+        if error.error_code not in _UNKNOWN:
+            raise RegistryError(
+                f"model '{name}' in {store.place}: version {number} cannot be tagged ({error.message}); run again"
+            ) from error
 
 
 @contextmanager

@@ -21,10 +21,11 @@ from recsys.artifacts.shards import ShardFolder
 from recsys.config import Config
 from recsys.errors import ArtifactError, ConfigError, Refused, RegistryError
 from recsys.pipelines import generate as generate_module
-from recsys.pipelines.canary import open_log, show_canary, start_canary, stop_canary
+from recsys.pipelines.canary import show_canary, start_canary, stop_canary
 from recsys.pipelines.doctor import examine
 from recsys.pipelines.generate import generate
 from recsys.pipelines.show import show_users
+from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.tracking import connect
 from recsys.registry.versions import CHALLENGER, set_champion
 from recsys.serving.variants import draw_users
@@ -53,6 +54,9 @@ def home(base: Path, config: Config) -> Iterator[Path]:
     forget_nights(base, RUN_DATE)
     stop_canary(config, base)
     store = connect(base, config)
+    log = open_log(base, config)
+    if log.champion != "1":
+        log.append("rollback", to_version="1", reason="test")
     set_champion(store, NAME, "1")
     store.client.set_registered_model_alias(NAME, CHALLENGER, "2")
 
@@ -61,6 +65,10 @@ def home(base: Path, config: Config) -> Iterator[Path]:
 def config(trained: Trained) -> Config:
     """Small shards, so that each variant has several."""
     return change(trained.config, generation={"shard_size": 16})
+
+
+def open_log(home: Path, config: Config) -> PromotionLog:
+    return PromotionLog.open(connect(home, config), home, NAME)
 
 
 def read_parts(folder: Path) -> dict[str, bytes]:
@@ -246,9 +254,9 @@ def read_shards_of(night: dict[str, bytes], variant: str) -> int:
 class TestControl:
     def test_the_share_of_a_running_canary_can_change(self, home: Path, config: Config) -> None:
         first = start_canary(config, home, 0.1)
-        entries = len(open_log(config, home).entries)
+        entries = len(open_log(home, config).entries)
         assert start_canary(config, home, 0.1) == first
-        assert len(open_log(config, home).entries) == entries
+        assert len(open_log(home, config).entries) == entries
         larger = start_canary(config, home, 0.4, "2")
         assert (larger.version, larger.share, larger.key) == ("2", 0.4, first.key)
         state = show_canary(config, home)
@@ -264,7 +272,7 @@ class TestControl:
     def test_a_version_that_cannot_be_in_a_canary(self, home: Path, config: Config) -> None:
         with pytest.raises(RegistryError, match="version 1 is the champion, which all other users get"):
             start_canary(config, home, SHARE, "1")
-        with pytest.raises(RegistryError, match="version 77: does not exist; choose another with --version"):
+        with pytest.raises(RegistryError, match="version 77 does not exist; choose another with --version"):
             start_canary(config, home, SHARE, "77")
         connect(home, config).client.delete_registered_model_alias(NAME, CHALLENGER)
         with pytest.raises(
@@ -281,21 +289,41 @@ class TestControl:
     @pytest.mark.parametrize("action", ["promote", "force"])
     def test_a_promotion_ends_it(self, action: Any, home: Path, config: Config) -> None:
         start_canary(config, home, SHARE)
-        open_log(config, home).append(action, to_version="2", reason="test")
+        open_log(home, config).append(action, to_version="2", reason="test")
         set_champion(connect(home, config), NAME, "2")
         made = generate(config, home, DAY, NOW)
         assert made.variants == {}
         assert set(read_lists(home, DAY)["model_version"]) == {"2"}
         assert show_canary(config, home).canary is None
-        open_log(config, home).append("rollback", to_version="1", reason="test")
 
     def test_a_version_that_was_made_champion_by_hand_is_in_no_canary(
         self, home: Path, config: Config, caplog: pytest.LogCaptureFixture
     ) -> None:
         start_canary(config, home, SHARE)
         set_champion(connect(home, config), NAME, "2")
-        assert generate(config, home, DAY, NOW).variants == {}
-        assert "version 2 is the champion, so every user gets its lists" in caplog.text
+        made = generate(config, home, DAY, NOW)
+        assert made.variants == {}
+        assert "alias 'champion' was moved by hand: version 2 serves" in caplog.text
+        # It is recorded, and the manifest names the entry.
+        (entry,) = [entry for entry in open_log(home, config).entries if entry.action == "hand_made"][-1:]
+        assert entry.to_version == "2"
+        assert read_manifest(made.folder, "")["promotion"] == entry.number
+        assert show_canary(config, home).canary is None
+
+    def test_with_a_damaged_log_every_user_gets_the_champions_lists(
+        self, home: Path, config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        start_canary(config, home, SHARE)
+
+        def fail(*_: Any, **__: Any) -> PromotionLog:
+            raise RegistryError("promotion log of 'recsys': entry 1 was changed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PromotionLog, "open", fail)
+            made = generate(config, home, DAY, NOW)
+        assert made.variants == {}
+        assert "promotion" not in read_manifest(made.folder, "")
+        assert "entry 1 was changed; every user gets the champion's lists" in caplog.text
 
     def test_the_end_publishes_the_champions_lists_again(self, home: Path, config: Config) -> None:
         pure = read_files(generate(config, home, DAY, NOW).folder)
@@ -347,7 +375,7 @@ class TestRefusals:
         gone = register_second(home, trained)
         start_canary(config, home, SHARE, gone.number)
         connect(home, config).client.delete_model_version(NAME, gone.number)
-        with pytest.raises(RegistryError, match=rf"version {gone.number}: does not exist; stop the canary with"):
+        with pytest.raises(RegistryError, match=rf"version {gone.number} does not exist; stop the canary with"):
             generate(config, home, DAY, NOW)
 
     def test_lists_that_fail_a_check(self, home: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

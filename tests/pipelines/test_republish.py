@@ -14,9 +14,11 @@ from recsys.artifacts.recommendations import read_pointer
 from recsys.config import Config
 from recsys.errors import ArtifactError
 from recsys.pipelines import generate as generate_module
-from recsys.pipelines.canary import open_log, start_canary, stop_canary
+from recsys.pipelines.canary import start_canary, stop_canary
 from recsys.pipelines.generate import generate
 from recsys.pipelines.republish import republish_lists
+from recsys.pipelines.rollback import rollback
+from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.tracking import connect
 from recsys.registry.versions import set_champion
 from recsys.storage.locks import lock
@@ -44,8 +46,10 @@ def home(base: Path, trained: Trained) -> Iterator[Path]:
 
 def serve(home: Path, config: Config, version: str) -> None:
     """Let a version serve, as a promotion or a rollback does."""
-    open_log(config, home).append("force" if version == "2" else "rollback", to_version=version, reason="test")
-    set_champion(connect(home, config), "recsys", version)
+    store = connect(home, config)
+    log = PromotionLog.open(store, home, "recsys")
+    log.append("force" if version == "2" else "rollback", to_version=version, reason="test")
+    set_champion(store, "recsys", version)
 
 
 def forbid_lists(patch: pytest.MonkeyPatch) -> None:
@@ -75,6 +79,16 @@ def test_the_lists_of_both_versions_can_be_published_in_turn(
         counts = generate(config, home, DAY, NOW).counts
         assert counts["rows"] == read_lists(home, DAY).height
         assert read_files(folder) == nights[version]
+
+
+def test_a_rollback_publishes_them(home: Path, trained: Trained) -> None:
+    folder = generate(trained.config, home, DAY, NOW).folder
+    before = read_files(folder)
+    serve(home, trained.config, "2")
+    generate(trained.config, home, DAY, NOW)
+    done = rollback(trained.config, home, "1")
+    assert (done.version, done.run_date, done.republished) == ("1", DAY, True)
+    assert read_files(folder) == before
 
 
 def test_files_and_table_follow(home: Path, trained: Trained, database: str) -> None:

@@ -91,6 +91,16 @@ def find_previous_champion(entries: Sequence[Entry], champion: str) -> str | Non
     return None
 
 
+def find_rollback(entries: Sequence[Entry], version: str) -> Entry | None:
+    """Return the entry that rolled a version back, unless it served again since."""
+    for entry in reversed(entries):
+        if changes_champion(entry) and entry.to_version == version:
+            return None
+        if entry.action == "rollback" and entry.from_version == version:
+            return entry
+    return None
+
+
 def find_canary(entries: Sequence[Entry]) -> Canary | None:
     """Return the running canary.
 
@@ -107,7 +117,7 @@ def find_canary(entries: Sequence[Entry]) -> Canary | None:
     return canary
 
 
-def count_tries(entries: Sequence[Entry], window: str) -> int:
-    """Return how many versions the gate has judged on a test window; a version that is tried again counts once."""
+def count_tries(entries: Sequence[Entry], window: str, besides: str | None = None) -> int:
+    """Return how many versions, without one, the gate has judged on a test window; each counts once."""
     judged = (entry for entry in entries if entry.action in _JUDGED_ACTIONS and entry.window == window)
-    return len({entry.to_version for entry in judged})
+    return len({entry.to_version for entry in judged} - {besides})

@@ -17,6 +17,7 @@ from recsys.registry.promotion_log.chain import (
     find_canary,
     find_champion,
     find_previous_champion,
+    find_rollback,
     find_serving_entry,
 )
 from recsys.registry.promotion_log.entry import (
@@ -113,6 +114,11 @@ class PromotionLog:
         return find_champion(self.entries)
 
     @property
+    def serving(self) -> str | None:
+        """The version that serves according to the log; None: none yet, or the alias was deleted by hand."""
+        return self.head.to_version if self.head else None
+
+    @property
     def anchor(self) -> str | None:
         """The version that a challenger is compared with besides the champion."""
         return self.entries[-1].anchor if self.entries else None
@@ -133,13 +139,22 @@ class PromotionLog:
         champion = self.champion
         return find_previous_champion(self.entries, champion) if champion else None
 
-    def count_tries(self, window: str) -> int:
-        """Return how many versions the gate has judged on a test window; one that is tried again counts once."""
-        return count_tries(self.entries, window)
+    def count_tries(self, window: str, besides: str | None = None) -> int:
+        """Return how many versions the gate has judged on a test window; one that is tried again counts once.
+
+        Args:
+            window: as in the entries.
+            besides: a version that does not count, because it is judged now.
+        """
+        return count_tries(self.entries, window, besides)
 
     def find_serving(self, instant: datetime) -> Entry | None:
         """Return the entry after which a version served at an instant."""
         return find_serving_entry(self.entries, instant)
+
+    def was_rolled_back(self, version: str) -> Entry | None:
+        """Return the entry that rolled a version back, unless it was promoted again since."""
+        return find_rollback(self.entries, version)
 
     def find_budget(self, version: str) -> tuple[str | None, float]:
         """Return the anchor and the spent budget as they were when a version began to serve."""
@@ -167,7 +182,7 @@ class PromotionLog:
         Args:
             action: what happened.
             to_version: the version that it is about.
-            from_version: None: the champion.
+            from_version: None: what serves.
             reason: one sentence.
             decision: table of the gate, which is kept beside the entry.
             snapshot: that the version learned from.
@@ -191,7 +206,7 @@ class PromotionLog:
                 host=find_host(),
                 action=action,
                 model=self.model,
-                from_version=self.champion if from_version is None else from_version,
+                from_version=self.serving if from_version is None else from_version,
                 to_version=to_version,
                 reason=reason,
                 decision=digest,

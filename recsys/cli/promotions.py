@@ -1,0 +1,119 @@
+"""Decisions of the gate and entries of the promotion log as text of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from recsys.cli.tables import start_table
+from recsys.registry.promotion_log.entry import Entry
+
+if TYPE_CHECKING:
+    from recsys.pipelines.history import History, Served
+
+_WIDTH = 80
+_INDENT = "      "
+_NAMES = {
+    "hand_made": "moved by hand",
+    "canary_stop": "canary stopped",
+    "force": "FORCED",
+    "refuse": "refused",
+    "promote": "promoted",
+    "rollback": "rolled back",
+    "imported": "taken over",
+    "copy": "copied",
+}
+
+
+def decision_table(decision: Mapping[str, Any]) -> Table:
+    """Lay a decision out, a row per check.
+
+    Args:
+        decision: as `Decision.to_dict` returns it, and as the log keeps it.
+    """
+    table = start_table("", "check", "figure", "against", "difference", "margin", "verdict", words=("verdict",))
+    for check in decision["checks"]:
+        cells = [check["name"]] + [_format(check[name]) for name in ("figure", "against")]
+        table.add_row(*cells, _format_interval(check), _format(check["margin"]), check["verdict"])
+    return table
+
+
+def decision_lines(decision: Mapping[str, Any]) -> list[str]:
+    """Return a sentence per check, wrapped."""
+    sentences = [f"{check['name']}: {check['sentence']}" for check in decision["checks"]]
+    return [line for sentence in sentences for line in wrap(sentence, "- ", "  ")]
+
+
+def history_lines(history: History) -> list[str]:
+    """Return the entries, newest last, and what serves now."""
+    lines = [line for entry in history.entries for line in entry_lines(entry)]
+    if not lines:
+        lines = [f"the promotion log of '{history.model}' has no entry yet"]
+    number = history.serving.number
+    state = f"version {number} serves" if number else "no version serves"
+    if history.anchor:
+        state += f"; anchor version {history.anchor}, loss since it {100 * history.spent:.2g} %"
+    if history.canary:
+        state += f"; canary version {history.canary.version}, {100 * history.canary.share:.3g} % of the users"
+    problem = history.serving.describe()
+    return [*lines, "", *wrap(f"now: {state}"), *(wrap(f"attention: {problem}") if problem else [])]
+
+
+def entry_lines(entry: Entry) -> list[str]:
+    """Return one entry: number, time, action, versions and author on the first line, the reason below."""
+    unknown = entry.action == "imported"
+    time = "    time unknown" if unknown else f"{entry.time:%Y-%m-%d %H:%M}"
+    action = _NAMES.get(entry.action, entry.action)
+    head = f"{entry.number:>4}  {time}  {action:<14} {_format_versions(entry):<9} {entry.author}"
+    return [head.rstrip()[:_WIDTH], *(wrap(entry.reason, _INDENT, _INDENT) if entry.reason else [])]
+
+
+def served_lines(asked: str, served: Sequence[Served]) -> list[str]:
+    """Return what served at the asked time, a line per version."""
+    if not served:
+        return [f"{asked}: unknown, the promotion log begins later"]
+    lines = []
+    for span in served:
+        if span.start is None:
+            what = "before the promotion log begins"
+        elif span.version is None:
+            what = "no version served"
+        else:
+            what = f"version {span.version}"
+        since = f" since {_format_time(span.start)} (entry {span.entry})" if span.start else ""
+        lines.append(f"{asked}: {what}{since}{f', until {_format_time(span.end)}' if span.end else ''}")
+    return lines
+
+
+def wrap(text: str, first: str = "", others: str = "  ") -> list[str]:
+    """Return a text as lines of at most 80 columns."""
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=others) or [first.rstrip()]
+
+
+def _format_versions(entry: Entry) -> str:
+    before, after = (version or "none" for version in (entry.from_version, entry.to_version))
+    if entry.action in ("refuse", "canary", "canary_stop", "copy"):
+        return after
+    return f"{before} -> {after}"
+
+
+def _format_time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def _format(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def _format_interval(check: Mapping[str, Any]) -> str:
+    difference, low, high = (check[name] for name in ("difference", "low", "high"))
+    if difference is None:
+        return ""
+    signed = f"{difference:+.4f}" if abs(difference) < 10 else f"{difference:+,.0f}"
+    return signed if low is None or high is None else f"{signed} [{low:+.4f}, {high:+.4f}]"

@@ -1,0 +1,237 @@
+"""A registered version with its run, fetched from one store and registered in another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from recsys.errors import ArtifactError, RegistryError
+from recsys.registry.tracking import Store
+from recsys.registry.versions import (
+    BUNDLE,
+    CHALLENGER,
+    COMPLETE,
+    EVALUATION_MODEL,
+    Version,
+    is_complete,
+    open_bundle,
+    set_alias,
+)
+from recsys.storage.folders import verify_folder
+
+# Tags of a copy.
+ORIGIN = "origin"
+ORIGIN_VERSION = "origin_version"
+_MODEL_FOLDER = "bundle"
+_TAMPERED = "the version was tampered with and is not copied; train and promote another, or restore its artifacts"
+_BATCH = 100
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FetchedVersion:
+    """A version with everything that is copied, on this machine.
+
+    Attributes:
+        version: as in its store.
+        place: address of that store, without password.
+        model: folder of the MLflow model with both bundles.
+        files: folder of the run's files.
+        run_name: of the run.
+        params, metrics, tags: of the run, without those that MLflow sets.
+        bundle: SHA-256 of the hashes of the bundle's files.
+    """
+
+    version: Version
+    place: str
+    model: Path
+    files: Path
+    run_name: str
+    params: Mapping[str, str]
+    metrics: tuple[Metric, ...]
+    tags: Mapping[str, str]
+    bundle: str
+
+
+@contextmanager
+def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
+    """Fetch a version and its run, and check the hashes of both bundles; everything is deleted when the block ends.
+
+    Raises:
+        RegistryError: the version or its run cannot be fetched.
+        ArtifactError: a bundle differs from its hashes.
+    """
+    with TemporaryDirectory(prefix="recsys-copy-") as scratch:
+        try:
+            model = Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"models:/{version.name}/{version.number}",
+                    dst_path=str(Path(scratch, "model")),
+                    tracking_uri=store.uri,
+                )
+            )
+            run = store.client.get_run(version.run_id)
+            Path(scratch, "files").mkdir()
+            files = store.client.download_artifacts(version.run_id, "", str(Path(scratch, "files")))
+            metrics = [
+                point for name in run.data.metrics for point in store.client.get_metric_history(version.run_id, name)
+            ]
+        except (MlflowException, OSError) as error:
+            raise RegistryError(
+                f"model '{version.name}' version {version.number} in {store.place}: cannot be fetched "
+                f"({' '.join(str(error).split())}); it is not copied"
+            ) from error
+        bundle = verify_bundles(model / "artifacts", version)
+        yield FetchedVersion(
+            version,
+            store.place,
+            model,
+            Path(files),
+            run.info.run_name or version.name,
+            dict(run.data.params),
+            tuple(metrics),
+            {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")},
+            bundle,
+        )
+
+
+def verify_bundles(folder: Path, version: Version) -> str:
+    """Check both bundles of a version against their hashes, and return the hash of those of the one that serves.
+
+    Args:
+        folder: that holds both bundles.
+        version: its tag `bundle` has the first digits of the hash.
+
+    Raises:
+        ArtifactError: a file is missing, was changed or was added, or the hash is not that of the tag.
+    """
+    for part in (BUNDLE, EVALUATION_MODEL):
+        if not (folder / part).is_dir():
+            raise ArtifactError(
+                f"model '{version.name}' version {version.number}: no {part}: an older recsys registered it; "
+                f"mlflow.pyfunc.load_model('models:/{version.name}/{version.number}') reads it, with the code that was "
+                "logged with it; it is not copied: train again"
+            )
+    manifests = {part: verify_folder(folder / part, _TAMPERED) for part in (BUNDLE, EVALUATION_MODEL)}
+    digest = hashlib.sha256(json.dumps(manifests[BUNDLE]["files"], sort_keys=True).encode()).hexdigest()
+    tag = version.tags.get("bundle", "")
+    if not digest.startswith(tag):
+        raise ArtifactError(
+            f"model '{version.name}' version {version.number}: its bundle has hash {digest[:12]}, but {tag} was "
+            f"registered; {_TAMPERED}"
+        )
+    return digest
+
+
+def find_copy(store: Store, name: str, fetched: FetchedVersion) -> Version | None:
+    """Return the complete copy of a version that the store has already; None where it has none.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    try:
+        if not store.client.search_registered_models(f"name = '{name}'"):
+            return None
+        versions = store.client.search_model_versions(f"name = '{name}'")
+    except MlflowException as error:
+        raise RegistryError(f"model '{name}' in {store.place}: no answer ({error.message}); run again") from error
+    for found in versions:
+        version = Version(name, str(found.version), found.run_id or "", dict(found.tags))
+        if is_complete(version) and version.tags.get(ORIGIN) == describe_origin(fetched):
+            return version
+    return None
+
+
+def describe_origin(fetched: FetchedVersion) -> str:
+    """Return the text that identifies what was copied: store, model, version and the hash of its bundle."""
+    version = fetched.version
+    return f"{fetched.place} {version.name} version {version.number} bundle {fetched.bundle}"
+
+
+def register_copy(store: Store, name: str, fetched: FetchedVersion) -> Version:
+    """Register a fetched version in another store, and give it the alias `challenger`.
+
+    The files are read back and checked before the version is marked complete. A copy that dies in between leaves an
+    incomplete version that nothing uses; the next one makes another.
+
+    Args:
+        store: the other store, which was connected to last.
+        name: of the registered model there.
+        fetched: what is copied.
+
+    Raises:
+        RegistryError: it cannot be registered.
+        ArtifactError: what arrived differs.
+    """
+    client, source = store.client, fetched.version
+    try:
+        run_id = _copy_run(store, fetched)
+        client.log_artifacts(run_id, str(fetched.model), _MODEL_FOLDER)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        location = f"{client.get_run(run_id).info.artifact_uri}/{_MODEL_FOLDER}"
+        number = str(client.create_model_version(name, location, run_id).version)
+        origin = {ORIGIN: describe_origin(fetched), ORIGIN_VERSION: source.number}
+        tags = {key: value for key, value in source.tags.items() if key != COMPLETE} | origin
+        for key, value in tags.items():
+            client.set_model_version_tag(name, number, key, value)
+    except (MlflowException, OSError) as error:
+        raise _not_registered(store, name, error) from error
+    version = Version(name, number, run_id, {**tags, COMPLETE: "true"})
+    for part in (BUNDLE, EVALUATION_MODEL):
+        with open_bundle(store, version, part) as folder:
+            arrived = verify_bundles(folder.parent, version)
+        if arrived != fetched.bundle:
+            raise ArtifactError(f"model '{name}' version {number} in {store.place}: {_TAMPERED}")
+    try:
+        client.set_model_version_tag(name, number, COMPLETE, "true")
+    except MlflowException as error:
+        raise _not_registered(store, name, error) from error
+    set_alias(store, name, CHALLENGER, number)
+    return version
+
+
+def _copy_run(store: Store, fetched: FetchedVersion) -> str:
+    """Copy parameters, metrics with their steps, tags and files of the run; return the id of the new run."""
+    client = store.client
+    experiment = client.get_experiment_by_name(store.experiment)
+    experiment_id = (
+        experiment.experiment_id if experiment else client.create_experiment(store.experiment, store.artifacts)
+    )
+    tags = {**fetched.tags, ORIGIN: describe_origin(fetched)}
+    run_id = str(client.create_run(experiment_id, run_name=fetched.run_name, start_time=_now()).info.run_id)
+    for part in _split(tags.items()):
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in part])
+    for part in _split(fetched.params.items()):
+        client.log_batch(run_id, params=[Param(key, value) for key, value in part])
+    for points in _split(fetched.metrics):
+        client.log_batch(run_id, metrics=[Metric(p.key, p.value, p.timestamp, p.step) for p in points])
+    client.log_artifacts(run_id, str(fetched.files))
+    client.set_terminated(run_id)
+    return run_id
+
+
+def _split(values: Iterable[T]) -> list[list[T]]:
+    """Return the values in lists that are short enough for one request."""
+    rest = list(values)
+    return [rest[start : start + _BATCH] for start in range(0, len(rest), _BATCH)]
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _not_registered(store: Store, name: str, error: Any) -> RegistryError:
+    reason = " ".join(str(error).split())
+    return RegistryError(f"model '{name}' in {store.place}: the copy was not registered ({reason}); run again")

@@ -1,0 +1,92 @@
+"""Registered versions without bundles, and a gate that answers as told: for tests of what surrounds the gate."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from miniature import settings
+
+from recsys.config import Config, parse_config
+from recsys.registry.gate.decision import Check, Decision
+from recsys.registry.promotion_log import PromotionLog
+from recsys.registry.tracking import Store, connect
+from recsys.registry.versions import CHALLENGER, CHAMPION, Version, find_version
+
+NAME = "recsys"
+CONFIG: Config = parse_config(settings(), "test")
+
+
+def make_version(store: Store, *, challenger: bool = True, **tags: str) -> str:
+    """Register a version that has nothing but tags, and return its number."""
+    client = store.client
+    if not client.search_registered_models(f"name = '{NAME}'"):
+        client.create_registered_model(NAME)
+    number = str(client.create_model_version(NAME, "file:///nowhere").version)
+    facts = {"snapshot": "abc", "test_start": "2025-01-01", "test_end": "2025-01-08", "protocol": "global_time"}
+    for key, value in {**facts, **tags, "complete": "true"}.items():
+        client.set_model_version_tag(NAME, number, key, value)
+    if challenger:
+        client.set_registered_model_alias(NAME, CHALLENGER, number)
+    return number
+
+
+def champion(store: Store) -> str | None:
+    """Return the number of the version that the alias names."""
+    version = find_version(store, NAME, CHAMPION)
+    return version.number if version else None
+
+
+def challenger(store: Store) -> str | None:
+    """Return the number of the version that the alias names."""
+    version = find_version(store, NAME, CHALLENGER)
+    return version.number if version else None
+
+
+def open_log(home: Path) -> PromotionLog:
+    """Open the log of a home."""
+    return PromotionLog.open(connect(home, CONFIG), home, NAME)
+
+
+def decide(answer: str = "better", *, spent: float = 0.0, new_anchor: bool | None = None) -> Decision:
+    """Return a decision of the gate."""
+    promoted = answer in ("better", "as good")
+    sentence = f"ndcg@10 is {answer}"
+    difference = 0.01 if promoted else -0.01
+    check = Check(
+        "champion version 1", "rival", "ndcg@10", 0.31, 0.3, difference, -0.02, 0.02, 0.006, answer, 900, sentence
+    )
+    anchored = answer == "better" if new_anchor is None else new_anchor
+    return Decision(answer, promoted, sentence, (check,), spent, anchored)
+
+
+@dataclass
+class FakeGate:
+    """A gate that answers as told, and remembers what it was asked."""
+
+    decision: Decision = field(default_factory=decide)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def judge(
+        self,
+        config: Config,
+        home: Path,
+        store: Store,
+        challenger: Version,
+        champion: Version | None,
+        anchor: Version | None,
+        *,
+        spent: float,
+        tries: int,
+    ) -> Decision:
+        versions = {"challenger": challenger, "champion": champion, "anchor": anchor}
+        numbers = {name: version.number if version else None for name, version in versions.items()}
+        self.asked.append({**numbers, "spent": spent, "tries": tries})
+        return self.decision
+
+    @classmethod
+    def install(cls, monkeypatch: pytest.MonkeyPatch) -> "FakeGate":
+        """Put it in place of the real one."""
+        gate = cls()
+        monkeypatch.setattr("recsys.pipelines.promote.judge_challenger", gate.judge)
+        return gate
