@@ -53,12 +53,13 @@ class NightLists:
         """
         histories, active = self._read_histories()
         made: dict[str, Counts] = {}
+        shown = self.inputs.find_shown_parts(self.home, self.run_date)
         finished, first = self.shards.find_finished(), 0
         for variant, users in self.inputs.split_users(active):
             size = self.inputs.config.generation.shard_size
             numbers = range(first, first + -(-users.n_users // size))
             task = ShardTask(self._name_inputs(variant), self.shards.folder, size, self.run_date, first)
-            recommender = self._prepare(variant, histories)
+            recommender = self._prepare(variant, histories, shown)
             kept = {number: finished[number] for number in numbers if number in finished}
             made[variant.name] = self._make_shards(recommender, users, task, numbers, kept)
             first = numbers.stop
@@ -83,7 +84,7 @@ class NightLists:
             )
         return histories, active
 
-    def _prepare(self, variant: Variant, histories: Histories) -> BatchRecommender:
+    def _prepare(self, variant: Variant, histories: Histories, shown: list[list[Path]]) -> BatchRecommender:
         """Return the recommender of a model over tonight's catalogue."""
         config, bundle, home = self.inputs.config, variant.bundle, self.home
         with (
@@ -115,7 +116,7 @@ class NightLists:
             variant.version.number,
             histories.ages_until,
             bundle.block_lists.pairs,
-            self.inputs.find_shown_parts(home, self.run_date),
+            shown,
             variant.name if self.inputs.canary else None,
         )
 

@@ -150,6 +150,27 @@ def test_with_one_night_the_page_names_the_next_step(handmade_home: Path, tmp_pa
     assert any(one.startswith("Lists published for 2025-02-03 by model version 1: all 61 users") for one in words)
 
 
+def test_a_night_with_a_canary_names_both_versions(tmp_path: Path) -> None:
+    config, day = make_home(tmp_path / "home"), "2025-02-05"
+    (now, _) = find_nights(tmp_path / "home", "mini", None)
+    users = now.lists["user_id"].unique().sort()[:20]
+    challenger = pl.col("user_id").is_in(users.implode())
+    lists = now.lists.with_columns(
+        variant=pl.when(challenger).then(pl.lit("challenger")).otherwise(pl.lit("champion")),
+        model_version=pl.when(challenger).then(pl.lit("9")).otherwise(pl.lit("2")),
+    )
+
+    def write(folder: Path) -> None:
+        lists.filter(~challenger).write_parquet(folder / "part-00000.parquet")
+        lists.filter(challenger).write_parquet(folder / "part-00001.parquet")
+
+    facts = {"snapshot": now.facts["snapshot"], "end": f"{day}T00:00:00+00:00", "model_version": "2"}
+    publish(tmp_path / "home", "mini", day, write, {**facts, "canary": {"model_version": "9"}})
+    words = Reader(write_report(config, tmp_path / "home").read_text("utf-8")).words
+    whose = f"Lists published for {day} by model version 2 and, for the users of a canary, by version 9: "
+    assert any(text.startswith(whose) for text in words)
+
+
 def test_a_run_date_that_is_not_published(handmade_home: Path) -> None:
     with pytest.raises(ArtifactError, match=r"not published.*found 2025-02-03, 2025-02-04; choose one of those"):
         write_report(make_config(), handmade_home, run_date="2025-01-01")
