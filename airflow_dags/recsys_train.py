@@ -7,7 +7,8 @@
 - **Anything failed**: the champion stays. Fix what the log's last line names, then clear the task
   (Grid → task → Clear).
 
-To undo a promotion: `recsys rollback --config FILE`, then trigger `recsys_nightly`.
+To undo a promotion: `recsys rollback --config FILE`, which publishes the earlier lists again; where it cannot, trigger
+`recsys_nightly`. A version that was rolled back is refused from then on.
 Trigger it with `run_date` for another date. Data that ended long ago, such as the demo catalogue, needs the day after
 its last event.
 """

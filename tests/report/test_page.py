@@ -18,6 +18,7 @@ from handmade import HOSTILE, MODELS, RUN, make_config, make_home
 from miniature import RUN_DATE, Trained
 from typer.testing import CliRunner
 
+from recsys.artifacts.recommendations import publish
 from recsys.artifacts.runs import read_run
 from recsys.cli.app import app
 from recsys.errors import ArtifactError
