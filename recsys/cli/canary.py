@@ -33,7 +33,7 @@ def canary(
     The users are drawn by a hash of their id, so each gets the lists of the same version every night. A canary ends
     with `--stop`, or when its version is promoted or rolled back.
 
-    Next: `recsys generate`, and later `recsys ab`, which compares what the users did.
+    Next: `recsys generate`.
 
     Example: `recsys canary --config configs/demo.yaml --share .05`
     """
