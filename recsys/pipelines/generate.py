@@ -157,5 +157,5 @@ def _refuse_unfit(
         stop = "stop the canary with 'recsys canary --stop' and run again, " if inputs.canary else ""
         raise Refused(
             f"generate for {run_date}: {'; '.join(faults)}; the current lists remain published; {stop}check the data "
-            f"and the champion, or change the limit"
+            "and the champion, or change the limit"
         )

@@ -39,11 +39,12 @@ import json, os, sys
 from datetime import datetime, UTC
 from pathlib import Path
 from recsys.config import parse_config
-from recsys.pipelines import generate as generate_module
-real = generate_module.make_engine
-generate_module.make_engine = lambda *given: (print("begun", flush=True), real(*given))[1]
+from recsys.pipelines import night_lists
+from recsys.pipelines.generate import generate
+real = night_lists.make_engine
+night_lists.make_engine = lambda *given: (print("begun", flush=True), real(*given))[1]
 config, home, day, now = json.loads(sys.argv[1])
-generate_module.generate(parse_config(config, "test"), Path(home), day, datetime.fromisoformat(now))
+generate(parse_config(config, "test"), Path(home), day, datetime.fromisoformat(now))
 """
 
 
