@@ -93,6 +93,17 @@ def test_only_the_last_night_is_kept(model, world, tmp_path):
     assert cache.known == 30
 
 
+def test_the_factors_of_two_models_of_one_night_are_kept(model, world, tmp_path):
+    models = [AlsModel(model.item_factors * factor, CONFIG) for factor in (2, 3)]
+    for day in ("2025-01-01", "2025-01-02"):
+        caches = [fold_in(each, tmp_path, day, world)[1] for each in models]
+    for cache in caches:
+        cache.forget_others(2)
+    assert len(find_files(tmp_path)) == 4
+    for each in models:
+        assert fold_in(each, tmp_path, "2025-01-03", world)[1].known == 30
+
+
 def test_the_same_night_twice_leaves_the_same_files(model, world, tmp_path):
     for name in ("once", "twice", "twice"):
         fold_in(model, tmp_path / name, "2025-01-01", world)

@@ -11,7 +11,15 @@ from miniature import read_files
 from recsys.errors import ArtifactError
 from recsys.storage import folders
 from recsys.storage.files import replace_text
-from recsys.storage.folders import read_manifest, scratch_folder, sweep, verify_folder, write_folder
+from recsys.storage.folders import (
+    link_folder,
+    read_manifest,
+    remove_folder,
+    scratch_folder,
+    sweep,
+    verify_folder,
+    write_folder,
+)
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -157,3 +165,40 @@ def test_equal_facts_make_equal_bytes(tmp_path: Path) -> None:
     write_folder(tmp_path / "second", put(a="x"), {"a": "文", "b": 1})
     assert read_files(tmp_path / "first") == read_files(tmp_path / "second")
     assert json.loads((tmp_path / "first/manifest.json").read_text("utf-8"))["a"] == "文"
+
+
+class TestLinkedCopies:
+    def test_a_copy_has_the_same_bytes_and_needs_no_space(self, tmp_path: Path) -> None:
+        source, target = tmp_path / "source", tmp_path / "deep" / "target"
+        manifest = write_folder(source, put(a="1", b="2"), {"kind": "test"})
+        link_folder(source, manifest, target)
+        assert read_files(target) == read_files(source)
+        assert (target / "a").stat().st_ino == (source / "a").stat().st_ino
+        # A complete folder is exchanged for another.
+        other = write_folder(tmp_path / "other", put(c="3"), {})
+        link_folder(tmp_path / "other", other, target)
+        assert read_files(target) == read_files(tmp_path / "other")
+        assert {path.name for path in tmp_path.iterdir()} == {"source", "other", "deep"}
+
+    def test_a_folder_that_cannot_be_copied_leaves_the_target_unchanged(self, tmp_path: Path) -> None:
+        manifest = write_folder(tmp_path / "source", put(a="1"), {})
+        write_folder(tmp_path / "target", put(b="2"), {})
+        before = read_files(tmp_path / "target")
+        (tmp_path / "source" / "a").unlink()
+        with pytest.raises(ArtifactError, match="cannot be written"):
+            link_folder(tmp_path / "source", manifest, tmp_path / "target")
+        assert read_files(tmp_path / "target") == before
+
+    def test_a_removed_folder_is_gone_or_left_for_a_sweep(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "folder"
+        remove_folder(folder)
+        write_folder(folder, put(a="1"), {})
+        with monkeypatch.context() as patch:
+            patch.setattr(folders.shutil, "rmtree", lambda *_, **__: None)
+            remove_folder(folder)
+        assert not folder.exists()
+        assert len(list(tmp_path.iterdir())) == 1
+        sweep(tmp_path, "folder")
+        assert list(tmp_path.iterdir()) == []
