@@ -37,6 +37,8 @@ from recsys.storage.files import hash_text
 from recsys.storage.folders import read_manifest, write_folder
 from recsys.storage.home import list_folder
 
+# The number of the champion's entry in the promotion log: a note in the manifest, not a part of what the lists are.
+PROMOTION = "promotion"
 # PostgreSQL cuts off longer names without an error.
 _NAME_BYTES = 63
 
@@ -269,7 +271,8 @@ def hash_lists(home: Path, run_date: str, next_step: str | None = None) -> str:
     """
     manifest = _read_manifest(home, run_date, next_step)
     parts = {name: digest for name, digest in manifest["files"].items() if _is_part(name)}
-    return hash_text(json.dumps({**manifest, "files": parts}, sort_keys=True, ensure_ascii=False))
+    facts = {name: value for name, value in manifest.items() if name != PROMOTION}
+    return hash_text(json.dumps({**facts, "files": parts}, sort_keys=True, ensure_ascii=False))
 
 
 def _read_manifest(home: Path, run_date: str, next_step: str | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys.artifacts.outputs import ListFolder, Night, clear_shards, fill_outputs, list_outputs
+from recsys.artifacts.outputs import PROMOTION, ListFolder, Night, clear_shards, fill_outputs, list_outputs
 from recsys.artifacts.recommendations import (
     open_shards,
     prune_published,
@@ -127,7 +127,7 @@ def _make_lists(
             for variant in inputs.variants
         }
     if inputs.promotion is not None:
-        facts["promotion"] = inputs.promotion
+        facts[PROMOTION] = inputs.promotion
     return shards, facts
 
 

@@ -38,8 +38,8 @@ def describe(day: str = DAY, version: str = "1") -> Night:
 class Maker:
     """Makes the lists of two users in two shards, and counts how often it is asked."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.calls = home, 0
+    def __init__(self, home: Path, **notes: int) -> None:
+        self.home, self.calls, self.notes = home, 0, notes
 
     def __call__(self, night: Night) -> tuple[ShardFolder, dict[str, Any]]:
         self.calls += 1
@@ -58,7 +58,7 @@ class Maker:
                 }
             )
             shards.write(number, lists, {"users": 1, "rows": 2}, "lists")
-        return shards, {"counts": {"users": 2, "rows": 4}}
+        return shards, {"counts": {"users": 2, "rows": 4}, **self.notes}
 
 
 @pytest.fixture
@@ -272,3 +272,13 @@ class TestTable:
 def test_a_run_date_that_is_not_published_has_no_hash(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no manifest\.json.*run 'recsys generate --run-date 2025-02-02'"):
         hash_lists(tmp_path, DAY)
+
+
+def test_lists_are_the_same_whichever_promotion_made_the_champion(tmp_path: Path) -> None:
+    hashes = []
+    for number in (1, 5):
+        maker = Maker(tmp_path / str(number), promotion=number)
+        fill_outputs(list_outputs(ListFolder(maker.home, "mini", (), maker), None), describe())
+        assert verify_folder(list_folder(maker.home, DAY), "")["promotion"] == number
+        hashes.append(hash_lists(maker.home, DAY))
+    assert hashes[0] == hashes[1]
