@@ -1,0 +1,104 @@
+"""The gate's answer, and the table of checks behind it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+Answer = Literal["better", "as good", "worse", "cannot tell"]
+Verdict = Literal["better", "as good", "worse", "cannot tell", "pass", "fail"]
+Kind = Literal["rival", "guardrail", "evidence"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the decision table.
+
+    Attributes:
+        name: what the challenger is held against, such as `champion version 3`, or what it must keep, such as
+            `coverage`.
+        kind: a rival model, a guardrail, or the evidence itself.
+        metric: what `figure` counts, such as `ndcg@10`.
+        figure: of the challenger.
+        against: the same of the rival; None where there is none.
+        difference, low, high: figure minus against, and the ends of its interval; None where there is none.
+        margin: the loss that is allowed, in the unit of the metric; for a limit without a rival, the limit.
+        verdict: an `Answer` for rivals, `pass`, `fail` or `cannot tell` for the others.
+        users: number of users behind the figures.
+        sentence: the row in words, with the numbers that decided.
+    """
+
+    name: str
+    kind: Kind
+    metric: str
+    figure: float
+    against: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    margin: float | None
+    verdict: Verdict
+    users: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The gate's answer.
+
+    Attributes:
+        answer: how the challenger compares with the champion and everything else that it must not lose to.
+        promoted: whether it becomes the champion. A challenger that is `as good` may be refused (`accept_equal`), and
+            a first champion is promoted where few users `cannot tell`.
+        sentence: the reason, with the numbers that decided.
+        checks: the decision table, in the order of reading.
+        spent: what this promotion adds to the loss since the anchor, as a share of the metric; below 0 where it gains
+            back what earlier promotions lost. 0 where it is refused or becomes the anchor.
+        new_anchor: the challenger becomes the anchor.
+    """
+
+    answer: Answer
+    promoted: bool
+    sentence: str
+    checks: tuple[Check, ...]
+    spent: float
+    new_anchor: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        plain = asdict(self)
+        plain["checks"] = [asdict(check) for check in self.checks]
+        return plain
+
+
+def decision_table(decision: Decision) -> pl.DataFrame:
+    """Return the checks as text: `check`, `figure`, `difference`, `margin`, `verdict`; fits 80 columns.
+
+    `difference` has the interval in brackets; what a check does not have is empty.
+    """
+    rows = [
+        (
+            check.name,
+            _format(check.figure),
+            _format_interval(check),
+            "" if check.margin is None else _format(check.margin),
+            check.verdict,
+        )
+        for check in decision.checks
+    ]
+    schema = dict.fromkeys(("check", "figure", "difference", "margin", "verdict"), pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _format(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def _format_interval(check: Check) -> str:
+    if check.difference is None:
+        return ""
+    sign = "+" if check.difference >= 0 else "-"
+    text = sign + _format(abs(check.difference))
+    return text if check.low is None or check.high is None else f"{text} [{check.low:+.4f}, {check.high:+.4f}]"
