@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from recsys.config.section import Count, Section, Share
+from recsys.config.section import Count, PositiveShare, Section, Share
 
 Factor = Annotated[float, Field(ge=1.0)]
 
@@ -49,7 +49,10 @@ class GateConfig(Section):
     """Share of the champion's metric within which a challenger is as good."""
     max_total_loss: Share = 0.02
     """Share of the anchor's metric that all promotions since the anchor may lose together."""
-    plausible_change: Annotated[float, Field(gt=0)] = 0.03
+    confidence: PositiveShare = 0.99
+    """Confidence of the intervals against champion and anchor, for the first challenger on a window. Losses that refuse
+    (baselines, guardrails) need evaluation.confidence only."""
+    plausible_change: Annotated[float, Field(gt=0)] = 0.02
     """Size of a usual true change between two trainings, as a share of the metric. Intervals are widened where their
     standard error is not small against it, so a change that is too large to be plausible needs more proof."""
     min_users: Count = 50

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
-
 from recsys.config import Config
 from recsys.errors import Refused
-from recsys.evaluation.comparison import OURS
-from recsys.pipelines.compare import load_bundle, measure_champion, read_logged_run
+from recsys.pipelines.compare import load_bundle
+from recsys.pipelines.judgement import judge_challenger
 from recsys.progress import logger
-from recsys.registry.gate import Decision, decide
 from recsys.registry.promotion_log import append_entry, find_previous_champion
-from recsys.registry.tracking import Store, connect
+from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, find_version, need_version, set_champion
 from recsys.serving.bundle import Bundle
 from recsys.storage.locks import lock
-
-_FIRST_RIVAL = "popular"
 
 
 def promote(config: Config, home: Path) -> tuple[Version, str]:
     """Promote the challenger if it passes the gate, and return it with the gate's reason.
 
-    It is compared with the champion on the same users; without a champion, with the popularity baseline of its own run.
+    It is compared with the champion on the same users; without a champion, with the blend and every source of its
+    own run.
 
     Raises:
         Refused: it did not pass; nothing was changed.
@@ -38,15 +34,15 @@ def promote(config: Config, home: Path) -> tuple[Version, str]:
         if champion is not None and champion.number == challenger.number:
             # A repeated task must succeed again.
             return challenger, f"version {champion.number} is already the champion"
-        decision = _compare(config, home, store, challenger, champion)
+        decision = judge_challenger(config, home, store, challenger, champion, champion, spent=0.0, tries=0)
         if not decision.promoted:
-            raise Refused(f"promote '{name}' version {challenger.number}: refused: {decision.reason}")
+            raise Refused(f"promote '{name}' version {challenger.number}: refused: {decision.sentence}")
         # The log first: if the process dies in between, it still has the version to roll back to.
         previous = champion.number if champion else None
-        append_entry(home, "promote", name, challenger.number, previous, decision.reason)
+        append_entry(home, "promote", name, challenger.number, previous, decision.sentence)
         set_champion(store, name, challenger.number)
-    logger.info("promote: '%s' version %s is the champion: %s", name, challenger.number, decision.reason)
-    return challenger, decision.reason
+    logger.info("promote: '%s' version %s is the champion: %s", name, challenger.number, decision.sentence)
+    return challenger, decision.sentence
 
 
 def rollback(config: Config, home: Path) -> tuple[str, str]:
@@ -77,12 +73,3 @@ def load_champion(config: Config, home: Path) -> tuple[Version, Bundle]:
     store = connect(home, config)
     version = need_version(store, config.model_name, CHAMPION, "run 'recsys train' and 'recsys promote' first")
     return version, load_bundle(store, version, BUNDLE)
-
-
-def _compare(config: Config, home: Path, store: Store, challenger: Version, champion: Version | None) -> Decision:
-    measured = read_logged_run(store, challenger).user_metrics
-    ours = measured.filter(pl.col("model") == OURS)
-    if champion is None:
-        return decide(ours, measured.filter(pl.col("model") == _FIRST_RIVAL), _FIRST_RIVAL, config, first=True)
-    theirs = measure_champion(config, home, store, challenger, champion)
-    return decide(ours, theirs.user_metrics, theirs.name, config)

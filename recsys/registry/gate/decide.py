@@ -22,9 +22,8 @@ def decide(case: Case, config: GateConfig, confidence: float) -> Decision:
     Args:
         case: the measurements.
         config: `registry.gate`.
-        confidence: `evaluation.confidence`, of the first challenger that is judged on a window.
+        confidence: `evaluation.confidence`, of losses that refuse: to baselines, and in segments.
     """
-    confidence = correct_for_tries(confidence, case.tries)
     if case.champion is None:
         return _decide_first(case, config, confidence)
     return _decide_challenger(case, case.champion, config, confidence)
@@ -66,13 +65,14 @@ def _decide_first(case: Case, config: GateConfig, confidence: float) -> Decision
 
 
 def _decide_challenger(case: Case, champion: Rival, config: GateConfig, confidence: float) -> Decision:
+    strict = correct_for_tries(config.confidence, case.tries)
     left = max(0.0, config.max_total_loss - case.spent)
     against_champion = judge_rival(
-        champion, case.metric, config, confidence=confidence, max_loss=min(config.max_loss, left), widened=True
+        champion, case.metric, config, confidence=strict, max_loss=min(config.max_loss, left), widened=True
     )
     anchor = case.anchor or champion
     against_anchor = judge_rival(
-        anchor, case.metric, config, confidence=confidence, max_loss=config.max_total_loss, widened=True
+        anchor, case.metric, config, confidence=strict, max_loss=config.max_total_loss, widened=True
     )
     baselines = [_judge_baseline(rival, case, config, confidence) for rival in _select_strongest(case)]
     guardrails = judge_guardrails(case, config, confidence)
@@ -82,7 +82,7 @@ def _decide_challenger(case: Case, champion: Rival, config: GateConfig, confiden
     worse = [against_champion.sentence] if against_champion.verdict == "worse" else []
     worse += [check.sentence for check in guardrails if check.verdict == "fail"]
     worse += [check.sentence for check in baselines if check.verdict == "worse"]
-    repairs = against_champion.verdict == "better" and _has_fallen(case, config, confidence)
+    repairs = against_champion.verdict == "better" and _has_fallen(case, config, strict)
     if against_anchor.verdict == "worse" and not repairs and anchor is not champion:
         worse.append(against_anchor.sentence)
     if worse:
@@ -95,7 +95,7 @@ def _decide_challenger(case: Case, champion: Rival, config: GateConfig, confiden
     if against_champion.verdict == "as good" and not _accepts_equal(case, config):
         reason = f"{against_champion.sentence}; {_explain_unwanted(config)}"
         return _refuse("as good", reason, checks)
-    return _promote(case, champion, anchor, config, confidence, against_champion, checks)
+    return _promote(case, champion, anchor, config, strict, against_champion, checks)
 
 
 def _promote(
@@ -125,9 +125,7 @@ def _refuse(given: Answer, reason: str, checks: tuple[Check, ...]) -> Decision:
 def _judge_baseline(rival: Rival, case: Case, config: GateConfig, confidence: float) -> Check:
     """Compare with a baseline; Bonferroni's correction for their number, of which the strongest may be chosen."""
     corrected = 1.0 - (1.0 - confidence) / max(1, len(case.baselines))
-    return judge_rival(
-        rival, case.metric, config, confidence=corrected, max_loss=config.max_loss, widened=False
-    )
+    return judge_rival(rival, case.metric, config, confidence=corrected, max_loss=config.max_loss, widened=False)
 
 
 def _select_strongest(case: Case) -> list[Rival]:
@@ -170,8 +168,8 @@ def _check_evidence(champion: Rival, metric: str, config: GateConfig) -> Check:
         missing = find_missing_evidence(pairs, metric, config)
         counts = (pairs.users, pairs.users_with_hit, pairs.users_differing)
     numbers = (
-        f"{format_count(counts[0], 'user')}, {counts[1]:,} with a hit, {counts[2]:,} whose {metric} differs from that of "
-        f"{champion.name}"
+        f"{format_count(counts[0], 'user')}, {counts[1]:,} with a hit, {counts[2]:,} whose {metric} differs from that "
+        f"of {champion.name}"
     )
     return Check(
         name="evidence",
