@@ -111,7 +111,8 @@ def pair_values(
     if not users:
         raise DataError("paired values: no user, expected at least one; score users before comparing them")
     for values in (ours, theirs):
-        if not (values.min() >= 0.0 and values.max() <= 1.0):
+        # A sum of discounts may exceed 1 by rounding.
+        if not (values.min() >= 0.0 and values.max() <= 1.0 + 1e-9):
             raise DataError(
                 f"paired values: between {values.min()} and {values.max()}, expected metrics between 0 and 1; "
                 "compare another metric"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from recsys.config import GateConfig
 from recsys.progress import format_count
 from recsys.registry.gate.case import Case, Rival
@@ -70,6 +72,8 @@ def _decide_challenger(case: Case, champion: Rival, config: GateConfig, confiden
     against_champion = judge_rival(
         champion, case.metric, config, confidence=strict, max_loss=min(config.max_loss, left), widened=True
     )
+    if left < config.max_loss:
+        against_champion = replace(against_champion, sentence=against_champion.sentence + _explain_budget(case, config))
     anchor = case.anchor or champion
     against_anchor = judge_rival(
         anchor, case.metric, config, confidence=strict, max_loss=config.max_total_loss, widened=True
@@ -83,7 +87,7 @@ def _decide_challenger(case: Case, champion: Rival, config: GateConfig, confiden
     worse += [check.sentence for check in guardrails if check.verdict == "fail"]
     worse += [check.sentence for check in baselines if check.verdict == "worse"]
     repairs = against_champion.verdict == "better" and _has_fallen(case, config, strict)
-    if against_anchor.verdict == "worse" and not repairs and anchor is not champion:
+    if against_anchor.verdict == "worse" and not repairs and anchor.pairs is not champion.pairs:
         worse.append(against_anchor.sentence)
     if worse:
         return _refuse("worse", "; ".join(worse), checks)
@@ -146,6 +150,10 @@ def _has_fallen(case: Case, config: GateConfig, confidence: float) -> bool:
         return False
     estimate = compare(pairs, confidence, config.plausible_change)
     return estimate.high < 0 and estimate.mean < -config.max_total_loss * get_scale(pairs)
+
+
+def _explain_budget(case: Case, config: GateConfig) -> str:
+    return f"; promotions since the anchor have lost {case.spent:.1%} of the {config.max_total_loss:.1%} allowed"
 
 
 def _accepts_equal(case: Case, config: GateConfig) -> bool:
