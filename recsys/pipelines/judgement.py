@@ -66,7 +66,7 @@ def judge_challenger(
         RegistryError: a version cannot be read.
     """
     mine = read_logged_run(store, challenger)
-    values = _select(mine.user_metrics.filter(pl.col("model") == OURS), config)
+    values = _select(mine.user_metrics, OURS, config)
     metric = _name_metric(config)
     if values.is_empty():
         raise DataError(
@@ -86,7 +86,7 @@ def judge_challenger(
     case = replace(
         own,
         champion=rival,
-        anchor=best or rival,
+        anchor=best,
         champion_to_anchor=champion_to_anchor,
         baselines=baselines,
         segments=_pair_segments(mine, theirs, config),
@@ -107,7 +107,7 @@ def _measure_anchor(
     anchor: Version | None,
     theirs: Evidence,
     values: pl.DataFrame,
-) -> tuple[Rival | None, Pairs | None]:
+) -> tuple[Rival, Pairs | None]:
     """Return the anchor as a rival, and the champion's values paired with the anchor's.
 
     Nothing is measured where champion and anchor are one version; an anchor that has seen the window is not compared.
@@ -119,19 +119,18 @@ def _measure_anchor(
         best = measure_champion(config, home, store, challenger, anchor, ANCHOR)
     except Refused as error:
         return Rival(f"{ANCHOR} version {anchor.number}", None, str(error)), None
-    champion_values = _select(theirs.user_metrics, config)
-    return _pair_rival(values, best, config), _pair(champion_values, _select(best.user_metrics, config))
+    champion_values, anchor_values = (_select(evidence.user_metrics, OURS, config) for evidence in (theirs, best))
+    return _pair_rival(values, best, config), _pair(champion_values, anchor_values)
 
 
 def _name_metric(config: Config) -> str:
     return f"{config.evaluation.metric}@{config.evaluation.n}"
 
 
-def _select(user_metrics: pl.DataFrame, config: Config) -> pl.DataFrame:
-    """Return `user_id` and `value` of the metric that models are compared by."""
-    evaluation = config.evaluation
-    wanted = (pl.col("metric") == evaluation.metric) & (pl.col("n") == evaluation.n)
-    return user_metrics.filter(wanted).select("user_id", "value")
+def _select(user_metrics: pl.DataFrame, model: str, config: Config) -> pl.DataFrame:
+    """Return a model's `user_id` and `value` of the metric that models are compared by."""
+    wanted = {"model": model, "metric": config.evaluation.metric, "n": config.evaluation.n}
+    return user_metrics.filter(pl.col(name) == value for name, value in wanted.items()).select("user_id", "value")
 
 
 def _pair(ours: pl.DataFrame, theirs: pl.DataFrame) -> Pairs | None:
@@ -143,7 +142,7 @@ def _pair(ours: pl.DataFrame, theirs: pl.DataFrame) -> Pairs | None:
 
 
 def _pair_rival(values: pl.DataFrame, theirs: Evidence, config: Config) -> Rival:
-    pairs = _pair(values, _select(theirs.user_metrics.filter(pl.col("model") == OURS), config))
+    pairs = _pair(values, _select(theirs.user_metrics, OURS, config))
     return Rival(theirs.name, pairs, f"no user has {_name_metric(config)} with both")
 
 
@@ -151,7 +150,7 @@ def _pair_baselines(run: Run, config: Config) -> tuple[Rival, ...]:
     """Return the blend and every single source of the run; they have no rules, so neither has the challenger here."""
     models = run.user_metrics["model"].unique(maintain_order=True).to_list()
     ours = WITHOUT_RULES if WITHOUT_RULES in models else OURS
-    values = {model: _select(run.user_metrics.filter(pl.col("model") == model), config) for model in models}
+    values = {model: _select(run.user_metrics, model, config) for model in models}
     return tuple(
         Rival(BLEND if model == BLEND else f"source {model}", _pair(values[ours], values[model]))
         for model in models
