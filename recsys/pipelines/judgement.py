@@ -80,7 +80,7 @@ def judge_challenger(
         return decide(replace(own, baselines=baselines), gate, confidence)
     with log_stage("gate") as done:
         theirs = measure_champion(config, home, store, challenger, champion)
-        rival = _pair_rival(values, theirs, config)
+        rival = _pair_rival(f"{CHAMPION} version {champion.number}", values, theirs, config)
         best, champion_to_anchor = _measure_anchor(config, home, store, challenger, champion, anchor, theirs, values)
         done(f"{metric} of {theirs.name} on {theirs.user_metrics['user_id'].n_unique():,} users")
     case = replace(
@@ -113,14 +113,14 @@ def _measure_anchor(
     Nothing is measured where champion and anchor are one version; an anchor that has seen the window is not compared.
     """
     if anchor is None or anchor.number == champion.number:
-        rival = _pair_rival(values, theirs, config)
-        return replace(rival, name=f"{ANCHOR} (the champion)"), None
+        return _pair_rival(f"{ANCHOR} ({CHAMPION})", values, theirs, config), None
+    name = f"{ANCHOR} version {anchor.number}"
     try:
         best = measure_champion(config, home, store, challenger, anchor, ANCHOR)
     except Refused as error:
-        return Rival(f"{ANCHOR} version {anchor.number}", None, str(error)), None
+        return Rival(name, None, why_not=str(error)), None
     champion_values, anchor_values = (_select(evidence.user_metrics, OURS, config) for evidence in (theirs, best))
-    return _pair_rival(values, best, config), _pair(champion_values, anchor_values)
+    return _pair_rival(name, values, best, config), _pair(champion_values, anchor_values)
 
 
 def _name_metric(config: Config) -> str:
@@ -129,8 +129,11 @@ def _name_metric(config: Config) -> str:
 
 def _select(user_metrics: pl.DataFrame, model: str, config: Config) -> pl.DataFrame:
     """Return a model's `user_id` and `value` of the metric that models are compared by."""
-    wanted = {"model": model, "metric": config.evaluation.metric, "n": config.evaluation.n}
-    return user_metrics.filter(pl.col(name) == value for name, value in wanted.items()).select("user_id", "value")
+    evaluation = config.evaluation
+    wanted = user_metrics.filter(
+        pl.col("model") == model, pl.col("metric") == evaluation.metric, pl.col("n") == evaluation.n
+    )
+    return wanted.select("user_id", "value")
 
 
 def _pair(ours: pl.DataFrame, theirs: pl.DataFrame) -> Pairs | None:
@@ -141,9 +144,9 @@ def _pair(ours: pl.DataFrame, theirs: pl.DataFrame) -> Pairs | None:
     return pair_values(pairs["value"].to_numpy(), pairs["rival"].to_numpy())
 
 
-def _pair_rival(values: pl.DataFrame, theirs: Evidence, config: Config) -> Rival:
+def _pair_rival(name: str, values: pl.DataFrame, theirs: Evidence, config: Config) -> Rival:
     pairs = _pair(values, _select(theirs.user_metrics, OURS, config))
-    return Rival(theirs.name, pairs, f"no user has {_name_metric(config)} with both")
+    return Rival(name, pairs, theirs.name, f"no user has {_name_metric(config)} with both")
 
 
 def _pair_baselines(run: Run, config: Config) -> tuple[Rival, ...]:

@@ -66,7 +66,7 @@ def make_case(champion: Pairs, anchor: Pairs | None = None) -> Case:
         figure=champion.ours,
         users=champion.users,
         champion=rival,
-        anchor=Rival("anchor (the champion)", champion) if anchor is None else Rival("anchor version 2", anchor),
+        anchor=Rival("anchor (champion)", champion) if anchor is None else Rival("anchor version 2", anchor),
         baselines=(Rival(BLEND, weaker), Rival("source als", weaker)),
         segments=(SegmentPairs("users: light", METRIC, "light_users", simulate(0.0, 4_000, seed=5)),),
         figures=(

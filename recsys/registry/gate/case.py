@@ -16,13 +16,15 @@ class Rival:
     """A model that the challenger is compared with.
 
     Attributes:
-        name: such as `champion version 3` or `source als`.
+        name: in the table, such as `champion version 3` or `source als`.
         pairs: the challenger's values and the rival's for the same users; None where there are none.
+        full_name: in sentences, such as `the evaluation model of champion version 3`; empty: the name.
         why_not: the reason why there are no pairs.
     """
 
     name: str
     pairs: Pairs | None
+    full_name: str = ""
     why_not: str = ""
 
 

@@ -11,14 +11,6 @@ from recsys.registry.gate.case import Case, Figure, SegmentPairs
 from recsys.registry.gate.decision import Check, Verdict
 from recsys.registry.gate.rivals import describe_power
 
-_LABELS = {
-    "coverage": "coverage",
-    "fallback_share": "fallback share",
-    "churn": "churn",
-    "seconds": "seconds per 1,000 users",
-    "bytes": "bytes per 1,000 users",
-}
-
 
 def judge_guardrails(case: Case, config: GateConfig, confidence: float) -> list[Check]:
     """Return a check per guardrail that is switched on; one without data says so and refuses nothing."""
@@ -121,15 +113,16 @@ def _judge_segment(segment: SegmentPairs, max_loss: float, sure: bool | None, co
 
 
 def _judge_figure(figure: Figure, setting: float) -> Check:
-    name, value, against = _LABELS[figure.name], figure.figure, figure.against
+    name, value, against = figure.name.replace("_", " "), figure.figure, figure.against
     if value is None:
-        return _report_missing(name, figure.name, "the challenger's training did not record it")
+        return _report_missing(name, figure.name, "the challenger's was not measured")
     if against is None and figure.name != "churn":
         return _report_missing(name, figure.name, "the champion's was not measured", value)
     limit, margin, falls = _set_limit(figure, setting, against or 0.0)
     passed = value >= limit if falls else value <= limit
     rival = "" if figure.name == "churn" else f" against {_format(against or 0.0)} of the champion"
-    sentence = f"{name} {_format(value)}{rival}, {'at least' if falls else 'at most'} {_format(limit)} is allowed"
+    unit = " per 1,000 users" if figure.name in ("seconds", "bytes") else ""
+    sentence = f"{name}{unit} {_format(value)}{rival}, {'at least' if falls else 'at most'} {_format(limit)} is allowed"
     return Check(
         name=name,
         kind="guardrail",

@@ -105,7 +105,7 @@ def judge_rival(
     missing = find_missing_evidence(pairs, metric, config)
     verdict: Answer = answer(estimate, margin) if missing is None else "cannot tell"
     sentence = (
-        f"{metric} {pairs.ours:.4f} against {pairs.theirs:.4f} of {rival.name} on "
+        f"{metric} {pairs.ours:.4f} against {pairs.theirs:.4f} of {rival.full_name or rival.name} on "
         f"{format_count(pairs.users, 'user')}: {estimate.mean:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}], "
         f"{_explain(verdict, margin, max_loss)}"
     )

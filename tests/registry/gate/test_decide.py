@@ -17,7 +17,8 @@ MEAN = 0.1
 
 def pairs(change: float, error: float = 0.004, users: int = 5_000, mean: float = MEAN) -> Pairs:
     """Return a comparison with a given change and standard error, both as shares of the rival's metric."""
-    squares = users * ((error * mean) ** 2 * users + (change * mean) ** 2)
+    size = users + 2
+    squares = size * ((error * mean) ** 2 * (size - 1) + (users * change * mean / size) ** 2) - 2
     return Pairs(users, mean * (1 + change), mean, squares, users // 3, users // 4)
 
 
@@ -71,7 +72,7 @@ class TestAnswers:
             assert decision.sentence.startswith(f"{expected}: ndcg@10")
 
     def test_no_common_user(self) -> None:
-        rival = Rival("champion version 3", None, "no user has ndcg@10 with both")
+        rival = Rival("champion version 3", None, why_not="no user has ndcg@10 with both")
         decision = judge(Case("ndcg@10", 0.1, 50, rival, rival))
         assert (decision.answer, decision.promoted) == ("cannot tell", False)
         assert "no user has ndcg@10 with both" in decision.sentence
@@ -123,7 +124,7 @@ class TestAnchor:
         assert better.spent == -0.012
 
     def test_an_anchor_that_saw_the_window_leaves_the_budget(self) -> None:
-        unseen = case(-0.003, anchor=Rival("anchor version 1", None, "it has seen the window"))
+        unseen = case(-0.003, anchor=Rival("anchor version 1", None, why_not="it has seen the window"))
         decision = judge(unseen)
         assert (decision.promoted, decision.new_anchor) == (True, False)
         assert any(check.sentence.endswith("it has seen the window") for check in decision.checks)
@@ -205,4 +206,4 @@ def test_a_decision_is_plain_json_and_its_table_fits() -> None:
     table = decision_table(decision)
     assert table.columns == ["check", "figure", "difference", "margin", "verdict"]
     widths = [max(len(value) for value in [name, *table[name]]) for name in table.columns]
-    assert sum(widths) + 2 * len(widths) <= 80
+    assert sum(widths) + 16 <= 80

@@ -18,7 +18,7 @@ CONFIG = GateConfig()
 
 
 def judge(pairs: Pairs | None, max_loss: float = 0.02, widened: bool = True, config: GateConfig = CONFIG) -> Check:
-    rival = Rival("champion version 3", pairs, "it has seen the window")
+    rival = Rival("champion version 3", pairs, why_not="it has seen the window")
     return judge_rival(rival, "ndcg@10", config, confidence=0.95, max_loss=max_loss, widened=widened)
 
 
