@@ -199,7 +199,7 @@ def _ask_gate(
         champion,
         _find_anchor(store, log, champion),
         spent=log.spent,
-        tries=log.count_tries(window, besides=challenger.number) + 1,
+        tries=log.count_tries(window, besides=challenger.number),
     )
 
 
