@@ -28,6 +28,7 @@ from recsys.registry.versions import (
     CHAMPION,
     EVALUATION_MODEL,
     Version,
+    find_version,
     need_version,
     open_bundle,
 )
@@ -125,7 +126,8 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
         DataError: no user was measured with both, or the first was not measured with the config's metric and n.
     """
     store = connect(home, config)
-    ours, theirs = (need_version(store, config.model_name, alias, "train twice first") for alias in (first, second))
+    theirs = need_version(store, config.model_name, second, "train twice first")
+    ours = _find_first(store, config.model_name, first, theirs)
     mine = read_logged_run(store, ours)
     evidence = measure_champion(config, home, store, ours, theirs, second)
     pairs = pair_up(mine.positives, evidence.positives, second)
@@ -146,6 +148,13 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
             f"{second}_outcome"
         ),
     )
+
+
+def _find_first(store: Store, name: str, alias: str, champion: Version) -> Version:
+    """Return the version of an alias; once the challenger was promoted there is none, and the champion is returned."""
+    if alias == CHALLENGER and find_version(store, name, alias) is None:
+        return champion
+    return need_version(store, name, alias, "train twice first")
 
 
 def measure_champion(

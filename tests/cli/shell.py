@@ -14,6 +14,8 @@ COMMANDS = [
     "promote",
     "rollback",
     "generate",
+    "history",
+    "copy-version",
     "tune",
     "run",
     "doctor",
