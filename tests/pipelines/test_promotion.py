@@ -204,6 +204,7 @@ class TestForce:
         monkeypatch.setattr("recsys.pipelines.promote.judge_challenger", refuse)
         with pytest.raises(Refused, match="later events"):
             promote(CONFIG, promoted)
+        assert steps(promoted)[-1] == ("refuse", "2", "3")
         entry = promote(CONFIG, promoted, why="hurry").entry
         assert entry
         assert entry.reason == "hurry (the gate: no comparison was possible (both bundles learned from later events))"

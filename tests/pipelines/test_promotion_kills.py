@@ -1,21 +1,23 @@
 """SIGKILL at every step of promote and rollback that writes to the store: before it, and right after it."""
 
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_versions import CONFIG, NAME, FakeGate, challenger, champion, make_version, open_log
+from fake_versions import CONFIG, FakeGate, challenger, champion, make_version, open_log
+from miniature import change
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from recsys.config import Config
 from recsys.pipelines.promote import promote
 from recsys.pipelines.rollback import rollback
 from recsys.registry.champion import compare_with_alias
-from recsys.registry.tracking import connect
+from recsys.registry.tracking import Store, connect
 
 WRITES = (
     "create_experiment",
@@ -52,6 +54,44 @@ class Steps:
         return counted
 
 
+class World:
+    """A model in a store, with versions; each has its own log."""
+
+    numbers = count(1)
+
+    def __init__(self, home: Path, *, promoted: int) -> None:
+        self.home = home
+        self.name = f"model {next(self.numbers)}"
+        self.config: Config = change(CONFIG, registry={"model_name": self.name})
+        self.store: Store = connect(home, self.config)
+        for _ in range(promoted):
+            self.make_version()
+            self.promote()
+
+    def make_version(self) -> str:
+        return make_version(self.store, name=self.name)
+
+    def promote(self) -> None:
+        promote(self.config, self.home)
+
+    def rollback(self) -> str:
+        return rollback(self.config, self.home).version
+
+    @property
+    def aliases(self) -> tuple[str | None, str | None]:
+        """The versions of champion and challenger."""
+        return champion(self.store, self.name), challenger(self.store, self.name)
+
+    @property
+    def changes(self) -> list[tuple[str, str | None]]:
+        """The log: actions and their versions."""
+        return [(entry.action, entry.to_version) for entry in open_log(self.home, self.name).entries]
+
+    def describe(self) -> str | None:
+        """What `doctor` and `history` say."""
+        return compare_with_alias(self.store, open_log(self.home, self.name)).describe()
+
+
 def run_killed(action: Callable[[], object], step: int, *, after: bool) -> None:
     """Run an action in a process that is killed at a step."""
     child = os.fork()
@@ -67,121 +107,89 @@ def run_killed(action: Callable[[], object], step: int, *, after: bool) -> None:
     assert os.WIFSIGNALED(status), "the process was not killed"
 
 
+def list_kills(action: Callable[[], object]) -> Iterator[tuple[int, bool, bool]]:
+    """Give each step of an action, whether the kill comes after it, and whether it is the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        counter = Steps(patch)
+        action()
+    steps = len(counter.names)
+    assert steps >= 5
+    for step in range(steps):
+        for after in (False, True):
+            yield step, after, after and step == steps - 1
+
+
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> FakeGate:
     return FakeGate.install(monkeypatch)
 
 
-@pytest.fixture
-def copies(new_home: Callable[[], Path], tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
-    """Make copies of a home."""
+def check_promote(home: Path, promoted: int) -> None:
+    old, new = str(promoted) if promoted else None, str(promoted + 1)
+    before = [("promote", str(number + 1)) for number in range(promoted)]
 
-    def copy(home: Path) -> Path:
-        target = tmp_path / f"copy {len(list(tmp_path.iterdir()))}"
-        shutil.copytree(home, target)
-        return target
+    def make_world() -> World:
+        world = World(home, promoted=promoted)
+        assert world.make_version() == new
+        return world
 
-    yield copy
-    shutil.rmtree(tmp_path)
-
-
-def count_steps(action: Callable[[], object]) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        counter = Steps(patch)
-        action()
-    return len(counter.names)
-
-
-def describe(home: Path) -> str | None:
-    """What `doctor` and `history` say."""
-    return compare_with_alias(connect(home, CONFIG), open_log(home)).describe()
-
-
-@pytest.mark.parametrize("versions", [1, 2], ids=["first champion", "second champion"])
-def test_promote(versions: int, new_home: Callable[[], Path], gate: FakeGate, copies: Callable[[Path], Path]) -> None:
-    start = new_home()
-    store = connect(start, CONFIG)
-    old = None
-    for _ in range(versions - 1):
-        old = make_version(store)
-        promote(CONFIG, start)
-    new = make_version(store)
-    trial = copies(start)
-    steps = count_steps(lambda: promote(CONFIG, trial))
-    assert steps >= 6
     outcomes = set()
-    for step in range(steps):
-        for after in (False, True):
-            home = copies(start)
-            run_killed(lambda home=home: promote(CONFIG, home), step, after=after)
-            store = connect(home, CONFIG)
-            serving, problem = champion(store), describe(home)
-            claimed = open_log(home).champion
-            outcomes.add((serving == new, claimed == new))
-            assert serving in (old, new)
-            if serving == new:
-                assert claimed == new
-                assert problem is None or "was interrupted" in problem
-            elif claimed == new:
-                assert problem
-                assert f"unfinished promotion of version {new}" in problem
-            else:
-                assert problem is None
-            # The next command finishes it.
-            promote(CONFIG, home)
-            assert (champion(store), challenger(store), describe(home)) == (new, None, None)
-            entries = open_log(home).entries
-            assert [entry.to_version for entry in entries if entry.action == "promote"] == list(
-                filter(None, [old, new])
-            )
-            shutil.rmtree(home)
-    # Old, claimed, new.
+    for step, after, _ in list_kills(make_world().promote):
+        world = make_world()
+        run_killed(world.promote, step, after=after)
+        serving, problem = world.aliases[0], world.describe()
+        claimed = world.changes[len(before) :] == [("promote", new)]
+        outcomes.add((serving == new, claimed))
+        if serving == new:
+            assert claimed
+            assert problem is None or "was interrupted" in problem
+        else:
+            assert serving == old
+            assert problem is None if not claimed else f"unfinished promotion of version {new}" in str(problem)
+        # The next command finishes it.
+        world.promote()
+        assert (world.aliases, world.describe()) == ((new, None), None)
+        assert world.changes == [*before, ("promote", new)]
+    # Nothing done, claimed, moved.
     assert outcomes == {(False, False), (False, True), (True, True)}
 
 
-def test_rollback(new_home: Callable[[], Path], gate: FakeGate, copies: Callable[[Path], Path]) -> None:
-    start = new_home()
-    store = connect(start, CONFIG)
-    for _ in range(3):
-        make_version(store)
-        promote(CONFIG, start)
-    store.client.set_registered_model_alias(NAME, "challenger", "3")
-    trial = copies(start)
-    steps = count_steps(lambda: rollback(CONFIG, trial))
-    for step in range(steps):
-        for after in (False, True):
-            home = copies(start)
-            run_killed(lambda home=home: rollback(CONFIG, home), step, after=after)
-            store = connect(home, CONFIG)
-            serving, problem = champion(store), describe(home)
-            assert serving in ("3", "2")
-            if serving == "3" and open_log(home).champion == "2":
-                assert problem
-                assert "unfinished rollback to version 2" in problem
-            if step == steps - 1 and after:
-                # Nothing was left to do.
-                assert problem is None
-            else:
-                # It is finished, and not taken one version further.
-                assert rollback(CONFIG, home).version == "2"
-            assert (champion(store), challenger(store), describe(home)) == ("2", None, None)
-            assert [entry.action for entry in open_log(home).entries][3:] == ["rollback"]
-            shutil.rmtree(home)
+def check_rollback(home: Path) -> None:
+    def make_world() -> World:
+        world = World(home, promoted=3)
+        world.store.client.set_registered_model_alias(world.name, "challenger", "3")
+        return world
+
+    for step, after, is_end in list_kills(make_world().rollback):
+        world = make_world()
+        run_killed(world.rollback, step, after=after)
+        serving, problem = world.aliases[0], world.describe()
+        assert serving in ("3", "2")
+        if serving == "3" and len(world.changes) > 3:
+            assert "unfinished rollback to version 2" in str(problem)
+        if is_end:
+            assert problem is None
+        else:
+            # It is finished, and not taken one version further.
+            assert world.rollback() == "2"
+        assert (world.aliases, world.describe()) == (("2", None), None)
+        assert world.changes[3:] == [("rollback", "2")]
+
+
+@pytest.mark.parametrize("promoted", [0, 1], ids=["first champion", "second champion"])
+def test_promote(promoted: int, new_home: Callable[[], Path], gate: FakeGate) -> None:
+    check_promote(new_home(), promoted)
+
+
+def test_rollback(new_home: Callable[[], Path], gate: FakeGate) -> None:
+    check_rollback(new_home())
 
 
 def test_an_unfinished_promotion_is_finished_before_a_rollback(new_home: Callable[[], Path], gate: FakeGate) -> None:
-    home = new_home()
-    store = connect(home, CONFIG)
-    make_version(store)
-    promote(CONFIG, home)
-    make_version(store)
-    # Step 1 is the decision table, step 2 the entry.
-    run_killed(lambda: promote(CONFIG, home), 1, after=True)
-    assert champion(store) == "1"
-    done = rollback(CONFIG, home)
-    assert (done.replaced, done.version) == ("2", "1")
-    assert [(entry.action, entry.to_version) for entry in open_log(home).entries] == [
-        ("promote", "1"),
-        ("promote", "2"),
-        ("rollback", "1"),
-    ]
+    world = World(new_home(), promoted=1)
+    world.make_version()
+    # Step 0 is the decision table, step 1 the entry.
+    run_killed(world.promote, 1, after=True)
+    assert world.aliases == ("1", "2")
+    assert world.rollback() == "1"
+    assert world.changes == [("promote", "1"), ("promote", "2"), ("rollback", "1")]
