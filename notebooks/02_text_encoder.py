@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 config_path = Path(os.environ.get("RECSYS_CONFIG", "../configs/demo.yaml"))
-alias = "challenger"  # the version that the last training registered
+alias = "champion"  # or "challenger": the version that the last training registered, until it is promoted
 _ = os.environ.setdefault("RECSYS_HOME", str(Path("../data/home").resolve()))
 warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars of other libraries
 

@@ -17,35 +17,35 @@ NAME = "recsys"
 CONFIG: Config = parse_config(settings(), "test")
 
 
-def make_version(store: Store, *, challenger: bool = True, **tags: str) -> str:
+def make_version(store: Store, *, name: str = NAME, challenger: bool = True, **tags: str) -> str:
     """Register a version that has nothing but tags, and return its number."""
     client = store.client
-    if not client.search_registered_models(f"name = '{NAME}'"):
-        client.create_registered_model(NAME)
-    number = str(client.create_model_version(NAME, "file:///nowhere").version)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    number = str(client.create_model_version(name, "file:///nowhere").version)
     facts = {"snapshot": "abc", "test_start": "2025-01-01", "test_end": "2025-01-08", "protocol": "global_time"}
     for key, value in {**facts, **tags, "complete": "true"}.items():
-        client.set_model_version_tag(NAME, number, key, value)
+        client.set_model_version_tag(name, number, key, value)
     if challenger:
-        client.set_registered_model_alias(NAME, CHALLENGER, number)
+        client.set_registered_model_alias(name, CHALLENGER, number)
     return number
 
 
-def champion(store: Store) -> str | None:
+def champion(store: Store, name: str = NAME) -> str | None:
     """Return the number of the version that the alias names."""
-    version = find_version(store, NAME, CHAMPION)
+    version = find_version(store, name, CHAMPION)
     return version.number if version else None
 
 
-def challenger(store: Store) -> str | None:
+def challenger(store: Store, name: str = NAME) -> str | None:
     """Return the number of the version that the alias names."""
-    version = find_version(store, NAME, CHALLENGER)
+    version = find_version(store, name, CHALLENGER)
     return version.number if version else None
 
 
-def open_log(home: Path) -> PromotionLog:
-    """Open the log of a home."""
-    return PromotionLog.open(connect(home, CONFIG), home, NAME)
+def open_log(home: Path, name: str = NAME) -> PromotionLog:
+    """Open the log of a model."""
+    return PromotionLog.open(connect(home, CONFIG), home, name)
 
 
 def decide(answer: str = "better", *, spent: float = 0.0, new_anchor: bool | None = None) -> Decision:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from recsys.cli.tables import start_table
+from recsys.registry.gate.decision import Decision
+from recsys.registry.gate.decision import decision_table as gate_table
 from recsys.registry.promotion_log.entry import Entry
 
 if TYPE_CHECKING:
@@ -29,22 +32,19 @@ _NAMES = {
 }
 
 
-def decision_table(decision: Mapping[str, Any]) -> Table:
-    """Lay a decision out, a row per check.
-
-    Args:
-        decision: as `Decision.to_dict` returns it, and as the log keeps it.
-    """
-    table = start_table("", "check", "figure", "against", "difference", "margin", "verdict", words=("verdict",))
-    for check in decision["checks"]:
-        cells = [check["name"]] + [_format(check[name]) for name in ("figure", "against")]
-        table.add_row(*cells, _format_interval(check), _format(check["margin"]), check["verdict"])
+def decision_table(decision: Decision) -> Table:
+    """Lay a decision out, a row per check."""
+    rows = gate_table(decision)
+    table = start_table("", *rows.columns, words=("verdict",))
+    for row in rows.iter_rows():
+        # Texts, not strings: brackets must not be read as styles.
+        table.add_row(*(Text(cell, no_wrap=False) for cell in row))
     return table
 
 
-def decision_lines(decision: Mapping[str, Any]) -> list[str]:
+def decision_lines(decision: Decision) -> list[str]:
     """Return a sentence per check, wrapped."""
-    sentences = [f"{check['name']}: {check['sentence']}" for check in decision["checks"]]
+    sentences = [f"{check.name}: {check.sentence}" for check in decision.checks]
     return [line for sentence in sentences for line in wrap(sentence, "- ", "  ")]
 
 
@@ -103,17 +103,3 @@ def _format_versions(entry: Entry) -> str:
 
 def _format_time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
-
-
-def _format(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
-
-
-def _format_interval(check: Mapping[str, Any]) -> str:
-    difference, low, high = (check[name] for name in ("difference", "low", "high"))
-    if difference is None:
-        return ""
-    signed = f"{difference:+.4f}" if abs(difference) < 10 else f"{difference:+,.0f}"
-    return signed if low is None or high is None else f"{signed} [{low:+.4f}, {high:+.4f}]"

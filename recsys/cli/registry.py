@@ -146,7 +146,7 @@ def history(config: ConfigOption, on: OnOption = None, entry: EntryOption = None
     if entry is not None:
         found, decision = read_decision(settings, home(), entry)
         if as_json:
-            print_json({**found.to_dict(), "decision_table": decision})
+            print_json({**found.to_dict(), "decision_table": decision.to_dict() if decision else None})
             return
         print_lines(*entry_lines(found), "")
         if decision:
@@ -201,9 +201,8 @@ def _print_answer(decision: Decision | None, facts: dict[str, object], *, as_jso
     """Print the decision table; as JSON, with the other facts."""
     from recsys.cli.promotions import decision_lines, decision_table
 
-    content = decision.to_dict() if decision else None
     if as_json:
-        print_json({**facts, "decision": content})
-    elif content:
-        print_table(decision_table(content))
-        print_lines(*decision_lines(content), "")
+        print_json({**facts, "decision": decision.to_dict() if decision else None})
+    elif decision:
+        print_table(decision_table(decision))
+        print_lines(*decision_lines(decision), "")

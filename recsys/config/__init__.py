@@ -23,6 +23,7 @@ from recsys.config.dataset import (
     ItemFiles,
     WindowsConfig,
 )
+from recsys.config.gate import GateConfig, GuardrailsConfig
 from recsys.config.plugin_records import check_plugins, record_plugins
 from recsys.config.plugins import SOURCES, Kind, as_value_error, load_modules
 from recsys.config.ranking import (
@@ -82,7 +83,9 @@ __all__ = [
     "EngineConfig",
     "EvaluationConfig",
     "FineTuneConfig",
+    "GateConfig",
     "GenerationConfig",
+    "GuardrailsConfig",
     "HardNegativesConfig",
     "InteractionColumns",
     "InteractionFiles",

@@ -16,6 +16,7 @@ RENAMED = {
     "text.sequence.words_learning_rate": "hashed_terms_learning_rate",
     "candidates.at_most": "max_candidates",
     "ranking.leave_out": "exclude_features",
+    "registry.max_relative_loss": "gate.max_loss",
 }
 
 

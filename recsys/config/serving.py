@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from recsys.config.gate import GateConfig
 from recsys.config.plugins import as_value_error, resolve_options
 from recsys.config.section import Count, PositiveShare, Section, Share
 
@@ -73,8 +74,8 @@ class RegistryConfig(Section):
     """Registered model in MLflow; null: the config's name. MLflow allows no / : and quotes in it."""
     experiment: Annotated[str, Field(min_length=1)] | None = None
     """Experiment in MLflow; null: the config's name."""
-    max_relative_loss: Share = 0.05
-    """Share of the champion's metric that the challenger may lose at the low end of the interval."""
+    gate: GateConfig = GateConfig()
+    """When a challenger replaces the champion."""
 
 
 class EngineConfig(Section):

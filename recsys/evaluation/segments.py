@@ -137,7 +137,7 @@ def compute_segments(
     our_index = list(ranks_by_model).index(ours)
     tables = []
     for segment in segments:
-        cube = _score_segment(segment, ranks_by_model, metrics, config.n)
+        cube = score_segment(segment, ranks_by_model, metrics, config.n)
         facts: list[pl.Expr] = [
             pl.lit(segment.dimension).alias("dimension"),
             pl.lit(segment.name).alias("segment"),
@@ -152,10 +152,10 @@ def compute_segments(
     return pl.concat(tables)
 
 
-def _score_segment(
+def score_segment(
     segment: Segment, ranks_by_model: Mapping[str, TiedRanks], metrics: Sequence[str], n: int
 ) -> NDArray[np.float64]:
-    """Return one value per user with a positive in the segment, `(n_users, n_models, n_metrics)`."""
+    """Return one value per user with a positive in the segment, `(n_users, n_models, n_metrics)` float64."""
     counts = next(iter(ranks_by_model.values())).count_positives(segment.kept)
     present = counts > 0
     cube = np.empty((int(present.sum()), len(ranks_by_model), len(metrics)))

@@ -20,6 +20,7 @@ from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.segments import compute_segments, parse_segments
 from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_names, select_row
 from recsys.evaluation.tied_ranks import TiedRanks
+from recsys.registry.run_numbers import SECONDS, read_numbers
 from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
     BUNDLE,
@@ -27,6 +28,7 @@ from recsys.registry.versions import (
     CHAMPION,
     EVALUATION_MODEL,
     Version,
+    find_version,
     need_version,
     open_bundle,
 )
@@ -49,12 +51,17 @@ class Evidence:
         user_metrics: `UserMetrics` of its lists, under the model name `ours`.
         positives: `TestPositives`.
         config: the settings of its training.
+        lists: `user_id`, `rank`, `item_id`, `score` of its lists.
+        figures: what has no value per user, by the names of `registry.gate.guardrails`; what the run of an older
+            recsys does not have is missing.
     """
 
     name: str
     user_metrics: pl.DataFrame
     positives: pl.DataFrame
     config: Config
+    lists: pl.DataFrame
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -119,10 +126,11 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
         DataError: no user was measured with both, or the first was not measured with the config's metric and n.
     """
     store = connect(home, config)
-    ours, theirs = (need_version(store, config.model_name, alias, "train twice first") for alias in (first, second))
+    theirs = need_version(store, config.model_name, second, "train twice first")
+    ours = _find_first(store, config.model_name, first, theirs)
     mine = read_logged_run(store, ours)
     evidence = measure_champion(config, home, store, ours, theirs, second)
-    pairs = _pair_up(mine.positives, evidence.positives, second)
+    pairs = pair_up(mine.positives, evidence.positives, second)
     return Comparison(
         aliases=(first, second),
         names=(f"{first} version {ours.number}", evidence.name),
@@ -140,6 +148,13 @@ def compare_versions(config: Config, home: Path, first: str = CHALLENGER, second
             f"{second}_outcome"
         ),
     )
+
+
+def _find_first(store: Store, name: str, alias: str, champion: Version) -> Version:
+    """Return the version of an alias; once the challenger was promoted there is none, and the champion is returned."""
+    if alias == CHALLENGER and find_version(store, name, alias) is None:
+        return champion
+    return need_version(store, name, alias, "train twice first")
 
 
 def measure_champion(
@@ -161,7 +176,8 @@ def measure_champion(
         stored = read_logged_run(store, champion)
         metrics = stored.user_metrics.filter(pl.col("model") == OURS)
         measured_name = name if clocked else f"{name} (each on its own held-out pairs)"
-        return Evidence(measured_name, metrics, stored.positives, stored.config)
+        figures = read_figures(store, champion, stored)
+        return Evidence(measured_name, metrics, stored.positives, stored.config, stored.lists, figures)
     part = _select_unseen_part(champion, challenger)
     if part is None:
         raise Refused(
@@ -180,7 +196,13 @@ def measure_champion(
     window = _find_window(config, snapshot, challenger)
     measured = measure(measured_as, window, snapshot.items, baselines=False)
     measured_name = name if part == BUNDLE else f"the evaluation model of {name}"
-    return Evidence(measured_name, measured.user_metrics, measured.positives, bundle.config)
+    figures = {
+        "coverage": _select_coverage(measured.catalogue),
+        "fallback_share": measured.costs.fallback_share,
+        "bytes": measured.costs.bytes_per_1000_users,
+        "seconds": measured.costs.seconds_per_1000_users,
+    }
+    return Evidence(measured_name, measured.user_metrics, measured.positives, bundle.config, measured.lists, figures)
 
 
 def load_bundle(store: Store, version: Version, part: str) -> Bundle:
@@ -194,6 +216,21 @@ def read_logged_run(store: Store, version: Version) -> Run:
     """Read the run of the training that made a version."""
     with open_run_folder(store, version.run_id) as folder:
         return open_run(folder)
+
+
+def read_figures(store: Store, version: Version, run: Run) -> dict[str, float]:
+    """Return what a training recorded without values per user, by the names of `registry.gate.guardrails`."""
+    recorded = {
+        "coverage": _select_coverage(run.catalogue),
+        "fallback_share": run.measured.get("fallback_share"),
+        "bytes": run.measured.get("bytes_per_1000_users"),
+        "seconds": read_numbers(store, version.run_id).get(SECONDS),
+    }
+    return {name: float(figure) for name, figure in recorded.items() if figure is not None}
+
+
+def _select_coverage(catalogue: pl.DataFrame) -> float:
+    return float(catalogue.row(by_predicate=pl.col("model") == OURS, named=True)["coverage"])
 
 
 def _same_window(challenger: Version, champion: Version) -> bool:
@@ -247,7 +284,7 @@ def _compare_users(mine: pl.DataFrame, theirs: pl.DataFrame, config: Config, fir
     return summarise(pl.concat(both), first, config.evaluation, config.seed)
 
 
-def _pair_up(mine: pl.DataFrame, theirs: pl.DataFrame, second: str) -> pl.DataFrame:
+def pair_up(mine: pl.DataFrame, theirs: pl.DataFrame, second: str) -> pl.DataFrame:
     """Return the positives that both were measured on, in the order of the first, with their outcome in both."""
     other = theirs.select(*_PAIR, pl.col("outcome", "rank", "sources").name.prefix(f"{second}_"))
     return mine.join(other, on=_PAIR, maintain_order="left")

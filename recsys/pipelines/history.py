@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import Config
-from recsys.errors import DataError
+from recsys.errors import DataError, RegistryError
 from recsys.registry.champion import Serving, compare_with_alias
+from recsys.registry.gate.decision import Decision, parse_decision
 from recsys.registry.promotion_log import Canary, Entry, PromotionLog
 from recsys.registry.promotion_log.chain import changes_champion
 from recsys.registry.tracking import connect
@@ -88,19 +89,27 @@ def read_history(config: Config, home: Path) -> History:
     return History(log.model, store.place, log.entries, serving, log.anchor, log.spent, log.canary)
 
 
-def read_decision(config: Config, home: Path, number: int) -> tuple[Entry, dict[str, Any] | None]:
+def read_decision(config: Config, home: Path, number: int) -> tuple[Entry, Decision | None]:
     """Return an entry and its decision table; None where it has none.
 
     Raises:
         DataError: the log has no such entry.
-        RegistryError: the table is missing or was changed.
+        RegistryError: the table is missing, was changed, or was written by a recsys whose tables differ.
     """
     log = PromotionLog.open(connect(home, config), home, config.model_name)
     if not 1 <= number <= len(log.entries):
         raise DataError(f"{log.place}: no entry {number}; it has entries 1 to {len(log.entries)}")
     entry = log.entries[number - 1]
     text = log.read_decision(entry)
-    return entry, json.loads(text) if text else None
+    if text is None:
+        return entry, None
+    try:
+        return entry, parse_decision(json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        raise RegistryError(
+            f"{log.place}: the decision table of entry {number} was written by another recsys ({entry.code_version}) "
+            f"and cannot be shown ({error})"
+        ) from error
 
 
 def parse_time(text: str) -> tuple[datetime, datetime]:

@@ -119,7 +119,7 @@ def promote(config: Config, home: Path, *, why: str | None = None) -> Promoted:
         if why is not None:
             entry, judged = _force(config, home, store, log, serving.version, why)
         else:
-            judged = _judge(config, home, store, log, serving.version)
+            judged = _judge_or_record(config, home, store, log, serving.version)
             if judged.promotable and judged.decision is None:
                 # A repeated task must succeed again.
                 return Promoted(judged.version, judged.reason, None, None)
@@ -152,11 +152,23 @@ def name_window(version: Version) -> str:
     return f"{version.tags.get('protocol', '')} {clocked}".strip()
 
 
+def _judge_or_record(config: Config, home: Path, store: Store, log: PromotionLog, champion: Version | None) -> Judged:
+    """Return the gate's answer; that no comparison is possible is a refusal, and an entry too."""
+    try:
+        return _judge(config, home, store, log, champion)
+    except Refused as refusal:
+        challenger = find_version(store, log.model, CHALLENGER)
+        if challenger:
+            snapshot = challenger.tags.get("snapshot")
+            log.append("refuse", to_version=challenger.number, reason=str(refusal), snapshot=snapshot)
+        raise
+
+
 def _judge(config: Config, home: Path, store: Store, log: PromotionLog, champion: Version | None) -> Judged:
     name = config.model_name
     challenger = find_version(store, name, CHALLENGER)
     if challenger is None and champion is not None:
-        return _judge_without_challenger(log, champion)
+        return _judge_without_challenger(store, log, champion)
     challenger = need_version(store, name, CHALLENGER, _TRAIN_FIRST)
     if champion is not None and champion.number == challenger.number:
         return _already(champion)
@@ -167,11 +179,13 @@ def _judge(config: Config, home: Path, store: Store, log: PromotionLog, champion
     return Judged(challenger, champion, decision, decision.sentence, decision.promoted)
 
 
-def _judge_without_challenger(log: PromotionLog, champion: Version) -> Judged:
+def _judge_without_challenger(store: Store, log: PromotionLog, champion: Version) -> Judged:
     """Return the answer after the challenger was promoted, or rolled back."""
     head = log.head
-    if head and head.action == "rollback":
-        return Judged(champion, champion, None, _explain_rollback(head), promotable=False)
+    if head and head.action == "rollback" and head.from_version:
+        left = find_number(store, log.model, head.from_version)
+        if left is not None:
+            return Judged(left, champion, None, _explain_rollback(head), promotable=False)
     return _already(champion)
 
 
@@ -199,7 +213,7 @@ def _ask_gate(
         champion,
         _find_anchor(store, log, champion),
         spent=log.spent,
-        tries=log.count_tries(window, besides=challenger.number) + 1,
+        tries=log.count_tries(window, besides=challenger.number),
     )
 
 

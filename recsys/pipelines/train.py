@@ -29,6 +29,7 @@ from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
+from recsys.registry.run_numbers import SECONDS
 from recsys.registry.tracking import Store, connect, log_training
 from recsys.registry.versions import EVALUATION_MODEL, Version, register
 from recsys.serving.block_lists import BlockLists
@@ -151,7 +152,9 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     )
     replace_text(current_run_file(home, config.name), run + "\n")
     with log_stage("MLflow") as done:
-        run_id = log_training(store, run, config, facts, *_name_numbers(tables, summary, refit), curves, folder)
+        numbers, baselines = _name_numbers(tables, summary, refit)
+        numbers[SECONDS] = measured.costs.seconds_per_1000_users
+        run_id = log_training(store, run, config, facts, numbers, baselines, curves, folder)
         version = _register(config, home, store, run_id, facts, evaluated, refit)
         done(f"run {run_id}, {version.name} version {version.number} is challenger")
     return Trained(run, version, tables["metrics"])
@@ -189,6 +192,9 @@ def _describe_measured(
         "ranker": evaluated.bundle.ranker.describe(),
         "refit_differences": refit.differences,
         "users_without_history": measured.users_without_history,
+        # The seconds are logged with the MLflow run: a repeated training must leave the same bytes here.
+        "fallback_share": measured.costs.fallback_share,
+        "bytes_per_1000_users": measured.costs.bytes_per_1000_users,
     }
 
 

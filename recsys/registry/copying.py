@@ -74,11 +74,13 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
     """
     with TemporaryDirectory(prefix="recsys-copy-") as scratch:
         try:
+            Path(scratch, "model").mkdir()
             model = Path(
                 mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"models:/{version.name}/{version.number}",
+                    artifact_uri=_find_place(store, version),
                     dst_path=str(Path(scratch, "model")),
                     tracking_uri=store.uri,
+                    registry_uri=store.uri,
                 )
             )
             run = store.client.get_run(version.run_id)
@@ -104,6 +106,14 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
             {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")},
             bundle,
         )
+
+
+def _find_place(store: Store, version: Version) -> str:
+    """Return the address of a version's files; MLflow would look `models:/…` up in the store of its global address."""
+    place: str = store.client.get_model_version_download_uri(version.name, version.number)
+    if place.startswith("models:/"):
+        place = store.client.get_logged_model(place.rpartition("/")[2]).artifact_location
+    return place
 
 
 def verify_bundles(folder: Path, version: Version) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import add
@@ -33,6 +34,28 @@ _PAIR = ["user_index", "item_index"]
 
 
 @dataclass(frozen=True)
+class ListCosts:
+    """What the measured lists cost, and how often the ranker had too few items for them.
+
+    Attributes:
+        fallback_share: share of the lists' rows that the fallback chain filled, in the first `generation.n` ranks.
+        bytes_per_1000_users: memory of the candidates and their features.
+        seconds_per_1000_users: time of making the lists, summed over threads; it varies from run to run.
+    """
+
+    fallback_share: float
+    bytes_per_1000_users: float
+    seconds_per_1000_users: float
+
+    @classmethod
+    def total(cls, costs: pl.DataFrame) -> ListCosts:
+        """Add up the blocks' `users`, `rows`, `filled`, `bytes` and `seconds`."""
+        sums = costs.sum().row(0, named=True)
+        users = max(1, sums["users"]) / 1000
+        return cls(sums["filled"] / max(1, sums["rows"]), sums["bytes"] / users, sums["seconds"] / users)
+
+
+@dataclass(frozen=True)
 class _BlockMeasure:
     """A block's part of a measurement; users are numbered within the shard.
 
@@ -43,6 +66,7 @@ class _BlockMeasure:
         proposed: `Candidates` before the union was cut.
         features: keys and features of the candidates.
         lists: `user_index`, `item_index`, `rank`, `score` of the lists.
+        costs: a row for `ListCosts.total`.
     """
 
     ranked: pl.DataFrame
@@ -51,6 +75,7 @@ class _BlockMeasure:
     proposed: pl.DataFrame
     features: pl.DataFrame
     lists: pl.DataFrame
+    costs: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -75,12 +100,16 @@ class ListMeasurement:
 
     def measure_shards(
         self, users: Histories, positives: pl.DataFrame
-    ) -> tuple[dict[str, TiedRanks], pl.DataFrame, Ledger, pl.DataFrame]:
-        """Return each model's ranks, our lists (by index), the ledger of ours, and the features of some users."""
+    ) -> tuple[dict[str, TiedRanks], pl.DataFrame, Ledger, pl.DataFrame, ListCosts]:
+        """Return each model's ranks, our lists (by index) with their ledger and costs, and the features of some users.
+
+        The order is ranks, lists, ledger, features, costs.
+        """
         ranks: dict[str, list[TiedRanks]] = {}
         ledgers: list[Ledger] = []
         lists: list[pl.DataFrame] = []
         features: list[pl.DataFrame] = []
+        costs: list[pl.DataFrame] = []
         with progress_bar("Measuring", users.n_users) as progress:
             for first, shard in users.split(self.bundle.config.generation.shard_size):
                 own = positives.filter(pl.col("user_index").is_between(first, first + shard.n_users - 1))
@@ -94,9 +123,10 @@ class ListMeasurement:
                 ledger = self._count(made, own)
                 ledgers.append(replace(ledger, positives=_shift(ledger.positives, first)))
                 lists.append(_shift(made.lists, first))
+                costs.append(made.costs)
                 progress(shard.n_users)
         joined = {name: TiedRanks.join(shards) for name, shards in ranks.items()}
-        return joined, pl.concat(lists), reduce(add, ledgers), pl.concat(features)
+        return joined, pl.concat(lists), reduce(add, ledgers), pl.concat(features), ListCosts.total(pl.concat(costs))
 
     @property
     def _depth(self) -> int:
@@ -126,19 +156,23 @@ class ListMeasurement:
 
         def make(first_user: int, block: Histories) -> _BlockMeasure:
             own = limits.select(first_user, block.n_users)
+            started = time.perf_counter()
             lists = self._maker.make_lists(block, own, length, with_reasons=False)
+            seconds = time.perf_counter() - started
             free = None
             if self._limited:
                 own = no_limits.select(first_user, block.n_users)
                 free = self._maker_without_rules.make_lists(block, own, length, with_reasons=False)
-            return self._describe_block(lists, free, first_user, keep_features)
+            return self._describe_block(lists, free, first_user, keep_features, seconds)
 
         blocks = map_blocks(make, users)
         return _BlockMeasure(
             *(pl.concat([getattr(block, name) for block in blocks]) for name in _BlockMeasure.__annotations__)
         )
 
-    def _describe_block(self, lists: Lists, free: Lists | None, first_user: int, keep_features: bool) -> _BlockMeasure:
+    def _describe_block(
+        self, lists: Lists, free: Lists | None, first_user: int, keep_features: bool, seconds: float
+    ) -> _BlockMeasure:
         candidates, ranker = lists.candidates, self.bundle.ranker
         ranked = _rank_all(lists, first_user, by_score=not self._maker.rules.active)
         blend = ranker.blend.score(lists.features, candidates.starts)
@@ -149,6 +183,7 @@ class ListMeasurement:
             proposed=lists.proposed.to_frame(self.recommender.source_names, first_user),
             features=feature_frame(candidates, lists.features, first_user) if keep_features else pl.DataFrame(),
             lists=_frame_lists(lists, first_user).filter(pl.col("rank") <= self._depth),
+            costs=_count_costs(lists, self.bundle.config.generation.n, seconds),
         )
 
     def _rank_models(self, made: _BlockMeasure, users: Histories) -> dict[str, pl.DataFrame]:
@@ -188,6 +223,21 @@ class ListMeasurement:
         listed, free = (_mark(pairs, rows.filter(pl.col("rank") <= n)) for rows in (made.ranked, made.without_rules))
         removed: NDArray[np.bool_] = (free & ~listed).to_numpy()
         return removed
+
+
+def _count_costs(lists: Lists, n: int, seconds: float) -> pl.DataFrame:
+    proposed = lists.proposed
+    size = proposed.items.nbytes + proposed.ranks.nbytes + proposed.scores.nbytes
+    size += sum(column.nbytes for column in lists.features.values())
+    return pl.DataFrame(
+        {
+            "users": [len(lists.items)],
+            "rows": [int((lists.items[:, :n] >= 0).sum())],
+            "filled": [int((lists.filled_by[:, :n] >= 0).sum())],
+            "bytes": [size],
+            "seconds": [seconds],
+        }
+    )
 
 
 def _mark(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:

@@ -24,7 +24,7 @@ from recsys.ranking.lists import name_lists
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
 from recsys.training.baselines import make_baselines
-from recsys.training.list_measurement import ListMeasurement
+from recsys.training.list_measurement import ListCosts, ListMeasurement
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Measured:
         features: keys, `label` and features of some users' candidates, as the ranker saw them.
         losses: from `compute_losses`, in the config's metric: stage -> (n_users).
         users_without_history: users with positives who could not be measured.
+        costs: of our lists.
     """
 
     user_metrics: pl.DataFrame
@@ -54,6 +55,7 @@ class Measured:
     features: pl.DataFrame
     losses: dict[str, NDArray[np.float64]]
     users_without_history: int
+    costs: ListCosts
 
 
 def measure(
@@ -93,7 +95,7 @@ def measure(
         measurement = ListMeasurement(
             bundle, recommender, histories, find_recommendable(items, window.cutoff), alone, baselines
         )
-        ranks_by_model, lists, ledger, features = measurement.measure_shards(users, positives)
+        ranks_by_model, lists, ledger, features, costs = measurement.measure_shards(users, positives)
         done(f"{len(ranks_by_model)} models on {users.n_users:,} users, {positives.height:,} positives")
     absent = window.positives["user_id"].n_unique() - users.n_users
     metrics = _score(ranks_by_model, users.user_ids, positives, recommender, histories.n_users)
@@ -109,6 +111,7 @@ def measure(
         features=features,
         losses=_measure_losses(ledger, ranks_by_model, recommender),
         users_without_history=absent,
+        costs=costs,
     )
 
 

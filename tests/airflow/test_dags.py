@@ -171,7 +171,7 @@ text: {max_tokens: 16, fine_tune: {epochs: 0}, interest: {epochs: 1}}
 collab: {als: {embedding_size: 8, epochs: 3}}
 ranking: {max_trees: 10, fixed_trees: 10}
 evaluation: {bootstrap_samples: 100}
-registry: {max_relative_loss: 1.0}
+registry: {gate: {accept_equal: always, max_loss: 1.0, max_total_loss: 1.0, min_users: 1}}
 generation: {n: 5}
 """
 

@@ -14,6 +14,8 @@ COMMANDS = [
     "promote",
     "rollback",
     "generate",
+    "history",
+    "copy-version",
     "canary",
     "tune",
     "run",

@@ -102,7 +102,7 @@ class TestWrongOrder:
         expect(answer, "learned from events until 2025-02-03", code=3)
         again = call("promote", "-c", config, home=trained.home)
         assert (again.code, again.out) == (0, "recsys version 1 is the champion: version 1 is already the champion\n")
-        expect(call("rollback", "-c", config, home=trained.home), "no champion of 'recsys' before version 1")
+        expect(call("rollback", "-c", config, home=trained.home), "no champion before version 1")
 
 
 class TestBadHome:

@@ -40,7 +40,12 @@ class TestDoctor:
         before = read_files(trained.home)
         answer = call("doctor", "-c", write_config(), home=trained.home)
         assert (answer.code, answer.err) == (0, "")
-        for part in ("120 items", "champion version 1, challenger version 1", f"readers see {RUN_DATE}"):
+        for part in (
+            "120 items",
+            "champion version 1, challenger none",
+            "promotion log: 1 entry",
+            f"readers see {RUN_DATE}",
+        ):
             assert part in answer.out
         assert "note" not in answer.out
         assert read_files(trained.home) == before

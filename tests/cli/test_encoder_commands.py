@@ -28,7 +28,7 @@ class TestTexts:
         # Both formats parse back to the same float32.
         assert [np.float32(row["vector"]).tobytes() for row in parsed] == [np.array(row).tobytes() for row in rows]
         given = call(
-            "embed", "-c", config, "--text", texts[0], "-t", texts[0], "--alias", "challenger", home=trained.home
+            "embed", "-c", config, "--text", texts[0], "-t", texts[0], "--alias", "champion", home=trained.home
         )
         first, second = (np.float32(line.split("\t")) for line in given.out.splitlines())
         # A matrix product may round equal rows differently.

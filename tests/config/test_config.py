@@ -81,7 +81,7 @@ class TestSettings:
             ("generation", "active_days", -1.0),
             ("evaluation", "confidence", 1.0),
             ("evaluation", "metric", "accuracy"),
-            ("registry", "max_relative_loss", float("nan")),
+            ("evaluation", "propensity_power", float("nan")),
             # MLflow would say so only after the training.
             ("registry", "model_name", "team/books"),
             ("registry", "experiment", ""),

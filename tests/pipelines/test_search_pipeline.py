@@ -192,6 +192,7 @@ def test_the_challenger_can_be_used_before_any_champion(trained: Trained, traine
     from recsys.registry.tracking import connect
 
     client = connect(trained_copy, trained.config).client
+    client.set_registered_model_alias(trained.config.model_name, "challenger", "1")
     client.delete_registered_model_alias(trained.config.model_name, "champion")
     with pytest.raises(RegistryError, match=r"no version has the alias 'champion'.* or give --alias challenger$"):
         embed_texts(trained.config, trained_copy, ["x"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -73,6 +74,16 @@ class Decision:
         return plain
 
 
+def parse_decision(content: Mapping[str, Any]) -> Decision:
+    """Return the decision that `Decision.to_dict` wrote.
+
+    Raises:
+        TypeError: it has other fields.
+        KeyError: it has no checks.
+    """
+    return Decision(**{**content, "checks": tuple(Check(**check) for check in content["checks"])})
+
+
 def decision_table(decision: Decision) -> pl.DataFrame:
     """Return the checks as text: `check`, `figure`, `difference`, `margin`, `verdict`; fits 80 columns.
 
@@ -92,13 +103,16 @@ def decision_table(decision: Decision) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _format(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
+def _format(value: float, sign: str = "") -> str:
+    """Return a figure in at most seven characters; a share has no zero before its point."""
+    if abs(value) < 10:
+        text = f"{value:{sign}.4f}"
+        return text.replace("0.", ".", 1) if abs(value) < 1 else text
+    return f"{value:{sign},.0f}" if abs(value) < 100_000 else f"{value / 1e6:{sign}.2f}M"
 
 
 def _format_interval(check: Check) -> str:
     if check.difference is None:
         return ""
-    sign = "+" if check.difference >= 0 else "-"
-    text = sign + _format(abs(check.difference))
-    return text if check.low is None or check.high is None else f"{text} [{check.low:+.4f}, {check.high:+.4f}]"
+    text = _format(check.difference, "+")
+    return text if check.low is None or check.high is None else f"{text} [{_format(check.low)}, {_format(check.high)}]"

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-import mlflow
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 
@@ -155,12 +154,7 @@ class LogRun:
         """
         with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
             try:
-                path = mlflow.artifacts.download_artifacts(
-                    run_id=self.run_id,
-                    artifact_path=f"{_DECISIONS}/{digest}.json",
-                    dst_path=scratch,
-                    tracking_uri=self.store.uri,
-                )
+                path = self.store.client.download_artifacts(self.run_id, f"{_DECISIONS}/{digest}.json", scratch)
                 text = Path(path).read_text(encoding="utf-8")
             except (MlflowException, OSError, UnicodeDecodeError) as error:
                 raise RegistryError(
