@@ -95,13 +95,14 @@ class NightInputs:
         check_owner(home, config.name)
         check_table(config.generation.postgres_table)
         snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+        served = load_champion(config, home)
         block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
 
         def prepare(name: VariantName, version: Version, bundle: Bundle) -> Variant:
             settings = bundle.config.model_copy(update={"dataset": config.dataset})
             return Variant(name, version, replace(bundle, config=settings, block_lists=block_lists))
 
-        champion = prepare(CHAMPION, *load_champion(config, home))
+        champion = prepare(CHAMPION, *served)
         store = connect(home, config)
         entry = note_champion(store, home, config.model_name)
         canary = find_canary(store, home, champion.version)

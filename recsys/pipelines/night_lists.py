@@ -43,7 +43,7 @@ class NightLists:
     shards: ShardFolder
 
     def make(self) -> dict[str, Counts]:
-        """Make what is missing, the champion's shards first; only one model at a time is in memory.
+        """Make what is missing, the champion's shards first; one model at a time is prepared for the catalogue.
 
         Returns:
             The counts of each model that made lists, by the name of its variant.
@@ -59,9 +59,9 @@ class NightLists:
             size = self.inputs.config.generation.shard_size
             numbers = range(first, first + -(-users.n_users // size))
             task = ShardTask(self._name_inputs(variant), self.shards.folder, size, self.run_date, first)
-            recommender = self._prepare(variant, histories, shown)
             kept = {number: finished[number] for number in numbers if number in finished}
-            made[variant.name] = self._make_shards(recommender, users, task, numbers, kept)
+            # Not kept in a variable: the next model is prepared without this one in memory.
+            made[variant.name] = self._make_shards(self._prepare(variant, histories, shown), users, task, numbers, kept)
             first = numbers.stop
         return made
 
