@@ -68,7 +68,7 @@ def make_case(champion: Pairs, anchor: Pairs | None = None) -> Case:
         champion=rival,
         anchor=Rival("anchor (champion)", champion) if anchor is None else Rival("anchor version 2", anchor),
         baselines=(Rival(BLEND, weaker), Rival("source als", weaker)),
-        segments=(SegmentPairs("users: light", METRIC, "light_users", simulate(0.0, 4_000, seed=5)),),
+        segments=(SegmentPairs("users: light", METRIC, "light_users", simulate(0.0, champion.users // 5, seed=5)),),
         figures=(
             Figure("coverage", 0.41, 0.40, champion.users),
             Figure("fallback_share", 0.01, 0.01, champion.users),
@@ -84,6 +84,8 @@ def list_examples() -> list[Example]:
     """Return the six cases."""
     usual = GateConfig()
     equal = make_case(simulate(0.0))
+    decline, drop = simulate(-0.005), simulate(-0.05)
+    best = replace(drop, ours=decline.ours, theirs=decline.ours - drop.difference)
     light = (SegmentPairs("users: light", METRIC, "light_users", simulate(-0.25, 4_000, seed=5)),)
     fast = tuple(replace(figure, figure=0.7) if figure.name == "seconds" else figure for figure in equal.figures)
     return [
@@ -106,7 +108,7 @@ def list_examples() -> list[Example]:
         ),
         Example(
             "a slow decline: as good as the champion, which is not as good as the anchor",
-            make_case(simulate(-0.005), simulate(-0.05)),
+            make_case(decline, best),
             usual,
             "worse",
             False,

@@ -187,7 +187,7 @@ def simulate_coverage() -> None:
                 world = make_world(hit_rate, (1.0 + change, 1.0), EQUAL, 0.5)
                 truth, mean = float(world @ DIFFERENCES), float(world @ THEIRS)
                 counts = np.random.default_rng([11, users, int(1000 * hit_rate)]).multinomial(users, world, size=4000)
-                ends = bootstrap(counts[:400], users)
+                ends = bootstrap(counts[:200], users)
                 ends |= {name: compute(counts[:runs], users) for name, (compute, runs) in CLOSED.items()}
                 label = f"{hit_rate:4.0%} {users:6,} {change:+4.0%}"
                 rows.append((label, {name: _describe(ends[name], truth, mean) for name in names}))

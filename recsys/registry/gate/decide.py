@@ -52,7 +52,8 @@ def _decide_first(case: Case, config: GateConfig, confidence: float) -> Decision
     if worse:
         return _refuse("worse", "; ".join(worse), checks)
     verdicts = {check.verdict for check in baselines}
-    unsure = [check for check in baselines if check.verdict == "cannot tell"]
+    # A ranker that is the blend alone differs for no user; it is as good, however few the users.
+    unsure = [check for check in baselines if check.verdict == "cannot tell" and check.difference]
     held = f"first champion, held against {format_count(len(baselines), 'baseline')}"
     if unsure or not baselines:
         hardest = max(unsure, key=lambda check: check.against or 0.0).sentence if unsure else floor.sentence

@@ -183,6 +183,12 @@ class TestFirstChampion:
         assert (decision.answer, decision.promoted, decision.new_anchor) == ("cannot tell", True, True)
         assert "for 2 of them the users cannot tell; promoted because nothing serves yet" in decision.sentence
 
+    def test_a_ranker_that_is_the_blend_alone_is_as_good(self) -> None:
+        blend = Rival("blend", Pairs(5_000, 0.1, 0.1, 0.0, 1_500, 0))
+        first = self.first(pairs(0.3))
+        decision = judge(replace(first, baselines=(*first.baselines, blend)))
+        assert (decision.answer, decision.promoted) == ("as good", True)
+
     def test_no_hit_or_below_the_floor_is_refused(self) -> None:
         assert "no hit at all" in judge(self.first(figure=0.0)).sentence
         floor = CONFIG.guardrails.model_copy(update={"min_metric": 0.2})
