@@ -48,7 +48,7 @@ _replaced: dict[str, str | None] = {}
 @contextmanager
 def time_limits() -> Iterator[None]:
     """Limit MLflow's requests over HTTP while the block runs, in all threads; limits that the user set stay."""
-    global _users  # noqa: PLW0603
+    global _users
     with _lock:
         if _users == 0:
             _replaced.update({name: os.environ.get(name) for name in _LIMITS})
@@ -108,7 +108,7 @@ class StoreClient(MlflowClient):  # type: ignore[misc]
             return value
         return partial(self._request, name, value)
 
-    def _request(self, name: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _request(self, name: str, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         started, pause = time.monotonic(), 0.5
         # The user who sets a number of repetitions gets exactly these.
         repeatable = not name.startswith(_CREATES) and not _user_sets_repetitions()

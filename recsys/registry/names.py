@@ -19,8 +19,8 @@ _SHORTENED = "_xL"
 def encode_name(path: str) -> str:
     """Return a name that MLflow accepts for a setting's path or a metric.
 
-    Letters and digits of every script, `_`, `-`, `.` and spaces stay. A name of more than 250 characters is cut and ends
-    in a hash of the whole path.
+    Letters and digits of every script, `_`, `-`, `.` and spaces stay. A name of more than 250 characters is cut and
+    ends in a hash of the whole path.
     """
     encoded = "".join(_encode(path, index) for index in range(len(path)))
     if len(encoded) <= _LENGTH:

@@ -84,4 +84,4 @@ def close_search(
 
 def _stamp(numbers: Mapping[str, float]) -> list[Metric]:
     now = time.time_ns() // 1_000_000
-    return [Metric(encode_name(key), value, now, 0) for key, value in numbers.items()]
+    return [Metric(key, value, now, 0) for key, value in numbers.items()]

@@ -120,8 +120,8 @@ def find_experiment(store: Store) -> str | None:
         return None
     if experiment.lifecycle_stage == "deleted":
         raise RegistryError(
-            f"MLflow store {store.place}: experiment {store.experiment} is deleted; restore it with 'mlflow experiments "
-            f"restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, or give "
+            f"MLflow store {store.place}: experiment {store.experiment} is deleted; restore it with "
+            f"'mlflow experiments restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, or give "
             "registry.experiment another name"
         )
     return str(experiment.experiment_id)

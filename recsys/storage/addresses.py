@@ -1,4 +1,4 @@
-"""Addresses of servers, such as `postgresql://user:password@host/name`: shown without credentials, and never by accident.
+"""Addresses of servers, such as `postgresql://user:password@host/name`: shown without credentials.
 
 A driver repeats in its messages what it was given, in whatever spelling. Every message about a server is therefore
 cleaned by its address before anyone sees it.
