@@ -121,8 +121,8 @@ def find_experiment(store: Store) -> str | None:
     if experiment.lifecycle_stage == "deleted":
         raise RegistryError(
             f"MLflow store {store.place}: experiment {store.experiment} is deleted; restore it with "
-            f"'mlflow experiments restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, or give "
-            "registry.experiment another name"
+            f"'mlflow experiments restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, or "
+            "give registry.experiment another name"
         )
     return str(experiment.experiment_id)
 

@@ -31,6 +31,14 @@ _VARIABLES = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )
+# For psycopg: a database that cannot be reached, or whose machine is gone, is an error within 20 seconds.
+CONNECTION_LIMITS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 # Shorter secrets are replaced as whole words only, or every "a" of a message would go.
 _WORD_LENGTH = 6
 
@@ -44,6 +52,7 @@ class Address:
         place: what may be shown: scheme, host, port and path.
         scheme: in front of `://`, such as `postgresql+psycopg`.
         host: host and port; empty for a file, and where it cannot be told from a password.
+        path: behind the host, without the slash between them; encoded.
         user, password: empty where there are none.
         parameters: behind the question mark, as (name, value).
     """
@@ -52,6 +61,7 @@ class Address:
     place: str
     scheme: str
     host: str
+    path: str
     user: str
     password: str
     parameters: tuple[tuple[str, str], ...]
@@ -68,10 +78,10 @@ class Address:
             # A folder, a word such as "databricks", or libpq's other form: host=… password=…
             pairs = tuple((name, value.strip("'")) for name, value in _PAIR.findall(text))
             shown = " ".join(f"{name}={value}" for name, value in pairs if name in _SHOWN) if pairs else text
-            return cls(text, HIDDEN if "@" in shown else shown.partition("?")[0], "", "", "", "", pairs)
+            return cls(text, HIDDEN if "@" in shown else shown.partition("?")[0], "", "", "", "", "", pairs)
         body, mark, query = rest.partition("?")
         if scheme.partition("+")[0] in _FILES:
-            return cls(text, f"{scheme}://{body}", scheme, "", "", "", tuple(parse_qsl(query)))
+            return cls(text, f"{scheme}://{body}", scheme, "", body, "", "", tuple(parse_qsl(query)))
         if mark and not _QUERY.match(query):
             body, query = rest, ""
         credentials, _, host_and_path = body.rpartition("@")
@@ -81,7 +91,30 @@ class Address:
         known = "@" not in query and _HOSTS.fullmatch(host) is not None
         place = f"{scheme}://{host}{f'/{path}' if path else ''}" if known else f"{scheme}://{HIDDEN}"
         parameters = tuple(parse_qsl(query, keep_blank_values=True))
-        return cls(text, place, scheme, host if known else "", unquote(user), unquote(password), parameters)
+        host, path = (host, path) if known else ("", "")
+        return cls(text, place, scheme, host, path, unquote(user), unquote(password), parameters)
+
+    @property
+    def hostname(self) -> str:
+        """The host without its port, as it was given."""
+        return re.sub(r":\d*$", "", self.host).strip("[]")
+
+    @property
+    def port(self) -> str:
+        """The digits behind the host; empty where there are none."""
+        found = re.search(r":(\d*)$", self.host)
+        return found[1] if found else ""
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the parts could be told from each other."""
+        return not self.place.endswith(HIDDEN)
+
+    @property
+    def holds_credentials(self) -> bool:
+        """Whether a user, a password or the like is part of the address."""
+        secret = any(_SECRET.search(name) for name, _ in self.parameters)
+        return secret or (not self.is_file and "@" in self.text.partition("?")[0])
 
     @property
     def is_web(self) -> bool:
@@ -100,7 +133,7 @@ class Address:
         rest = self.text.partition("://")[2]
         if not self.is_file and "@" in rest:
             secrets.append(rest.rpartition("@")[0])
-        if self.scheme and self.place.endswith(HIDDEN):
+        if self.scheme and not self.is_certain:
             secrets += [part for part in re.split(r"[:/@?#&=]", rest) if part]
         return clean(message, secrets)
 
