@@ -52,9 +52,10 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
     made: list[Path] = []
 
     def make() -> Path:
-        # A space and another script: homes have such names.
-        made.append(base / f"home {len(made)} 家")
+        # Spaces, other scripts, and what ends or escapes a part of an address: homes have such names.
+        made.append(base / f"home {len(made)} 家 [a] ?b #c %41 100%")
         made[-1].mkdir()
+        # The store names the folders of `base`, which the first use corrects.
         shutil.copy(base / "mlflow.db", made[-1])
         return made[-1]
 

@@ -19,7 +19,6 @@ from recsys.serving.bundle import Bundle
 from recsys.serving.list_maker import ListMaker, UserLimits
 from recsys.serving.recommender import Recommender
 
-
 # No cleaned id is empty, so this is in no catalogue.
 _NO_ITEM = ""
 
@@ -33,10 +32,11 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     Args:
         bundle: fitted parts.
         history: `user_id` and `item_id`, one row per interaction, a user's rows oldest first; unknown items and rows
-            without an item are skipped, and a user without a known item gets the fallback chain's items. Optional columns: `time` (aware
-            or UTC instants before the bundle's cutoff), `event` (a kind of `dataset.interactions.event_weights`) and
-            `value` (a number that weighs as `dataset.interactions.value_weight` says; a missing one counts as 1);
-            without them every interaction has weight 1 and no age.
+            without an item are skipped, and a user without a known item gets the fallback chain's items. Optional
+            columns: `time` (aware or UTC instants before the bundle's cutoff), `event` (a kind of
+            `dataset.interactions.event_weights`) and `value` (a number that weighs as
+            `dataset.interactions.value_weight` says; a missing one counts as 1); without them every interaction has
+            weight 1 and no age.
 
     Returns:
         `user_id`, `rank` (Int32), `item_id`, `score` (Float32), sorted by user, then rank.
