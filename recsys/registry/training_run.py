@@ -124,7 +124,7 @@ def open_training(
 
 
 def log_results(store: Store, run_id: str, config: Config, results: Results, folder: Path) -> None:
-    """Log the results of a training; a repetition, after the reply of the first was lost, changes nothing.
+    """Log the results of a training; a repetition, after the reply to the first was lost, logs nothing twice.
 
     Args:
         store: from `connect`.
