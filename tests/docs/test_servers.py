@@ -18,7 +18,10 @@ from postgres_server import run_server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "servers.md").read_text("utf-8")
 WAIT = """
-for _ in $(seq 600); do curl --silent --fail "http://127.0.0.1:$MLFLOW_PORT/health" > /dev/null && break; sleep 0.1; done
+for _ in $(seq 600); do
+    curl --silent --fail "http://127.0.0.1:$MLFLOW_PORT/health" > /dev/null && break
+    sleep 0.1
+done
 """
 
 
