@@ -75,12 +75,12 @@ def find_kept(home: Path) -> dict[str, str]:
     folder = unregistered_folder(home)
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     kept = {}
-    for path in paths:
+    # A name with a dot in front belongs to a writer that was killed.
+    for path in (path for path in paths if not path.name.startswith(".")):
         try:
             kept[path.name] = str(read_json(path / _RECORD)["run_id"])
         except (OSError, ValueError, KeyError, TypeError):
-            if not path.name.startswith("."):
-                logger.warning("unregistered training %s: cannot be read; %s", path, _TRAIN_AGAIN)
+            logger.warning("unregistered training %s: cannot be read; %s", path, _TRAIN_AGAIN)
     return kept
 
 

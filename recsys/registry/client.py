@@ -14,10 +14,8 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.dataset.raw.deadline import answer
-from recsys.errors import DataError
 from recsys.storage.addresses import Address
 
 logger = logging.getLogger(__name__)
@@ -137,8 +135,8 @@ class StoreClient(MlflowClient):  # type: ignore[misc]
         except MlflowException as error:
             cleaned = MlflowException(self._address.clean(error.message), error_code=_code(error))
             raise cleaned from error
-        # What MLflow lets through: of SQLAlchemy, of requests, and of the parser of a reply.
-        except (SQLAlchemyError, DataError, OSError, ValueError, ImportError) as error:
+        # What MLflow lets through: of SQLAlchemy, of requests, of drivers, and of the parser of a reply.
+        except Exception as error:
             raise MlflowException(self._address.clean(str(error) or type(error).__name__)) from error
 
 
