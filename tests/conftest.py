@@ -55,6 +55,7 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
         # A space and another script: homes have such names.
         made.append(base / f"home {len(made)} 家")
         made[-1].mkdir()
+        # The store names the folders of `base`, which the first use corrects.
         shutil.copy(base / "mlflow.db", made[-1])
         return made[-1]
 
@@ -69,7 +70,9 @@ def trained(raw: Path, new_home: Callable[[], Path], tmp_path_factory: pytest.Te
     """Trained once for all tests, which must leave it as it is; `trained_copy` is there to be changed."""
     from recsys.pipelines.run import run_all
 
-    config, home, bystander = parse_config(settings(), "test"), new_home(), tmp_path_factory.mktemp("bystander")
+    config, made, bystander = parse_config(settings(), "test"), new_home(), tmp_path_factory.mktemp("bystander")
+    # Homes have such names too: with what ends or escapes a part of an address, or is a pattern.
+    home = made.rename(made.with_name("trained 家 [a] ?b #c %41 100%"))
     with chdir(bystander), pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_DATA", str(raw))
         run_all(config, home, RUN_DATE, NOW)

@@ -1,9 +1,7 @@
 """A whole system in miniature: the demo catalogue, settings that train in seconds, and homes to try things in."""
 
 import shutil
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,20 +97,8 @@ def _merge(old: Any, new: Any) -> Any:
 
 
 def copy_home(source: Path, target: Path) -> Path:
-    """Copy a home with its MLflow store, which names its folders in full."""
+    """Copy a home with its MLflow store, which names its folders in full until it is first used."""
     shutil.copytree(source, target)
-    places = (
-        ("experiments", "artifact_location"),
-        ("runs", "artifact_uri"),
-        ("logged_models", "artifact_location"),
-        ("model_versions", "source"),
-        ("model_versions", "storage_location"),
-    )
-    with closing(sqlite3.connect(target / "mlflow.db")) as store:
-        for table, column in places:
-            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            store.execute(change, (source.as_uri(), target.as_uri()))
-        store.commit()
     return target
 
 

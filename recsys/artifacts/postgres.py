@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ArtifactError
+from recsys.storage.addresses import CONNECTION_LIMITS, Address
 from recsys.storage.files import read_parquet
 
 URL = "RECSYS_LISTS_URL"
@@ -64,7 +65,7 @@ def upsert_lists(
     psycopg, sql = _import_psycopg()
     name = sql.Identifier(*table.split("."))
     try:
-        with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        with psycopg.connect(url, **CONNECTION_LIMITS) as connection, connection.cursor() as cursor:
             key = sql.SQL(", ").join(map(sql.Identifier, _KEY))
             cursor.execute(
                 sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(name, _define_columns(sql), key)
@@ -80,7 +81,7 @@ def upsert_lists(
             record(cursor)
             return _count(cursor, sql, name)
     except psycopg.Error as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = Address.parse(url).clean((str(error).strip() or type(error).__name__).splitlines()[0])
         raise ArtifactError(
             f"table {table}: {reason}; fix the database or {URL}, then run the same night again; the table is unchanged"
         ) from error

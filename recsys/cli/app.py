@@ -50,7 +50,12 @@ app = typer.Typer(
 
 _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Start here": {"demo-data": data.demo_data, "init": init.init, "run": lists.run},
-    "Data and training": {"ingest": data.ingest, "train": training.train, "tune": training.tune},
+    "Data and training": {
+        "ingest": data.ingest,
+        "train": training.train,
+        "register": training.register,
+        "tune": training.tune,
+    },
     "Promotion and lists": {
         "promote": registry.promote,
         "rollback": registry.rollback,

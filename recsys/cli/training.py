@@ -56,6 +56,34 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
     )
 
 
+def register(
+    config: ConfigOption,
+    run: Annotated[
+        str | None, typer.Argument(help="Name of a run below RECSYS_HOME/runs. Default: all that wait.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a trained model whose registration failed.
+
+    If the MLflow server fails after a model was fitted, `recsys train` keeps it in `RECSYS_HOME/unregistered`. This
+    logs and registers it without fitting again, and deletes what was kept. It can be repeated after any failure.
+
+    Next: `recsys promote`.
+
+    Example: `recsys register --config configs/demo.yaml`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.registration import register_training
+
+    registered = register_training(settings, home(), run)
+    if as_json:
+        print_json([{"run": one.run, "model": one.version.name, "version": one.version.number} for one in registered])
+        return
+    lines = [f"run {one.run}: registered as {one.version.name} version {one.version.number}" for one in registered]
+    print_lines(*lines or ["no training waits for its registration"])
+
+
 def tune(
     config: ConfigOption,
     space: Annotated[

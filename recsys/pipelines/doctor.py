@@ -95,12 +95,20 @@ def _describe_snapshot(config: Config, home: Path) -> str:
 def _describe_registry(config: Config, home: Path) -> str:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
         raise FileNotFoundError("no store yet; run 'recsys train'")
+    from recsys.pipelines.registration import find_kept
     from recsys.registry.champion import compare_with_alias
     from recsys.registry.promotion_log import PromotionLog
-    from recsys.registry.tracking import connect
+    from recsys.registry.tracking import connect, find_experiment
     from recsys.registry.versions import CHALLENGER, CHAMPION, find_version
 
     store = connect(home, config)
+    # A deleted experiment, which would stop the next training.
+    find_experiment(store)
+    database = mlflow_database(home)
+    if store.address.is_file and database.exists() and not os.access(database, os.W_OK):
+        raise PermissionError(f"{database} cannot be written; make it writable, or no training can be logged")
+    if kept := find_kept(home):
+        raise OSError(f"{store.place}: not registered yet: {', '.join(kept)}; run 'recsys register'")
     named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
     log = PromotionLog.open(store, home, config.model_name, read_only=True)

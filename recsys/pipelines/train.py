@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,15 +28,19 @@ from recsys.evaluation.comparison import OURS, flatten_metrics, summarise
 from recsys.evaluation.intervals import mean_interval
 from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
+from recsys.pipelines.registration import find_kept, finish_training, keep_training
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.run_numbers import SECONDS
-from recsys.registry.tracking import Store, connect, log_training
-from recsys.registry.versions import EVALUATION_MODEL, Version, register
+from recsys.registry.tracking import connect
+from recsys.registry.training_run import InputData, Results, open_training
+from recsys.registry.versions import Version
 from recsys.serving.block_lists import BlockLists
+from recsys.serving.bundle import Bundle
 from recsys.storage.files import hash_text, read_parquet, replace_text, write_json, write_table
-from recsys.storage.folders import scratch_folder, sweep, write_folder
+from recsys.storage.folders import sweep, write_folder
 from recsys.storage.home import current_run_file, fine_tuning_folder, run_folder, runs_folder
+from recsys.storage.identity import identify_home
 from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
@@ -116,20 +121,64 @@ def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, W
 
 def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     snapshot, windows = _read(config, home, run_date)
-    # Connect before hours of fitting, not after.
     store = connect(home, config)
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
-    items, end, test = snapshot.items, windows.end, windows.test
+    run = _name_run(config, snapshot, windows.end, block_lists)
+    facts = _facts(config, snapshot, windows, run, block_lists)
+    kept = find_kept(home)
+    # Write to the store before hours of fitting, not after.
+    with open_training(
+        store, run, config, facts, _describe_data(config, snapshot), identify_home(home), kept.values()
+    ) as run_id:
+        fitted = _fit_and_measure(config, home, run, facts, snapshot, windows, block_lists)
+        keep_training(home, run, run_id, store, fitted.refit, fitted.evaluated, fitted.results)
+        version = finish_training(config, home, store, run)
+    return Trained(run, version, fitted.metrics)
+
+
+def _describe_data(config: Config, snapshot: Snapshot) -> InputData:
+    interactions = snapshot.interactions
+    columns = {name: _name_type(kind) for name, kind in interactions.schema.items()}
+    counts = {"rows": interactions.height, "users": interactions["user_id"].n_unique(), "items": snapshot.items.height}
+    return InputData(config.name, snapshot.id, columns, counts)
+
+
+def _name_type(kind: pl.DataType) -> str:
+    """Return MLflow's name of a type."""
+    if kind.is_integer() or kind.is_temporal():
+        return "long" if kind.is_integer() else "datetime"
+    return "double" if kind.is_float() else "boolean" if kind == pl.Boolean else "string"
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What was fitted and measured: the bundles, the results for MLflow and the `MetricTable`."""
+
+    evaluated: Bundle
+    refit: Bundle
+    results: Results
+    metrics: pl.DataFrame
+
+
+def _fit_and_measure(
+    config: Config,
+    home: Path,
+    run: str,
+    facts: Mapping[str, str],
+    snapshot: Snapshot,
+    windows: Windows,
+    block_lists: BlockLists,
+) -> _Trained:
+    """Fit, measure, refit, and write the run's folder."""
+    items, test = snapshot.items, windows.test
     oldest = windows.measurement_fold.labels[-1]
     rehearse_plugins(config, items, build_histories(oldest.history, items, oldest.cutoff))
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     resume = fine_tuning_folder(home, config.name)
-    run = _name_run(config, snapshot, end, block_lists)
     logger.info("1/2 training for measurement%s", f" (data to {test.cutoff.date()})" if test.cutoff else "")
     fit = partial(fit_bundle, items=items, encoder_inputs=encoder_inputs, block_lists=block_lists)
     evaluated = fit(config, fold=windows.measurement_fold, resume=resume / "measured")
     # From here on with the measured values of `auto` settings: the refit serves what was measured.
-    facts = _facts(config, snapshot, windows, run, block_lists)
     config = evaluated.bundle.config
     measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=encoder_inputs.embed_zero_shot())
     with log_stage("intervals") as done:
@@ -144,20 +193,17 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
         logger.warning("refit: %s", difference)
     summary = _describe_measured(config, home, run, measured, evaluated, refit)
     shutil.rmtree(resume, ignore_errors=True)
-    folder = run_folder(home, run)
     write_folder(
-        folder,
+        run_folder(home, run),
         lambda staging: _write_run(staging, config, evaluated, measured.lists, tables, summary, curves),
         {**facts, "kind": "run"},
     )
     replace_text(current_run_file(home, config.name), run + "\n")
-    with log_stage("MLflow") as done:
-        numbers, baselines = _name_numbers(tables, summary, refit)
-        numbers[SECONDS] = measured.costs.seconds_per_1000_users
-        run_id = log_training(store, run, config, facts, numbers, baselines, curves, folder)
-        version = _register(config, home, store, run_id, facts, evaluated, refit)
-        done(f"run {run_id}, {version.name} version {version.number} is challenger")
-    return Trained(run, version, tables["metrics"])
+    differences = {"refit_differences": "; ".join(refit.differences)} if refit.differences else {}
+    numbers, baselines = _name_numbers(tables, summary, refit)
+    numbers[SECONDS] = measured.costs.seconds_per_1000_users
+    results = Results({**facts, **differences}, numbers, baselines, curves, time.time_ns() // 1_000_000)
+    return _Trained(evaluated.bundle, refit.bundle, results, tables["metrics"])
 
 
 def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:
@@ -301,18 +347,3 @@ def _name_numbers(
         },
     }
     return numbers, models
-
-
-def _register(
-    config: Config, home: Path, store: Store, run_id: str, facts: dict[str, str], evaluated: Fitted, refit: Fitted
-) -> Version:
-    with scratch_folder(home, "bundle") as scratch:
-        bundle = scratch / "bundle"
-        manifest = write_folder(bundle, refit.bundle.save, {**facts, "kind": "bundle"})
-        evaluation_model = scratch / EVALUATION_MODEL
-        write_folder(evaluation_model, evaluated.bundle.save, {**facts, "kind": EVALUATION_MODEL})
-        differences = {"refit_differences": "; ".join(refit.differences)} if refit.differences else {}
-        digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
-        return register(
-            store, config.model_name, run_id, bundle, evaluation_model, {**facts, **differences, "bundle": digest}
-        )

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from recsys.errors import ArtifactError, RegistryError
-from recsys.registry.tracking import Store
+from recsys.registry.client import explain, time_limits
+from recsys.registry.tracking import Store, asking, get_or_create_experiment
 from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
@@ -75,14 +76,15 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
     with TemporaryDirectory(prefix="recsys-copy-") as scratch:
         try:
             Path(scratch, "model").mkdir()
-            model = Path(
-                mlflow.artifacts.download_artifacts(
-                    artifact_uri=_find_place(store, version),
-                    dst_path=str(Path(scratch, "model")),
-                    tracking_uri=store.uri,
-                    registry_uri=store.uri,
+            with time_limits():
+                model = Path(
+                    mlflow.artifacts.download_artifacts(
+                        artifact_uri=_find_place(store, version),
+                        dst_path=str(Path(scratch, "model")),
+                        tracking_uri=store.uri,
+                        registry_uri=store.uri,
+                    )
                 )
-            )
             run = store.client.get_run(version.run_id)
             Path(scratch, "files").mkdir()
             files = store.client.download_artifacts(version.run_id, "", str(Path(scratch, "files")))
@@ -92,7 +94,7 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
         except (MlflowException, OSError) as error:
             raise RegistryError(
                 f"model '{version.name}' version {version.number} in {store.place}: cannot be fetched "
-                f"({' '.join(str(error).split())}); it is not copied"
+                f"({explain(store.address, error)}); it is not copied"
             ) from error
         bundle = verify_bundles(model / "artifacts", version)
         yield FetchedVersion(
@@ -150,12 +152,10 @@ def find_copy(store: Store, name: str, fetched: FetchedVersion) -> Version | Non
     Raises:
         RegistryError: the registry does not answer.
     """
-    try:
+    with asking(store, f"copies of model '{name}' were not looked up"):
         if not store.client.search_registered_models(f"name = '{name}'"):
             return None
         versions = store.client.search_model_versions(f"name = '{name}'")
-    except MlflowException as error:
-        raise RegistryError(f"model '{name}' in {store.place}: no answer ({error.message}); run again") from error
     for found in versions:
         version = Version(name, str(found.version), found.run_id or "", dict(found.tags))
         if is_complete(version) and version.tags.get(ORIGIN) == describe_origin(fetched):
@@ -185,7 +185,7 @@ def register_copy(store: Store, name: str, fetched: FetchedVersion) -> Version:
         ArtifactError: what arrived differs.
     """
     client, source = store.client, fetched.version
-    try:
+    with asking(store, f"the copy of model '{name}' was not registered"):
         run_id = _copy_run(store, fetched)
         client.log_artifacts(run_id, str(fetched.model), _MODEL_FOLDER)
         if not client.search_registered_models(f"name = '{name}'"):
@@ -196,18 +196,14 @@ def register_copy(store: Store, name: str, fetched: FetchedVersion) -> Version:
         tags = {key: value for key, value in source.tags.items() if key != COMPLETE} | origin
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
-    except (MlflowException, OSError) as error:
-        raise _not_registered(store, name, error) from error
     version = Version(name, number, run_id, {**tags, COMPLETE: "true"})
     for part in (BUNDLE, EVALUATION_MODEL):
         with open_bundle(store, version, part) as folder:
             arrived = verify_bundles(folder.parent, version)
         if arrived != fetched.bundle:
             raise ArtifactError(f"model '{name}' version {number} in {store.place}: {_TAMPERED}")
-    try:
+    with asking(store, f"the copy of model '{name}' was not registered"):
         client.set_model_version_tag(name, number, COMPLETE, "true")
-    except MlflowException as error:
-        raise _not_registered(store, name, error) from error
     set_alias(store, name, CHALLENGER, number)
     return version
 
@@ -215,10 +211,7 @@ def register_copy(store: Store, name: str, fetched: FetchedVersion) -> Version:
 def _copy_run(store: Store, fetched: FetchedVersion) -> str:
     """Copy parameters, metrics with their steps, tags and files of the run; return the id of the new run."""
     client = store.client
-    experiment = client.get_experiment_by_name(store.experiment)
-    experiment_id = (
-        experiment.experiment_id if experiment else client.create_experiment(store.experiment, store.artifacts)
-    )
+    experiment_id = get_or_create_experiment(store)
     tags = {**fetched.tags, ORIGIN: describe_origin(fetched)}
     run_id = str(client.create_run(experiment_id, run_name=fetched.run_name, start_time=_now()).info.run_id)
     for part in _split(tags.items()):
@@ -240,8 +233,3 @@ def _split(values: Iterable[T]) -> list[list[T]]:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _not_registered(store: Store, name: str, error: Any) -> RegistryError:
-    reason = " ".join(str(error).split())
-    return RegistryError(f"model '{name}' in {store.place}: the copy was not registered ({reason}); run again")

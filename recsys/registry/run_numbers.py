@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow.exceptions import MlflowException
-
-from recsys.errors import RegistryError
-from recsys.registry.tracking import Store
+from recsys.registry.tracking import Store, asking
 
 # Seconds of making the lists of 1,000 users. Timings differ from run to run, so they are not in the run's files.
 SECONDS = "seconds_per_1000_users"
@@ -17,7 +14,5 @@ def read_numbers(store: Store, run_id: str) -> dict[str, float]:
     Raises:
         RegistryError: the run is unknown, or the store does not answer.
     """
-    try:
+    with asking(store, f"the numbers of run {run_id} were not read"):
         return {str(name): float(value) for name, value in store.client.get_run(run_id).data.metrics.items()}
-    except MlflowException as error:
-        raise RegistryError(f"MLflow run {run_id}: no answer ({error.message}); run again") from error

@@ -1,7 +1,7 @@
 """The bundle as an MLflow model, stored as this code instead of a pickle.
 
-Input: one row per interaction, oldest first, with `user_id` and `item_id`, and optionally `time` and `event`. Output: a
-list for each user.
+Input: one row per interaction, oldest first, with `user_id` and `item_id`, and optionally `time` and `event`. A row
+without an item asks for the list of a user without a history. Output: a list for each user.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from typing import Any
 
 import pandas as pd
 import polars as pl
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from recsys.errors import RecsysError
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
 
-# Columns of a history; the first two are required.
-_COLUMNS = ("user_id", "item_id", "time", "event")
+# Columns of a history; the first two are always made.
+_IDS, _DETAILS = ("user_id", "item_id"), ("time", "event")
+# The user of rows without a user, and of input without rows.
+ANONYMOUS = "anonymous"
 
 
 class ServedBundle(PythonModel):  # type: ignore[misc]
@@ -33,12 +38,25 @@ class ServedBundle(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """Return `user_id`, `rank`, `item_id`, `score`, sorted by user, then rank; see `recommend_for`.
 
-        Optional columns: `time` (instants in UTC; MLflow takes them without a zone) and `event` (the kind). A column
-        that is empty throughout counts as absent.
+        Every column may be missing, and every id empty or unknown: a user without known items gets the fallback list,
+        and rows without a user are those of one user, `anonymous`; so is input without rows. Optional columns: `time`
+        (instants in UTC; MLflow takes them without a zone) and `event` (the kind). A column that is empty throughout
+        counts as absent.
+
+        Raises:
+            MlflowException: a time or an event kind is not valid; servers answer it with status 400.
         """
-        columns = [name for name in _COLUMNS if name in model_input and model_input[name].notna().any()]
-        history = pl.DataFrame({name: _read_column(model_input[name]) for name in columns})
-        return recommend_for(self._bundle, history).to_pandas()
+        rows = model_input if len(model_input) else pd.DataFrame({"user_id": [ANONYMOUS]})
+        details = [name for name in _DETAILS if name in rows and rows[name].notna().any()]
+        given = {name: _read_column(rows[name]) for name in (*_IDS, *details) if name in rows}
+        missing = {name: pl.Series([None] * len(rows), dtype=pl.String) for name in _IDS if name not in rows}
+        history = pl.DataFrame({**given, **missing})
+        named = pl.col("user_id").str.strip_chars().replace("", None).is_not_null()
+        history = history.with_columns(pl.when(named).then("user_id").otherwise(pl.lit(ANONYMOUS)).alias("user_id"))
+        try:
+            return recommend_for(self._bundle, history).to_pandas()
+        except RecsysError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
 
 
 def _read_column(values: pd.Series) -> pl.Series:

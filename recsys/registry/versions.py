@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
 
 import mlflow
+from mlflow.entities import LoggedModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, DataType, Schema
 
 from recsys.errors import RegistryError
-from recsys.registry.tracking import Store
+from recsys.registry.client import explain, time_limits
+from recsys.registry.logged_model import BUNDLE, EVALUATION_MODEL, log_model
+from recsys.registry.tracking import Store, asking
+
+__all__ = [
+    "ANCHOR",
+    "BUNDLE",
+    "CHALLENGER",
+    "CHAMPION",
+    "COMPLETE",
+    "EVALUATION_MODEL",
+    "Version",
+    "find_number",
+    "find_version",
+    "is_complete",
+    "mark_version",
+    "need_number",
+    "need_version",
+    "open_bundle",
+    "register",
+    "remove_alias",
+    "set_alias",
+    "set_champion",
+]
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 ANCHOR = "anchor"
-# The two bundles of a version: what serves, and the evaluation model, which has not seen the test window.
-BUNDLE = "bundle"
-EVALUATION_MODEL = "evaluation_model"
 # Tag that is set last: a version without it comes from a training that died before the end.
 COMPLETE = "complete"
 # Error codes of the registry for an unknown model, and for an unknown alias of a model.
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-
-_SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.string, "user_id"),
-            ColSpec(DataType.string, "item_id"),
-            ColSpec(DataType.datetime, "time", required=False),
-            ColSpec(DataType.string, "event", required=False),
-        ]
-    ),
-    outputs=Schema(
-        [
-            ColSpec(DataType.string, "user_id"),
-            ColSpec(DataType.integer, "rank"),
-            ColSpec(DataType.string, "item_id"),
-            ColSpec(DataType.float, "score"),
-        ]
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,9 @@ def register(
 ) -> Version:
     """Log two bundles as a model of the run, register it, and give it the alias `challenger`.
 
-    The model is code, not a pickle: `mlflow.pyfunc.load_model("models:/NAME@challenger")` opens it.
+    `mlflow.pyfunc.load_model("models:/NAME@challenger")` opens it. A repetition, after the reply to a request was lost
+    or the server was killed, completes what the first began: a run has one version. The alias stays with a version
+    whose training started later.
 
     Args:
         store: from `connect`.
@@ -86,40 +86,49 @@ def register(
     Raises:
         RegistryError: it cannot be registered.
     """
-    code = Path(__file__).with_name("served_model.py")
-    try:
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            # The signature is declared, so MLflow needs no example to infer it.
-            warnings.filterwarnings("ignore", message=".*An input example was not provided.*")
-            info = mlflow.pyfunc.log_model(
-                name="bundle",
-                python_model=str(code),
-                artifacts={BUNDLE: str(bundle), EVALUATION_MODEL: str(evaluation_model)},
-                signature=_SIGNATURE,
-                pip_requirements=_pin_requirements(),
-                # The package itself is logged too: no package index has it under this name.
-                code_paths=[str(code.parents[1])],
-            )
+    with asking(store, f"model '{name}' was not registered"):
+        model = log_model(store, run_id, bundle, evaluation_model)
         if not store.client.search_registered_models(f"name = '{name}'"):
-            store.client.create_registered_model(name)
-        created = store.client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
+            _create_model(store, name)
+        versions = store.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        created = versions[0] if versions else _create_version(store, name, run_id, model)
         number = str(created.version)
         for key, value in {**facts, COMPLETE: "true"}.items():
             store.client.set_model_version_tag(name, number, key, value)
         if differences := facts.get("refit_differences"):
             note = f"The refit differs from the evaluation model that was measured: {differences}."
             store.client.update_model_version(name, number, note)
-        store.client.set_registered_model_alias(name, CHALLENGER, number)
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"model '{name}' in {store.place}: not registered ({error}); train again") from error
+        if _is_newest(store, name, run_id):
+            store.client.set_registered_model_alias(name, CHALLENGER, number)
     return Version(name, number, run_id, {**facts, COMPLETE: "true"})
 
 
-def _pin_requirements() -> list[str]:
-    """Return the package's requirements, each pinned to the version that is installed here."""
-    requirements = [line for line in metadata.requires("recsys") or [] if "extra ==" not in line]
-    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in requirements]
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+def _create_model(store: Store, name: str) -> None:
+    try:
+        store.client.create_registered_model(name)
+    except MlflowException as error:
+        # Another home did it meanwhile.
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _create_version(store: Store, name: str, run_id: str, model: LoggedModel) -> ModelVersion:
+    # By its address: MLflow would look a model's id up in the store of its global address.
+    return store.client.create_model_version(name, model.artifact_location, run_id, model_id=model.model_id)
+
+
+def _is_newest(store: Store, name: str, run_id: str) -> bool:
+    """Return whether no challenger comes from a training that started later."""
+    challenger = find_version(store, name, CHALLENGER)
+    if challenger is None or challenger.run_id in ("", run_id):
+        return True
+    try:
+        theirs = store.client.get_run(challenger.run_id).info.start_time
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True
+    return bool(theirs <= store.client.get_run(run_id).info.start_time)
 
 
 def find_version(store: Store, name: str, alias: str) -> Version | None:
@@ -134,7 +143,8 @@ def find_version(store: Store, name: str, alias: str) -> Version | None:
     except MlflowException as error:
         if error.error_code in _UNKNOWN:
             return None
-        raise RegistryError(f"model '{name}' in {store.place}: no answer ({error.message}); run again") from error
+        reason = explain(store.address, error)
+        raise RegistryError(f"model '{name}' in {store.place}: no answer ({reason}); run again") from error
     return Version(name, str(version.version), version.run_id or "", dict(version.tags))
 
 
@@ -165,7 +175,9 @@ def find_number(store: Store, name: str, number: str) -> Version | None:
     except MlflowException as error:
         if error.error_code in _UNKNOWN:
             return None
-        raise RegistryError(f"model '{name}' in {store.place}: no answer ({error.message}); run again") from error
+        raise RegistryError(
+            f"model '{name}' in {store.place}: no answer ({explain(store.address, error)}); run again"
+        ) from error
     return Version(name, str(version.version), version.run_id or "", dict(version.tags))
 
 
@@ -206,9 +218,9 @@ def set_alias(store: Store, name: str, alias: str, number: str) -> None:
         store.client.set_registered_model_alias(name, alias, number)
     except MlflowException as error:
         if error.error_code in _UNKNOWN:
-            what = f"version {number} does not exist any more ({error.message})"
+            what = f"version {number} does not exist any more ({explain(store.address, error)})"
         else:
-            what = f"alias '{alias}' cannot be set ({error.message}); run again"
+            what = f"alias '{alias}' cannot be set ({explain(store.address, error)}); run again"
         raise RegistryError(f"model '{name}' in {store.place}: {what}") from error
 
 
@@ -221,12 +233,8 @@ def remove_alias(store: Store, name: str, alias: str, number: str) -> None:
     named = find_version(store, name, alias)
     if named is None or named.number != number:
         return
-    try:
+    with asking(store, f"alias '{alias}' of model '{name}' was not removed"):
         store.client.delete_registered_model_alias(name, alias)
-    except MlflowException as error:
-        raise RegistryError(
-            f"model '{name}' in {store.place}: alias '{alias}' cannot be removed ({error.message}); run again"
-        ) from error
 
 
 def mark_version(store: Store, name: str, number: str, key: str, value: str) -> None:
@@ -240,7 +248,8 @@ def mark_version(store: Store, name: str, number: str, key: str, value: str) -> 
     except MlflowException as error:
         if error.error_code not in _UNKNOWN:
             raise RegistryError(
-                f"model '{name}' in {store.place}: version {number} cannot be tagged ({error.message}); run again"
+                f"model '{name}' in {store.place}: version {number} cannot be tagged "
+                f"({explain(store.address, error)}); run again"
             ) from error
 
 
@@ -254,15 +263,24 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
     name, number = version.name, version.number
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         try:
+            place = store.client.get_model_version_download_uri(name, number)
+            if place.startswith("models:/"):
+                # Registered by an older recsys.
+                place = store.client.get_logged_model(place.rpartition("/")[2]).artifact_location
             # Files of this machine are read in place.
-            local = urlparse(store.client.get_model_version_download_uri(name, number)).scheme in ("", "file")
-            root = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{name}/{number}",
-                dst_path=None if local else scratch,
-                tracking_uri=store.uri,
-            )
+            local = urlparse(place).scheme in ("", "file")
+            with time_limits():
+                root = mlflow.artifacts.download_artifacts(
+                    artifact_uri=place,
+                    dst_path=None if local else scratch,
+                    tracking_uri=store.uri,
+                    registry_uri=store.uri,
+                )
         except (MlflowException, OSError) as error:
-            raise RegistryError(f"model '{name}' version {number}: cannot be fetched ({error}); train again") from error
+            reason = explain(store.address, error)
+            raise RegistryError(
+                f"model '{name}' version {number}: cannot be fetched ({reason}); train again"
+            ) from error
         folder = Path(root) / "artifacts" / part
         if not folder.is_dir():
             raise RegistryError(

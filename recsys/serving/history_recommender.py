@@ -19,6 +19,9 @@ from recsys.serving.bundle import Bundle
 from recsys.serving.list_maker import ListMaker, UserLimits
 from recsys.serving.recommender import Recommender
 
+# No cleaned id is empty, so this is in no catalogue.
+_NO_ITEM = ""
+
 
 def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     """Return lists for histories that no snapshot holds, through the same chain as the nightly batch.
@@ -28,11 +31,12 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         bundle: fitted parts.
-        history: `user_id` and `item_id`, one row per interaction, a user's rows oldest first; unknown items are
-            skipped, and a user without a known item gets the fallback chain's items. Optional columns: `time` (aware
-            or UTC instants before the bundle's cutoff), `event` (a kind of `dataset.interactions.event_weights`) and
-            `value` (a number that weighs as `dataset.interactions.value_weight` says; a missing one counts as 1);
-            without them every interaction has weight 1 and no age.
+        history: `user_id` and `item_id`, one row per interaction, a user's rows oldest first; unknown items and rows
+            without an item are skipped, and a user without a known item gets the fallback chain's items. Optional
+            columns: `time` (aware or UTC instants before the bundle's cutoff), `event` (a kind of
+            `dataset.interactions.event_weights`) and `value` (a number that weighs as
+            `dataset.interactions.value_weight` says; a missing one counts as 1); without them every interaction has
+            weight 1 and no age.
 
     Returns:
         `user_id`, `rank` (Int32), `item_id`, `score` (Float32), sorted by user, then rank.
@@ -43,8 +47,8 @@ def recommend_for(bundle: Bundle, history: pl.DataFrame) -> pl.DataFrame:
     config = bundle.config
     items = bundle.block_lists.withhold(bundle.items)
     events = _interpret(history, config, bundle.cutoff)
-    warn_of_unknown_ids(events["item_id"], IdMap(items["item_id"]), "histories")
-    histories = build_histories(events, items, bundle.cutoff)
+    warn_of_unknown_ids(events["item_id"].drop_nulls(), IdMap(items["item_id"]), "histories")
+    histories = build_histories(events.with_columns(pl.col("item_id").fill_null(_NO_ITEM)), items, bundle.cutoff)
     recommender = Recommender.prepare(
         config,
         bundle.candidate_models,
@@ -83,6 +87,7 @@ def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -
             "give one row per interaction with user_id and item_id"
         )
     step = pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id")
+    history = _fill_events(history, config.dataset.interactions)
     weights, consumed = _weigh(history, config.dataset.interactions)
     return history.select(
         *(clean_ids(history[name]).alias(name) for name in ("user_id", "item_id")),
@@ -90,7 +95,15 @@ def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -
         time=_read_times(history, cutoff),
         weight=weights,
         consumed=consumed,
-    ).drop_nulls(["user_id", "item_id"])
+    ).drop_nulls("user_id")
+
+
+def _fill_events(history: pl.DataFrame, files: InteractionFiles) -> pl.DataFrame:
+    """Give rows without an item some kind of event: they only ask for the user's list."""
+    if "event" not in history.columns or not files.event_weights:
+        return history
+    asks = pl.col("item_id").is_null() & pl.col("event").is_null()
+    return history.with_columns(event=pl.when(asks).then(pl.lit(next(iter(files.event_weights)))).otherwise("event"))
 
 
 def _weigh(history: pl.DataFrame, files: InteractionFiles) -> tuple[pl.Series, pl.Series]:

@@ -7,6 +7,7 @@
       runs/
         RUN/                             one training: tables, settings, plots
         NAME.current                     the run that the config NAME trained last
+      unregistered/RUN/                  bundles of a training whose registration failed, until 'recsys register'
       fine_tuning/NAME/PART/             checkpoint of a training that has not finished; PART: measured, refit
       tuning/
         STUDY/                           values of every trial of one search
@@ -24,6 +25,7 @@
       mlflow.db                          the default MLflow store
       mlartifacts/                       the files of its runs and models
       promotion_log.jsonl                copy of the promotion logs that this home has read; the store has the originals
+      .identity.json                     the home's id, and where it was when it got it
       .NAME.lock                         held by the process that works on NAME
 
 A name that starts with a dot and ends in `.tmp` belongs to a writer that has not finished, or was killed.
@@ -190,6 +192,21 @@ def promotion_log_file(home: Path) -> Path:
 def old_ledger_file(home: Path) -> Path:
     """Return the file that held the promotion log in older versions."""
     return home / "ledger.jsonl"
+
+
+def unregistered_folder(home: Path) -> Path:
+    """Return the folder of all trainings that wait for their registration."""
+    return home / "unregistered"
+
+
+def kept_training_folder(home: Path, run: str) -> Path:
+    """Return the folder that keeps the bundles of a run until they are registered."""
+    return unregistered_folder(home) / run
+
+
+def identity_file(home: Path) -> Path:
+    """Return the file with the home's id."""
+    return home / ".identity.json"
 
 
 def lock_file(home: Path, name: str) -> Path:

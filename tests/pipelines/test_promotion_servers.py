@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from fake_versions import CONFIG, NAME, FakeGate, make_version, open_log
-from mlflow_servers import run_postgres_mlflow
+from mlflow_servers import run_mlflow
+from postgres_server import run_server
 from promotion_kills import check_promote, check_rollback
 from promotion_races import promote_at_once
 
@@ -13,9 +14,10 @@ from recsys.registry.tracking import connect
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with run_postgres_mlflow() as address:
-        yield address
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("mlflow")
+    with run_server() as postgres, run_mlflow(folder, postgres, authentication=False) as started:
+        yield started.uri
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from shutil import rmtree
 import polars as pl
 import pytest
 from miniature import CUTOFF, Trained, read_files
-from mlflow import MlflowClient
+from mlflow_runs import log_run
 
 from recsys.artifacts.runs import open_run
 from recsys.errors import RegistryError
-from recsys.registry.tracking import Store, connect, log_training, open_run_folder
+from recsys.registry.client import StoreClient
+from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
@@ -31,6 +32,8 @@ from recsys.registry.versions import (
 )
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
+from recsys.storage.addresses import Address
+from recsys.storage.files import sqlite_url
 from recsys.storage.folders import verify_folder, write_folder
 
 NAME = "recsys"
@@ -48,7 +51,7 @@ def unreachable(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Store:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-    return Store(uri, MlflowClient(uri, uri), "recsys", None)
+    return Store(uri, StoreClient(Address.parse(uri)), "recsys", None)
 
 
 class TestStore:
@@ -69,7 +72,7 @@ class TestStore:
     def test_the_environment_names_the_store(
         self, trained: Trained, new_home: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        uri = f"sqlite:///{new_home()}/mlflow.db"
+        uri = sqlite_url(new_home() / "mlflow.db")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         assert connect(tmp_path / "home", trained.config).uri == uri
         assert os.environ["MLFLOW_TRACKING_URI"] == uri
@@ -84,7 +87,7 @@ class TestStore:
         with pytest.raises(RegistryError, match=r"does not answer .*check MLFLOW_TRACKING_URI") as caught:
             connect(tmp_path, trained.config)
         assert "secret" not in str(caught.value)
-        assert "ana:***@" in str(caught.value)
+        assert "ana" not in str(caught.value)
         assert "\n" not in str(caught.value)
 
     def test_a_file_that_is_not_a_store(self, trained: Trained, tmp_path: Path) -> None:
@@ -147,8 +150,8 @@ class TestRun:
             pass
 
     def test_a_server_that_stopped(self, unreachable: Store, trained: Trained, tmp_path: Path) -> None:
-        with pytest.raises(RegistryError, match="the run was not logged"):
-            log_training(unreachable, "x", trained.config, {}, {}, {}, {}, tmp_path)
+        with pytest.raises(RegistryError, match="no answer"):
+            log_run(unreachable, trained.config, tmp_path)
 
 
 class TestVersion:
@@ -188,13 +191,13 @@ class TestVersion:
         home = new_home()
         store = connect(home, trained.config)
         (tmp_path / "logged").mkdir()
-        run_id = log_training(store, "x", trained.config, {}, {}, {}, {}, tmp_path / "logged")
+        runs = [log_run(store, trained.config, tmp_path / "logged") for _ in range(2)]
         for part in (BUNDLE, EVALUATION_MODEL):
             write_folder(tmp_path / part, lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
         first = register(
-            store, "books", run_id, tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": "", "snapshot": "abc"}
+            store, "books", runs[0], tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": "", "snapshot": "abc"}
         )
-        second = register(store, "books", run_id, tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": ""})
+        second = register(store, "books", runs[1], tmp_path / BUNDLE, tmp_path / EVALUATION_MODEL, {"end": ""})
         assert (first.number, second.number) == ("1", "2")
         assert find_version(store, "books", CHALLENGER) == second
         assert find_version(store, "books", CHAMPION) is None
@@ -303,7 +306,7 @@ def test_a_real_server(
     with open_bundle(store, need_version(store, NAME, CHAMPION, ""), BUNDLE) as local:
         remote = connect(home, trained.config)
         assert find_version(remote, NAME, CHAMPION) is None
-        run_id = log_training(remote, "x", trained.config, {}, {}, {}, {}, local / "encoder" / "1_Pooling")
+        run_id = log_run(remote, trained.config, local / "encoder" / "1_Pooling")
         # Only the bundle is fetched again below.
         write_folder(tmp_path / "small", lambda folder: (folder / "家.txt").touch(), {"kind": "bundle"})
         version = register(remote, NAME, run_id, local, tmp_path / "small", {})

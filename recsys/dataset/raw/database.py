@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
@@ -17,6 +17,7 @@ from recsys.dataset.raw.containers import Layer, spool
 from recsys.dataset.raw.deadline import answer
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import ConfigError, DataError
+from recsys.storage.addresses import CONNECTION_LIMITS, Address, clean
 
 # Parameters that an address may have; libpq knows more, credentials among them.
 _PARAMETERS = ("host", "port", "sslmode", "sslrootcert", "target_session_attrs")
@@ -27,15 +28,7 @@ _SILENCE = 8.0
 _BLOCK = 1 << 18
 # States of a result of libpq.
 _COPY_OUT, _FATAL_ERROR = 3, 7
-_CONNECT = {
-    "connect_timeout": 10,
-    "keepalives_idle": 5,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    "client_encoding": "UTF8",
-    "application_name": "recsys",
-}
+_CONNECT = {**CONNECTION_LIMITS, "client_encoding": "UTF8", "application_name": "recsys"}
 # Dates and times are written in one way, and the query can change nothing.
 _BEGIN = b"BEGIN READ ONLY; SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 1"
 
@@ -60,21 +53,19 @@ def query_source(what: str, files: RawFiles) -> Source:
 def _parse_address(what: str, address: str) -> tuple[dict[str, str], str]:
     """Return the parameters of a connection, and the address for messages."""
     setting = name_setting(what, "path")
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"{setting}: is no address of a database; expected postgresql://HOST/NAME") from error
-    query = dict(parse_qsl(parts.query))
-    if "@" in parts.netloc or {"user", "password", "passfile", "sslpassword"} & set(query):
+    parts = Address.parse(address)
+    query = dict(parts.parameters)
+    if parts.holds_credentials:
         raise ConfigError(
             f"{setting}: the address holds a user or a password; take them out of the configuration and give them in "
             f"the environment ({_CREDENTIALS})"
         )
     if unknown := sorted(set(query) - set(_PARAMETERS)):
         raise ConfigError(f"{setting}: unknown parameters {unknown}; expected some of {', '.join(_PARAMETERS)}")
-    database = unquote(parts.path.strip("/"))
-    settings = {"host": unquote(parts.hostname or ""), "port": str(port or ""), "dbname": database} | query
+    if not parts.is_certain:
+        raise ConfigError(f"{setting}: is no address of a database; expected postgresql://HOST/NAME")
+    port, database = parts.port, unquote(parts.path.strip("/"))
+    settings = {"host": unquote(parts.hostname), "port": port, "dbname": database} | query
     settings = {key: value for key, value in settings.items() if value}
     return settings, f"postgresql://{settings.get('host', '')}{f':{port}' if port else ''}/{database}"
 
@@ -235,9 +226,7 @@ def _find_state(name: str, settings: dict[str, str], process: int) -> tuple[str,
 
 
 def _reason(error: Exception) -> str:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    password = os.environ.get("PGPASSWORD")
-    return reason.replace(password, "***") if password else reason
+    return clean((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def _import_psycopg(what: str) -> None:

@@ -14,14 +14,15 @@ SECONDS = 25.0
 T = TypeVar("T")
 
 
-def answer(name: str, request: Callable[[], T]) -> T:
-    """Return what a request returns, or raise what it raises, if it ends within `SECONDS`.
+def answer(name: str, request: Callable[[], T], seconds: float | None = None) -> T:
+    """Return what a request returns, or raise what it raises, if it ends in time: within `SECONDS` unless given.
 
     A request that does not end is left to itself in a thread that does not keep the process alive.
 
     Raises:
         DataError: no answer in time.
     """
+    limit = SECONDS if seconds is None else seconds
     results: SimpleQueue[tuple[T | None, Exception | None]] = SimpleQueue()
 
     def work() -> None:
@@ -32,10 +33,10 @@ def answer(name: str, request: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        value, error = results.get(timeout=SECONDS)
+        value, error = results.get(timeout=limit)
     except Empty:
         raise DataError(
-            f"{name}: the server has not answered for {SECONDS:g} s; check that it runs and can be reached, then try "
+            f"{name}: the server has not answered for {limit:g} s; check that it runs and can be reached, then try "
             "again"
         ) from None
     if error is not None:

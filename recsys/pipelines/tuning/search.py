@@ -25,7 +25,8 @@ from recsys.pipelines.tuning.result import Trial, Tuned, Verdict, judge
 from recsys.pipelines.tuning.space import Choices, Space, read_space
 from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
 from recsys.progress import format_count
-from recsys.registry.tracking import Store, close_search, connect, log_trial, open_search
+from recsys.registry.searches import close_search, log_trial, open_search
+from recsys.registry.tracking import Store, connect
 from recsys.storage.files import read_parquet, replace_text, sqlite_url
 from recsys.storage.home import study_database, study_folder, tuned_config_file
 from recsys.storage.locks import lock

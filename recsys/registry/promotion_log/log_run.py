@@ -23,6 +23,7 @@ from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from recsys.errors import RegistryError
+from recsys.registry.client import explain
 from recsys.registry.tracking import Store
 from recsys.storage.files import hash_text
 
@@ -218,5 +219,5 @@ def _ask(store: Store, model: str, call: Callable[[], T]) -> T:
 
 
 def _no_answer(store: Store, model: str, error: Exception) -> RegistryError:
-    reason = " ".join(str(error).split())
+    reason = explain(store.address, error)
     return RegistryError(f"promotion log of '{model}' in {store.place}: no answer ({reason}); run again")

@@ -1,0 +1,116 @@
+"""A training, its promotion and a night against a real MLflow server that is killed half way."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from miniature import NOW, RUN_DATE, change, read_lists, settings
+from mlflow_servers import PASSWORD, USER, MlflowServer, ask, need_authentication, run_mlflow
+from postgres_server import run_server
+
+from recsys.config import Config, parse_config
+from recsys.errors import RegistryError
+from recsys.pipelines.doctor import examine
+from recsys.pipelines.generate import generate
+from recsys.pipelines.ingest import run_ingest
+from recsys.pipelines.promote import promote
+from recsys.pipelines.registration import find_kept, register_training
+from recsys.pipelines.train import train
+from recsys.registry.client import StoreClient
+from recsys.registry.tracking import connect
+from recsys.registry.versions import CHALLENGER, find_version
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    need_authentication()
+    folder = tmp_path_factory.mktemp("mlflow")
+    with run_server() as postgres, run_mlflow(folder, postgres, authentication=True) as started:
+        yield started
+
+
+@pytest.fixture
+def config() -> Config:
+    # Only the store is of interest here.
+    return change(parse_config(settings(), "test"), text={"fine_tune": {"epochs": 0}})
+
+
+@pytest.fixture
+def credentials(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    return mlflow_server.uri
+
+
+def test_wrong_credentials(
+    mlflow_server: MlflowServer, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask(f"{mlflow_server.uri}/api/2.0/mlflow/experiments/search?max_results=1") == 401
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    expected = r"refuses the credentials \(401\); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    with pytest.raises(RegistryError, match=expected):
+        connect(tmp_path, config)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter/22@x")
+    with pytest.raises(RegistryError, match=expected) as caught:
+        connect(tmp_path, config)
+    assert "hunter" not in str(caught.value)
+
+
+def kill_after(server: MlflowServer, request: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill the server right after it has carried out a request; the client gets no reply."""
+    answer = StoreClient._answer
+
+    def answer_and_kill(client: StoreClient, name: str, call: Any) -> Any:
+        result = answer(client, name, call)
+        if name == request:
+            server.kill()
+            # What a client that waits for the reply sees.
+            return answer(client, name, call)
+        return result
+
+    monkeypatch.setattr(StoreClient, "_answer", answer_and_kill)
+
+
+@pytest.mark.usefixtures("raw_in_place", "credentials")
+def test_from_raw_files_to_lists(
+    mlflow_server: MlflowServer, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home ?#%41 家"
+    run_ingest(config, home, NOW)
+    with monkeypatch.context() as patch:
+        kill_after(mlflow_server, "create_model_version", patch)
+        with pytest.raises(RegistryError, match=r"is fitted and kept in .*'recsys register' finishes it"):
+            train(config, home, RUN_DATE)
+    (run,) = find_kept(home)
+    started = time.monotonic()
+    found = next(finding for finding in examine(config, home) if finding.name == "registry")
+    assert (found.state, "does not answer" in found.found) == ("problem", True)
+    assert time.monotonic() - started < 30
+    mlflow_server.start()
+
+    # A server that hangs from the middle of a command on.
+    store = connect(home, config)
+    mlflow_server.freeze()
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match="no answer"):
+        find_version(store, config.model_name, CHALLENGER)
+    assert time.monotonic() - started < 30
+    mlflow_server.thaw()
+
+    (registered,) = register_training(config, home)
+    assert (registered.run, registered.version.number) == (run, "1")
+    store = connect(home, config)
+    assert len(store.client.search_model_versions(f"name = '{config.model_name}'")) == 1
+    logged = store.client.get_run(registered.version.run_id)
+    assert (logged.info.status, logged.info.artifact_uri.split(":")[0]) == ("FINISHED", "mlflow-artifacts")
+    assert any(mlflow_server.artifacts.rglob("served_model.py"))
+    assert not (home / "mlflow.db").exists()
+    assert not (home / "mlartifacts").exists()
+
+    promote(config, home)
+    generate(config, home, RUN_DATE, NOW)
+    assert read_lists(home, RUN_DATE)["model_version"].unique().to_list() == ["1"]
