@@ -40,7 +40,7 @@ def main_metric_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Ta
     rows = _pick(metrics, (evaluation.metric,), evaluation.n).sort("mean", descending=True, maintain_order=True)
     name = f"{name_metric(evaluation.metric)}@{evaluation.n}"
     title = f"{name}, {format_count(rows['users'][0], 'user')}, {100 * evaluation.confidence:.4g}% intervals"
-    table = _start(title, "model", name, "ours ahead by", "p")
+    table = start_table(title, "model", name, "ours ahead by", "p")
     for row in rows.iter_rows(named=True):
         ahead = write_spread(row, DIFFERENCE, 3, signed=True)
         cells = (row["model"], write_spread(row, MEAN, 3), ahead, write_p(row["p_value"]))
@@ -55,7 +55,7 @@ def other_metrics_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> 
     means = {(row["model"], row["metric"]): row["mean"] for row in rows.iter_rows(named=True)}
     order = rows.filter(pl.col("metric") == evaluation.metric).sort("mean", descending=True, maintain_order=True)
     heads = [_SHORT_NAMES.get(name, name_metric(name)) for name in names]
-    table = _start(f"Other metrics at {evaluation.n}, means", "model", *heads)
+    table = start_table(f"Other metrics at {evaluation.n}, means", "model", *heads)
     for model in order["model"]:
         _add(table, (model, *(write_number(means[model, name], 3) for name in names)), bold=model == OURS)
     return table
@@ -74,7 +74,7 @@ def beyond_accuracy_table(metrics: pl.DataFrame, catalogue: pl.DataFrame, n: int
         (row["model"], row["metric"]): row["mean"]
         for row in metrics.filter(pl.col("metric").is_in(names), pl.col("n") == n).iter_rows(named=True)
     }
-    table = _start(
+    table = start_table(
         f"Lists of {n} beyond accuracy, means",
         *("model", "novelty,\nbits", "diversity", "cold\nitems", "catalogue\nshown", "Gini of\nexposure"),
     )
@@ -106,7 +106,7 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
     pairs = rows.filter(pl.col("model") == rival).join(ours, on=["dimension", "segment"], maintain_order="left")
     what = f"{name_metric(evaluation.metric)}@{evaluation.n}"
     title = f"{what} by segment against {rival}, {100 * evaluation.confidence:.4g}% intervals"
-    table = _start(title, "segment", "users", "positives", "ours", "other", "ours ahead by")
+    table = start_table(title, "segment", "users", "positives", "ours", "other", "ours ahead by")
     for (dimension,), segment_rows in pairs.group_by("dimension", maintain_order=True):
         _add(table, (f"by {dimension}", *[""] * 5), bold=True)
         for row in segment_rows.iter_rows(named=True):
@@ -119,7 +119,7 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
 
 def source_table(ledger: pl.DataFrame) -> Table:
     """Lay a `CandidateLedger` out: what each source proposed, and which share of the positives that includes."""
-    table = _start("Candidate sources", "source", "proposed", "recall", "found by it alone", "share of our lists")
+    table = start_table("Candidate sources", "source", "proposed", "recall", "found by it alone", "share of our lists")
     for row in ledger.iter_rows(named=True):
         shares = [write_share(row[name]) for name in ("recall", "recall_alone", "list_share")]
         _add(table, (row["source"], f"{row['proposed']:,}", *shares))
@@ -134,7 +134,7 @@ def tuning_table(tuned: Tuned, evaluation: EvaluationConfig) -> Table:
     verdict = tuned.verdict
     chosen = {trial.number for trial in (*verdict.front, verdict.winner)}
     rows = [t for t in tuned.trials if t.state == "complete" and (t.number in chosen or not t.changed)]
-    table = _start(
+    table = start_table(
         _title_of_search(tuned, len(rows), evaluation),
         *("trial, changed settings", f"{name_metric(evaluation.metric)}@{evaluation.n}"),
         *("difference to the best", "seconds"),
@@ -180,7 +180,7 @@ def nearest_table(nearest: pl.DataFrame) -> Table:
     """Lay out the items that a search returned (`rank`, `item_id`, `title`, `cosine`)."""
     from recsys.pipelines.show import show_id
 
-    table = _start("", "rank", "item id", "title", "cosine", words=("rank", "item id", "title"))
+    table = start_table("", "rank", "item id", "title", "cosine", words=("rank", "item id", "title"))
     for rank, item_id, title, cosine in nearest.iter_rows():
         _add(table, (str(rank), show_id(item_id), title, write_number(cosine, 4)))
     return table
@@ -188,9 +188,25 @@ def nearest_table(nearest: pl.DataFrame) -> Table:
 
 def finding_table(findings: Sequence[Finding]) -> Table:
     """Lay out what `doctor` checked."""
-    table = _start("", "check", "state", "details", words=("state", "details"))
+    table = start_table("", "check", "state", "details", words=("state", "details"))
     for finding in findings:
         _add(table, (finding.name, finding.state, finding.found), bold=finding.state == "problem")
+    return table
+
+
+def start_table(title: str, *heads: str, words: Sequence[str] = ()) -> Table:
+    """Return an empty table; the first column and those in `words` are left-aligned, numbers right-aligned."""
+    table = Table(
+        title=Text(title, "bold") if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    for index, head in enumerate(heads):
+        justify: Literal["left", "right"] = "left" if index == 0 or head in words else "right"
+        # Names are folded first, numbers only if the terminal is too narrow even then.
+        table.add_column(Text(head, no_wrap=False), justify=justify, overflow="fold", no_wrap=justify == "right")
     return table
 
 
@@ -210,22 +226,6 @@ def _pick(metrics: pl.DataFrame, names: Sequence[str], n: int) -> pl.DataFrame:
             "or run 'recsys train' with this config"
         )
     return rows
-
-
-def _start(title: str, *heads: str, words: Sequence[str] = ()) -> Table:
-    """Return an empty table; the first column and those in `words` are left-aligned, numbers right-aligned."""
-    table = Table(
-        title=Text(title, "bold") if title else None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
-    for index, head in enumerate(heads):
-        justify: Literal["left", "right"] = "left" if index == 0 or head in words else "right"
-        # Names are folded first, numbers only if the terminal is too narrow even then.
-        table.add_column(Text(head, no_wrap=False), justify=justify, overflow="fold", no_wrap=justify == "right")
-    return table
 
 
 def _add(table: Table, cells: Sequence[str], *, bold: bool = False) -> None:
