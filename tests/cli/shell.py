@@ -17,6 +17,7 @@ COMMANDS = [
     "tune",
     "run",
     "doctor",
+    "ab",
     "embed",
     "search",
     "export",
