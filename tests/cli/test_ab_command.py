@@ -1,18 +1,14 @@
 """`recsys ab`: lists of two variants, outcomes in every form, and what is printed."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from lists_of_two import make_config, make_lists, make_shop, publish_lists
 from miniature import read_files
 from shell import Answer, Call, expect
-
-# The world of the monitoring tests.
-sys.path.insert(0, str(Path(__file__).parents[1] / "monitoring"))
-from lists_of_two import make_config, make_lists, make_shop, publish_lists
 
 CONFIG = make_config()
 
@@ -138,7 +134,7 @@ class TestBadInput:
         expect(ask(None, tmp_path / "none.csv"), "none.csv")
         expect(
             ask(pl.DataFrame({"who": ["a"], "what": ["b"]})),
-            "found the columns what, who; expected user_id, value (one value per user), user_id, item_id, time (events)",
+            "found the columns what, who; expected user_id, value (one value per user), user_id, item_id, time",
         )
 
     def test_tables(self, ask: Call) -> None:
