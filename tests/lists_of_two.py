@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 from miniature import settings
-from worlds import make_interactions, make_items
+from numpy.typing import NDArray
+from worlds import make_items
 
 from recsys.artifacts.recommendations import publish
 from recsys.artifacts.snapshots import write_snapshot
 from recsys.config import Config, parse_config
 from recsys.storage.files import write_table
-from recsys.tables import Recommendations, Rejected, empty
+from recsys.tables import Interactions, Recommendations, Rejected, empty
 
 FIRST_DAY = datetime(2025, 3, 1, tzinfo=UTC)
 N_ITEMS, LENGTH = 60, 5
@@ -76,31 +77,64 @@ def make_shop(
         `user_id`, `item_id`, `timestamp` (ISO), `event`, as the config's files have them.
     """
     rng = np.random.default_rng(seed)
-    names = [f"u{user:05}" for user in range(users)]
+    names, items = (
+        pl.Series([f"u{user:05}" for user in range(users)]),
+        pl.Series(f"i{item:03}" for item in range(N_ITEMS)),
+    )
     treated = rng.random(users) < share
     eager = rng.gamma(2.0, 0.05, users)
-    days = 28
-    # What happened before the test, with the same chance per day.
-    before = [
-        (names[user], f"i{rng.integers(N_ITEMS):03}", 59.0 - days + day)
-        for user, day in np.argwhere(rng.random((users, days)) < eager[:, None])
-    ]
-    write_history(home, config, make_interactions(*before, (names[0], "i000", 1.0)))
+    write_history(home, config, _draw_history(rng, names, items, eager))
+    variants = pl.Series(["champion", "challenger"]).gather(treated.astype(int))
     events = []
     for night in range(nights):
         day = FIRST_DAY + timedelta(days=night)
-        chosen = rng.random((users, N_ITEMS)).argsort(axis=1)[:, :LENGTH]
-        rows = [
-            (name, "challenger" if treated[user] else "champion", [f"i{item:03}" for item in chosen[user]])
-            for user, name in enumerate(names)
-        ]
-        publish_lists(home, day.date().isoformat(), make_lists(rows), {"canary": {"share": share, "key": "k"}})
-        chance = eager * np.where(treated, 1 + effect, 1.0)
-        listed = [(user, chosen[user, rng.integers(LENGTH)]) for user in np.flatnonzero(rng.random(users) < chance)]
-        others = [(user, rng.integers(N_ITEMS)) for user in np.flatnonzero(rng.random(users) < eager / 3)]
-        events += [(names[user], f"i{item:03}", _moment(day, rng), "purchase") for user, item in (*listed, *others)]
-    return pl.DataFrame(events, schema=["user_id", "item_id", "timestamp", "event"], orient="row")
+        chosen = np.argsort(rng.random((users, N_ITEMS), dtype=np.float32), axis=1)[:, :LENGTH]
+        lists = _make_table(names, variants, items.gather(chosen.ravel()))
+        publish_lists(home, day.date().isoformat(), lists, {"canary": {"share": share, "key": "k"}})
+        acting = np.flatnonzero(rng.random(users) < eager * np.where(treated, 1 + effect, 1.0))
+        listed = chosen[acting, rng.integers(LENGTH, size=len(acting))]
+        elsewhere = np.flatnonzero(rng.random(users) < eager / 3)
+        others = rng.integers(N_ITEMS, size=len(elsewhere))
+        for who, what in ((acting, listed), (elsewhere, others)):
+            seconds = pl.Series(rng.integers(86_400, size=len(who)))
+            times = pl.select(pl.lit(day) + pl.duration(seconds=seconds)).to_series()
+            columns = {"user_id": names.gather(who), "item_id": items.gather(what), "timestamp": times}
+            events.append(pl.DataFrame(columns).with_columns(event=pl.lit("purchase")))
+    return pl.concat(events).with_columns(pl.col("timestamp").dt.to_string("iso:strict"))
 
 
-def _moment(day: datetime, rng: np.random.Generator) -> str:
-    return (day + timedelta(seconds=int(rng.integers(86_400)))).isoformat()
+def _make_table(names: pl.Series, variants: pl.Series, shown: pl.Series) -> pl.DataFrame:
+    """Return `Recommendations` of lists that are all of one length."""
+    rows = np.repeat(np.arange(len(names)), LENGTH)
+    ranks = np.tile(np.arange(1, LENGTH + 1), len(names))
+    frame = pl.DataFrame(
+        {
+            "user_id": names.gather(rows),
+            "rank": ranks.astype(np.uint16),
+            "item_id": shown,
+            "score": (1.0 / ranks).astype(np.float32),
+            "variant": variants.gather(rows),
+        }
+    ).with_columns(
+        sources=pl.lit(["als"]),
+        reason=pl.lit(""),
+        model_version=pl.when(pl.col("variant") == "champion").then(pl.lit("1")).otherwise(pl.lit("2")),
+    )
+    return frame.select(Recommendations.columns().keys())
+
+
+def _draw_history(
+    rng: np.random.Generator, names: pl.Series, items: pl.Series, eager: NDArray[np.float64], days: int = 28
+) -> pl.DataFrame:
+    """Return `Interactions` of the four weeks before the test, with the same chance per day."""
+    who, when = np.nonzero(rng.random((len(names), days)) < eager[:, None])
+    columns = {
+        "user_id": names.gather(who),
+        "item_id": items.gather(rng.integers(N_ITEMS, size=len(who))),
+        "step": pl.int_range(len(who), eager=True).cast(pl.UInt32),
+        "time": pl.select(pl.lit(FIRST_DAY - timedelta(days=days)) + pl.duration(days=pl.Series(when))).to_series(),
+    }
+    constant = {"event": "purchase", "weight": 1.0, "value": None, "position": None, "positive": True, "consumed": True}
+    frame = pl.DataFrame(columns).with_columns(**{name: pl.lit(value) for name, value in constant.items()})
+    wanted = {name: column.dtype for name, column in Interactions.columns().items()}
+    return frame.with_columns(step=pl.int_range(pl.len()).over("user_id")).select(wanted.keys()).cast(wanted)

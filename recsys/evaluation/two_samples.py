@@ -116,13 +116,13 @@ class Sample:
         return centred
 
 
-def compare(sample: Sample, confidence: float, power: float = 0.8) -> Effect:
+def compare(sample: Sample, confidence: float, power: float | None = 0.8) -> Effect:
     """Return the difference of the two groups with the interval for a single planned look.
 
     Args:
         sample: the users; with a covariate the means are adjusted by it (CUPED: Deng, Xu, Kohavi & Walker 2013).
         confidence: of the interval, such as 0.95.
-        power: chance to show the smallest lift.
+        power: chance to show the smallest lift; None: it is not computed.
 
     Returns:
         The effect; where no user differs from another it has no interval, because such data support none.
@@ -152,7 +152,7 @@ def compare(sample: Sample, confidence: float, power: float = 0.8) -> Effect:
         standard_error=float(by_normal.effect_size_ci_upper - by_normal.effect_size_ci_lower)
         / (2 * float(stats.norm.ppf((1 + confidence) / 2))),
         variance_left=None if covariate is None else sample.variance_left,
-        smallest_lift=_smallest_lift(sample, users, covariate, 1 - confidence, power),
+        smallest_lift=None if power is None else _smallest_lift(sample, users, covariate, 1 - confidence, power),
     )
 
 

@@ -199,7 +199,9 @@ def compare_sample(metric: MetricName, sample: Sample, days: float, plan: Plan) 
     """Compare two groups of users by one number each, observed for some days."""
     chosen = sample.without_useless_covariate()
     once = compare(chosen, plan.confidence, _POWER)
-    unadjusted = once if chosen.before is None else compare(Sample(sample.values, sample.treated), plan.confidence)
+    unadjusted = once
+    if chosen.before is not None:
+        unadjusted = compare(Sample(sample.values, sample.treated), plan.confidence, _POWER)
     width = sequence_width(days, plan.horizon_days, plan.confidence)
     p_value = None
     if once.low is not None:
