@@ -77,10 +77,8 @@ def make_shop(
         `user_id`, `item_id`, `timestamp` (ISO), `event`, as the config's files have them.
     """
     rng = np.random.default_rng(seed)
-    names, items = (
-        pl.Series([f"u{user:05}" for user in range(users)]),
-        pl.Series(f"i{item:03}" for item in range(N_ITEMS)),
-    )
+    names = pl.Series([f"u{user:05}" for user in range(users)])
+    items = pl.Series([f"i{item:03}" for item in range(N_ITEMS)])
     treated = rng.random(users) < share
     eager = rng.gamma(2.0, 0.05, users)
     write_history(home, config, _draw_history(rng, names, items, eager))

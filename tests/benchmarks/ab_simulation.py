@@ -10,6 +10,7 @@ small shop and prints what `recsys ab` prints, for true lifts of 0, +5 % and −
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,15 +19,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from lists_of_two import make_config, make_shop
 from numpy.typing import NDArray
 from rich.console import Console
 from scipy import stats
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lists_of_two import make_config, make_shop
+
 from recsys.cli.ab_tables import list_remarks, metric_table
 from recsys.evaluation.confidence_sequence import sequence_width
 from recsys.evaluation.two_samples import Sample, check_sample_ratio, compare
-from recsys.monitoring.ab import Plan, compare_sample, find_smallest_lift
+from recsys.monitoring.ab import RATIO_ALARM, Plan, compare_sample, find_smallest_lift
 from recsys.monitoring.power import predict_days
 from recsys.pipelines.ab import Question, run_ab
 
@@ -52,13 +56,14 @@ class World:
     variety: float = 1.0
     share: float = 0.5
 
-    def draw(self, lift: float, seed: int, days: int = DAYS) -> tuple[NDArray[np.int32], NDArray[np.bool_], Values]:
-        """Return hits (n_users, days), who is treated, and log(1 + hits) of the four weeks before."""
+    def draw(self, lift: float, seed: int, looks: int = DAYS) -> tuple[NDArray[np.int32], NDArray[np.bool_], Values]:
+        """Return hits between looks (n_users, looks), who is treated, and log(1 + hits) of the four weeks before."""
         rng = np.random.default_rng(seed)
         spread = rng.gamma(1 / self.variety, self.variety, self.users) if self.variety else np.ones(self.users)
         treated = rng.random(self.users) < self.share
         rates = self.rate * spread
-        hits = rng.poisson((rates * np.where(treated, 1 + lift, 1.0))[:, None], (self.users, days))
+        expected = rates * np.where(treated, 1 + lift, 1.0) * DAYS / looks
+        hits = rng.poisson(expected[:, None], (self.users, looks))
         return hits.astype(np.int32), treated, np.log1p(rng.poisson(DAYS * rates))
 
     def expect(self, metric: str, lift: float, days: int = DAYS) -> float:
@@ -86,15 +91,12 @@ def show_coverage(simulations: int) -> None:
                 rows = [_cover(world, metric, lift, seed) for seed in range(simulations)]
                 covered, left = np.array([row[0] for row in rows]), np.mean([row[1] for row in rows])
                 cells = [f"{covered[:, 0, k].mean():.3f} ({covered[:, 1, k].mean():.3f})" for k in range(3)]
-                print(
-                    f"{users:>6} {metric:>6} {lift:>+6.0%} "
-                    + " ".join(f"{cell:>14}" for cell in cells)
-                    + f" {left:>14.2f}"
-                )
+                line = " ".join(f"{cell:>14}" for cell in (*cells, f"{left:.2f}"))
+                print(f"{users:>6} {metric:>6} {lift:>+6.0%} {line}")
 
 
 def _cover(world: World, metric: str, lift: float, seed: int) -> tuple[list[list[bool]], float]:
-    hits, treated, before = world.draw(lift, seed)
+    hits, treated, before = world.draw(lift, seed, 1)
     values = MEASURES[metric](hits.sum(axis=1))
     truth = world.expect(metric, lift) - world.expect(metric, 0.0)
     plain = compare(Sample(values, treated), CONFIDENCE, None)
@@ -158,7 +160,7 @@ def _plan(looks: str) -> Plan:
 
 
 def _predict_lift(world: World, metric: str, looks: str, seed: int) -> float:
-    hits, treated, before = world.draw(0.0, seed)
+    hits, treated, before = world.draw(0.0, seed, 1)
     sample = Sample(MEASURES[metric](hits.sum(axis=1)), treated, before)
     return float(find_smallest_lift(compare(sample, CONFIDENCE), DAYS, _plan(looks)) or np.nan)
 
@@ -174,7 +176,7 @@ def _find_rate(world: World, metric: str, lift: float) -> float:
 
 
 def _is_shown(world: World, metric: str, looks: str, lift: float, seed: int) -> bool:
-    hits, treated, before = world.draw(lift, seed)
+    hits, treated, before = world.draw(lift, seed, 1)
     effect = compare(Sample(MEASURES[metric](hits.sum(axis=1)), treated, before), CONFIDENCE, None)
     limit = FIXED if looks == "once" else WIDTHS[-1]
     return abs(effect.statistic) > limit
@@ -193,9 +195,8 @@ def show_prediction(simulations: int) -> None:
             wished = float(typical[took - 1])
             days = [predict_days(range(1, 8), path[:7], wished) for path in paths]
             low, middle, high = np.quantile([np.inf if day is None else day for day in days], [0.1, 0.5, 0.9])
-            print(
-                f"{metric:>6} {_VARIETY[variety]:>13} {wished:>7.1%} {took:>6} {middle:>22.0f} [{low:.0f}, {high:.0f}]"
-            )
+            predicted = f"{middle:.0f} [{low:.0f}, {high:.0f}]"
+            print(f"{metric:>6} {_VARIETY[variety]:>13} {wished:>7.1%} {took:>6} {predicted:>34}")
 
 
 def _list_lifts(world: World, metric: str, seed: int, plan: Plan) -> list[float]:
@@ -208,29 +209,24 @@ def _list_lifts(world: World, metric: str, seed: int, plan: Plan) -> list[float]
     ]
 
 
-def show_sample_ratio() -> None:
+def show_sample_ratio(simulations: int) -> None:
     """Print how often the numbers of users raise an alarm."""
-    draws = 20_000
+    many = 40 * simulations
     print(
-        f"\n5. Sample-ratio alarms (p < 0.001), {draws:,} simulations; lost: share of the treatment's users that is missing"
+        f"\n5. Sample-ratio alarms (p < 0.001), where a share of the treatment's users is lost; {many:,} simulations of"
     )
-    print(f"{'users':>7} {'share':>6} {'lost 0 %':>9} {'lost 5 %':>9} {'lost 20 %':>10}")
+    print(f"no loss, {simulations:,} of the others")
+    print(f"{'users':>7} {'share':>6} {'no loss':>9} {'5 % lost':>9} {'20 % lost':>10}")
     rng = np.random.default_rng(0)
     for users, share in ((800, 0.5), (5000, 0.1), (20_000, 0.5), (20_000, 0.05)):
         alarms = []
-        for lost in (0.0, 0.05, 0.2):
+        for lost, draws in ((0.0, many), (0.05, simulations), (0.2, simulations)):
             planned = rng.binomial(users, share, draws)
-            pairs, counts = np.unique(
-                np.stack([users - planned, rng.binomial(planned, 1 - lost)]), axis=1, return_counts=True
-            )
-            # Many draws are alike, and a pair is checked once.
-            found = [check_sample_ratio(int(a), int(b), share) < 0.001 for a, b in _thin(pairs)]
-            alarms.append(float(np.average(found, weights=_thin(counts[None])[:, 0])))
+            pairs = np.stack([users - planned, rng.binomial(planned, 1 - lost)], axis=1)
+            different, counts = np.unique(pairs, axis=0, return_counts=True)
+            found = [check_sample_ratio(int(a), int(b), share) < RATIO_ALARM for a, b in different]
+            alarms.append(float(np.average(found, weights=counts)))
         print(f"{users:>7} {share:>6.2f} {alarms[0]:>9.4f} {alarms[1]:>9.3f} {alarms[2]:>10.3f}")
-
-
-def _thin(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    return pairs[:, :4000].T
 
 
 def show_readouts(users: int, nights: int) -> None:
@@ -261,7 +257,7 @@ def main() -> None:
         (show_peeking, (given.simulations,)),
         (show_power, (given.simulations,)),
         (show_prediction, (min(given.simulations, 20),)),
-        (show_sample_ratio, ()),
+        (show_sample_ratio, (given.simulations,)),
         (show_readouts, (given.users, 14)),
     ]
     for show, arguments in parts:
