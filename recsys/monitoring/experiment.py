@@ -37,6 +37,8 @@ class Experiment:
         before: per row of `users`, `events` and `value` of the weeks before the test, and `items`, distinct ones of
             the whole history; None where there is no history.
         changed: users that were shown both variants, which are left out.
+        strangers: users with outcomes but without a list of either variant, which are left out.
+        missing: users with a list that a table of values lacks; their value is 0.
         observed_until: first instant after the last event.
     """
 
@@ -46,6 +48,8 @@ class Experiment:
     totals: NDArray[np.float64] | None
     before: pl.DataFrame | None
     changed: int
+    strangers: int
+    missing: int
     observed_until: datetime
 
     @property
@@ -169,7 +173,10 @@ def collect_events(
         )
     before = None if history is None else summarize_history(history, kept["user_id"], start, history_days)
     served = tuple(night.served for night in observed)
-    return Experiment(served, kept, outcomes, None, before, changed, last + timedelta(microseconds=1))
+    acting = pl.concat([row.select("user_id") for row in rows]).unique()
+    strangers = acting.join(users, on="user_id", how="anti").height
+    until = last + timedelta(microseconds=1)
+    return Experiment(served, kept, outcomes, None, before, changed, strangers, 0, until)
 
 
 def collect_totals(
@@ -211,7 +218,8 @@ def collect_totals(
         before = pl.DataFrame({"events": items, "value": given, "items": items})
     served = tuple(night.served for night in nights)
     totals = joined["value"].fill_null(0.0).to_numpy()
-    return Experiment(served, kept, None, totals, before, changed, served[-1].end)
+    strangers, missing = table.join(users, on="user_id", how="anti").height, joined["value"].null_count()
+    return Experiment(served, kept, None, totals, before, changed, strangers, missing, served[-1].end)
 
 
 def summarize_history(history: pl.LazyFrame, users: pl.Series, start: datetime, days: float) -> pl.DataFrame:

@@ -175,6 +175,10 @@ def _note(
     if experiment.changed:
         share = experiment.changed / (experiment.changed + experiment.users.height)
         notes.append(f"{format_count(experiment.changed, 'user')} ({share:.1%}) saw both variants and are left out")
+    if experiment.strangers:
+        notes.append(f"{format_count(experiment.strangers, 'user')} of the outcomes had no list and are left out")
+    if experiment.missing:
+        notes.append(f"{format_count(experiment.missing, 'user')} with a list are not in the table and have value 0")
     if unobserved := len(nights) - len(experiment.nights):
         notes.append(
             f"the events end at {experiment.observed_until:%Y-%m-%d %H:%M} UTC, before the last "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -18,8 +19,6 @@ from recsys.monitoring.nights import VariantNight, find_test
 from recsys.monitoring.outcome_files import OutcomeFile, read_outcomes
 from recsys.monitoring.verdict import judge
 from recsys.progress import format_count, log_stage
-from recsys.storage.folders import scratch_folder
-from recsys.storage.locks import lock
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def run_ab(config: Config, home: Path, outcomes: str | None, question: Question,
     notes: list[str] = []
     snapshot = _open_snapshot(config, home, outcomes, notes)
     with log_stage("outcomes") as done:
-        experiment, form = _collect(config, home, outcomes, question, now, nights, variants, snapshot)
+        experiment, form = _collect(config, outcomes, question, now, nights, variants, snapshot)
         done(
             f"{form}: {format_count(experiment.users.height, 'user')}, {format_count(len(experiment.nights), 'night')}"
         )
@@ -92,7 +91,6 @@ def _open_snapshot(config: Config, home: Path, outcomes: str | None, notes: list
 
 def _collect(
     config: Config,
-    home: Path,
     outcomes: str | None,
     question: Question,
     now: datetime,
@@ -106,7 +104,7 @@ def _collect(
         events = snapshot.interactions.filter(pl.col("time") >= start).collect(engine="streaming")
         _require_times(snapshot)
         return collect_events(nights, variants, events, history, question.history_days), f"snapshot {snapshot.id}"
-    content = _read_file(config, home, str(outcomes), nights, snapshot, now)
+    content = _read_file(config, str(outcomes), nights, snapshot, now)
     if content.users is not None:
         return collect_totals(nights, variants, content.users, history, question.history_days), content.form
     events = pl.DataFrame() if content.events is None else content.events
@@ -115,7 +113,6 @@ def _collect(
 
 def _read_file(
     config: Config,
-    home: Path,
     outcomes: str,
     nights: Sequence[VariantNight],
     snapshot: OpenSnapshot | None,
@@ -124,9 +121,8 @@ def _read_file(
     """Read a file of outcomes; items that are in no catalogue any more are known if they were shown."""
     shown = [night.lists.select("item_id").unique().collect(engine="streaming")["item_id"] for night in nights]
     known = pl.concat([*shown, *([] if snapshot is None else [snapshot.items["item_id"]])]).unique().sort()
-    name = f"ab-{config.name}"
-    with lock(home, name), scratch_folder(home, name) as scratch:
-        return read_outcomes(outcomes, config.dataset, known, now, scratch)
+    with TemporaryDirectory() as scratch:
+        return read_outcomes(outcomes, config.dataset, known, now, Path(scratch))
 
 
 def _select_history(snapshot: OpenSnapshot | None, days: float) -> pl.LazyFrame | None:

@@ -49,7 +49,7 @@ class TestExperiment:
         made = collect_events(nights, (CHAMPION, CHALLENGER), events, history, 5)
         assert made.users["user_id"].to_list() == ["a", "b", "c", "d", "f"]
         assert made.users["treated"].to_list() == [False, False, True, True, False]
-        assert made.changed == 1
+        assert (made.changed, made.strangers) == (1, 0)
         assert made.sample("hit").values.tolist() == [1, 0, 0, 0, 1]
         assert made.sample("conversion").values.tolist() == [1, 0, 1, 0, 1]
         assert made.sample("events").values.tolist() == [2, 0, 1, 0, 1]
@@ -91,6 +91,7 @@ class TestExperiment:
         assert made.metrics == ("value",)
         assert made.sample("value").values.tolist() == [2, 0, 0, 1, 0]
         assert made.sample("value").before.tolist() == [1, 0, 0, 0, 0]
+        assert (made.strangers, made.missing) == (1, 3)
         with pytest.raises(DataError, match="no metric 'hit' in them; found value; choose one with --metric"):
             made.sample("hit")
         with pytest.raises(DataError, match="none of the 1 user of the table, such as 'zz', has a list"):
