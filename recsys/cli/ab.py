@@ -86,14 +86,14 @@ def ab(
     from recsys.pipelines.ab import Question, run_ab
 
     plan = Plan(
-        looks=looks,  # type: ignore[arg-type] - checked above
+        looks=looks,  # type: ignore[arg-type]
         confidence=settings.evaluation.confidence,
         horizon_days=horizon_days,
         share=share,
         lift=effect,
         segments=segments,
     )
-    question = Question(plan, metric, control, treatment, first, until, start, history_days)  # type: ignore[arg-type] - checked above
+    question = Question(plan, metric, control, treatment, first, until, start, history_days)  # type: ignore[arg-type]
     result = run_ab(settings, home(), outcomes, question, datetime.now(UTC))
     if as_json:
         print_json(result.to_dict())

@@ -131,7 +131,7 @@ def compare(sample: Sample, confidence: float, power: float | None = 0.8) -> Eff
     control, treatment = _aggregate(sample, ~treated), _aggregate(sample, treated)
     users = (control.count(), treatment.count())
     means = (float(control.mean(_VALUE)), float(treatment.mean(_VALUE)))
-    if control.var(_VALUE) == 0 and treatment.var(_VALUE) == 0:
+    if not any(np.ptp(sample.values[group]) for group in (treated, ~treated)):
         return Effect(users, means, means[1] - means[0])
     covariate = None if sample.before is None else _BEFORE
     settings = {"covariate": covariate, "alternative": "two-sided", "confidence_level": confidence, "equal_var": False}

@@ -157,7 +157,7 @@ def _read_users(place: str) -> pl.DataFrame:
         numbers, missing = NumberColumn("outcomes", name, files).read(raw[name])
         # A user without a value did nothing; other cells that are no numbers are errors.
         unreadable = raw[name].filter(numbers.is_null() & ~missing)
-        infinite = numbers.is_infinite().sum() + numbers.is_nan().sum()
+        infinite = numbers.len() - numbers.null_count() - int(numbers.is_finite().sum())
         if len(unreadable) or infinite:
             example = f", such as '{unreadable[0]}'" if len(unreadable) else ""
             raise DataError(

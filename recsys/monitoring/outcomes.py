@@ -78,7 +78,7 @@ def measure_night(lists: pl.LazyFrame, happened: pl.DataFrame) -> pl.DataFrame:
 
 
 def _finish(joined: pl.DataFrame) -> pl.DataFrame:
-    longest = int(joined["length"].max() or 1)  # type: ignore[arg-type] - lengths are integers
+    longest = int(joined["length"].max() or 1)  # type: ignore[arg-type]
     ideal = (1.0 / (pl.int_range(2, longest + 2).cast(pl.Float64)).log(2.0)).cum_sum()
     best = pl.select(ideal.alias("ideal")).to_series()
     joined = joined.with_columns(pl.col("events", "items", "hits").fill_null(0), pl.col("gain", "value").fill_null(0.0))

@@ -34,8 +34,8 @@ METRIC_NAMES: dict[MetricName, str] = {
     "hit": "users with a hit",
     "hits": "hits per user",
     "ndcg": "nDCG per night",
-    "conversion": "users with a positive event",
-    "events": "positive events per user",
+    "conversion": "users with an event",
+    "events": "events per user",
     "value": "value per user",
 }
 _SHARES = ("hit", "conversion")

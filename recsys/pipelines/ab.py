@@ -100,9 +100,10 @@ def _collect(
 ) -> tuple[Experiment, str]:
     history = _select_history(snapshot, question.history_days)
     if outcomes is None and snapshot is not None:
-        start = nights[0].served.start
-        events = snapshot.interactions.filter(pl.col("time") >= start).collect(engine="streaming")
         _require_times(snapshot)
+        # With the last event, so that an error can say when it was.
+        wanted = (pl.col("time") >= nights[0].served.start) | (pl.col("time") == pl.col("time").max())
+        events = snapshot.interactions.filter(wanted).collect(engine="streaming")
         return collect_events(nights, variants, events, history, question.history_days), f"snapshot {snapshot.id}"
     content = _read_file(config, str(outcomes), nights, snapshot, now)
     if content.users is not None:

