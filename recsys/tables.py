@@ -233,6 +233,26 @@ class Recommendations(dy.Schema):
     model_version = dy.String(nullable=False)
 
 
+class Outcomes(dy.Schema):
+    """What users did while one night's lists were shown, sorted by `user_id`; only positive events count."""
+
+    user_id = dy.String(primary_key=True, min_length=1)
+    # Those of the first row of the user's list.
+    variant = dy.String(nullable=False)
+    model_version = dy.String(nullable=False)
+    # Positive events, with items of the list or others; `items` are the distinct ones.
+    events = dy.UInt32(nullable=False)
+    items = dy.UInt32(nullable=False)
+    # Items of the list among them.
+    hits = dy.UInt16(nullable=False)
+    # Rank of the best of these; null without a hit.
+    first_rank = dy.UInt16(nullable=True, min=1)
+    # 0 without an event.
+    ndcg = dy.Float64(nullable=False, min=0, max=1)
+    # Sum of the events' values; 0 where none has one.
+    value = dy.Float64(nullable=False)
+
+
 Table = TypeVar("Table", bound=dy.Schema)
 
 

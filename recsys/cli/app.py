@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from recsys import __version__
-from recsys.cli import canary, data, encoder, init, inspection, lists, registry, setup, training
+from recsys.cli import ab, canary, data, encoder, init, inspection, lists, registry, setup, training
 from recsys.errors import RecsysError
 
 _INTERRUPTED = (
@@ -68,6 +68,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": inspection.evaluate,
         "report": inspection.report,
         "doctor": inspection.doctor,
+        "ab": ab.ab,
     },
     "Encoder": {"search": encoder.search, "embed": encoder.embed, "export": encoder.export},
 }

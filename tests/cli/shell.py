@@ -20,6 +20,7 @@ COMMANDS = [
     "tune",
     "run",
     "doctor",
+    "ab",
     "embed",
     "search",
     "export",

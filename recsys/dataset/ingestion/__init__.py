@@ -135,6 +135,31 @@ def ingest_blocks(config: DatasetConfig, *, now: datetime, scratch: Path) -> Ing
     return IngestedBlocks(items, iter(rejected), blocks, kinds, item_counts, events.judge, counts)
 
 
+def ingest_events(config: DatasetConfig, item_ids: pl.Series, *, now: datetime, scratch: Path) -> pl.DataFrame:
+    """Read and clean raw interactions alone, such as those that follow published lists.
+
+    Args:
+        config: raw files of the interactions and their meaning; those of the items are not read.
+        item_ids: known items, distinct and sorted; events with others are rejected.
+        now: aware instant; events later than a day after it are rejected.
+        scratch: an empty folder, as for `ingest_blocks`.
+
+    Returns:
+        `Interactions`.
+
+    Raises:
+        DataError: as for `ingest_blocks`.
+        ConfigError: the time zone does not exist.
+    """
+    _check_time_zone(config.interactions.time_zone)
+    rejected = SpilledFrames(scratch, "rejected")
+    events = read_interactions(config, item_ids, now, scratch, rejected)
+    kinds = len(config.interactions.event_weights)
+    counts = EventCounts(np.zeros(len(item_ids), dtype=np.bool_), np.zeros(kinds, dtype=np.int64))
+    blocks = list(make_blocks(config, events, item_ids, counts))
+    return check(Interactions, pl.concat(blocks), "ingested events", _NEXT_STEP)
+
+
 def _check_time_zone(time_zone: str) -> None:
     try:
         pl.Series([0], dtype=pl.Datetime("us")).dt.replace_time_zone(time_zone)
