@@ -40,8 +40,8 @@ install: $(CORE) ## Install the package into .venv
 install-dev: $(DEV) ## Install the package and everything for tests, notebooks and Airflow into .venv
 	@:
 
-# Tests of a file share fixtures that train, so a file is never divided. Files stay in the order of their names: the
-# default order starts with files of many short tests, and ends with a long one in one process.
+# Tests of a file share fixtures that train, so a file is never divided. Files stay in the order of tests/conftest.py,
+# the longest first: the default order starts with files of many short tests, and ends with a long one in one process.
 test: $(DEV) ## Run the tests; ARGS="-k word" goes to pytest
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
