@@ -30,7 +30,7 @@ def advise_on_times(values: pl.Series, column: TimeColumn) -> str:
     guess = detect_time_format(values)
     unit = column.fitting_unit(values)
     if unit is not None:
-        return f"{expected}; '{values[0]}' would be read by time_format: {unit}, which gives {span(values, unit)}"
+        return f"{expected}; '{values[0]}' would be read by time_format: '{unit}', which gives {span(values, unit)}"
     if guess.format is not None and guess.format != column.format:
         value = _deciding_value(values, guess.format)
         return f"{expected}; '{value}' would be read by time_format: '{guess.format}'"
