@@ -40,10 +40,12 @@ install: $(CORE) ## Install the package into .venv
 install-dev: $(DEV) ## Install the package and everything for tests, notebooks and Airflow into .venv
 	@:
 
-# Tests of a file share fixtures that train, so a file is never divided. Files stay in the order of their names: the
-# default order starts with files of many short tests, and ends with a long one in one process.
+# Tests of a file share fixtures that train, so a file is never divided. Files stay in the order of tests/conftest.py,
+# the longest first: the default order starts with files of many short tests, and ends with a long one in one process.
+# Each process computes in one thread, unless a test sets more: threads of several processes on the same cores wait for
+# each other, and most of that in busy loops.
 test: $(DEV) ## Run the tests; ARGS="-k word" goes to pytest
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(DEV) ## Check style, types and the direction of imports
 	$(BIN)/ruff check

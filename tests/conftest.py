@@ -1,10 +1,13 @@
 """The trained miniature that tests of pipelines, registry and command line share, and a real browser."""
 
+import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -22,15 +25,76 @@ from recsys.serving.bundle import Bundle
 hypothesis.settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("steady")
 
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
 # Nothing here asks the hub, or writes to a home or a store that a developer has set up.
 os.environ["HF_HUB_OFFLINE"] = "1"
 for name in ("RECSYS_HOME", "RECSYS_DATA", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
     os.environ.pop(name, None)
 
 
+# The files that take minutes, run first, so that none keeps one process busy when the others have finished. The first
+# trains the miniature, the next ones do not need it; so no process waits for it.
+_LONGEST = (
+    "pipelines/test_interrupted_nights.py",
+    "dataset/proposal/test_layouts.py",
+    "dataset/proposal/test_people.py",
+    "pipelines/test_as_of.py",
+    "airflow/test_dags.py",
+    "registry/test_versions.py",
+    "pipelines/tuning/test_search.py",
+    "plugins/test_plugin_package.py",
+    "pipelines/test_compare.py",
+)
+
+# A folder that all processes of a test run share.
+SHARED = pytest.StashKey[Path]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # What mlflow does inside itself (deprecated calls of SQLAlchemy, type hints it cannot read) is not ours to mend.
     config.addinivalue_line("filterwarnings", r"ignore:::mlflow\..*")
+    given = getattr(config, "workerinput", None)
+    config.stash[SHARED] = Path(given["shared"] if given else tempfile.mkdtemp(prefix="recsys-tests-"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(_LONGEST)}
+    if missing := [str(path) for path in ranks if not path.exists()]:
+        raise pytest.UsageError(f"tests/conftest.py: _LONGEST has files that do not exist: {', '.join(missing)}")
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of pytest-xdist which folder is shared."""
+    node.workerinput["shared"] = str(node.config.stash[SHARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[SHARED], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def make_once(request: pytest.FixtureRequest) -> MakeOnce:
+    """Make a folder in the first process that asks for it; the others wait for it. Nobody may change it afterwards."""
+    shared = request.config.stash[SHARED]
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        # A space and another script: homes have such names.
+        folder, done = shared / f"{name} 家", shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -44,39 +108,49 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+def new_home(make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
     """Make homes that hold nothing but an empty MLflow store: making one takes seconds, copying none."""
     from recsys.registry.tracking import connect
 
+    empty = make_once("empty", lambda home: connect(home, parse_config(settings(), "test")))
     base = tmp_path_factory.mktemp("homes")
     made: list[Path] = []
 
     def make() -> Path:
-        # A space and another script: homes have such names.
         made.append(base / f"home {len(made)} 家")
         made[-1].mkdir()
-        # The store names the folders of `base`, which the first use corrects.
-        shutil.copy(base / "mlflow.db", made[-1])
+        # The store names the folders of its first home, which the first use corrects.
+        shutil.copy(empty / "mlflow.db", made[-1])
         return made[-1]
 
-    connect(base, parse_config(settings(), "test"))
     yield make
     # Every bundle holds an encoder of 90 MB.
     shutil.rmtree(base)
 
 
 @pytest.fixture(scope="session")
-def trained(raw: Path, new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(
+    raw: Path, new_home: Callable[[], Path], make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Trained]:
     """Trained once for all tests, which must leave it as it is; `trained_copy` is there to be changed."""
     from recsys.pipelines.run import run_all
 
-    config, made, bystander = parse_config(settings(), "test"), new_home(), tmp_path_factory.mktemp("bystander")
+    config = parse_config(settings(), "test")
     # Homes have such names too: with what ends or escapes a part of an address, or is a pattern.
-    home = made.rename(made.with_name("trained 家 [a] ?b #c %41 100%"))
-    with chdir(bystander), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_DATA", str(raw))
-        run_all(config, home, RUN_DATE, NOW)
-    return Trained(config, home, bystander)
+    name = "trained 家 [a] ?b #c %41 100%"
+
+    def train(folder: Path) -> None:
+        shutil.copytree(new_home(), folder / name)
+        (folder / "bystander").mkdir()
+        with chdir(folder / "bystander"), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RECSYS_DATA", str(raw))
+            run_all(config, folder / name, RUN_DATE, NOW)
+
+    folder = make_once("trained", train)
+    # Commands that only read take locks, so each process has a copy.
+    home = copy_home(folder / name, tmp_path_factory.mktemp("trained") / name)
+    yield Trained(config, home, folder / "bystander")
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")

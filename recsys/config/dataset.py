@@ -35,7 +35,7 @@ class ItemFiles(RawFiles):
 
     default_max_rejected: ClassVar[dict[str, float]] = {"empty_text": 0.2}
     rules: ClassVar[tuple[str, ...]] = (
-        *("missing_item_id", "unprintable_item_id", "rounded_item_id"),
+        *("missing_item_id", "unprintable_item_id", "rounded_item_id", "list_item_id"),
         *("empty_text", "bad_available", "bad_created_at"),
     )
 
@@ -90,7 +90,8 @@ class InteractionFiles(RawFiles):
     }
     rules: ClassVar[tuple[str, ...]] = (
         *("missing_user_id", "missing_item_id", "unprintable_user_id", "unprintable_item_id"),
-        *("rounded_user_id", "rounded_item_id", "missing_time", "bad_time", "early_time", "future_time"),
+        *("rounded_user_id", "rounded_item_id", "list_user_id"),
+        *("missing_time", "bad_time", "early_time", "future_time"),
         *("unknown_item", "missing_event", "unknown_event", "bad_value", "zero_value", "bad_position"),
         *("missing_order", "bad_order"),
     )

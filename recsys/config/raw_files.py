@@ -114,7 +114,8 @@ class RawFiles(Section):
     missing: dict[str, tuple[str, ...]] = Field(default={})
     """Field -> words that mean a missing value there, such as '0', beside the usual ones (null, None, NA, nan, -)."""
     fill_down: tuple[Column, ...] = ()
-    """Raw columns whose blank cells repeat the cell above, as in orders whose first line alone names the customer."""
+    """Raw columns whose blank cells repeat the cell above in the same file, as in orders whose first line alone names
+    the customer."""
     file_name: str | None = None
     """Regular expression over a file's path; its named groups are further columns, such as '(?P<day>[0-9-]+)[.]csv'."""
     keep_rows: tuple[Annotated[RowFilter, BeforeValidator(_parse_filter), WithJsonSchema({"type": "string"})], ...] = ()

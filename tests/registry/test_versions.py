@@ -279,8 +279,12 @@ def server(new_home: Callable[[], Path], tmp_path: Path) -> Iterator[str]:
         "--artifacts-destination",
         str(tmp_path / "kept"),
     ]
+    # Its queue of jobs is two more processes that import everything.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=tmp_path, env=environment, start_new_session=True
+        )
     try:
         for _ in range(600):
             with socket.socket() as caller:

@@ -23,6 +23,8 @@ def _exact_integers() -> str:
     return "|".join((f"[0-9]{{1,{len(digits) - 1}}}", *smaller, digits))
 
 
+# Lists start with a text, a number or another list, objects with a key; both may be empty.
+_LIST_OR_OBJECT = r"""(?s)^(?:\[\s*(?:["'\[{].*|-?[0-9][0-9.eE+-]*\s*(?:,.*)?)?\]|\{\s*(?:["'].*)?\})$"""
 # A formula that keeps a spreadsheet from reading an id as a number: ="0439023483".
 _TEXT_FORMULA = r'^="([^"]*)"$'
 _WHOLE_NUMBER = rf"^(-?(?:{_exact_integers()}))\.0+$"
@@ -60,6 +62,14 @@ def _drop_decimals(texts: pl.Series) -> pl.Series:
 def has_control_characters(ids: pl.Expr) -> pl.Expr:
     """Return for each clean id whether it holds a control character, such as a line break or NUL."""
     return ids.str.contains(r"\p{Cc}")
+
+
+def is_list(ids: pl.Expr) -> pl.Expr:
+    """Return for each clean id whether it is a list or an object, as JSON and Python write them.
+
+    Text in brackets or braces that is no list, such as `[REC]` or a GUID in braces, is an id.
+    """
+    return ids.str.contains(_LIST_OR_OBJECT)
 
 
 def is_rounded(ids: pl.Expr) -> pl.Expr:

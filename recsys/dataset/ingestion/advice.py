@@ -30,7 +30,7 @@ def advise_on_times(values: pl.Series, column: TimeColumn) -> str:
     guess = detect_time_format(values)
     unit = column.fitting_unit(values)
     if unit is not None:
-        return f"{expected}; '{values[0]}' would be read by time_format: {unit}, which gives {span(values, unit)}"
+        return f"{expected}; '{values[0]}' would be read by time_format: '{unit}', which gives {span(values, unit)}"
     if guess.format is not None and guess.format != column.format:
         value = _deciding_value(values, guess.format)
         return f"{expected}; '{value}' would be read by time_format: '{guess.format}'"
@@ -77,6 +77,27 @@ def advise_on_items(values: pl.Series, known: pl.Series, column: str | tuple[str
                 )
     near = find_near_ids(clean_ids(values).drop_nulls(), known)
     return "; ".join(f"'{one.id}' is unknown but '{one.near}' is not: {one.difference}" for one in near[:1])
+
+
+def advise_on_lists(values: pl.Series, table: str, field: str, column: str | tuple[str, ...]) -> str:
+    """Return how to read single ids from a column that holds lists or objects.
+
+    Args:
+        values: some of the lists, raw.
+        table: `items` or `interactions`.
+        field: the field of the ids.
+        column: the raw column that they come from, or several.
+    """
+    expected = "a single id per row is expected"
+    if not isinstance(column, str):
+        return expected
+    ways = next((way for value in values.head(10) for way in find_several_ids(value, column)), None)
+    if ways is None:
+        return f"{expected}; name a field inside the object, such as {column}.id, in dataset.{table}.columns.{field}"
+    return (
+        f"{expected}; give each id a row with dataset.{table}.unfold: {ways.unfold} and "
+        f"dataset.{table}.columns.{field}: {ways.item_id}"
+    )
 
 
 def advise_on_events(kinds: Sequence[str]) -> str:

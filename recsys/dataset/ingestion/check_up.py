@@ -69,7 +69,12 @@ def _look_at_items(config: DatasetConfig, now: datetime, folder: Path) -> list[L
             reader.add(batch)
     except DataError as error:
         return [Look("raw items", False, str(error))]
-    return [Look("raw items", True, heads.describe()), _look_at_rules("item rows", reader.judge, reader.judge.rejected)]
+    rows = _look_at_rules("item rows", reader.judge, reader.judge.rejected)
+    try:
+        reader.created.check()
+    except DataError as error:
+        rows = Look("item rows", False, str(error))
+    return [Look("raw items", True, heads.describe()), rows]
 
 
 def _look_at_interactions(config: DatasetConfig, now: datetime, folder: Path) -> list[Look]:

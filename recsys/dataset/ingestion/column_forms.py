@@ -16,8 +16,10 @@ from recsys.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+# Forms of numbers that are tried where the times that were read cannot be right.
+_FORMS_OF_NUMBERS = (*UNITS, "days", "compact", "%Y")
 _PLAUSIBLE = datetime(1990, 1, 1, tzinfo=UTC)
-# Values kept to find the unit that would fit.
+# Values kept to find the form that would fit.
 _EVIDENCE = 1000
 # Shares of the times that lie outside the plausible years before they count as wrong, and inside them in a unit that
 # counts as right.
@@ -111,7 +113,7 @@ class TimeColumn:
         """Stop if most times are in a unit that cannot be right, such as a year of events in a few hours of 1970.
 
         Raises:
-            DataError: most times are before 1990 or in the future, and another unit puts them where they can be right.
+            DataError: most times are before 1990 or in the future, and another form puts them where they can be right.
         """
         wrong = self._read - self._plausible
         if not self._read or wrong <= _WRONG * self._read:
@@ -123,7 +125,7 @@ class TimeColumn:
             raise DataError(
                 f"{self._table}: {wrong:,} of {self._read:,} values of {self._field} cannot be right if read as "
                 f"{self.format}: {values[0]} is in {first}; read as {fitting} they run {span(values, fitting)}; "
-                f"set dataset.{self._table}.time_format to {fitting}"
+                f"set dataset.{self._table}.time_format to '{fitting}'"
             )
         logger.warning(
             "%s: %d of %d values of %s, read as %s, lie before 1990 or in the future, such as %s in %s",
@@ -131,9 +133,9 @@ class TimeColumn:
         )
 
     def fitting_unit(self, values: pl.Series) -> str | None:
-        """Return the unit of numbers that puts nearly all values into the years from 1990 until now, if one does."""
+        """Return the form of numbers that puts nearly all values into the years from 1990 until now, if one does."""
         texts = drop_missing(values, self._words).drop_nulls()
-        for unit in (*UNITS, "days"):
+        for unit in _FORMS_OF_NUMBERS:
             times = parse_times(texts, unit, self._zone, self._decimal)
             if unit != self.format and int(times.is_between(_PLAUSIBLE, self._latest).sum()) >= _RIGHT * max(
                 1, len(texts)

@@ -2,8 +2,9 @@
 
 The rules are checked in this order, and the first that a row breaks is recorded: missing_user_id, missing_item_id,
 unprintable_user_id, unprintable_item_id (control characters), rounded_user_id, rounded_item_id (a float that lost
-digits), missing_time, bad_time, early_time, future_time, unknown_item, missing_event, unknown_event, bad_value,
-zero_value (no weight where the value is one), bad_position, missing_order, bad_order.
+digits), list_user_id (a list or an object), missing_time, bad_time, early_time, future_time, unknown_item,
+missing_event, unknown_event, bad_value, zero_value (no weight where the value is one), bad_position, missing_order,
+bad_order.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from recsys.dataset.ingestion.advice import (
     ADVICE_ON_MISSING,
     advise_on_events,
     advise_on_items,
+    advise_on_lists,
     advise_on_numbers,
     advise_on_times,
 )
@@ -29,6 +31,7 @@ from recsys.dataset.ingestion.event_sort import EventFile
 from recsys.dataset.ingestion.judgement import Judge
 from recsys.dataset.ingestion.read_ahead import read_ahead
 from recsys.dataset.ingestion.text_numbers import (
+    LISTED,
     MISSING,
     ROUNDED,
     UNKNOWN,
@@ -47,6 +50,7 @@ _Mask = NDArray[np.bool_]
 # Rule -> field whose values are shown.
 _FIELDS = {
     **{f"{fault}_{name}": name for fault in ("unprintable", "rounded") for name in ("user_id", "item_id")},
+    "list_user_id": "user_id",
     **dict.fromkeys(("bad_time", "early_time", "future_time"), "time"),
     "unknown_item": "item_id",
     "unknown_event": "event",
@@ -152,6 +156,7 @@ class InteractionReader:
         broken = {"missing_user_id": users == MISSING, "missing_item_id": items == MISSING}
         for fault, code in (("unprintable", UNPRINTABLE), ("rounded", ROUNDED)):
             broken |= {f"{fault}_user_id": users == code, f"{fault}_item_id": items == code}
+        broken["list_user_id"] = users == LISTED
         records["user"], records["item"] = np.maximum(users, 0), np.maximum(items, 0)
         if "time" in self.columns:
             broken |= self._parse_times(values["time"], records)
@@ -213,6 +218,8 @@ class InteractionReader:
             return ""
         if _FIELDS.get(rule) == "time":
             return advise_on_times(values, self.time)
+        if rule == "list_user_id":
+            return advise_on_lists(values, "interactions", "user_id", self._files.columns.user_id)
         if rule == "unknown_item":
             return advise_on_items(values, self._item_ids, self._files.columns.item_id)
         if rule == "unknown_event":

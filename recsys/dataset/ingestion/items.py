@@ -1,7 +1,8 @@
 """Raw items -> the catalogue and rejected rows, batch by batch.
 
 The rules are checked in this order, and the first that a row breaks is recorded: missing_item_id, unprintable_item_id
-(control characters), rounded_item_id (a float that lost digits), empty_text, bad_available, bad_created_at.
+(control characters), rounded_item_id (a float that lost digits), list_item_id (a list or an object), empty_text,
+bad_available, bad_created_at.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, ItemFiles
 from recsys.config.raw_files import Column
-from recsys.dataset.cleaning.ids import clean_attributes, clean_ids, has_control_characters, is_rounded
+from recsys.dataset.cleaning.ids import clean_attributes, clean_ids, has_control_characters, is_list, is_rounded
 from recsys.dataset.cleaning.lists import join_lists, split_tags
 from recsys.dataset.cleaning.missing import drop_missing
 from recsys.dataset.cleaning.numbers import parse_flags
 from recsys.dataset.cleaning.text import to_plain_text
-from recsys.dataset.ingestion.advice import ADVICE_ON_MISSING, advise_on_times
+from recsys.dataset.ingestion.advice import ADVICE_ON_MISSING, advise_on_lists, advise_on_times
 from recsys.dataset.ingestion.column_forms import TimeColumn
 from recsys.dataset.ingestion.judgement import Judge, TableCounts
 from recsys.dataset.ingestion.read_ahead import read_ahead
@@ -31,7 +32,7 @@ from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Items
 
 _FIELDS = {
-    **dict.fromkeys(("unprintable_item_id", "rounded_item_id"), "item_id"),
+    **dict.fromkeys(("unprintable_item_id", "rounded_item_id", "list_item_id"), "item_id"),
     "bad_available": "available",
     "bad_created_at": "created_at",
 }
@@ -103,6 +104,8 @@ class ItemReader:
     def _advise(self, rule: str, values: pl.Series) -> str:
         if rule == "missing_item_id":
             return ADVICE_ON_MISSING
+        if rule == "list_item_id":
+            return advise_on_lists(values, "items", "item_id", self._files.columns.item_id)
         if rule == "bad_created_at":
             return advise_on_times(values, self.created)
         return "true or false is expected" if rule == "bad_available" else ""
@@ -162,6 +165,7 @@ def _find_broken(parsed: pl.DataFrame) -> Mapping[str, NDArray[np.bool_]]:
         "missing_item_id": pl.col("item_id").is_null(),
         "unprintable_item_id": has_control_characters(pl.col("item_id")),
         "rounded_item_id": is_rounded(pl.col("item_id")),
+        "list_item_id": is_list(pl.col("item_id")),
         "empty_text": (pl.col("title") == "") & (pl.col("description") == ""),
         "bad_available": pl.col("available").is_null(),
         "bad_created_at": pl.col("created_at").is_null() & ~pl.col("created_blank"),

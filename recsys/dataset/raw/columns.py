@@ -135,7 +135,13 @@ def as_text(column: pl.Series) -> pl.Series:
     return join_lists(column)
 
 
-def missing_column(what: str, source: str, name: str, found: Sequence[str], *, header: bool = True) -> DataError:
+class MissingColumnError(DataError):
+    """A source does not have a column that the config names."""
+
+
+def missing_column(
+    what: str, source: str, name: str, found: Sequence[str], *, header: bool = True
+) -> MissingColumnError:
     """Return the error of a column that a source does not have, with the likeliest next step."""
     steps = []
     if not header:
@@ -148,7 +154,7 @@ def missing_column(what: str, source: str, name: str, found: Sequence[str], *, h
     if len(found) == 1 and re.search(r"[^\w. ]", found[0]):
         steps.append(f"one column only: is the separator right? set {name_setting(what, 'separator')};")
     steps.append(f"fix {name_setting(what)} in the config")
-    return DataError(f"{source}: no column '{name}'; found {', '.join(map(repr, found))}; {' '.join(steps)}")
+    return MissingColumnError(f"{source}: no column '{name}'; found {', '.join(map(repr, found))}; {' '.join(steps)}")
 
 
 def _similar(name: str, found: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from threading import Lock
 from typing import BinaryIO
 
 import polars as pl
@@ -88,10 +89,14 @@ def parquet_errors(source: Source) -> Iterator[None]:
 
 
 class _WholeRows:
-    """Whole rows of a file, read on demand; cheapest if asked for in their order."""
+    """Whole rows of a file, read on demand; cheapest if asked for in their order.
+
+    Rows may be asked for while another thread, which reads ahead, comes to the end of the file.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._lock = Lock()
         self._keep_open = True
         self._forget()
 
@@ -105,15 +110,15 @@ class _WholeRows:
         """Return rows as JSON: those with some indexes from a first row on, all in one batch."""
         if not len(chosen):
             return []
-        with parquet_errors(self._source):
+        with self._lock, parquet_errors(self._source):
             if self._stream is None or first_row < self._start:
                 self._open()
             while first_row >= self._end:
                 self._rows = next(self._batches)
                 self._start, self._end = self._end, self._end + self._rows.height
             texts = as_json(self._rows[chosen + (first_row - self._start)])
-        if not self._keep_open:
-            self._close()
+            if not self._keep_open:
+                self._close()
         return texts
 
     def _open(self) -> None:
@@ -132,5 +137,6 @@ class _WholeRows:
 
     def finish(self) -> None:
         """Close the file, now and after each later request."""
-        self._keep_open = False
-        self._close()
+        with self._lock:
+            self._keep_open = False
+            self._close()

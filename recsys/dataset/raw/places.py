@@ -250,4 +250,5 @@ def _check_formats(what: str, path: str, sources: Sequence[Source]) -> None:
         first.setdefault(source.format, PurePosixPath(source.name).name)
     if len(first) > 1:
         examples = ", ".join(f"{FORMAT_NAMES[kind]} ({name})" for kind, name in first.items())
-        raise DataError(f"{what} {path}: mixed formats: {examples}; select one of them with a glob such as '*.csv'")
+        inside = f"{path}/" if path.lower().endswith(".zip") else ""
+        raise DataError(f"{what} {path}: mixed formats: {examples}; select one with a glob such as '{inside}*.csv'")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import PurePosixPath
 
 import polars as pl
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import RawBatch, Source
 from recsys.dataset.raw.blocks import RawBlock
-from recsys.dataset.raw.columns import as_text, names_of, pick_columns
+from recsys.dataset.raw.columns import MissingColumnError, as_text, names_of, pick_columns
 from recsys.dataset.raw.delimited import read_delimited
 from recsys.dataset.raw.delta_table import read_delta
 from recsys.dataset.raw.json_rows import KeyCheck, read_json
@@ -27,6 +28,8 @@ from recsys.errors import DataError
 Columns = Mapping[str, str | tuple[str, ...]]
 
 _BATCH_ROWS = 500_000
+# Files that a message names.
+_SHOWN = 5
 _WITH_LINES = ("csv", "json")
 
 
@@ -51,17 +54,39 @@ def read_batches(what: str, files: RawFiles, columns: Columns, *, limit: int | N
     rows = 0
     skipped = 0
     for source, shaper in zip(sources, shapers, strict=True):
-        for block in _split(read_blocks(what, source, files, shaper.raw_names, check), limit):
-            batch = _as_batch(what, source, block, shaper, columns, files)
-            rows += batch.values.height
-            skipped += batch.skipped
-            yield batch
+        try:
+            for block in _split(read_blocks(what, source, files, shaper.raw_names, check), limit):
+                batch = _as_batch(what, source, block, shaper, columns, files)
+                rows += batch.values.height
+                skipped += batch.skipped
+                yield batch
+        except MissingColumnError as error:
+            others = [(other, reader) for other, reader in zip(sources, shapers, strict=True) if other is not source]
+            raise DataError(f"{error}{_name_others(what, files, others)}") from error
     if limit is None:
         check.finish(what)
     if not rows:
         reason = f"keep_rows leaves none of {skipped:,} rows" if skipped else "no rows of data, only a header"
         step = f"fix {name_setting(what, 'keep_rows')}" if skipped else "check the export"
         raise DataError(f"{what} {files.path}: {reason}; {step}")
+
+
+def _name_others(what: str, files: RawFiles, others: Sequence[tuple[Source, Shaper]]) -> str:
+    """Return that a path means further files, and the setting that reads one with the columns; empty without one."""
+    for other, shaper in others[:_SHOWN]:
+        try:
+            next(read_blocks(what, other, files, shaper.raw_names), None)
+        except DataError:
+            continue
+        break
+    else:
+        return ""
+    names = ", ".join(PurePosixPath(other.name).name for other, _ in others[:_SHOWN])
+    more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
+    return (
+        f"; {files.path} also has {names}{more}: if these are different tables, read one of them, such as "
+        f"{name_setting(what, 'path')}: {other.name}"
+    )
 
 
 def read_blocks(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from recsys.dataset.raw.containers import StoredFile
 from recsys.dataset.raw.deadline import answer
 from recsys.dataset.raw.local import delta_table
 from recsys.dataset.raw.patterns import DELTA_LOG, is_hidden, literal_part, match_paths
+from recsys.dataset.raw.requested_file import RequestedFile
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.dataset.raw.web import store_web
 from recsys.errors import ConfigError, DataError
@@ -146,46 +146,16 @@ def _is_inside(key: str, tables: Sequence[str]) -> bool:
 
 def _open_object(store: Store, key: str) -> BinaryIO:
     opened = store.ask(key, lambda files: files.open_input_file(f"{store.bucket}/{key}"))
-    return cast(BinaryIO, _Object(store, key, opened))
+    return cast(BinaryIO, RequestedFile(int(opened.size()), partial(_read_object, store, key, opened), opened.close))
 
 
-class _Object(io.RawIOBase):
-    """An object that is read by requests with a deadline."""
-
-    def __init__(self, store: Store, key: str, opened: Any) -> None:
-        super().__init__()
-        self._store, self._key, self._opened = store, key, opened
-        self._position = 0
-        self._size = int(opened.size())
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), _REQUEST, self._size - self._position)
-        if length <= 0:
-            return 0
-        start = self._position
-        data = self._store.ask(self._key, lambda _: self._opened.read_at(length, start))
-        if len(data) < length:
-            raise DataError(f"{self._store.name(self._key)}: the object ends before its size; try again")
-        buffer[:length] = data
-        self._position += length
-        return length
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def close(self) -> None:
-        self._opened.close()
-        super().close()
+def _read_object(store: Store, key: str, opened: Any, start: int, length: int) -> bytes:
+    """Return bytes of an opened object, at most those of a single request."""
+    length = min(length, _REQUEST)
+    data: bytes = store.ask(key, lambda _: opened.read_at(length, start))
+    if len(data) < length:
+        raise DataError(f"{store.name(key)}: the object ends before its size; try again")
+    return data
 
 
 def _connect_s3(bucket: str) -> Any:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from recsys.dataset.raw.containers import Layer, StoredFile, spool
 from recsys.dataset.raw.deadline import answer
+from recsys.dataset.raw.requested_file import RequestedFile
 from recsys.errors import DataError
 
 # Seconds that a try may wait for the next bytes.
@@ -45,7 +46,7 @@ def _open_ranges(name: str, address: str) -> BinaryIO:
     with _request(name, address, "bytes=0-0") as response:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
         if response.status == http.client.PARTIAL_CONTENT and size.isdigit():
-            return cast(BinaryIO, _Ranges(name, address, int(size)))
+            return cast(BinaryIO, RequestedFile(int(size), partial(_read_range, name, address)))
     with io.BufferedReader(Layer(_open_stream(name, address), name)) as stream:
         return spool(name, stream)
 
@@ -130,37 +131,14 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-class _Ranges(io.RawIOBase):
-    """A file of which each read is a request of its own."""
-
-    def __init__(self, name: str, address: str, size: int) -> None:
-        super().__init__()
-        self._name, self._address, self._size, self._position = name, address, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size - self._position)
-        if length <= 0:
-            return 0
-        range_ = f"bytes={self._position}-{self._position + length - 1}"
-        filled = 0
-        response = _request(self._name, self._address, range_)
-        with _Stream(self._name, response) as stream:
-            if response.status != http.client.PARTIAL_CONTENT:
-                raise DataError(f"{self._name}: the server no longer sends parts of the file; try again")
-            while filled < length and (count := stream.readinto(memoryview(buffer)[filled:length])):
-                filled += count
-        self._position += filled
-        return filled
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
+def _read_range(name: str, address: str, start: int, length: int) -> bytes:
+    """Return bytes of a file, by a request of their own."""
+    response = _request(name, address, f"bytes={start}-{start + length - 1}")
+    data = bytearray(length)
+    filled = 0
+    with _Stream(name, response) as stream:
+        if response.status != http.client.PARTIAL_CONTENT:
+            raise DataError(f"{name}: the server no longer sends parts of the file; try again")
+        while filled < length and (count := stream.readinto(memoryview(data)[filled:])):
+            filled += count
+    return bytes(data[:filled])

@@ -47,7 +47,11 @@ def test_unit_that_cannot_be_right(shop):
     shop.interactions("user_id,item_id,at", "u,a,1609459200", "u,b,1609459300")
     found = look(shop, columns={"time": "at"}, time_format="milliseconds")
     assert not found["times"].good
-    assert "set dataset.interactions.time_format to seconds" in found["times"].found
+    assert "set dataset.interactions.time_format to 'seconds'" in found["times"].found
+    shop.items("item_id,title,born", "a,A,20210101", "b,B,20210102")
+    found = look(shop, items={"columns": {"created_at": "born"}, "time_format": "seconds"})
+    assert "set dataset.items.time_format to 'compact'" in found["item rows"].found
+    assert not found["item rows"].good
 
 
 def test_every_file_is_looked_at_and_only_its_head(shop):

@@ -453,6 +453,38 @@ def test_a_list_is_no_id(shop):
         shop.ingest(path="log.parquet")
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_list_written_as_text_is_no_id(shop, suffix):
+    ids = ["[REC]", '["a", "b"]', "['a']", "[7, 8]", "[[1]]", "[]", '{"id": "a"}', "{3F25-04E0}", "[7] x"]
+    frame = pl.DataFrame({"item_id": ids, "title": "T"})
+    log = pl.DataFrame({"user_id": ids, "item_id": "[REC]"})
+    for name, table in (("items", frame), ("log", log)):
+        path = shop.folder / f"{name}.{suffix}"
+        if suffix == "csv":
+            table.write_csv(path)
+        else:
+            # Lists and objects themselves where the text is JSON.
+            rows = [{key: as_json(value) for key, value in row.items()} for row in table.rows(named=True)]
+            path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    result = shop.ingest(items={"path": f"items.{suffix}"}, path=f"log.{suffix}")
+    assert sorted(result.items["item_id"]) == ["[7] x", "[REC]", "{3F25-04E0}"]
+    assert sorted(result.interactions["user_id"]) == ["[7] x", "[REC]", "{3F25-04E0}"]
+    assert {rule for _, _, rule in rules(result)} == {"list_item_id", "list_user_id"}
+    message = (
+        r"list_item_id 6, such as '\[\"a\", \"b\"\]' in .*a single id per row is expected; give each id a row with "
+        r"dataset\.items\.unfold: \{column: item_id\} and dataset\.items\.columns\.item_id: item_id"
+    )
+    with pytest.raises(DataError, match=message):
+        shop.ingest(share=0, items={"path": f"items.{suffix}"}, path=f"log.{suffix}")
+
+
+def as_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 # --- real data -----------------------------------------------------------------------------------------------
 
 DATA = Path(os.environ.get("RECSYS_TEST_DATA") or Path(__file__).parents[4] / "shared/data")

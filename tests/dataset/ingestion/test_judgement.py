@@ -47,16 +47,36 @@ def test_other_date_form_is_named_with_a_value_that_decides(shop):
 def test_unit_that_cannot_be_right_is_refused_with_the_one_that_fits(shop, given, factor, fitting):
     shop.interactions("user_id,item_id,at", *(f"u{n},a,{(1609459200 + n * 86400) * factor}" for n in range(50)))
     message = refuse(shop, "2021-01-01 ... 2021-02-19", share=1.0, columns={"time": "at"}, time_format=given)
-    assert re.search(f"time_format:? (to )?{fitting}", message)
+    assert re.search(f"time_format:? (to )?'?{fitting}", message)
 
 
 def test_days_of_a_spreadsheet_read_as_seconds_are_refused(shop):
     shop.interactions("user_id,item_id,at", *(f"u,{item},{44197 + n}.5" for n, item in enumerate("abc")))
     given = {"columns": {"time": "at"}, "time_format": "seconds"}
-    refuse(shop, "3 of 3 values of time cannot be right", "set dataset.interactions.time_format to days", **given)
+    refuse(shop, "3 of 3 values of time cannot be right", "set dataset.interactions.time_format to 'days'", **given)
     # Times that no unit explains may be counters.
     shop.interactions("user_id,item_id,at", "u,a,1", "u,b,2")
     assert shop.ingest(**given).interactions.height == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "fitting"),
+    [
+        ("seconds", ("20210101", "20210819", "20220301"), "compact"),
+        ("milliseconds", ("1609459200", "1612137600", "1614556800"), "seconds"),
+        ("days", ("1995", "2003", "2021"), "%Y"),
+    ],
+)
+def test_creation_times_in_another_unit_are_refused_with_the_one_that_fits(shop, given, values, fitting):
+    shop.items("item_id,title,born", *(f"{item},T,{value}" for item, value in zip("abc", values, strict=True)))
+    shop.interactions("user_id,item_id,at", "u,a,2022-05-01", "u,b,2022-05-02")
+    files = {"columns": {"created_at": "born"}, "time_format": given}
+    message = refuse(
+        shop, "items: 3 of 3 values of created_at cannot be right", items=files, columns={"time": "at"}, share=1.0
+    )
+    assert f"set dataset.items.time_format to '{fitting}'" in message
+    read = shop.ingest(items={**files, "time_format": fitting}, columns={"time": "at"})
+    assert read.items["created_at"].dt.year().is_between(1995, 2022).all()
 
 
 def test_time_format_is_detected_once_and_logged(shop, caplog):

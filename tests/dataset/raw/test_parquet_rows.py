@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from threading import Thread
 
 import pandas as pd
 import polars as pl
@@ -109,6 +110,24 @@ def test_rows_of_later_batches_are_found_again(tmp_path, monkeypatch):
     backwards = [batch.content(pl.Series([0])) for batch in reversed(batches)]
     assert '"id": 0,' in backwards[-1][0]
     assert '"id": 7,' in backwards[-2][0]
+
+
+def test_rows_are_found_while_another_thread_comes_to_the_end_of_the_file(tmp_path, monkeypatch):
+    pl.DataFrame({"id": ["a", "b"], "name": ["A", "B"]}).write_parquet(tmp_path / "a.parquet")
+    batches = read_batches("items", RawFiles(path=str(tmp_path / "a.parquet")), {"id": "id"})
+    batch = next(batches)
+    real, threads = parquet_rows.to_frame, []
+
+    def read_to_the_end_meanwhile(rows):
+        if not threads:
+            threads.append(Thread(target=lambda: list(batches)))
+            threads[0].start()
+            threads[0].join(0.5)
+        return real(rows)
+
+    monkeypatch.setattr(parquet_rows, "to_frame", read_to_the_end_meanwhile)
+    assert batch.content(pl.Series([1])) == ['{"id": "b", "name": "B"}']
+    threads[0].join()
 
 
 def test_vectors_of_which_some_are_null_do_not_matter(tmp_path):

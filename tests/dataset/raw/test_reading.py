@@ -1,3 +1,5 @@
+import zipfile
+
 import polars as pl
 import pytest
 from raw_tables import COLUMNS, failure, read, write
@@ -82,6 +84,25 @@ def test_messages_about_hold_out_pairs_name_their_settings(tmp_path):
     assert "fix windows.holdout_path" in failure(tmp_path / "none.csv", what=HOLDOUT)
     write(tmp_path / "a.csv", "id;x\n1;2\n")
     assert "fix dataset.interactions in the config" in failure(tmp_path / "a.csv", what=HOLDOUT)
+
+
+def test_a_missing_column_names_the_other_members_that_have_it(tmp_path):
+    tables = {"orders.csv": "user,sku\nu,a\n", "people.csv": "who\nu\n", "products.csv": "id,name\n1,a\n"}
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        for name, content in tables.items():
+            archive.writestr(name, content)
+            write(tmp_path / "export" / name, content)
+    for path in (tmp_path / "export.zip", tmp_path / "export"):
+        message = failure(path)
+        assert "orders.csv: no column 'id'; found 'user', 'sku'; fix dataset.items in the config;" in message
+        chosen = f"{path}/products.csv"
+        assert "also has people.csv, products.csv: if these are different tables, read one of them" in message
+        assert message.endswith(f"such as dataset.items.path: {chosen}")
+        assert read(chosen).values == [("1", "a")]
+        assert "also has" not in failure(path, {"id": "number"})
+    with zipfile.ZipFile(tmp_path / "export.zip", "a") as archive:
+        archive.writestr("more.jsonl", "{}")
+    assert f"select one with a glob such as '{tmp_path}/export.zip/*.csv'" in failure(tmp_path / "export.zip")
 
 
 def test_forms_without_lines_count_rows(tmp_path):
