@@ -85,7 +85,8 @@ def served_lines(asked: str, served: Sequence[Served]) -> list[str]:
         else:
             what = f"version {span.version}"
         since = f" since {_format_time(span.start)} (entry {span.entry})" if span.start else ""
-        lines.append(f"{asked}: {what}{since}{f', until {_format_time(span.end)}' if span.end else ''}")
+        until = f", until {_format_time(span.end)}" if span.end else ""
+        lines += wrap(f"{asked}: {what}{since}{until}")
     return lines
 
 
