@@ -69,9 +69,10 @@ Makes the champion's lists for every active user and publishes them in one step.
 the users gets the challenger's lists.
 
 **Failed with exit code 3**: a check refused the lists (too old a snapshot, too many fallback items, a shifted score
-distribution …). If the message names the challenger, `recsys canary --stop` ends the canary. **Exit code 2**: an error, such as a full disk or a database that does not answer. Either way readers
-still see the last published lists. Fix what the log's last line names, then clear this task: finished shards are kept,
-and only outputs that do not hold the night are filled.
+distribution …). If the message names the challenger, `recsys canary --stop` ends the canary. **Exit code 2**: an
+error, such as a full disk or a database that does not answer. Either way readers still see the last published lists.
+Fix what the log's last line names, then clear this task: finished shards are kept, and only outputs that do not hold
+the night are filled.
 """,
 }
 

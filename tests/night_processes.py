@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from recsys.config import Config, parse_config
-from recsys.pipelines import night_lists
+from recsys.engines import Engine, make_engine
 from recsys.pipelines.generate import generate
 
 # What a night imports, some of it only when it is needed.
@@ -60,11 +60,9 @@ class NightProcess:
 
 
 def _make_night(config: dict[str, Any], home: Path, day: str, now: datetime, begun: Connection) -> None:
-    make_engine = night_lists.make_engine
-
-    def report(*given: Any) -> Any:
+    def report(*given: Any) -> Engine:
         begun.send(None)
         return make_engine(*given)
 
-    night_lists.make_engine = report
-    generate(parse_config(config, "test"), home, day, now)
+    with mock.patch("recsys.pipelines.night_lists.make_engine", report):
+        generate(parse_config(config, "test"), home, day, now)
