@@ -256,7 +256,7 @@ def promote(config: Config | Path | str, *, home: Path | str | None = None) -> P
 
 
 def rollback(config: Config | Path | str, *, home: Path | str | None = None) -> Promotion:
-    """Make the previous champion champion again.
+    """Make the previous champion the champion again, and publish its lists again where they are kept.
 
     Args:
         config: names the model.
@@ -271,7 +271,7 @@ def rollback(config: Config | Path | str, *, home: Path | str | None = None) -> 
     from recsys.pipelines.rollback import rollback as rollback_pipeline
 
     done = rollback_pipeline(_resolve(config), _home(home))
-    return Promotion(done.version, f"rolled back from version {done.replaced}")
+    return Promotion(done.version, done.entry.reason if done.entry else f"version {done.version} is the champion")
 
 
 def generate(config: Config | Path | str, *, run_date: str | None = None, home: Path | str | None = None) -> Generated:

@@ -48,10 +48,12 @@ def open_log(home: Path, name: str = NAME) -> PromotionLog:
     return PromotionLog.open(connect(home, CONFIG), home, name)
 
 
-def decide(answer: str = "better", *, spent: float = 0.0, new_anchor: bool | None = None) -> Decision:
+def decide(
+    answer: str = "better", *, spent: float = 0.0, new_anchor: bool | None = None, sentence: str | None = None
+) -> Decision:
     """Return a decision of the gate."""
     promoted = answer in ("better", "as good")
-    sentence = f"ndcg@10 is {answer}"
+    sentence = sentence or f"ndcg@10 is {answer}"
     difference = 0.01 if promoted else -0.01
     check = Check(
         "champion version 1", "rival", "ndcg@10", 0.31, 0.3, difference, -0.02, 0.02, 0.006, answer, 900, sentence

@@ -14,7 +14,8 @@ import pytest
 from fake_versions import CONFIG, challenger, champion, make_version, open_log
 from miniature import change
 from mlflow import MlflowClient
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 
 from recsys.config import Config
 from recsys.pipelines.promote import promote
@@ -95,12 +96,18 @@ class World:
         return compare_with_alias(self.store, open_log(self.home, self.name)).describe()
 
 
+def leave_connections() -> None:
+    """After a fork: leave the connections of the parent alone."""
+    for store in (TrackingStore, RegistryStore):
+        for engine in store._engine_map.values():
+            engine.dispose(close=False)
+
+
 def run_killed(action: Callable[[], object], step: int, *, after: bool) -> None:
     """Run an action in a process that is killed at a step."""
     child = os.fork()
     if child == 0:
-        # The connections belong to the parent.
-        SqlAlchemyStore._engine_map.clear()
+        leave_connections()
         Steps(pytest.MonkeyPatch(), step, after=after)
         try:
             action()

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from promotion_kills import World
+from promotion_kills import World, leave_connections
 
 from recsys.errors import RegistryError
 from recsys.pipelines.promote import promote
@@ -44,7 +43,7 @@ def _run_at_once(calls: list[Callable[[], str]]) -> list[str]:
     for call in calls:
         read, write = os.pipe()
         if os.fork() == 0:
-            SqlAlchemyStore._engine_map.clear()
+            leave_connections()
             os.close(start_write)
             # Returns when the parent closes its end.
             os.read(start_read, 1)

@@ -69,7 +69,7 @@ def entry_lines(entry: Entry) -> list[str]:
     time = "    time unknown" if unknown else f"{entry.time:%Y-%m-%d %H:%M}"
     action = _NAMES.get(entry.action, entry.action)
     head = f"{entry.number:>4}  {time}  {action:<14} {_format_versions(entry):<9} {entry.author}"
-    return [head.rstrip()[:_WIDTH], *(wrap(entry.reason, _INDENT, _INDENT) if entry.reason else [])]
+    return [*wrap(head.rstrip())[:1], *(wrap(entry.reason, _INDENT, _INDENT) if entry.reason else [])]
 
 
 def served_lines(asked: str, served: Sequence[Served]) -> list[str]:
@@ -85,13 +85,16 @@ def served_lines(asked: str, served: Sequence[Served]) -> list[str]:
         else:
             what = f"version {span.version}"
         since = f" since {_format_time(span.start)} (entry {span.entry})" if span.start else ""
-        lines.append(f"{asked}: {what}{since}{f', until {_format_time(span.end)}' if span.end else ''}")
+        until = f", until {_format_time(span.end)}" if span.end else ""
+        lines += wrap(f"{asked}: {what}{since}{until}")
     return lines
 
 
 def wrap(text: str, first: str = "", others: str = "  ") -> list[str]:
     """Return a text as lines of at most 80 columns."""
-    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=others) or [first.rstrip()]
+    # Reasons are typed by people and read from a server: no control characters for the terminal.
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return textwrap.wrap(printable, _WIDTH, initial_indent=first, subsequent_indent=others) or [first.rstrip()]
 
 
 def _format_versions(entry: Entry) -> str:

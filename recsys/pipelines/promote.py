@@ -32,6 +32,7 @@ class Judged:
         decision: of the gate; None: it was not asked.
         reason: one sentence.
         promotable: whether `promote` would succeed.
+        anchor: that the challenger was compared with, or would have been; None: nothing serves yet.
     """
 
     version: Version
@@ -39,6 +40,7 @@ class Judged:
     decision: Decision | None
     reason: str
     promotable: bool
+    anchor: Version | None = None
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,9 @@ def _judge(config: Config, home: Path, store: Store, log: PromotionLog, champion
     rolled_back = log.was_rolled_back(challenger.number)
     if rolled_back:
         return Judged(challenger, champion, None, _explain_rollback(rolled_back), promotable=False)
-    decision = _ask_gate(config, home, store, log, challenger, champion)
-    return Judged(challenger, champion, decision, decision.sentence, decision.promoted)
+    anchor = _find_anchor(store, log, champion)
+    decision = _ask_gate(config, home, store, log, challenger, champion, anchor)
+    return Judged(challenger, champion, decision, decision.sentence, decision.promoted, anchor)
 
 
 def _judge_without_challenger(store: Store, log: PromotionLog, champion: Version) -> Judged:
@@ -202,7 +205,13 @@ def _explain_rollback(entry: Entry) -> str:
 
 
 def _ask_gate(
-    config: Config, home: Path, store: Store, log: PromotionLog, challenger: Version, champion: Version | None
+    config: Config,
+    home: Path,
+    store: Store,
+    log: PromotionLog,
+    challenger: Version,
+    champion: Version | None,
+    anchor: Version | None,
 ) -> Decision:
     window = name_window(challenger)
     return judge_challenger(
@@ -211,7 +220,7 @@ def _ask_gate(
         store,
         challenger,
         champion,
-        _find_anchor(store, log, champion),
+        anchor,
         spent=log.spent,
         tries=log.count_tries(window, besides=challenger.number),
     )
@@ -234,13 +243,13 @@ def _force(
 ) -> tuple[Entry, Judged]:
     """Promote the challenger, or the version that was rolled back last, whatever the gate says."""
     challenger = _find_forced(config, store, log, champion)
-    decision = None
+    anchor, decision = _find_anchor(store, log, champion), None
     try:
-        decision = _ask_gate(config, home, store, log, challenger, champion)
+        decision = _ask_gate(config, home, store, log, challenger, champion, anchor)
         answer = decision.sentence
     except RecsysError as error:
         answer = f"no comparison was possible ({error})"
-    judged = Judged(challenger, champion, decision, answer, promotable=True)
+    judged = Judged(challenger, champion, decision, answer, promotable=True, anchor=anchor)
     if decision and decision.promoted and not log.was_rolled_back(challenger.number):
         logger.info("promote: the gate passes version %s, so nothing is forced", challenger.number)
         return _append(log, judged, "promote", answer), judged
@@ -265,7 +274,7 @@ def _find_forced(config: Config, store: Store, log: PromotionLog, champion: Vers
 def _append(log: PromotionLog, judged: Judged, action: Any, reason: str, **details: str) -> Entry:
     """Write the gate's answer into the log, with the anchor and the budget after it."""
     version, decision = judged.version, judged.decision
-    anchor, spent = log.anchor or (judged.champion.number if judged.champion else None), log.spent
+    anchor, spent = judged.anchor.number if judged.anchor else log.anchor, log.spent
     if action != "refuse":
         if anchor is None or (decision and decision.new_anchor):
             anchor, spent = version.number, 0.0

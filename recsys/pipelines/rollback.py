@@ -63,7 +63,9 @@ def rollback(config: Config, home: Path, to: str | None = None) -> RolledBack:
             done = None
         else:
             target = _find_target(store, log, to)
-            done = log.append("rollback", to_version=target.number, reason=_explain(serving.number, target.number))
+            reason = _explain(serving.number, target.number)
+            anchor, spent = log.find_budget(target.number)
+            log.append("rollback", to_version=target.number, reason=reason, anchor=anchor, spent=spent)
             done = follow(store, log)
         version = done.to_version if done and done.to_version else serving.number or ""
         republished = _publish_again(config, home, version)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from recsys.errors import RegistryError
-from recsys.registry.promotion_log.entry import Entry
-from recsys.registry.promotion_log.log import PromotionLog, describe_change
+from recsys.registry.promotion_log.entry import Entry, describe_change
+from recsys.registry.promotion_log.log import PromotionLog
 from recsys.registry.tracking import Store
 from recsys.registry.versions import (
     ANCHOR,

@@ -33,6 +33,12 @@ from recsys.registry.champion import note_champion
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import set_champion
 
+SENTENCES = {
+    "better": "better: ndcg@10 0.1842 against 0.1781 on 5,012 users: +0.0061 [+0.0022, +0.0100]",
+    "as good": "as good: ndcg@10 0.1779 against 0.1786 on 5,003 users: -0.0007 [-0.0031, +0.0017]",
+    "worse": "worse: ndcg@10 0.1690 against 0.1786 on 4,987 users: -0.0096 [-0.0131, -0.0061]",
+    "cannot tell": "cannot tell: ndcg@10 0.1801 against 0.1786 on 312 users: +0.0015 [-0.0101, +0.0131]",
+}
 LOG = "recsys.registry.promotion_log.log"
 
 
@@ -61,7 +67,7 @@ class Month:
         start = Clock.current.date() - timedelta(days=8)
         window = {"test_start": str(start), "test_end": str(start + timedelta(days=7))}
         make_version(self.store, snapshot=f"{Clock.current:%m%d}c0ffee", **window)
-        self.gate.decision = decide(answer, spent=spent)
+        self.gate.decision = decide(answer, spent=spent, sentence=SENTENCES[answer])
         self.promote(why)
 
     def promote(self, why: str | None = None) -> None:

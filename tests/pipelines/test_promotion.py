@@ -132,6 +132,7 @@ class TestPromote:
         make_version(store)
         promote(CONFIG, home)
         assert gate.asked[-1]["anchor"] == "2"
+        assert open_log(home).anchor == "2"
         assert "the anchor, version 1, does not exist any more" in caplog.text
 
     def test_a_dry_run_changes_nothing(self, promoted: Path, store: Store, gate: FakeGate) -> None:

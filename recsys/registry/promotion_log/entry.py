@@ -136,6 +136,20 @@ def parse_entry(text: str) -> Entry:
     return Entry(**{**content, "time": time.astimezone(UTC), "spent": float(spent)})
 
 
+def describe_change(entry: Entry) -> str:
+    """Return what an entry did to the champion, as in `version 5 was promoted`."""
+    if entry.to_version is None:
+        return "the alias 'champion' was deleted by hand"
+    verbs = {
+        "promote": "was promoted",
+        "force": "was promoted by force",
+        "rollback": "was rolled back to",
+        "hand_made": "was given the alias 'champion' by hand",
+        "imported": "was taken over from an older log",
+    }
+    return f"version {entry.to_version} {verbs.get(entry.action, f'had {entry.action}')}"
+
+
 def find_user() -> str:
     """Return the name of the user; in a container without an account, the number."""
     try:

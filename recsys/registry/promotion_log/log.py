@@ -23,6 +23,7 @@ from recsys.registry.promotion_log.chain import (
 from recsys.registry.promotion_log.entry import (
     Action,
     Entry,
+    describe_change,
     find_code_version,
     find_host,
     find_user,
@@ -268,20 +269,6 @@ class PromotionLog:
         what = "the log was changed" if winner is None else describe_change(winner)
         by = f" (entry {winner.number}, {winner.author})" if winner else ""
         raise RegistryError(f"{action.replace('_', ' ')} '{self.model}': {what} meanwhile{by}; run again")
-
-
-def describe_change(entry: Entry) -> str:
-    """Return what an entry did to the champion, as in `version 5 was promoted`."""
-    if entry.to_version is None:
-        return "the alias 'champion' was deleted by hand"
-    verbs = {
-        "promote": "was promoted",
-        "force": "was promoted by force",
-        "rollback": "was rolled back to",
-        "hand_made": "was given the alias 'champion' by hand",
-        "imported": "was taken over from an older log",
-    }
-    return f"version {entry.to_version} {verbs.get(entry.action, f'had {entry.action}')}"
 
 
 def _take_over(store: Store, home: Path) -> None:
