@@ -55,9 +55,9 @@ def home(base: Path, config: Config) -> Iterator[Path]:
     stop_canary(config, base)
     store = connect(base, config)
     log = open_log(base, config)
-    if log.champion != "1":
-        log.append("rollback", to_version="1", reason="test")
     set_champion(store, NAME, "1")
+    if log.champion != "1":
+        log.confirm(log.append("rollback", to_version="1", reason="test"))
     store.client.set_registered_model_alias(NAME, CHALLENGER, "2")
 
 

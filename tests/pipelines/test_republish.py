@@ -48,8 +48,9 @@ def serve(home: Path, config: Config, version: str) -> None:
     """Let a version serve, as a promotion or a rollback does."""
     store = connect(home, config)
     log = PromotionLog.open(store, home, "recsys")
-    log.append("force" if version == "2" else "rollback", to_version=version, reason="test")
+    entry = log.append("force" if version == "2" else "rollback", to_version=version, reason="test")
     set_champion(store, "recsys", version)
+    log.confirm(entry)
 
 
 def forbid_lists(patch: pytest.MonkeyPatch) -> None:
