@@ -49,7 +49,10 @@ _replaced: dict[str, str | None] = {}
 
 @contextmanager
 def time_limits() -> Iterator[None]:
-    """Limit MLflow's requests, and connections to PostgreSQL, while the block runs, in all threads; limits that the user set stay."""
+    """Limit MLflow's requests, and connecting to PostgreSQL, while the block runs, in all threads.
+
+    Limits that the user set stay.
+    """
     global _users
     with _lock:
         if _users == 0:
