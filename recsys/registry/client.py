@@ -23,7 +23,11 @@ logger = logging.getLogger(__name__)
 # Seconds for a request, and for repeating one that failed at once, such as while a server restarts.
 _TIMEOUT = 20
 _PATIENCE = 8.0
-_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TIMEOUT), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+_LIMITS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TIMEOUT),
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "PGCONNECT_TIMEOUT": "10",
+}
 # They move files, and may take as long as that takes; each step over the network is limited.
 _TRANSFERS = ("log_artifact", "log_artifacts", "log_text", "log_dict", "log_model_artifacts", "download_artifacts")
 # A request whose reply was lost may have been carried out; repeating these would create a second one.
@@ -45,7 +49,10 @@ _replaced: dict[str, str | None] = {}
 
 @contextmanager
 def time_limits() -> Iterator[None]:
-    """Limit MLflow's requests over HTTP while the block runs, in all threads; limits that the user set stay."""
+    """Limit MLflow's requests, and connecting to PostgreSQL, while the block runs, in all threads.
+
+    Limits that the user set stay.
+    """
     global _users
     with _lock:
         if _users == 0:
@@ -98,7 +105,9 @@ class StoreClient(MlflowClient):  # type: ignore[misc]
     def __init__(self, address: Address) -> None:
         self.broken = False
         self._address = address
-        super().__init__(address.text, address.text)
+        # A database is connected to at once.
+        with time_limits():
+            self._answer("", partial(super().__init__, address.text, address.text))
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)

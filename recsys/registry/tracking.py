@@ -65,6 +65,8 @@ def connect(home: Path, config: Config) -> Store:
     # mlflow and its migration tool log every step of creating a store.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It repeats what a driver reports, which may name the user.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
     given = os.environ.get("MLFLOW_TRACKING_URI")
     uri = given or sqlite_url(mlflow_database(home))
     address = Address.parse(uri)

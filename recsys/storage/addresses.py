@@ -132,7 +132,9 @@ class Address:
         secrets = [self.user, self.password, *(value for name, value in self.parameters if _SECRET.search(name))]
         rest = self.text.partition("://")[2]
         if not self.is_file and "@" in rest:
-            secrets.append(rest.rpartition("@")[0])
+            # As they were given: decoding a password that was not encoded changes it.
+            given = rest.rpartition("@")[0]
+            secrets += [given, *given.partition(":")[::2]]
         if self.scheme and not self.is_certain:
             secrets += [part for part in re.split(r"[:/@?#&=]", rest) if part]
         return clean(message, secrets)
