@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from recsys.config import Config, parse_config
-from recsys.pipelines import generate as generate_module
+from recsys.config import Config, EngineConfig, parse_config
+from recsys.engines import Engine, make_engine
+from recsys.pipelines.generate import generate
 
 # What a night imports, some of it only when it is needed.
 _IMPORTED = (
@@ -59,11 +60,9 @@ class NightProcess:
 
 
 def _make_night(config: dict[str, Any], home: Path, day: str, now: datetime, begun: Connection) -> None:
-    make_engine = generate_module.make_engine
-
-    def report(*given: Any) -> Any:
+    def report(settings: EngineConfig, threads: int) -> Engine:
         begun.send(None)
-        return make_engine(*given)
+        return make_engine(settings, threads)
 
-    generate_module.make_engine = report
-    generate_module.generate(parse_config(config, "test"), home, day, now)
+    with mock.patch("recsys.pipelines.generate.make_engine", report):
+        generate(parse_config(config, "test"), home, day, now)
