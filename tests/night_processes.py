@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from recsys.config import Config, parse_config
+from recsys.config import Config, EngineConfig, parse_config
 from recsys.engines import Engine, make_engine
 from recsys.pipelines.generate import generate
 
@@ -60,9 +60,9 @@ class NightProcess:
 
 
 def _make_night(config: dict[str, Any], home: Path, day: str, now: datetime, begun: Connection) -> None:
-    def report(*given: Any) -> Engine:
+    def report(settings: EngineConfig, threads: int) -> Engine:
         begun.send(None)
-        return make_engine(*given)
+        return make_engine(settings, threads)
 
     with mock.patch("recsys.pipelines.night_lists.make_engine", report):
         generate(parse_config(config, "test"), home, day, now)
