@@ -22,7 +22,7 @@ def make_version(store: Store, *, name: str = NAME, challenger: bool = True, **t
     client = store.client
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    number = str(client.create_model_version(name, "file:///nowhere").version)
+    number = str(client.create_model_version(name, "s3://nowhere/bundle").version)
     facts = {"snapshot": "abc", "test_start": "2025-01-01", "test_end": "2025-01-08", "protocol": "global_time"}
     for key, value in {**facts, **tags, "complete": "true"}.items():
         client.set_model_version_tag(name, number, key, value)
