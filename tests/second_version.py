@@ -5,7 +5,6 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-import lightgbm as lgb
 from miniature import Trained
 
 from recsys.registry.tracking import connect
@@ -14,7 +13,7 @@ from recsys.storage.folders import MANIFEST, hash_files
 
 
 def register_second(home: Path, trained: Trained, *, cutoff: datetime | None = None) -> Version:
-    """Register version 1 of a home again, with its first three trees only, as the challenger.
+    """Register version 1 of a home again, with other weights of the blend, as the challenger.
 
     Args:
         home: where the version is registered and its files are written.
@@ -27,8 +26,9 @@ def register_second(home: Path, trained: Trained, *, cutoff: datetime | None = N
         number = len(list(home.glob("version-*"))) + 2
         model = shutil.copytree(bundle.parents[1], home / f"version-{number}")
     folder = model / "artifacts" / "bundle"
-    trees = lgb.Booster(model_str=(folder / "trees.txt").read_text())
-    (folder / "trees.txt").write_text(trees.model_to_string(num_iteration=3))
+    ranker = json.loads((folder / "ranker.json").read_text())
+    weights = dict.fromkeys(ranker["blend"], 0.0) | {"als": 0.5, "popular": 0.5}
+    (folder / "ranker.json").write_text(json.dumps({**ranker, "blend": weights}))
     if cutoff is not None:
         facts = json.loads((folder / "bundle.json").read_text())
         (folder / "bundle.json").write_text(json.dumps({**facts, "cutoff": cutoff.isoformat()}))
