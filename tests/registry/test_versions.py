@@ -138,7 +138,7 @@ class TestRun:
         assert popular.data.metrics["recall_at_5"] == row["mean"]
         assert popular.data.metrics["recall_at_5_difference_high"] == row["difference_high"]
         assert popular.data.metrics.keys() > parent.data.metrics.keys() - {"union_recall", "trees"} - {
-            name for name in parent.data.metrics if "loss" in name or "validation" in name
+            name for name in parent.data.metrics if "loss" in name or "validation" in name or name.startswith("system/")
         }
 
     def test_a_run_without_its_folder(self, store: Store) -> None:
