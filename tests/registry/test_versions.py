@@ -227,9 +227,11 @@ class TestVersion:
 
 
 PREDICT = """
-import json, sys
+import json, sys, tempfile
 import mlflow, pandas as pd
-model = mlflow.pyfunc.load_model("models:/recsys@champion")
+# MLflow takes the path of a file for an address, so what the home's path contains would end it.
+with tempfile.TemporaryDirectory() as folder:
+    model = mlflow.pyfunc.load_model("models:/recsys@champion", dst_path=folder)
 rows = json.load(sys.stdin)
 found = model.predict(pd.DataFrame(rows, columns=["user_id", "item_id"]))
 json.dump({"columns": list(found.columns), "rows": found.values.tolist()}, sys.stdout)
