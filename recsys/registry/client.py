@@ -107,7 +107,7 @@ class StoreClient(MlflowClient):  # type: ignore[misc]
         self._address = address
         # A database is connected to at once.
         with time_limits():
-            self._answer("", partial(super().__init__, address.text, address.text))
+            self._answer("connect", partial(super().__init__, address.text, address.text))
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)

@@ -65,7 +65,10 @@ def log_model(store: Store, run_id: str, bundle: Path, evaluation_model: Path) -
         folder = Path(scratch) / "model"
         _save(folder, model, run_id, bundle, evaluation_model)
         store.client.log_model_artifacts(model.model_id, str(folder))
-    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    # MLflow refuses a second row for the same model.
+    known = {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
+    if model.model_id not in known:
+        store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     # Last: only a complete model is ready.
     return store.client.finalize_logged_model(model.model_id, "READY")
 

@@ -17,11 +17,11 @@ ANONYMOUS = "anonymous"
 
 
 @pytest.fixture(scope="module")
-def model(trained: Trained) -> Any:
+def model(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Any:
     store = connect(trained.home, trained.config)
     version = need_version(store, trained.config.model_name, CHAMPION, "")
     place = store.client.get_model_version_download_uri(version.name, version.number)
-    return mlflow.pyfunc.load_model(place)
+    return mlflow.pyfunc.load_model(place, dst_path=str(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture(scope="module")
