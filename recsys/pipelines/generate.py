@@ -115,7 +115,13 @@ def _make_lists(
 ) -> tuple[ShardFolder, dict[str, Any]]:
     """Return the night's finished shards and what the manifest says about them."""
     shards = open_shards(home, night.run_date, night.facts)
-    counts = NightLists(inputs, home, night.run_date, end, shards).make()
+    try:
+        counts = NightLists(inputs, home, night.run_date, end, shards).make()
+    except Refused:
+        # A night that is refused before its first shard leaves nothing behind.
+        if not shards.find_finished():
+            shards.remove()
+        raise
     total: Counts = {}
     for own in counts.values():
         total = add_counts(total, own)
