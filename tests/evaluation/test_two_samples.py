@@ -61,7 +61,7 @@ def test_equal_values_support_no_interval() -> None:
         assert widen(effect, 3.0) == effect
         assert effect.statistic == 0.0
     # All of one variant, none of the other: an interval of the difference, but no lift on nothing.
-    effect = compare(Sample((np.arange(100) < 25).astype(float), treated), 0.95)
+    effect = compare(Sample((np.arange(100) >= 75).astype(float), treated), 0.95)
     assert effect.difference == -0.5
     assert effect.high < 0
     assert effect.lift is None
