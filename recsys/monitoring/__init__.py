@@ -1,0 +1,1 @@
+"""What is watched from night to night."""
