@@ -139,7 +139,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "users_renumbered",
         "user ids are new: the users of the last good night are gone, although the events are still there",
-        "Check the column of user ids in the export, such as a new hash or salt; histories and lists are lost until then.",
+        "Check the column of user ids in the export, such as a new hash or salt; all histories are lost until then.",
         lambda now: now.low("data.users_kept") and now.get("data.users_kept", 1) < 0.3 and not _lost_history(now),
         ("data.users_kept",),
         ("identity.history_overlap", *_SIZES, *_VOLUME, *_EXTREMES, "lists.*", "model.*"),

@@ -56,7 +56,8 @@ def observe(observed: Observed, last: LastNight | None, config: MonitoringConfig
     watch_identity(figures, observed, counts.pairs, before)
     watch_abuse(figures, observed, counts)
     if observed.lists is not None:
-        watch_model(figures, observed.list_facts, lists, before.lists if before and _same_model(observed, last) else None)
+        comparable = before is not None and _same_model(observed, last)
+        watch_model(figures, observed.list_facts, lists, before.lists if before and comparable else None)
         watch_lists(figures, observed, counts, lists, before.lists if before else None)
     return Observation(figures, Sketches(_sample_histories(counts), _sample_texts(observed, config), lists))
 
