@@ -305,8 +305,16 @@ def _keep(condition: Callable[[Feed], pl.Expr]) -> Callable[[Feed, World], Feed]
     return lambda feed, world: replace(feed, events=finish(feed.events.filter(condition(feed))))
 
 
-def _freeze(days: float) -> Callable[[Feed, World], Feed]:
-    return _keep(lambda feed: pl.col("time") < feed.end - timedelta(days=days))
+def _freeze(days: int) -> Callable[[Feed, World], Feed]:
+    """The feed stopped at the end of the last good night, and this is the night so many days later."""
+
+    def apply(feed: Feed, world: World) -> Feed:
+        last = feed.end - timedelta(days=1)
+        end = last + timedelta(days=days)
+        events = feed.events.filter(pl.col("time") < last)
+        return make_feed(end, feed.items, finish(events), feed.rejected, feed.lists)
+
+    return apply
 
 
 def _permute_catalogue(feed: Feed, world: World) -> Feed:
@@ -434,7 +442,7 @@ FAULTS = (
     Fault("half the users gone", ("users_lost",), _keep(lambda feed: pl.col("user_id").hash(seed=2) % 2 == 0)),
     Fault("an event kind renamed", ("kind_renamed",), _rename_kind),
     Fault("item ids renumbered", ("items_renumbered",), _renumber_items),
-    Fault("feed stops at 10:00", ("feed_partial",), _freeze(14 / 24), ours=True),
+    Fault("feed stops at 10:00", ("feed_partial",), _keep(lambda f: pl.col("time") < f.end - timedelta(hours=14)), ours=True),
     Fault("times nine hours ahead", ("times_shifted", "events_removed", "feed_partial"), _shift_times, ours=True),
     Fault("half the catalogue gone", ("items_lost",), _halve_catalogue, ours=True),
     Fault("texts in another language", ("language_changed", "texts_rewritten"), _translate, ours=True),

@@ -10,6 +10,8 @@ from recsys.monitoring.reference import Expected
 
 # Below this share, next to nothing is left.
 _ALMOST_NOTHING = 0.2
+# So many expected events of a kind do not all fail to come by chance.
+_MANY = 30
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,19 @@ class Picture:
         return tuple(
             kind
             for kind in self.kinds
-            if (self.low(f"data.history_kept.{kind}") and self.get(f"data.history_kept.{kind}", 1) < _ALMOST_NOTHING)
-            or (self.low(f"arrival.events.{kind}") and not self.get(f"arrival.events.{kind}", 0))
+            if self._has_left_the_history(kind) or self._has_stopped(kind)
         )
+
+    def _has_left_the_history(self, kind: str) -> bool:
+        kept = self.moved.get(f"data.history_kept.{kind}")
+        return kept is not None and kept.value < _ALMOST_NOTHING
+
+    def _has_stopped(self, kind: str) -> bool:
+        """Return whether a kind is missing on the last day, and not by chance because all events are few."""
+        day = self.moved.get(f"arrival.events.{kind}")
+        if day is None or day.value > 0:
+            return False
+        return "arrival.events" not in self.moved or (day.expected.value or 0.0) >= _MANY
 
     def _any(self, pattern: str, direction: str) -> bool:
         return any(
@@ -101,6 +113,7 @@ _OUTPUT = ("model.*", "lists.churn", "lists.coverage", "lists.gini", "lists.cold
 _VOLUME = ("arrival.events*", "arrival.hour_share*", "data.active_users", "data.new_users", "data.events_per_user")
 _EXTREMES = ("abuse.*",)
 _SIZES = ("data.events*", "data.users", "data.median_history")
+_DOWNSTREAM = (*_SIZES, *_VOLUME, "arrival.*", *_EXTREMES, "lists.*", "model.*")
 
 # In this order: a cause that explains more comes first.
 CAUSES: tuple[Cause, ...] = (
@@ -124,7 +137,9 @@ CAUSES: tuple[Cause, ...] = (
         "texts_lost",
         "the texts of many items are empty, placeholders or all the same",
         "Check the text columns of the catalogue export; the text source and new items suffer first.",
-        lambda now: now.high("data.title_missing") or now.high("data.title_repeated"),
+        lambda now: (
+            now.high("data.title_missing") or (now.high("data.title_repeated") and now.get("data.title_repeated", 0) > 0.5)
+        ),
         ("data.title_missing", "data.title_repeated"),
         ("data.description_missing", "data.*_length", "data.language.*", "identity.text_*", *_OUTPUT),
     ),
@@ -135,6 +150,50 @@ CAUSES: tuple[Cause, ...] = (
         lambda now: now.low("arrival.span_days") and now.low("data.history_kept"),
         ("arrival.span_days", "data.history_kept"),
         ("data.*", "arrival.*", "identity.history_overlap", *_EXTREMES, "lists.*", "model.*"),
+    ),
+    Cause(
+        "feed_frozen",
+        "the feed is frozen: no event has arrived for the whole last day",
+        "Find out why the events export stopped; ingest again when it runs. Lists age from tonight on.",
+        lambda now: now.high("arrival.lateness_hours") and not now.get("arrival.events", 1),
+        ("arrival.lateness_hours", "arrival.events"),
+        ("arrival.*", "data.active_users", "data.new_users", "data.events_per_user", *_EXTREMES, "lists.*"),
+    ),
+    Cause(
+        "kind_renamed",
+        "an event kind was renamed: {kinds} has gone, and as many events have a kind that was never there",
+        "Map the new name in dataset.interactions.event_weights, or restore the old one.",
+        lambda now: bool(now.find_gone()) and (now.high("data.new_kinds") or now.high("data.rejected.*unknown_event")),
+        ("data.new_kinds", "data.rejected.*", "data.history_kept.*", "arrival.events.*"),
+        ("data.history_kept", "data.users_kept", "identity.history_overlap", *_DOWNSTREAM),
+    ),
+    Cause(
+        "only_one_kind_left",
+        "only one event kind is left: {kinds} have gone",
+        "Check which event kinds the export selects; without the others nothing is consumed or preferred.",
+        lambda now: len(now.find_gone()) > 1 and len(now.find_gone()) == len(now.kinds) - 1,
+        ("data.history_kept.*", "arrival.events.*", "data.history_kept"),
+        ("data.users_kept", "identity.history_overlap", *_DOWNSTREAM),
+    ),
+    Cause(
+        "kind_gone",
+        "events of the kind {kinds} have gone",
+        "Check the export of these events; ingest again when they are back.",
+        lambda now: bool(now.find_gone()),
+        ("data.history_kept.*", "arrival.events.*", "data.history_kept"),
+        ("data.users_kept", "identity.history_overlap", *_DOWNSTREAM),
+    ),
+    Cause(
+        "items_lost",
+        "items of the last good night are gone from the catalogue, with their events",
+        "Check filters and partitions of the catalogue export; events on unknown items are rejected.",
+        lambda now: now.low("data.items_kept") or now.low("data.items"),
+        ("data.items_kept", "data.items"),
+        (
+            *("data.history_kept*", "data.rejected.*", *_SIZES, *_VOLUME, *_EXTREMES, "lists.*", "model.*"),
+            *("data.available", "data.language.*", "data.attribute_*", "data.*_length", "data.users_kept"),
+            "identity.history_overlap",
+        ),
     ),
     Cause(
         "users_renumbered",
@@ -159,49 +218,6 @@ CAUSES: tuple[Cause, ...] = (
         lambda now: now.low("identity.history_overlap"),
         ("identity.history_overlap",),
         ("data.median_history", *_EXTREMES, "data.history_kept*", "lists.churn", "model.*"),
-    ),
-    Cause(
-        "items_lost",
-        "items of the last good night are gone from the catalogue, with their events",
-        "Check filters and partitions of the catalogue export; events on unknown items are rejected.",
-        lambda now: now.low("data.items_kept") or now.low("data.items"),
-        ("data.items_kept", "data.items"),
-        (
-            *("data.history_kept*", "data.rejected.*", *_SIZES, *_VOLUME, *_EXTREMES, "lists.*", "model.*"),
-            *("data.available", "data.language.*", "data.attribute_*", "data.*_length"),
-        ),
-    ),
-    Cause(
-        "feed_frozen",
-        "the feed is frozen: no event has arrived for the whole last day",
-        "Find out why the events export stopped; ingest again when it runs. Lists age from tonight on.",
-        lambda now: now.high("arrival.lateness_hours") and not now.get("arrival.events", 1),
-        ("arrival.lateness_hours", "arrival.events"),
-        ("arrival.*", "data.active_users", "data.new_users", "data.events_per_user", *_EXTREMES, "lists.*"),
-    ),
-    Cause(
-        "kind_renamed",
-        "an event kind was renamed: {kinds} has gone, and as many events have a kind that was never there",
-        "Map the new name in dataset.interactions.event_weights, or restore the old one.",
-        lambda now: bool(now.find_gone()) and (now.high("data.new_kinds") or now.high("data.rejected.*unknown_event")),
-        ("data.new_kinds", "data.rejected.*", "data.history_kept.*", "arrival.events.*"),
-        ("data.history_kept", *_SIZES, *_VOLUME, "arrival.*", *_EXTREMES, "lists.*", "model.*"),
-    ),
-    Cause(
-        "only_one_kind_left",
-        "only one event kind is left: {kinds} have gone",
-        "Check which event kinds the export selects; without the others nothing is consumed or preferred.",
-        lambda now: len(now.find_gone()) > 1 and len(now.find_gone()) == len(now.kinds) - 1,
-        ("data.history_kept.*", "arrival.events.*", "data.history_kept"),
-        (*_SIZES, *_VOLUME, "arrival.*", "data.users_kept", *_EXTREMES, "lists.*", "model.*"),
-    ),
-    Cause(
-        "kind_gone",
-        "events of the kind {kinds} have gone",
-        "Check the export of these events; ingest again when they are back.",
-        lambda now: bool(now.find_gone()),
-        ("data.history_kept.*", "arrival.events.*", "data.history_kept"),
-        (*_SIZES, *_VOLUME, "arrival.*", "data.users_kept", *_EXTREMES, "lists.*", "model.*"),
     ),
     Cause(
         "rows_rejected",

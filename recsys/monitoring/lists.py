@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.monitoring.events import EventCounts
@@ -67,7 +69,7 @@ def _watch_exposure(
         figures.add("lists.top_item_share", divide(top["users"][0], users), shares)
 
 
-def _compute_gini(exposure: np.ndarray) -> float | None:  # type: ignore[type-arg]
+def _compute_gini(exposure: NDArray[np.integer[Any]]) -> float | None:
     """Return the Gini coefficient, as `recsys.evaluation.beyond_accuracy.compute_gini` defines it."""
     listed = np.sort(exposure.astype(np.int64))
     m = len(listed)

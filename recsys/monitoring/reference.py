@@ -19,6 +19,8 @@ from recsys.monitoring.watches import Watch, find_watch
 _WEEK = 7
 # Weekdays are told apart from two weeks on.
 _SEASONS = 14
+# A rule that no row broke, or a language that no title has, leaves no figure.
+_ZERO_IF_MISSING = ("data.rejected.", "data.language.", "arrival.events.", "data.events.")
 # A size of 0 counts as this, so that it has a logarithm.
 _SMALLEST = 1e-6
 # Median absolute deviation -> standard deviation of a normal distribution.
@@ -70,11 +72,11 @@ class Reference:
         watch = find_watch(name)
         if watch is None:
             return None
-        known = [night for night in self.nights if name in night.figures]
-        if len(known) < self.config.min_reference_nights:
+        values = [(night.weekday, value) for night in self.nights if (value := _read(night, name)) is not None]
+        if len(values) < self.config.min_reference_nights:
             fixed = Expected(self.find_level(name), watch.low, watch.high, 0)
             return fixed if (watch.low, watch.high) != (None, None) else None
-        return learn(known, name, date.fromisoformat(self.run_date).weekday(), watch, self.config.tolerance)
+        return learn(values, date.fromisoformat(self.run_date).weekday(), watch, self.config.tolerance)
 
     def find_level(self, name: str, segment: str | None = None) -> float | None:
         """Return the median of a figure, or of one of its segments, over the last week of the reference."""
@@ -102,8 +104,16 @@ def select_reference(nights: Sequence[Night], run_date: str, config: MonitoringC
     return Reference(tuple(earlier[since:][-config.reference_nights :]), run_date, config)
 
 
-def learn(nights: Sequence[Night], name: str, weekday: int, watch: Watch, tolerance: float) -> Expected:
-    """Learn the normal range of a figure from good nights.
+def _read(night: Night, name: str) -> float | None:
+    """Return a night's figure; 0 for one of those that are left out where they are 0."""
+    if name in night.figures:
+        return night.figures[name]
+    prefix = next((prefix for prefix in _ZERO_IF_MISSING if name.startswith(prefix)), None)
+    return 0.0 if prefix and any(other.startswith(prefix) for other in night.figures) else None
+
+
+def learn(nights: Sequence[tuple[int, float]], weekday: int, watch: Watch, tolerance: float) -> Expected:
+    """Learn the normal range of a figure from the weekdays and values of good nights.
 
     The level is the median of the last week. A seasonal figure has an effect for each weekday, the median distance of
     its nights from the week around them, once there are two weeks. The range reaches `tolerance` robust standard
@@ -112,8 +122,8 @@ def learn(nights: Sequence[Night], name: str, weekday: int, watch: Watch, tolera
     weekday).
     """
     into, back = _SCALES[watch.scale]
-    values = into(np.array([night.figures[name] for night in nights]))
-    weekdays = np.array([night.weekday for night in nights])
+    values = into(np.array([value for _, value in nights], dtype=np.float64))
+    weekdays = np.array([day for day, _ in nights])
     seasonal = watch.seasonal and len(values) >= _SEASONS
     effects = _learn_effects(values, weekdays) if seasonal else np.zeros(_WEEK)
     level = values - effects[weekdays]

@@ -68,6 +68,8 @@ _WATCHES: dict[str, Watch] = {
     "data.language.*": Watch("share of titles in the language", "share", 0.15),
     "data.attribute_missing.*": Watch("share of items without the attribute", "share", 0.1, "high"),
     "data.attribute_median.*": Watch("median of the attribute", "size", log(1.5)),
+    "data.rejected.*.unknown_event": Watch("share of raw rows of an unknown event kind", "share", 0.003, "high"),
+    "data.rejected.*.*": Watch("share of raw rows that broke the rule", "share", 0.02, "high", high=0.3),
     "data.rejected.*": Watch("share of raw rows that ingest rejected", "share", 0.03, "high", high=0.3),
     "data.repeats.*": Watch("share of raw rows that repeat others", "share", 0.1, "high"),
     "identity.text_changed": Watch("share of items with another text", "share", 0.2, "high", high=0.5),
