@@ -148,14 +148,19 @@ class World:
         lists = self.recommend(items, events, end, rng)
         return make_feed(end, items, events, rejected, lists)
 
-    def recommend(self, items: pl.DataFrame, events: pl.DataFrame, end: datetime, rng: np.random.Generator) -> pl.DataFrame:
+    def recommend(
+        self, items: pl.DataFrame, events: pl.DataFrame, end: datetime, rng: np.random.Generator
+    ) -> pl.DataFrame:
         """Return `Recommendations` for the users of the last 28 days: popular items that suit their tastes."""
         recent = events.filter(pl.col("time") >= end - timedelta(days=28))
         users = recent["user_id"].unique().sort()
         known = self.items.select("item_id").with_row_index("index")
         popular = recent.group_by("item_id").agg(events=pl.len())
         shown = (
-            items.filter("available").select("item_id").join(known, on="item_id").join(popular, on="item_id", how="left")
+            items.filter("available")
+            .select("item_id")
+            .join(known, on="item_id")
+            .join(popular, on="item_id", how="left")
         ).sort("item_id")
         rows = self.users.search_sorted(users).to_numpy()
         scores = self.tastes[np.ix_(rows, shown["index"].to_numpy())] * 0.5
@@ -347,7 +352,9 @@ def _renumber_items(feed: Feed, world: World) -> Feed:
         name: getattr(feed, name).join(mapping, on="item_id").drop("item_id").rename({"new": "item_id"})
         for name in ("items", "events")
     }
-    return replace(feed, items=renamed["items"].sort("item_id"), events=finish(renamed["events"]).select(feed.events.columns))
+    return replace(
+        feed, items=renamed["items"].sort("item_id"), events=finish(renamed["events"]).select(feed.events.columns)
+    )
 
 
 def _lose_texts(feed: Feed, world: World) -> Feed:
@@ -438,11 +445,18 @@ FAULTS = (
     Fault('every text "n/a"', ("texts_lost",), _lose_texts),
     Fault("a robot with 14,400 events", ("robot",), _add_robot),
     Fault("300 fake buyers of one item", ("new_accounts_on_one_item",), _add_buyers),
-    Fault("only the last day in the feed", ("history_truncated",), _keep(lambda f: pl.col("time") >= f.end - timedelta(1))),
+    Fault(
+        "only the last day in the feed", ("history_truncated",), _keep(lambda f: pl.col("time") >= f.end - timedelta(1))
+    ),
     Fault("half the users gone", ("users_lost",), _keep(lambda feed: pl.col("user_id").hash(seed=2) % 2 == 0)),
     Fault("an event kind renamed", ("kind_renamed",), _rename_kind),
     Fault("item ids renumbered", ("items_renumbered",), _renumber_items),
-    Fault("feed stops at 10:00", ("feed_partial",), _keep(lambda f: pl.col("time") < f.end - timedelta(hours=14)), ours=True),
+    Fault(
+        "feed stops at 10:00",
+        ("feed_partial",),
+        _keep(lambda f: pl.col("time") < f.end - timedelta(hours=14)),
+        ours=True,
+    ),
     Fault("times nine hours ahead", ("times_shifted", "events_removed", "feed_partial"), _shift_times, ours=True),
     Fault("half the catalogue gone", ("items_lost",), _halve_catalogue, ours=True),
     Fault("texts in another language", ("language_changed", "texts_rewritten"), _translate, ours=True),

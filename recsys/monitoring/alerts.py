@@ -65,9 +65,7 @@ class Alert:
         return {**asdict(self), "segments": [asdict(part) for part in self.segments], "also": list(self.also)}
 
 
-def judge(
-    figures: Figures, reference: Reference, earlier: Sequence[Night]
-) -> tuple[dict[str, Expected], list[Alert]]:
+def judge(figures: Figures, reference: Reference, earlier: Sequence[Night]) -> tuple[dict[str, Expected], list[Alert]]:
     """Compare the figures of a night with its reference.
 
     Args:
@@ -102,7 +100,11 @@ def _move(name: str, value: float, normal: Expected) -> Movement:
 
 
 def _explain(
-    moved: Mapping[str, Movement], figures: Figures, kinds: tuple[str, ...], reference: Reference, nights: Sequence[Night]
+    moved: Mapping[str, Movement],
+    figures: Figures,
+    kinds: tuple[str, ...],
+    reference: Reference,
+    nights: Sequence[Night],
 ) -> list[Alert]:
     """Return an alert per cause; each figure belongs to the first cause that explains it."""
     alerts, left = [], dict(moved)

@@ -61,11 +61,7 @@ class Picture:
 
     def find_gone(self) -> tuple[str, ...]:
         """Return the event kinds that vanished from the history or, unexpectedly, from the last day."""
-        return tuple(
-            kind
-            for kind in self.kinds
-            if self._has_left_the_history(kind) or self._has_stopped(kind)
-        )
+        return tuple(kind for kind in self.kinds if self._has_left_the_history(kind) or self._has_stopped(kind))
 
     def _has_left_the_history(self, kind: str) -> bool:
         kept = self.moved.get(f"data.history_kept.{kind}")
@@ -138,7 +134,8 @@ CAUSES: tuple[Cause, ...] = (
         "the texts of many items are empty, placeholders or all the same",
         "Check the text columns of the catalogue export; the text source and new items suffer first.",
         lambda now: (
-            now.high("data.title_missing") or (now.high("data.title_repeated") and now.get("data.title_repeated", 0) > 0.5)
+            now.high("data.title_missing")
+            or (now.high("data.title_repeated") and now.get("data.title_repeated", 0) > 0.5)
         ),
         ("data.title_missing", "data.title_repeated"),
         ("data.description_missing", "data.*_length", "data.language.*", "identity.text_*", *_OUTPUT),

@@ -156,9 +156,7 @@ def measure_distance(name: str, value: float, expected: Expected) -> float:
 
 def _learn_effects(values: Numbers, weekdays: NDArray[np.int64]) -> Numbers:
     distances = values - _average_locally(values)
-    return np.array(
-        [np.median(distances[weekdays == day]) if (weekdays == day).any() else 0.0 for day in range(_WEEK)]
-    )
+    return np.array([np.median(distances[weekdays == day]) if (weekdays == day).any() else 0.0 for day in range(_WEEK)])
 
 
 def _average_locally(values: Numbers) -> Numbers:

@@ -38,7 +38,9 @@ def find_faults(seed: int) -> None:
         first = alerts[0] if alerts else None
         shown = f"{first.figure} {first.value:.4g} [{first.low}, {first.high}]" if first else "-"
         mark = " (ours)" if fault.ours else ""
-        print(f"{fault.name + mark:<40} {first.cause if first else 'NOT CAUGHT':<26} {'yes' if hit else 'no':<5} {shown}")
+        print(
+            f"{fault.name + mark:<40} {first.cause if first else 'NOT CAUGHT':<26} {'yes' if hit else 'no':<5} {shown}"
+        )
         if len(alerts) > 1:
             print(f"{'':<40} also: {', '.join(alert.cause for alert in alerts[1:])}")
     print(f"\ncaught in the same night: {caught} of {len(FAULTS)}; right cause first: {right} of {len(FAULTS)}")

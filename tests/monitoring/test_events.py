@@ -8,7 +8,9 @@ from recsys.monitoring.events import EventCounts, count_events
 NOBODY = pl.Series([], dtype=pl.String)
 
 
-def count(*rows: object, end: float | None = 10, last_end: float | None = None, users: pl.Series = NOBODY) -> EventCounts:
+def count(
+    *rows: object, end: float | None = 10, last_end: float | None = None, users: pl.Series = NOBODY
+) -> EventCounts:
     events = make_interactions(*rows)  # type: ignore[arg-type]
     instants = [None if day is None else at(day) for day in (end, last_end)]
     return count_events(events.lazy(), instants[0], instants[1], users, 100)

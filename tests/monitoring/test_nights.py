@@ -55,7 +55,9 @@ def test_accepting_a_night(tmp_path: Path) -> None:
     write(tmp_path, "2025-02-01")
     accept_night(tmp_path, "mini", "2025-02-01", "new export")
     assert read_nights(tmp_path, "mini")[0].accepted == "new export"
-    with pytest.raises(ArtifactError, match=r"monitored night 2025-02-05 of 'mini': none; the last ones are 2025-02-01"):
+    with pytest.raises(
+        ArtifactError, match=r"monitored night 2025-02-05 of 'mini': none; the last ones are 2025-02-01"
+    ):
         accept_night(tmp_path, "mini", "2025-02-05", "why")
 
 
