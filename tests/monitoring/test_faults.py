@@ -34,10 +34,11 @@ def test_normal_nights_are_calm(watchman: Watchman, feed: Feed) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_caught_with_its_cause(fault: Fault, watchman: Watchman, feed: Feed, world: World) -> None:
-    _, alerts, _ = watchman.judge(fault.apply(feed, world))
+    faulty = fault.apply(feed, world)
+    _, alerts, _ = watchman.judge(faulty)
     assert alerts, "not caught"
     assert alerts[0].cause in fault.causes
-    assert alerts[0].since == feed.run_date
+    assert alerts[0].since == faulty.run_date
 
 
 def test_a_fault_that_stays_is_alerted_every_night(world: World, watchman: Watchman) -> None:
