@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from math import log
+from math import log, sqrt
 from typing import Any
 
 from recsys.monitoring.causes import CAUSES, UNKNOWN, Cause, Movement, Picture
@@ -176,7 +176,7 @@ def rank_segments(name: str, values: Mapping[str, float], reference: Reference) 
         if not by_ratio:
             return abs(part.value - before)
         # The logarithm says how far, the square root of the level how certain that is.
-        return abs(log((part.value + 1.0) / (before + 1.0))) * (max(part.value, before) + 1.0) ** 0.5
+        return abs(log((part.value + 1.0) / (before + 1.0))) * sqrt(max(part.value, before) + 1.0)
 
     return sorted(parts, key=lambda part: (-measure(part), part.segment))[:_SEGMENTS]
 

@@ -170,7 +170,7 @@ CAUSES: tuple[Cause, ...] = (
         "Check which event kinds the export selects; without the others nothing is consumed or preferred.",
         lambda now: len(now.find_gone()) > 1 and len(now.find_gone()) == len(now.kinds) - 1,
         ("data.history_kept.*", "arrival.events.*", "data.history_kept"),
-        ("data.users_kept", "identity.history_overlap", *_DOWNSTREAM),
+        ("data.users_kept", "data.rejected.*", "identity.history_overlap", *_DOWNSTREAM),
     ),
     Cause(
         "kind_gone",
@@ -178,7 +178,7 @@ CAUSES: tuple[Cause, ...] = (
         "Check the export of these events; ingest again when they are back.",
         lambda now: bool(now.find_gone()),
         ("data.history_kept.*", "arrival.events.*", "data.history_kept"),
-        ("data.users_kept", "identity.history_overlap", *_DOWNSTREAM),
+        ("data.users_kept", "data.rejected.*", "identity.history_overlap", *_DOWNSTREAM),
     ),
     Cause(
         "items_lost",

@@ -136,7 +136,7 @@ def learn(nights: Sequence[tuple[int, float]], weekday: int, watch: Watch, toler
     low, high = min(center - half, float(had.min())), max(center + half, float(had.max()))
     return Expected(
         value=float(back(np.array(center))),
-        low=None if watch.directions == "high" else float(back(np.array(low))),
+        low=None if watch.directions == "high" else max(0.0, float(back(np.array(low)))),
         high=None if watch.directions == "low" else float(back(np.array(high))),
         nights=len(nights),
     )
