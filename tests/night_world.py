@@ -25,7 +25,7 @@ from recsys.dataset.ingestion.judgement import TableCounts
 from recsys.dataset.ingestion.summary import Summary
 from recsys.monitoring.alerts import Alert, judge
 from recsys.monitoring.figures import Observed
-from recsys.monitoring.nights import LastNight, Night
+from recsys.monitoring.monitored_nights import LastNight, Night
 from recsys.monitoring.observation import observe
 from recsys.monitoring.reference import select_reference
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.wording import AREAS, write_figure, write_range
 
 _WIDTH = 80

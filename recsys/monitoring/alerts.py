@@ -10,7 +10,7 @@ from typing import Any
 
 from recsys.monitoring.causes import CAUSES, UNKNOWN, Cause, Movement, Picture
 from recsys.monitoring.figures import Figures
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.reference import Expected, Reference, measure_distance
 from recsys.monitoring.watches import describe_figure, find_watch
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 
 
 def format_metrics(name: str, night: Night) -> str:

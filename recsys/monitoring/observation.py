@@ -16,7 +16,7 @@ from recsys.monitoring.figures import Figures, Observed
 from recsys.monitoring.identity import watch_identity
 from recsys.monitoring.lists import sample_lists, watch_lists
 from recsys.monitoring.model import watch_model
-from recsys.monitoring.nights import LastNight
+from recsys.monitoring.monitored_nights import LastNight
 from recsys.monitoring.sketches import Sketches, is_sampled, shorten_texts
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.config.monitoring import MonitoringConfig
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.watches import Watch, find_watch
 
 # Nights whose median is the level of a figure: one of each weekday.

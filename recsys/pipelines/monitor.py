@@ -17,7 +17,7 @@ from recsys.errors import ArtifactError
 from recsys.monitoring.alerts import judge
 from recsys.monitoring.figures import Observed
 from recsys.monitoring.metrics_text import format_metrics
-from recsys.monitoring.nights import Night, accept_night, prune_nights, read_last, read_nights, write_night
+from recsys.monitoring.monitored_nights import Night, accept_night, prune_nights, read_last, read_nights, write_night
 from recsys.monitoring.observation import observe
 from recsys.monitoring.reference import select_reference
 from recsys.progress import format_count, log_stage, logger

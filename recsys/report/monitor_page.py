@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.watches import describe_figure
 from recsys.monitoring.wording import AREAS, write_figure, write_range
 from recsys.report.sparkline import draw_sparkline

@@ -28,7 +28,7 @@ from recsys.dataset.demo.english import ENGLISH
 from recsys.dataset.demo.prose import tell_items
 from recsys.dataset.demo.world import draw_interactions
 from recsys.monitoring.figures import Observed
-from recsys.monitoring.nights import LastNight, Night
+from recsys.monitoring.monitored_nights import LastNight, Night
 from recsys.monitoring.observation import Observation, observe
 
 _DAYS = 60

@@ -3,7 +3,7 @@
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from recsys.monitoring.metrics_text import format_metrics
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 
 
 def test_figures_ranges_and_alerts() -> None:

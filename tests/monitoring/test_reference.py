@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys.config import LimitConfig, MonitoringConfig
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.reference import Reference, select_reference
 
 MONDAY = date(2025, 3, 3)

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from recsys.monitoring.nights import Night
+from recsys.monitoring.monitored_nights import Night
 from recsys.report.monitor_page import render_monitor_page
 from recsys.report.sparkline import draw_sparkline
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ArtifactError
-from recsys.monitoring.nights import Night, accept_night, prune_nights, read_last, read_nights, write_night
+from recsys.monitoring.monitored_nights import Night, accept_night, prune_nights, read_last, read_nights, write_night
 from recsys.monitoring.sketches import HistorySketch, ListSketch, Sketches, TextSketch
 from recsys.tables import empty
 
