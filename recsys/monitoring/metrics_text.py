@@ -36,8 +36,8 @@ def format_metrics(name: str, night: Night) -> str:
         cause.labels(name, alert["cause"]).set(1)
     _gauge(registry, "alerts", "Alerts of the last monitored night").labels(name).set(len(night.alerts))
     _gauge(registry, "run_date_seconds", "Run date of the last monitored night").labels(name).set(_to_seconds(night))
-    text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
-    return text.decode("utf-8")
+    content: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+    return content.decode("utf-8")
 
 
 def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
