@@ -110,8 +110,9 @@ def count_events(
         day.group_by(_name_experience().alias("users")).agg(events=pl.len()),
         day.group_by("item_id").agg(
             events=pl.len(),
-            users=pl.col("user_id").n_unique(),
-            new_users=pl.col("user_id").filter(starts).n_unique(),
+            # Hashes take less memory than the ids.
+            users=pl.col("user_id").hash().n_unique(),
+            new_users=starts.sum(),
         ),
         day.group_by("user_id").agg(events=pl.len()).group_by("events").agg(users=pl.len()),
         day.group_by("user_id").agg(events=pl.len()).top_k(_TOP, by=["events", "user_id"]),

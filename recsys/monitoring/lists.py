@@ -41,7 +41,7 @@ def watch_lists(
     age = date.fromisoformat(observed.run_date) - date.fromisoformat(str(facts.get("run_date", observed.run_date)))
     figures.add("lists.age_days", age.days)
     figures.add("lists.other_snapshot", float(facts.get("snapshot", observed.snapshot) != observed.snapshot))
-    users, rows = observed.lists.select(pl.col("user_id").n_unique(), rows=pl.len()).collect(engine="streaming").row(0)
+    users, rows = observed.lists.select(_count_lists(), rows=pl.len()).collect(engine="streaming").row(0)
     figures.add("lists.users", users)
     figures.add("lists.length", divide(rows, users))
     shown = observed.lists.group_by("item_id").agg(users=pl.len()).collect(engine="streaming")
@@ -77,11 +77,16 @@ def _compute_gini(exposure: NDArray[np.integer[Any]]) -> float | None:
     return divide(spread, m * max(1, int(listed.sum())))
 
 
+def _count_lists() -> pl.Expr:
+    """Count users: every list starts with rank 1, so no set of user ids is needed."""
+    return (pl.col("rank") == 1).sum().alias("users")
+
+
 def sample_lists(lists: pl.LazyFrame | None, size: int) -> pl.DataFrame:
     """Return `ListSketch` of about `size` users, the same users from night to night."""
     if lists is None:
         return empty(ListSketch)
-    users = lists.select(pl.col("user_id").n_unique()).collect(engine="streaming").item()
+    users = lists.select(_count_lists()).collect(engine="streaming").item()
     return (
         lists.filter(is_sampled("user_id", size, users))
         .select("user_id", "rank", "item_id", "score", fallback=pl.col("sources").list.first() == FALLBACK)
