@@ -16,8 +16,8 @@ def watch_arrival(figures: Figures, observed: Observed, counts: EventCounts) -> 
     """Add the figures of the area `arrival`; without times there are none.
 
     `arrival.lateness_hours` is the time from the last event to the end of the night, also by event kind.
-    `arrival.events` counts the last day, also by kind; `arrival.hour_share` is its share by six hours (UTC).
-    `arrival.span_days` is the time from the first event to the last.
+    `arrival.events` counts the last day, also by kind; `arrival.hour_share` is its share by six hours (UTC), where a
+    user counts once an hour for each kind, so that a few busy users do not decide. `arrival.span_days` is the time from the first event to the last.
     """
     end = observed.end
     if end is None:
@@ -28,7 +28,7 @@ def watch_arrival(figures: Figures, observed: Observed, counts: EventCounts) -> 
         figures.add("arrival.span_days", (counts.last - counts.first).total_seconds() / 86_400)
     kinds = dict(counts.hours.group_by("event").agg(pl.col("events").sum()).iter_rows())
     total = sum(kinds.values())
-    blocks = _count_blocks(counts)
+    blocks = _count_blocks(counts.hours, "events")
     experience = dict(counts.experience.iter_rows())
     figures.add(
         "arrival.events",
@@ -45,10 +45,11 @@ def watch_arrival(figures: Figures, observed: Observed, counts: EventCounts) -> 
         figures.add(
             f"arrival.events.{kind}",
             kinds.get(kind, 0),
-            {f"hours: {block}": events for block, events in _blocks(by_hour).items()},
+            {f"hours: {block}": events for block, events in _count_blocks(by_hour, "events").items()},
         )
-    for block, events in blocks.items():
-        figures.add(f"arrival.hour_share.{block}", divide(events, total))
+    visits = _count_blocks(counts.hours, "users")
+    for block, users in visits.items():
+        figures.add(f"arrival.hour_share.{block}", divide(users, sum(visits.values())))
 
 
 def _last_by_kind(counts: EventCounts) -> list[tuple[str, datetime | None]]:
@@ -59,14 +60,10 @@ def _hours(moment: datetime | None, end: datetime) -> float | None:
     return None if moment is None else (end - moment).total_seconds() / 3600
 
 
-def _count_blocks(counts: EventCounts) -> dict[str, int]:
-    return _blocks(counts.hours)
-
-
-def _blocks(hours: pl.DataFrame) -> dict[str, int]:
-    """Return the events by six hours of the day, such as `06-12`; every block is there."""
+def _count_blocks(hours: pl.DataFrame, column: str) -> dict[str, int]:
+    """Return the sum of a column by six hours of the day, such as `06-12`; every block is there."""
     block = (pl.col("hour") // _HOURS_AT_ONCE).cast(pl.Int64)
-    found = dict(hours.group_by(block.alias("block")).agg(pl.col("events").sum()).iter_rows())
+    found = dict(hours.group_by(block.alias("block")).agg(pl.col(column).sum()).iter_rows())
     return {
         f"{number * _HOURS_AT_ONCE:02d}-{(number + 1) * _HOURS_AT_ONCE:02d}": found.get(number, 0)
         for number in range(24 // _HOURS_AT_ONCE)

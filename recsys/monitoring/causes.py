@@ -297,9 +297,9 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "times_shifted",
-        "the hours of the day changed: times are probably in another zone",
-        "Check time_format and the zone of the export's times.",
-        lambda now: now.high("arrival.hour_share.*") and now.low("arrival.hour_share.*"),
+        "events come at other hours of the day: times may be in another zone, or some hours are missing",
+        "Check time_format, the zone of the export's times, and the hours that the export covers.",
+        lambda now: now.high("arrival.hour_share.*") or now.low("arrival.hour_share.*"),
         ("arrival.hour_share.*",),
         ("arrival.hour_share.*",),
     ),

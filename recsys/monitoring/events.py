@@ -26,7 +26,7 @@ class EventCounts:
 
     Attributes:
         kinds: `event`, `events`, `old` (those before the end of the last good night), `last` (time of the last one).
-        hours: `hour` (UTC), `event`, `events`: of the last day.
+        hours: `hour` (UTC), `event`, `events`, `users`: of the last day.
         experience: `users` (new, light or heavy by the number of earlier events), `events`: of the last day.
         day_items: `item_id`, `events`, `users`, `new_users` (with their first event): of the last day.
         day_users: `user_id`, `events`: of the last day, most events first.
@@ -106,7 +106,9 @@ def count_events(
         events.group_by(pl.col("step").clip(upper_bound=_LONGEST).alias("step")).agg(
             users=pl.len(), new=in_day.sum() if end is not None else pl.lit(0), longest=pl.col("step").max()
         ),
-        day.group_by(pl.col("time").dt.hour().alias("hour"), "event").agg(events=pl.len()),
+        day.group_by(pl.col("time").dt.hour().alias("hour"), "event").agg(
+            events=pl.len(), users=pl.col("user_id").hash().n_unique()
+        ),
         day.group_by(_name_experience().alias("users")).agg(events=pl.len()),
         day.group_by("item_id").agg(
             events=pl.len(),

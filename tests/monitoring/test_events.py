@@ -43,7 +43,7 @@ def test_the_last_day() -> None:
         end=10,
     )
     assert counts.new_users == 1
-    assert counts.hours.rows() == [(6, "view", 1), (12, "buy", 1), (18, "view", 1)]
+    assert counts.hours.rows() == [(6, "view", 1, 1), (12, "buy", 1, 1), (18, "view", 1, 1)]
     assert counts.day_items.rows() == [("x", 2, 2, 1), ("y", 1, 1, 0)]
     assert counts.day_users.rows() == [("new", 2), ("old", 1)]
     assert dict(counts.experience.iter_rows()) == {"light": 1, "new": 2}
