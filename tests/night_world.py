@@ -218,11 +218,14 @@ def _promote(events: pl.DataFrame, items: pl.DataFrame, first: int, rng: np.rand
     for day in range(first, first + 5):
         users = events.filter(pl.col("day") < day)["user_id"].unique().sort()
         size = int(0.4 * events.filter(pl.col("day") == day).height)
-        chosen = users.gather(rng.integers(0, len(users), size))
+        # Visits of three events.
+        visits = np.repeat(rng.integers(0, len(users), -(-size // 3)), 3)[:size]
+        chosen = users.gather(visits)
         # A few of the promoted items draw most of the users.
         drawn = promoted.gather(np.minimum(rng.geometric(0.12, size), 20) - 1)
         kinds = pl.Series(rng.choice(["view", "click", "purchase"], size, p=[0.75, 0.2, 0.05]))
-        seconds = day * 86_400 + np.sort(rng.integers(0, 86_400, size))
+        start = np.repeat(rng.integers(0, 85_000, -(-size // 3)), 3)[:size]
+        seconds = day * 86_400 + start + 60 * (np.arange(size) % 3)
         parts.append(
             pl.DataFrame({"user_id": chosen, "item_id": drawn, "event": kinds}).with_columns(
                 day=pl.lit(day, dtype=pl.Int64), time=START + pl.duration(seconds=pl.Series(seconds))

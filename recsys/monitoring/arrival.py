@@ -17,7 +17,8 @@ def watch_arrival(figures: Figures, observed: Observed, counts: EventCounts) -> 
 
     `arrival.lateness_hours` is the time from the last event to the end of the night, also by event kind.
     `arrival.events` counts the last day, also by kind; `arrival.hour_share` is its share by six hours (UTC), where a
-    user counts once an hour for each kind, so that a few busy users do not decide. `arrival.span_days` is the time from the first event to the last.
+    user counts once an hour for each kind, so that a few busy users do not decide. `arrival.span_days` is the time
+    from the first event to the last.
     """
     end = observed.end
     if end is None:
