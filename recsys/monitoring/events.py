@@ -120,7 +120,9 @@ def count_events(
         day.group_by("user_id").agg(events=pl.len()).top_k(_TOP, by=["events", "user_id"]),
         events.group_by("item_id").agg(events=pl.len()),
     ]
-    kinds, steps, hours, experience, items, volumes, top, item_events = pl.collect_all(queries, engine="streaming")
+    # One after the other: together they would read the file once, but keep what the slowest has not read yet in memory.
+    collected = [query.collect(engine="streaming") for query in queries]
+    kinds, steps, hours, experience, items, volumes, top, item_events = collected
     # Users with more than `step` events.
     steps = steps.sort("step")
     ordered = steps.height > 1 or end is not None
