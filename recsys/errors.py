@@ -7,7 +7,8 @@
     ├── CheckpointError         an encoder checkpoint
     ├── RegistryError           the tracking store or model registry
     ├── EngineError             the engine that runs shards
-    └── Refused                 exit code 3: a gate or sanity check rejected the input
+    ├── Refused                 exit code 3: a gate or sanity check rejected the input
+    └── Alert                   exit code 4: the monitor found a night that differs from the good nights before it
 
 Every message names the object, what it is, what was expected and the next step. The command line prints the message
 without a traceback and exits with `exit_code`.
@@ -50,3 +51,9 @@ class Refused(RecsysError):  # noqa: N818 - a refusal is a result, not a failure
     """A gate or sanity check failed; the message gives the reason. Nothing was changed."""
 
     exit_code = 3
+
+
+class Alert(RecsysError):  # noqa: N818 - an alert is a result, not a failure
+    """A monitored night is not like the good nights before it; the message names the likely causes."""
+
+    exit_code = 4

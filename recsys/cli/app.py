@@ -1,6 +1,7 @@
 """The root command: global options, the list of commands, and how errors leave the process.
 
-Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 2 error, 3 refused, 130 interrupted.
+Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 2 error, 3 refused, 4 alert, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import typer
 from typer.core import TyperGroup
 
 from recsys import __version__
-from recsys.cli import ab, canary, data, encoder, init, inspection, lists, registry, setup, training
+from recsys.cli import ab, canary, data, encoder, init, inspection, lists, monitor, registry, setup, training
 from recsys.errors import RecsysError
 
 _INTERRUPTED = (
     "interrupted: nothing incomplete was published; finished shards are kept, so run the same command again to continue"
 )
+
+# The first word of the last line, by exit code.
+_FAILURES = {2: "error", 3: "refused", 4: "alert"}
 
 
 class CommandGroup(TyperGroup):
@@ -63,6 +67,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "copy-version": registry.copy_version,
         "generate": lists.generate,
         "canary": canary.canary,
+        "monitor": monitor.monitor,
     },
     "Results and checks": {
         "evaluate": inspection.evaluate,
@@ -105,7 +110,8 @@ def root(
     All output goes below `RECSYS_HOME` (default `./data/home`). Relative data paths in a config start from
     `RECSYS_DATA` (default: the working directory). Logs go to stderr, results to stdout.
 
-    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, 130 interrupted.
+    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, 4 alert of the monitor, 130
+    interrupted.
     """
     if verbose and quiet:
         raise typer.BadParameter("--verbose and --quiet exclude each other; give one of them")
@@ -117,7 +123,7 @@ def main() -> None:
     try:
         app()
     except RecsysError as error:
-        setup.print_failure(f"{'error' if error.exit_code == 2 else 'refused'}: {error}", error)
+        setup.print_failure(f"{_FAILURES[error.exit_code]}: {error}", error)
         sys.exit(error.exit_code)
     except Exception as error:
         setup.write_traceback(error)

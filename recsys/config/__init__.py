@@ -24,6 +24,7 @@ from recsys.config.dataset import (
     WindowsConfig,
 )
 from recsys.config.gate import GateConfig, GuardrailsConfig
+from recsys.config.monitoring import LimitConfig, MonitoringConfig
 from recsys.config.plugin_records import check_plugins, record_plugins
 from recsys.config.plugins import SOURCES, Kind, as_value_error, load_modules
 from recsys.config.ranking import (
@@ -93,6 +94,8 @@ __all__ = [
     "ItemColumns",
     "ItemFiles",
     "ItemToItemConfig",
+    "LimitConfig",
+    "MonitoringConfig",
     "ObjectivesConfig",
     "OwnBertConfig",
     "RankingConfig",
@@ -144,6 +147,8 @@ class Config(Section):
     """Names in MLflow, and the promotion gate."""
     generation: GenerationConfig = GenerationConfig()
     """The nightly lists."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """What nights are compared with."""
 
     @field_validator("plugins")
     @classmethod

@@ -1,1 +1,1 @@
-"""What users did with the lists that they were shown: outcomes by night, and tests of one variant against another."""
+"""What is watched from night to night, what users did with the lists, and tests of one variant against another."""

@@ -19,6 +19,11 @@
         .replaced/
           run_date=YYYY-MM-DD/version=N/ lists of a run date that those of another version replaced
         .run_date=YYYY-MM-DD.shards/     finished shards of a run date that is not published yet
+      monitoring/NAME/                   what the config NAME was watched by
+        nights/YYYY-MM-DD.json           figures, verdict and alerts of one run date
+        samples/YYYY-MM-DD/              samples that the next nights are compared with
+        page.html                        the page of the last night
+        metrics.txt                      its figures for Prometheus
       reports/RUN.html                   the report of a run
       embeddings/                        cache of item texts' embeddings
       factors/                           cache of users' ALS factors
@@ -152,6 +157,31 @@ def _by_run_date(folder: Path, prefix: str, suffix: str) -> dict[str, Path]:
         for path in paths
         if path.name.startswith(prefix) and path.name.endswith(suffix) and path.is_dir()
     }
+
+
+def monitoring_folder(home: Path, name: str) -> Path:
+    """Return the folder of everything that the monitor writes for a config."""
+    return home / "monitoring" / name
+
+
+def monitored_nights_folder(home: Path, name: str) -> Path:
+    """Return the folder of the monitored nights of a config, a JSON file each."""
+    return monitoring_folder(home, name) / "nights"
+
+
+def monitored_samples_folder(home: Path, name: str, run_date: str) -> Path:
+    """Return the folder of the samples of a monitored night."""
+    return monitoring_folder(home, name) / "samples" / run_date
+
+
+def monitor_page_file(home: Path, name: str) -> Path:
+    """Return the page that the monitor writes for a config."""
+    return monitoring_folder(home, name) / "page.html"
+
+
+def monitor_metrics_file(home: Path, name: str) -> Path:
+    """Return the text file that the monitor writes for Prometheus."""
+    return monitoring_folder(home, name) / "metrics.txt"
 
 
 def reports_folder(home: Path) -> Path:

@@ -51,6 +51,7 @@ def test_the_root_lists_commands_and_exit_codes(call: Call) -> None:
         "0 done",
         "2 error",
         "3 refused",
+        "4 alert",
         "130 interrupted",
         "--version",
         "--verbose",

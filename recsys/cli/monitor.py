@@ -1,0 +1,69 @@
+"""The command that watches nights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption
+from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.setup import load_settings
+from recsys.errors import Alert, ConfigError
+
+
+def monitor(
+    config: ConfigOption,
+    run_date: Annotated[
+        str | None,
+        typer.Option(
+            "--run-date",
+            metavar="YYYY-MM-DD",
+            help="Night to watch. Default: the one that readers follow. A frozen feed shows only if this is given.",
+        ),
+    ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Accept the night of --run-date as the new normal; nothing is computed."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare tonight's data and lists with the last good nights.
+
+    Watches the arrival of events, data, ids, abuse, the model's scores and the lists. The exit code is 4 if something
+    is outside its normal range; each alert says what moved, since when, the likely cause and what to do. Writes a page
+    and a text file for Prometheus below `RECSYS_HOME/monitoring`.
+
+    Example: `recsys monitor --config configs/demo.yaml --run-date 2025-03-02`
+    """
+    settings = load_settings(config)
+    from recsys.cli.monitor_tables import alert_lines, area_table
+    from recsys.config import home
+    from recsys.pipelines.monitor import accept as accept_pipeline
+    from recsys.pipelines.monitor import monitor as monitor_pipeline
+    from recsys.report.monitor_page import write_monitor_page
+
+    if accept is not None:
+        if run_date is None:
+            raise ConfigError("--accept: no --run-date; give the night to accept")
+        night = accept_pipeline(settings, home(), run_date, accept)
+        if as_json:
+            print_json({"run_date": night.run_date, "accepted": night.accepted})
+        else:
+            print_lines(f"{night.run_date}: accepted ({accept}); later nights are compared with it")
+        return
+    done = monitor_pipeline(settings, home(), run_date, datetime.now(UTC))
+    night = done.night
+    page = write_monitor_page(settings.name, home(), done.nights, done.reference)
+    if as_json:
+        print_json({**asdict(night), "reference": list(done.reference), "page": str(page)})
+    else:
+        print_table(area_table(night))
+        for alert in night.alerts:
+            print_lines(*alert_lines(alert), "")
+        print_lines(f"page  {page}")
+    if night.alerts:
+        causes = "; ".join(f"{alert['cause']}: {alert['sentence']}" for alert in night.alerts)
+        raise Alert(f"{night.run_date}: {causes}")

@@ -1,0 +1,55 @@
+"""Settings of `recsys monitor`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from recsys.config.section import Count, Section
+
+
+class LimitConfig(Section):
+    """The range that a figure may have, in place of the learned one."""
+
+    low: float | None = None
+    """Smallest normal value; null: no lower limit."""
+    high: float | None = None
+    """Largest normal value; null: no upper limit."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low is {self.low:g}, above high {self.high:g}")
+        return self
+
+
+class MonitoringConfig(Section):
+    """What `recsys monitor` compares each night with, and what it keeps."""
+
+    reference_nights: Count = 28
+    """Number of last good nights that tonight is compared with; a night with an alert is not one of them."""
+    min_reference_nights: Count = 5
+    """With fewer good nights, only the figures with a fixed limit are judged."""
+    tolerance: Annotated[float, Field(gt=0)] = 5.0
+    """How far a figure may be from its expected value, in robust standard deviations of the reference nights."""
+    sample_users: Count = 5_000
+    """Users whose histories and lists are compared with those of the last good night."""
+    sample_items: Count = 5_000
+    """Items whose texts are compared with those of the last good night."""
+    keep_nights: Count = 400
+    """Nights whose figures are kept; older ones are deleted."""
+    limits: dict[str, LimitConfig] = Field(default={})
+    """Figure -> the range to use instead of the learned one."""
+    ignore: tuple[str, ...] = ()
+    """Figures that never cause an alert; a name ending in * stands for all that start with it."""
+
+    @model_validator(mode="after")
+    def _reference_is_long_enough(self) -> Self:
+        if self.reference_nights < self.min_reference_nights:
+            raise ValueError(
+                f"reference_nights is {self.reference_nights}, below min_reference_nights {self.min_reference_nights}"
+            )
+        if self.keep_nights < self.reference_nights:
+            raise ValueError(f"keep_nights is {self.keep_nights}, below reference_nights {self.reference_nights}")
+        return self

@@ -1,0 +1,83 @@
+"""From a night's data and lists to its figures and samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from recsys.config.monitoring import MonitoringConfig
+from recsys.monitoring.abuse import watch_abuse
+from recsys.monitoring.arrival import watch_arrival
+from recsys.monitoring.data import watch_data
+from recsys.monitoring.events import EventCounts, count_events
+from recsys.monitoring.figures import Figures, Observed
+from recsys.monitoring.identity import watch_identity
+from recsys.monitoring.lists import sample_lists, watch_lists
+from recsys.monitoring.model import watch_model
+from recsys.monitoring.monitored_nights import LastNight
+from recsys.monitoring.sketches import Sketches, is_sampled, shorten_texts
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was observed in a night.
+
+    Attributes:
+        figures: of all areas.
+        sketches: samples for the next nights.
+    """
+
+    figures: Figures
+    sketches: Sketches
+
+
+def observe(observed: Observed, last: LastNight | None, config: MonitoringConfig) -> Observation:
+    """Compute the figures of a night; nothing is judged yet.
+
+    Args:
+        observed: the night.
+        last: the last good night; None: there is none.
+        config: sizes of the samples.
+    """
+    before = None if last is None else last.sketches
+    counts = count_events(
+        observed.interactions,
+        observed.end,
+        _read_end(last),
+        before.histories["user_id"].unique() if before else pl.Series([], dtype=pl.String),
+        config.sample_users,
+    )
+    lists = sample_lists(observed.lists, config.sample_users)
+    figures = Figures()
+    watch_arrival(figures, observed, counts)
+    watch_data(figures, observed, counts, last.night.figures if last else {}, before)
+    watch_identity(figures, observed, counts.pairs, before)
+    watch_abuse(figures, observed, counts)
+    if observed.lists is not None:
+        comparable = before is not None and _same_model(observed, last)
+        watch_model(figures, observed.list_facts, lists, before.lists if before and comparable else None)
+        watch_lists(figures, observed, counts, lists, before.lists if before else None)
+    return Observation(figures, Sketches(_sample_histories(counts), _sample_texts(observed, config), lists))
+
+
+def _read_end(last: LastNight | None) -> datetime | None:
+    return datetime.fromisoformat(last.night.end) if last is not None and last.night.end else None
+
+
+def _same_model(observed: Observed, last: LastNight | None) -> bool:
+    facts = observed.list_facts
+    return last is not None and (last.night.model_version, last.night.settings) == (
+        str(facts.get("model_version", "")),
+        str(facts.get("config", "")),
+    )
+
+
+def _sample_histories(counts: EventCounts) -> pl.DataFrame:
+    return counts.pairs.filter("sampled").select("user_id", "item_id")
+
+
+def _sample_texts(observed: Observed, config: MonitoringConfig) -> pl.DataFrame:
+    items = observed.items
+    return shorten_texts(items.filter(is_sampled("item_id", config.sample_items, items.height)))

@@ -1,0 +1,115 @@
+"""How each figure is judged: its scale, which direction matters, and the least change that matters.
+
+`log(2)` as `least` means: at least twice or half the expected value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import log
+from typing import Literal
+
+Scale = Literal["count", "size", "share", "number"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a figure is judged.
+
+    Attributes:
+        meaning: what the figure is, for people.
+        scale: `count` (of independent events: judged by its logarithm, with the noise of a count), `size` (judged by
+            its logarithm), `share` and `number` (judged as they are).
+        least: smallest distance from the expected value that is an alert, on the scale.
+        directions: which side is an alert.
+        seasonal: whether weekdays differ.
+        low: fixed lower limit while there are too few reference nights.
+        high: fixed upper limit, likewise.
+    """
+
+    meaning: str
+    scale: Scale
+    least: float
+    directions: Literal["both", "low", "high"] = "both"
+    seasonal: bool = False
+    low: float | None = None
+    high: float | None = None
+
+
+# The first pattern that fits a figure's name decides.
+_WATCHES: dict[str, Watch] = {
+    "arrival.lateness_hours": Watch("hours since the last event", "number", 12, "high", high=48),
+    "arrival.lateness_hours.*": Watch("hours since the last event of the kind", "number", 48, "high"),
+    "arrival.span_days": Watch("days from the first to the last event", "size", 0.2, "low"),
+    "arrival.events": Watch("events of the last day", "count", log(2.2), seasonal=True),
+    "arrival.events.*": Watch("events of the kind in the last day", "count", log(2.5), seasonal=True),
+    "arrival.hour_share.*": Watch("share of the day's visits in these hours (UTC)", "share", 0.2, seasonal=True),
+    "data.events": Watch("all events", "size", log(1.3)),
+    "data.events.*": Watch("all events of the kind", "size", log(1.4)),
+    "data.history_kept": Watch("share of the earlier events that are still there", "share", 0.05, low=0.9, high=1.1),
+    "data.history_kept.*": Watch(
+        "share of the kind's earlier events that are still there", "share", 0.08, low=0.85, high=1.15
+    ),
+    "data.new_kinds": Watch("share of events of kinds that were never there", "share", 0.01, "high", high=0.01),
+    "data.users": Watch("users", "size", log(1.25)),
+    "data.median_history": Watch("events of the median user", "size", log(1.8)),
+    "data.active_users": Watch("users of the last day", "count", log(2.2), seasonal=True),
+    "data.new_users": Watch("users whose first event is in the last day", "count", log(3), seasonal=True),
+    "data.events_per_user": Watch("events per user of the last day", "size", log(1.8), seasonal=True),
+    "data.users_kept": Watch("share of earlier users that are still there", "share", 0.05, "low", low=0.9),
+    "data.items": Watch("items", "size", log(1.3)),
+    "data.items_kept": Watch("share of earlier items that are still there", "share", 0.05, "low", low=0.9),
+    "data.available": Watch("share of items that are available", "share", 0.15, "low", low=0.2),
+    "data.title_missing": Watch("share of titles without text", "share", 0.05, "high", high=0.3),
+    "data.description_missing": Watch("share of descriptions without text", "share", 0.1, "high"),
+    "data.title_repeated": Watch("share of titles that several items have", "share", 0.1, "high", high=0.8),
+    "data.*_length": Watch("median length in characters", "size", log(1.5)),
+    "data.language.*": Watch("share of titles in the language", "share", 0.15),
+    "data.attribute_missing.*": Watch("share of items without the attribute", "share", 0.1, "high"),
+    "data.attribute_median.*": Watch("median of the attribute", "size", log(1.5)),
+    "data.rejected.*.unknown_event": Watch("share of raw rows of an unknown event kind", "share", 0.003, "high"),
+    "data.rejected.*.*": Watch("share of raw rows that broke the rule", "share", 0.02, "high", high=0.3),
+    "data.rejected.*": Watch("share of raw rows that ingest rejected", "share", 0.03, "high", high=0.3),
+    "data.repeats.*": Watch("share of raw rows that repeat others", "share", 0.1, "high"),
+    "identity.text_changed": Watch("share of items with another text", "share", 0.2, "high", high=0.5),
+    "identity.text_unlike": Watch("share of items with an entirely different text", "share", 0.05, "high", high=0.2),
+    "identity.text_moved": Watch("share of titles that another item has now", "share", 0.03, "high", high=0.1),
+    "identity.history_overlap": Watch("share of a user's items still in the history", "share", 0.08, "low", low=0.85),
+    "abuse.max_user_events": Watch("most events of a user in the last day", "size", log(3), "high", high=3_000),
+    "abuse.max_history": Watch("most events of a user", "size", log(2), "high"),
+    "abuse.top_share": Watch("share of events by the busiest 1 % of users", "share", 0.2, "high"),
+    "abuse.top_item_users": Watch("most users of an item in the last day", "count", log(3), "high", seasonal=True),
+    "abuse.top_item_new_users": Watch("most first-time users of an item", "count", log(4), "high", seasonal=True),
+    "model.fallback_share": Watch("share of rows that the fallback filled", "share", 0.05, "high", high=0.5),
+    "model.empty_share": Watch("share of users without a list", "share", 0.02, "high", high=0.05),
+    "model.score_ks": Watch("distance of the scores from the last ones", "share", 0.15, "high", high=0.4),
+    "model.score_ks_low": Watch("distance of the scores, beyond chance", "share", 0.12, "high", high=0.4),
+    "model.score_psi": Watch("stability index of the scores", "number", 0.25, "high", high=1.0),
+    "lists.age_days": Watch("age of the published lists in days", "number", 0.5, "high", high=0.5),
+    "lists.other_snapshot": Watch("lists made from another snapshot", "number", 0.5, "high", high=0.5),
+    "lists.users": Watch("users with a list", "size", log(1.4)),
+    "lists.length": Watch("mean length of a list", "size", log(1.2), "low"),
+    "lists.coverage": Watch("share of available items in the lists", "size", log(1.5)),
+    "lists.gini": Watch("inequality of exposure", "share", 0.1),
+    "lists.cold_share": Watch("share of rows whose item has no event", "share", 0.15),
+    "lists.top_item_share": Watch("share of users who are shown the commonest item", "share", 0.15, "high"),
+    "lists.churn": Watch("share of list items that changed", "share", 0.2, "high"),
+}
+
+
+def find_watch(name: str) -> Watch | None:
+    """Return how a figure is judged; None for a figure that is only recorded."""
+    if name in _WATCHES:
+        return _WATCHES[name]
+    return next((watch for pattern, watch in _WATCHES.items() if fnmatchcase(name, pattern)), None)
+
+
+def describe_figure(name: str) -> str:
+    """Return what a figure is, with the part of its name that a pattern leaves open."""
+    watch = find_watch(name)
+    if watch is None:
+        return name
+    if name in _WATCHES:
+        return watch.meaning
+    return f"{watch.meaning} ({name.split('.', 2)[-1]})"

@@ -1,0 +1,146 @@
+"""`recsys monitor`: compare a night with the last good nights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.artifacts.recommendations import find_published, read_pointer, scan_recommendations
+from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot, read_summary
+from recsys.config import Config
+from recsys.dataset.windows import resolve_end
+from recsys.errors import ArtifactError
+from recsys.monitoring.alerts import judge
+from recsys.monitoring.figures import Observed
+from recsys.monitoring.metrics_text import format_metrics
+from recsys.monitoring.monitored_nights import Night, accept_night, prune_nights, read_last, read_nights, write_night
+from recsys.monitoring.observation import observe
+from recsys.monitoring.reference import select_reference
+from recsys.progress import format_count, log_stage, logger
+from recsys.storage.files import replace_text
+from recsys.storage.folders import read_manifest
+from recsys.storage.home import list_folder, monitor_metrics_file
+from recsys.storage.locks import lock
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A monitored night with what it was compared with.
+
+    Attributes:
+        night: figures, verdict and alerts.
+        nights: all nights of the config until this one, oldest first, this one included.
+        reference: run dates of the good nights that it was compared with.
+    """
+
+    night: Night
+    nights: tuple[Night, ...]
+    reference: tuple[str, ...]
+
+
+def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> Monitored:
+    """Compute the figures of a night, compare them with the last good nights, and write both.
+
+    The night is the newest snapshot of the config, of which only events before 00:00 UTC of the run date count, and the
+    lists that were published last until the run date. A night that is monitored again replaces its earlier result.
+
+    Args:
+        config: its snapshot and lists are watched; its section `monitoring` has the settings.
+        home: the folder of snapshots, lists and monitored nights.
+        run_date: YYYY-MM-DD; None: the run date that readers follow or, without lists, the day after the last event.
+        now: its day is the run date where the data has no times and nothing else gives one; otherwise unused.
+
+    Raises:
+        ArtifactError: there is no snapshot, the lists are damaged, or the home cannot be written.
+        DataError: the run date is not YYYY-MM-DD.
+    """
+    settings = config.monitoring
+    with lock(home, f"monitoring-{config.name}"), log_stage("monitor") as done:
+        snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+        chosen = run_date or _find_followed(config, home)
+        end = resolve_end(snapshot.interactions, chosen)
+        date = chosen or (end or now).date().isoformat()
+        nights = [night for night in read_nights(home, config.name) if night.run_date < date]
+        reference = select_reference(nights, date, settings)
+        last = read_last(home, config.name, reference.nights)
+        observed = _gather(config, home, snapshot, date, end)
+        observation = observe(observed, last, settings)
+        expected, alerts = judge(observation.figures, reference, nights)
+        night = Night(
+            run_date=date,
+            end=end.isoformat() if end else "",
+            snapshot=snapshot.id,
+            model_version=str(observed.list_facts.get("model_version", "")),
+            settings=str(observed.list_facts.get("config", "")),
+            verdict="alert" if alerts else "calm",
+            figures=observation.figures.values,
+            segments=observation.figures.segments,
+            expected={name: _limits(asdict(normal)) for name, normal in expected.items()},
+            alerts=[alert.to_dict() for alert in alerts],
+        )
+        write_night(home, config.name, night, observation.sketches)
+        everything = read_nights(home, config.name)
+        good = next((known.run_date for known in reversed(everything) if known.good), None)
+        prune_nights(home, config.name, everything, good, settings.keep_nights)
+        replace_text(monitor_metrics_file(home, config.name), format_metrics(config.name, night))
+        done(
+            f"{date}: {format_count(len(night.figures), 'figure')}, {format_count(len(alerts), 'alert')}, "
+            f"{format_count(len(reference.nights), 'reference night')}"
+        )
+    return Monitored(night, (*nights, night), tuple(known.run_date for known in reference.nights))
+
+
+def accept(config: Config, home: Path, run_date: str, reason: str) -> Night:
+    """Accept a monitored night as the new normal: later nights are compared with it and with those after it.
+
+    Raises:
+        ArtifactError: the night was not monitored, or the home cannot be written.
+    """
+    with lock(home, f"monitoring-{config.name}"):
+        night = accept_night(home, config.name, run_date, reason)
+    logger.info("monitored night %s: accepted; later nights are compared with it", run_date)
+    return night
+
+
+def _limits(normal: dict[str, Any]) -> dict[str, float | None]:
+    return {name: normal[name] for name in ("value", "low", "high")}
+
+
+def _find_followed(config: Config, home: Path) -> str | None:
+    """Return the run date that readers follow, None if it is not a night of this config."""
+    current = read_pointer(home)
+    if current is None:
+        return None
+    try:
+        manifest = read_manifest(list_folder(home, current), f"run 'recsys generate --run-date {current}'")
+    except ArtifactError:
+        return None
+    return current if manifest.get("name") == config.name else None
+
+
+def _gather(config: Config, home: Path, snapshot: OpenSnapshot, run_date: str, end: datetime | None) -> Observed:
+    lists, facts = _find_lists(config, home, run_date)
+    return Observed(
+        run_date=run_date,
+        end=end,
+        snapshot=snapshot.id,
+        items=snapshot.items,
+        interactions=snapshot.interactions,
+        summary=read_summary(home, snapshot.id),
+        lists=lists,
+        list_facts=facts,
+        item_columns=config.evaluation.segments.item_columns,
+    )
+
+
+def _find_lists(config: Config, home: Path, run_date: str) -> tuple[pl.LazyFrame | None, dict[str, Any]]:
+    """Return the lists of the config that were published last until a run date, and their manifest."""
+    for published in reversed([date for date in find_published(home) if date <= run_date]):
+        lists, manifest = scan_recommendations(home, published)
+        if manifest.get("name") == config.name:
+            return lists, manifest
+    return None, {}
