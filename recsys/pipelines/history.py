@@ -142,7 +142,7 @@ def find_served(entries: Sequence[Entry], first: datetime, last: datetime) -> li
     before = Served(None, None, timed[0].time if timed else None, None)
     spans = [before] + [
         Served(entry.to_version, entry.time, later.time if later else None, entry.number)
-        for entry, later in zip(timed, [*timed[1:], None], strict=True)
+        for entry, later in zip(timed, [*timed[1:], None], strict=False)
     ]
     return [
         span for span in spans if (span.start is None or span.start <= last) and (span.end is None or span.end > first)

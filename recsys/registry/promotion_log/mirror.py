@@ -108,6 +108,7 @@ def _read_lines(path: Path) -> list[_Line]:
 def _read_line(number: int, text: str) -> _Line:
     with suppress(ValueError, TypeError, KeyError, RecursionError):
         content = json.loads(text)
-        place = content.pop("store")
-        return _Line(number, text, str(place), parse_entry(json.dumps(content)))
+        if isinstance(content, dict):
+            place = content.pop("store")
+            return _Line(number, text, str(place), parse_entry(json.dumps(content)))
     return _Line(number, text)
