@@ -13,11 +13,10 @@ from recsys.monitoring.verdict import (
     describe_looks,
     describe_prediction,
     write_effect,
+    write_mean,
 )
 from recsys.progress import format_count
-from recsys.report.grids import write_number, write_p
-
-_SHARES = ("hit", "conversion")
+from recsys.report.grids import write_p
 
 
 def metric_table(result: Result) -> Table:
@@ -32,7 +31,7 @@ def metric_table(result: Result) -> Table:
     for number, compared in enumerate(result.comparisons):
         effect = compared.choose(result.plan.looks)
         p_value = effect.p_value if result.plan.looks == "once" else compared.p_value_daily
-        means = [_write_mean(compared.metric, mean) for mean in effect.means]
+        means = [write_mean(compared.metric, mean) for mean in effect.means]
         cells = (METRIC_NAMES[compared.metric], *means, write_effect(effect), write_p(p_value))
         _add(table, cells, bold=number == 0)
     return table
@@ -78,10 +77,6 @@ def _add(table: Table, cells: tuple[str, ...], *, bold: bool = False) -> None:
 
 def _head(variant: str) -> str:
     return variant if len(variant) <= 12 else f"{variant[:11]}…"
-
-
-def _write_mean(metric: str, mean: float) -> str:
-    return f"{mean:.2%}" if metric in _SHARES else write_number(mean, 4)
 
 
 def _describe_adjustment(once: Effect, unadjusted: Effect) -> str:

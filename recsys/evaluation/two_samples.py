@@ -137,17 +137,19 @@ def compare(sample: Sample, confidence: float, power: float | None = 0.8) -> Eff
     settings = {"covariate": covariate, "alternative": "two-sided", "confidence_level": confidence, "equal_var": False}
     result = tt.Mean(_VALUE, use_t=True, **settings).analyze_aggregates(control, treatment)
     by_normal = tt.Mean(_VALUE, use_t=False, **settings).analyze_aggregates(control, treatment)
-    positive = min(*means, result.control, result.treatment) > 0
+    lift, lift_low, lift_high = (
+        float(number) if min(*means, result.control, result.treatment) > 0 else None
+        for number in (result.rel_effect_size, result.rel_effect_size_ci_lower, result.rel_effect_size_ci_upper)
+    )
     return Effect(
         users,
         means,
         float(result.effect_size),
         float(result.effect_size_ci_lower),
         float(result.effect_size_ci_upper),
-        *(
-            float(number) if positive else None
-            for number in (result.rel_effect_size, result.rel_effect_size_ci_lower, result.rel_effect_size_ci_upper)
-        ),
+        lift,
+        lift_low,
+        lift_high,
         p_value=float(result.pvalue),
         standard_error=float(by_normal.effect_size_ci_upper - by_normal.effect_size_ci_lower)
         / (2 * float(stats.norm.ppf((1 + confidence) / 2))),

@@ -105,7 +105,9 @@ class Experiment:
         if self.before is None:
             return None
         items = self.before["items"].to_numpy()
-        return np.array(SEGMENTS)[(items > config.new_user_items).astype(int) + (items > config.heavy_user_items)]
+        index = (items > config.new_user_items).astype(np.int64) + (items > config.heavy_user_items)
+        names: NDArray[np.str_] = np.array(SEGMENTS)[index]
+        return names
 
     def _measure(self, metric: MetricName, nights: int) -> NDArray[np.float64]:
         if self.outcomes is None:

@@ -110,7 +110,7 @@ def find_test(
         night = _open_night(home, served)
         seen |= dict.fromkeys(night.versions)
         treatment = treatment or _other_variant(night, control)
-        if control in night.versions and treatment in night.versions:
+        if treatment is not None and control in night.versions and treatment in night.versions:
             if chosen and first is None and _breaks(night, chosen[-1], (control, treatment)):
                 break
             chosen.append(night)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-# Looks that show a pace; with fewer, every day is taken to add as much as the first.
+# Looks that show a pace; with fewer, days are taken to be independent.
 _ENOUGH_LOOKS = 4
-# The smallest lift cannot shrink faster than with independent days.
-_FASTEST = 0.5
-# Below it, more days add nothing.
-_SLOWEST = 0.02
+# Longer than three years is no plan.
+_MOST_DAYS = 1100.0
 
 
 def predict_days(days: Sequence[float], lifts: Sequence[float], wished: float) -> float | None:
     """Return after how many days in all the smallest lift that shows is as small as wished.
 
-    The smallest lift falls as a power of the days: by the square root where days and users are independent, more slowly
-    where a user does the same every day, as more users join too. The power is fitted to the second half of the days.
+    The square of the smallest lift is taken to be a + b / days, fitted to the second half of the looks: b is what more
+    days average out, a is what they do not, because users differ from one another. Where more users join every day,
+    a may be below 0.
 
     Args:
         days: since the start, at each look, growing.
@@ -30,15 +28,12 @@ def predict_days(days: Sequence[float], lifts: Sequence[float], wished: float) -
         The days; None where more days would not help.
     """
     if lifts[-1] <= wished:
-        reached = next(number for number, lift in enumerate(lifts) if lift <= wished)
-        return days[reached]
-    power = _FASTEST
+        return next(day for day, lift in zip(days, lifts, strict=True) if lift <= wished)
+    constant, falling = 0.0, days[-1] * lifts[-1] ** 2
     if len(lifts) >= _ENOUGH_LOOKS:
         half = len(lifts) // 2
-        slope = float(np.polyfit(np.log(days[half:]), np.log(lifts[half:]), 1)[0])
-        power = min(-slope, _FASTEST)
-    if power < _SLOWEST:
+        falling, constant = map(float, np.polyfit(1.0 / np.array(days[half:]), np.square(lifts[half:]), 1))
+    left = wished * wished - constant
+    if left <= 0 or falling <= 0 or falling / left > _MOST_DAYS:
         return None
-    needed = math.log(days[-1]) + math.log(lifts[-1] / wished) / power
-    # Beyond three years it is no plan.
-    return math.exp(needed) if needed < math.log(1100) else None
+    return max(days[-1], falling / left)

@@ -110,9 +110,8 @@ def describe(
             "added on one side, so do not trust any difference: find out which, then start the test again"
         )
     effect = compared.choose(plan.looks)
-    measured = f"{METRIC_NAMES[plan.metric]} {_level(plan.metric, effect.means[1])} against " + _level(
-        plan.metric, effect.means[0]
-    )
+    old, new = (write_mean(plan.metric, mean) for mean in effect.means)
+    measured = f"{METRIC_NAMES[plan.metric]} {new} against {old}"
     numbers = f"{measured}, {write_effect(effect)}"
     if verdict == "cannot tell" and smallest is None:
         return (
@@ -160,8 +159,9 @@ def write_effect(effect: Effect) -> str:
     return _minus(f"{effect.lift:+.1%} [{effect.lift_low:+.1%}, {effect.lift_high:+.1%}]")
 
 
-def _level(metric: MetricName, value: float) -> str:
-    return f"{value:.2%}" if metric in _SHARES else f"{value:.4g}"
+def write_mean(metric: MetricName, mean: float) -> str:
+    """Write the mean of a metric: shares of users in percent."""
+    return _minus(f"{mean:.2%}" if metric in _SHARES else f"{mean:.4g}")
 
 
 def _minus(text: str) -> str:

@@ -168,7 +168,7 @@ class TestPredictDays:
     def test_days_that_repeat_one_another(self) -> None:
         days = np.arange(1.0, 11.0)
         slow = 0.1 * np.sqrt(0.5 + 0.5 / days)
-        assert predict_days(days, slow, 0.073) > 12
+        assert predict_days(days, slow, 0.073) == pytest.approx(0.005 / (0.073**2 - 0.005))
         assert predict_days(days, slow, 0.01) is None
         assert predict_days(days, np.full(10, 0.1), 0.05) is None
 
