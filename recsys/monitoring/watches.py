@@ -44,7 +44,7 @@ _WATCHES: dict[str, Watch] = {
     "arrival.span_days": Watch("days from the first to the last event", "size", 0.2, "low"),
     "arrival.events": Watch("events of the last day", "count", log(2.2), seasonal=True),
     "arrival.events.*": Watch("events of the kind in the last day", "count", log(2.5), seasonal=True),
-    "arrival.hour_share.*": Watch("share of the day's visits in these hours (UTC)", "share", 0.2, seasonal=True),
+    "arrival.hour_share.*": Watch("share of the day's visits in these hours (UTC)", "share", 0.25, seasonal=True),
     "data.events": Watch("all events", "size", log(1.3)),
     "data.events.*": Watch("all events of the kind", "size", log(1.4)),
     "data.history_kept": Watch("share of the earlier events that are still there", "share", 0.05, low=0.9, high=1.1),
