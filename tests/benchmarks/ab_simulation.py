@@ -1,6 +1,7 @@
 """How often the intervals of `recsys ab` hold, how often looking daily misleads, and what tests read like.
 
     python tests/benchmarks/ab_simulation.py
+    python tests/benchmarks/ab_simulation.py --parts 2 5
 
 Users act on their lists a Poisson number of times a day, at a rate of their own (gamma distributed), for 28 days; the
 four weeks before tell the rate (CUPED). 500 simulations per row, fixed seeds. The last part publishes the lists of a
@@ -247,6 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=500)
     parser.add_argument("--users", type=int, default=30_000, help="users of the shop that is read out")
+    parser.add_argument("--parts", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6], help="numbers of the tables")
     given = parser.parse_args()
     parts: list[tuple[Callable[..., None], tuple[int, ...]]] = [
         (show_coverage, (given.simulations,)),
@@ -256,7 +258,7 @@ def main() -> None:
         (show_sample_ratio, (given.simulations,)),
         (show_readouts, (given.users, 14)),
     ]
-    for show, arguments in parts:
+    for show, arguments in (parts[number - 1] for number in given.parts):
         start = time.process_time()
         show(*arguments)
         print(f"({time.process_time() - start:.0f} s of CPU)", flush=True)
