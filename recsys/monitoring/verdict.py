@@ -161,7 +161,7 @@ def write_effect(effect: Effect) -> str:
 
 def write_mean(metric: MetricName, mean: float) -> str:
     """Write the mean of a metric: shares of users in percent."""
-    return _minus(f"{mean:.2%}" if metric in _SHARES else f"{mean:.4g}")
+    return _minus(f"{mean:.2%}" if metric in _SHARES else f"{mean:,.4f}" if abs(mean) < 100 else f"{mean:,.2f}")
 
 
 def _minus(text: str) -> str:

@@ -1,6 +1,7 @@
 """How often the intervals of `recsys ab` hold, how often looking daily misleads, and what tests read like.
 
     python tests/benchmarks/ab_simulation.py
+    python tests/benchmarks/ab_simulation.py --parts 2 5
 
 Users act on their lists a Poisson number of times a day, at a rate of their own (gamma distributed), for 28 days; the
 four weeks before tell the rate (CUPED). 500 simulations per row, fixed seeds. The last part publishes the lists of a
@@ -30,7 +31,7 @@ from lists_of_two import make_config, make_shop
 from recsys.cli.ab_tables import list_remarks, metric_table
 from recsys.evaluation.confidence_sequence import sequence_width
 from recsys.evaluation.two_samples import Sample, check_sample_ratio, compare
-from recsys.monitoring.ab import RATIO_ALARM, Plan, compare_sample, find_smallest_lift
+from recsys.monitoring.ab import RATIO_ALARM, Plan, find_smallest_lift
 from recsys.monitoring.power import predict_days
 from recsys.pipelines.ab import Question, run_ab
 
@@ -188,25 +189,21 @@ def show_prediction(simulations: int) -> None:
     print(f"{'metric':>6} {'users differ':>13} {'wished':>7} {'took':>6} {'predicted, median [80 % of tests]':>34}")
     for metric in MEASURES:
         for variety in (0.0, 1.0):
-            world, plan = World(20_000, variety=variety), _plan("once")
-            paths = np.array([_list_lifts(world, metric, 40_000 + seed, plan) for seed in range(simulations)])
-            typical = np.median(paths, axis=0)
-            took = 21
-            wished = float(typical[took - 1])
+            took, world = 21, World(20_000, variety=variety)
+            paths = np.array([_list_lifts(world, metric, 40_000 + seed, took) for seed in range(simulations)])
+            wished = float(np.median(paths[:, -1]))
             days = [predict_days(range(1, 8), path[:7], wished) for path in paths]
             low, middle, high = np.quantile([np.inf if day is None else day for day in days], [0.1, 0.5, 0.9])
             predicted = f"{middle:.0f} [{low:.0f}, {high:.0f}]"
             print(f"{metric:>6} {_VARIETY[variety]:>13} {wished:>7.1%} {took:>6} {predicted:>34}")
 
 
-def _list_lifts(world: World, metric: str, seed: int, plan: Plan) -> list[float]:
+def _list_lifts(world: World, metric: str, seed: int, later: int) -> list[float]:
+    """Return the smallest lift after each of the first seven days, and after a later day."""
     hits, treated, before = world.draw(0.0, seed)
     values = MEASURES[metric](hits.cumsum(axis=1))
-    samples = [Sample(values[:, day], treated, before) for day in range(DAYS)]
-    return [
-        float(compare_sample("hits", sample, day, plan).once.smallest_lift or np.nan)
-        for day, sample in enumerate(samples, start=1)
-    ]
+    samples = [Sample(values[:, day - 1], treated, before).without_useless_covariate() for day in (*range(1, 8), later)]
+    return [float(compare(sample, CONFIDENCE).smallest_lift or np.nan) for sample in samples]
 
 
 def show_sample_ratio(simulations: int) -> None:
@@ -251,6 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=500)
     parser.add_argument("--users", type=int, default=30_000, help="users of the shop that is read out")
+    parser.add_argument("--parts", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6], help="numbers of the tables")
     given = parser.parse_args()
     parts: list[tuple[Callable[..., None], tuple[int, ...]]] = [
         (show_coverage, (given.simulations,)),
@@ -260,7 +258,7 @@ def main() -> None:
         (show_sample_ratio, (given.simulations,)),
         (show_readouts, (given.users, 14)),
     ]
-    for show, arguments in parts:
+    for show, arguments in (parts[number - 1] for number in given.parts):
         start = time.process_time()
         show(*arguments)
         print(f"({time.process_time() - start:.0f} s of CPU)", flush=True)
