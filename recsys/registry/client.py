@@ -83,6 +83,11 @@ def is_broken(error: Exception) -> bool:
     return _BROKEN.search(str(error)) is not None
 
 
+def is_forbidden(error: MlflowException) -> bool:
+    """Return whether a server that knows the user does not permit the request (403)."""
+    return _DENIED["403"].search(f"{error.error_code} {error}") is not None
+
+
 def explain(address: Address, error: Exception) -> str:
     """Return why a request failed, on one line, with the next step where credentials are missing or refused."""
     reason = address.clean(str(error) or type(error).__name__)

@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from recsys.errors import RegistryError
-from recsys.registry.client import explain, time_limits
+from recsys.registry.client import explain, is_forbidden, time_limits
 from recsys.registry.logged_model import BUNDLE, EVALUATION_MODEL, log_model
 from recsys.registry.tracking import Store, asking
 
@@ -141,11 +141,17 @@ def find_version(store: Store, name: str, alias: str) -> Version | None:
     try:
         version = store.client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in _UNKNOWN:
+        # A server with authentication forbids what does not exist.
+        if error.error_code in _UNKNOWN or (is_forbidden(error) and not _can_see(store, name)):
             return None
         reason = explain(store.address, error)
         raise RegistryError(f"model '{name}' in {store.place}: no answer ({reason}); run again") from error
     return Version(name, str(version.version), version.run_id or "", dict(version.tags))
+
+
+def _can_see(store: Store, name: str) -> bool:
+    with asking(store, f"model '{name}' was not looked up"):
+        return bool(store.client.search_registered_models(f"name = '{name}'"))
 
 
 def need_version(store: Store, name: str, alias: str, next_step: str) -> Version:

@@ -75,6 +75,8 @@ def kill_after(server: MlflowServer, request: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(StoreClient, "_answer", answer_and_kill)
 
 
+# It trains.
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("raw_in_place", "credentials")
 def test_from_raw_files_to_lists(
     mlflow_server: MlflowServer, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
