@@ -104,7 +104,8 @@ def copy_home(source: Path, target: Path) -> Path:
 
 def read_lists(home: Path, run_date: str) -> pl.DataFrame:
     """Return the published lists of a night, straight from the files."""
-    return pl.read_parquet(home / "recommendations" / f"run_date={run_date}" / "*.parquet")
+    folder = home / "recommendations" / f"run_date={run_date}"
+    return pl.concat([pl.read_parquet(path, glob=False) for path in sorted(folder.glob("*.parquet"))])
 
 
 def read_files(folder: Path) -> dict[str, bytes]:

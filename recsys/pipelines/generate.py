@@ -19,7 +19,7 @@ from recsys.artifacts.recommendations import (
 from recsys.artifacts.shards import ShardFolder
 from recsys.config import Config
 from recsys.dataset.windows import resolve_end
-from recsys.errors import ArtifactError, Refused
+from recsys.errors import ArtifactError, RecsysError, Refused
 from recsys.pipelines.night_inputs import NightInputs, hash_list_settings, list_run_dates
 from recsys.pipelines.night_lists import Counts, NightLists, forget_old_factors
 from recsys.progress import logger
@@ -117,8 +117,8 @@ def _make_lists(
     shards = open_shards(home, night.run_date, night.facts)
     try:
         counts = NightLists(inputs, home, night.run_date, end, shards).make()
-    except Refused:
-        # A night that is refused before its first shard leaves nothing behind.
+    except RecsysError:
+        # A night that fails before its first shard leaves nothing behind.
         if not shards.find_finished():
             shards.remove()
         raise

@@ -16,7 +16,7 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from recsys.errors import RecsysError
+from recsys.errors import DataError, RecsysError
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
 
@@ -47,22 +47,33 @@ class ServedBundle(PythonModel):  # type: ignore[misc]
             MlflowException: a time or an event kind is not valid; servers answer it with status 400.
         """
         rows = model_input if len(model_input) else pd.DataFrame({"user_id": [ANONYMOUS]})
-        details = [name for name in _DETAILS if name in rows and rows[name].notna().any()]
-        given = {name: _read_column(rows[name]) for name in (*_IDS, *details) if name in rows}
-        missing = {name: pl.Series([None] * len(rows), dtype=pl.String) for name in _IDS if name not in rows}
-        history = pl.DataFrame({**given, **missing})
-        named = pl.col("user_id").str.strip_chars().replace("", None).is_not_null()
-        history = history.with_columns(pl.when(named).then("user_id").otherwise(pl.lit(ANONYMOUS)).alias("user_id"))
         try:
-            return recommend_for(self._bundle, history).to_pandas()
+            return recommend_for(self._bundle, _read_history(rows)).to_pandas()
         except RecsysError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
 
 
+def _read_history(rows: pd.DataFrame) -> pl.DataFrame:
+    """Return the rows with both ids; a user without a name is `ANONYMOUS`."""
+    details = [name for name in _DETAILS if name in rows and rows[name].notna().any()]
+    given = {name: _read_column(rows[name]) for name in (*_IDS, *details) if name in rows}
+    missing = {name: pl.Series([None] * len(rows), dtype=pl.String) for name in _IDS if name not in rows}
+    history = pl.DataFrame({**given, **missing})
+    named = pl.col("user_id").str.strip_chars().replace("", None).is_not_null()
+    return history.with_columns(pl.when(named).then("user_id").otherwise(pl.lit(ANONYMOUS)).alias("user_id"))
+
+
 def _read_column(values: pd.Series) -> pl.Series:
-    """Return a column: instants as they are, anything else as text."""
+    """Return a column: instants as they are, anything else as text.
+
+    Raises:
+        DataError: a value is a list or an object.
+    """
     if pd.api.types.is_datetime64_any_dtype(values):
         return pl.Series(pl.from_pandas(values))
+    nested = next((value for value in values if pd.api.types.is_list_like(value)), None)
+    if nested is not None:
+        raise DataError(f"history: column '{values.name}' holds {nested!r}, expected a text or null in each row")
     return pl.Series([None if pd.isna(value) else str(value) for value in values], dtype=pl.String)
 
 

@@ -38,7 +38,7 @@ class TestResults:
         rows = pl.DataFrame(facts["metrics"], infer_schema_length=None)
         (run,) = (path for path in (trained.home / "runs").iterdir() if path.is_dir())
         assert facts["run"] == run.name
-        metrics = pl.read_parquet(run / "metrics.parquet")
+        metrics = pl.read_parquet(run / "metrics.parquet", glob=False)
         assert rows.cast(dict(metrics.schema)).equals(metrics)
         assert 0 < facts["measured"]["union_recall"] <= 1
         assert {row["source"] for row in facts["ledger"]} >= {"als", "text", "popular"}

@@ -82,7 +82,7 @@ def test_the_commands_make_a_server_that_recsys_can_use(raw_in_place: Path, tmp_
                     break
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
     printed = "".join(output)
     log = tmp_path / "server.log"
     assert f"http://127.0.0.1:{port}: champion none, challenger none" in printed, (

@@ -91,7 +91,7 @@ def make_worse(home: Path, store: Store) -> None:
     """Remove every hit from the challenger's lists."""
     folder = run_folder(home, store)
     ours = pl.col("model") == "ours"
-    metrics = pl.read_parquet(folder / "user_metrics.parquet")
+    metrics = pl.read_parquet(folder / "user_metrics.parquet", glob=False)
     metrics = metrics.with_columns(pl.when(ours).then(0.0).otherwise("value").alias("value"))
     metrics.write_parquet(folder / "user_metrics.parquet")
     write_json(folder / MANIFEST, {**read_manifest(folder, ""), "files": hash_files(folder)})

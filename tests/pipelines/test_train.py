@@ -99,7 +99,7 @@ class TestRepeats:
         assert set(made.trained.metrics["model"]) >= {*sources} - {"new_items"}
         # The position of an item is known for items that the user met in the label window.
         run = read_run(home, config.name)
-        rows = pl.read_parquet(run.folder / "training_rows.parquet")
+        rows = pl.read_parquet(run.folder / "training_rows.parquet", glob=False)
         assert rows.filter(pl.col("label") == 1)["position"].is_between(1, 7).all()
         assert rows["position"].null_count() > 0
         # Auto settings are chosen once, for the evaluation model and the refit.

@@ -69,7 +69,7 @@ def test_users_without_a_history_get_the_fallback_list(model: Any, fallback: lis
         (None, "Expected input to be DataFrame. Found: NoneType"),
         (
             pd.DataFrame({"user_id": ["a"], "item_id": ["x"], "event": ["jump"]}),
-            "unknown event kind 'jump'; expected one of view, click",
+            "unknown event kind 'jump'; expected one of click, comment, like, purchase, share, view",
         ),
         (
             pd.DataFrame({"user_id": ["a"], "item_id": ["x"], "time": [pd.Timestamp("2030-01-01")]}),

@@ -1,5 +1,6 @@
 """What is measured is what is served: one user's list from a measurement, the nightly batch and the served model."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from recsys.dataset.windows import Window, cut
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS, WITHOUT_RULES
 from recsys.registry.tracking import connect
+from recsys.registry.versions import BUNDLE, CHAMPION, need_version, open_bundle
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
@@ -67,16 +69,22 @@ def histories_of(users: pl.Series, snapshot: Snapshot) -> pl.DataFrame:
     return known.sort("user_id", "step").select("user_id", "item_id", "time", "event")
 
 
-def test_one_user_three_ways(bundle: Bundle, snapshot: Snapshot, window: Window, trained: Trained) -> None:
+def test_one_user_three_ways(
+    bundle: Bundle, snapshot: Snapshot, window: Window, trained: Trained, tmp_path: Path
+) -> None:
     measured = measure(bundle, window, snapshot.items, baselines=False).lists
     users = measured["user_id"].unique().sort()
     expected = first_n(measured, bundle, users)
     assert expected.height == 10 * len(users) > 500
     published = read_lists(trained.home, RUN_DATE)
     assert first_n(published, bundle, users).equals(expected)
-    # Tells mlflow where the registry is, and leaves nothing in the environment for later tests.
-    connect(trained.home, trained.config)
-    model = mlflow.pyfunc.load_model("models:/recsys@champion")
+    store = connect(trained.home, trained.config)
+    version = need_version(store, "recsys", CHAMPION, "")
+    # By its folder: MLflow would look a model's name up in the store of its global address. And not where it is, as
+    # MLflow takes a path for an address.
+    with open_bundle(store, version, BUNDLE) as folder:
+        shutil.copytree(folder.parents[1], tmp_path / "model")
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     served = pl.DataFrame(
         model.predict(histories_of(users, snapshot).with_columns(pl.col("time").dt.replace_time_zone(None)).to_pandas())
     )

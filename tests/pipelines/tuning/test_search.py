@@ -109,7 +109,7 @@ class TestTrials:
         assert all(0.0 < trial.low <= trial.quality <= trial.high < 1.0 for trial in tuned.trials)
         assert all(trial.seconds > 0 for trial in tuned.trials)
         # The users are those with a positive in the week before the test window; the first rung has some of them.
-        rows = pl.read_parquet(place.home / "tuning" / tuned.study / "trial-0000.parquet")
+        rows = pl.read_parquet(place.home / "tuning" / tuned.study / "trial-0000.parquet", glob=False)
         some, everyone = (set(rows.filter(pl.col("rung") == rung)["user_id"]) for rung in (1, 2))
         assert some < everyone
         assert len(everyone) == tuned.users
@@ -136,7 +136,7 @@ class TestTrials:
         assert [trial.changed for trial in again.trials] == [trial.changed for trial in tuned.trials]
         for number in range(2):
             one, two = (
-                pl.read_parquet(home / "tuning" / study / f"trial-{number:04d}.parquet").drop("seconds")
+                pl.read_parquet(home / "tuning" / study / f"trial-{number:04d}.parquet", glob=False).drop("seconds")
                 for home, study in ((place.home, tuned.study), (other.home, again.study))
             )
             assert one.equals(two)
