@@ -134,6 +134,7 @@ def trained(
 ) -> Iterator[Trained]:
     """Trained once for all tests, which must leave it as it is; `trained_copy` is there to be changed."""
     from recsys.pipelines.run import run_all
+    from recsys.registry.tracking import connect
 
     config = parse_config(settings(), "test")
     # Homes have such names too: with what ends or escapes a part of an address, or is a pattern.
@@ -149,6 +150,8 @@ def trained(
     folder = make_once("trained", train)
     # Commands that only read take locks, so each process has a copy.
     home = copy_home(folder / name, tmp_path_factory.mktemp("trained") / name)
+    # The first use corrects the folders that the store names.
+    connect(home, config)
     yield Trained(config, home, folder / "bystander")
     shutil.rmtree(home)
 

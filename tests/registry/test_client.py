@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -74,18 +76,46 @@ def test_the_limits_leave_time_for_an_error_within_30_seconds() -> None:
     assert client_module._PATIENCE <= 10
 
 
+_CONNECT = """
+import os, sys
+from pathlib import Path
+from miniature import settings
+from recsys.config import parse_config
+from recsys.errors import RegistryError
+from recsys.registry import client
+from recsys.registry.tracking import connect
+client._TIMEOUT = 2
+try:
+    connect(Path(sys.argv[1]), parse_config(settings(), "test"))
+except RegistryError as error:
+    print(error, flush=True)
+# Without waiting for the thread that is still trying.
+os._exit(0)
+"""
+
+
 @pytest.mark.usefixtures("quick")
 class TestFaults:
     def test_a_server_that_never_answers(self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with silent_server() as port:
             check_error(config, tmp_path, f"http://ana:hunter22@127.0.0.1:{port}", monkeypatch, "does not answer")
 
-    def test_a_database_that_never_answers(
-        self, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_database_that_never_answers(self, tmp_path: Path) -> None:
+        # In another process: MLflow goes on trying to reach a database, and no other store opens meanwhile.
         with silent_server() as port:
             uri = f"postgresql+psycopg://ana:hunter22@127.0.0.1:{port}/mlflow"
-            check_error(config, tmp_path, uri, monkeypatch, r"127.0.0.1:\d+/mlflow: does not answer")
+            environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": os.pathsep.join(sys.path)}
+            started = time.monotonic()
+            asked = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", _CONNECT, str(tmp_path)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert time.monotonic() - started < 60
+        assert f"127.0.0.1:{port}/mlflow: does not answer" in asked.stdout
+        assert "hunter22" not in asked.stdout + asked.stderr
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"HTTP/1.1 200 OK\r\n"])
     def test_a_server_that_stops_half_way(
