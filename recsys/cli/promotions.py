@@ -44,7 +44,10 @@ def decision_table(decision: Decision) -> Table:
 
 def decision_lines(decision: Decision) -> list[str]:
     """Return a sentence per check, wrapped."""
-    sentences = [f"{check.name}: {check.sentence}" for check in decision.checks]
+    sentences = [
+        check.sentence if check.sentence.startswith(check.name) else f"{check.name}: {check.sentence}"
+        for check in decision.checks
+    ]
     return [line for sentence in sentences for line in wrap(sentence, "- ", "  ")]
 
 
