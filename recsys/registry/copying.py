@@ -25,6 +25,7 @@ from recsys.registry.versions import (
     COMPLETE,
     EVALUATION_MODEL,
     Version,
+    find_address,
     is_complete,
     open_bundle,
     set_alias,
@@ -79,7 +80,7 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
             with time_limits():
                 model = Path(
                     mlflow.artifacts.download_artifacts(
-                        artifact_uri=_find_place(store, version),
+                        artifact_uri=find_address(store, version),
                         dst_path=str(Path(scratch, "model")),
                         tracking_uri=store.uri,
                         registry_uri=store.uri,
@@ -108,14 +109,6 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
             {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")},
             bundle,
         )
-
-
-def _find_place(store: Store, version: Version) -> str:
-    """Return the address of a version's files; MLflow would look `models:/…` up in the store of its global address."""
-    place: str = store.client.get_model_version_download_uri(version.name, version.number)
-    if place.startswith("models:/"):
-        place = store.client.get_logged_model(place.rpartition("/")[2]).artifact_location
-    return place
 
 
 def verify_bundles(folder: Path, version: Version) -> str:

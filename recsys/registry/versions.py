@@ -27,6 +27,7 @@ __all__ = [
     "COMPLETE",
     "EVALUATION_MODEL",
     "Version",
+    "find_address",
     "find_number",
     "find_version",
     "is_complete",
@@ -259,6 +260,19 @@ def mark_version(store: Store, name: str, number: str, key: str, value: str) -> 
             ) from error
 
 
+def find_address(store: Store, version: Version) -> str:
+    """Return the address of a version's files; MLflow would look `models:/…` up in the store of its global address.
+
+    Raises:
+        MlflowException: the registry does not answer.
+    """
+    address: str = store.client.get_model_version_download_uri(version.name, version.number)
+    if address.startswith("models:/"):
+        # Registered by an older recsys.
+        address = store.client.get_logged_model(address.rpartition("/")[2]).artifact_location
+    return address
+
+
 @contextmanager
 def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
     """Give the local folder of a version's `BUNDLE` or `EVALUATION_MODEL`; a download is deleted when the block ends.
@@ -269,10 +283,7 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
     name, number = version.name, version.number
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         try:
-            place = store.client.get_model_version_download_uri(name, number)
-            if place.startswith("models:/"):
-                # Registered by an older recsys.
-                place = store.client.get_logged_model(place.rpartition("/")[2]).artifact_location
+            place = find_address(store, version)
             # Files of this machine are read in place.
             local = urlparse(place).scheme in ("", "file")
             with time_limits():
