@@ -13,7 +13,7 @@ Verdict = Literal["better", "as good", "worse", "cannot tell", "pass", "fail"]
 Kind = Literal["rival", "guardrail", "evidence"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """One row of the decision table.
 
@@ -35,11 +35,11 @@ class Check:
     kind: Kind
     metric: str
     figure: float
-    against: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    margin: float | None
+    against: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
     verdict: Verdict
     users: int
     sentence: str
