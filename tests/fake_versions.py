@@ -1,4 +1,4 @@
-"""Registered versions without bundles, and a gate that answers as told: for tests of what surrounds the gate."""
+"""Registered versions without bundles, and a gate that gives a preset answer: for tests of what surrounds the gate."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +64,7 @@ def decide(
 
 @dataclass
 class FakeGate:
-    """A gate that answers as told, and remembers what it was asked."""
+    """A gate that gives a preset answer, and remembers what it was asked."""
 
     decision: Decision = field(default_factory=decide)
     asked: list[dict[str, Any]] = field(default_factory=list)

@@ -153,7 +153,7 @@ def _open_night(home: Path, served: ServedNight) -> VariantNight:
 
 
 def _other_variant(night: VariantNight, control: str) -> str | None:
-    """Return the only variant of a night besides the control; None where there is no control or no other.
+    """Return the only variant of a night other than the control; None where there is no control or no other.
 
     Raises:
         DataError: there are several others.

@@ -17,7 +17,7 @@ from recsys.monitoring.watches import Watch, find_watch
 
 # Nights whose median is the level of a figure: one of each weekday.
 _WEEK = 7
-# Weekdays are told apart from two weeks on.
+# From two weeks on, each weekday has its own level.
 _SEASONS = 14
 # A rule that no row broke, or a language that no title has, leaves no figure.
 _ZERO_IF_MISSING = ("data.rejected.", "data.language.", "arrival.events.", "data.events.")

@@ -51,7 +51,7 @@ class Address:
         text: as it was given; never shown.
         place: what may be shown: scheme, host, port and path.
         scheme: in front of `://`, such as `postgresql+psycopg`.
-        host: host and port; empty for a file, and where it cannot be told from a password.
+        host: host and port; empty for a file, and where it might be part of a password.
         path: behind the host, without the slash between them; encoded.
         user, password: empty where there are none.
         parameters: behind the question mark, as (name, value).
@@ -107,7 +107,7 @@ class Address:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the parts could be told from each other."""
+        """Whether the parts are unambiguous."""
         return not self.place.endswith(HIDDEN)
 
     @property

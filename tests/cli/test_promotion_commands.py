@@ -1,4 +1,4 @@
-"""promote, rollback, history and copy-version as a shell calls them, with a gate that answers as told."""
+"""promote, rollback, history and copy-version as a shell calls them, with a gate that gives a preset answer."""
 
 import json
 from collections.abc import Callable

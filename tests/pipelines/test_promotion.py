@@ -1,4 +1,4 @@
-"""Promote, rollback and history around a gate that answers as told; the real gate is in `test_promote.py`."""
+"""Promote, rollback and history around a gate that gives a preset answer; the real gate is in `test_promote.py`."""
 
 import json
 import sqlite3

@@ -64,7 +64,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Case:
-    """Everything that a decision depends on, besides the settings.
+    """Everything that a decision depends on, except the settings.
 
     Attributes:
         metric: the metric that models are compared by, such as `ndcg@10`.

@@ -121,7 +121,7 @@ class PromotionLog:
 
     @property
     def anchor(self) -> str | None:
-        """The version that a challenger is compared with besides the champion."""
+        """The version that a challenger is compared with in addition to the champion."""
         return self.entries[-1].anchor if self.entries else None
 
     @property
@@ -185,7 +185,7 @@ class PromotionLog:
             to_version: the version that it is about.
             from_version: None: what serves.
             reason: one sentence.
-            decision: table of the gate, which is kept beside the entry.
+            decision: table of the gate, which is stored as a file of the log's run.
             snapshot: that the version learned from.
             anchor: after the entry; None: as before.
             spent: after the entry; None: as before.
