@@ -56,7 +56,18 @@ def decide(
     sentence = sentence or f"ndcg@10 is {answer}"
     difference = 0.01 if promoted else -0.01
     check = Check(
-        "champion version 1", "rival", "ndcg@10", 0.31, 0.3, difference, -0.02, 0.02, 0.006, answer, 900, sentence
+        name="champion version 1",
+        kind="rival",
+        metric="ndcg@10",
+        figure=0.31,
+        against=0.3,
+        difference=difference,
+        low=-0.02,
+        high=0.02,
+        margin=0.006,
+        verdict=answer,
+        users=900,
+        sentence=sentence,
     )
     anchored = answer == "better" if new_anchor is None else new_anchor
     return Decision(answer, promoted, sentence, (check,), spent, anchored)
