@@ -58,6 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SHARED] = Path(given["shared"] if given else tempfile.mkdtemp(prefix="recsys-tests-"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-step", action="store_true", help="kill a real MLflow server at every request, not at a few"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folder = Path(__file__).parent
     ranks = {folder / name: rank for rank, name in enumerate(_LONGEST)}

@@ -1,26 +1,24 @@
-"""A training, its promotion and a night against a real MLflow server that is killed half way."""
+"""A training, its promotion and a night against a real MLflow server, and what happens when it stops answering."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fake_versions import FakeGate
 from miniature import NOW, RUN_DATE, change, read_lists, settings
 from mlflow_servers import PASSWORD, USER, MlflowServer, ask, need_authentication, run_mlflow
 from postgres_server import run_server
+from promotion_kills import World
 
 from recsys.config import Config, parse_config
 from recsys.errors import RegistryError
-from recsys.pipelines.doctor import examine
 from recsys.pipelines.generate import generate
 from recsys.pipelines.ingest import run_ingest
 from recsys.pipelines.promote import promote
-from recsys.pipelines.registration import find_kept, register_training
 from recsys.pipelines.train import train
-from recsys.registry.client import StoreClient
 from recsys.registry.tracking import connect
-from recsys.registry.versions import CHALLENGER, find_version
+from recsys.registry.versions import CHALLENGER, need_version
 
 
 @pytest.fixture(scope="module")
@@ -60,54 +58,35 @@ def test_wrong_credentials(
     assert "hunter" not in str(caught.value)
 
 
-def kill_after(server: MlflowServer, request: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill the server right after it has carried out a request; the client gets no reply."""
-    answer = StoreClient._answer
-
-    def answer_and_kill(client: StoreClient, name: str, call: Any) -> Any:
-        result = answer(client, name, call)
-        if name == request:
-            server.kill()
-            # What a client that waits for the reply sees.
-            return answer(client, name, call)
-        return result
-
-    monkeypatch.setattr(StoreClient, "_answer", answer_and_kill)
+@pytest.mark.usefixtures("credentials")
+def test_promotion_and_rollback(new_home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGate.install(monkeypatch)
+    world = World(new_home(), promoted=2)
+    assert world.rollback() == "1"
+    assert (world.aliases, world.describe()) == (("1", None), None)
+    assert world.changes == [("promote", "1"), ("promote", "2"), ("rollback", "1")]
 
 
 # It trains.
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("raw_in_place", "credentials")
-def test_from_raw_files_to_lists(
-    mlflow_server: MlflowServer, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_raw_files_to_lists(mlflow_server: MlflowServer, config: Config, tmp_path: Path) -> None:
     home = tmp_path / "home ?#%41 家"
     run_ingest(config, home, NOW)
-    with monkeypatch.context() as patch:
-        kill_after(mlflow_server, "create_model_version", patch)
-        with pytest.raises(RegistryError, match=r"is fitted and kept in .*'recsys register' finishes it"):
-            train(config, home, RUN_DATE)
-    (run,) = find_kept(home)
-    started = time.monotonic()
-    found = next(finding for finding in examine(config, home) if finding.name == "registry")
-    assert (found.state, "does not answer" in found.found) == ("problem", True)
-    assert time.monotonic() - started < 30
-    mlflow_server.start()
+    train(config, home, RUN_DATE)
 
     # A server that hangs from the middle of a command on.
     store = connect(home, config)
     mlflow_server.freeze()
     started = time.monotonic()
     with pytest.raises(RegistryError, match="no answer"):
-        find_version(store, config.model_name, CHALLENGER)
+        need_version(store, config.model_name, CHALLENGER)
     assert time.monotonic() - started < 30
     mlflow_server.thaw()
 
-    (registered,) = register_training(config, home)
-    assert (registered.run, registered.version.number) == (run, "1")
-    store = connect(home, config)
-    assert len(store.client.search_model_versions(f"name = '{config.model_name}'")) == 1
-    logged = store.client.get_run(registered.version.run_id)
+    version = need_version(store, config.model_name, CHALLENGER)
+    assert version.number == "1"
+    logged = store.client.get_run(version.run_id)
     assert (logged.info.status, logged.info.artifact_uri.split(":")[0]) == ("FINISHED", "mlflow-artifacts")
     assert any(mlflow_server.artifacts.rglob("served_model.py"))
     assert not (home / "mlflow.db").exists()
