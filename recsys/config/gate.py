@@ -35,7 +35,7 @@ class GuardrailsConfig(Section):
     churn: Share | None = 0.95
     """Largest mean share of a user's list that the champion did not list for the same user."""
     seconds: Factor | None = 3.0
-    """Largest seconds per 1,000 users, as a multiple of the champion's; timings of a busy machine vary."""
+    """Largest seconds per 1,000 users, as a multiple of the champion's; both are timed in turns by `promote`."""
     bytes: Factor | None = 3.0
     """Largest memory of candidates and features per 1,000 users, as a multiple of the champion's."""
 

@@ -20,7 +20,6 @@ from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.segments import compute_segments, parse_segments
 from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_names, select_row
 from recsys.evaluation.tied_ranks import TiedRanks
-from recsys.registry.run_numbers import SECONDS, read_numbers
 from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
     BUNDLE,
@@ -176,7 +175,7 @@ def measure_champion(
         stored = read_logged_run(store, champion)
         metrics = stored.user_metrics.filter(pl.col("model") == OURS)
         measured_name = name if clocked else f"{name} (each on its own held-out pairs)"
-        figures = read_figures(store, champion, stored)
+        figures = read_figures(stored)
         return Evidence(measured_name, metrics, stored.positives, stored.config, stored.lists, figures)
     part = _select_unseen_part(champion, challenger)
     if part is None:
@@ -200,7 +199,6 @@ def measure_champion(
         "coverage": _select_coverage(measured.catalogue),
         "fallback_share": measured.costs.fallback_share,
         "bytes": measured.costs.bytes_per_1000_users,
-        "seconds": measured.costs.seconds_per_1000_users,
     }
     return Evidence(measured_name, measured.user_metrics, measured.positives, bundle.config, measured.lists, figures)
 
@@ -218,13 +216,12 @@ def read_logged_run(store: Store, version: Version) -> Run:
         return open_run(folder)
 
 
-def read_figures(store: Store, version: Version, run: Run) -> dict[str, float]:
+def read_figures(run: Run) -> dict[str, float]:
     """Return what a training recorded without values per user, by the names of `registry.gate.guardrails`."""
     recorded = {
         "coverage": _select_coverage(run.catalogue),
         "fallback_share": run.measured.get("fallback_share"),
         "bytes": run.measured.get("bytes_per_1000_users"),
-        "seconds": read_numbers(store, version.run_id).get(SECONDS),
     }
     return {name: float(figure) for name, figure in recorded.items() if figure is not None}
 

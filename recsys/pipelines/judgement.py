@@ -11,19 +11,20 @@ import polars as pl
 
 from recsys.artifacts.runs import Run
 from recsys.config import Config
-from recsys.errors import DataError, Refused
+from recsys.errors import ArtifactError, DataError, Refused
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.comparison import OURS, WITHOUT_RULES
 from recsys.evaluation.paired import Pairs, pair_values
 from recsys.evaluation.segments import Segment, parse_segments, score_segment
 from recsys.evaluation.tied_ranks import TiedRanks
 from recsys.pipelines.compare import Evidence, measure_champion, pair_up, read_figures, read_logged_run
-from recsys.progress import log_stage
+from recsys.pipelines.list_timing import time_lists
+from recsys.progress import log_stage, logger
 from recsys.registry.gate.case import Case, Figure, FigureName, Rival, SegmentMargin, SegmentPairs
 from recsys.registry.gate.decide import BLEND, decide
 from recsys.registry.gate.decision import Decision
 from recsys.registry.tracking import Store
-from recsys.registry.versions import CHAMPION, Version
+from recsys.registry.versions import CHALLENGER, CHAMPION, Version
 
 ANCHOR = "anchor"
 # Segments with a margin of their own; those of the item columns share one.
@@ -32,7 +33,7 @@ _SEGMENT_MARGINS: dict[str, SegmentMargin] = {
     "users: light": "light_users",
     "items: cold": "cold_item_recall",
 }
-_COMPARED: tuple[FigureName, ...] = ("coverage", "fallback_share", "seconds", "bytes")
+_COMPARED: tuple[FigureName, ...] = ("coverage", "fallback_share", "bytes")
 
 
 def judge_challenger(
@@ -90,7 +91,10 @@ def judge_challenger(
         champion_to_anchor=champion_to_anchor,
         baselines=baselines,
         segments=_pair_segments(mine, theirs, config),
-        figures=_list_figures(mine, read_figures(store, challenger, mine), theirs, config),
+        figures=(
+            *_list_figures(mine, read_figures(mine), theirs, config),
+            *_time_lists(config, home, store, challenger, champion),
+        ),
         fresher=_is_fresher(challenger, champion),
         spent=spent,
         tries=tries,
@@ -211,6 +215,21 @@ def _list_figures(run: Run, ours: dict[str, float], theirs: Evidence, config: Co
         *(Figure(name, ours.get(name), theirs.figures.get(name), users) for name in _COMPARED),
         Figure("churn", mean_churn, None, len(changed)),
     )
+
+
+def _time_lists(config: Config, home: Path, store: Store, challenger: Version, champion: Version) -> tuple[Figure, ...]:
+    """Return the figure of the guardrail `seconds`; nothing is timed where it is switched off.
+
+    It is left out in a home that does not have the challenger's snapshot.
+    """
+    if config.registry.gate.guardrails.seconds is None:
+        return ()
+    try:
+        seconds, users = time_lists(config, home, store, {CHALLENGER: challenger, CHAMPION: champion})
+    except ArtifactError as error:
+        logger.warning("%s; the speed of the lists is not compared", error)
+        return (Figure("seconds", None, None, 0),)
+    return (Figure("seconds", seconds[CHALLENGER], seconds[CHAMPION], users),)
 
 
 def _is_fresher(challenger: Version, champion: Version) -> bool:

@@ -31,7 +31,6 @@ from recsys.features.shift import measure_shift
 from recsys.pipelines.registration import find_kept, finish_training, keep_training
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
-from recsys.registry.run_numbers import SECONDS
 from recsys.registry.tracking import connect
 from recsys.registry.training_run import InputData, Results, open_training
 from recsys.registry.versions import Version
@@ -201,7 +200,8 @@ def _fit_and_measure(
     replace_text(current_run_file(home, config.name), run + "\n")
     differences = {"refit_differences": "; ".join(refit.differences)} if refit.differences else {}
     numbers, baselines = _name_numbers(tables, summary, refit)
-    numbers[SECONDS] = measured.costs.seconds_per_1000_users
+    # Timings differ from run to run, so they are not in the run's files.
+    numbers["seconds_per_1000_users"] = measured.costs.seconds_per_1000_users
     results = Results({**facts, **differences}, numbers, baselines, curves, time.time_ns() // 1_000_000)
     return _Trained(evaluated.bundle, refit.bundle, results, tables["metrics"])
 

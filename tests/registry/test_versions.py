@@ -18,7 +18,6 @@ from mlflow_runs import log_run
 from recsys.artifacts.runs import open_run
 from recsys.errors import RegistryError
 from recsys.registry.client import StoreClient
-from recsys.registry.run_numbers import SECONDS
 from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
     BUNDLE,
@@ -138,7 +137,11 @@ class TestRun:
         )
         assert popular.data.metrics["recall_at_5"] == row["mean"]
         assert popular.data.metrics["recall_at_5_difference_high"] == row["difference_high"]
-        assert popular.data.metrics.keys() > parent.data.metrics.keys() - {"union_recall", "trees", SECONDS} - {
+        assert popular.data.metrics.keys() > parent.data.metrics.keys() - {
+            "union_recall",
+            "trees",
+            "seconds_per_1000_users",
+        } - {
             name for name in parent.data.metrics if "loss" in name or "validation" in name or name.startswith("system/")
         }
 
