@@ -80,11 +80,11 @@ def test_from_raw_files_to_lists(mlflow_server: MlflowServer, config: Config, tm
     mlflow_server.freeze()
     started = time.monotonic()
     with pytest.raises(RegistryError, match="no answer"):
-        need_version(store, config.model_name, CHALLENGER)
+        need_version(store, config.model_name, CHALLENGER, "")
     assert time.monotonic() - started < 30
     mlflow_server.thaw()
 
-    version = need_version(store, config.model_name, CHALLENGER)
+    version = need_version(store, config.model_name, CHALLENGER, "")
     assert version.number == "1"
     logged = store.client.get_run(version.run_id)
     assert (logged.info.status, logged.info.artifact_uri.split(":")[0]) == ("FINISHED", "mlflow-artifacts")
