@@ -19,6 +19,7 @@ from recsys.registry.client import explain, is_forbidden, time_limits
 from recsys.registry.logged_model import BUNDLE, EVALUATION_MODEL, log_model
 from recsys.registry.pruned import refuse_pruned
 from recsys.registry.tracking import Store, asking
+from recsys.storage.shared_files import open_whole
 
 __all__ = [
     "ANCHOR",
@@ -281,9 +282,10 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
     """Give the local folder of a version's `BUNDLE` or `EVALUATION_MODEL`; a download is deleted when the block ends.
 
     Raises:
-        RegistryError: it cannot be fetched, or the version was registered by an older recsys.
+        RegistryError: it cannot be fetched, it was pruned, or the version was registered by an older recsys.
     """
     name, number = version.name, version.number
+    refuse_pruned(store, name, number, version.tags)
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         try:
             place = find_address(store, version)
@@ -306,4 +308,5 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
             raise RegistryError(
                 f"model '{name}': version {number} was registered by an older recsys and has no {part}; train again"
             )
-        yield folder
+        with open_whole(folder, folder.with_name(BUNDLE)) as whole:
+            yield whole

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from recsys.errors import RegistryError
-from recsys.registry.promotion_log.entry import MAX_CHARACTERS, Entry, find_code_version, parse_entry
+from recsys.registry.promotion_log.entry import MAX_CHARACTERS, Entry, parse_entry
+from recsys.storage.code_version import find_code_version
 
 
 def make_entry(**changes: object) -> Entry:
