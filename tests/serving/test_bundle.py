@@ -22,7 +22,9 @@ from recsys.text.item_text import ItemTexts
 
 
 def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"no plugins\.json; written by an older recsys, this is recsys 0\.\S+; the recsys"):
+    with pytest.raises(
+        ArtifactError, match=r"no plugins\.json; written by an older recsys, this is recsys 0\.\S+; the"
+    ):
         Bundle.load(tmp_path)
     with pytest.raises(ArtifactError, match=r"bundle .*nowhere: no plugins\.json"):
         Bundle.load(tmp_path / "nowhere")
