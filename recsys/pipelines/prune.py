@@ -30,6 +30,7 @@ from recsys.errors import RecsysError
 from recsys.pipelines.registration import find_kept
 from recsys.progress import logger
 from recsys.registry.promotion_log import PromotionLog
+from recsys.registry.pruned import PRUNED
 from recsys.registry.retention import (
     Keeping,
     VersionFiles,
@@ -280,7 +281,9 @@ def _delete_outdated(work: _Work, store: Store, log: PromotionLog, keeping: Keep
         if files.shared:
             version = files.version
             work.pruned.left.append(f"version {version.number}: is kept, for {files.shared} has the same files")
-    candidates = [files for files in found if not files.shared]
+        elif not files.parts and PRUNED not in files.version.tags:
+            work.pruned.left.append(f"version {files.version.number}: is kept, for recsys did not write its files")
+    candidates = [files for files in found if not files.shared and (files.parts or PRUNED in files.version.tags)]
     work.pruned.bytes += measure_freed(path for files in candidates for path in files.paths)
     work.pruned.bytes += sum(files.size for files in candidates if not files.paths)
     date = work.now.date().isoformat()

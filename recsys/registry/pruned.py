@@ -1,4 +1,4 @@
-"""Versions whose files were pruned: the tag that says so, and the error for whoever wants the files."""
+"""Versions whose files were pruned: the tag that says so, and the error of a command that needs the files."""
 
 from __future__ import annotations
 

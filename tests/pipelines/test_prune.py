@@ -9,20 +9,28 @@ from pathlib import Path
 import pytest
 from fake_versions import FakeGate, champion, decide
 from faults import await_word, kill, start
-from miniature import change, read_files
+from miniature import NOW, RUN_DATE, Trained, change, read_files, read_lists, settings
 from simulated_home import SimulatedHome, measure
 
+from recsys.artifacts.runs import read_run
 from recsys.config import Config, parse_config
 from recsys.errors import RegistryError
 from recsys.pipelines.canary import start_canary
+from recsys.pipelines.doctor import examine
+from recsys.pipelines.generate import generate
+from recsys.pipelines.history import read_history
+from recsys.pipelines.monitor import monitor
 from recsys.pipelines.promote import promote
 from recsys.pipelines.prune import Pruned, prune
 from recsys.pipelines.rollback import rollback
+from recsys.registry.champion import compare_with_alias
 from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.pruned import PRUNED
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, find_number, need_number, open_bundle, set_alias
+from recsys.storage.files import replace_text
 from recsys.storage.folders import verify_folder
+from recsys.storage.home import current_snapshot_file
 from recsys.storage.locks import lock
 
 NAME = "recsys"
@@ -43,8 +51,6 @@ KEEP = {
 
 @pytest.fixture
 def shop(new_home: Callable[[], Path]) -> SimulatedHome:
-    from miniature import settings
-
     config = parse_config({**settings(), "retention": KEEP, "generation": {"keep_run_dates": 3}}, "test")
     return SimulatedHome(config, new_home())
 
@@ -105,7 +111,7 @@ class TestVersions:
         assert tags(shop, "3")["snapshot"]
         assert not run_prune(shop).items
 
-    def test_whoever_wants_a_pruned_version_hears_when_and_what_is_kept(
+    def test_commands_that_need_a_pruned_version_say_when_and_what_is_kept(
         self, shop: SimulatedHome, gate: FakeGate
     ) -> None:
         train_and_promote(shop, 5)
@@ -172,8 +178,11 @@ class TestVersions:
         store.client.create_model_version(NAME, mine.as_uri())
         store.client.set_model_version_tag(NAME, "2", "complete", "true")
         train_and_promote(shop, 3)
-        run_prune(shop)
+        done = run_prune(shop)
+        assert names(done, "version") == ["recsys version 3"]
+        assert "version 2: is kept, for recsys did not write its files" in done.left
         assert (mine / "artifacts" / "bundle" / "thesis.txt").exists()
+        assert PRUNED not in tags(shop, "2")
 
     def test_a_store_that_cannot_delete_is_said_and_the_version_stays_usable(
         self, shop: SimulatedHome, gate: FakeGate, monkeypatch: pytest.MonkeyPatch
@@ -339,8 +348,8 @@ class TestHome:
         shop.stamp()
         for place in places:
             for path in (shop.home / place / new, shop.home / place / new / "part"):
-                os.utime(path, ((shop.now + timedelta(hours=23)).timestamp(),) * 2)
-        shop.day += 1
+                os.utime(path, ((shop.now + timedelta(hours=25)).timestamp(),) * 2)
+        shop.day += 2
         done = run_prune(shop)
         wanted = {str(Path(place, old)) for place in places} | {f"runs/{replaced.name}"}
         assert set(names(done, "leftover")) == wanted
@@ -357,6 +366,7 @@ class TestHome:
         os.utime(files[0], (1, 1))
         done = run_prune(shop)
         assert names(done, "embeddings") == [files[0].relative_to(shop.home).as_posix()]
+        shop.stamp()
         shop.day += 10
         done = run_prune(shop)
         assert names(done, "embeddings") == [f"embeddings/{'e' * 64}"]
@@ -391,3 +401,40 @@ class TestHome:
         done = prune(shop.config, tmp_path / "new", datetime(2025, 1, 1, tzinfo=UTC), dry_run=True)
         assert (done.items, done.left, done.bytes) == ([], [], 0)
         assert not (tmp_path / "new").exists()
+
+
+class TestWeeks:
+    def test_a_home_stays_as_large_as_it_was_and_everything_works(
+        self, trained: Trained, trained_copy: Path, gate: FakeGate, raw_in_place: Path
+    ) -> None:
+        config = change(trained.config, retention=KEEP, generation={"keep_run_dates": 3})
+        shop = SimulatedHome(config, trained_copy)
+        lists, snapshot = read_lists(shop.home, RUN_DATE), current_snapshot_file(shop.home, config.name).read_text()
+        sizes = []
+        for _ in range(5):
+            shop.train()
+            promote(config, shop.home)
+            for _ in range(7):
+                shop.night()
+                run_prune(shop)
+            sizes.append({kind: size for kind, size in shop.sizes().items() if kind != "mlflow.db"})
+        for kind, size in sizes[-1].items():
+            # Compressed tables and names of versions differ by a few bytes.
+            assert size <= 1.02 * sizes[2][kind] + 1000, (kind, sizes)
+        # The former champion, then the anchor, which is the version that was trained for real.
+        assert rollback(config, shop.home).version == "5"
+        assert rollback(config, shop.home, "1").version == "1"
+        replace_text(current_snapshot_file(shop.home, config.name), snapshot)
+        # With its own settings: this night is older than those that are kept.
+        generate(trained.config, shop.home, RUN_DATE, NOW)
+        assert read_lists(shop.home, RUN_DATE).equals(lists)
+        assert len(read_history(config, shop.home).entries) == 8
+        assert monitor(trained.config, shop.home, RUN_DATE, NOW).night.run_date == RUN_DATE
+        assert read_run(shop.home, config.name).name in folders(shop, "runs")
+        assert [finding for finding in examine(config, shop.home) if finding.state == "problem"] == []
+        assert (
+            compare_with_alias(
+                connect(shop.home, config), PromotionLog.open(connect(shop.home, config), shop.home, NAME)
+            ).state
+            == "agreed"
+        )
