@@ -88,7 +88,7 @@ def find_outdated_runs(home: Path, name: str, needed: Collection[str], newest: i
     kept = {path.name for path in _newest(runs, newest)} | _read_pointers(runs_folder(home)) | set(needed)
     for path in runs:
         if path.name not in kept:
-            findings.add("run", path, f"not current, no kept version needs it, not one of the newest {newest}")
+            findings.add("run", path, f"not current, not needed, not among the newest {newest}")
     gone = {outdated.path.name for outdated in findings.outdated}
     staying = {path.name for path in runs} - gone | kept
     for path in _entries(reports_folder(home)):
@@ -131,7 +131,7 @@ def find_outdated_snapshots(
     kept |= {fact for night in shown if night and (fact := _read_fact(list_folder(home, night), "snapshot"))}
     for path in snapshots:
         if path.name not in kept:
-            findings.add("snapshot", path, f"not current, nothing needs it, not one of the newest {newest}")
+            findings.add("snapshot", path, f"not current, not needed, not among the newest {newest}")
     return findings
 
 
@@ -161,7 +161,7 @@ def find_outdated_searches(home: Path, name: str, newest: int) -> Findings:
     findings, pattern = Findings(), re.compile(rf"{re.escape(name)}-[0-9a-f]{{8}}")
     searches = [path for path in _entries(tuning_folder(home)) if pattern.fullmatch(path.name) and _is_folder(path)]
     for path in sorted(set(searches) - set(_newest(searches, newest))):
-        findings.outdated.append(Outdated("search", path, f"not one of the newest {newest}"))
+        findings.outdated.append(Outdated("search", path, f"not among the newest {newest}"))
     return findings
 
 
@@ -187,7 +187,7 @@ def find_outdated_lists(home: Path, now: float, replaced: int, days: float) -> F
     kept = {*find_published(home)[-replaced:], read_pointer(home)}
     for run_date, folder in all_replaced_folders(home).items():
         for path in _find_ours(folder, "recommendations", findings) if run_date not in kept else ():
-            findings.add("replaced lists", path, f"not one of the newest {replaced} nights")
+            findings.add("replaced lists", path, f"not among the newest {replaced} nights")
     return findings
 
 

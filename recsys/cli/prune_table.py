@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,16 @@ from recsys.cli.tables import start_table
 if TYPE_CHECKING:
     from recsys.pipelines.prune import PrunedItem
 
+_HASH = re.compile(r"[0-9a-f]{64}")
+
 
 def prune_table(items: Sequence[PrunedItem]) -> Table:
     """Lay out what was deleted, or may be: a row each."""
     table = start_table("", "kind", "name", "size", "age", "why", words=("name", "why"))
     for item in items:
-        cells = (item.kind, item.name, format_size(item.bytes), format_age(item.age_days), item.error or item.why)
+        # A cache names its files by hashes.
+        name = _HASH.sub(lambda match: f"{match[0][:8]}…", item.name)
+        cells = (item.kind, name, format_size(item.bytes), format_age(item.age_days), item.error or item.why)
         table.add_row(*(Text(cell, "bold" if item.error else "") for cell in cells))
     return table
 

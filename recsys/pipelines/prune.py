@@ -319,9 +319,6 @@ def _describe_version(work: _Work, keeping: Keeping, files: VersionFiles) -> Pru
     version, settings = files.version, work.config.retention
     age = (work.seconds - keeping.created[version.number] / 1000) / _DAY
     size = measure_freed(files.paths) if files.paths else files.size
-    why = (
-        f"no alias, no canary, not the anchor, not one of the newest {settings.versions} or of the last "
-        f"{settings.former_champions} champions"
-    )
+    why = f"no alias, not needed by the promotion log, not among the newest {settings.versions}"
     name = f"{version.name} version {version.number}"
     return PrunedItem("version", name, size, max(0.0, round(age, 1)), why)
