@@ -70,7 +70,7 @@ class SimulatedHome:
         """Write the snapshot of the day and return its id."""
         tables = {
             "items": make_items("a", "b").with_columns(category=pl.lit("")),
-            "interactions": make_interactions(*(("u", "a", day) for day in range(self.day % 50 + 1, self.day + 52))),
+            "interactions": make_interactions(*(("u", "a", day) for day in range(self.day + 1, self.day + 52))),
             "rejected": empty(Rejected),
         }
         return write_snapshot(self.home, self.config.name, tables, self.config.dataset.model_dump(mode="json"))
@@ -90,8 +90,8 @@ class SimulatedHome:
         self.day += 1
 
     def _cache(self, root: Path, model: str, run: str) -> ArrayCache:
-        rows = np.random.default_rng(self.day).random((500, 8), dtype=np.float32)
-        keys = np.arange(500, dtype=np.uint64)[:, None] + np.uint64(self.day * 1000)
+        rows = np.random.default_rng(self.day).random((2500, 8), dtype=np.float32)
+        keys = np.arange(2500, dtype=np.uint64)[:, None] + np.uint64(self.day * 10_000)
         cache = ArrayCache(root, model, 1, 8, run)
         cache.reload()
         cache.write(keys, rows, "rows")

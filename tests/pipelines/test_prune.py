@@ -361,8 +361,8 @@ class TestHome:
         for _ in range(3):
             shop.night()
         files = sorted((shop.home / "embeddings").rglob("*.npy"), key=lambda path: path.stat().st_mtime)
-        os.truncate(files[0], 900_000)
-        os.truncate(files[1], 900_000)
+        os.truncate(files[0], 800_000)
+        os.truncate(files[1], 800_000)
         os.utime(files[0], (1, 1))
         done = run_prune(shop)
         assert names(done, "embeddings") == [files[0].relative_to(shop.home).as_posix()]
