@@ -262,7 +262,8 @@ def _prune_versions(work: _Work) -> Keeping | None:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(work.home).exists():
         return None
     store = connect(work.home, work.config)
-    with _holding(work, "model versions", ("promotion", "training")) as held:
+    # A version that a training is registering is kept without its lock: it is the newest, or its run waits.
+    with _holding(work, "model versions", ("promotion",)) as held:
         log = PromotionLog.open(store, work.home, work.config.model_name, read_only=work.pruned.dry_run or not held)
         keeping = _decide(work, store, log)
         if held:

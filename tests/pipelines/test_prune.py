@@ -289,7 +289,7 @@ class TestHome:
 
     def test_what_a_running_command_uses_is_left(self, shop: SimulatedHome, gate: FakeGate) -> None:
         train_and_promote(shop, 4)
-        with lock(shop.home, "training"), lock(shop.home, "generation"):
+        with lock(shop.home, "promotion"), lock(shop.home, "training"), lock(shop.home, "generation"):
             done = run_prune(shop)
         assert not done.items
         assert [line.partition(":")[0] for line in done.left] == [
