@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from recsys import __version__
-from recsys.cli import ab, canary, data, encoder, init, inspection, lists, monitor, registry, setup, training
+from recsys.cli import ab, canary, data, encoder, init, inspection, lists, monitor, prune, registry, setup, training
 from recsys.errors import RecsysError
 
 _INTERRUPTED = (
@@ -68,6 +68,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "generate": lists.generate,
         "canary": canary.canary,
         "monitor": monitor.monitor,
+        "prune": prune.prune,
     },
     "Results and checks": {
         "evaluate": inspection.evaluate,

@@ -39,6 +39,7 @@ from recsys.config.ranking import (
     TransitionsConfig,
 )
 from recsys.config.renames import find_renamed
+from recsys.config.retention import RetentionConfig
 from recsys.config.section import AUTO, Count, Section
 from recsys.config.serving import (
     EngineConfig,
@@ -100,6 +101,7 @@ __all__ = [
     "OwnBertConfig",
     "RankingConfig",
     "RegistryConfig",
+    "RetentionConfig",
     "RulesConfig",
     "SanityConfig",
     "Section",
@@ -149,6 +151,8 @@ class Config(Section):
     """The nightly lists."""
     monitoring: MonitoringConfig = MonitoringConfig()
     """What nights are compared with."""
+    retention: RetentionConfig = RetentionConfig()
+    """What `recsys prune` keeps."""
 
     @field_validator("plugins")
     @classmethod

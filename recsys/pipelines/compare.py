@@ -32,7 +32,7 @@ from recsys.registry.versions import (
     open_bundle,
 )
 from recsys.serving.block_lists import BlockLists
-from recsys.serving.bundle import Bundle
+from recsys.serving.bundle import Bundle, name_writer
 from recsys.storage.folders import verify_folder
 from recsys.tables import SegmentTable, empty
 from recsys.training.measurement import measure
@@ -206,7 +206,7 @@ def measure_champion(
 def load_bundle(store: Store, version: Version, part: str) -> Bundle:
     """Fetch a version's `BUNDLE` or `EVALUATION_MODEL`, check its hashes and load it."""
     with open_bundle(store, version, part) as folder:
-        verify_folder(folder, "train and promote again, or roll back")
+        verify_folder(folder, f"{name_writer(folder)}; train and promote again, or roll back")
         return Bundle.load(folder)
 
 

@@ -98,6 +98,7 @@ def _describe_registry(config: Config, home: Path) -> str:
     from recsys.pipelines.registration import find_kept
     from recsys.registry.champion import compare_with_alias
     from recsys.registry.promotion_log import PromotionLog
+    from recsys.registry.pruned import refuse_pruned
     from recsys.registry.tracking import connect, find_experiment
     from recsys.registry.versions import CHALLENGER, CHAMPION, find_version
 
@@ -110,6 +111,9 @@ def _describe_registry(config: Config, home: Path) -> str:
     if kept := find_kept(home):
         raise OSError(f"{store.place}: not registered yet: {', '.join(kept)}; run 'recsys register'")
     named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
+    for version in named.values():
+        if version:
+            refuse_pruned(store, config.model_name, version.number, version.tags)
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
     log = PromotionLog.open(store, home, config.model_name, read_only=True)
     if old_ledger_file(home).exists():

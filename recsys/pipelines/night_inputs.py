@@ -16,7 +16,7 @@ from recsys.artifacts.outputs import check_table, hash_lists
 from recsys.artifacts.recommendations import check_owner, find_parts, find_published
 from recsys.artifacts.replaced_lists import CANARY
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
-from recsys.config import Config, GenerationConfig, MonitoringConfig, data_path
+from recsys.config import Config, GenerationConfig, MonitoringConfig, RetentionConfig, data_path
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
@@ -252,7 +252,8 @@ def hash_list_settings(config: Config) -> str:
     """Return the hash of the settings that lists depend on: `Config.digest` with the others at their defaults."""
     defaults = {name: GenerationConfig.model_fields[name].get_default() for name in _NOT_IN_LISTS}
     generation = config.generation.model_copy(update=defaults)
-    return config.model_copy(update={"generation": generation, "monitoring": MonitoringConfig()}).digest()
+    others = {"monitoring": MonitoringConfig(), "retention": RetentionConfig()}
+    return config.model_copy(update={"generation": generation, **others}).digest()
 
 
 def list_run_dates(first: str, last: str, snapshot: OpenSnapshot) -> Sequence[str]:

@@ -17,11 +17,13 @@ from recsys.progress import log_stage, logger
 from recsys.registry.tracking import Store, connect
 from recsys.registry.training_run import Results, finish_run, has_run, log_results
 from recsys.registry.versions import BUNDLE, EVALUATION_MODEL, Version, register
-from recsys.serving.bundle import Bundle
+from recsys.serving.bundle import WRITTEN_BY, Bundle
+from recsys.storage.code_version import find_code_version
 from recsys.storage.files import read_json, write_json
-from recsys.storage.folders import sweep, verify_folder, write_folder
+from recsys.storage.folders import read_manifest, sweep, verify_folder, write_folder
 from recsys.storage.home import kept_training_folder, run_folder, unregistered_folder
 from recsys.storage.locks import lock
+from recsys.storage.shared_files import share_files
 
 _RECORD = "registration.json"
 _TRAIN_AGAIN = "delete this folder and run 'recsys train'"
@@ -58,11 +60,13 @@ def keep_training(
         ArtifactError: the disk is full.
     """
     sweep(unregistered_folder(home))
-    facts = dict(results.facts)
+    facts = {**results.facts, WRITTEN_BY: find_code_version()}
 
     def fill(staging: Path) -> None:
         manifest = write_folder(staging / BUNDLE, bundle.save, {**facts, "kind": "bundle"})
         write_folder(staging / EVALUATION_MODEL, evaluated.save, {**facts, "kind": EVALUATION_MODEL})
+        # Where nothing is fine-tuned, both have the same encoder, which is most of a bundle.
+        share_files(staging / EVALUATION_MODEL, staging / BUNDLE)
         digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:12]
         record = {"run_id": run_id, "store": store.place, "bundle": digest, "results": asdict(results)}
         write_json(staging / _RECORD, record)
@@ -134,7 +138,8 @@ def finish_training(config: Config, home: Path, store: Store, run: str) -> Versi
                     "MLFLOW_TRACKING_URI to that store"
                 )
             log_results(store, run_id, logged.config, results, logged.folder)
-            facts = {**results.facts, "bundle": record["bundle"]}
+            writer = read_manifest(folder / BUNDLE, _TRAIN_AGAIN).get(WRITTEN_BY)
+            facts = {**results.facts, "bundle": record["bundle"], **({WRITTEN_BY: writer} if writer else {})}
             version = register(store, config.model_name, run_id, folder / BUNDLE, folder / EVALUATION_MODEL, facts)
             finish_run(store, run_id)
             done(f"run {run_id}, {version.name} version {version.number} is registered")

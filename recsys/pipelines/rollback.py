@@ -12,6 +12,7 @@ from recsys.pipelines.republish import republish_lists
 from recsys.progress import logger
 from recsys.registry.champion import follow, settle
 from recsys.registry.promotion_log import Entry, PromotionLog
+from recsys.registry.pruned import refuse_pruned
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import CHAMPION, Version, find_number, is_complete
 from recsys.storage.locks import lock
@@ -48,8 +49,8 @@ def rollback(config: Config, home: Path, to: str | None = None) -> RolledBack:
             finished instead, so that a repeated command does not go one version further.
 
     Raises:
-        RegistryError: there is no champion, none before it, or the version does not exist; or another process changed
-            the champion meanwhile.
+        RegistryError: there is no champion, none before it, the version does not exist, or its files were pruned; or
+            another process changed the champion meanwhile.
         ArtifactError: another process is promoting or rolling back in this home.
     """
     store = connect(home, config)
@@ -92,6 +93,7 @@ def _find_target(store: Store, log: PromotionLog, to: str | None) -> Version:
             f"model '{log.model}' in {store.place}: version {number} {state}; choose another with --to N (the log has "
             f"{', '.join(known) or 'none'})"
         )
+    refuse_pruned(store, log.model, number, version.tags)
     return version
 
 

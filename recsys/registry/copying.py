@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from recsys.errors import ArtifactError, RegistryError
 from recsys.registry.client import explain, time_limits
+from recsys.registry.pruned import PRUNED, refuse_pruned
 from recsys.registry.tracking import Store, asking, get_or_create_experiment
 from recsys.registry.versions import (
     BUNDLE,
@@ -31,6 +32,7 @@ from recsys.registry.versions import (
     set_alias,
 )
 from recsys.storage.folders import verify_folder
+from recsys.storage.shared_files import open_whole
 
 # Tags of a copy.
 ORIGIN = "origin"
@@ -71,9 +73,10 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
     """Fetch a version and its run, and check the hashes of both bundles; everything is deleted when the block ends.
 
     Raises:
-        RegistryError: the version or its run cannot be fetched.
+        RegistryError: the version or its run cannot be fetched, or its files were pruned.
         ArtifactError: a bundle differs from its hashes.
     """
+    refuse_pruned(store, version.name, version.number, version.tags)
     with TemporaryDirectory(prefix="recsys-copy-") as scratch:
         try:
             Path(scratch, "model").mkdir()
@@ -128,8 +131,10 @@ def verify_bundles(folder: Path, version: Version) -> str:
                 f"mlflow.pyfunc.load_model('models:/{version.name}/{version.number}') reads it, with the code that was "
                 "logged with it; it is not copied: train again"
             )
-    manifests = {part: verify_folder(folder / part, _TAMPERED) for part in (BUNDLE, EVALUATION_MODEL)}
-    digest = hashlib.sha256(json.dumps(manifests[BUNDLE]["files"], sort_keys=True).encode()).hexdigest()
+    manifest = verify_folder(folder / BUNDLE, _TAMPERED)
+    with open_whole(folder / EVALUATION_MODEL, folder / BUNDLE) as whole:
+        verify_folder(whole, _TAMPERED)
+    digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
     tag = version.tags.get("bundle", "")
     if not digest.startswith(tag):
         raise ArtifactError(
@@ -151,7 +156,8 @@ def find_copy(store: Store, name: str, fetched: FetchedVersion) -> Version | Non
         versions = store.client.search_model_versions(f"name = '{name}'")
     for found in versions:
         version = Version(name, str(found.version), found.run_id or "", dict(found.tags))
-        if is_complete(version) and version.tags.get(ORIGIN) == describe_origin(fetched):
+        whole = is_complete(version) and PRUNED not in version.tags
+        if whole and version.tags.get(ORIGIN) == describe_origin(fetched):
             return version
     return None
 
@@ -190,11 +196,10 @@ def register_copy(store: Store, name: str, fetched: FetchedVersion) -> Version:
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
     version = Version(name, number, run_id, {**tags, COMPLETE: "true"})
-    for part in (BUNDLE, EVALUATION_MODEL):
-        with open_bundle(store, version, part) as folder:
-            arrived = verify_bundles(folder.parent, version)
-        if arrived != fetched.bundle:
-            raise ArtifactError(f"model '{name}' version {number} in {store.place}: {_TAMPERED}")
+    with open_bundle(store, version, BUNDLE) as folder:
+        arrived = verify_bundles(folder.parent, version)
+    if arrived != fetched.bundle:
+        raise ArtifactError(f"model '{name}' version {number} in {store.place}: {_TAMPERED}")
     with asking(store, f"the copy of model '{name}' was not registered"):
         client.set_model_version_tag(name, number, COMPLETE, "true")
     set_alias(store, name, CHALLENGER, number)

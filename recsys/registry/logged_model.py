@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
 
 import mlflow.pyfunc
 from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
+from mlflow.utils.file_utils import local_file_uri_to_path
 
+from recsys.errors import ArtifactError
 from recsys.registry.tracking import Store
+from recsys.storage.folders import MANIFEST, read_manifest
+from recsys.storage.shared_files import link_equal_files
+
+logger = logging.getLogger(__name__)
 
 # The two bundles of a version: what serves, and the evaluation model, which has not seen the test window.
 BUNDLE = "bundle"
 EVALUATION_MODEL = "evaluation_model"
+# Number of earlier models whose files a new one may share.
+_LINKED_MODELS = 5
 
 # A row without an item asks for a list without a history; a call without rows, for the list of an unknown user.
 _SIGNATURE = ModelSignature(
@@ -70,12 +82,46 @@ def log_model(store: Store, run_id: str, bundle: Path, evaluation_model: Path) -
     if model.model_id not in known:
         store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     # Last: only a complete model is ready.
-    return store.client.finalize_logged_model(model.model_id, "READY")
+    model = store.client.finalize_logged_model(model.model_id, "READY")
+    _link_to_earlier(store, model)
+    return model
 
 
 def _find_model(store: Store, experiment: str, run_id: str) -> LoggedModel | None:
     models = store.client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     return next((model for model in models if model.name == BUNDLE), None)
+
+
+def _link_to_earlier(store: Store, model: LoggedModel) -> None:
+    """Let large files that an earlier model has too be hard links to its files, in a store on this machine.
+
+    Only ready models are linked: nothing is written into them any more. A failure costs space, never the model.
+    """
+    if (folder := _find_folder(model)) is None:
+        return
+    try:
+        known: dict[str, Path] = {}
+        experiment = [str(model.experiment_id)]
+        order: list[dict[str, Any]] = [{"field_name": "creation_timestamp", "ascending": False}]
+        for other in store.client.search_logged_models(experiment, max_results=_LINKED_MODELS, order_by=order):
+            place = _find_folder(other)
+            if place is None or other.model_id == model.model_id or other.status != "READY":
+                continue
+            for part in (place / BUNDLE, place / EVALUATION_MODEL):
+                if (part / MANIFEST).is_file():
+                    files = read_manifest(part, "")["files"].items()
+                    known = {**{digest: part / name for name, digest in files if (part / name).is_file()}, **known}
+        saved = sum(link_equal_files(folder / name, known, folder.parent) for name in (BUNDLE, EVALUATION_MODEL))
+        if saved:
+            logger.info("%.0f MB of the bundles are stored already, with an earlier version", saved / 1e6)
+    except (MlflowException, ArtifactError, OSError) as error:
+        logger.debug("no file is shared with earlier versions: %s", error)
+
+
+def _find_folder(model: LoggedModel) -> Path | None:
+    """Return the folder of a model's bundles on this machine; None where they are elsewhere."""
+    place = str(model.artifact_location)
+    return Path(local_file_uri_to_path(place), "artifacts") if urlparse(place).scheme in ("", "file") else None
 
 
 def _save(folder: Path, model: LoggedModel, run_id: str, bundle: Path, evaluation_model: Path) -> None:

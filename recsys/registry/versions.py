@@ -17,7 +17,9 @@ from mlflow.exceptions import MlflowException
 from recsys.errors import RegistryError
 from recsys.registry.client import explain, is_forbidden, time_limits
 from recsys.registry.logged_model import BUNDLE, EVALUATION_MODEL, log_model
+from recsys.registry.pruned import refuse_pruned
 from recsys.registry.tracking import Store, asking
+from recsys.storage.shared_files import open_whole
 
 __all__ = [
     "ANCHOR",
@@ -159,7 +161,7 @@ def need_version(store: Store, name: str, alias: str, next_step: str) -> Version
     """Return the version that an alias names.
 
     Raises:
-        RegistryError: there is none, or its training died before it was registered completely.
+        RegistryError: there is none, its training died before it was registered completely, or its files were pruned.
     """
     version = find_version(store, name, alias)
     if version is None:
@@ -168,6 +170,7 @@ def need_version(store: Store, name: str, alias: str, next_step: str) -> Version
         raise RegistryError(
             f"model '{name}' in {store.place}: version {version.number} ({alias}) is not complete; {next_step}"
         )
+    refuse_pruned(store, name, version.number, version.tags)
     return version
 
 
@@ -192,12 +195,13 @@ def need_number(store: Store, name: str, number: str, next_step: str) -> Version
     """Return a version by its number.
 
     Raises:
-        RegistryError: there is none, or its training died before it was registered completely.
+        RegistryError: there is none, its training died before it was registered completely, or its files were pruned.
     """
     version = find_number(store, name, number)
     if version is None or not is_complete(version):
         why = "does not exist" if version is None else "is not complete"
         raise RegistryError(f"model '{name}' in {store.place}: version {number} {why}; {next_step}")
+    refuse_pruned(store, name, number, version.tags)
     return version
 
 
@@ -278,9 +282,10 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
     """Give the local folder of a version's `BUNDLE` or `EVALUATION_MODEL`; a download is deleted when the block ends.
 
     Raises:
-        RegistryError: it cannot be fetched, or the version was registered by an older recsys.
+        RegistryError: it cannot be fetched, it was pruned, or the version was registered by an older recsys.
     """
     name, number = version.name, version.number
+    refuse_pruned(store, name, number, version.tags)
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         try:
             place = find_address(store, version)
@@ -303,4 +308,5 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
             raise RegistryError(
                 f"model '{name}': version {number} was registered by an older recsys and has no {part}; train again"
             )
-        yield folder
+        with open_whole(folder, folder.with_name(BUNDLE)) as whole:
+            yield whole

@@ -18,15 +18,21 @@ from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config, check_plugins, parse_config, required_plugins
 from recsys.dataset.histories import Histories
-from recsys.errors import ArtifactError, DataError
+from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.recommender import Recommender
+from recsys.storage.code_version import find_code_version
 from recsys.storage.files import read_json, read_parquet, write_json
+from recsys.storage.folders import read_manifest
 from recsys.tables import Items
 from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.item_text import ItemTexts, name_columns
+
+# Fact of a bundle's manifest, and tag of its version: the recsys that wrote it.
+WRITTEN_BY = "recsys"
+_READERS = "the recsys that wrote it can read it; with this one, train and promote again"
 
 
 @dataclass(frozen=True)
@@ -177,17 +183,21 @@ class Bundle:
         """Read what `save` wrote.
 
         Raises:
-            ArtifactError: a part is missing, because another version of this package wrote the folder.
+            ArtifactError: a part or a setting is not as this version of the package expects, because another one wrote
+                the folder.
         """
         try:
             return cls._read(folder)
+        except ConfigError as error:
+            raise ArtifactError(
+                f"bundle {folder}: has settings that this recsys does not know: {name_writer(folder)}; {_READERS} "
+                f"({error})"
+            ) from error
         except (FileNotFoundError, KeyError) as error:
             name = error.filename if isinstance(error, FileNotFoundError) else error.args[0]
             # The message of safetensors ends with the path.
             lacking = Path(name or str(error)).name
-            raise ArtifactError(
-                f"bundle {folder}: no {lacking}; another version of recsys wrote it; train and promote again"
-            ) from error
+            raise ArtifactError(f"bundle {folder}: no {lacking}; {name_writer(folder)}; {_READERS}") from error
 
     @classmethod
     def _read(cls, folder: Path) -> Bundle:
@@ -212,6 +222,16 @@ class Bundle:
             statistics=statistics,
             block_lists=BlockLists.load(folder),
         )
+
+
+def name_writer(folder: Path) -> str:
+    """Return which recsys wrote a bundle, and which one this is, for the message of an error."""
+    here = f"this is recsys {find_code_version()}"
+    try:
+        writer = read_manifest(folder, "").get(WRITTEN_BY)
+    except ArtifactError:
+        writer = None
+    return f"written by {f'recsys {writer}' if writer else 'an older recsys'}, {here}"
 
 
 def _require_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from recsys.errors import ArtifactError
 from recsys.storage.files import hash_file, replace_file
 
 _MODEL = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r".+-[0-9a-f]{64}\.npy")
 
 _logger = logging.getLogger(__name__)
 
@@ -174,3 +175,34 @@ class ArrayCache:
                 "file" if len(damaged) == 1 else "files",
                 damaged[0],
             )
+
+
+def find_unused(root: Path, unused_since: float, max_bytes: int) -> list[tuple[Path, str]]:
+    """Return what may be deleted of a cache, with the reason: models that were not used lately, then the oldest files.
+
+    Only what is named like a model, and in it what is named like a file of a cache, is looked at.
+
+    Args:
+        root: of the cache; need not exist.
+        unused_since: seconds since 1970; a model whose last use was earlier may go.
+        max_bytes: size of what stays; of several files, those that were written first may go.
+    """
+    if root.is_symlink() or not root.is_dir():
+        return []
+    models = [path for path in sorted(root.iterdir()) if _MODEL.fullmatch(path.name) and not path.is_symlink()]
+    unused = [path for path in models if path.stat().st_mtime < unused_since]
+    found = [(path, "no night has used this model since") for path in unused]
+    states = [
+        (path.stat(), path)
+        for model in models
+        if model not in unused
+        for path in sorted(model.rglob("*.npy"))
+        if _FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
+    total = sum(state.st_size for state, _ in states)
+    for state, path in sorted(states, key=lambda each: (each[0].st_mtime_ns, each[1])):
+        if total <= max_bytes:
+            break
+        total -= state.st_size
+        found.append((path, f"the cache is larger than {max_bytes / 1e6:,.0f} MB"))
+    return found

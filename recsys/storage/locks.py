@@ -11,6 +11,10 @@ from recsys.errors import ArtifactError
 from recsys.storage.home import lock_file
 
 
+class LockedError(ArtifactError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def lock(home: Path, name: str) -> Iterator[None]:
     """Hold a lock of this home while the block runs; the system releases it when the process ends, even if killed.
@@ -20,7 +24,8 @@ def lock(home: Path, name: str) -> Iterator[None]:
         name: of the work that only one process may do, such as `generation`.
 
     Raises:
-        ArtifactError: another process holds the lock, or the home cannot be written.
+        LockedError: another process holds the lock.
+        ArtifactError: the home cannot be written.
     """
     path = lock_file(home, name)
     try:
@@ -34,7 +39,7 @@ def lock(home: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ArtifactError(
+            raise LockedError(
                 f"{name} in {home}: another process holds the lock {path}; wait for it to end, then run again"
             ) from error
         yield

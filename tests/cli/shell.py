@@ -17,6 +17,7 @@ COMMANDS = [
     "history",
     "copy-version",
     "canary",
+    "prune",
     "tune",
     "run",
     "doctor",

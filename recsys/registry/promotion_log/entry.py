@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import importlib.metadata
 import json
 import math
 import os
 import socket
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from recsys.errors import RegistryError
@@ -24,7 +20,6 @@ ACTIONS: tuple[str, ...] = get_args(Action)
 # MLflow cuts longer parameters (6,000) without an error.
 MAX_CHARACTERS = 5_900
 _MAX_REASON = 1_500
-_GIT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -161,25 +156,3 @@ def find_user() -> str:
 def find_host() -> str:
     """Return the name of this machine."""
     return socket.gethostname()
-
-
-@cache
-def find_code_version() -> str:
-    """Return the package's version, and the git commit where the package is run from a checkout."""
-    version = importlib.metadata.version("recsys")
-    package = Path(__file__).parents[2]
-    commit = _ask_git(package, "ls-files", "--error-unmatch", "errors.py") and _ask_git(
-        package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"
-    )
-    return f"{version}+{commit}" if commit else version
-
-
-def _ask_git(folder: Path, *arguments: str) -> str:
-    """Return git's answer; empty where there is no git, no checkout, or no answer in time."""
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=_GIT_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -24,7 +24,6 @@ from recsys.registry.promotion_log.entry import (
     Action,
     Entry,
     describe_change,
-    find_code_version,
     find_host,
     find_user,
     parse_entry,
@@ -33,6 +32,7 @@ from recsys.registry.promotion_log.log_run import LogRun
 from recsys.registry.promotion_log.mirror import Mirror
 from recsys.registry.promotion_log.old_ledger import OldEntry, read_old_ledger, retire_old_ledger
 from recsys.registry.tracking import Store
+from recsys.storage.code_version import find_code_version
 from recsys.storage.files import encode_json, sqlite_url
 from recsys.storage.home import mlflow_database, old_ledger_file
 from recsys.storage.locks import lock

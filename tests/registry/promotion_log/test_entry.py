@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from recsys.errors import RegistryError
-from recsys.registry.promotion_log.entry import MAX_CHARACTERS, Entry, find_code_version, parse_entry
+from recsys.registry.promotion_log.entry import MAX_CHARACTERS, Entry, parse_entry
 
 
 def make_entry(**changes: object) -> Entry:
@@ -85,7 +85,3 @@ def test_a_long_reason_is_shortened_and_long_details_are_an_error() -> None:
     assert len(entry.to_text()) < MAX_CHARACTERS
     with pytest.raises(RegistryError, match=r"details of 'promote' have 6,\d\d\d characters, at most 5,900 fit"):
         make_entry(details={"text": "x" * 6000})
-
-
-def test_the_code_version_names_the_commit_of_a_checkout() -> None:
-    assert find_code_version().startswith("0.")

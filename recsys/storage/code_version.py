@@ -1,0 +1,32 @@
+"""Which recsys is running: its version and, where it is run from a checkout, the git commit."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from recsys import __version__
+
+_GIT_SECONDS = 5
+
+
+@cache
+def find_code_version() -> str:
+    """Return the package's version, and the git commit where the package is run from a checkout."""
+    package = Path(__file__).parents[1]
+    commit = _ask_git(package, "ls-files", "--error-unmatch", "errors.py") and _ask_git(
+        package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"
+    )
+    return f"{__version__}+{commit}" if commit else __version__
+
+
+def _ask_git(folder: Path, *arguments: str) -> str:
+    """Return git's answer; empty where there is no git, no checkout, or no answer in time."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=_GIT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,0 +1,18 @@
+import pytest
+
+from recsys import __version__
+from recsys.storage import code_version
+from recsys.storage.code_version import find_code_version
+
+
+def test_the_code_version_names_the_commit_of_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_code_version.cache_clear()
+    answers = {"ls-files": "errors.py", "describe": "abc123-dirty"}
+    with monkeypatch.context() as patch:
+        patch.setattr(code_version, "_ask_git", lambda _, command, *rest: answers[command])
+        assert find_code_version() == f"{__version__}+abc123-dirty"
+    find_code_version.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(code_version, "_ask_git", lambda *_: "")
+        assert find_code_version() == __version__
+    find_code_version.cache_clear()
