@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys.monitoring.watches import find_watch
 
-AREAS = ("arrival", "data", "identity", "abuse", "model", "lists")
+AREAS = ("outcomes", "arrival", "data", "identity", "abuse", "model", "lists")
 # Shares below this would round to 0.0 %.
 _SMALL_SHARE = 0.0005
 
