@@ -19,8 +19,8 @@ MODEL_CAUSES: tuple[Cause, ...] = (
         "fallback",
         "the fallback fills more of the lists than before, or users have no list",
         "Look at the log of generate for sources that propose nothing; check the champion's version.",
-        lambda now: now.high("model.fallback_share") or now.high("model.empty_share") or now.low("lists.length"),
-        ("model.fallback_share", "model.empty_share", "lists.length"),
+        lambda now: now.high("model.fallback_share") or now.high("model.empty_share") or _are_short(now),
+        ("model.fallback_share", "model.empty_share", "lists.length", "lists.short_share"),
         ("model.*", *OUTPUT),
     ),
     Cause(
@@ -140,3 +140,7 @@ def _describe_blend(now: Picture) -> str:
     if blend >= _TOGETHER * ours:
         return "the blend of the same sources fell with them, so the fitted sources are out of date"
     return "the blend of the same sources did not fall, so the fault is in the ranker, its features or the rules"
+
+
+def _are_short(now: Picture) -> bool:
+    return now.low("lists.length") or now.high("lists.short_share")

@@ -68,6 +68,7 @@ def observe(
     if observed.lists is not None:
         comparable = before is not None and _same_model(observed, last)
         watch_model(figures, observed.list_facts, lists, before.lists if before and comparable else None)
+        figures.add("model.nights", _count_nights(observed, nights))
         watch_lists(figures, observed, counts, lists, before.lists if before else None)
         if before is not None and comparable:
             watch_features(figures, features, before.features)
@@ -81,12 +82,23 @@ def _read_end(last: LastNight | None) -> datetime | None:
     return datetime.fromisoformat(last.night.end) if last is not None and last.night.end else None
 
 
-def _same_model(observed: Observed, last: LastNight | None) -> bool:
+def _name_model(observed: Observed) -> tuple[str, str]:
     facts = observed.list_facts
-    return last is not None and (last.night.model_version, last.night.settings) == (
-        str(facts.get("model_version", "")),
-        str(facts.get("config", "")),
-    )
+    return str(facts.get("model_version", "")), str(facts.get("config", ""))
+
+
+def _same_model(observed: Observed, last: LastNight | None) -> bool:
+    return last is not None and (last.night.model_version, last.night.settings) == _name_model(observed)
+
+
+def _count_nights(observed: Observed, nights: Sequence[Night]) -> int:
+    """Return for how many monitored nights in a row the same version with the same settings has served."""
+    count = 1
+    for night in reversed(nights):
+        if (night.model_version, night.settings) != _name_model(observed):
+            break
+        count += 1
+    return count
 
 
 def _sample_histories(counts: EventCounts) -> pl.DataFrame:

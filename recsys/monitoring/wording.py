@@ -8,6 +8,8 @@ from typing import Any
 from recsys.monitoring.watches import find_watch
 
 AREAS = ("outcomes", "arrival", "data", "identity", "abuse", "model", "lists")
+# Shares whose change is judged in relation to their size, or that are not judged.
+_PERCENT = ("hit_rate", "outcomes.recall", ".by_age.", "abuse.popular_changed")
 # Shares below this would round to 0.0 %.
 _SMALL_SHARE = 0.0005
 
@@ -17,7 +19,7 @@ def write_figure(name: str, value: float) -> str:
     watch = find_watch(name)
     if watch is not None and watch.scale == "share" and not name.startswith(("model.score", "lists.gini")):
         return f"{value:.2%}" if 0 < abs(value) < _SMALL_SHARE else f"{value:.1%}"
-    if name == "lists.coverage":
+    if name == "lists.coverage" or any(part in name for part in _PERCENT):
         return f"{value:.1%}"
     if abs(value) >= 100:
         return f"{value:,.0f}"

@@ -14,7 +14,7 @@ from recsys.artifacts.recommendations import find_published, read_pointer, scan_
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot, read_summary
 from recsys.config import Config
 from recsys.dataset.windows import resolve_end
-from recsys.errors import ArtifactError
+from recsys.errors import ArtifactError, RegistryError
 from recsys.monitoring.alerts import judge
 from recsys.monitoring.events import DAY
 from recsys.monitoring.figures import Observed, ShownLists
@@ -106,6 +106,33 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
             f"{format_count(len(reference.nights), 'reference night')}"
         )
     return Monitored(night, (*nights, night), tuple(known.run_date for known in reference.nights))
+
+
+def track(config: Config, home: Path, night: Night, page: Path, now: datetime) -> str | None:
+    """Log a monitored night to MLflow and return the id of its run.
+
+    What the monitor found does not depend on it: a store that does not answer is a warning.
+
+    Args:
+        config: names the experiment; `monitoring.mlflow` false logs nothing.
+        home: the folder of the default MLflow store.
+        night: the night.
+        page: of the night.
+        now: time of the logged values.
+
+    Returns:
+        None if nothing was logged.
+    """
+    if not config.monitoring.mlflow:
+        return None
+    from recsys.registry.monitored_run import log_night
+    from recsys.registry.tracking import connect
+
+    try:
+        return log_night(connect(home, config), night, page, now)
+    except RegistryError as error:
+        logger.warning("%s; the night's result and its page are complete without it", error)
+        return None
 
 
 def accept(config: Config, home: Path, run_date: str, reason: str) -> Night:
