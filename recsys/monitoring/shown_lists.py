@@ -74,7 +74,11 @@ def watch_outcomes(figures: Figures, observed: Observed, nights: Sequence[Night]
 
 def _estimate(values: NDArray[np.float64]) -> Estimate:
     """Return a mean with an interval that holds for rare hits too: that of a comparison with nothing."""
-    estimate = pair_values(values, np.zeros(len(values))).interval(CONFIDENCE)
+    return _limit(pair_values(values, np.zeros(len(values))).interval(CONFIDENCE))
+
+
+def _limit(estimate: Estimate) -> Estimate:
+    """Return an estimate whose interval has only values that a share can have."""
     return Estimate(estimate.mean, max(0.0, estimate.low), min(1.0, estimate.high))
 
 
@@ -176,7 +180,8 @@ def _pool(figures: Figures, nights: Sequence[Night], run_date: str) -> None:
             mean = sum(users * value for users, value, _ in parts) / total
             error = math.sqrt(sum((users * error) ** 2 for users, _, error in parts)) / total
             half = STANDARD_ERRORS * error
-            figures.add_estimate(f"outcomes.week.{name}", Estimate(mean, mean - half, mean + half))
+            estimate = Estimate(mean, mean - half, mean + half)
+            figures.add_estimate(f"outcomes.week.{name}", estimate if "over_" in name else _limit(estimate))
 
 
 def _read(

@@ -82,8 +82,9 @@ def render_monitor_page(name: str, nights: Sequence[Night], reference: Sequence[
 def _list_rows(area: str, nights: Sequence[Night], moved: set[str]) -> list[Row]:
     night = nights[-1]
     names = sorted(name for name in night.figures if name.startswith(f"{area}."))
-    # What is outside its range comes first.
-    return [_make_row(name, nights, name in moved) for name in sorted(names, key=lambda name: name not in moved)]
+    # What is outside its range comes first, what is only recorded last.
+    order = sorted(names, key=lambda name: (name not in moved, name not in night.expected))
+    return [_make_row(name, nights, name in moved) for name in order]
 
 
 def _make_row(name: str, nights: Sequence[Night], outside: bool) -> Row:

@@ -12,8 +12,10 @@ from markupsafe import Markup, escape
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.wording import write_figure
 
-_WIDTH, _HEIGHT = 720.0, 240.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 96.0, 12.0, 28.0
+# Of the chart on a wide and on a narrow screen: its text is as large as that of the page on both.
+_WIDE, _NARROW = 960.0, 330.0
+_HEIGHT = 240.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 84.0, 12.0, 28.0
 # Labels at the ends of lines are at least so far apart.
 _APART = 15.0
 _TICKS = 4
@@ -37,11 +39,13 @@ class OutcomePanel:
     Attributes:
         headline: of tonight.
         chart: the weeks of ours and of the baselines.
+        narrow_chart: the same for narrow screens.
         tables: caption -> rows.
     """
 
     headline: str
     chart: Markup
+    narrow_chart: Markup
     tables: dict[str, list[Estimate]]
 
 
@@ -50,7 +54,8 @@ def make_panel(nights: Sequence[Night]) -> OutcomePanel | None:
     if not any("outcomes.hit_rate" in night.figures for night in nights):
         return None
     night = nights[-1]
-    return OutcomePanel(_write_headline(night), draw_weeks(nights), _list_tables(night))
+    wide, narrow = draw_weeks(nights, _WIDE, "wide"), draw_weeks(nights, _NARROW, "narrow")
+    return OutcomePanel(_write_headline(night), wide, narrow, _list_tables(night))
 
 
 def _write_headline(night: Night) -> str:
@@ -124,10 +129,15 @@ def _draw_bar(value: float, low: float, high: float, bottom: float, top: float) 
     )
 
 
-def draw_weeks(nights: Sequence[Night]) -> Markup:
+def draw_weeks(nights: Sequence[Night], width: float, screen: str) -> Markup:
     """Return an SVG of the nDCG over a week of our lists, of the blend and of popularity, with the interval of ours.
 
     A dashed line marks the first night of another model version.
+
+    Args:
+        nights: oldest first.
+        width: of the drawing, in pixels.
+        screen: class of the drawing, for the style of the page.
     """
     series = {label: [night.figures.get(f"outcomes.week.{name}_ndcg") for night in nights] for label, name in _LINES}
     ours = [night.intervals.get("outcomes.week.sample_ndcg", {}).get("") for night in nights]
@@ -137,13 +147,13 @@ def draw_weeks(nights: Sequence[Night]) -> Markup:
     top = _round_up(max(known + [ends[1] for ends in ours if ends]))
 
     def x(index: int) -> float:
-        return round(_LEFT + index * (_WIDTH - _LEFT - _RIGHT) / max(1, len(nights) - 1), 1)
+        return round(_LEFT + index * (width - _LEFT - _RIGHT) / max(1, len(nights) - 1), 1)
 
     def y(value: float) -> float:
         return round(_HEIGHT - _BOTTOM - max(0.0, min(value, top)) / top * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     parts = [
-        f'<line class="grid" x1="{_LEFT:g}" x2="{_WIDTH - _RIGHT:g}" y1="{y(tick)}" y2="{y(tick)}"/>'
+        f'<line class="grid" x1="{_LEFT:g}" x2="{width - _RIGHT:g}" y1="{y(tick)}" y2="{y(tick)}"/>'
         f'<text x="{_LEFT - 8:g}" y="{y(tick) + 4:g}" text-anchor="end">{tick:.3g}</text>'
         for tick in (top * step / _TICKS for step in range(_TICKS + 1))
     ]
@@ -160,14 +170,14 @@ def draw_weeks(nights: Sequence[Night]) -> Markup:
         points = [f"{x(index)},{y(value)}" for index, value in enumerate(values) if value is not None]
         parts.append(f'<polyline class="line {label}" points="{" ".join(points)}"/>')
     parts += _draw_alerts(nights, x)
-    parts += _label_ends(series, y)
+    parts += _label_ends(series, y, width)
     parts.append(
         f'<text x="{_LEFT:g}" y="{_HEIGHT - 6:g}">{escape(nights[0].run_date)}</text>'
-        f'<text x="{_WIDTH - _RIGHT:g}" y="{_HEIGHT - 6:g}" text-anchor="end">{escape(nights[-1].run_date)}</text>'
+        f'<text x="{width - _RIGHT:g}" y="{_HEIGHT - 6:g}" text-anchor="end">{escape(nights[-1].run_date)}</text>'
     )
     return Markup(
-        f'<svg class="weeks" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="nDCG over a week of our '
-        f'lists, of the blend and of popularity, last nights">{"".join(parts)}</svg>'
+        f'<svg class="weeks {screen}" viewBox="0 0 {width:g} {_HEIGHT:g}" role="img" aria-label="nDCG over a week of '
+        f'our lists, of the blend and of popularity, last nights">{"".join(parts)}</svg>'
     )
 
 
@@ -182,13 +192,13 @@ def _draw_alerts(nights: Sequence[Night], x: Callable[[int], float]) -> list[str
     ]
 
 
-def _label_ends(series: dict[str, list[float | None]], y: Callable[[float], float]) -> list[str]:
+def _label_ends(series: dict[str, list[float | None]], y: Callable[[float], float], width: float) -> list[str]:
     """Return the names of the lines at their right ends, moved apart where they would overlap."""
     last = [(y(values[-1]), label) for label, values in series.items() if values[-1] is not None]
     labels, above = [], -math.inf
     for at, label in sorted(last):
         above = max(at, above + _APART)
-        labels.append(f'<text class="{label}" x="{_WIDTH - _RIGHT + 8:g}" y="{above + 4:.1f}">{label}</text>')
+        labels.append(f'<text class="{label}" x="{width - _RIGHT + 8:g}" y="{above + 4:.1f}">{label}</text>')
     return labels
 
 
