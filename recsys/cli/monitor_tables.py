@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from recsys.monitoring.monitored_nights import Night
-from recsys.monitoring.wording import AREAS, write_figure, write_range
+from recsys.monitoring.wording import AREAS, limit_interval, write_figure, write_range
 
 _WIDTH = 80
 
@@ -50,7 +50,7 @@ def outcome_lines(night: Night) -> list[str]:
 
 
 def _with_interval(night: Night, name: str) -> str:
-    low, high = night.intervals[name][""]
+    low, high = limit_interval(name, night.intervals[name][""])
     return f"{write_figure(name, night.figures[name])} ({write_figure(name, low)} to {write_figure(name, high)})"
 
 

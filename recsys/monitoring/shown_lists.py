@@ -74,12 +74,7 @@ def watch_outcomes(figures: Figures, observed: Observed, nights: Sequence[Night]
 
 def _estimate(values: NDArray[np.float64]) -> Estimate:
     """Return a mean with an interval that holds for rare hits too: that of a comparison with nothing."""
-    return _limit(pair_values(values, np.zeros(len(values))).interval(CONFIDENCE))
-
-
-def _limit(estimate: Estimate) -> Estimate:
-    """Return an estimate whose interval has only values that a share can have."""
-    return Estimate(estimate.mean, max(0.0, estimate.low), min(1.0, estimate.high))
+    return pair_values(values, np.zeros(len(values))).interval(CONFIDENCE)
 
 
 def _watch_hits(figures: Figures, observed: Observed, measured: pl.DataFrame, happened: pl.DataFrame) -> None:
@@ -180,8 +175,7 @@ def _pool(figures: Figures, nights: Sequence[Night], run_date: str) -> None:
             mean = sum(users * value for users, value, _ in parts) / total
             error = math.sqrt(sum((users * error) ** 2 for users, _, error in parts)) / total
             half = STANDARD_ERRORS * error
-            estimate = Estimate(mean, mean - half, mean + half)
-            figures.add_estimate(f"outcomes.week.{name}", estimate if "over_" in name else _limit(estimate))
+            figures.add_estimate(f"outcomes.week.{name}", Estimate(mean, mean - half, mean + half))
 
 
 def _read(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.monitoring.watches import find_watch
@@ -24,6 +24,15 @@ def write_figure(name: str, value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def limit_interval(name: str, ends: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of a figure's interval without the values that it cannot have: a mean of shares is 0 to 1.
+
+    Stored intervals keep them, because their widths are standard errors.
+    """
+    low, high = ends
+    return (low, high) if ".over_" in name else (max(0.0, low), min(1.0, high))
 
 
 def write_range(normal: Mapping[str, Any], figure: str | None = None) -> str:

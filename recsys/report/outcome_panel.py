@@ -10,7 +10,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from recsys.monitoring.monitored_nights import Night
-from recsys.monitoring.wording import write_figure
+from recsys.monitoring.wording import limit_interval, write_figure
 
 # Of the chart on a wide and on a narrow screen: its text is as large as that of the page on both.
 _WIDE, _NARROW = 960.0, 330.0
@@ -62,7 +62,7 @@ def _write_headline(night: Night) -> str:
     figures = night.figures
     if "outcomes.hit_rate" not in figures:
         return "No complete outcomes tonight: no lists were replaced in the last day, or nobody chose anything."
-    low, high = night.intervals["outcomes.hit_rate"][""]
+    low, high = limit_interval("outcomes.hit_rate", night.intervals["outcomes.hit_rate"][""])
     first = figures.get("outcomes.first_rank")
     where = "" if first is None else f"; the first of them at rank {first:.1f} on average"
     return (
@@ -97,7 +97,7 @@ def _list_rows(night: Night, rows: Sequence[tuple[str, str, str]]) -> list[Estim
     found = []
     for label, name, segment in rows:
         value = night.segments[name][segment] if segment else night.figures[name]
-        low, high = night.intervals.get(name, {}).get(segment, (value, value))
+        low, high = limit_interval(name, night.intervals.get(name, {}).get(segment, (value, value)))
         found.append((label, name, value, low, high))
     bottom, top = min(0.0, *(row[3] for row in found)), max(0.0, *(row[4] for row in found))
     return [

@@ -11,6 +11,7 @@ from recsys.monitoring.figures import Figures, Observed, ShownLists
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.nights import ServedNight
 from recsys.monitoring.shown_lists import watch_outcomes
+from recsys.monitoring.wording import limit_interval
 from recsys.tables import BaselineLists
 
 NIGHT = ServedNight("2025-01-11", at(10), at(11))
@@ -70,7 +71,7 @@ class TestTheLastLists:
         parts = {"variant: challenger", "variant: champion", "users: new"}
         assert set(figures.segments["outcomes.ndcg"]) == parts
         assert set(figures.intervals["outcomes.ndcg"]) == {"", *parts}
-        low, high = figures.intervals["outcomes.hit_rate"][""]
+        low, high = limit_interval("outcomes.hit_rate", figures.intervals["outcomes.hit_rate"][""])
         # Two users prove little, and a share is no more than 1.
         assert low < 0.5
         assert high == 1
