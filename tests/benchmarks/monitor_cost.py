@@ -75,6 +75,7 @@ def write_lists(path: Path, users: int, items: pl.DataFrame) -> None:
                     "score": rng.random(len(numbers)).astype(np.float32),
                 }
             )
+            .unique(["user_id", "item_id"], maintain_order=True)
             .with_columns(sources=pl.lit(["als"]), reason=pl.lit(""), variant=pl.lit("a"), model_version=pl.lit("1"))
             .to_arrow(compat_level=pl.CompatLevel.oldest())
         )

@@ -37,7 +37,7 @@ from recsys.report.monitor_page import write_monitor_page
 
 _USERS, _ITEMS, _DAYS = 4_000, 800, 90
 _START = date(2025, 1, 1)
-_FIRST, _NIGHTS, _PROMOTION, _CHANGE = 42, 31, 12, 20
+_FIRST, _NIGHTS, _PROMOTION, _CHANGE = 42, 28, 12, 20
 _NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
 
