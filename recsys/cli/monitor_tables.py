@@ -35,8 +35,8 @@ def outcome_lines(night: Night) -> list[str]:
     figures, lines = night.figures, []
     if "outcomes.hit_rate" in figures:
         lines.append(
-            f"outcomes  {figures['outcomes.users']:,.0f} users chose something; "
-            f"{_with_interval(night, 'outcomes.hit_rate')} of them an item of their list"
+            f"outcomes  {_with_interval(night, 'outcomes.hit_rate')} of the {figures['outcomes.users']:,.0f} users who "
+            "chose something hit"
         )
     elif "outcomes.users" in figures:
         lines.append("outcomes  no user with a list chose anything")
