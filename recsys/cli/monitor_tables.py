@@ -35,8 +35,8 @@ def outcome_lines(night: Night) -> list[str]:
     figures, lines = night.figures, []
     if "outcomes.hit_rate" in figures:
         lines.append(
-            f"outcomes  {_with_interval(night, 'outcomes.hit_rate')} of the {figures['outcomes.users']:,.0f} users who "
-            "chose something hit"
+            f"outcomes  hit rate {_with_interval(night, 'outcomes.hit_rate')}, "
+            f"{figures['outcomes.users']:,.0f} users who chose something"
         )
     elif "outcomes.users" in figures:
         lines.append("outcomes  no user with a list chose anything")

@@ -35,7 +35,7 @@ from recsys.pipelines.train import train
 from recsys.ranking.ranker import Ranker
 from recsys.report.monitor_page import write_monitor_page
 
-_USERS, _ITEMS, _DAYS = 4_000, 800, 90
+_USERS, _ITEMS, _DAYS = 2_500, 400, 75
 _START = date(2025, 1, 1)
 _FIRST, _NIGHTS, _PROMOTION, _CHANGE = 42, 28, 12, 20
 _NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -67,8 +67,8 @@ def make_config(folder: Path) -> Config:
             },
             "windows": {"test_days": 7},
             "text": {
-                "max_tokens": 32,
-                "fine_tune": {"max_steps_per_epoch": 3, "batch_size": 16},
+                "max_tokens": 16,
+                "fine_tune": {"max_steps_per_epoch": 1, "batch_size": 16},
                 "interest": {"epochs": 1},
             },
             "ranking": {"max_trees": 60},
