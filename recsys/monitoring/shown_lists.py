@@ -1,4 +1,4 @@
-"""Outcomes: what users did with the last lists that they saw, beside what baselines would have got on the same users.
+"""Outcomes: what users did with the last lists, and what baselines would have got on the same users.
 
 A night's outcomes are complete when its lists were replaced, or after 24 hours. So the figures of a night are those of
 the lists before: what happened until the end of the night. Users chose among what they were shown, which favours our

@@ -1,4 +1,4 @@
-"""The MLflow run of a monitored night, in an experiment of its own beside that of the trainings."""
+"""The MLflow run of a monitored night, in an experiment of its own."""
 
 from __future__ import annotations
 

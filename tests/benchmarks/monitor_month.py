@@ -133,7 +133,7 @@ def watch(config: Config, home: Path, first: int, last: int, *, worse: bool = Fa
     return causes
 
 
-def tell(folder: Path, out: Path | None) -> None:
+def run_month(folder: Path, out: Path | None) -> None:
     """Run the month twice from the night of the change on."""
     data, home = folder / "data", folder / "home"
     write_demo(data, users=_USERS, items=_ITEMS, days=_DAYS, seed=0, language="en")
@@ -164,12 +164,12 @@ def tell(folder: Path, out: Path | None) -> None:
 
 
 def main() -> None:
-    """Tell the month in a temporary folder."""
+    """Run the month in a temporary folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tell(Path(folder), arguments.out)
+        run_month(Path(folder), arguments.out)
 
 
 if __name__ == "__main__":
