@@ -233,6 +233,30 @@ class Recommendations(dy.Schema):
     model_version = dy.String(nullable=False)
 
 
+class BaselineLists(dy.Schema):
+    """What baselines would have shown a sample of a night's users, sorted by `user_id`, `baseline`, then `rank`."""
+
+    user_id = dy.String(primary_key=True, min_length=1)
+    # `blend`: the weighted blend alone orders the candidates; `popularity`: the popular items that the user lacks.
+    baseline = dy.String(primary_key=True, min_length=1)
+    rank = dy.UInt16(primary_key=True, min=1)
+    item_id = dy.String(nullable=False, min_length=1)
+
+
+class SampledFeatures(dy.Schema):
+    """The ranker's features of one candidate of each sampled user, sorted by `user_id`; a Float32 column for each."""
+
+    user_id = dy.String(primary_key=True, min_length=1)
+    item_id = dy.String(nullable=False, min_length=1)
+
+
+class ItemVectors(dy.Schema):
+    """The text vectors of a sample of the catalogue, sorted by `item_id`: numbers times `night_sample.VECTOR_SCALE`."""
+
+    item_id = dy.String(primary_key=True, min_length=1)
+    vector = dy.List(dy.Int16(nullable=False), nullable=False)
+
+
 class Outcomes(dy.Schema):
     """What users did while one night's lists were shown, sorted by `user_id`; only positive events count."""
 

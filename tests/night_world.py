@@ -24,8 +24,9 @@ from recsys.dataset.demo.world import draw_interactions
 from recsys.dataset.ingestion.judgement import TableCounts
 from recsys.dataset.ingestion.summary import Summary
 from recsys.monitoring.alerts import Alert, judge
-from recsys.monitoring.figures import Observed
+from recsys.monitoring.figures import Observed, ShownLists
 from recsys.monitoring.monitored_nights import LastNight, Night
+from recsys.monitoring.nights import ServedNight
 from recsys.monitoring.observation import observe
 from recsys.monitoring.reference import select_reference
 
@@ -50,6 +51,7 @@ class Feed:
         repeats: raw rows of the interactions that repeat others.
         lists: `Recommendations`.
         facts: manifest of the lists.
+        baselines: `BaselineLists`.
     """
 
     run_date: str
@@ -60,9 +62,14 @@ class Feed:
     repeats: int
     lists: pl.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
+    baselines: pl.DataFrame | None = None
 
-    def observe(self) -> Observed:
-        """Return the feed as the monitor sees it."""
+    def observe(self, before: Feed | None = None) -> Observed:
+        """Return the feed as the monitor sees it, with the lists of the night before."""
+        shown = None
+        if before is not None and before.end == self.end - timedelta(days=1):
+            served = ServedNight(before.run_date, before.end, self.end)
+            shown = ShownLists(served, before.lists.lazy(), before.baselines)
         return Observed(
             run_date=self.run_date,
             end=self.end,
@@ -73,6 +80,7 @@ class Feed:
             lists=self.lists.lazy(),
             list_facts=self.facts,
             item_columns=("category",),
+            shown=shown,
         )
 
     def _summarize(self) -> Summary:
@@ -146,10 +154,23 @@ class World:
         rng = np.random.default_rng([self.seed, 7, day])
         rejected = {"unknown_item": int(rng.poisson(0.01 * events.height)), "bad_time": int(rng.poisson(20))}
         lists = self.recommend(items, events, end, rng)
-        return make_feed(end, items, events, rejected, lists)
+        return replace(
+            make_feed(end, items, events, rejected, lists),
+            baselines=pl.concat(
+                self.recommend(items, events, end, rng, taste=taste).select(
+                    "user_id", "rank", "item_id", baseline=pl.lit(name)
+                )
+                for name, taste in (("blend", 0.2), ("popularity", 0.0))
+            ),
+        )
 
     def recommend(
-        self, items: pl.DataFrame, events: pl.DataFrame, end: datetime, rng: np.random.Generator
+        self,
+        items: pl.DataFrame,
+        events: pl.DataFrame,
+        end: datetime,
+        rng: np.random.Generator,
+        taste: float = 0.5,
     ) -> pl.DataFrame:
         """Return `Recommendations` for the users of the last 28 days: popular items that suit their tastes."""
         recent = events.filter(pl.col("time") >= end - timedelta(days=28))
@@ -163,7 +184,7 @@ class World:
             .join(popular, on="item_id", how="left")
         ).sort("item_id")
         rows = self.users.search_sorted(users).to_numpy()
-        scores = self.tastes[np.ix_(rows, shown["index"].to_numpy())] * 0.5
+        scores = self.tastes[np.ix_(rows, shown["index"].to_numpy())] * np.float32(taste)
         scores += np.log1p(shown["events"].fill_null(0).to_numpy()).astype(np.float32)
         top = np.argsort(-scores, axis=1)[:, :_N]
         fallback = rng.random(top.shape) < 0.02
@@ -259,12 +280,13 @@ class Watchman:
         self.config = config or MonitoringConfig()
         self.nights: list[Night] = []
         self._last: LastNight | None = None
+        self._before: Feed | None = None
 
     def judge(self, feed: Feed) -> tuple[Night, list[Alert], LastNight]:
         """Judge a night without remembering it."""
         reference = select_reference(self.nights, feed.run_date, self.config)
-        observed = feed.observe()
-        observation = observe(observed, self._last, self.config)
+        observed = feed.observe(self._before)
+        observation = observe(observed, self._last, self.config, self.nights)
         expected, alerts = judge(observation.figures, reference, self.nights)
         night = Night(
             run_date=feed.run_date,
@@ -280,6 +302,8 @@ class Watchman:
                 for name, normal in expected.items()
             },
             alerts=[alert.to_dict() for alert in alerts],
+            intervals=observation.figures.intervals,
+            retrain=any(alert.retrain for alert in alerts),
         )
         return night, alerts, LastNight(night, observation.sketches)
 
@@ -287,6 +311,7 @@ class Watchman:
         """Judge a night and remember it."""
         night, alerts, last = self.judge(feed)
         self.nights.append(night)
+        self._before = feed
         if night.good:
             self._last = last
         return alerts

@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
+from recsys.artifacts.night_samples import link_samples
 from recsys.artifacts.postgres import find_database, upsert_lists
 from recsys.artifacts.recommendations import (
     find_parts,
@@ -120,7 +121,7 @@ class ListFiles:
     def holds(self, night: Night) -> bool:
         """Return whether the manifest lists these files and no others; its hashes were checked with the lists."""
         files = _read_manifest(self.home, night.run_date)["files"]
-        return {name for name in files if not _is_part(name)} == {f"lists.{kind}" for kind in self.kinds}
+        return {name for name in files if name.startswith("lists.")} == {f"lists.{kind}" for kind in self.kinds}
 
     def fill(self, night: Night) -> None:
         """Replace the folder by one with the same parquet files and these files."""
@@ -130,6 +131,7 @@ class ListFiles:
         def write(staging: Path) -> None:
             for part in parts:
                 os.link(part, staging / part.name)
+            link_samples(folder, staging)
             write_outputs(staging, self.kinds)
 
         with log_stage(f"files of {night.run_date}") as done:

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from recsys.artifacts.night_samples import link_samples, write_samples
 from recsys.storage.files import (
     encode_json,
     hash_file,
@@ -68,14 +69,22 @@ class ShardFolder:
                 finished[int(path.stem.removeprefix("part-"))] = note["counts"]
         return finished
 
-    def write(self, number: int, lists: pl.DataFrame, counts: Mapping[str, int], what: str) -> None:
-        """Write a shard's `Recommendations` and then the note that it is finished.
+    def write(
+        self,
+        number: int,
+        lists: pl.DataFrame,
+        counts: Mapping[str, int],
+        what: str,
+        samples: Mapping[str, pl.DataFrame] | None = None,
+    ) -> None:
+        """Write a shard's `Recommendations`, what the monitor samples of it, and then the note that it is finished.
 
         Args:
             number: of the shard.
             lists: `Recommendations`.
             counts: what `find_finished` returns for it.
             what: names the shard in messages.
+            samples: tables of `night_samples`, by name.
 
         Raises:
             ArtifactError: the disk is full or the folder cannot be written; shards finished before are kept.
@@ -84,6 +93,7 @@ class ShardFolder:
         with replace_file(shard, _NEXT_STEP) as staging:
             write_table(lists, Recommendations, staging, what)
             digest = hash_file(staging)
+        write_samples(self.folder, number, samples or {}, _NEXT_STEP)
         with replace_file(shard.with_suffix(".json"), _NEXT_STEP) as staging:
             staging.write_text(encode_json({"hash": digest, "counts": dict(counts)}), encoding="utf-8")
 
@@ -95,6 +105,7 @@ class ShardFolder:
         """Link all shards into another folder of the same file system; they stay here too."""
         for shard in self._shards():
             os.link(shard, folder / shard.name)
+        link_samples(self.folder, folder)
 
     def remove(self) -> None:
         """Delete the shards."""

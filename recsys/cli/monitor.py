@@ -32,17 +32,19 @@ def monitor(
 ) -> None:
     """Compare tonight's data and lists with the last good nights.
 
-    Watches the arrival of events, data, ids, abuse, the model's scores and the lists. The exit code is 4 if something
-    is outside its normal range; each alert says what moved, since when, the likely cause and what to do. Writes a page
-    and a text file for Prometheus below `RECSYS_HOME/monitoring`.
+    Watches the arrival of events, data, ids, abuse, the model, the lists and what users did with them. The exit code is
+    4 if something is outside its normal range; each alert says what moved, since when, the likely cause and what to do.
+    Writes a page and a text file for Prometheus below `RECSYS_HOME/monitoring` and logs the night to MLflow. In the
+    JSON, `retrain` says whether a new training would help.
 
     Example: `recsys monitor --config configs/demo.yaml --run-date 2025-03-02`
     """
     settings = load_settings(config)
-    from recsys.cli.monitor_tables import alert_lines, area_table
+    from recsys.cli.monitor_tables import alert_lines, area_table, outcome_lines
     from recsys.config import home
     from recsys.pipelines.monitor import accept as accept_pipeline
     from recsys.pipelines.monitor import monitor as monitor_pipeline
+    from recsys.pipelines.monitor import track
     from recsys.report.monitor_page import write_monitor_page
 
     if accept is not None:
@@ -54,15 +56,20 @@ def monitor(
         else:
             print_lines(f"{night.run_date}: accepted ({accept}); later nights are compared with it")
         return
-    done = monitor_pipeline(settings, home(), run_date, datetime.now(UTC))
+    now = datetime.now(UTC)
+    done = monitor_pipeline(settings, home(), run_date, now)
     night = done.night
     page = write_monitor_page(settings.name, home(), done.nights, done.reference)
+    run = track(settings, home(), night, page, now)
     if as_json:
-        print_json({**asdict(night), "reference": list(done.reference), "page": str(page)})
+        print_json({**asdict(night), "reference": list(done.reference), "page": str(page), "mlflow_run": run})
     else:
         print_table(area_table(night))
+        print_lines(*outcome_lines(night), "")
         for alert in night.alerts:
             print_lines(*alert_lines(alert), "")
+        if night.retrain:
+            print_lines("retrain  yes: an alert above asks for a new training", "")
         print_lines(f"page  {page}")
     if night.alerts:
         causes = "; ".join(f"{alert['cause']}: {alert['sentence']}" for alert in night.alerts)

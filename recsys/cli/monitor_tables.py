@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from recsys.monitoring.monitored_nights import Night
-from recsys.monitoring.wording import AREAS, write_figure, write_range
+from recsys.monitoring.wording import AREAS, limit_interval, write_figure, write_range
 
 _WIDTH = 80
 
@@ -30,6 +30,30 @@ def area_table(night: Night) -> Table:
     return table
 
 
+def outcome_lines(night: Night) -> list[str]:
+    """Return what users did with the last lists, and what ingest left out, as lines of text."""
+    figures, lines = night.figures, []
+    if "outcomes.hit_rate" in figures:
+        lines.append(
+            f"outcomes  hit rate {_with_interval(night, 'outcomes.hit_rate')}, "
+            f"{figures['outcomes.users']:,.0f} users who chose something"
+        )
+    elif "outcomes.users" in figures:
+        lines.append("outcomes  no user with a list chose anything")
+    if "outcomes.week.sample_ndcg" in figures:
+        parts = [("ours", "sample"), ("blend", "blend"), ("popularity", "popularity")]
+        shown = ", ".join(f"{label} {figures[f'outcomes.week.{name}_ndcg']:.3f}" for label, name in parts)
+        lines.append(f"week      nDCG {shown} on the same users")
+    if "abuse.left_out" in figures:
+        lines.append(f"left out  {figures['abuse.left_out']:,.0f} events above dataset.max_events_per_user_day")
+    return lines
+
+
+def _with_interval(night: Night, name: str) -> str:
+    low, high = limit_interval(name, night.intervals[name][""])
+    return f"{write_figure(name, night.figures[name])} ({write_figure(name, low)} to {write_figure(name, high)})"
+
+
 def alert_lines(alert: dict[str, Any]) -> list[str]:
     """Return an alert as lines of text."""
     segments = "; ".join(
@@ -45,6 +69,7 @@ def alert_lines(alert: dict[str, Any]) -> list[str]:
         ("where", segments),
         ("also", ", ".join(alert["also"][:6]) + (" …" if len(alert["also"]) > 6 else "")),
         ("do", alert["advice"]),
+        ("retrain", "yes" if alert.get("retrain") else ""),
     ]
     lines = []
     for label, text in rows:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from recsys.config.raw_files import Column, Columns, RawFiles
-from recsys.config.section import PositiveShare, Section, Share
+from recsys.config.section import Count, PositiveShare, Section, Share
 
 
 class ItemColumns(Section):
@@ -149,9 +149,18 @@ class DatasetConfig(Section):
     """Raw files of the interactions."""
     repeats: bool = False
     """Whether lists may hold items that the user already has."""
+    max_events_per_user_day: Count | None = None
+    """Number of events of a user and day (UTC) that are kept, the earliest; ingest leaves out the others, such as those
+    of a robot. null: all are kept. Needs times."""
     max_rejected_share: Share = 0.05
     """Largest share of a table's rows that may be rejected before ingest stops, unless the table's `max_rejected` sets
     another limit."""
+
+    @model_validator(mode="after")
+    def _days_need_times(self) -> Self:
+        if self.max_events_per_user_day is not None and not self.interactions.columns.time:
+            raise ValueError("max_events_per_user_day needs interactions.columns.time; set it to null")
+        return self
 
 
 class WindowsConfig(Section):

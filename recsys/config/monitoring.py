@@ -39,6 +39,8 @@ class MonitoringConfig(Section):
     """Items whose texts are compared with those of the last good night."""
     keep_nights: Count = 400
     """Nights whose figures are kept; older ones are deleted."""
+    mlflow: bool = True
+    """Whether each night is logged to MLflow, in the experiment of the trainings with `-monitoring` added."""
     limits: dict[str, LimitConfig] = Field(default={})
     """Figure -> the range to use instead of the learned one."""
     ignore: tuple[str, ...] = ()

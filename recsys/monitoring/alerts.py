@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 from math import log, sqrt
 from typing import Any
 
-from recsys.monitoring.causes import CAUSES, UNKNOWN, Cause, Movement, Picture
+from recsys.monitoring.cause import Cause, Movement, Picture
+from recsys.monitoring.causes import CAUSES, UNKNOWN
 from recsys.monitoring.figures import Figures
 from recsys.monitoring.monitored_nights import Night
-from recsys.monitoring.reference import Expected, Reference, measure_distance
+from recsys.monitoring.reference import Expected, Reference, find_error, measure_distance
 from recsys.monitoring.watches import describe_figure, find_watch
 
 _SEGMENTS = 3
@@ -45,6 +46,7 @@ class Alert:
         high: largest normal value; None: no limit.
         segments: the three segments that moved most.
         also: the other figures that moved with it.
+        retrain: whether a new training is an answer to the cause.
     """
 
     cause: str
@@ -59,6 +61,7 @@ class Alert:
     high: float | None
     segments: tuple[SegmentMovement, ...]
     also: tuple[str, ...]
+    retrain: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the alert as JSON types."""
@@ -79,7 +82,7 @@ def judge(figures: Figures, reference: Reference, earlier: Sequence[Night]) -> t
     for prefix in _ZERO_IF_MISSING:
         for name in reference.find_usual(prefix):
             figures.values.setdefault(name, 0.0)
-    known = {name: reference.expect(name) for name in sorted(figures.values)}
+    known = {name: reference.expect(name, find_error(figures.intervals, name)) for name in sorted(figures.values)}
     expected = {name: normal for name, normal in known.items() if normal is not None}
     moved = {
         name: _move(name, figures.values[name], normal)
@@ -87,7 +90,7 @@ def judge(figures: Figures, reference: Reference, earlier: Sequence[Night]) -> t
         if not normal.contains(figures.values[name]) and not _is_ignored(name, reference.config.ignore)
     }
     kinds = tuple(name.removeprefix("data.events.") for name in reference.find_usual("data.events."))
-    return expected, _explain(moved, figures, kinds, reference, earlier)
+    return expected, _explain(moved, expected, figures, kinds, reference, earlier)
 
 
 def _is_ignored(name: str, patterns: Sequence[str]) -> bool:
@@ -101,6 +104,7 @@ def _move(name: str, value: float, normal: Expected) -> Movement:
 
 def _explain(
     moved: Mapping[str, Movement],
+    expected: Mapping[str, Expected],
     figures: Figures,
     kinds: tuple[str, ...],
     reference: Reference,
@@ -109,14 +113,13 @@ def _explain(
     """Return an alert per cause; each figure belongs to the first cause that explains it."""
     alerts, left = [], dict(moved)
     for cause in (*CAUSES, UNKNOWN):
-        picture = Picture(left, figures.values, kinds)
+        picture = Picture(left, figures.values, kinds, expected)
         if not left or not cause.holds(picture):
             continue
         explained = {name: movement for name, movement in left.items() if cause.covers(name)}
         if not explained:
             continue
-        gone = picture.find_gone()
-        alerts.append(_describe(cause, explained, gone, figures, reference, nights))
+        alerts.append(_describe(cause, explained, picture, figures, reference, nights))
         left = {name: movement for name, movement in left.items() if name not in explained}
     return alerts
 
@@ -124,16 +127,18 @@ def _explain(
 def _describe(
     cause: Cause,
     explained: Mapping[str, Movement],
-    gone: tuple[str, ...],
+    picture: Picture,
     figures: Figures,
     reference: Reference,
     nights: Sequence[Night],
 ) -> Alert:
-    shown = _choose_figure(cause, explained)
+    shown, gone = _choose_figure(cause, explained), picture.find_gone()
+    detail = cause.detail(picture) if cause.detail else ""
+    sentence = cause.sentence.format(kinds=" and ".join(", ".join(gone).rsplit(", ", 1)))
     parts = rank_segments(shown.figure, figures.segments.get(shown.figure, {}), reference)
     return Alert(
         cause=cause.name,
-        sentence=cause.sentence.format(kinds=" and ".join(", ".join(gone).rsplit(", ", 1))),
+        sentence=f"{sentence}; {detail}" if detail else sentence,
         advice=cause.advice,
         since=_find_start(cause.name, reference.run_date, nights),
         figure=shown.figure,
@@ -144,6 +149,7 @@ def _describe(
         high=shown.expected.high,
         segments=tuple(parts),
         also=tuple(sorted(set(explained) - {shown.figure})),
+        retrain=cause.retrain,
     )
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from recsys.dataset.languages import count_languages
 from recsys.monitoring.events import EventCounts
 from recsys.monitoring.figures import Figures, Observed, average_by_item_column, divide
-from recsys.monitoring.sketches import Sketches
+from recsys.monitoring.sketches import Sketches, is_sampled, shorten_texts
 
 # What exports write where a text is missing.
 _PLACEHOLDERS = ("", "n/a", "na", "none", "null", "nan", "-", "--", "?", "unknown", "untitled", "undefined", "tbd")
@@ -23,6 +23,7 @@ def watch_data(
     counts: EventCounts,
     last: Mapping[str, float],
     last_sketches: Sketches | None,
+    sample_items: int,
 ) -> None:
     """Add the figures of the area `data`.
 
@@ -32,11 +33,13 @@ def watch_data(
         counts: of its events.
         last: figures of the last good night; empty if there is none.
         last_sketches: its samples.
+        sample_items: number of items that samples of texts hold.
     """
     _watch_events(figures, counts, last)
     _watch_users(figures, observed, counts, last_sketches)
     _watch_items(figures, observed, last_sketches)
     _watch_texts(figures, observed)
+    _watch_new_texts(figures, observed, last, last_sketches, sample_items)
     _watch_attributes(figures, observed.items)
     _watch_rows(figures, observed)
 
@@ -129,6 +132,19 @@ def _watch_texts(figures: Figures, observed: Observed) -> None:
         figures.add(f"data.language.{language}", share)
 
 
+def _watch_new_texts(
+    figures: Figures, observed: Observed, last: Mapping[str, float], sketches: Sketches | None, sample_items: int
+) -> None:
+    """Add the share of the items that are new, or have another text, since the last good night."""
+    if sketches is None or not sketches.texts.height or not last.get("data.items"):
+        return
+    # The rule that chose the last sample: an item that it would have chosen and that is not in it is new.
+    chosen = observed.items.filter(is_sampled("item_id", sample_items, int(last["data.items"])))
+    if chosen.height:
+        known = shorten_texts(chosen).join(sketches.texts, on=["item_id", "title", "description"], how="semi")
+        figures.add("data.new_texts", 1.0 - known.height / chosen.height)
+
+
 def _watch_attributes(figures: Figures, items: pl.DataFrame) -> None:
     """Add the median of each numeric attribute, such as a price, and the share of items without each attribute."""
     fixed = {"item_id", "title", "description", "tags", "available", "created_at"}
@@ -152,3 +168,6 @@ def _watch_rows(figures: Figures, observed: Observed) -> None:
         for rule, count in rows.rejected.items():
             figures.add(f"data.rejected.{table}.{rule}", divide(count, rows.read))
         figures.add(f"data.repeats.{table}", divide(rows.repeats + rows.differing, rows.read))
+        if table == "interactions" and observed.max_events_per_user_day is not None:
+            figures.add("abuse.left_out", rows.excess)
+            figures.add("abuse.crowded_days", rows.crowded_days)

@@ -11,6 +11,25 @@ from typing import Any
 import polars as pl
 
 from recsys.dataset.ingestion.summary import Summary
+from recsys.evaluation.intervals import Estimate
+from recsys.monitoring.nights import ServedNight
+
+
+@dataclass(frozen=True)
+class ShownLists:
+    """The last lists whose period is over, so that what users did with them is complete.
+
+    Attributes:
+        served: when users saw them.
+        lists: `Recommendations`, not read yet.
+        baselines: `BaselineLists` of a sample of the same users; None: none were kept.
+        earlier: lists of a sample of users by the days before these lists, 0 these themselves.
+    """
+
+    served: ServedNight
+    lists: pl.LazyFrame
+    baselines: pl.DataFrame | None = None
+    earlier: Mapping[int, pl.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,10 @@ class Observed:
         lists: `Recommendations` that were published last until the run date; None: there are none.
         list_facts: manifest of these lists; empty without lists.
         item_columns: item columns whose values are segments.
+        features: `SampledFeatures` of the lists; None: none were kept.
+        vectors: `ItemVectors` of the lists, likewise.
+        shown: the last lists whose outcomes are complete; None: there are none, or they were complete before.
+        max_events_per_user_day: `dataset.max_events_per_user_day`.
     """
 
     run_date: str
@@ -38,6 +61,10 @@ class Observed:
     lists: pl.LazyFrame | None = None
     list_facts: Mapping[str, Any] = field(default_factory=dict)
     item_columns: tuple[str, ...] = ()
+    features: pl.DataFrame | None = None
+    vectors: pl.DataFrame | None = None
+    shown: ShownLists | None = None
+    max_events_per_user_day: int | None = None
 
 
 @dataclass
@@ -47,10 +74,12 @@ class Figures:
     Attributes:
         values: figure -> value.
         segments: figure -> segment -> the figure's value in that segment, such as `event kind: view`.
+        intervals: figure -> segment, or "" for the figure itself -> the ends of its 95 % interval.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     segments: dict[str, dict[str, float]] = field(default_factory=dict)
+    intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add(self, name: str, value: float | None, segments: Mapping[str, float | None] | None = None) -> None:
         """Add a figure; a value that is missing or not finite is left out, as is such a value of a segment."""
@@ -61,6 +90,14 @@ class Figures:
         kept = {key: part for key, part in kept.items() if math.isfinite(part)}
         if kept:
             self.segments[name] = kept
+
+    def add_estimate(self, name: str, estimate: Estimate, segments: Mapping[str, Estimate] | None = None) -> None:
+        """Add a figure with its interval, and those of its segments."""
+        parts = segments or {}
+        self.add(name, estimate.mean, {key: part.mean for key, part in parts.items()})
+        self.intervals[name] = {
+            key: [round(part.low, 6), round(part.high, 6)] for key, part in {"": estimate, **parts}.items()
+        }
 
 
 def divide(part: float, whole: float) -> float | None:

@@ -44,6 +44,9 @@ def watch_lists(
     users, rows = observed.lists.select(_count_lists(), rows=pl.len()).collect(engine="streaming").row(0)
     figures.add("lists.users", users)
     figures.add("lists.length", divide(rows, users))
+    served = facts.get("counts", {})
+    figures.add("lists.short_share", divide(served.get("short_lists", 0), served.get("users", 0)))
+    figures.add("lists.canary_share", float((facts.get("canary") or {}).get("share", 0.0)))
     shown = observed.lists.group_by("item_id").agg(users=pl.len()).collect(engine="streaming")
     _watch_exposure(figures, observed, counts, shown, int(users), int(rows))
     if last is not None and last.height and sample.height:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from recsys.monitoring.monitored_nights import Night
@@ -14,8 +14,10 @@ def format_metrics(name: str, night: Night) -> str:
     """Return the figures of a night, their normal ranges and the number of alerts in OpenMetrics text.
 
     The metrics are `recsys_monitor_figure`, `_expected`, `_low` and `_high` with the labels `config` and `figure`,
-    `recsys_monitor_alert` with the labels `config` and `cause` (1 for each alert), `recsys_monitor_alerts`, and
-    `recsys_monitor_run_date_seconds`, the run date as seconds since 1970, by which a missing night is noticed.
+    `recsys_monitor_alert` with the labels `config` and `cause` (1 for each alert), `recsys_monitor_alerts`,
+    `recsys_monitor_retrain` (1 if an alert asks for a new training), `recsys_monitor_run_date_seconds`, the run date as
+    seconds since 1970, by which a missing night is noticed, and `recsys_monitor_serving_info`, whose labels name the
+    version and the snapshot behind the lists.
 
     Args:
         name: of the config.
@@ -35,7 +37,10 @@ def format_metrics(name: str, night: Night) -> str:
     for alert in night.alerts:
         cause.labels(name, alert["cause"]).set(1)
     _gauge(registry, "alerts", "Alerts of the last monitored night").labels(name).set(len(night.alerts))
+    _gauge(registry, "retrain", "1 if an alert asks for a new training").labels(name).set(float(night.retrain))
     _gauge(registry, "run_date_seconds", "Run date of the last monitored night").labels(name).set(_to_seconds(night))
+    serving = Info("recsys_monitor_serving", "What serves", ("config",), registry=registry)
+    serving.labels(name).info({"model_version": night.model_version, "snapshot": night.snapshot})
     content: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
     return content.decode("utf-8")
 

@@ -12,7 +12,7 @@ from recsys.evaluation.drift import compare_scores
 from recsys.monitoring.figures import Figures, divide
 
 # Kolmogorov's critical value: without a shift, 95 % of the distances are below it.
-_CRITICAL = 1.358
+CRITICAL = 1.358
 _RANKS = {"rank: 1": (1, 1), "rank: 2-5": (2, 5), "rank: 6 and below": (6, 65_535)}
 
 
@@ -39,7 +39,7 @@ def watch_model(figures: Figures, facts: Mapping[str, Any], lists: pl.DataFrame,
         return
     users = [frame["user_id"].n_unique() for frame in (now, before)]
     drift = compare_scores(now["score"], before["score"])
-    noise = _CRITICAL * math.sqrt(1 / users[0] + 1 / users[1])
+    noise = CRITICAL * math.sqrt(1 / users[0] + 1 / users[1])
     segments = {}
     for name, ranks in _RANKS.items():
         new, old = (frame.filter(pl.col("rank").is_between(*ranks))["score"] for frame in (now, before))

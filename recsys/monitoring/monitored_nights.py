@@ -16,8 +16,8 @@ from recsys.storage.files import encode_json, read_json, replace_text
 from recsys.storage.folders import verify_folder, write_folder
 from recsys.storage.home import monitored_nights_folder, monitored_samples_folder
 
-# Samples of the last nights, which a run date that is monitored again may need.
-_SAMPLES_KEPT = 7
+# Samples of the last nights, for the decay of a week's lists and a run date that is monitored again.
+SAMPLES_KEPT = 7
 _NEXT_STEP = "run 'recsys monitor' for that date again"
 
 
@@ -37,6 +37,8 @@ class Night:
         expected: figure -> `value`, `low`, `high` (null: no limit) that the night was judged by.
         alerts: as JSON, most important first.
         accepted: why somebody accepted the night as the new normal; "" if nobody did.
+        intervals: figure -> segment, or "" for the figure itself -> the ends of its 95 % interval.
+        retrain: whether an alert asks for a new training.
     """
 
     run_date: str
@@ -50,6 +52,8 @@ class Night:
     expected: dict[str, dict[str, float | None]] = field(default_factory=dict)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     accepted: str = ""
+    intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    retrain: bool = False
 
     @property
     def good(self) -> bool:
@@ -140,7 +144,7 @@ def prune_nights(home: Path, name: str, nights: Sequence[Night], last_good: str 
     """Delete the oldest nights beyond `keep`, and the samples of all but the last nights and the last good one."""
     for night in nights[:-keep]:
         (monitored_nights_folder(home, name) / f"{night.run_date}.json").unlink(missing_ok=True)
-    with_samples = {night.run_date for night in nights[-_SAMPLES_KEPT:]} | {last_good}
+    with_samples = {night.run_date for night in nights[-SAMPLES_KEPT:]} | {last_good}
     for night in nights:
         if night.run_date not in with_samples:
             shutil.rmtree(monitored_samples_folder(home, name, night.run_date), ignore_errors=True)

@@ -6,15 +6,18 @@ positive events count, those that lists should predict. An item that a user chos
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import polars as pl
 
 from recsys.monitoring.nights import ServedNight
 from recsys.tables import Outcomes, check
 
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 _NEXT_STEP = "internal error in the join of outcomes: report it"
 
 
-def select_events(events: pl.DataFrame, night: ServedNight) -> pl.DataFrame:
+def select_events(events: Frame, night: ServedNight) -> Frame:
     """Return the positive events of the period in which a night's lists were shown; the period is half-open.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from statistics import median
@@ -23,6 +23,8 @@ _SEASONS = 14
 _ZERO_IF_MISSING = ("data.rejected.", "data.language.", "arrival.events.", "data.events.")
 # A size of 0 counts as this, so that it has a logarithm.
 _SMALLEST = 1e-6
+# Half of a 95 % interval, in standard errors.
+STANDARD_ERRORS = 1.96
 # Median absolute deviation -> standard deviation of a normal distribution.
 _MAD = 1.4826
 
@@ -64,8 +66,13 @@ class Reference:
     run_date: str
     config: MonitoringConfig
 
-    def expect(self, name: str) -> Expected | None:
-        """Return what is normal for a figure tonight; None if nothing is known, or the figure is only recorded."""
+    def expect(self, name: str, noise: float = 0.0) -> Expected | None:
+        """Return what is normal for a figure tonight; None if nothing is known, or the figure is only recorded.
+
+        Args:
+            name: of the figure.
+            noise: standard error of tonight's value, from its interval; 0: it is not a sample.
+        """
         if name in self.config.limits:
             limit = self.config.limits[name]
             return Expected(self.find_level(name), limit.low, limit.high, 0)
@@ -76,7 +83,9 @@ class Reference:
         if len(values) < self.config.min_reference_nights:
             fixed = Expected(self.find_level(name), watch.low, watch.high, 0)
             return fixed if (watch.low, watch.high) != (None, None) else None
-        return learn(values, date.fromisoformat(self.run_date).weekday(), watch, self.config.tolerance)
+        usual = [find_error(night.intervals, name) for night in self.nights[-_WEEK:] if name in night.figures]
+        noise = max(noise, median(usual) if usual else 0.0)
+        return learn(values, date.fromisoformat(self.run_date).weekday(), watch, self.config.tolerance, noise)
 
     def find_level(self, name: str, segment: str | None = None) -> float | None:
         """Return the median of a figure, or of one of its segments, over the last week of the reference."""
@@ -112,14 +121,22 @@ def _read(night: Night, name: str) -> float | None:
     return 0.0 if prefix and any(other.startswith(prefix) for other in night.figures) else None
 
 
-def learn(nights: Sequence[tuple[int, float]], weekday: int, watch: Watch, tolerance: float) -> Expected:
+def find_error(intervals: Mapping[str, Mapping[str, Sequence[float]]], name: str) -> float:
+    """Return the standard error of a figure by its 95 % interval; 0 without one."""
+    ends = intervals.get(name, {}).get("")
+    return 0.0 if not ends else (ends[1] - ends[0]) / (2 * STANDARD_ERRORS)
+
+
+def learn(
+    nights: Sequence[tuple[int, float]], weekday: int, watch: Watch, tolerance: float, noise: float = 0.0
+) -> Expected:
     """Learn the normal range of a figure from the weekdays and values of good nights.
 
     The level is the median of the last week. A seasonal figure has an effect for each weekday, the median distance of
     its nights from the week around them, once there are two weeks. The range reaches `tolerance` robust standard
     deviations (median absolute deviation) to both sides, at least `watch.least` and, for counts, at least as many
-    standard deviations of a Poisson count. It includes every value that a good night had (for seasonal figures, on this
-    weekday).
+    standard deviations of a Poisson count; for the mean of a sample, as many standard errors (`noise`). It includes
+    every value that a good night had (for seasonal figures, on this weekday).
     """
     into, back = _SCALES[watch.scale]
     values = into(np.array([value for _, value in nights], dtype=np.float64))
@@ -129,14 +146,15 @@ def learn(nights: Sequence[tuple[int, float]], weekday: int, watch: Watch, toler
     level = values - effects[weekdays]
     center = float(np.median(level[-_WEEK:])) + effects[weekday]
     spread = _MAD * float(np.median(np.abs(level - _average_locally(level))))
-    half = max(tolerance * spread, watch.least)
+    level_now = float(back(np.array(center)))
+    half = max(tolerance * max(spread, noise), watch.least * (level_now if watch.scale == "rate" else 1.0))
     if watch.scale == "count":
         half = max(half, tolerance / math.sqrt(float(back(np.array(center))) + 1.0))
     had = values[weekdays == weekday] if seasonal and (weekdays == weekday).any() else values
     low, high = min(center - half, float(had.min())), max(center + half, float(had.max()))
     return Expected(
-        value=float(back(np.array(center))),
-        low=None if watch.directions == "high" else max(0.0, float(back(np.array(low)))),
+        value=level_now,
+        low=None if watch.directions == "high" else _floor(float(back(np.array(low))), watch),
         high=None if watch.directions == "low" else float(back(np.array(high))),
         nights=len(nights),
     )
@@ -150,8 +168,13 @@ def measure_distance(name: str, value: float, expected: Expected) -> float:
     if end is None:
         return 0.0
     middle = expected.value if expected.value is not None else end
-    x, limit, center = (float(into(np.array(max(part, 0.0)))) for part in (value, end, middle))
+    x, limit, center = (float(into(np.array(_floor(part, watch)))) for part in (value, end, middle))
     return 1.0 + abs(x - limit) / max(abs(limit - center), 1e-3)
+
+
+def _floor(value: float, watch: Watch | None) -> float:
+    """Return a value that the scale allows: only numbers, such as differences, may be below 0."""
+    return value if watch is None or watch.scale == "number" else max(0.0, value)
 
 
 def _learn_effects(values: Numbers, weekdays: NDArray[np.int64]) -> Numbers:
@@ -171,6 +194,7 @@ def _average_locally(values: Numbers) -> Numbers:
 _SCALES: dict[str, tuple[Callable[[Numbers], Numbers], Callable[[Numbers], Numbers]]] = {
     "count": (np.log1p, lambda x: np.maximum(np.expm1(x), 0.0)),
     "size": (lambda x: np.log(np.maximum(x, _SMALLEST)), np.exp),
+    "rate": (lambda x: x, lambda x: x),
     "share": (lambda x: x, lambda x: x),
     "number": (lambda x: x, lambda x: x),
 }

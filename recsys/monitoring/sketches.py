@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dataframely as dy
 import polars as pl
 
+from recsys.errors import ArtifactError, DataError
 from recsys.storage.files import read_table, write_table
+from recsys.tables import ItemVectors, empty
 
 # Distinct items per sampled user, the newest ones.
 ITEMS_PER_USER = 30
@@ -43,7 +45,20 @@ class ListSketch(dy.Schema):
     fallback = dy.Bool(nullable=False)
 
 
-_TABLES: dict[str, type[dy.Schema]] = {"histories": HistorySketch, "texts": TextSketch, "lists": ListSketch}
+class FeatureSketch(dy.Schema):
+    """The features of one candidate of each of some users: sorted by feature, the users in the same order each time."""
+
+    feature = dy.String(nullable=False)
+    value = dy.Float32(nullable=True)
+
+
+_TABLES: dict[str, type[dy.Schema]] = {
+    "histories": HistorySketch,
+    "texts": TextSketch,
+    "lists": ListSketch,
+    "features": FeatureSketch,
+    "vectors": ItemVectors,
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +69,15 @@ class Sketches:
         histories: `HistorySketch`.
         texts: `TextSketch`.
         lists: `ListSketch`; no rows without lists.
+        features: `FeatureSketch`; no rows where the lists have no sample.
+        vectors: `ItemVectors`, likewise.
     """
 
     histories: pl.DataFrame
     texts: pl.DataFrame
     lists: pl.DataFrame
+    features: pl.DataFrame = field(default_factory=lambda: empty(FeatureSketch))
+    vectors: pl.DataFrame = field(default_factory=lambda: empty(ItemVectors))
 
     def write(self, folder: Path) -> None:
         """Write a parquet file for each sample."""
@@ -77,6 +96,14 @@ class Sketches:
             for name, schema in _TABLES.items()
         }
         return cls(**tables)
+
+
+def read_list_sketch(folder: Path) -> pl.DataFrame:
+    """Return the `ListSketch` of the samples in a folder; no rows where it is missing or cannot be read."""
+    try:
+        return read_table(folder / "lists.parquet", ListSketch, "sample 'lists'", _NEXT_STEP)
+    except (ArtifactError, DataError):
+        return empty(ListSketch)
 
 
 def is_sampled(column: str, size: int, total: int) -> pl.Expr:

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from math import log
 from typing import Literal
 
-Scale = Literal["count", "size", "share", "number"]
+Scale = Literal["count", "size", "rate", "share", "number"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Watch:
     Attributes:
         meaning: what the figure is, for people.
         scale: `count` (of independent events: judged by its logarithm, with the noise of a count), `size` (judged by
-            its logarithm), `share` and `number` (judged as they are).
-        least: smallest distance from the expected value that is an alert, on the scale.
+            its logarithm), `rate` (the mean of a sample, judged with its standard error), `share` and `number` (judged
+            as they are).
+        least: smallest distance from the expected value that is an alert, on the scale; of a rate, as a share of it.
         directions: which side is an alert.
         seasonal: whether weekdays differ.
         low: fixed lower limit while there are too few reference nights.
@@ -61,6 +62,7 @@ _WATCHES: dict[str, Watch] = {
     "data.items": Watch("items", "size", log(1.3)),
     "data.items_kept": Watch("share of earlier items that are still there", "share", 0.05, "low", low=0.9),
     "data.available": Watch("share of items that are available", "share", 0.15, "low", low=0.2),
+    "data.new_texts": Watch("share of items that are new or have a new text", "share", 0.15, "high", high=0.4),
     "data.title_missing": Watch("share of titles without text", "share", 0.05, "high", high=0.3),
     "data.description_missing": Watch("share of descriptions without text", "share", 0.1, "high"),
     "data.title_repeated": Watch("share of titles that several items have", "share", 0.1, "high", high=0.8),
@@ -75,6 +77,9 @@ _WATCHES: dict[str, Watch] = {
     "identity.text_changed": Watch("share of items with another text", "share", 0.2, "high", high=0.5),
     "identity.text_unlike": Watch("share of items with an entirely different text", "share", 0.05, "high", high=0.2),
     "identity.text_moved": Watch("share of titles that another item has now", "share", 0.03, "high", high=0.1),
+    "identity.vector_moved": Watch(
+        "share of items whose text the encoder takes for another item's", "share", 0.05, "high", high=0.2
+    ),
     "identity.history_overlap": Watch("share of a user's items still in the history", "share", 0.08, "low", low=0.85),
     "abuse.max_user_events": Watch("most events of a user in the last day", "size", log(3), "high", high=3_000),
     "abuse.max_history": Watch("most events of a user", "size", log(2), "high"),
@@ -86,16 +91,54 @@ _WATCHES: dict[str, Watch] = {
     "model.score_ks": Watch("distance of the scores from the last ones", "share", 0.15, "high", high=0.4),
     "model.score_ks_low": Watch("distance of the scores, beyond chance", "share", 0.12, "high", high=0.4),
     "model.score_psi": Watch("stability index of the scores", "number", 0.25, "high", high=1.0),
+    "model.feature_ks": Watch("largest distance of a feature, beyond chance", "share", 0.15, "high", high=0.4),
+    "model.feature_psi": Watch("largest stability index of a feature", "number", 0.3, "high", high=1.5),
+    "model.feature_missing": Watch("largest change of the share without a feature", "share", 0.1, "high", high=0.4),
+    "model.vector_change": Watch("change of the vectors of unchanged texts", "share", 0.01, "high", high=0.02),
+    "model.centroid_shift": Watch("shift of the mean vector of the catalogue", "share", 0.02, "high", high=0.1),
+    "outcomes.users": Watch("users who were shown a list and chose something", "count", log(2.5), seasonal=True),
+    "outcomes.hit_rate": Watch("share of them who chose an item of their list", "rate", 0.3, "low"),
+    "outcomes.ndcg": Watch("nDCG of their lists", "rate", 0.3, "low"),
+    "outcomes.week.hit_rate": Watch("share of users who chose an item of their list, week", "rate", 0.2, "low"),
+    "outcomes.week.ndcg": Watch("nDCG of the lists, week", "rate", 0.2, "low"),
+    "outcomes.week.sample_ndcg": Watch("nDCG of the lists of the sampled users, week", "rate", 0.2, "low"),
+    "outcomes.over_blend": Watch("nDCG of the lists less that of the blend", "number", 0.01, "low"),
+    "outcomes.week.over_blend": Watch("nDCG of the lists less that of the blend, week", "number", 0.005, "low"),
+    "outcomes.week.over_popularity": Watch("nDCG of the lists less that of popularity, week", "number", 0.005, "low"),
+    "outcomes.week.blend_ndcg": Watch("nDCG of the blend, week", "rate", 0.2, "low"),
+    "outcomes.week.popularity_ndcg": Watch("nDCG of popularity, week", "rate", 0.2, "low"),
     "lists.age_days": Watch("age of the published lists in days", "number", 0.5, "high", high=0.5),
     "lists.other_snapshot": Watch("lists made from another snapshot", "number", 0.5, "high", high=0.5),
     "lists.users": Watch("users with a list", "size", log(1.4)),
     "lists.length": Watch("mean length of a list", "size", log(1.2), "low"),
+    "lists.short_share": Watch("share of users with a short list", "share", 0.1, "high", high=0.5),
     "lists.coverage": Watch("share of available items in the lists", "size", log(1.5)),
     "lists.gini": Watch("inequality of exposure", "share", 0.1),
     "lists.cold_share": Watch("share of rows whose item has no event", "share", 0.15),
     "lists.top_item_share": Watch("share of users who are shown the commonest item", "share", 0.15, "high"),
     "lists.churn": Watch("share of list items that changed", "share", 0.2, "high"),
 }
+
+
+# Recorded, not judged.
+_RECORDED = {
+    "abuse.popular_changed": "share of the 100 items with most events that would be others without these users",
+    "abuse.left_out": "events above dataset.max_events_per_user_day, left out by ingest",
+    "abuse.crowded_days": "days of users that these events are of",
+    "lists.canary_share": "planned share of users with lists of a challenger",
+    "model.nights": "monitored nights with this version and these settings, tonight included",
+    "outcomes.sample_users": "sampled users who were shown a list and chose something",
+    "outcomes.sample_ndcg": "nDCG of the lists of the sampled users",
+    "outcomes.blend_ndcg": "nDCG that the blend would have got",
+    "outcomes.blend_hit_rate": "share of users who chose an item of the blend's list",
+    "outcomes.popularity_ndcg": "nDCG that popularity would have got",
+    "outcomes.popularity_hit_rate": "share of users who chose an item of the popular list",
+    "outcomes.over_popularity": "nDCG of the lists less that of popularity",
+    "outcomes.first_rank": "mean rank of the first item chosen",
+    "outcomes.recall": "share of the chosen items that the lists had",
+    "outcomes.by_age_users": "sampled users who had lists on all of these days",
+}
+_AGES = ("outcomes.by_age.", "outcomes.week.by_age.")
 
 
 def find_watch(name: str) -> Watch | None:
@@ -109,7 +152,11 @@ def describe_figure(name: str) -> str:
     """Return what a figure is, with the part of its name that a pattern leaves open."""
     watch = find_watch(name)
     if watch is None:
-        return name
+        for prefix in _AGES:
+            if name.startswith(prefix):
+                week = ", week" if "week" in prefix else ""
+                return f"hit rate of lists {name.removeprefix(prefix)} days older{week}"
+        return _RECORDED.get(name, name)
     if name in _WATCHES:
         return watch.meaning
     return f"{watch.meaning} ({name.split('.', 2)[-1]})"

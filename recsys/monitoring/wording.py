@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.monitoring.watches import find_watch
 
-AREAS = ("arrival", "data", "identity", "abuse", "model", "lists")
+AREAS = ("outcomes", "arrival", "data", "identity", "abuse", "model", "lists")
+# Shares whose change is judged in relation to their size, or that are not judged.
+_PERCENT = ("hit_rate", "outcomes.recall", ".by_age.", "abuse.popular_changed")
 # Shares below this would round to 0.0 %.
 _SMALL_SHARE = 0.0005
 
@@ -17,11 +19,20 @@ def write_figure(name: str, value: float) -> str:
     watch = find_watch(name)
     if watch is not None and watch.scale == "share" and not name.startswith(("model.score", "lists.gini")):
         return f"{value:.2%}" if 0 < abs(value) < _SMALL_SHARE else f"{value:.1%}"
-    if name == "lists.coverage":
+    if name == "lists.coverage" or any(part in name for part in _PERCENT):
         return f"{value:.1%}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def limit_interval(name: str, ends: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of a figure's interval without the values that it cannot have: a mean of shares is 0 to 1.
+
+    Stored intervals keep them, because their widths are standard errors.
+    """
+    low, high = ends
+    return (low, high) if ".over_" in name else (max(0.0, low), min(1.0, high))
 
 
 def write_range(normal: Mapping[str, Any], figure: str | None = None) -> str:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from recsys.artifacts.night_samples import BASELINES, FEATURES, VECTORS, read_sample
 from recsys.artifacts.recommendations import find_published, read_pointer, scan_recommendations
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot, read_summary
 from recsys.config import Config
 from recsys.dataset.windows import resolve_end
-from recsys.errors import ArtifactError
+from recsys.errors import ArtifactError, RegistryError
 from recsys.monitoring.alerts import judge
-from recsys.monitoring.figures import Observed
+from recsys.monitoring.events import DAY
+from recsys.monitoring.figures import Observed, ShownLists
 from recsys.monitoring.metrics_text import format_metrics
-from recsys.monitoring.monitored_nights import Night, accept_night, prune_nights, read_last, read_nights, write_night
+from recsys.monitoring.monitored_nights import (
+    SAMPLES_KEPT,
+    Night,
+    accept_night,
+    prune_nights,
+    read_last,
+    read_nights,
+    write_night,
+)
+from recsys.monitoring.nights import list_periods
 from recsys.monitoring.observation import observe
 from recsys.monitoring.reference import select_reference
+from recsys.monitoring.sketches import read_list_sketch
 from recsys.progress import format_count, log_stage, logger
 from recsys.storage.files import replace_text
 from recsys.storage.folders import read_manifest
-from recsys.storage.home import list_folder, monitor_metrics_file
+from recsys.storage.home import list_folder, monitor_metrics_file, monitored_samples_folder
 from recsys.storage.locks import lock
 
 
@@ -63,15 +75,15 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
         snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
         chosen = run_date or _find_followed(config, home)
         end = resolve_end(snapshot.interactions, chosen)
-        date = chosen or (end or now).date().isoformat()
-        nights = [night for night in read_nights(home, config.name) if night.run_date < date]
-        reference = select_reference(nights, date, settings)
+        day = chosen or (end or now).date().isoformat()
+        nights = [night for night in read_nights(home, config.name) if night.run_date < day]
+        reference = select_reference(nights, day, settings)
         last = read_last(home, config.name, reference.nights)
-        observed = _gather(config, home, snapshot, date, end)
-        observation = observe(observed, last, settings)
+        observed = _gather(config, home, snapshot, day, end)
+        observation = observe(observed, last, settings, nights)
         expected, alerts = judge(observation.figures, reference, nights)
         night = Night(
-            run_date=date,
+            run_date=day,
             end=end.isoformat() if end else "",
             snapshot=snapshot.id,
             model_version=str(observed.list_facts.get("model_version", "")),
@@ -81,6 +93,8 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
             segments=observation.figures.segments,
             expected={name: _limits(asdict(normal)) for name, normal in expected.items()},
             alerts=[alert.to_dict() for alert in alerts],
+            intervals=observation.figures.intervals,
+            retrain=any(alert.retrain for alert in alerts),
         )
         write_night(home, config.name, night, observation.sketches)
         everything = read_nights(home, config.name)
@@ -88,10 +102,37 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
         prune_nights(home, config.name, everything, good, settings.keep_nights)
         replace_text(monitor_metrics_file(home, config.name), format_metrics(config.name, night))
         done(
-            f"{date}: {format_count(len(night.figures), 'figure')}, {format_count(len(alerts), 'alert')}, "
+            f"{day}: {format_count(len(night.figures), 'figure')}, {format_count(len(alerts), 'alert')}, "
             f"{format_count(len(reference.nights), 'reference night')}"
         )
     return Monitored(night, (*nights, night), tuple(known.run_date for known in reference.nights))
+
+
+def track(config: Config, home: Path, night: Night, page: Path, now: datetime) -> str | None:
+    """Log a monitored night to MLflow and return the id of its run.
+
+    What the monitor found does not depend on it: a store that does not answer is a warning.
+
+    Args:
+        config: names the experiment; `monitoring.mlflow` false logs nothing.
+        home: the folder of the default MLflow store.
+        night: the night.
+        page: of the night.
+        now: time of the logged values.
+
+    Returns:
+        None if nothing was logged.
+    """
+    if not config.monitoring.mlflow:
+        return None
+    from recsys.registry.monitored_run import log_night
+    from recsys.registry.tracking import connect
+
+    try:
+        return log_night(connect(home, config), night, page, now)
+    except RegistryError as error:
+        logger.warning("%s; the night's result and its page are complete without it", error)
+        return None
 
 
 def accept(config: Config, home: Path, run_date: str, reason: str) -> Night:
@@ -124,6 +165,7 @@ def _find_followed(config: Config, home: Path) -> str | None:
 
 def _gather(config: Config, home: Path, snapshot: OpenSnapshot, run_date: str, end: datetime | None) -> Observed:
     lists, facts = _find_lists(config, home, run_date)
+    listed = str(facts.get("run_date", ""))
     return Observed(
         run_date=run_date,
         end=end,
@@ -134,13 +176,40 @@ def _gather(config: Config, home: Path, snapshot: OpenSnapshot, run_date: str, e
         lists=lists,
         list_facts=facts,
         item_columns=config.evaluation.segments.item_columns,
+        features=read_sample(home, listed, FEATURES) if listed else None,
+        vectors=read_sample(home, listed, VECTORS) if listed else None,
+        shown=_find_shown(config, home, run_date, end),
+        max_events_per_user_day=config.dataset.max_events_per_user_day,
     )
 
 
 def _find_lists(config: Config, home: Path, run_date: str) -> tuple[pl.LazyFrame | None, dict[str, Any]]:
     """Return the lists of the config that were published last until a run date, and their manifest."""
-    for published in reversed([date for date in find_published(home) if date <= run_date]):
+    for published in reversed([day for day in find_published(home) if day <= run_date]):
         lists, manifest = scan_recommendations(home, published)
         if manifest.get("name") == config.name:
             return lists, manifest
     return None, {}
+
+
+def _find_shown(config: Config, home: Path, run_date: str, end: datetime | None) -> ShownLists | None:
+    """Return the lists whose period ended in the last day; None if there are none, or they are damaged."""
+    published = [day for day in find_published(home) if day <= run_date]
+    if end is None or not published:
+        return None
+    ended = [night for night in list_periods(published) if end - DAY < night.end <= end]
+    if not ended:
+        return None
+    served = ended[-1]
+    try:
+        lists, manifest = scan_recommendations(home, served.run_date)
+    except ArtifactError as error:
+        logger.warning("%s; what users did with these lists is not watched", error)
+        return None
+    if manifest.get("name") != config.name:
+        return None
+    first = date.fromisoformat(served.run_date)
+    days = [(age, (first - timedelta(days=age)).isoformat()) for age in range(SAMPLES_KEPT)]
+    sketches = {age: monitored_samples_folder(home, config.name, day) for age, day in days}
+    earlier = {age: read_list_sketch(folder) for age, folder in sketches.items() if folder.is_dir()}
+    return ShownLists(served, lists, read_sample(home, served.run_date, BASELINES), earlier)

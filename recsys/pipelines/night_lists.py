@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from recsys.pipelines.night_inputs import NightInputs, Variant
 from recsys.progress import ProgressLogger, format_count, log_stage, logger, progress_bar
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.embedding_task import embed_with_engine
+from recsys.serving.night_sample import find_share
 from recsys.serving.shard_task import ShardTask, add_counts, save_inputs
 from recsys.serving.variants import CHAMPION
 from recsys.storage.home import embeddings_folder, factors_folder
@@ -60,8 +61,12 @@ class NightLists:
             numbers = range(first, first + -(-users.n_users // size))
             task = ShardTask(self._name_inputs(variant), self.shards.folder, size, self.run_date, first)
             kept = {number: finished[number] for number in numbers if number in finished}
-            # Not kept in a variable: the next model is prepared without this one in memory.
-            made[variant.name] = self._make_shards(self._prepare(variant, histories, shown), users, task, numbers, kept)
+            # Deleted before the next model is prepared, so that only one is in memory.
+            recommender = self._prepare(variant, histories, shown)
+            if variant.name == CHAMPION:
+                recommender = replace(recommender, sample_share=find_share(users.n_users))
+            made[variant.name] = self._make_shards(recommender, users, task, numbers, kept)
+            del recommender
             first = numbers.stop
         return made
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.watches import describe_figure
 from recsys.monitoring.wording import AREAS, write_figure, write_range
+from recsys.report.outcome_panel import make_panel
 from recsys.report.sparkline import draw_sparkline
 from recsys.storage.files import replace_text
 from recsys.storage.home import monitor_page_file
@@ -67,6 +68,7 @@ def render_monitor_page(name: str, nights: Sequence[Night], reference: Sequence[
         name=name,
         night=night,
         alerts=[_describe_alert(alert, nights[-_SHOWN:]) for alert in night.alerts],
+        outcomes=make_panel(nights[-_SHOWN:]),
         areas={area: rows for area, rows in areas.items() if rows},
         reference=reference,
         nights=[
@@ -80,8 +82,9 @@ def render_monitor_page(name: str, nights: Sequence[Night], reference: Sequence[
 def _list_rows(area: str, nights: Sequence[Night], moved: set[str]) -> list[Row]:
     night = nights[-1]
     names = sorted(name for name in night.figures if name.startswith(f"{area}."))
-    # What is outside its range comes first.
-    return [_make_row(name, nights, name in moved) for name in sorted(names, key=lambda name: name not in moved)]
+    # What is outside its range comes first, what is only recorded last.
+    order = sorted(names, key=lambda name: (name not in moved, name not in night.expected))
+    return [_make_row(name, nights, name in moved) for name in order]
 
 
 def _make_row(name: str, nights: Sequence[Night], outside: bool) -> Row:
@@ -120,6 +123,7 @@ def _describe_alert(alert: dict[str, Any], nights: Sequence[Night]) -> dict[str,
     ]
     return {
         **alert,
+        "retrain": alert.get("retrain", False),
         "value": write_figure(figure, alert["value"]),
         "normal": write_range(alert),
         "segments": segments,

@@ -19,6 +19,7 @@ from recsys.ranking.rules import RELAXED_IN_ORDER
 from recsys.serving.bundle import Bundle
 from recsys.serving.fallback import FALLBACK
 from recsys.serving.list_maker import ListMaker, Lists, UserLimits
+from recsys.serving.night_sample import NightSample, sample_block
 from recsys.serving.recommender import Recommender
 from recsys.serving.sentences import Sentences
 from recsys.storage.files import scan_parquet
@@ -85,6 +86,7 @@ class BatchRecommender:
         shown: parquet files of earlier nights' `Recommendations`, one list per night, the last night first.
         variant: the `variant` of every row in a night with a canary; None: each row names what made it, such as the
             ranker or the fallback chain.
+        sample_share: share of the users whose baseline lists and features are kept for the monitor.
     """
 
     config: Config
@@ -95,17 +97,28 @@ class BatchRecommender:
     blocked: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"user_id": str, "item_id": str}))
     shown: Sequence[Sequence[Path]] = ()
     variant: str | None = None
+    sample_share: float = 0.0
 
     def recommend(self, users: Histories) -> pl.DataFrame:
         """Return `Recommendations` of a shard of users; a user's rows do not depend on who else is in it."""
+        return self.recommend_and_sample(users)[0]
+
+    def recommend_and_sample(self, users: Histories) -> tuple[pl.DataFrame, NightSample | None]:
+        """Return what `recommend` returns, and what is kept of the sampled users; None if none of them is sampled."""
         limits = UserLimits.of(users, self.blocked, self._read_shown(users))
 
-        def make(first_user: int, block: Histories) -> _Rows:
+        def make(first_user: int, block: Histories) -> tuple[_Rows, NightSample | None]:
             own = limits.select(first_user, block.n_users)
             lists = self.list_maker.make_lists(block, own, self.config.generation.n, with_reasons=True)
-            return _Rows.of(lists, first_user)
+            sample = None
+            if self.sample_share:
+                sample = sample_block(self.list_maker, lists, block, own.blocked, self.sample_share)
+            return _Rows.of(lists, first_user), sample
 
-        blocks = map_blocks(make, users)
+        blocks, samples = zip(*map_blocks(make, users), strict=True)
+        return self._to_frame(users, blocks), NightSample.join(samples)
+
+    def _to_frame(self, users: Histories, blocks: Sequence[_Rows]) -> pl.DataFrame:
         rows = _Rows(*(np.concatenate([getattr(block, name) for block in blocks]) for name in _Rows.__annotations__))
         titles = self.recommender.items["title"].gather(np.maximum(rows.named_items, 0))
         titles = titles.zip_with(pl.Series(rows.named_items >= 0), pl.Series([None], dtype=pl.String))

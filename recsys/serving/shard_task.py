@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.artifacts.night_samples import BASELINES, FEATURES, VECTORS
 from recsys.artifacts.shards import ShardFolder
 from recsys.candidates.statistics import ItemStatistics
 from recsys.config import parse_config
@@ -20,6 +21,7 @@ from recsys.dataset.histories import Histories
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
 from recsys.serving.fallback import FALLBACK
+from recsys.serving.night_sample import sample_vectors
 from recsys.storage.files import read_json, read_parquet, scan_parquet, write_json
 
 # The arrays of `Histories` that are read shard by shard.
@@ -56,11 +58,16 @@ class ShardTask:
         run = slice(start, start + self.size)
         item_ids = night.recommender.items["item_id"]
         users = _load_users(self.inputs, run, item_ids) if everyone is None else everyone.select(run)
-        lists = night.recommend(users)
+        lists, sample = night.recommend_and_sample(users)
         counts = count_lists(lists, users.n_users, night.config.generation.n)
         if night.recommender.factor_cache:
             night.recommender.factor_cache.write(number)
-        ShardFolder(self.shards).write(number, lists, counts, f"recommendations for {self.run_date}, shard {number}")
+        samples = {} if sample is None else {BASELINES: sample.baselines, FEATURES: sample.features}
+        # The catalogue is the same in every shard.
+        if night.sample_share and number == self.first:
+            samples[VECTORS] = sample_vectors(night.recommender)
+        what = f"recommendations for {self.run_date}, shard {number}"
+        ShardFolder(self.shards).write(number, lists, counts, what, samples)
         return counts
 
     def keep_here(self, night: BatchRecommender, users: Histories) -> None:
@@ -115,6 +122,7 @@ def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None
             "config": night.config.resolved(),
             "model_version": night.model_version,
             "variant": night.variant,
+            "sample_share": night.sample_share,
             "shown": [[str(path.resolve()) for path in files] for files in night.shown],
             "factors": [str(cache.folder.resolve()), cache.run] if cache else None,
             "cutoff": users.cutoff.isoformat() if users.cutoff else None,
@@ -161,6 +169,7 @@ def _load_night(folder: Path) -> BatchRecommender:
         read_parquet(folder / "blocked.parquet"),
         [[Path(path) for path in files] for files in facts["shown"]],
         facts["variant"],
+        facts["sample_share"],
     )
 
 

@@ -16,6 +16,7 @@
       recommendations/
         CURRENT                          the run date that readers follow
         run_date=YYYY-MM-DD/             the published lists of one run date
+          _sample/                       what the monitor needs of them
         .replaced/
           run_date=YYYY-MM-DD/version=N/ lists of a run date that those of another version replaced
         .run_date=YYYY-MM-DD.shards/     finished shards of a run date that is not published yet

@@ -27,11 +27,13 @@ from recsys.dataset.demo.catalogue import draw_catalogue
 from recsys.dataset.demo.english import ENGLISH
 from recsys.dataset.demo.prose import tell_items
 from recsys.dataset.demo.world import draw_interactions
-from recsys.monitoring.figures import Observed
+from recsys.monitoring.figures import Observed, ShownLists
 from recsys.monitoring.monitored_nights import LastNight, Night
+from recsys.monitoring.nights import ServedNight
 from recsys.monitoring.observation import Observation, observe
 
 _DAYS = 60
+_BLOCK, _SAMPLED = 50_000, 5_000
 _END = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=_DAYS)
 
 
@@ -60,19 +62,27 @@ def write_events(path: Path, users: int, items: int) -> int:
 
 
 def write_lists(path: Path, users: int, items: pl.DataFrame) -> None:
-    """Write ten random items for each user as `Recommendations`."""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, items.height, users * 10)
-    pl.DataFrame(
-        {
-            "user_id": pl.Series([f"u{number:07d}" for number in range(users)]).gather(np.repeat(np.arange(users), 10)),
-            "rank": np.tile(np.arange(1, 11, dtype=np.uint16), users),
-            "item_id": items["item_id"].gather(drawn),
-            "score": rng.random(users * 10).astype(np.float32),
-        }
-    ).with_columns(sources=pl.lit(["als"]), reason=pl.lit(""), variant=pl.lit("a"), model_version=pl.lit("1")).unique(
-        ["user_id", "item_id"], maintain_order=True
-    ).write_parquet(path)
+    """Write ten random items for each user as `Recommendations`, block by block."""
+    rng, writer = np.random.default_rng(0), None
+    for start in range(0, users, _BLOCK):
+        numbers = np.repeat(np.arange(start, min(start + _BLOCK, users)), 10)
+        table = (
+            pl.DataFrame(
+                {
+                    "user_id": "u" + pl.Series(numbers).cast(pl.String).str.zfill(7),
+                    "rank": np.tile(np.arange(1, 11, dtype=np.uint16), len(numbers) // 10),
+                    "item_id": items["item_id"].gather(rng.integers(0, items.height, len(numbers))),
+                    "score": rng.random(len(numbers)).astype(np.float32),
+                }
+            )
+            .unique(["user_id", "item_id"], maintain_order=True)
+            .with_columns(sources=pl.lit(["als"]), reason=pl.lit(""), variant=pl.lit("a"), model_version=pl.lit("1"))
+            .to_arrow(compat_level=pl.CompatLevel.oldest())
+        )
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer:
+        writer.close()
 
 
 def measure(users: int, n_items: int) -> None:
@@ -88,19 +98,34 @@ def measure(users: int, n_items: int) -> None:
         events, lists = Path(folder) / "events.parquet", Path(folder) / "lists.parquet"
         command = [sys.executable, __file__, "--write", folder, "--users", str(users), "--items", str(n_items)]
         subprocess.run(command, check=True)
+        baselines = _sample_baselines(lists, users)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        first = _observe(events, lists, items, _END - timedelta(days=1), None)
+        first = _observe(events, lists, items, baselines, _END - timedelta(days=1), None)
         night = Night("2025-03-01", (_END - timedelta(days=1)).isoformat(), "s", "1", "c", "calm", {}, {})
         night = Night(**{**night.__dict__, "figures": first.figures.values, "segments": first.figures.segments})
         cpu, wall = time.process_time(), time.perf_counter()
-        _observe(events, lists, items, _END, LastNight(night, first.sketches))
+        _observe(events, lists, items, baselines, _END, LastNight(night, first.sketches))
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         rows = pq.ParquetFile(events).metadata.num_rows
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{users:>9,} {rows:>11,} {cpu:>8.1f} {wall:>8.1f} {before:>10,.0f} {peak:>8,.0f}", flush=True)
 
 
-def _observe(events: Path, lists: Path, items: pl.DataFrame, end: datetime, last: LastNight | None) -> Observation:
+def _sample_baselines(lists: Path, users: int) -> pl.DataFrame:
+    """Return `BaselineLists` of a sample of the users."""
+    step = max(1, users // _SAMPLED)
+    sampled = pl.DataFrame({"user_id": [f"u{number:07d}" for number in range(0, users, step)]}).lazy()
+    rows = (
+        pl.scan_parquet(lists, glob=False).join(sampled, on="user_id", how="semi").select("user_id", "rank", "item_id")
+    )
+    found = rows.collect(engine="streaming")
+    return pl.concat(found.with_columns(baseline=pl.lit(name)) for name in ("blend", "popularity"))
+
+
+def _observe(
+    events: Path, lists: Path, items: pl.DataFrame, baselines: pl.DataFrame, end: datetime, last: LastNight | None
+) -> Observation:
+    served = ServedNight((end - timedelta(days=1)).date().isoformat(), end - timedelta(days=1), end)
     observed = Observed(
         run_date=end.date().isoformat(),
         end=end,
@@ -110,6 +135,7 @@ def _observe(events: Path, lists: Path, items: pl.DataFrame, end: datetime, last
         lists=pl.scan_parquet(lists, glob=False),
         list_facts={"run_date": end.date().isoformat(), "snapshot": "s", "model_version": "1", "config": "c"},
         item_columns=("category",),
+        shown=ShownLists(served, pl.scan_parquet(lists, glob=False), baselines),
     )
     return observe(observed, last, MonitoringConfig())
 

@@ -28,7 +28,7 @@ def home(world: World, tmp_path: Path) -> Path:
 
 
 def test_calm_and_alert(call: Call, write_config: Callable[..., Path], world: World, home: Path) -> None:
-    config = write_config()
+    config = write_config(monitoring={"mlflow": False})
     calm = call("monitor", "-c", config, home=home)
     assert calm.code == 0
     assert "Night of 2025-02-05: calm" in calm.out
@@ -50,10 +50,28 @@ def test_json(call: Call, write_config: Callable[..., Path], home: Path) -> None
     shown = json.loads(answer.out)
     assert (shown["run_date"], shown["verdict"], shown["alerts"], shown["reference"]) == ("2025-02-05", "calm", [], [])
     assert shown["figures"]["data.items"] > 0
+    assert shown["retrain"] is False
+    # The night is logged by default.
+    assert len(shown["mlflow_run"]) == 32
+
+
+def test_a_dead_store_changes_neither_result_nor_exit_code(
+    call: Call,
+    write_config: Callable[..., Path],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    answer = call("monitor", "-c", write_config(), "--json", home=home)
+    assert answer.code == 0
+    assert json.loads(answer.out)["mlflow_run"] is None
+    assert "the night's result and its page are complete without it" in caplog.text
 
 
 def test_accept(call: Call, write_config: Callable[..., Path], home: Path) -> None:
-    config = write_config()
+    config = write_config(monitoring={"mlflow": False})
     answer = call("monitor", "-c", config, "--accept", "why", home=home)
     assert (answer.code, answer.err) == (2, "error: --accept: no --run-date; give the night to accept\n")
     call("monitor", "-c", config, home=home)

@@ -44,7 +44,7 @@ def test_a_fault_is_caught_with_its_cause(fault: Fault, watchman: Watchman, feed
 def test_a_fault_that_stays_is_alerted_every_night(world: World, watchman: Watchman) -> None:
     """Bad nights never make each other normal, and the alert says since when."""
     again = Watchman()
-    again.nights, again._last = list(watchman.nights), watchman._last
+    again.nights, again._last, again._before = list(watchman.nights), watchman._last, watchman._before
     without = next(fault for fault in FAULTS if fault.name == "purchases gone")
     starts = []
     for day in range(_FIRST + _NIGHTS, _FIRST + _NIGHTS + 4):
@@ -55,7 +55,7 @@ def test_a_fault_that_stays_is_alerted_every_night(world: World, watchman: Watch
 
 def test_ignored_figures_cause_no_alert(world: World, watchman: Watchman, feed: Feed) -> None:
     deaf = Watchman(MonitoringConfig(ignore=("data.attribute_*",)))
-    deaf.nights, deaf._last = watchman.nights, watchman._last
+    deaf.nights, deaf._last, deaf._before = watchman.nights, watchman._last, watchman._before
     prices = next(fault for fault in FAULTS if fault.name == "prices in cents")
     assert deaf.judge(prices.apply(feed, world))[1] == []
 

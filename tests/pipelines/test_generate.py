@@ -246,7 +246,8 @@ class TestNight:
             ):
                 generate(config, home, LAST_DAY, NOW)
         left = home / "recommendations" / f".run_date={LAST_DAY}.shards"
-        assert sorted(path.name for path in left.iterdir()) == ["key.json", "part-00000.json", "part-00000.parquet"]
+        kept_names = ["_sample", "key.json", "part-00000.json", "part-00000.parquet"]
+        assert sorted(path.name for path in left.iterdir()) == kept_names
         kept = (left / "part-00000.parquet").stat().st_ino
         after = {
             path: content for path, content in read_files(home / "recommendations").items() if ".shards" not in path

@@ -72,6 +72,8 @@ class IngestedBlocks:
             events.returns,
             events.taken_back,
             events.lone_returns,
+            events.excess,
+            events.crowded_days,
         )
         return {"items": self._item_counts, "interactions": interactions}
 

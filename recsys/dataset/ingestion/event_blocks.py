@@ -19,6 +19,8 @@ from recsys.tables import Interactions
 
 _ORDERING = ("time", "order", "exact")
 _KEY_BITS = 64
+# In microseconds.
+_DAY = 86_400 * 1_000_000
 
 
 @dataclass
@@ -26,7 +28,7 @@ class EventCounts:
     """What became of the good events, and what they hold.
 
     Attributes:
-        kept: interactions of the snapshot; `repeats` to `lone_returns` are as in `TableCounts`.
+        kept: interactions of the snapshot; `repeats` to `crowded_days` are as in `TableCounts`.
         users: users with interactions.
         items: (n_items) bool, whether some user interacted with the item.
         kinds: interactions of each event kind, in the order of the config.
@@ -43,6 +45,8 @@ class EventCounts:
     returns: int = 0
     taken_back: int = 0
     lone_returns: int = 0
+    excess: int = 0
+    crowded_days: int = 0
     users: int = 0
     positive: int = 0
     first: int | None = None
@@ -96,6 +100,8 @@ def make_blocks(
             counts.returns += returns.rows
             counts.taken_back += returns.taken_back
             counts.lone_returns += returns.alone
+        if config.max_events_per_user_day is not None:
+            records = _cut_days(records, config.max_events_per_user_day, counts)
         block = _finish(files, records, users, item_ids, ordered)
         counts.add(records, int(block["positive"].sum()))
         yield block
@@ -169,6 +175,18 @@ def _fold(records: NDArray[np.void], files: InteractionFiles, counts: EventCount
     stays = np.ones(len(records), dtype=np.bool_)
     stays[suspects[folded["row"].to_numpy()]] = False
     return records[stays]
+
+
+def _cut_days(records: NDArray[np.void], limit: int, counts: EventCounts) -> NDArray[np.void]:
+    """Return the first events of each user and day (UTC); the events are sorted by user and time."""
+    days = records["time"] // _DAY
+    new = np.append(True, (records["user"][1:] != records["user"][:-1]) | (days[1:] != days[:-1]))[: len(records)]
+    rows = np.arange(len(records))
+    places = rows - np.maximum.accumulate(np.where(new, rows, 0))
+    stays = places < limit
+    counts.excess += int((~stays).sum())
+    counts.crowded_days += int((places == limit).sum())
+    return np.asarray(records[stays])
 
 
 def _finish(

@@ -41,6 +41,8 @@ class TableCounts:
         returns: rows with a negative value that took events back.
         taken_back: events that were taken back.
         lone_returns: returns without an earlier event to take back.
+        excess: events left out by `max_events_per_user_day`.
+        crowded_days: pairs of user and day that these events are of.
     """
 
     read: int
@@ -52,6 +54,8 @@ class TableCounts:
     returns: int = 0
     taken_back: int = 0
     lone_returns: int = 0
+    excess: int = 0
+    crowded_days: int = 0
 
 
 @dataclass

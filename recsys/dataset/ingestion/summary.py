@@ -12,6 +12,7 @@ import polars as pl
 from recsys.dataset.ingestion.event_blocks import EventCounts
 from recsys.dataset.ingestion.judgement import TableCounts
 from recsys.dataset.languages import count_languages
+from recsys.progress import format_count
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Share of the titles that are one text, or hold markup, from which on a warning is due.
@@ -109,6 +110,9 @@ def _describe_rows(counts: TableCounts) -> str:
         parts.append(
             f"returns: {counts.returns:,} took {counts.taken_back:,} events back, {counts.lone_returns:,} found none"
         )
+    if counts.excess:
+        days = format_count(counts.crowded_days, "day of a user", "days of users")
+        parts.append(f"left out by max_events_per_user_day: {counts.excess:,} on {days}")
     if counts.skipped:
         parts.append(f"left out by keep_rows: {counts.skipped:,}")
     return "; ".join(parts)

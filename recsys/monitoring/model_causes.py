@@ -1,0 +1,146 @@
+"""Causes in the lists and their model, and what users did with the lists."""
+
+from __future__ import annotations
+
+from math import log
+
+from recsys.monitoring.cause import OUTPUT, Cause, Picture
+
+MODEL_CAUSES: tuple[Cause, ...] = (
+    Cause(
+        "lists_old",
+        "the published lists are not tonight's: another run date, or made from another snapshot",
+        "Run 'recsys generate' for this run date and see why it did not publish.",
+        lambda now: now.high("lists.age_days") or now.high("lists.other_snapshot"),
+        ("lists.age_days", "lists.other_snapshot"),
+        ("lists.*",),
+    ),
+    Cause(
+        "fallback",
+        "the fallback fills more of the lists than before, or users have no list",
+        "Look at the log of generate for sources that propose nothing; check the champion's version.",
+        lambda now: now.high("model.fallback_share") or now.high("model.empty_share") or _are_short(now),
+        ("model.fallback_share", "model.empty_share", "lists.length", "lists.short_share"),
+        ("model.*", *OUTPUT),
+    ),
+    Cause(
+        "encoder_changed",
+        "the encoder gives other vectors to texts that did not change",
+        "Compare the champion's encoder with the one of its training; check library versions and the embedding cache.",
+        lambda now: now.high("model.vector_change"),
+        ("model.vector_change",),
+        ("identity.vector_moved", *OUTPUT),
+    ),
+    Cause(
+        "lists_narrow",
+        "the lists show fewer items, or show one item to many users",
+        "Look at the named items; check the sources' weights and the rules.",
+        lambda now: now.low("lists.coverage") or now.high("lists.gini") or now.high("lists.top_item_share"),
+        ("lists.top_item_share", "lists.coverage", "lists.gini"),
+        ("lists.churn", "lists.cold_share", "model.*"),
+    ),
+    Cause(
+        "features_shifted",
+        "the same model reads other features: their distributions moved, or some are missing",
+        "Look at the named features and at what they are made of; retrain if users or the catalogue really changed.",
+        lambda now: now.high("model.feature_*"),
+        ("model.feature_ks", "model.feature_missing", "model.feature_psi"),
+        ("model.score_*", "lists.churn"),
+        retrain=True,
+    ),
+    Cause(
+        "scores_shifted",
+        "the same model scores differently",
+        "Compare the features of both nights; retrain if users really changed.",
+        lambda now: now.high("model.score_*"),
+        ("model.score_ks", "model.score_ks_low", "model.score_psi"),
+        ("lists.churn",),
+        retrain=True,
+    ),
+    Cause(
+        "catalogue_shifted",
+        "the catalogue moved to other subjects: the mean of its text vectors shifted",
+        "Look at the new items; retrain so that the model learns them.",
+        lambda now: now.high("model.centroid_shift"),
+        ("model.centroid_shift",),
+        ("data.new_texts", *OUTPUT),
+        retrain=True,
+    ),
+    Cause(
+        "many_new_texts",
+        "many items are new or have new texts",
+        "Check that the catalogue grew as intended; retrain so that the model learns the new items.",
+        lambda now: now.high("data.new_texts"),
+        ("data.new_texts",),
+        OUTPUT,
+        retrain=True,
+    ),
+    Cause(
+        "world_changed",
+        "users choose other things than before: our lists and those of popularity would all have got less",
+        "Check that events are still recorded as before, then look outside: season, prices, a competitor. All lists "
+        "fall together, so the model is not the reason; the next scheduled training learns the new behaviour.",
+        lambda now: _have_hits_fallen(now) and bool(_has_popularity_fallen(now)),
+        ("outcomes.week.popularity_ndcg", "outcomes.week.ndcg", "outcomes.*"),
+        ("outcomes.*",),
+    ),
+    Cause(
+        "lists_worse",
+        "our lists got worse: users choose fewer of the items shown, while popularity would get what it did",
+        "See what changed before the first of these nights: version, settings, features. Roll back if it was a "
+        "promotion; otherwise retrain.",
+        lambda now: _have_hits_fallen(now) and _has_popularity_fallen(now) is False,
+        ("outcomes.week.over_blend", "outcomes.week.ndcg", "outcomes.*"),
+        ("outcomes.*",),
+        retrain=True,
+        detail=lambda now: _describe_blend(now),
+    ),
+    Cause(
+        "outcomes_low",
+        "users choose fewer of the items shown; there are too few nights with baseline lists to say why",
+        "Look at the changes of the last days. Run generate every night, so that baseline lists are kept.",
+        lambda now: _have_hits_fallen(now),
+        ("outcomes.week.ndcg", "outcomes.*"),
+        ("outcomes.*",),
+    ),
+)
+
+_HITS = ("outcomes.hit_rate", "outcomes.ndcg", "outcomes.week.*", "outcomes.over_*")
+# Of the fall of our lists, on the scale of logarithms: what falls less did not fall with them.
+_TOGETHER = 0.5
+# A value that has a logarithm where there is no hit.
+_SMALLEST = 1e-6
+
+
+def _have_hits_fallen(now: Picture) -> bool:
+    return any(now.low(pattern) for pattern in _HITS)
+
+
+def _measure_fall(now: Picture, lists: str) -> float | None:
+    """Return how far the nDCG of some lists is below its level over the week, as a logarithm; None if unknown."""
+    name = f"outcomes.week.{lists}_ndcg"
+    normal = now.expected.get(name)
+    if normal is None or not normal.value or name not in now.figures:
+        return None
+    return log(normal.value / max(now.figures[name], _SMALLEST))
+
+
+def _has_popularity_fallen(now: Picture) -> bool | None:
+    """Return whether popularity fell together with our lists; None if that is not known."""
+    ours, theirs = _measure_fall(now, "sample"), _measure_fall(now, "popularity")
+    if ours is None or theirs is None:
+        return None
+    return ours > 0 and theirs >= _TOGETHER * ours
+
+
+def _describe_blend(now: Picture) -> str:
+    ours, blend = _measure_fall(now, "sample"), _measure_fall(now, "blend")
+    if ours is None or blend is None:
+        return ""
+    if blend >= _TOGETHER * ours:
+        return "the blend of the same sources fell with them, so the fitted sources are out of date"
+    return "the blend of the same sources did not fall, so the fault is in the ranker, its features or the rules"
+
+
+def _are_short(now: Picture) -> bool:
+    return now.low("lists.length") or now.high("lists.short_share")
