@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from recsys import __version__
-from recsys.cli import ab, canary, data, encoder, init, inspection, lists, monitor, registry, setup, training
+from recsys.cli import ab, canary, data, encoder, init, inspection, lists, monitor, published, registry, setup, training
 from recsys.errors import RecsysError
 
 _INTERRUPTED = (
@@ -66,6 +66,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "history": registry.history,
         "copy-version": registry.copy_version,
         "generate": lists.generate,
+        "lists": published.lists,
         "canary": canary.canary,
         "monitor": monitor.monitor,
     },
