@@ -21,7 +21,6 @@ from recsys.artifacts.replaced_lists import CANARY, find_kept
 from recsys.config import Config
 from recsys.errors import ArtifactError
 from recsys.progress import logger
-from recsys.registry.promotion_log.entry import find_host, find_user
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import all_list_folders
 from recsys.storage.locks import lock
@@ -108,6 +107,9 @@ def move_pointer(config: Config, home: Path, run_date: str, now: datetime) -> Mo
         ArtifactError: the night is not published whole, the home publishes the lists of another config, lists are being
             made, or an output cannot be written.
     """
+    # Not at the top: it imports mlflow, which takes seconds.
+    from recsys.registry.promotion_log.entry import find_host, find_user
+
     outputs = config.generation
     check_table(outputs.postgres_table)
     with lock(home, "generation"):
@@ -117,7 +119,8 @@ def move_pointer(config: Config, home: Path, run_date: str, now: datetime) -> Mo
         move = Move(
             now.astimezone(UTC).isoformat(timespec="seconds"), f"{find_user()}@{find_host()}", before or "", run_date
         )
-        append_move(home, move)
+        if before != run_date:
+            append_move(home, move)
         logger.info("readers follow %s now", run_date)
         fill_outputs(list_other_outputs(home, outputs.outputs, outputs.postgres_table), Night(run_date, {}))
     return move
