@@ -30,6 +30,7 @@ from recsys.errors import RecsysError, Refused
 from recsys.pipelines.last_good import Lists, find_last_good_lists
 from recsys.pipelines.night_inputs import NightInputs, hash_list_settings, list_run_dates
 from recsys.pipelines.night_lists import Counts, NightLists, forget_old_factors
+from recsys.pipelines.plausible_dates import find_last_plausible, refuse_future
 from recsys.progress import logger
 from recsys.serving.sanity import VariantLists, find_faults, find_losses
 from recsys.serving.shard_task import add_counts
@@ -140,7 +141,7 @@ class _Nightly:
 
     def check(self, run_date: str, end: datetime | None) -> None:
         if not self.options.allow_future:
-            self.inputs.refuse_future(run_date, end, self.now)
+            refuse_future(self.inputs.config, run_date, self.inputs.data_end, self.now)
         self.inputs.refuse_leak(end)
 
     def make(self, run_date: str, end: datetime | None) -> Generated:
@@ -148,7 +149,7 @@ class _Nightly:
         self.check(run_date, end)
         inputs, home, options, settings = self.inputs, self.home, self.options, self.inputs.config.generation
         night = Night(run_date, inputs.describe(home, run_date, end))
-        latest = None if options.allow_future else inputs.find_last_plausible(self.now)
+        latest = None if options.allow_future else find_last_plausible(inputs.data_end, self.now)
         lists = ListFolder(
             home,
             inputs.config.name,

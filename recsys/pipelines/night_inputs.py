@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,6 @@ from recsys.serving.variants import CHALLENGER, CHAMPION, VariantName, draw_user
 from recsys.storage.files import hash_text
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import list_folder
-
-# Without another limit, a run date that is later than this after the last event is a typing error or a dead feed.
-_MAX_DAYS_AFTER_DATA = 31
 
 # Settings of the generation section that do not change a list: where lists are written, how long they are kept, and
 # when they are refused. Nights that differ only in these are the same night.
@@ -238,39 +235,6 @@ class NightInputs:
     def data_end(self) -> datetime | None:
         """00:00 UTC of the day after the snapshot's last event; None without times."""
         return resolve_end(self.snapshot.interactions, None)
-
-    def find_last_plausible(self, now: datetime) -> str:
-        """Return the last plausible run date: tomorrow or the day after the last event, whichever is later.
-
-        Args:
-            now: the time of the clock; tomorrow (UTC) has begun in other time zones.
-        """
-        tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
-        return max(tomorrow, self.data_end.date() if self.data_end else tomorrow).isoformat()
-
-    def refuse_future(self, run_date: str, end: datetime | None, now: datetime) -> None:
-        """Refuse a run date that is probably a typing error, for readers of its lists would not see later nights.
-
-        Args:
-            run_date: YYYY-MM-DD.
-            end: its 00:00 UTC; None without times.
-            now: the time of the clock.
-
-        Raises:
-            Refused: the run date is after the last plausible one or, without `generation.max_snapshot_age_hours`, more
-                than 31 days after the snapshot's last event.
-        """
-        advice = "give another --run-date, or add --allow-future for a simulation; the current lists remain published"
-        if run_date > (last := self.find_last_plausible(now)):
-            raise Refused(f"generate for {run_date}: the run date is in the future, expected {last} at most; {advice}")
-        if self.data_end is None or end is None or self.config.generation.max_snapshot_age_hours is not None:
-            return
-        if end > self.data_end + timedelta(days=_MAX_DAYS_AFTER_DATA):
-            raise Refused(
-                f"generate for {run_date}: the snapshot's last event is on {self.data_end - timedelta(days=1):%Y-%m-%d}"
-                f", more than {_MAX_DAYS_AFTER_DATA} days before the run date; ingest newer data, set "
-                f"generation.max_snapshot_age_hours if such gaps are normal, or {advice}"
-            )
 
     def refuse_age(self, run_date: str, end: datetime | None) -> None:
         """Refuse a snapshot that is too old for the night.
