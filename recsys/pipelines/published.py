@@ -21,7 +21,7 @@ from recsys.artifacts.replaced_lists import CANARY, find_kept
 from recsys.config import Config
 from recsys.errors import ArtifactError
 from recsys.progress import logger
-from recsys.storage.folders import verify_folder
+from recsys.storage.folders import read_manifest, verify_folder
 from recsys.storage.home import all_list_folders
 from recsys.storage.locks import lock
 
@@ -132,7 +132,8 @@ def _describe_night(
     manifest: dict[str, Any] = {}
     fault = ""
     try:
-        manifest = verify_folder(folder, f"run 'recsys generate --run-date {run_date}'")
+        manifest = read_manifest(folder, next_step := f"run 'recsys generate --run-date {run_date}'")
+        verify_folder(folder, next_step)
     except ArtifactError as error:
         fault = str(error)
     counts, canary = (_as_mapping(manifest.get(name)) for name in ("counts", CANARY))

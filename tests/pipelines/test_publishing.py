@@ -117,7 +117,7 @@ class TestReaders:
             with pytest.raises(ArtifactError, match=f"run 'recsys generate --run-date {run_date}'"):
                 move_pointer(trained.config, home, run_date, NOW)
         (damaged,) = (it for it in list_published(trained.config, home, NOW).nights if it.state == "damaged")
-        assert (damaged.run_date, damaged.version, damaged.followers) == (RUN_DATE, None, ())
+        assert (damaged.run_date, damaged.version, damaged.followers) == (RUN_DATE, "1", ())
         assert "part-00000.parquet is changed" in damaged.fault
         assert read_pointer(home) == DAY
 
