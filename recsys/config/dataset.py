@@ -141,7 +141,7 @@ class InteractionFiles(RawFiles):
 
 
 class DatasetSanityConfig(Section):
-    """How much of the last good snapshot new data may lose; beyond that, the snapshot before remains the current one.
+    """How much of the last good snapshot new data may lose; beyond that, the snapshot before stays current.
 
     Totals are compared, so old events may age out of a feed that holds a fixed number of days. Data of other dataset
     settings is not compared. A loss that is right is accepted once with `recsys ingest --accept-loss REASON`.

@@ -26,7 +26,7 @@ from recsys.storage.locks import lock
 def run_ingest(config: Config, home: Path, now: datetime, accept_loss: str | None = None) -> tuple[str, Summary]:
     """Ingest the config's raw files and write a snapshot.
 
-    It becomes the current one if it has not lost too much of the last good one (`dataset.sanity`).
+    It becomes current if it has not lost too much of the last good snapshot (`dataset.sanity`).
 
     Args:
         config: the files and their columns are in its dataset section.
@@ -75,8 +75,8 @@ def _refuse_losses(config: Config, home: Path, made: StoredSnapshot) -> None:
     if losses := find_losses(now, last, config.dataset.sanity):
         raise Refused(
             f"ingest of '{config.name}', compared with snapshot {before.id}: {'; '.join(losses)}; the current snapshot "
-            f"is unchanged, and the refused one is in {made.folder} until the next ingest; check the export, or accept "
-            "the loss with 'recsys ingest --accept-loss REASON'"
+            f"is unchanged, and the refused snapshot is in {made.folder} until the next ingest; check the export, or "
+            "accept the loss with 'recsys ingest --accept-loss REASON'"
         )
 
 

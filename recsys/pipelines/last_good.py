@@ -1,6 +1,6 @@
 """The last good state, which tonight's data and lists are compared with before they are published.
 
-What was refused never became current, so the current state is the last good one, unless the monitor raised an alert
+What was refused never became current, so the current state is the last good state, unless the monitor raised an alert
 for it that nobody accepted: then a night before it is taken, so that two bad nights do not make each other normal.
 """
 
@@ -19,7 +19,7 @@ from recsys.errors import ArtifactError
 from recsys.monitoring.monitored_nights import Night, read_nights
 from recsys.progress import logger
 
-# Before the current state, this many days are searched for a good one; older ones differ for other reasons.
+# Before the current state, this many days are searched for a good state; older states differ for other reasons.
 _DAYS = 7
 
 Lists = tuple[pl.LazyFrame, dict[str, Any]]
@@ -29,8 +29,8 @@ def find_last_good_lists(home: Path, name: str, run_date: str, latest: str | Non
     """Return the `Recommendations` that a night is compared with, and their manifest; None: there are none.
 
     They are the lists that readers follow or, for a night before those, the newest lists before the night. If the
-    monitor raised an alert for them, it is the newest night without one of the seven days before. Damaged lists are
-    left out with a warning: they must not stop the publication of new ones.
+    monitor raised an alert for them, they are the newest lists of the seven days before without an alert. Damaged lists
+    are left out with a warning: they must not stop the publication of new lists.
 
     Args:
         home: the home that publishes.
@@ -63,8 +63,8 @@ def find_last_good_lists(home: Path, name: str, run_date: str, latest: str | Non
 def find_last_good_snapshot(home: Path, name: str) -> StoredSnapshot | None:
     """Return the snapshot that new data is compared with; None: there is none, or its files cannot be read.
 
-    It is the current one. If the monitor raised an alert for a night of it, it is that of the newest night without one
-    of the seven days before, where that snapshot still exists.
+    It is the current snapshot. If the monitor raised an alert for a night of it, it is that of the newest night of the
+    seven days before without an alert, where that snapshot still exists.
     """
     try:
         current = find_current(home, name)

@@ -31,7 +31,7 @@ def start(code: list[str], *arguments: object, home: Path) -> subprocess.Popen[s
     environment = {**os.environ, "RECSYS_HOME": str(home)}
     command = [sys.executable, *code, *map(str, arguments)]
     pipe = subprocess.PIPE
-    # A shell that runs the tests in the background has told them to ignore Ctrl-C.
+    # Tests that a shell runs in the background ignore Ctrl-C, and so would this process.
     with_interrupts = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=with_interrupts)
 

@@ -73,7 +73,7 @@ class TestRunDates:
 
     def test_the_clock_decides_as_long_as_data_is_fresh(self, home: Path, trained: Trained) -> None:
         early = datetime(2025, 1, 1, tzinfo=UTC)
-        # The data is newer than the clock: a simulation on a machine whose clock stands.
+        # The data is newer than the clock: a simulation on a machine with a wrong clock.
         assert generate(trained.config, home, LAST_DAY, early).readers == LAST_DAY
         with pytest.raises(Refused, match=f"expected {LAST_DAY} at most"):
             generate(trained.config, home, "2025-02-11", early)
@@ -140,14 +140,14 @@ class TestLosses:
         with pytest.raises(Refused) as refused:
             generate(anything, home, DAY, NOW)
         message = str(refused.value)
-        assert "of the 138 users of the last good lists get none (limit 30%, generation.sanity.max_users" in message
+        assert "of the 132 users of the last good lists get none (limit 30%, generation.sanity.max_users" in message
         assert "fewer rows than in the last good lists" in message
         assert f"compared with the lists of {RUN_DATE}" in message
         assert "--accept-loss REASON" in message
         assert read_pointer(home) == RUN_DATE
         made = generate(anything, home, DAY, NOW, NightOptions(accept_loss="the shop in the north was sold"))
         assert read_manifest(made.folder, "")["accepted"] == "the shop in the north was sold"
-        # From now on these are the last good lists, whatever the monitor thought about them.
+        # From now on these are the last good lists, whatever the monitor said about them.
         put_verdict(home, DAY, "alert", read_manifest(made.folder, "")["snapshot"])
         assert generate(anything, home, "2025-02-06", NOW).readers == "2025-02-06"
 
