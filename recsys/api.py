@@ -70,11 +70,12 @@ def load_config(path: Path | str) -> Config:
     return read_config(path)
 
 
-def ingest(config: Config | Path | str, *, home: Path | str | None = None) -> Ingested:
+def ingest(config: Config | Path | str, *, accept_loss: str | None = None, home: Path | str | None = None) -> Ingested:
     """Read the raw files, set bad rows aside with the rule they broke, and write a snapshot.
 
     Args:
         config: its dataset section names the files and their columns.
+        accept_loss: why it is right that users, items or interactions were lost; None: losses are limited.
         home: folder that the snapshot is written to.
 
     Returns:
@@ -82,12 +83,13 @@ def ingest(config: Config | Path | str, *, home: Path | str | None = None) -> In
 
     Raises:
         DataError: files cannot be read, a column is missing, or too many rows break a rule.
+        Refused: too much of the last good snapshot was lost; it stays the latest.
     """
     from recsys.dataset.ingestion import Ingested
     from recsys.pipelines.ingest import run_ingest
 
     settings = _resolve(config)
-    identity, summary = run_ingest(settings, _home(home), datetime.now(UTC))
+    identity, summary = run_ingest(settings, _home(home), datetime.now(UTC), accept_loss)
     made = open_snapshot(settings, snapshot=identity, home=home)
     rejected = read_rejected(settings, snapshot=identity, home=home)
     return Ingested(made.items, made.interactions, rejected, summary.rows, summary)
@@ -274,28 +276,47 @@ def rollback(config: Config | Path | str, *, home: Path | str | None = None) -> 
     return Promotion(done.version, done.entry.reason if done.entry else f"version {done.version} is the champion")
 
 
-def generate(config: Config | Path | str, *, run_date: str | None = None, home: Path | str | None = None) -> Generated:
+def generate(
+    config: Config | Path | str,
+    *,
+    run_date: str | None = None,
+    keep_pointer: bool = False,
+    allow_future: bool = False,
+    accept_loss: str | None = None,
+    home: Path | str | None = None,
+) -> Generated:
     """Make and publish the champion's lists for every active user.
 
     Args:
         config: its dataset and generation sections apply; the models come from the champion's own settings.
         run_date: YYYY-MM-DD; only events before 00:00 UTC of this day are used. None: the day after the last event.
+        keep_pointer: leave readers on the lists that they follow, as a backfill does.
+        allow_future: accept a run date in the future, for simulations.
+        accept_loss: why fewer users and rows than in the last good lists are right; None: they are limited.
         home: folder of snapshots, lists and the default MLflow store.
 
     Returns:
-        The folder of the published lists, its run date, and counts.
+        The folder of the published lists, its run date, counts, and the run date that readers follow now.
 
     Raises:
-        Refused: the champion learned from later events, the snapshot is too old, or the lists failed a sanity check.
+        Refused: the run date is in the future, the champion learned from later events, the snapshot is too old, or the
+            lists failed a sanity check.
         RegistryError: there is no champion.
     """
+    from recsys.pipelines.generate import NightOptions
     from recsys.pipelines.generate import generate as generate_pipeline
 
-    return generate_pipeline(_resolve(config), _home(home), run_date, datetime.now(UTC))
+    options = NightOptions(keep_pointer, allow_future, accept_loss)
+    return generate_pipeline(_resolve(config), _home(home), run_date, datetime.now(UTC), options)
 
 
 def generate_range(
-    config: Config | Path | str, first: str, last: str, *, home: Path | str | None = None
+    config: Config | Path | str,
+    first: str,
+    last: str,
+    *,
+    keep_pointer: bool = False,
+    home: Path | str | None = None,
 ) -> list[Generated]:
     """Make and publish the lists of each run date of a range; dates that are already published are skipped.
 
@@ -303,6 +324,7 @@ def generate_range(
         config: as for `generate`.
         first: first run date, YYYY-MM-DD.
         last: last run date, YYYY-MM-DD, included.
+        keep_pointer: leave readers on the lists that they follow, as a backfill does.
         home: folder of snapshots, lists and the default MLflow store.
 
     Returns:
@@ -312,9 +334,11 @@ def generate_range(
         DataError: a date is not YYYY-MM-DD, the last is before the first, or the data has no times.
         Refused: as for `generate`; earlier run dates of the range stay published.
     """
+    from recsys.pipelines.generate import NightOptions
     from recsys.pipelines.generate import generate_range as generate_range_pipeline
 
-    return generate_range_pipeline(_resolve(config), _home(home), first, last, datetime.now(UTC))
+    options = NightOptions(keep_pointer)
+    return generate_range_pipeline(_resolve(config), _home(home), first, last, datetime.now(UTC), options)
 
 
 def open_bundle(

@@ -48,7 +48,7 @@ class EngineError(RecsysError):
 
 
 class Refused(RecsysError):  # noqa: N818 - a refusal is a result, not a failure
-    """A gate or sanity check failed; the message gives the reason. Nothing was changed."""
+    """A gate or sanity check failed, or readers do not follow a night; what readers see is unchanged."""
 
     exit_code = 3
 

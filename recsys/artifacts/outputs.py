@@ -23,23 +23,27 @@ from typing import Any, Protocol
 from recsys.artifacts.night_samples import link_samples
 from recsys.artifacts.postgres import find_database, upsert_lists
 from recsys.artifacts.recommendations import (
+    find_followed,
     find_parts,
     is_published,
+    move_readers,
     open_shards,
-    point_at,
     publish,
-    read_pointer,
     write_outputs,
 )
 from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
 from recsys.progress import log_stage, logger
+from recsys.storage.addresses import CONNECTION_LIMITS
 from recsys.storage.files import hash_text
 from recsys.storage.folders import read_manifest, write_folder
 from recsys.storage.home import list_folder
 
 # The number of the champion's entry in the promotion log: a note in the manifest, not a part of what the lists are.
 PROMOTION = "promotion"
+# Why somebody accepted a loss of users or rows; a note too.
+ACCEPTED = "accepted"
+_NOTES = (PROMOTION, ACCEPTED)
 # PostgreSQL cuts off longer names without an error.
 _NAME_BYTES = 63
 
@@ -81,12 +85,16 @@ class ListFolder:
         kinds: `jsonl`, `csv`: written in the same step, so readers never see the lists without them.
         make: makes the night's shards and returns them with further facts for the manifest, such as their counts; it
             refuses lists that are unfit.
+        follow: False leaves readers on the lists that they follow.
+        latest: the last plausible run date of the pointer, YYYY-MM-DD; None: any.
     """
 
     home: Path
     name: str
     kinds: Sequence[str]
     make: Callable[[Night], tuple[ShardFolder, Mapping[str, Any]]]
+    follow: bool = True
+    latest: str | None = None
 
     def holds(self, night: Night) -> bool:
         """Return whether the run date is published with these facts, and every file has its hash."""
@@ -101,8 +109,7 @@ class ListFolder:
             write_outputs(folder, self.kinds)
             return facts
 
-        if not publish(self.home, self.name, night.run_date, write, night.facts):
-            logger.warning("lists for %s are published, but readers follow a later run date", night.run_date)
+        publish(self.home, self.name, night.run_date, write, night.facts, follow=self.follow, latest=self.latest)
         shards.remove()
 
 
@@ -141,23 +148,25 @@ class ListFiles:
 
 @dataclass(frozen=True)
 class Pointer:
-    """The pointer that readers follow; it never moves back in time.
+    """The pointer that readers follow; it moves back in time only where it is not trusted.
 
     Attributes:
         home: the folder that everything is written to.
+        latest: the last plausible run date, YYYY-MM-DD; None: any.
     """
 
     home: Path
+    latest: str | None = None
 
     def holds(self, night: Night) -> bool:
-        """Return whether readers follow this run date or a later one."""
-        current = read_pointer(self.home)
+        """Return whether readers follow this run date or a later one, whose lists are whole."""
+        current = find_followed(self.home, self.latest).run_date
         return current is not None and current >= night.run_date
 
     def fill(self, night: Night) -> None:
         """Point readers at this run date."""
-        point_at(self.home, night.run_date)
-        logger.info("readers follow %s now", night.run_date)
+        if move_readers(self.home, night.run_date, self.latest):
+            logger.info("readers follow %s now", night.run_date)
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,8 @@ class Table:
     """The lists in a PostgreSQL table, and in TABLE_night the row that identifies them.
 
     TABLE_night has one row: `run_date`, `lists` (the hash of `hash_lists`) and `rows`. It is written in the transaction
-    that writes the lists, so the two always belong together.
+    that writes the lists, so the two always belong together. The table follows the pointer: a later run date that it
+    holds stays only while readers do not follow the night.
 
     Attributes:
         home: the folder that everything is written to.
@@ -176,7 +186,7 @@ class Table:
     name: str
 
     def holds(self, night: Night) -> bool:
-        """Return whether the table has all rows of this night, or the lists of a later run date.
+        """Return whether the table has all rows of this night, or lists of a later run date that may stay.
 
         Raises:
             ArtifactError: the database cannot be reached, or it refuses.
@@ -188,23 +198,33 @@ class Table:
             with psycopg.connect(url) as connection, connection.cursor() as cursor:
                 run_date, rows = _look_up(cursor, self.name, "max(run_date), count(*)") or (None, 0)
                 if run_date is not None and run_date > date.fromisoformat(night.run_date):
-                    logger.info("table %s: holds the later run date %s", self.name, run_date)
-                    return True
+                    if not self._is_followed(night):
+                        logger.info("table %s: holds the later run date %s", self.name, run_date)
+                        return True
+                    logger.warning(
+                        "table %s: holds run date %s, but readers follow %s; its rows are replaced",
+                        *(self.name, run_date, night.run_date),
+                    )
                 expected = (date.fromisoformat(night.run_date), lists, rows)
                 return _look_up(cursor, _name_record(self.name), "run_date, lists, rows") == expected
         except psycopg.Error as error:
-            message = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise ArtifactError(
-                f"table {self.name}: {message}; fix the database or RECSYS_LISTS_URL, then run the same night again; "
-                "the table is unchanged"
-            ) from error
+            raise _explain(self.name, error, "run the same night again; the table is unchanged") from error
 
     def fill(self, night: Night) -> None:
         """Replace the rows of the table by those of this night, in one transaction."""
         with log_stage(f"table {self.name}") as done:
             parts = find_parts(self.home, night.run_date)
-            rows = upsert_lists(parts, night.run_date, self.name, lambda cursor: self._record(cursor, night))
+            rows = upsert_lists(
+                parts,
+                night.run_date,
+                self.name,
+                lambda cursor: self._record(cursor, night),
+                replace_later=self._is_followed(night),
+            )
             done(f"{rows:,} rows")
+
+    def _is_followed(self, night: Night) -> bool:
+        return find_followed(self.home).run_date == night.run_date
 
     def _record(self, cursor: Any, night: Night) -> None:
         from psycopg import sql
@@ -224,12 +244,14 @@ class Table:
 
 def list_outputs(lists: ListFolder, table: str | None) -> list[Output]:
     """Return a night's outputs in the order in which they are filled."""
-    return [lists, *list_other_outputs(lists.home, lists.kinds, table)]
+    others = list_other_outputs(lists.home, lists.kinds, table, lists.latest)
+    # Readers of the pointer and of the table move together or not at all.
+    return [lists, *(others if lists.follow else others[:1])]
 
 
-def list_other_outputs(home: Path, kinds: Sequence[str], table: str | None) -> list[Output]:
-    """Return the outputs that are filled from published lists, in order."""
-    outputs: list[Output] = [ListFiles(home, kinds), Pointer(home)]
+def list_other_outputs(home: Path, kinds: Sequence[str], table: str | None, latest: str | None = None) -> list[Output]:
+    """Return the outputs that are filled from published lists, in order: files, pointer, table."""
+    outputs: list[Output] = [ListFiles(home, kinds), Pointer(home, latest)]
     if table is not None:
         outputs.append(Table(home, table))
     return outputs
@@ -260,6 +282,23 @@ def check_table(table: str | None) -> None:
         _name_record(table)
 
 
+def find_table_run_date(table: str) -> str | None:
+    """Return the run date of the lists that a table holds; None: it is empty or does not exist.
+
+    Raises:
+        ArtifactError: psycopg or the database's address is missing, or the database cannot be reached.
+    """
+    url = find_database(table)
+    import psycopg
+
+    try:
+        with psycopg.connect(url, **CONNECTION_LIMITS) as connection, connection.cursor() as cursor:
+            (run_date,) = _look_up(cursor, table, "max(run_date)") or (None,)
+    except psycopg.Error as error:
+        raise _explain(table, error, "run again") from error
+    return run_date.isoformat() if run_date else None
+
+
 def clear_shards(home: Path, night: Night) -> None:
     """Delete the shards of a night that was killed right after it was published."""
     open_shards(home, night.run_date, night.facts).remove()
@@ -273,7 +312,7 @@ def hash_lists(home: Path, run_date: str, next_step: str | None = None) -> str:
     """
     manifest = _read_manifest(home, run_date, next_step)
     parts = {name: digest for name, digest in manifest["files"].items() if _is_part(name)}
-    facts = {name: value for name, value in manifest.items() if name != PROMOTION}
+    facts = {name: value for name, value in manifest.items() if name not in _NOTES}
     return hash_text(json.dumps({**facts, "files": parts}, sort_keys=True, ensure_ascii=False))
 
 
@@ -283,6 +322,11 @@ def _read_manifest(home: Path, run_date: str, next_step: str | None = None) -> d
 
 def _is_part(name: str) -> bool:
     return name.startswith("part-")
+
+
+def _explain(table: str, error: Exception, next_step: str) -> ArtifactError:
+    message = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ArtifactError(f"table {table}: {message}; fix the database or RECSYS_LISTS_URL, then {next_step}")
 
 
 def _name_record(table: str) -> str:

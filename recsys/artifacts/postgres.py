@@ -43,12 +43,18 @@ def find_database(table: str) -> str:
 
 
 def upsert_lists(
-    parts: Sequence[Path], run_date: str, table: str, record: Callable[[Any], None] = lambda cursor: None
+    parts: Sequence[Path],
+    run_date: str,
+    table: str,
+    record: Callable[[Any], None] = lambda cursor: None,
+    *,
+    replace_later: bool = False,
 ) -> int:
     """Write a run date's `Recommendations` into a table, in one transaction, and return how many rows it holds.
 
     The table is created if it does not exist. A user's rows are replaced, and rows of users without a list now are
-    deleted, so the table holds the lists of one run date. A table that holds a later run date is left unchanged.
+    deleted, so the table holds the lists of one run date. A table that holds a later run date is left unchanged, unless
+    that is asked for.
 
     Args:
         parts: parquet files, read one after the other.
@@ -56,6 +62,7 @@ def upsert_lists(
         table: name, or schema.name; the database is the one that `RECSYS_LISTS_URL` names.
         record: writes the identity of these lists in the same transaction; not called if the table keeps a later run
             date.
+        replace_later: replace the rows of a later run date too.
 
     Raises:
         ArtifactError: psycopg is not installed, `RECSYS_LISTS_URL` is not set, or the database cannot be reached or
@@ -74,7 +81,7 @@ def upsert_lists(
             cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
             cursor.execute(sql.SQL("SELECT max(run_date) FROM {}").format(name))
             (newest,) = cursor.fetchone()
-            if newest is not None and newest > date.fromisoformat(run_date):
+            if newest is not None and newest > date.fromisoformat(run_date) and not replace_later:
                 return _count(cursor, sql, name)
             _copy(cursor, sql, parts, run_date)
             _replace(cursor, sql, name, key)

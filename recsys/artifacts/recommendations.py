@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import polars as pl
 from recsys.artifacts.replaced_lists import CANARY, keep_replaced, prune_replaced
 from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
-from recsys.storage.files import read_table, replace_text, scan_parquet
+from recsys.progress import logger
+from recsys.storage.files import read_name, read_table, replace_text, scan_parquet
 from recsys.storage.folders import MANIFEST, read_manifest, sweep, verify_folder, write_folder
 from recsys.storage.home import (
     all_list_folders,
@@ -22,16 +24,40 @@ from recsys.storage.home import (
     recommendations_folder,
     shards_folder,
 )
+from recsys.storage.run_dates import is_run_date
 from recsys.tables import Recommendations
+
+_POINTER = "run_date="
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What readers follow.
+
+    Attributes:
+        run_date: of whole lists with a plausible date; None: the pointer is missing or not trusted.
+        fault: why the pointer is not trusted; empty: it is, or there is none.
+    """
+
+    run_date: str | None
+    fault: str = ""
 
 
 def publish(
-    home: Path, name: str, run_date: str, fill: Callable[[Path], Mapping[str, Any]], facts: Mapping[str, Any]
+    home: Path,
+    name: str,
+    run_date: str,
+    fill: Callable[[Path], Mapping[str, Any]],
+    facts: Mapping[str, Any],
+    *,
+    follow: bool = True,
+    latest: str | None = None,
 ) -> bool:
-    """Write the lists of a run date, then point readers at them; the pointer moves last and never back in time.
+    """Write the lists of a run date, then point readers at them; the pointer moves last.
 
-    Lists that another version published for the run date are kept (`replaced_lists`). The caller holds the generation
-    lock.
+    The pointer does not move back in time, unless it is not trusted (`find_followed`): then it is repaired, which is
+    logged. Lists that another version published for the run date are kept (`replaced_lists`). The caller holds the
+    generation lock.
 
     Args:
         home: the home that publishes.
@@ -39,6 +65,8 @@ def publish(
         run_date: YYYY-MM-DD.
         fill: writes the parquet files and returns further facts for the manifest.
         facts: for the manifest.
+        follow: False leaves the pointer as it is.
+        latest: the last plausible run date, YYYY-MM-DD; None: any.
 
     Returns:
         True if readers see these lists now, False if they follow a later run date.
@@ -46,33 +74,44 @@ def publish(
     Raises:
         ArtifactError: the home publishes the lists of another config, or cannot be written.
     """
-    current = read_pointer(home)
     check_owner(home, name)
-    sweep(recommendations_folder(home), "run_date=")
+    sweep(recommendations_folder(home), _POINTER)
     manifest = {"kind": "recommendations", "name": name, "run_date": run_date, **facts}
     keep_replaced(home, run_date, facts)
     write_folder(list_folder(home, run_date), fill, manifest)
-    if current is not None and run_date < current:
-        return False
-    point_at(home, run_date)
-    return True
+    return follow and move_readers(home, run_date, latest)
 
 
 def check_owner(home: Path, name: str) -> None:
-    """Refuse a home that publishes the lists of another config; if there are no current lists, any config may publish.
+    """Refuse a home that publishes the lists of another config; if there are no readable lists, any config may publish.
+
+    The lists that readers follow decide or, without a pointer that can be read, the newest.
 
     Raises:
         ArtifactError: the home is another config's.
     """
-    current = read_pointer(home)
     try:
-        owner = read_manifest(list_folder(home, current), "").get("name", name) if current else name
+        current = read_pointer(home)
     except ArtifactError:
+        current = None
+    for run_date in (current, *reversed(find_published(home))):
+        owner = _read_owner(home, run_date) if run_date else None
+        if owner is None:
+            continue
+        if owner != name:
+            raise ArtifactError(
+                f"lists of '{name}': {recommendations_folder(home)} holds those of '{owner}'; choose another "
+                "RECSYS_HOME"
+            )
         return
-    if owner != name:
-        raise ArtifactError(
-            f"lists of '{name}': {recommendations_folder(home)} holds those of '{owner}'; choose another RECSYS_HOME"
-        )
+
+
+def _read_owner(home: Path, run_date: str) -> str | None:
+    try:
+        owner = read_manifest(list_folder(home, run_date), "").get("name")
+    except ArtifactError:
+        return None
+    return owner if isinstance(owner, str) else None
 
 
 def open_shards(home: Path, run_date: str, facts: Mapping[str, Any]) -> ShardFolder:
@@ -116,7 +155,44 @@ def point_at(home: Path, run_date: str) -> None:
         ArtifactError: it is missing, incomplete or damaged.
     """
     verify_folder(list_folder(home, run_date), _next_step(run_date))
-    replace_text(pointer_file(home), f"run_date={run_date}\n")
+    replace_text(pointer_file(home), f"{_POINTER}{run_date}\n")
+
+
+def move_readers(home: Path, run_date: str, latest: str | None = None) -> bool:
+    """Point readers at a published run date, unless they follow a later one.
+
+    A pointer that is not trusted (`find_followed`) is repaired, which is logged: readers follow this run date or, where
+    newer lists are whole, those.
+
+    Args:
+        home: the home that publishes.
+        run_date: YYYY-MM-DD.
+        latest: the last plausible run date, YYYY-MM-DD; None: any.
+
+    Returns:
+        Whether readers follow this run date now.
+
+    Raises:
+        ArtifactError: the run date is not published whole, or the pointer cannot be written.
+    """
+    before, target = find_followed(home, latest), run_date
+    if before.run_date is not None and before.run_date > run_date:
+        return False
+    if before.fault:
+        newer = [date for date in find_published(home) if run_date < date <= (latest or date)]
+        target = next((date for date in reversed(newer) if _is_whole(home, date)), run_date)
+    point_at(home, target)
+    if before.fault:
+        logger.warning("pointer repaired, readers follow %s now: %s", target, before.fault)
+    return target == run_date
+
+
+def _is_whole(home: Path, run_date: str) -> bool:
+    try:
+        verify_folder(list_folder(home, run_date), "")
+    except ArtifactError:
+        return False
+    return True
 
 
 def find_published(home: Path) -> list[str]:
@@ -125,9 +201,42 @@ def find_published(home: Path) -> list[str]:
 
 
 def read_pointer(home: Path) -> str | None:
-    """Return the run date that readers follow, None before the first night."""
-    pointer = pointer_file(home)
-    return pointer.read_text(encoding="utf-8").strip().removeprefix("run_date=") if pointer.is_file() else None
+    """Return the run date that the pointer names, None before the first night.
+
+    Raises:
+        ArtifactError: the pointer cannot be read or names no run date.
+    """
+    path = pointer_file(home)
+    next_step = "the next good night of 'recsys generate' repairs it, or run 'recsys lists --point RUN_DATE'"
+    name = read_name(path, next_step)
+    if name is None:
+        return None
+    run_date = name.removeprefix(_POINTER)
+    if not is_run_date(run_date):
+        raise ArtifactError(f"file {path}: holds '{name[:30]}', expected run_date=YYYY-MM-DD; {next_step}")
+    return run_date
+
+
+def find_followed(home: Path, latest: str | None = None) -> Followed:
+    """Return the run date that readers follow, if its lists are whole and its date is plausible.
+
+    A pointer whose lists are missing or damaged, or whose date is a typing error far in the future, must not keep
+    readers from newer lists.
+
+    Args:
+        home: the home that publishes.
+        latest: the last plausible run date, YYYY-MM-DD; None: any.
+    """
+    try:
+        run_date = read_pointer(home)
+        if run_date is None:
+            return Followed(None)
+        verify_folder(list_folder(home, run_date), _next_step(run_date))
+    except ArtifactError as error:
+        return Followed(None, str(error))
+    if latest is not None and run_date > latest:
+        return Followed(None, f"readers followed run date {run_date}, which is in the future (after {latest})")
+    return Followed(run_date)
 
 
 def prune_published(home: Path, keep: int) -> list[str]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from recsys.config import Config, load_config
 from recsys.errors import ArtifactError
-from recsys.storage.files import read_json, read_parquet, read_table, write_table
+from recsys.storage.files import read_json, read_name, read_parquet, read_table, write_table
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import current_run_file, run_folder, runs_folder
 from recsys.tables import (
@@ -94,9 +94,12 @@ def write_run_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
 
 
 def find_run(home: Path, config_name: str) -> str | None:
-    """Return the name of a config's last run in this home, None before the first."""
-    pointer = current_run_file(home, config_name)
-    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    """Return the name of a config's last run in this home, None before the first.
+
+    Raises:
+        ArtifactError: the file that names it is damaged.
+    """
+    return read_name(current_run_file(home, config_name), _NEXT)
 
 
 def read_run(home: Path, config_name: str, run: str | None = None) -> Run:
@@ -122,6 +125,8 @@ def open_run(folder: Path) -> Run:
         ArtifactError: the folder was changed, or was written by an older version.
     """
     facts = verify_folder(folder, _NEXT)
+    if not isinstance(facts.get("run"), str):
+        raise ArtifactError(f"folder {folder}: its manifest names no run; not written by recsys; {_NEXT}")
     return Run(
         name=facts["run"],
         folder=folder,

@@ -50,9 +50,11 @@ class ShardFolder:
         """
         text = encode_json(dict(key))
         written = folder / _KEY
-        if not written.is_file() or written.read_text(encoding="utf-8") != text:
+        if not written.is_file() or written.read_bytes() != text.encode():
+            # A file in place of the folder is no shard either.
+            if folder.is_file():
+                folder.unlink()
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
             replace_text(written, text)
         return cls(folder)
 
@@ -61,12 +63,13 @@ class ShardFolder:
         finished = {}
         for path in sorted(self.folder.glob("part-*.json")):
             try:
-                note = read_json(path)
+                number, note = int(path.stem.removeprefix("part-")), read_json(path)
+                counts = dict(note["counts"])
                 complete = hash_file(path.with_suffix(".parquet")) == note["hash"]
             except (OSError, ValueError, KeyError, TypeError):
-                complete = False
+                continue
             if complete:
-                finished[int(path.stem.removeprefix("part-"))] = note["counts"]
+                finished[number] = counts
         return finished
 
     def write(

@@ -14,9 +14,11 @@ import polars as pl
 
 from recsys.dataset.ingestion.summary import Summary
 from recsys.errors import ArtifactError
+from recsys.progress import logger
 from recsys.storage.files import (
     hash_text,
     read_json,
+    read_name,
     read_table,
     replace_text,
     scan_parquet,
@@ -65,12 +67,39 @@ class OpenSnapshot:
     interactions: pl.LazyFrame
 
 
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """A snapshot on disk, of which nothing but the manifest was read.
+
+    Attributes:
+        id: as for `Snapshot`; of one that is not current yet, the name of its folder.
+        folder: of its files.
+        manifest: facts and hashes.
+    """
+
+    id: str
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def summary(self) -> Summary | None:
+        """What ingest read into it; None if it was made without a summary."""
+        return _read_summary(self.folder)
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """Return the rows of `items` or `interactions`, not read yet."""
+        return scan_parquet(self.folder / f"{table}.parquet")
+
+
 def write_snapshot(
     home: Path,
     name: str,
     tables: Mapping[str, pl.DataFrame | Iterable[pl.DataFrame]],
     dataset: Mapping[str, Any],
     summarize: Callable[[], Summary] | None = None,
+    *,
+    check: Callable[[StoredSnapshot], None] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a snapshot, make it the config's current snapshot, and return its id.
 
@@ -82,10 +111,14 @@ def write_snapshot(
         tables: `items`, `interactions` and `rejected`; a table in blocks is written while they are made.
         dataset: the resolved dataset section; other settings make another snapshot.
         summarize: returns what was read, once the tables are written; saved as `summary.json`.
+        check: looks at the written snapshot before it is current; if it raises, the snapshot stays in
+            `snapshots/new-NAME` until the next ingest, and the one before stays current.
+        notes: further facts for the manifest, which do not make another snapshot.
 
     Raises:
         ArtifactError: the home cannot be written; existing snapshots are unchanged.
         DataError: a table breaks its schema.
+        Refused: what `check` raises.
     """
     folder = new_snapshot_folder(home, name)
     sweep(snapshots_folder(home), f"{folder.name}.")
@@ -105,12 +138,15 @@ def write_snapshot(
             write_json(staging / SUMMARY, summarize().as_dict(), sort_keys=False)
         return {"counts": counts}
 
-    manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset)})
+    manifest = write_folder(folder, fill, {"kind": "snapshot", "dataset": dict(dataset), **(notes or {})})
+    if check is not None:
+        check(StoredSnapshot(folder.name, folder, manifest))
     tables_hashes = {file: digest for file, digest in manifest["files"].items() if file != SUMMARY}
-    text = json.dumps([tables_hashes, manifest["dataset"]], sort_keys=True)
+    text = json.dumps([tables_hashes, select_meaning(dataset)], sort_keys=True)
     identity = hash_text(text)[:12]
-    # An equal snapshot is replaced too: it may have been damaged since.
-    swap_in(folder, snapshot_folder(home, identity))
+    # An equal snapshot keeps its notes, unless it was damaged since.
+    if notes or find_stored(home, identity) is None:
+        swap_in(folder, snapshot_folder(home, identity))
     shutil.rmtree(folder, ignore_errors=True)
     replace_text(current_snapshot_file(home, name), identity + "\n")
     return identity
@@ -140,9 +176,46 @@ def open_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> OpenSnap
 
 
 def read_summary(home: Path, identity: str) -> Summary | None:
-    """Return what ingest read into a snapshot; None if it was made without a summary."""
-    path = snapshot_folder(home, identity) / SUMMARY
-    return Summary.from_dict(read_json(path)) if path.is_file() else None
+    """Return what ingest read into a snapshot; None if it was made without a summary, or that is damaged."""
+    return _read_summary(snapshot_folder(home, identity))
+
+
+def find_current(home: Path, name: str) -> StoredSnapshot | None:
+    """Return the snapshot that a config ingested last; None: there is none.
+
+    Raises:
+        ArtifactError: the pointer or the snapshot is damaged.
+    """
+    identity = read_name(current_snapshot_file(home, name), _NEXT_STEP)
+    if identity is None:
+        return None
+    folder = snapshot_folder(home, identity)
+    return StoredSnapshot(identity, folder, verify_folder(folder, _NEXT_STEP))
+
+
+def find_stored(home: Path, identity: str) -> StoredSnapshot | None:
+    """Return a snapshot by its id; None if it does not exist (any more) or is damaged."""
+    folder = snapshot_folder(home, identity)
+    try:
+        return StoredSnapshot(identity, folder, verify_folder(folder, "")) if identity else None
+    except ArtifactError:
+        return None
+
+
+def select_meaning(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dataset settings that decide what a snapshot holds: all but the limits that may refuse it."""
+    return {name: value for name, value in dataset.items() if name != "sanity"}
+
+
+def _read_summary(folder: Path) -> Summary | None:
+    path = folder / SUMMARY
+    try:
+        return Summary.from_dict(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("summary %s: cannot be read (%s), left out; %s", path, error, _NEXT_STEP)
+        return None
 
 
 def _read_items(identity: str, folder: Path) -> pl.DataFrame:
@@ -151,14 +224,13 @@ def _read_items(identity: str, folder: Path) -> pl.DataFrame:
 
 def _find_folder(home: Path, name: str, dataset: Mapping[str, Any], identity: str | None) -> tuple[str, Path]:
     """Return the id and the folder of a snapshot whose files are undamaged."""
-    pointer = current_snapshot_file(home, name)
     if identity is None:
-        if not pointer.is_file():
+        identity = read_name(current_snapshot_file(home, name), _NEXT_STEP)
+        if identity is None:
             raise ArtifactError(f"snapshot of '{name}': none in {home}; {_NEXT_STEP} first")
-        identity = pointer.read_text(encoding="utf-8").strip()
     folder = snapshot_folder(home, identity)
-    manifest = verify_folder(folder, _NEXT_STEP)
-    if manifest["dataset"] != dataset:
+    written = verify_folder(folder, _NEXT_STEP).get("dataset")
+    if not isinstance(written, dict) or select_meaning(written) != select_meaning(dataset):
         raise ArtifactError(
             f"snapshot {identity} of '{name}': was ingested with dataset settings that differ from this config's; "
             f"{_NEXT_STEP}"

@@ -1,7 +1,7 @@
 """The root command: global options, the list of commands, and how errors leave the process.
 
 Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 2 error, 3 refused, 4 alert, 130
-interrupted.
+interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -15,31 +15,43 @@ import typer
 from typer.core import TyperGroup
 
 from recsys import __version__
-from recsys.cli import ab, canary, data, encoder, init, inspection, lists, monitor, prune, registry, setup, training
-from recsys.errors import RecsysError
-
-_INTERRUPTED = (
-    "interrupted: nothing incomplete was published; finished shards are kept, so run the same command again to continue"
+from recsys.cli import (
+    ab,
+    canary,
+    data,
+    encoder,
+    init,
+    inspection,
+    interruption,
+    lists,
+    monitor,
+    prune,
+    published,
+    registry,
+    setup,
+    training,
 )
+from recsys.errors import RecsysError
 
 # The first word of the last line, by exit code.
 _FAILURES = {2: "error", 3: "refused", 4: "alert"}
 
 
 class CommandGroup(TyperGroup):
-    """The commands, with one line instead of a traceback when the user presses Ctrl-C."""
+    """The commands, with one line instead of a traceback after Ctrl-C or SIGTERM."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command.
 
         Raises:
-            typer.Exit: with code 130 after an interrupt, as shells expect.
+            typer.Exit: with code 130 after Ctrl-C, 143 after SIGTERM, as shells expect.
         """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            setup.print_failure(_INTERRUPTED)
-            raise typer.Exit(130) from interrupt
+            message, code = interruption.describe_interrupt(ctx.invoked_subcommand, interrupt)
+            setup.print_failure(message)
+            raise typer.Exit(code) from interrupt
 
 
 app = typer.Typer(
@@ -66,6 +78,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "history": registry.history,
         "copy-version": registry.copy_version,
         "generate": lists.generate,
+        "lists": published.lists,
         "canary": canary.canary,
         "monitor": monitor.monitor,
         "prune": prune.prune,
@@ -111,8 +124,8 @@ def root(
     All output goes below `RECSYS_HOME` (default `./data/home`). Relative data paths in a config start from
     `RECSYS_DATA` (default: the working directory). Logs go to stderr, results to stdout.
 
-    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, 4 alert of the monitor, 130
-    interrupted.
+    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, or not followed by readers, 4 alert
+    of the monitor, 130 interrupted, 143 terminated.
     """
     if verbose and quiet:
         raise typer.BadParameter("--verbose and --quiet exclude each other; give one of them")
@@ -121,8 +134,17 @@ def root(
 
 def main() -> None:
     """Run the command line; an error raised on purpose prints its message, not a traceback."""
+    with interruption.catching_termination():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
+    except KeyboardInterrupt as interrupt:
+        message, code = interruption.describe_interrupt(None, interrupt)
+        setup.print_failure(message)
+        sys.exit(code)
     except RecsysError as error:
         setup.print_failure(f"{_FAILURES[error.exit_code]}: {error}", error)
         sys.exit(error.exit_code)

@@ -47,8 +47,18 @@ def demo_data(
     print_lines(str(out))
 
 
-def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
+def ingest(
+    config: ConfigOption,
+    accept_loss: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Accept that users, items or interactions were lost; say why."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Read the raw files, validate every row and write a snapshot.
+
+    If too much of the last good snapshot is gone (`dataset.sanity` in the config), the exit code is 3 and the current
+    snapshot is unchanged.
 
     The snapshot goes to `RECSYS_HOME/snapshots`. Its `rejected.parquet` holds each rejected row and the rule it broke,
     its `summary.json` what was read.
@@ -61,7 +71,7 @@ def ingest(config: ConfigOption, as_json: JsonOption = False) -> None:
     from recsys.config import home
     from recsys.pipelines.ingest import run_ingest
 
-    snapshot, summary = run_ingest(settings, home(), datetime.now(UTC))
+    snapshot, summary = run_ingest(settings, home(), datetime.now(UTC), accept_loss)
     if as_json:
         counts = {
             table: {"read": rows.read, "kept": rows.kept, "rejected": rows.rejected}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from recsys.cli.options import ConfigOption, JsonOption, RunDateOption
 from recsys.cli.output import print_json, print_lines, print_table
 from recsys.cli.setup import load_settings
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, Refused
 
 if TYPE_CHECKING:
     from recsys.pipelines.generate import Generated
@@ -23,6 +24,16 @@ def generate(
         str | None,
         typer.Option(metavar="YYYY-MM-DD", help="Last run date of a range that starts with --run-date."),
     ] = None,
+    keep_pointer: Annotated[
+        bool, typer.Option("--keep-pointer", help="Leave readers on the lists that they follow, as a backfill does.")
+    ] = False,
+    allow_future: Annotated[
+        bool, typer.Option("--allow-future", help="Accept a run date in the future, for simulations.")
+    ] = False,
+    accept_loss: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Accept fewer users and rows than in the last good lists; say why."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the champion's lists for every active user and publish them in one step.
@@ -32,24 +43,33 @@ def generate(
     give the same bytes. If it is killed, run it again: finished shards are kept. With `--until`, every run date of the
     range is made in order; those already published are skipped.
 
+    The exit code is 3 if a check refuses the lists, and if they are published but readers keep following a later run
+    date: `recsys lists --point RUN_DATE` moves readers; with `--keep-pointer` nothing is wrong about that.
+
     Example: `recsys generate --config configs/demo.yaml --run-date 2025-03-02`
     """
     settings = load_settings(config)
     from recsys.config import home
+    from recsys.pipelines.generate import NightOptions, generate_range
     from recsys.pipelines.generate import generate as generate_pipeline
-    from recsys.pipelines.generate import generate_range
 
-    now = datetime.now(UTC)
+    options, now = NightOptions(keep_pointer, allow_future, accept_loss), datetime.now(UTC)
     if until is None:
-        published = [generate_pipeline(settings, home(), run_date, now)]
+        published = [generate_pipeline(settings, home(), run_date, now, options)]
     elif run_date is None:
         raise ConfigError(f"--until {until}: no --run-date to start from; give both")
     else:
-        published = generate_range(settings, home(), run_date, until, now)
+        published = generate_range(settings, home(), run_date, until, now, options)
     if as_json:
         facts = [_list_facts(lists) for lists in published]
         print_json(facts[0] if until is None else facts)
-        return
+    else:
+        _print_nights(published)
+    if not keep_pointer:
+        _refuse_unfollowed(published[-1])
+
+
+def _print_nights(published: Sequence[Generated]) -> None:
     from recsys.progress import format_count
 
     for lists in published:
@@ -62,8 +82,18 @@ def generate(
             )
 
 
+def _refuse_unfollowed(lists: Generated) -> None:
+    """End with exit code 3 where readers do not follow the last night that was made."""
+    if lists.readers != lists.run_date:
+        raise Refused(
+            f"lists for {lists.run_date}: published, but readers still follow the later run date {lists.readers}; run "
+            f"'recsys lists --point {lists.run_date}' to move them, or add --keep-pointer if they should stay"
+        )
+
+
 def _list_facts(lists: Generated) -> dict[str, Any]:
     facts: dict[str, Any] = {"folder": str(lists.folder), "run_date": lists.run_date, "counts": lists.counts}
+    facts["readers"] = lists.readers
     return {**facts, "variants": lists.variants} if lists.variants else facts
 
 
@@ -91,9 +121,11 @@ def run(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOptio
                 "folder": str(done.generated.folder),
                 "run_date": done.generated.run_date,
                 "counts": done.generated.counts,
+                "readers": done.generated.readers,
                 "mlflow": done.store,
             }
         )
+        _refuse_unfollowed(done.generated)
         return
     for table in show_users(settings, home(), done.generated.run_date):
         print_table(table)
@@ -105,3 +137,4 @@ def run(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOptio
         f"MLflow store  {done.store}",
         f"next          recsys report --config {config}",
     )
+    _refuse_unfollowed(done.generated)

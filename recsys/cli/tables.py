@@ -18,11 +18,14 @@ from recsys.report.grids import name_metric, write_number, write_p, write_share,
 
 if TYPE_CHECKING:
     from recsys.pipelines.doctor import Finding
+    from recsys.pipelines.published import PublishedNight
     from recsys.pipelines.tuning.result import Trial, Tuned
 
 _ACCURACY = ("ndcg", "recall", "mrr", "hit_rate", "precision", "f1", "map", "recall_ips")
 # Heads of the table with all metrics, broken so that it fits.
 _SHORT_NAMES = {"recall_ips": "recall,\nIPS", "hit_rate": "hit\nrate"}
+# Columns of the table of nights that hold words.
+_WORDS = ("version", "state", "followed by")
 # Longest line of a changed setting in the table of trials.
 _SETTING_WIDTH = 30
 
@@ -191,6 +194,17 @@ def finding_table(findings: Sequence[Finding]) -> Table:
     table = start_table("", "check", "state", "details", words=("state", "details"))
     for finding in findings:
         _add(table, (finding.name, finding.state, finding.found), bold=finding.state == "problem")
+    return table
+
+
+def night_table(nights: Sequence[PublishedNight]) -> Table:
+    """Lay out the published nights."""
+    table = start_table("", "run date", "days old", "version", "users", "rows", "state", "followed by", words=_WORDS)
+    for night in nights:
+        version = (night.version or "?") + (f" + canary {night.canary}" if night.canary else "")
+        counts = ["?" if count is None else f"{count:,}" for count in (night.users, night.rows)]
+        cells = (night.run_date, str(night.age_days), version, *counts, night.state, ", ".join(night.followers))
+        _add(table, cells, bold=bool(night.followers))
     return table
 
 

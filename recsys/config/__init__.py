@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from recsys.config.dataset import (
     DatasetConfig,
+    DatasetSanityConfig,
     InteractionColumns,
     InteractionFiles,
     ItemColumns,
@@ -80,6 +81,7 @@ __all__ = [
     "CollabConfig",
     "Config",
     "DatasetConfig",
+    "DatasetSanityConfig",
     "DistillationConfig",
     "EaseConfig",
     "EngineConfig",

@@ -140,6 +140,24 @@ class InteractionFiles(RawFiles):
         return meaning == "take_back"
 
 
+class DatasetSanityConfig(Section):
+    """How much of the last good snapshot new data may lose; beyond that, the snapshot before stays current.
+
+    Totals are compared, so old events may age out of a feed that holds a fixed number of days. Data of other dataset
+    settings is not compared. A loss that is right is accepted once with `recsys ingest --accept-loss REASON`.
+    """
+
+    max_users_lost: Share = 0.3
+    """Largest share of users lost: fewer users in all, or ids that are gone though their last events are newer than the
+    first event of the new data."""
+    max_items_lost: Share = 0.3
+    """Largest share of the catalogue's items that are gone."""
+    max_interactions_lost: Share = 0.3
+    """Largest share by which the interactions may become fewer."""
+    max_kind_lost: Share = 0.5
+    """The same for each event kind with at least 30 interactions: a kind that is gone or renamed is refused."""
+
+
 class DatasetConfig(Section):
     """Raw files, their meaning, and how many bad rows are tolerated."""
 
@@ -155,6 +173,8 @@ class DatasetConfig(Section):
     max_rejected_share: Share = 0.05
     """Largest share of a table's rows that may be rejected before ingest stops, unless the table's `max_rejected` sets
     another limit."""
+    sanity: DatasetSanityConfig = DatasetSanityConfig()
+    """How much data may be lost since the last good snapshot."""
 
     @model_validator(mode="after")
     def _days_need_times(self) -> Self:

@@ -105,6 +105,10 @@ class SanityConfig(Section):
     """Smallest coverage relative to that of the lists now published."""
     max_score_shift: Share = 0.5
     """Largest distance (Kolmogorov-Smirnov) from the scores of the lists now published, for the same model."""
+    max_users_lost: Share = 0.3
+    """Largest share of the users of the last good lists who get none tonight."""
+    max_rows_lost: Share = 0.3
+    """Largest share of the rows of the last good lists that tonight's lists have fewer, under the same settings."""
 
 
 class RulesConfig(Section):

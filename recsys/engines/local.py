@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -39,8 +40,14 @@ class LocalEngine:
         previous = {name: os.environ.get(name) for name in _THREADS}
         os.environ.update(dict.fromkeys(_THREADS, str(self._threads)))
         try:
-            with ProcessPoolExecutor(min(self._workers, max(1, len(numbers))), context) as pool:
-                yield from _collect(pool, work, numbers, 2 * self._workers)
+            workers = min(self._workers, max(1, len(numbers)))
+            with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts) as pool:
+                try:
+                    yield from _collect(pool, work, numbers, 2 * self._workers)
+                except KeyboardInterrupt:
+                    # Tasks that run are finished and kept, no others start.
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         except BrokenProcessPool as error:
             raise EngineError(
                 "local engine: a worker process died (killed, or out of memory); finished shards are kept; "
@@ -52,6 +59,11 @@ class LocalEngine:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C, which the terminal sends to every process, to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collect(

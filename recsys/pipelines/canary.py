@@ -191,10 +191,10 @@ def load_canary(store: Store, name: str, canary: Canary) -> tuple[Version, Bundl
 
 def find_published_canary(home: Path) -> PublishedCanary | None:
     """Return the canary in the lists that readers see; None where there is none or they cannot be read."""
-    run_date = read_pointer(home)
-    if run_date is None:
-        return None
     try:
+        run_date = read_pointer(home)
+        if run_date is None:
+            return None
         manifest: dict[str, Any] = read_manifest(list_folder(home, run_date), "")
     except ArtifactError:
         return None

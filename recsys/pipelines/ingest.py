@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from recsys.artifacts.snapshots import write_snapshot
+from recsys.artifacts.outputs import ACCEPTED
+from recsys.artifacts.snapshots import StoredSnapshot, select_meaning, write_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion import IngestedBlocks, ingest_blocks
+from recsys.dataset.ingestion.losses import Data, find_losses
 from recsys.dataset.ingestion.summary import Summary
-from recsys.errors import ArtifactError
-from recsys.progress import log_stage
+from recsys.errors import ArtifactError, Refused
+from recsys.pipelines.last_good import find_last_good_snapshot
+from recsys.progress import log_stage, logger
 from recsys.storage.files import explain_disk_error
 from recsys.storage.folders import scratch_folder
 from recsys.storage.locks import lock
 
 
-def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Summary]:
+def run_ingest(config: Config, home: Path, now: datetime, accept_loss: str | None = None) -> tuple[str, Summary]:
     """Ingest the config's raw files and write a snapshot.
+
+    It becomes current if it has not lost too much of the last good snapshot (`dataset.sanity`).
 
     Args:
         config: the files and their columns are in its dataset section.
         home: the folder that the snapshot is written to.
         now: events more than a day later are rejected.
+        accept_loss: why a loss is right, recorded in the manifest; None: losses are limited.
 
     Returns:
         The snapshot's id, and what was read.
 
     Raises:
         DataError: a file is missing or unreadable, or too many rows were rejected.
+        Refused: too much was lost; the snapshot before stays current.
         ArtifactError: the snapshot cannot be written, or another process is ingesting this config.
     """
     name = f"ingestion-{config.name}"
@@ -48,10 +56,28 @@ def run_ingest(config: Config, home: Path, now: datetime) -> tuple[str, Summary]
             tables,
             config.dataset.model_dump(mode="json"),
             lambda: made.summary,
+            check=partial(_refuse_losses, config, home) if accept_loss is None else None,
+            notes={} if accept_loss is None else {ACCEPTED: accept_loss},
         )
         summary = made.summary
         done(f"snapshot {identity}: {summary.items:,} items, {summary.interactions:,} interactions")
     return identity, summary
+
+
+def _refuse_losses(config: Config, home: Path, made: StoredSnapshot) -> None:
+    before = find_last_good_snapshot(home, config.name)
+    if before is None:
+        return
+    if select_meaning(before.manifest.get("dataset", {})) != select_meaning(made.manifest["dataset"]):
+        logger.info("the dataset settings changed: losses since snapshot %s are not checked", before.id)
+        return
+    now, last = (Data(snapshot.scan("items"), snapshot.scan("interactions")) for snapshot in (made, before))
+    if losses := find_losses(now, last, config.dataset.sanity):
+        raise Refused(
+            f"ingest of '{config.name}', compared with snapshot {before.id}: {'; '.join(losses)}; the current snapshot "
+            f"is unchanged, and the refused snapshot is in {made.folder} until the next ingest; check the export, or "
+            "accept the loss with 'recsys ingest --accept-loss REASON'"
+        )
 
 
 def _read(config: Config, now: datetime, scratch: Path) -> IngestedBlocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from recsys.artifacts.outputs import check_table, hash_lists
 from recsys.artifacts.recommendations import check_owner, find_parts, find_published
 from recsys.artifacts.replaced_lists import CANARY
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
-from recsys.config import Config, GenerationConfig, MonitoringConfig, RetentionConfig, data_path
+from recsys.config import (
+    Config,
+    DatasetSanityConfig,
+    GenerationConfig,
+    MonitoringConfig,
+    RetentionConfig,
+    data_path,
+)
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
@@ -137,10 +145,14 @@ class NightInputs:
             "end": end.isoformat() if end else None,
             "recsys": __version__,
             "blocked": self.champion.bundle.block_lists.hashes(),
-            "users": hash_text(self.named_users.write_csv()),
+            "users": self.hash_named_users(),
             "shown": {night: hash_lists(home, night, _fix_shown(night)) for night in shown},
             **self._describe_canary(),
         }
+
+    def hash_named_users(self) -> str:
+        """Return the hash of the users who get a list in any case."""
+        return hash_text(self.named_users.write_csv())
 
     def _describe_canary(self) -> dict[str, Any]:
         if self.canary is None or self.challenger is None:
@@ -226,6 +238,11 @@ class NightInputs:
                     f"{cutoff.date()} on, or {advice}"
                 )
 
+    @cached_property
+    def data_end(self) -> datetime | None:
+        """00:00 UTC of the day after the snapshot's last event; None without times."""
+        return resolve_end(self.snapshot.interactions, None)
+
     def refuse_age(self, run_date: str, end: datetime | None) -> None:
         """Refuse a snapshot that is too old for the night.
 
@@ -252,7 +269,8 @@ def hash_list_settings(config: Config) -> str:
     """Return the hash of the settings that lists depend on: `Config.digest` with the others at their defaults."""
     defaults = {name: GenerationConfig.model_fields[name].get_default() for name in _NOT_IN_LISTS}
     generation = config.generation.model_copy(update=defaults)
-    others = {"monitoring": MonitoringConfig(), "retention": RetentionConfig()}
+    dataset = config.dataset.model_copy(update={"sanity": DatasetSanityConfig()})
+    others = {"dataset": dataset, "monitoring": MonitoringConfig(), "retention": RetentionConfig()}
     return config.model_copy(update={"generation": generation, **others}).digest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.artifacts.recommendations import read_pointer
+from recsys.artifacts.recommendations import find_followed
 from recsys.config import Config
 from recsys.errors import RecsysError, RegistryError
 from recsys.pipelines.republish import republish_lists
@@ -74,7 +74,7 @@ def rollback(config: Config, home: Path, to: str | None = None) -> RolledBack:
             log.confirm(done)
     if done:
         logger.info("rollback: '%s' %s", name, done.reason)
-    return RolledBack(version, done.from_version if done else None, done, read_pointer(home), republished)
+    return RolledBack(version, done.from_version if done else None, done, find_followed(home).run_date, republished)
 
 
 def _find_target(store: Store, log: PromotionLog, to: str | None) -> Version:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from recsys.artifacts.snapshots import open_snapshot
 from recsys.config import Config
+from recsys.dataset.windows import resolve_end
 from recsys.errors import Refused
 from recsys.pipelines.generate import Generated, generate
 from recsys.pipelines.ingest import run_ingest
+from recsys.pipelines.plausible_dates import refuse_future
 from recsys.pipelines.promote import promote
 from recsys.pipelines.train import Trained, train
 from recsys.progress import logger
@@ -38,9 +41,16 @@ def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> 
     """Ingest, train, promote and generate. If the challenger is refused, lists are made with the current champion.
 
     Raises:
-        Refused: the gate refused the challenger and there is no champion, or the lists fail a check.
+        DataError: the run date is not YYYY-MM-DD.
+        Refused: the run date is in the future, too much data was lost, the gate refused the challenger and there is no
+            champion, or the lists fail a check.
     """
     run_ingest(config, home, now)
+    if run_date is not None:
+        # Found before a training that would learn until that date.
+        interactions = open_snapshot(home, config.name, config.dataset.model_dump(mode="json")).interactions
+        resolve_end(interactions, run_date)
+        refuse_future(config, run_date, resolve_end(interactions, None), now)
     trained = train(config, home, run_date)
     store = connect(home, config)
     try:

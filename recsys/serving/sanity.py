@@ -1,4 +1,8 @@
-"""Sanity checks of a night's lists before they are published."""
+"""Sanity checks of a night's lists before they are published.
+
+Every user and every row counts; of the lists, no more than the ids of users are in memory as a whole. Only the
+distribution of scores is that of a sample of the users, drawn by a hash of their ids.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,11 @@ from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.drift import compare_scores
 from recsys.serving.fallback import FALLBACK
 
-# Users whose lists are compared with the last lists; more would cost memory and hardly change the result.
-_USERS = 20_000
-# Shares of fewer users than this say nothing about the model of a canary.
+# Users whose lists are compared item by item at once: about 200 MB.
+_USERS = 100_000
+# Users whose scores are compared; more would hardly change the distribution.
+_SAMPLE = 20_000
+# Shares of fewer users than this say nothing.
 _MIN_USERS = 50
 
 
@@ -70,17 +76,37 @@ def find_faults(
         )
     if not same_settings:
         return faults
-    users = previous.select(pl.col("user_id").unique()).sort("user_id").head(_USERS)
-    now, before = (night.join(users, on="user_id", how="semi").collect() for night in (lists, previous))
-    if now.is_empty():
-        return faults
-    faults += _find_churn(now, before, config)
     if not variants:
-        return faults + _find_score_shift(now, before, config)
+        return faults + _find_churn(lists, previous, config) + _find_score_shift(lists, previous, config)
     for variant in variants:
-        own, old = (night.filter(pl.col("model_version") == variant.model_version) for night in (now, before))
-        if own.height and old.height:
-            faults += _name(variant, _find_churn(own, old, config) + _find_score_shift(own, old, config))
+        own, old = (night.filter(pl.col("model_version") == variant.model_version) for night in (lists, previous))
+        faults += _name(variant, _find_churn(own, old, config) + _find_score_shift(own, old, config))
+    return faults
+
+
+def find_losses(
+    lists: pl.LazyFrame, previous: pl.LazyFrame, *, same_users: bool, same_settings: bool, config: SanityConfig
+) -> list[str]:
+    """Return one sentence for each loss of users or rows that is too large, over all users.
+
+    Args:
+        lists: `Recommendations` of tonight.
+        previous: `Recommendations` of the last good night.
+        same_users: the users of both were chosen by the same settings; otherwise users are not compared.
+        same_settings: the previous lists have the same settings; otherwise rows are not compared.
+        config: the limits.
+    """
+    faults = []
+    users = [night.select(pl.col("user_id").unique()) for night in (previous, lists)]
+    gone = users[0].join(users[1], on="user_id", how="anti")
+    before, lost = (int(counted.select(pl.len()).collect(engine="streaming").item()) for counted in (users[0], gone))
+    if same_users and before >= _MIN_USERS and (share := lost / before) > config.max_users_lost:
+        what = f"of the {before:,} users of the last good lists get none"
+        faults.append(_describe(what, share, "max_users_lost", config.max_users_lost))
+    rows, old = (int(night.select(pl.len()).collect(engine="streaming").item()) for night in (lists, previous))
+    if same_settings and before >= _MIN_USERS and (share := 1 - rows / old) > config.max_rows_lost:
+        what = f"fewer rows than in the last good lists ({rows:,} instead of {old:,})"
+        faults.append(_describe(what, share, "max_rows_lost", config.max_rows_lost))
     return faults
 
 
@@ -99,17 +125,24 @@ def _find_high_shares(counts: Mapping[str, int], config: SanityConfig) -> list[s
     return faults
 
 
-def _find_churn(now: pl.DataFrame, before: pl.DataFrame, config: SanityConfig) -> list[str]:
-    changed = churn(now, before, int(before["rank"].to_numpy().max()))["churn"].to_numpy()
-    if not len(changed) or (share := float(changed.mean())) <= config.max_churn:
+def _find_churn(lists: pl.LazyFrame, previous: pl.LazyFrame, config: SanityConfig) -> list[str]:
+    n, users = _measure(previous)
+    parts, total, count = -(-users // _USERS), 0.0, 0
+    for part in range(parts):
+        now, before = (_draw(night, parts, part) for night in (lists, previous))
+        changed = churn(now, before, n)["churn"]
+        total, count = total + float(changed.sum()), count + len(changed)
+    if not count or (share := total / count) <= config.max_churn:
         return []
     return [_describe("of list items are new since the last lists", share, "max_churn", config.max_churn)]
 
 
-def _find_score_shift(now: pl.DataFrame, before: pl.DataFrame, config: SanityConfig) -> list[str]:
+def _find_score_shift(lists: pl.LazyFrame, previous: pl.LazyFrame, config: SanityConfig) -> list[str]:
     """Compare the scores of the model that made both nights; of the last night, only the lists that it made count."""
+    parts = max(1, _measure(previous)[1] // _SAMPLE)
+    now, before = (_draw(night, parts, 0, "sources", "score", "model_version") for night in (lists, previous))
     before = before.join(now.select("model_version").unique(), on="model_version", how="semi")
-    if before.is_empty():
+    if now.is_empty() or before.is_empty():
         return []
     # Only ranks that both nights have: lower ranks have lower scores.
     n = min(int(night["rank"].to_numpy().max()) for night in (now, before))
@@ -123,6 +156,18 @@ def _find_score_shift(now: pl.DataFrame, before: pl.DataFrame, config: SanityCon
     ]
 
 
+def _measure(lists: pl.LazyFrame) -> tuple[int, int]:
+    """Return the last rank of any list and the number of users."""
+    measured = lists.select(pl.col("rank").max(), pl.col("user_id").n_unique()).collect(engine="streaming")
+    return int(measured["rank"][0] or 1), int(measured["user_id"][0])
+
+
+def _draw(lists: pl.LazyFrame, parts: int, part: int, *more: str) -> pl.DataFrame:
+    """Return the lists of one of several equal parts of the users, the same users in each night."""
+    drawn = pl.col("user_id").hash(seed=0) % parts == part
+    return lists.filter(drawn).select("user_id", "rank", "item_id", *more).collect(engine="streaming")
+
+
 def _name(variant: VariantLists, faults: Sequence[str]) -> list[str]:
     return [f"{variant.name}: {fault}" for fault in faults]
 
@@ -132,4 +177,4 @@ def _describe(what: str, share: float, name: str, limit: float) -> str:
 
 
 def _count_items(lists: pl.LazyFrame) -> int:
-    return int(lists.select(pl.col("item_id").n_unique()).collect().item())
+    return int(lists.select(pl.col("item_id").n_unique()).collect(engine="streaming").item())

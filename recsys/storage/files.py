@@ -25,6 +25,8 @@ from recsys.tables import check, empty
 
 # Rows of a group of a table that is written in blocks.
 _GROUP_ROWS = 500_000
+# The longest name that a file may have.
+_NAME_LENGTH = 255
 _FREE_SPACE = "free some space or choose another RECSYS_HOME, then run again"
 
 
@@ -70,6 +72,26 @@ def replace_text(path: Path, text: str) -> None:
     """
     with replace_file(path) as staging:
         staging.write_text(text, encoding="utf-8")
+
+
+def read_name(path: Path, next_step: str) -> str | None:
+    """Read a small file that names one file or folder next to it, such as a pointer; None where there is no such file.
+
+    Raises:
+        ArtifactError: it cannot be read, or holds anything but one name.
+    """
+    try:
+        name = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ArtifactError(f"file {path}: cannot be read ({error.strerror}); {next_step}") from error
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"file {path}: is not UTF-8 text; not written by recsys; {next_step}") from error
+    if not name or len(name) > _NAME_LENGTH or "/" in name or not name.isprintable() or name in (".", ".."):
+        found = f"holds '{name[:30]}'" if name.isprintable() and name else "holds no name" if name else "is empty"
+        raise ArtifactError(f"file {path}: {found}, expected one name; {next_step}")
+    return name
 
 
 def temporary_path(path: Path) -> Path:

@@ -41,6 +41,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recsys.storage.run_dates import is_run_date
+
 _RUN_DATE = "run_date="
 _SHARDS = ".shards"
 _REPLACED = ".replaced"
@@ -152,11 +154,13 @@ def _replaced_folder(home: Path) -> Path:
 
 
 def _by_run_date(folder: Path, prefix: str, suffix: str) -> dict[str, Path]:
+    """Return the folders that are named by a run date; others, such as `run_date=backup`, are somebody else's."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    named = [(path.name.removeprefix(prefix).removesuffix(suffix), path) for path in paths]
     return {
-        path.name.removeprefix(prefix).removesuffix(suffix): path
-        for path in paths
-        if path.name.startswith(prefix) and path.name.endswith(suffix) and path.is_dir()
+        run_date: path
+        for run_date, path in named
+        if path.name == f"{prefix}{run_date}{suffix}" and is_run_date(run_date) and path.is_dir()
     }
 
 
@@ -213,6 +217,11 @@ def mlflow_database(home: Path) -> Path:
 def mlflow_artifacts_folder(home: Path) -> Path:
     """Return the folder that the default MLflow store keeps its files in."""
     return home / "mlartifacts"
+
+
+def pointer_moves_file(home: Path) -> Path:
+    """Return the file with the moves of the pointer by hand, one JSON line each."""
+    return home / "pointer_moves.jsonl"
 
 
 def promotion_log_file(home: Path) -> Path:

@@ -40,7 +40,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     known = isinstance(content, dict) and content.keys() >= {"id", "path", "inode"}
-    return content if known else None
+    # Another type is not written by recsys, and a path with a zero byte cannot be looked up.
+    texts = known and all(isinstance(content[name], str) and "\0" not in content[name] for name in ("id", "path"))
+    return content if texts else None
 
 
 def _write(path: Path, identity: str, folder: dict[str, Any]) -> None:

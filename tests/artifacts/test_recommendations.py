@@ -1,4 +1,5 @@
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import polars as pl
 import pytest
@@ -6,6 +7,7 @@ from faults import await_word, kill, put, start
 from miniature import read_files
 
 from recsys.artifacts.recommendations import (
+    find_followed,
     find_published,
     point_at,
     prune_published,
@@ -72,6 +74,78 @@ class TestPublished:
         assert find_published(tmp_path) == ["2025-01-01", "2025-01-04", "2025-01-05"]
         assert prune_published(tmp_path, 2) == []
         assert read_pointer(tmp_path) == "2025-01-01"
+
+
+class TestPointer:
+    """What is not trusted is repaired by the next night; what is trusted stays."""
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"\xff\xfe\x00", "run_date=2025-01-31\n".encode("utf-16"), b"run_date=backup\n", b"../run\n"]
+    )
+    def test_garbage_is_an_error_for_readers_and_repaired_by_the_next_night(
+        self, content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish_night(tmp_path, "2025-01-31")
+        (tmp_path / "recommendations/CURRENT").write_bytes(content)
+        with pytest.raises(ArtifactError, match=r"CURRENT: .*the next good night of 'recsys generate' repairs it, or"):
+            read_pointer(tmp_path)
+        assert find_followed(tmp_path).run_date is None
+        assert publish(tmp_path, "mini", "2025-02-01", put(part="a"), {})
+        assert read_pointer(tmp_path) == "2025-02-01"
+        assert "pointer repaired, readers follow 2025-02-01 now: file" in caplog.text
+
+    @pytest.mark.parametrize("fault", ["deleted", "changed", "no manifest"])
+    def test_a_later_run_date_whose_lists_are_not_whole(self, fault: str, tmp_path: Path) -> None:
+        publish_night(tmp_path, "2025-02-05")
+        folder = tmp_path / "recommendations/run_date=2025-02-05"
+        if fault == "deleted":
+            rmtree(folder)
+        elif fault == "changed":
+            (folder / "part").write_text("changed")
+        else:
+            (folder / "manifest.json").unlink()
+        assert publish(tmp_path, "mini", "2025-02-01", put(part="a"), {})
+        assert read_pointer(tmp_path) == "2025-02-01"
+
+    def test_a_run_date_in_the_future(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        publish_night(tmp_path, "2052-02-05")
+        # Without a last plausible date, as in a simulation, it is trusted.
+        assert not publish(tmp_path, "mini", "2025-02-01", put(part="a"), {})
+        assert publish(tmp_path, "mini", "2025-02-02", put(part="a"), {}, latest="2025-02-03")
+        assert read_pointer(tmp_path) == "2025-02-02"
+        assert "readers followed run date 2052-02-05, which is in the future (after 2025-02-03)" in caplog.text
+        assert find_published(tmp_path)[-1] == "2052-02-05"
+
+    def test_a_backfill_repairs_the_pointer_to_the_newest_whole_night(self, tmp_path: Path) -> None:
+        for day in (2, 4, 5, 6):
+            publish_night(tmp_path, f"2025-01-0{day}")
+        for day in (5, 6):
+            (tmp_path / f"recommendations/run_date=2025-01-0{day}/part").write_text("changed")
+        assert not publish(tmp_path, "mini", "2025-01-03", put(part="a"), {})
+        assert read_pointer(tmp_path) == "2025-01-04"
+
+    def test_a_night_that_should_not_be_followed(self, tmp_path: Path) -> None:
+        publish_night(tmp_path, "2025-02-01")
+        assert not publish(tmp_path, "mini", "2025-02-02", put(part="a"), {}, follow=False)
+        assert read_pointer(tmp_path) == "2025-02-01"
+        assert find_published(tmp_path) == ["2025-02-01", "2025-02-02"]
+
+    def test_another_config_cannot_take_the_home_over_where_the_pointer_is_damaged(self, tmp_path: Path) -> None:
+        publish(tmp_path, "shop", "2025-02-01", put(part="a"), {})
+        (tmp_path / "recommendations/CURRENT").write_bytes(b"\xff")
+        with pytest.raises(ArtifactError, match="holds those of 'shop'"):
+            publish_night(tmp_path, "2025-02-02")
+
+
+def test_folders_that_are_no_run_dates_never_count(tmp_path: Path) -> None:
+    for day in (1, 2, 3):
+        publish_night(tmp_path, f"2025-01-0{day}")
+    folder = tmp_path / "recommendations"
+    for name in ("backup", "2025-13-40", "2025-1-5", "9999-99-99"):
+        copytree(folder / "run_date=2025-01-01", folder / f"run_date={name}")
+    assert find_published(tmp_path) == ["2025-01-01", "2025-01-02", "2025-01-03"]
+    assert prune_published(tmp_path, 2) == ["2025-01-01"]
+    assert (folder / "run_date=backup/part").is_file()
 
 
 class TestKilled:

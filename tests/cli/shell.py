@@ -16,6 +16,7 @@ COMMANDS = [
     "generate",
     "history",
     "copy-version",
+    "lists",
     "canary",
     "prune",
     "tune",

@@ -80,17 +80,17 @@ def test_the_log_file_is_closed_after_each_command(
     assert log.read_text().count("first") == 1
 
 
-def test_an_interrupt_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_an_interrupt_is_one_line_and_its_own_exit_code(number: int, code: int, word: str, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     os.mkfifo(config)
     command = [sys.executable, "-m", "recsys.cli", "ingest", "--config", str(config)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     # Opening succeeds once the command waits for its config.
     with config.open("w"):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert err == (
-        "interrupted: nothing incomplete was published; finished shards are kept, so run the same command again to "
-        "continue\n"
-    )
+    assert (process.returncode, out) == (code, "")
+    assert err == (f"{word}: no snapshot was written; the current snapshot is unchanged; run the same command again\n")

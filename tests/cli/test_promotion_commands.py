@@ -8,6 +8,7 @@ import pytest
 from fake_versions import CONFIG, NAME, FakeGate, champion, decide, make_version, open_log
 from shell import Answer, Call, expect
 
+from recsys.artifacts.recommendations import Followed
 from recsys.pipelines.promote import promote
 from recsys.registry.tracking import Store, connect
 from recsys.registry.versions import set_champion
@@ -117,7 +118,7 @@ class TestRollback:
     ) -> None:
         run("promote")
         monkeypatch.setattr("recsys.pipelines.rollback.republish_lists", lambda *_: "2025-03-01")
-        monkeypatch.setattr("recsys.pipelines.rollback.read_pointer", lambda *_: "2025-03-01")
+        monkeypatch.setattr("recsys.pipelines.rollback.find_followed", lambda *_: Followed("2025-03-01"))
         assert run("rollback").out.splitlines()[1] == "readers see its lists for 2025-03-01"
 
 

@@ -198,6 +198,7 @@ class TestNight:
         few = snapshot.interactions.join(items, on="item_id", how="semi")
         ingest(home, trained.config, items, few)
         anything = {"min_coverage_left": 0.0, "max_empty_share": 1.0, "max_score_shift": 1.0}
+        anything |= {"max_users_lost": 1.0, "max_rows_lost": 1.0}
         small = change(trained.config, generation={"sanity": anything})
         made = generate(small, home, RUN_DATE, NOW)
         users = cut(few, CUTOFF).group_by("user_id").agg(pl.col("item_id").n_unique())

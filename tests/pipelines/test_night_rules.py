@@ -39,7 +39,14 @@ def home(base: Path, trained: Trained) -> Path:
     return base
 
 
-ANYTHING = {"max_fallback_share": 1.0, "max_churn": 1.0, "max_score_shift": 1.0, "min_coverage_left": 0.0}
+ANYTHING = {
+    "max_fallback_share": 1.0,
+    "max_churn": 1.0,
+    "max_score_shift": 1.0,
+    "min_coverage_left": 0.0,
+    "max_users_lost": 1.0,
+    "max_rows_lost": 1.0,
+}
 
 
 def make(trained: Trained, home: Path, day: str = RUN_DATE, **generation: Any) -> pl.DataFrame:

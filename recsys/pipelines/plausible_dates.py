@@ -1,0 +1,50 @@
+"""Which run dates are plausible: a typing error such as `2052-02-05` must not keep readers from every later night.
+
+A night is made for today or tomorrow, or, for data that ended in the past, for the day after its last event.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from recsys.config import Config
+from recsys.errors import Refused
+
+# Without another limit, a run date that is later than this after the last event is a typing error or a dead feed.
+_MAX_DAYS_AFTER_DATA = 31
+
+
+def find_last_plausible(data_end: datetime | None, now: datetime) -> str:
+    """Return the last plausible run date: tomorrow or the day after the last event, whichever is later.
+
+    Args:
+        data_end: 00:00 UTC of the day after the last event; None without times.
+        now: the time of the clock; tomorrow (UTC) has begun in other time zones.
+    """
+    tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
+    return max(tomorrow, data_end.date() if data_end else tomorrow).isoformat()
+
+
+def refuse_future(config: Config, run_date: str, data_end: datetime | None, now: datetime) -> None:
+    """Refuse a run date that is not plausible.
+
+    Args:
+        config: `generation.max_snapshot_age_hours` replaces the limit of 31 days after the last event.
+        run_date: YYYY-MM-DD.
+        data_end: as for `find_last_plausible`.
+        now: the time of the clock.
+
+    Raises:
+        Refused: the run date is after the last plausible one, or too long after the last event.
+    """
+    advice = "give another --run-date, or add --allow-future for a simulation; the current lists remain published"
+    if run_date > (last := find_last_plausible(data_end, now)):
+        raise Refused(f"generate for {run_date}: the run date is in the future, expected {last} at most; {advice}")
+    if data_end is None or config.generation.max_snapshot_age_hours is not None:
+        return
+    if date.fromisoformat(run_date) > data_end.date() + timedelta(days=_MAX_DAYS_AFTER_DATA):
+        raise Refused(
+            f"generate for {run_date}: the snapshot's last event is on {data_end - timedelta(days=1):%Y-%m-%d}, more "
+            f"than {_MAX_DAYS_AFTER_DATA} days before the run date; ingest newer data, set "
+            f"generation.max_snapshot_age_hours if such gaps are normal, or {advice}"
+        )

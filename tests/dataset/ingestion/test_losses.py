@@ -1,0 +1,105 @@
+"""What new data may lose: faults of exports are found, ordinary feeds pass."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.config import DatasetSanityConfig
+from recsys.dataset.ingestion.losses import Data, find_losses
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+DAYS = 60
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def make_events(days: int = DAYS, users: int = 300) -> pl.DataFrame:
+    """Forty events a day of users who come and go: each is active for about twenty days."""
+    rng = np.random.default_rng(0)
+    day = np.repeat(np.arange(days), 40)
+    user = (day * users / DAYS + rng.integers(0, 100, len(day))).astype(int)
+    kinds = rng.choice(["view", "purchase"], len(day), p=[0.9, 0.1])
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{number:04d}" for number in user],
+            "event": kinds,
+            "time": [START + DAY * int(number) + timedelta(minutes=place % 40) for place, number in enumerate(day)],
+        }
+    )
+
+
+EVENTS = make_events()
+ITEMS = pl.DataFrame({"item_id": [f"i{number:03d}" for number in range(100)]})
+
+
+def find(change: Change, *, items: pl.DataFrame = ITEMS, before: pl.DataFrame = EVENTS, **limits: float) -> list[str]:
+    now = Data(items.lazy(), change(EVENTS).lazy())
+    return find_losses(now, Data(ITEMS.lazy(), before.lazy()), DatasetSanityConfig(**limits))
+
+
+def until(day: int) -> pl.Expr:
+    return pl.col("time") < START + DAY * day
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda e: e.filter(pl.col("user_id").hash(seed=1) % 2 == 0), r"\d+\.\d% of the users are gone"),
+        (
+            lambda e: e.filter(~until(DAYS - 1)),
+            r"98\.3% of the interactions are gone \(40 left of 2,400; limit 30%, dat",
+        ),
+        (lambda e: e.filter(pl.col("event") == "view"), r"100\.0% of the interactions of the kind 'purchase' are gone"),
+        (lambda e: e.with_columns(event=pl.col("event").replace("purchase", "buy")), "100.0% .* kind 'purchase'"),
+        (
+            lambda e: e.with_columns(user_id="x" + pl.col("user_id")),
+            r"100\.0% of the users with events since the start of the new data are gone",
+        ),
+        (lambda e: e.head(0), "100.0% of the interactions are gone"),
+    ],
+    ids=["half the users", "only the last day", "a kind gone", "a kind renamed", "all users new", "no event"],
+)
+def test_faults_of_an_export_are_found(change: Change, sentence: str) -> None:
+    faults = find(change)
+    assert any(re.match(sentence, fault) for fault in faults), faults
+    assert all("dataset.sanity.max_" in fault for fault in faults)
+
+
+def test_lost_items_are_found() -> None:
+    (fault,) = find(lambda events: events, items=ITEMS.head(60))
+    assert fault.startswith("40.0% of the items of the last good snapshot are gone (60 left of 100; limit 30%")
+    assert find(lambda events: events, items=ITEMS.head(60), max_items_lost=0.4) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "before"),
+    [
+        (lambda e: e, EVENTS.filter(until(30))),
+        (lambda e: e, EVENTS),
+        (lambda e: e.filter(~until(7)), EVENTS.filter(until(53))),
+        (lambda e: e.filter(~until(46)), EVENTS.filter(until(46) & ~until(32))),
+        (lambda e: e.filter(pl.int_range(pl.len()) % 5 > 0), EVENTS),
+        (lambda e: e.drop("time").with_columns(time=pl.lit(None, pl.Datetime("us", "UTC"))), EVENTS),
+    ],
+    ids=[
+        "grows",
+        "the same",
+        "a window moves by a week",
+        "a window of two weeks, ingested fortnightly",
+        "fewer",
+        "no times",
+    ],
+)
+def test_ordinary_feeds_pass(change: Change, before: pl.DataFrame) -> None:
+    assert find(change, before=before) == []
+
+
+def test_small_data_is_not_judged() -> None:
+    few = EVENTS.head(29)
+    assert (
+        find_losses(Data(ITEMS.lazy(), few.head(1).lazy()), Data(ITEMS.lazy(), few.lazy()), DatasetSanityConfig()) == []
+    )
