@@ -14,6 +14,7 @@ from pathlib import Path
 from recsys.artifacts.recommendations import find_published, read_pointer
 from recsys.errors import ArtifactError
 from recsys.progress import format_count
+from recsys.storage.files import read_name
 from recsys.storage.folders import MANIFEST, read_manifest
 from recsys.storage.home import (
     all_replaced_folders,
@@ -233,15 +234,8 @@ def _read_pointers(folder: Path) -> set[str]:
     Raises:
         ArtifactError: a pointer cannot be read, so it is unknown what it needs.
     """
-    names = set()
-    for path in _pointers(folder):
-        try:
-            names.add(path.read_text(encoding="utf-8").strip())
-        except (OSError, ValueError) as error:
-            raise ArtifactError(
-                f"file {path}: cannot be read ({error}); delete it, then ingest or train again"
-            ) from error
-    return names
+    names = {read_name(path, "delete it, then ingest or train again") for path in _pointers(folder)}
+    return {name for name in names if name}
 
 
 def _read_fact(folder: Path, name: str) -> str | None:
