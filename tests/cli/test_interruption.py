@@ -79,7 +79,8 @@ def test_a_night_that_is_terminated_keeps_its_shards_and_continues(
     expected = f"finished shards are kept; run the same command again to continue; readers follow {RUN_DATE}"
     assert (code, last) == (143, f"terminated: {expected}")
     assert len(list(shards.glob("part-*.json"))) > 2
-    again = call(*night, home=trained_copy)
-    assert again.code == 0
-    assert "shards are already finished" in again.err
+    kept = (shards / "part-00000.parquet").stat().st_ino
+    assert call(*night, home=trained_copy).code == 0
+    folder = trained_copy / "recommendations" / f"run_date={LAST_DAY}"
+    assert (folder / "part-00000.parquet").stat().st_ino == kept
     assert (trained_copy / "recommendations" / "CURRENT").read_text() == f"run_date={LAST_DAY}\n"

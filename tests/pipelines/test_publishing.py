@@ -243,7 +243,7 @@ class TestIngest:
         caplog.set_level("INFO")
         home = tmp_path / "home"
         run_ingest(trained.config, home, NOW)
-        few = change(trained.config, dataset={"interactions": {"keep_rows": ["event = purchase"]}})
+        few = change(trained.config, dataset={"interactions": {"keep_rows": ["event == purchase"]}})
         run_ingest(few, home, NOW)
         assert "the dataset settings changed: losses since snapshot" in caplog.text
 
