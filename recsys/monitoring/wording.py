@@ -17,7 +17,11 @@ _SMALL_SHARE = 0.0005
 def write_figure(name: str, value: float) -> str:
     """Return a figure's value as text: a share in percent, a number with the digits that it needs."""
     watch = find_watch(name)
-    if watch is not None and watch.scale == "share" and not name.startswith(("model.score", "lists.gini")):
+    if (
+        watch is not None
+        and watch.scale == "share"
+        and not name.startswith(("model.score", "model.feature_ks", "lists.gini"))
+    ):
         return f"{value:.2%}" if 0 < abs(value) < _SMALL_SHARE else f"{value:.1%}"
     if name == "lists.coverage" or any(part in name for part in _PERCENT):
         return f"{value:.1%}"
