@@ -10,6 +10,8 @@ from recsys.monitoring.watches import find_watch
 AREAS = ("outcomes", "arrival", "data", "identity", "abuse", "model", "lists")
 # Shares whose change is judged in relation to their size, or that are not judged.
 _PERCENT = ("hit_rate", "outcomes.recall", ".by_age.", "abuse.popular_changed")
+# Distances and coefficients between 0 and 1 that nobody reads as shares.
+_NUMBERS = ("model.score", "model.feature_ks", "lists.gini")
 # Shares below this would round to 0.0 %.
 _SMALL_SHARE = 0.0005
 
