@@ -30,7 +30,8 @@ def watch_features(figures: Figures, now: pl.DataFrame, last: pl.DataFrame) -> N
     `model.feature_ks` is the largest distance (Kolmogorov-Smirnov) between the distributions of a feature tonight and
     in the last good night, less what may be chance: the lower end of its 95 % interval. `model.feature_psi` is the
     largest stability index, `model.feature_missing` the largest change of the share of candidates without the feature.
-    Segments are the features.
+    Segments are the features. Each feature is judged by itself (`model.feature_ks.NAME`) and only by what it did in
+    other nights: ages of items and recent counts move far every night.
 
     Args:
         figures: to add to.
@@ -57,3 +58,5 @@ def watch_features(figures: Figures, now: pl.DataFrame, last: pl.DataFrame) -> N
     for figure, parts in (("ks", ks), ("psi", psi), ("missing", missing)):
         if parts:
             figures.add(f"model.feature_{figure}", max(value or 0.0 for value in parts.values()), parts)
+    for segment, distance in ks.items():
+        figures.add(f"model.feature_ks.{segment.removeprefix('feature: ')}", distance)

@@ -44,7 +44,7 @@ MODEL_CAUSES: tuple[Cause, ...] = (
         "the same model reads other features: their distributions moved, or some are missing",
         "Look at the named features and at what they are made of; retrain if users or the catalogue really changed.",
         lambda now: now.high("model.feature_*"),
-        ("model.feature_ks", "model.feature_missing", "model.feature_psi"),
+        ("model.feature_ks.*", "model.feature_missing"),
         ("model.score_*", "lists.churn"),
         retrain=True,
     ),

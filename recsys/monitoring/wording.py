@@ -10,6 +10,8 @@ from recsys.monitoring.watches import find_watch
 AREAS = ("outcomes", "arrival", "data", "identity", "abuse", "model", "lists")
 # Shares whose change is judged in relation to their size, or that are not judged.
 _PERCENT = ("hit_rate", "outcomes.recall", ".by_age.", "abuse.popular_changed")
+# Distances and coefficients between 0 and 1 that nobody reads as shares.
+_NUMBERS = ("model.score", "model.feature_ks", "lists.gini")
 # Shares below this would round to 0.0 %.
 _SMALL_SHARE = 0.0005
 
@@ -17,7 +19,11 @@ _SMALL_SHARE = 0.0005
 def write_figure(name: str, value: float) -> str:
     """Return a figure's value as text: a share in percent, a number with the digits that it needs."""
     watch = find_watch(name)
-    if watch is not None and watch.scale == "share" and not name.startswith(("model.score", "lists.gini")):
+    if (
+        watch is not None
+        and watch.scale == "share"
+        and not name.startswith(("model.score", "model.feature_ks", "lists.gini"))
+    ):
         return f"{value:.2%}" if 0 < abs(value) < _SMALL_SHARE else f"{value:.1%}"
     if name == "lists.coverage" or any(part in name for part in _PERCENT):
         return f"{value:.1%}"

@@ -41,6 +41,8 @@ def test_a_shift_is_named() -> None:
     assert 0.25 < figures.values["model.feature_ks"] < 0.40
     segments = figures.segments["model.feature_ks"]
     assert max(segments, key=segments.__getitem__) == "feature: als_z"
+    assert figures.values["model.feature_ks.als_z"] == figures.values["model.feature_ks"]
+    assert figures.values["model.feature_ks.item_age"] < 0.02
 
 
 def test_a_feature_that_is_missing_is_named() -> None:

@@ -60,7 +60,7 @@ def test_without_baselines_nothing_is_claimed() -> None:
 @pytest.mark.parametrize(
     ("figure", "cause"),
     [
-        ("model.feature_ks", "features_shifted"),
+        ("model.feature_ks.als_z", "features_shifted"),
         ("model.feature_missing", "features_shifted"),
         ("model.score_ks", "scores_shifted"),
         ("model.vector_change", "encoder_changed"),
