@@ -20,6 +20,7 @@ COMMANDS = [
     "tune",
     "run",
     "doctor",
+    "freshness",
     "ab",
     "embed",
     "search",
