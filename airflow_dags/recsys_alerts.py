@@ -112,6 +112,8 @@ def _deliver(address: str, text: str) -> None:
             return
     import apprise
 
+    # Its own messages hold the address.
+    logging.getLogger("apprise").disabled = True
     destination = apprise.Apprise()
     if not destination.add(address):
         raise ValueError("apprise does not know this kind of address")

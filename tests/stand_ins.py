@@ -32,7 +32,7 @@ sys.exit(script.get("code", 0))
 
 
 class Stub:
-    """A stand-in for the CLI that records its arguments and answers as it is told.
+    """A stand-in for the CLI that records its arguments and answers by its scripts.
 
     Attributes:
         scripts: answers of each stage, call by call; the last one is repeated.
@@ -85,7 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        self.server.alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        # Apprise calls the text a message.
+        self.server.alerts.append(content.get("text") or content["message"])
         self.send_response(200)
         self.end_headers()
 

@@ -19,7 +19,7 @@ DAGS = Path(__file__).parents[2] / "airflow_dags"
 _SERVICES = (
     ("api-server", "--workers", "1"),
     ("dag-processor",),
-    ("scheduler",),
+    ("scheduler", "--skip-serve-logs"),
     ("triggerer", "--skip-serve-logs"),
 )
 

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,12 @@ class TestAlerts:
             named = {"AIRFLOW_CONN_PAGER": connection, "AIRFLOW_VAR_RECSYS_ALERT_CONNECTION": "pager"}
             self.fail(airflow, stub, minute, **named)
             assert len(receiver.take()) == 1
+
+    @pytest.mark.skipif(not find_spec("apprise"), reason="needs apprise, of the [airflow] extra")
+    def test_other_addresses_are_those_of_apprise(self, airflow: Any, stub: Any, receiver: Any) -> None:
+        self.fail(airflow, stub, 7, AIRFLOW_VAR_RECSYS_ALERT_URL=receiver.url.replace("http:", "json:"))
+        (alert,) = receiver.take()
+        assert "failed: exit code 2: error: items.csv: no such file; http" in alert
 
     def test_a_monitor_alert_is_sent_and_the_night_goes_on(self, airflow: Any, stub: Any, receiver: Any) -> None:
         out = {"verdict": "alert", "retrain": True, "page": "/home/monitoring/demo/page.html", "figures": {}}
