@@ -101,6 +101,7 @@ class RecsysOperator(BaseOperator):
         self.on_refusal = on_refusal
         self.optional = optional
         self.skip_unless = skip_unless
+        self._process = RecsysProcess()
 
     def execute(self, context: Mapping[str, Any]) -> None:
         """Run the command and turn its exit code into the state of the task."""
@@ -117,11 +118,6 @@ class RecsysOperator(BaseOperator):
     def on_kill(self) -> None:
         """End the command and what it started."""
         self._process.end()
-
-    @property
-    def _process(self) -> RecsysProcess:
-        # Not made in the constructor: Airflow copies operators, and a process cannot be copied.
-        return self.__dict__.setdefault("_running", RecsysProcess())
 
     def _run(self, context: Mapping[str, Any], *arguments: str) -> Answer:
         words = [*self.arguments, *arguments, *(["--shards", self.part] if self.part else [])]
@@ -161,9 +157,11 @@ class DataSensor(RecsysOperator):
 
     def execute(self, context: Mapping[str, Any]) -> None:
         """Look, and wait if the data has not arrived."""
-        self.look_again(context, None, datetime.now(UTC).isoformat())
+        # Kept as an XCom: it outlives the deferral.
+        context["task_instance"].xcom_push(key="waiting_since", value=datetime.now(UTC).isoformat())
+        self.look_again(context)
 
-    def look_again(self, context: Mapping[str, Any], event: Any, started: str) -> None:
+    def look_again(self, context: Mapping[str, Any], event: Any = None) -> None:
         """Look whether the data has arrived by now."""
         tolerance = Variable.get("recsys_data_tolerance_hours", default=None)
         answer = self._run(context, *(("--tolerance-hours", tolerance) if tolerance else ()))
@@ -171,13 +169,13 @@ class DataSensor(RecsysOperator):
             return
         if answer.code != REFUSED:
             self._fail(context, answer)
-        waited = datetime.now(UTC) - datetime.fromisoformat(started)
+        since = context["task_instance"].xcom_pull(task_ids=self.task_id, key="waiting_since")
+        waited = datetime.now(UTC) - datetime.fromisoformat(since)
         wait = _read_minutes("recsys_data_deadline_minutes", 180) - waited
         if wait > timedelta(0):
             self.defer(
                 trigger=TimeDeltaTrigger(min(wait, _read_minutes("recsys_data_poll_minutes", 10))),
                 method_name="look_again",
-                kwargs={"started": started},
             )
         age = describe_lists(answer.facts.get("lists"))
         late = (

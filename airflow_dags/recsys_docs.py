@@ -68,7 +68,7 @@ database that does not answer. Either way readers still see the last published l
 names, then clear this task: finished shards are kept, and only outputs that do not hold the night are filled.
 """,
     "monitor": """
-Compares tonight's data and lists with the last good nights; runs whenever `ingest` succeeded, also after a refusal.
+Compares tonight's data and lists with the last good nights; also after a failure, since it names the cause.
 
 **Success with an alert** (exit code 4): something is outside its normal range; the XCom `reason` has the causes, the
 XCom `page` the page that explains them. Tonight's lists are published.

@@ -97,13 +97,13 @@ with DAG(
     monitor = RecsysOperator(
         stage="monitor",
         arguments=DATED,
-        # Also after a refusal: it names the cause.
-        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        # Also after a failure: it names the cause.
+        trigger_rule=TriggerRule.ALL_DONE,
         execution_timeout=timedelta(hours=1),
     )
     prune = RecsysOperator(
         stage="prune", optional=True, trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=timedelta(hours=1)
     )
     wait >> ingest >> plan >> parts >> generate >> monitor >> request_training()
-    ingest >> [generate, monitor]
+    ingest >> generate
     [generate, monitor] >> prune
