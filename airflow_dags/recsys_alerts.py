@@ -73,7 +73,8 @@ def report_missed_deadline(context: Mapping[str, Any]) -> None:
         "late",
         f"{run['dag_id']} (run {run['dag_run_id']}) has not ended in time; "
         f"{describe_lists(answer.facts.get('lists'))}, and readers keep them; look in the grid for the first task that "
-        "is not green: its documentation names the next step",
+        "is not green: its documentation names the next step; a task that stays scheduled waits for the pool 'recsys', "
+        "which may be missing ('airflow pools list')",
     )
 
 

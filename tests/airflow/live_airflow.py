@@ -51,7 +51,7 @@ class LiveAirflow:
             "API__BASE_URL": self.address,
             "API__HOST": "127.0.0.1",
             "API__PORT": str(port),
-            "API_AUTH__JWT_SECRET": "only for this test",
+            "API_AUTH__JWT_SECRET": "only for this test, and as long as the signature asks for: " + 64 * "x",
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
@@ -154,9 +154,12 @@ class LiveAirflow:
         found: dict[str, Any] = wait_for(ended, seconds, f"run {number} of {dag_id}", self.log)
         return found
 
+    def read_log(self, service: str) -> str:
+        return (self._home / f"{service}.log").read_text()
+
     def log(self) -> str:
         """Return the ends of the services' logs, and those of the tasks."""
-        files = [*self._home.glob("*.log"), *sorted(self._home.glob("logs/**/*.log"))]
+        files = [*self._home.glob("*r.log"), *sorted(self._home.glob("logs/**/*.log"))]
         return "\n".join(f"== {file.name}\n" + "\n".join(file.read_text().splitlines()[-15:]) for file in files)
 
     def _is_up(self) -> bool:
