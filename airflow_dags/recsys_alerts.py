@@ -10,14 +10,16 @@ Airflow Variables (Admin → Variables, or environment variables such as `AIRFLO
 - `recsys_alert_on`: what is sent, any of `failure` (a task failed and is not tried again), `refusal` (exit code 3),
   `alert` (the monitor, exit code 4) and `late` (data or lists missed their deadline). Default: `failure alert late`.
 
-Without an address nothing is sent. An alert that cannot be sent is logged and never fails a task.
+Without an address nothing is sent. An alert that cannot be sent is logged and never fails a task. The alert about a night
+that has not ended in time comes from a callback, which Airflow 3.3 lets read no Variables of its database: for this one
+set the environment variables on the scheduler or the workers, or use a secrets backend.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.request import Request, urlopen
@@ -40,20 +42,14 @@ class AlreadyReportedError(AirflowFailException):
 
 def send_alert(kind: str, text: str) -> None:
     """Send a text to every address, if alerts of this kind are wanted: `failure`, `refusal`, `alert` or `late`."""
-    try:
-        if kind not in Variable.get(ALERT_ON, default=DEFAULT_ALERT_ON).replace(",", " ").split():
-            return
-        addresses = _find_addresses()
-    except Exception as error:
-        # A secrets backend that does not answer must not change the state of a task.
-        logger.warning("alert was not sent: its address cannot be read (%s)", type(error).__name__)
+    if kind not in _read_variable(ALERT_ON, DEFAULT_ALERT_ON).replace(",", " ").split():
         return
-    for number, address in enumerate(addresses, start=1):
+    for number, address in enumerate(_find_addresses(), start=1):
         try:
             _deliver(address, text)
         except Exception as error:
             # An address may contain a token, and so may the message of an error about it.
-            logger.warning("alert was not sent to address %d of %d (%s)", number, len(addresses), type(error).__name__)
+            logger.warning("alert was not sent to address %d (%s)", number, type(error).__name__)
 
 
 def report_failure(context: Mapping[str, Any]) -> None:
@@ -97,13 +93,29 @@ def describe_lists(run_date: str | None) -> str:
     return f"lists are {hours:,.0f} hours old, last good night {run_date}"
 
 
-def _find_addresses() -> list[str]:
-    addresses = (Variable.get(ALERT_URL, default=None) or "").split()
-    if name := Variable.get(ALERT_CONNECTION, default=None):
+def _find_addresses() -> Iterator[str]:
+    yield from _read_variable(ALERT_URL).split()
+    # Read last: a callback of Airflow 3.3 waits half a minute for what it may not read.
+    name = _read_variable(ALERT_CONNECTION)
+    if not name:
+        return
+    try:
         connection = Connection.get(name)
         path = (connection.extra_dejson.get("config") or {}).get("path") or ""
-        addresses += [*(connection.password or "").split(), *(path.split() if isinstance(path, str) else path)]
-    return addresses
+    except Exception as error:
+        logger.warning("connection of %s cannot be read (%s)", ALERT_CONNECTION, type(error).__name__)
+        return
+    yield from (connection.password or "").split()
+    yield from path.split() if isinstance(path, str) else path
+
+
+def _read_variable(name: str, default: str = "") -> str:
+    try:
+        return Variable.get(name, default=None) or default
+    except Exception as error:
+        # A backend that does not answer must not change the state of a task.
+        logger.warning("Variable %s cannot be read (%s)", name, type(error).__name__)
+        return default
 
 
 def _deliver(address: str, text: str) -> None:
