@@ -10,9 +10,10 @@ Airflow Variables (Admin → Variables, or environment variables such as `AIRFLO
 - `recsys_alert_on`: what is sent, any of `failure` (a task failed and is not tried again), `refusal` (exit code 3),
   `alert` (the monitor, exit code 4) and `late` (data or lists missed their deadline). Default: `failure alert late`.
 
-Without an address nothing is sent. An alert that cannot be sent is logged and never fails a task. The alert about a night
-that has not ended in time comes from a callback, which Airflow 3.3 lets read no Variables of its database: for this one
-set the environment variables on the scheduler or the workers, or use a secrets backend.
+Without an address nothing is sent. An alert that cannot be sent is logged and never fails a task.
+
+The alert about a night that has not ended in time comes from a callback, which may not read Variables of Airflow's own
+database: for this one, set the environment variables for the scheduler and the workers, or use a secrets backend.
 """
 
 from __future__ import annotations
