@@ -32,7 +32,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _REASON_LENGTH = 1000
 _SECONDS_TO_END = 3
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+# Linux has it.
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _start(words: Sequence[str]) -> subprocess.Popen[str]:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=_end_with_parent if _PRCTL else None,
         )
     except OSError as error:
         raise AirflowFailException(
@@ -131,7 +132,7 @@ def _start(words: Sequence[str]) -> subprocess.Popen[str]:
 
 def _end_with_parent() -> None:
     """Let the command end with the task's process, even a killed one: it must not keep a lock from the next try."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _parse(output: str) -> dict[str, Any]:
