@@ -59,7 +59,7 @@ def live(
 def test_the_schedule_starts_a_night_that_waits_for_data_and_misses_its_deadline(
     live: LiveAirflow, stub: Stub, receiver: Receiver
 ) -> None:
-    stub.scripts["freshness"] = [LATE, LATE, LATE, LATE, LATE, {"out": {"fresh": True}}]
+    stub.scripts["freshness"] = [LATE, LATE, {"out": {"fresh": True}}]
     stub.write_scripts()
     live.change("PATCH", "/api/v2/dags/recsys_nightly", is_paused=False)
     # The pool is missing, which Airflow itself says in this log only.
@@ -79,6 +79,7 @@ def test_the_schedule_starts_a_night_that_waits_for_data_and_misses_its_deadline
 def test_a_promotion_starts_a_night_whose_refusal_is_not_tried_again(
     live: LiveAirflow, stub: Stub, receiver: Receiver
 ) -> None:
+    stub.scripts["freshness"] = [{"out": {"fresh": True}}]
     stub.scripts["generate"] = [{"code": 3, "err": REFUSED}]
     stub.write_scripts()
     live.change("PATCH", "/api/v2/dags/recsys_train", is_paused=False)
