@@ -143,7 +143,7 @@ class LiveAirflow:
         number: int = self.get(path)["try_number"]
         return number
 
-    def finish(self, dag_id: str, number: int, seconds: float = 150) -> dict[str, Any]:
+    def finish(self, dag_id: str, number: int, seconds: float = 240) -> dict[str, Any]:
         """Wait until the DAG's run of this number, from 0, has ended, and return it."""
 
         def ended() -> dict[str, Any] | None:

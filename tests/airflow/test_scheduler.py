@@ -13,7 +13,7 @@ from live_airflow import LiveAirflow, wait_for
 from miniature import LAST_DAY, Trained, copy_home, read_files, settings
 from stand_ins import Receiver, Stub
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
 
 REFUSED = "refused: 52.5% of rows are fallback items (limit 50%)"
 LATE = {"code": 3, "err": "refused: not yet", "out": {"fresh": False, "lists": "2025-02-27"}}
@@ -63,7 +63,7 @@ def test_the_schedule_starts_a_night_that_waits_for_data_and_misses_its_deadline
     stub.write_scripts()
     live.change("PATCH", "/api/v2/dags/recsys_nightly", is_paused=False)
     # The pool is missing, which Airflow itself says in this log only.
-    wait_for(lambda: "non-existent pool 'recsys'" in live.read_log("scheduler"), 60, "the warning", live.log)
+    wait_for(lambda: "non-existent pool 'recsys'" in live.read_log("scheduler"), 180, "the warning", live.log)
     live.command("pools", "import", str(Path(__file__).parents[2] / "airflow_dags" / "pools.json"))
     run = live.finish("recsys_nightly", 0)
     assert (run["run_type"], run["state"]) == ("scheduled", "success")
