@@ -1,135 +1,213 @@
-"""What both DAGs share: a task is one `recsys` command. This file defines no DAG.
+"""What the DAGs share: a task is one `recsys` command. This file defines no DAG.
 
-The worker's environment decides which installation runs, so Airflow itself needs no machine-learning package:
+`recsys_process` runs the command, `recsys_alerts` sends alerts, `recsys_docs` has each task's documentation.
 
-- `RECSYS_COMMAND`: the executable, one absolute path (default: `recsys` from the PATH);
-- `RECSYS_CONFIG`: the configuration, an absolute path (default: `configs/demo.yaml` of this checkout);
-- `RECSYS_HOME`, `RECSYS_DATA`, `MLFLOW_TRACKING_URI`: as for the command line; relative paths start from this checkout.
+What becomes of an exit code is decided in one place, `RecsysOperator.execute`:
 
-A failed task sends an alert if the Airflow Variable `recsys_alert_url` is set (Admin → Variables, or the environment
-variable `AIRFLOW_VAR_RECSYS_ALERT_URL`): a POST with `{"text": "…"}`, as Slack and Mattermost webhooks expect.
+    0           success
+    3 refused   failed without another try, or skipped: Variable `recsys_on_refusal` = `fail` or `skip`
+    4 alert     an alert is sent, and the task succeeds
+    2, others   tried again with growing delay, then failed, and an alert is sent; 137 is a killed process
+
+The last line of the command is the XCom `reason` and the last line of the task's log.
+
+Further Airflow Variables: `recsys_data_deadline_minutes` (180), `recsys_data_poll_minutes` (10),
+`recsys_data_tolerance_hours` (the config's), `recsys_on_late_data` (`fail` or `continue`), `recsys_shard_tasks` (1).
 """
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping
-from datetime import timedelta
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Asset, Param, Variable
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import Asset, BaseOperator, Param, Variable
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from recsys_alerts import AlreadyReportedError, describe_lists, describe_task, find_log, report_failure, send_alert
+from recsys_docs import TASK_DOCS
+from recsys_process import Answer, RecsysProcess, find_mlflow
 
-# Emitted when a promotion changed the champion.
+DONE, REFUSED, ALERT = 0, 3, 4
+
+# Emitted when a promotion changed the champion, and when the monitor asks for a training.
 CHAMPION = Asset("recsys://champion")
+RETRAINING = Asset("recsys://retraining")
 
-# Shown and filterable in the grid; change it to the team that is on call.
-OWNER = "recommendations"
-ALERT_URL = "recsys_alert_url"
+# Has one slot: of the tasks that write snapshots, lists or the champion, one runs at a time, whatever started it.
+POOL = "recsys"
+# For tasks that collide with nothing: Airflow's own pool.
+OTHER_POOL = "default_pool"
 
-# Bash expands these when the task runs, so the values are those of the worker.
-COMMAND = '"${RECSYS_COMMAND:-recsys}"'
-CONFIG = '"${RECSYS_CONFIG:-configs/demo.yaml}"'
-CHECKOUT = Path(__file__).resolve().parents[1]
+TASK_SETTINGS: dict[str, Any] = {
+    # Shown and filterable in the grid; change it to the team that is on call.
+    "owner": "recommendations",
+    "pool": POOL,
+    "retries": 2,
+    # The first delay; the next is twice as long.
+    "retry_delay": timedelta(minutes=float(os.environ.get("RECSYS_RETRY_MINUTES") or 5)),
+    "retry_exponential_backoff": 2,
+    "on_failure_callback": report_failure,
+}
 
 # Runs that are triggered by hand or by an asset have no logical date, only the time from which they may run.
 RUN_DATE = "{{ params.run_date or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
+DATED = ("--run-date", RUN_DATE)
 
-# What the task does, what its failure means, and what to do then; shown in the task's details.
-TASK_DOCS = {
-    "ingest": """
-Reads the raw files into a checked snapshot.
+# Facts of a command's JSON that become XComs: what other tasks and people look for.
+_FACTS = ("snapshot", "run", "model", "version", "file", "promoted", "champion", "entry", "run_date", "folder")
+_FACTS += ("counts", "shards", "verdict", "retrain", "page", "newest", "lists")
+# A backfill leaves readers on the lists that they follow.
+_BACKFILL_ARGUMENTS = {"generate": ("--keep-pointer",)}
 
-**Failed**: a file is missing or unreadable, or too many rows were rejected; the previous snapshot is still the current
-one. Fix what the log's last line names, then clear this task (Grid → task → Clear).
-""",
-    "train": """
-Fits the models, measures them on the newest window, fits them again on all data and registers the result as
-`challenger`.
 
-**Failed**: the champion still serves. Fix what the log's last line names, then clear this task. Fine-tuning that was
-interrupted continues from its last checkpoint.
-""",
-    "evaluate": """
-Prints the metrics of the training against baselines, by segment, and where candidates were lost. Read-only.
+class RecsysOperator(BaseOperator):
+    """Runs one `recsys` command, without a shell: nothing that is typed into a parameter can become a command.
 
-**Failed**: the challenger is registered but not promoted. Clear this task.
-""",
-    "promote": """
-Compares the challenger with the champion on the same users and promotes it if it passes the gate.
+    Args:
+        stage: command of the CLI; it is also the task's id if no `task_id` is given.
+        arguments: further arguments, rendered as templates.
+        as_json: call the command with `--json`; `_FACTS` of its answer become XComs.
+        part: value of `--shards`; mapped tasks have one each.
+        on_refusal: what exit code 3 does to the task, `fail` or `skip`, unless the Variable decides.
+        optional: no exit code fails the task; it is skipped instead, and an alert is sent.
+        skip_unless: fact without which exit code 0 skips the task, so that it emits no asset.
+        **settings: further arguments of the operator.
+    """
 
-**Skipped**: the gate refused (exit code 3); the log has the numbers. The champion still serves; nothing to fix.
-**Failed**: the champion still serves. Fix what the log's last line names, then clear this task.
-""",
-    "generate": """
-Makes the champion's lists for every active user and publishes them in one step. While a canary is running, its share of
-the users gets the challenger's lists.
+    template_fields: Sequence[str] = ("arguments", "part")
 
-**Failed with exit code 3**: a check refused the lists (too old a snapshot, too many fallback items, a shifted score
-distribution …). If the message names the challenger, `recsys canary --stop` ends the canary. **Exit code 2**: an
-error, such as a full disk or a database that does not answer. Either way readers still see the last published lists.
-Fix what the log's last line names, then clear this task: finished shards are kept, and only outputs that do not hold
-the night are filled.
-""",
-}
+    def __init__(
+        self,
+        *,
+        stage: str,
+        arguments: Sequence[str] = (),
+        as_json: bool = True,
+        part: str | None = None,
+        on_refusal: str = "fail",
+        optional: bool = False,
+        skip_unless: str | None = None,
+        **settings: Any,
+    ) -> None:
+        name = settings.setdefault("task_id", stage)
+        settings.setdefault("doc_md", TASK_DOCS.get(name))
+        super().__init__(**settings)
+        self.stage = stage
+        self.arguments = list(arguments)
+        self.as_json = as_json
+        self.part = part
+        self.on_refusal = on_refusal
+        self.optional = optional
+        self.skip_unless = skip_unless
+        self._process = RecsysProcess()
+
+    def execute(self, context: Mapping[str, Any]) -> None:
+        """Run the command and turn its exit code into the state of the task."""
+        answer = self._run(context)
+        if answer.code == REFUSED:
+            self._refuse(context, answer.reason)
+        if answer.code == ALERT:
+            send_alert("alert", f"{describe_task(context)}: {answer.reason}; {find_log(context)}")
+        elif answer.code != DONE:
+            self._fail(context, answer)
+        if self.skip_unless and not answer.facts.get(self.skip_unless):
+            raise AirflowSkipException(answer.facts.get("reason") or answer.reason)
+
+    def on_kill(self) -> None:
+        """End the command and what it started."""
+        self._process.end()
+
+    def _run(self, context: Mapping[str, Any], *arguments: str) -> Answer:
+        words = [*self.arguments, *arguments, *(["--shards", self.part] if self.part else [])]
+        if context["dag_run"].run_type == "backfill":
+            words += _BACKFILL_ARGUMENTS.get(self.stage, ())
+        answer = self._process.run(self.stage, [*words, "--json"] if self.as_json else words, self.log)
+        found = {name: answer.facts[name] for name in _FACTS if name in answer.facts}
+        if answer.code != DONE:
+            found["reason"] = answer.reason
+        if "run" in found and (address := find_mlflow()):
+            found["mlflow"] = address
+        for name, value in found.items():
+            context["task_instance"].xcom_push(key=name, value=value)
+        return answer
+
+    def _refuse(self, context: Mapping[str, Any], reason: str) -> None:
+        send_alert("refusal", f"{describe_task(context)} {reason}; {find_log(context)}")
+        if self.optional or Variable.get("recsys_on_refusal", default=self.on_refusal) == "skip":
+            raise AirflowSkipException(reason)
+        raise AlreadyReportedError(reason)
+
+    def _fail(self, context: Mapping[str, Any], answer: Answer) -> None:
+        reason = f"exit code {answer.code}: {answer.reason}"
+        if not self.optional:
+            raise AirflowException(reason)
+        send_alert("failure", f"{describe_task(context)} failed: {reason}; {find_log(context)}")
+        raise AirflowSkipException(reason)
+
+
+class DataSensor(RecsysOperator):
+    """Waits until the raw files hold the data of the run date, for `recsys_data_deadline_minutes` at most.
+
+    Between two looks the task is deferred: it occupies no worker, and the triggerer only waits for the time to pass.
+    The command itself runs on the worker, where RECSYS_COMMAND, the data and the DAG files are; the triggerer has none
+    of them.
+    """
+
+    def execute(self, context: Mapping[str, Any]) -> None:
+        """Look, and wait if the data has not arrived."""
+        # Kept as an XCom: it outlives the deferral.
+        context["task_instance"].xcom_push(key="waiting_since", value=datetime.now(UTC).isoformat())
+        self.look_again(context)
+
+    def look_again(self, context: Mapping[str, Any], event: Any = None) -> None:
+        """Look whether the data has arrived by now."""
+        tolerance = Variable.get("recsys_data_tolerance_hours", default=None)
+        answer = self._run(context, *(("--tolerance-hours", tolerance) if tolerance else ()))
+        if answer.code == DONE:
+            return
+        if answer.code != REFUSED:
+            self._fail(context, answer)
+        since = context["task_instance"].xcom_pull(task_ids=self.task_id, key="waiting_since")
+        waited = datetime.now(UTC) - datetime.fromisoformat(since)
+        wait = _read_minutes("recsys_data_deadline_minutes", 180) - waited
+        if wait > timedelta(0):
+            self.defer(
+                trigger=TimeDeltaTrigger(min(wait, _read_minutes("recsys_data_poll_minutes", 10))),
+                method_name="look_again",
+            )
+        age = describe_lists(answer.facts.get("lists"))
+        late = (
+            f"{answer.reason.removeprefix('refused: ')}; the deadline has passed; {age}, and readers keep them; get "
+            "the feed running, then clear the task"
+        )
+        send_alert("late", f"{describe_task(context)}: {late}; {find_log(context)}")
+        if Variable.get("recsys_on_late_data", default="fail") != "continue":
+            raise AlreadyReportedError(late)
+        self.log.warning("%s; recsys_on_late_data=continue: the night goes on with the data that has arrived", late)
+
+
+def read_page(dag_file: str) -> str:
+    """Return the documentation of a DAG, from the Markdown file that has the name of its Python file."""
+    return Path(dag_file).with_suffix(".md").read_text(encoding="utf-8")
 
 
 def run_date_param() -> Param:
     """Return the parameter that overrides the run date; empty means the date of the run itself (UTC)."""
-    return Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-        title="Run date",
-        description="YYYY-MM-DD; only events before 00:00 UTC of this day are used. Empty: the date of this run.",
-    )
+    text = "only events before 00:00 UTC of this day are used. Empty: the date of this run."
+    return Param(None, type=["null", "string"], **_describe_date("Run date", text))
 
 
-def send_alert(context: Mapping[str, Any]) -> None:
-    """Report a failed task to the URL of the Variable `recsys_alert_url`; without the Variable, do nothing."""
-    task = context["task_instance"]
-    url = Variable.get(ALERT_URL, default=None)
-    if not url:
-        return
-    text = f"{task.dag_id}.{task.task_id} failed (run {task.run_id}, try {task.try_number}); {task.log_url}"
-    try:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("not an http or https address")
-        body = json.dumps({"text": text}).encode()
-        with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=10):
-            pass
-    except (OSError, ValueError) as error:
-        # The address may contain a token, so it is not logged.
-        logging.getLogger(__name__).warning("alert was not sent to %s: %s", ALERT_URL, error)
+def date_param(title: str, text: str) -> Param:
+    """Return a parameter that has to be a date."""
+    return Param(type="string", **_describe_date(title, text))
 
 
-def command_task(stage: str, *, dated: bool = False, skip_on_refusal: bool = False, **settings: Any) -> BashOperator:
-    """Return the task that runs `recsys STAGE`.
+def _describe_date(title: str, text: str) -> dict[str, str]:
+    pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+    return {"format": "date", "pattern": pattern, "title": title, "description": f"YYYY-MM-DD; {text}"}
 
-    The run date goes into an environment variable and never into the shell's text, so nothing that is typed into
-    the parameter can become a command.
 
-    Args:
-        stage: command of the CLI, and the task's id.
-        dated: the command takes a run date.
-        skip_on_refusal: exit code 3 (refused) skips the task instead of failing it.
-        **settings: further arguments of the operator.
-    """
-    return BashOperator(
-        task_id=stage,
-        bash_command=f"{COMMAND} {stage} --config {CONFIG}" + (' --run-date "$RUN_DATE"' if dated else ""),
-        env={"RUN_DATE": RUN_DATE},
-        append_env=True,
-        cwd=str(CHECKOUT),
-        skip_on_exit_code=3 if skip_on_refusal else None,
-        do_xcom_push=False,
-        retry_delay=timedelta(minutes=5),
-        owner=OWNER,
-        doc_md=TASK_DOCS[stage],
-        on_failure_callback=send_alert,
-        **settings,
-    )
+def _read_minutes(name: str, default: float) -> timedelta:
+    return timedelta(minutes=float(Variable.get(name, default=default)))

@@ -13,6 +13,8 @@ from unittest import mock
 from recsys.config import Config, EngineConfig, parse_config
 from recsys.engines import Engine, make_engine
 from recsys.pipelines.generate import generate
+from recsys.pipelines.night_lists import Part
+from recsys.pipelines.night_parts import generate_part
 
 # What a night imports, some of it only when it is needed.
 _IMPORTED = (
@@ -26,13 +28,13 @@ _IMPORTED = (
 
 
 class NightProcess:
-    """A running night."""
+    """A running night, or a part of one."""
 
-    def __init__(self, config: Config, home: Path, day: str, now: datetime) -> None:
+    def __init__(self, config: Config, home: Path, day: str, now: datetime, part: Part | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(_IMPORTED))
         self._begun, sender = context.Pipe(duplex=False)
-        self._process = context.Process(target=_make_night, args=(config.resolved(), home, day, now, sender))
+        self._process = context.Process(target=_make_night, args=(config.resolved(), home, day, now, part, sender))
         # The process that is forked keeps the environment in which it was started.
         with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true"):
             self._process.start()
@@ -59,10 +61,17 @@ class NightProcess:
         return self._process.exitcode
 
 
-def _make_night(config: dict[str, Any], home: Path, day: str, now: datetime, begun: Connection) -> None:
+def _make_night(
+    settings: dict[str, Any], home: Path, day: str, now: datetime, part: Part | None, begun: Connection
+) -> None:
+    config = parse_config(settings, "test")
+
     def report(settings: EngineConfig, threads: int) -> Engine:
         begun.send(None)
         return make_engine(settings, threads)
 
     with mock.patch("recsys.pipelines.night_lists.make_engine", report):
-        generate(parse_config(config, "test"), home, day, now)
+        if part:
+            generate_part(config, home, day, part, now)
+        else:
+            generate(config, home, day, now)

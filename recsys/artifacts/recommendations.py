@@ -119,6 +119,12 @@ def open_shards(home: Path, run_date: str, facts: Mapping[str, Any]) -> ShardFol
     return ShardFolder.open(shards_folder(home, run_date), {"run_date": run_date, **facts})
 
 
+def find_shards(home: Path, run_date: str, facts: Mapping[str, Any]) -> ShardFolder | None:
+    """Return the folder that collects a run date's shards if it was opened for these facts."""
+    shards = ShardFolder(shards_folder(home, run_date))
+    return shards if shards.belongs_to({"run_date": run_date, **facts}) else None
+
+
 def is_published(home: Path, run_date: str, facts: Mapping[str, Any]) -> dict[str, int] | None:
     """Return the manifest's counts if a run date is published with these facts and undamaged, otherwise None."""
     if not (list_folder(home, run_date) / MANIFEST).is_file():

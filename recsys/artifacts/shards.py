@@ -48,15 +48,18 @@ class ShardFolder:
             folder: created where it does not exist.
             key: everything that the shards' bytes depend on.
         """
-        text = encode_json(dict(key))
-        written = folder / _KEY
-        if not written.is_file() or written.read_bytes() != text.encode():
+        if not (shards := cls(folder)).belongs_to(key):
             # A file in place of the folder is no shard either.
             if folder.is_file():
                 folder.unlink()
             shutil.rmtree(folder, ignore_errors=True)
-            replace_text(written, text)
-        return cls(folder)
+            replace_text(folder / _KEY, encode_json(dict(key)))
+        return shards
+
+    def belongs_to(self, key: Mapping[str, Any]) -> bool:
+        """Return whether the folder was opened for a night with this key."""
+        written = self.folder / _KEY
+        return written.is_file() and written.read_bytes() == encode_json(dict(key)).encode()
 
     def find_finished(self) -> dict[int, dict[str, int]]:
         """Return the counts of each finished shard by its number; the other shards have to be made."""

@@ -87,6 +87,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": inspection.evaluate,
         "report": inspection.report,
         "doctor": inspection.doctor,
+        "freshness": inspection.freshness,
         "ab": ab.ab,
     },
     "Encoder": {"search": encoder.search, "embed": encoder.embed, "export": encoder.export},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from recsys.cli.options import ConfigOption, JsonOption, RunOption
 from recsys.cli.output import print_json, print_lines, print_table
 from recsys.cli.setup import load_settings
+from recsys.errors import Refused
 
 
 def evaluate(
@@ -104,3 +106,52 @@ def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
         print_table(finding_table(findings))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(2)
+
+
+def freshness(
+    config: ConfigOption,
+    run_date: Annotated[
+        str | None,
+        typer.Option("--run-date", metavar="YYYY-MM-DD", help="Night to ask for. Default: today in UTC."),
+    ] = None,
+    tolerance_hours: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance-hours",
+            min=0,
+            metavar="HOURS",
+            help="Largest age of the newest event at 00:00 UTC of the run date. Default: "
+            "generation.max_snapshot_age_hours, or 24 where the config has none.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check whether the raw files hold the data of a night yet.
+
+    Reads the times of the raw interactions and nothing else. The exit code is 0 if the newest event is recent enough,
+    and 3 if it is not or the files cannot be read yet. Read-only.
+
+    Next: `recsys ingest`.
+
+    Example: `recsys freshness --config configs/demo.yaml --run-date 2025-03-02`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.freshness import examine_freshness
+
+    found = examine_freshness(settings, home(), run_date, tolerance_hours, datetime.now(UTC))
+    if as_json:
+        print_json(
+            {
+                "run_date": found.run_date,
+                "fresh": found.fresh,
+                "newest": found.newest.isoformat() if found.newest else None,
+                "needed": found.needed.isoformat(),
+                "lists": found.lists,
+                "reason": found.describe(),
+            }
+        )
+    if not found.fresh:
+        raise Refused(f"data for {found.run_date}: {found.describe()}; wait for the feed, then run again")
+    if not as_json:
+        print_lines(f"data for {found.run_date} has arrived: {found.describe()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,9 @@ from recsys.cli.setup import load_settings
 from recsys.errors import ConfigError, Refused
 
 if TYPE_CHECKING:
+    from recsys.config import Config
     from recsys.pipelines.generate import Generated
+    from recsys.pipelines.night_lists import Part
 
 
 def generate(
@@ -34,6 +37,10 @@ def generate(
         str | None,
         typer.Option(metavar="REASON", help="Accept fewer users and rows than in the last good lists; say why."),
     ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Make only part I of N of the shards; publish with a call without --shards."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the champion's lists for every active user and publish them in one step.
@@ -41,7 +48,8 @@ def generate(
     While a canary is running (`recsys canary`), its share of the users gets the challenger's lists in the same step.
     Readers follow `RECSYS_HOME/recommendations/CURRENT`, which changes last. The same snapshot, champion and run date
     give the same bytes. If it is killed, run it again: finished shards are kept. With `--until`, every run date of the
-    range is made in order; those already published are skipped.
+    range is made in order; those already published are skipped. With `--shards`, several processes or machines that
+    share RECSYS_HOME each make a part of the lists at the same time.
 
     The exit code is 3 if a check refuses the lists, and if they are published but readers keep following a later run
     date: `recsys lists --point RUN_DATE` moves readers; with `--keep-pointer` nothing is wrong about that.
@@ -54,6 +62,11 @@ def generate(
     from recsys.pipelines.generate import generate as generate_pipeline
 
     options, now = NightOptions(keep_pointer, allow_future, accept_loss), datetime.now(UTC)
+    if shards is not None:
+        if until is not None:
+            raise ConfigError("--shards and --until exclude each other; give one of them")
+        _generate_part(config, settings, run_date, _parse_part(shards), as_json=as_json)
+        return
     if until is None:
         published = [generate_pipeline(settings, home(), run_date, now, options)]
     elif run_date is None:
@@ -89,6 +102,31 @@ def _refuse_unfollowed(lists: Generated) -> None:
             f"lists for {lists.run_date}: published, but readers still follow the later run date {lists.readers}; run "
             f"'recsys lists --point {lists.run_date}' to move them, or add --keep-pointer if they should stay"
         )
+
+
+def _generate_part(file: Path, settings: Config, run_date: str | None, part: Part, *, as_json: bool) -> None:
+    from recsys.config import home
+    from recsys.pipelines.night_parts import generate_part
+    from recsys.progress import format_count
+
+    made = generate_part(settings, home(), run_date, part, datetime.now(UTC))
+    if as_json:
+        print_json({"run_date": made.run_date, "shards": str(part), "counts": made.counts})
+        return
+    users = format_count(made.counts.get("users", 0), "user")
+    print_lines(
+        f"part {part} of {made.run_date}: lists for {users}",
+        f"next: recsys generate --config {file} --run-date {made.run_date}, when all parts are made",
+    )
+
+
+def _parse_part(text: str) -> Part:
+    from recsys.pipelines.night_lists import Part
+
+    number, _, parts = text.partition("/")
+    if number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts):
+        return Part(int(number), int(parts))
+    raise ConfigError(f"--shards '{text}': expected I/N with I from 1 to N, such as 2/3")
 
 
 def _list_facts(lists: Generated) -> dict[str, Any]:

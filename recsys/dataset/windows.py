@@ -93,21 +93,30 @@ def resolve_end(interactions: pl.DataFrame | pl.LazyFrame, run_date: str | None)
     Raises:
         DataError: the run date is not YYYY-MM-DD.
     """
-    if run_date is not None:
-        invalid = DataError(f"run date '{run_date}': expected YYYY-MM-DD, such as 2025-01-31")
-        try:
-            start = datetime.strptime(run_date, "%Y-%m-%d").replace(tzinfo=UTC)
-        except ValueError as error:
-            raise invalid from error
-        # strptime also accepts 2025-1-5; a day must have a single spelling, since folders are named by it.
-        if start.date().isoformat() != run_date:
-            raise invalid
+    start = parse_run_date(run_date) if run_date is not None else None
     last = interactions.lazy().select(pl.col("time").max()).collect(engine="streaming").item()
     if not isinstance(last, datetime):
         return None
-    if run_date is not None:
+    if start is not None:
         return start
     return datetime.combine(last.date() + timedelta(days=1), time(), tzinfo=UTC)
+
+
+def parse_run_date(run_date: str) -> datetime:
+    """Return 00:00 UTC of a run date.
+
+    Raises:
+        DataError: it is not YYYY-MM-DD.
+    """
+    invalid = DataError(f"run date '{run_date}': expected YYYY-MM-DD, such as 2025-01-31")
+    try:
+        start = datetime.strptime(run_date, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise invalid from error
+    # strptime also accepts 2025-1-5; a day must have a single spelling, since folders are named by it.
+    if start.date().isoformat() != run_date:
+        raise invalid
+    return start
 
 
 def cut(interactions: pl.DataFrame, end: datetime | None) -> pl.DataFrame:

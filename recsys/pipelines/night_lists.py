@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,30 @@ Counts = dict[str, int]
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several equal parts of a night's shards, each made by a process of its own.
+
+    Attributes:
+        number: 1 to `parts`.
+        parts: how many there are.
+    """
+
+    number: int
+    parts: int
+
+    def has(self, shard: int) -> bool:
+        """Return whether a shard belongs to this part."""
+        return shard % self.parts == self.number - 1
+
+    def __str__(self) -> str:
+        """Return the part as it is typed, such as `2/3`."""
+        return f"{self.number}/{self.parts}"
+
+
+WHOLE_NIGHT = Part(1, 1)
+
+
+@dataclass(frozen=True)
 class NightLists:
     """Makes the shards of one night that are not finished yet.
 
@@ -35,6 +59,7 @@ class NightLists:
         run_date: YYYY-MM-DD.
         end: the lists know the events before it; None without times.
         shards: folder of the finished shards.
+        part: of the shards to make.
     """
 
     inputs: NightInputs
@@ -42,12 +67,15 @@ class NightLists:
     run_date: str
     end: datetime | None
     shards: ShardFolder
+    part: Part = WHOLE_NIGHT
 
     def make(self) -> dict[str, Counts]:
-        """Make what is missing, the champion's shards first; one model at a time is prepared for the catalogue.
+        """Make what is missing of the part, the champion's shards first.
+
+        One model at a time is prepared for the catalogue; none whose shards are all finished.
 
         Returns:
-            The counts of each model that made lists, by the name of its variant.
+            The counts of each model's shards of the part, by the name of its variant.
 
         Raises:
             Refused: there is no active user or no available item, or the snapshot is too old.
@@ -58,21 +86,23 @@ class NightLists:
         finished, first = self.shards.find_finished(), 0
         for variant, users in self.inputs.split_users(active):
             size = self.inputs.config.generation.shard_size
-            numbers = range(first, first + -(-users.n_users // size))
+            last = first + -(-users.n_users // size)
+            numbers = [number for number in range(first, last) if self.part.has(number)]
             task = ShardTask(self._name_inputs(variant), self.shards.folder, size, self.run_date, first)
             kept = {number: finished[number] for number in numbers if number in finished}
-            # Deleted before the next model is prepared, so that only one is in memory.
-            recommender = self._prepare(variant, histories, shown)
-            if variant.name == CHAMPION:
-                recommender = replace(recommender, sample_share=find_share(users.n_users))
-            made[variant.name] = self._make_shards(recommender, users, task, numbers, kept)
-            del recommender
-            first = numbers.stop
+            if len(kept) < len(numbers):
+                # Not kept in a variable: the next model is prepared without this one in memory.
+                kept = self._make_shards(self._prepare(variant, histories, shown, users), users, task, numbers, kept)
+            elif numbers:
+                logger.info("lists: all %s are already finished", format_count(len(numbers), "shard"))
+            made[variant.name] = sum_counts(kept[number] for number in numbers)
+            first = last
         return made
 
     def _name_inputs(self, variant: Variant) -> Path:
         name = "inputs" if variant.name == CHAMPION else f"inputs_{variant.name}"
-        return self.shards.folder / name
+        own = "" if self.part == WHOLE_NIGHT else f"_{self.part.number}_of_{self.part.parts}"
+        return self.shards.folder / f"{name}{own}"
 
     def _read_histories(self) -> tuple[Histories, Histories]:
         """Return the histories of all users and of the active users."""
@@ -89,8 +119,10 @@ class NightLists:
             )
         return histories, active
 
-    def _prepare(self, variant: Variant, histories: Histories, shown: list[list[Path]]) -> BatchRecommender:
-        """Return the recommender of a model over tonight's catalogue."""
+    def _prepare(
+        self, variant: Variant, histories: Histories, shown: list[list[Path]], users: Histories
+    ) -> BatchRecommender:
+        """Return the recommender of a model over tonight's catalogue; the champion's keeps a sample of users."""
         config, bundle, home = self.inputs.config, variant.bundle, self.home
         with (
             log_stage(self._name_stage("catalogue", variant)) as done,
@@ -114,7 +146,7 @@ class NightLists:
                 f"generate for {self.run_date}: no item of the catalogue is available; the current lists remain "
                 "published"
             )
-        return BatchRecommender(
+        made = BatchRecommender(
             config,
             bundle,
             recommender,
@@ -124,16 +156,17 @@ class NightLists:
             shown,
             variant.name if self.inputs.canary else None,
         )
+        return replace(made, sample_share=find_share(users.n_users)) if variant.name == CHAMPION else made
 
     def _make_shards(
         self,
         recommender: BatchRecommender,
         users: Histories,
         task: ShardTask,
-        numbers: range,
+        numbers: Sequence[int],
         finished: Mapping[int, Counts],
-    ) -> Counts:
-        """Make the shards of one model that are not finished yet and return the counts of all its shards."""
+    ) -> dict[int, Counts]:
+        """Make the shards of one model that are not finished yet; return the counts of all shards by number."""
         config = recommender.config
         engine, made = config.generation.engine, dict(finished)
         missing = [number for number in numbers if number not in finished]
@@ -144,10 +177,11 @@ class NightLists:
         elif missing:
             with log_stage("shard inputs"):
                 save_inputs(task.inputs, recommender, users)
-        with log_stage("lists") as done, progress_bar(f"Lists for {self.run_date}", users.n_users) as progress:
+        own = sum(min(task.size, users.n_users - (number - task.first) * task.size) for number in numbers)
+        with log_stage("lists") as done, progress_bar(f"Lists for {self.run_date}", own) as progress:
             kept = _count_users(finished.values())
             progress(kept)
-            pace = ProgressLogger("lists", "users", users.n_users - kept)
+            pace = ProgressLogger("lists", "users", own - kept)
             try:
                 for number, counts in make_engine(engine, config.threads).run(task, missing):
                     made[number] = counts
@@ -155,17 +189,23 @@ class NightLists:
                     pace.update(counts["users"])
             finally:
                 task.forget()
-            total: Counts = {}
-            for number in numbers:
-                total = add_counts(total, made[number])
+            total = sum_counts(made.values())
             done(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in total.items()) + pace.describe())
         cache = recommender.recommender.factor_cache
         if cache and cache.known + cache.solved:
             logger.info("ALS user factors: %s cached, %s recomputed", f"{cache.known:,}", f"{cache.solved:,}")
-        return total
+        return made
 
     def _name_stage(self, stage: str, variant: Variant) -> str:
         return f"{stage} of {variant}" if self.inputs.canary else stage
+
+
+def sum_counts(counts: Iterable[Counts]) -> Counts:
+    """Return the sums by name; empty without any."""
+    total: Counts = {}
+    for own in counts:
+        total = add_counts(total, own)
+    return total
 
 
 def forget_old_factors(inputs: NightInputs, home: Path, run_date: str) -> None:

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 import pytest
+from stand_ins import Receiver, Stub
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
@@ -37,9 +39,11 @@ class Airflow:
         return self._ask({"dag_id": dag_id, **dates, **settings})
 
     def log(self) -> str:
-        """Return the end of the log, the output of the commands first."""
-        lines = self._log.read_text().splitlines()
-        return "\n".join([*[line for line in lines if "SubprocessHook" in line][-60:], *lines[-30:]])
+        """Return the end of the log."""
+        return "\n".join(self.whole_log().splitlines()[-200:])
+
+    def whole_log(self) -> str:
+        return self._log.read_text()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         self._requests.write(json.dumps(request) + "\n")
@@ -87,31 +91,14 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 
 
 @pytest.fixture
-def stub(tmp_path: Path) -> "Stub":
+def stub(tmp_path: Path) -> Stub:
     return Stub(tmp_path)
 
 
-class Stub:
-    """A stand-in for the CLI that records its arguments and exits with a given code."""
-
-    def __init__(self, folder: Path) -> None:
-        self.calls_file = folder / "calls.jsonl"
-        self.command = folder / "a folder" / "recsys"  # a space: the DAG must quote
-        self.command.parent.mkdir()
-        self.exit_codes: dict[str, int] = {}
-
-    def environment(self, **more: str) -> dict[str, str]:
-        source = (
-            f"#!{sys.executable}\n"
-            "import json, os, sys\n"
-            f"open({str(self.calls_file)!r}, 'a').write(json.dumps(sys.argv[1:] + [os.getcwd()]) + '\\n')\n"
-            f"sys.exit({self.exit_codes!r}.get(sys.argv[1], 0))\n"
-        )
-        self.command.write_text(source)
-        self.command.chmod(0o755)
-        return {"RECSYS_COMMAND": str(self.command), "RECSYS_CONFIG": "configs/demo.yaml", **more}
-
-    def calls(self) -> list[list[str]]:
-        if not self.calls_file.exists():
-            return []
-        return [json.loads(line) for line in self.calls_file.read_text().splitlines()]
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    """A webhook on the loopback interface."""
+    with Receiver() as server:
+        Thread(target=server.serve_forever).start()
+        yield server
+        server.shutdown()

@@ -22,6 +22,7 @@ COMMANDS = [
     "tune",
     "run",
     "doctor",
+    "freshness",
     "ab",
     "embed",
     "search",

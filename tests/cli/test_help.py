@@ -19,7 +19,7 @@ def test_each_command_explains_itself(command: str, call: Call, monkeypatch: pyt
     assert (answer.code, answer.err) == (0, "")
     assert f"recsys {command} [OPTIONS]" in answer.out
     assert ("--config" in answer.out) == (command not in ("demo-data", "init"))
-    assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "tune", "run"))
+    assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "tune", "run", "freshness"))
     assert "--json" in answer.out
     assert "Example: " in answer.out
 
@@ -33,7 +33,7 @@ def test_examples_fit_one_line_of_80_columns(command: str, call: Call, monkeypat
     assert lines[index + 1] == ""
 
 
-@pytest.mark.parametrize("command", ["evaluate", "doctor", "embed", "search"])
+@pytest.mark.parametrize("command", ["evaluate", "doctor", "freshness", "embed", "search"])
 def test_commands_that_only_read_say_so(command: str, call: Call) -> None:
     assert "Read-only." in call(command, "--help").out
 

@@ -66,6 +66,7 @@ CHECKED = (
     "docs/**/*.md",
     "notebooks/*.py",
     "airflow_dags/*.py",
+    "airflow_dags/*.md",
     "configs/*.yaml",
     "recsys/**/*.py",
     "recsys/report/page.*",

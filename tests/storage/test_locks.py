@@ -1,4 +1,6 @@
+from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from faults import await_word, kill, start
@@ -42,3 +44,25 @@ def test_a_home_that_is_a_file(tmp_path: Path) -> None:
     expected = "cannot be written .* choose another RECSYS_HOME"
     with pytest.raises(ArtifactError, match=expected), lock(tmp_path / "file", "generation"):
         pass
+
+
+def test_shared_holders_exclude_those_that_want_it_alone(tmp_path: Path) -> None:
+    def shared() -> AbstractContextManager[None]:
+        return lock(tmp_path, "generation", shared=True)
+
+    with shared(), shared(), pytest.raises(ArtifactError, match="holds the lock"), lock(tmp_path, "generation"):
+        pass
+    with lock(tmp_path, "generation"), pytest.raises(ArtifactError, match="holds the lock"), shared():
+        pass
+
+
+def test_a_lock_that_is_released_in_time(tmp_path: Path) -> None:
+    holder = start(HOLD, tmp_path)
+    await_word(holder, "held")
+    with pytest.raises(ArtifactError, match="another"), lock(tmp_path, "generation", wait_seconds=0.3):
+        pass
+    timer = Timer(0.5, kill, [holder])
+    timer.start()
+    with lock(tmp_path, "generation", wait_seconds=30):
+        pass
+    timer.join()
