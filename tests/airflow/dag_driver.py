@@ -22,6 +22,7 @@ from sqlalchemy import select  # noqa: E402
 
 sys.path.append(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
 BAG = DagBag()
+_SET_BY_TESTS = ("RECSYS_", "AIRFLOW_VAR_", "AIRFLOW_CONN_", "MLFLOW_")
 HEAVY = ("recsys", "torch", "lightgbm", "mlflow")
 
 
@@ -62,7 +63,7 @@ def run(
     unchecked: bool,
 ) -> dict[str, Any]:
     """Run a DAG without retries; return its states, the number of asset events, and the DAGs that they trigger."""
-    for name in [name for name in os.environ if name.startswith(("RECSYS_", "AIRFLOW_VAR_", "AIRFLOW_CONN_"))]:
+    for name in [name for name in os.environ if name.startswith(_SET_BY_TESTS)]:
         del os.environ[name]
     os.environ.update(environment)
     dag = DagBag().dags[dag_id]  # a fresh one: a run leaves its parameters behind in the object

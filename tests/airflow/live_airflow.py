@@ -29,10 +29,11 @@ class LiveAirflow:
 
     Args:
         home: an empty folder.
+        database: URL of an empty PostgreSQL database: with SQLite, services that write at once fail now and then.
         environment: of the services, and so of the tasks.
     """
 
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+    def __init__(self, home: Path, database: str, environment: dict[str, str]) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -52,7 +53,10 @@ class LiveAirflow:
             "API__HOST": "127.0.0.1",
             "API__PORT": str(port),
             "API_AUTH__JWT_SECRET": "only for this test, and as long as the signature asks for: " + 64 * "x",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            **dict.fromkeys(
+                ("DATABASE__SQL_ALCHEMY_CONN", "DATABASE__SQL_ALCHEMY_CONN_ASYNC"),
+                database.replace("postgresql:", "postgresql+psycopg:"),
+            ),
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),

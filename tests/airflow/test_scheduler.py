@@ -11,6 +11,7 @@ import pytest
 import yaml
 from live_airflow import LiveAirflow, wait_for
 from miniature import LAST_DAY, Trained, copy_home, read_files, settings
+from postgres_server import run_server
 from stand_ins import Receiver, Stub
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
@@ -48,12 +49,13 @@ def live(
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
-    airflow = LiveAirflow(tmp_path_factory.mktemp("airflow"), environment)
-    try:
-        airflow.start()
-        yield airflow
-    finally:
-        airflow.stop()
+    with run_server() as database:
+        airflow = LiveAirflow(tmp_path_factory.mktemp("airflow"), database, environment)
+        try:
+            airflow.start()
+            yield airflow
+        finally:
+            airflow.stop()
 
 
 def test_the_schedule_starts_a_night_that_waits_for_data_and_misses_its_deadline(

@@ -72,9 +72,11 @@ class TestResults:
             "folder": f"{trained_copy}/recommendations/run_date={LAST_DAY}",
             "run_date": LAST_DAY,
             "counts": {"users": 150, "rows": lists.height, "fallback_rows": 0, "short_lists": 0, "empty_lists": 0},
+            "readers": LAST_DAY,
         }
         answer = call("generate", "-c", config, "--run-date", RUN_DATE, home=trained_copy)
         assert re.fullmatch(r".*run_date=2025-02-03: 1,320 recommendations for 132 users\n", answer.out)
+        assert (answer.code, f"'recsys lists --point {RUN_DATE}'" in answer.err) == (3, True)
 
     def test_demo_data(self, call: Call, tmp_path: Path, raw: Path) -> None:
         arguments = ["--users", 150, "--items", 120, "--days", 40]

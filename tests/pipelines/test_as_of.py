@@ -95,7 +95,11 @@ class TestEventsAfterTheRunDate:
         manifest = f"run_date={RUN_DATE}/manifest.json"
         assert full.pop(manifest) != cut.pop(manifest)
         assert cut == full
-        assert sorted(full) == ["CURRENT", f"run_date={RUN_DATE}/part-00000.parquet"]
+        samples = [f"_sample/{name}-00000.parquet" for name in ("baselines", "features", "vectors")]
+        assert sorted(full) == [
+            "CURRENT",
+            *(f"run_date={RUN_DATE}/{name}" for name in [*samples, "part-00000.parquet"]),
+        ]
 
 
 def fit_evaluation_model(trained: Trained, snapshot: Snapshot, start: datetime, end: datetime) -> tuple[Fitted, Window]:

@@ -290,7 +290,8 @@ def test_a_damaged_champion(trained_copy: Path, trained: Trained) -> None:
     (trees,) = trained_copy.rglob("artifacts/bundle/trees.txt")
     trees.write_text(trees.read_text()[:-100])
     before = read_files(trained_copy / "recommendations")
-    with pytest.raises(ArtifactError, match=r"trees\.txt is changed; train and promote again, or roll back"):
+    expected = r"trees\.txt is changed; written by recsys .*; train and promote again, or roll back"
+    with pytest.raises(ArtifactError, match=expected):
         generate(trained.config, trained_copy, RUN_DATE, NOW)
     assert read_files(trained_copy / "recommendations") == before
     verify_folder(trained_copy / "recommendations" / f"run_date={RUN_DATE}", "")
