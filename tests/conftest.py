@@ -45,6 +45,8 @@ _LONGEST = (
     "pipelines/tuning/test_search.py",
     "plugins/test_plugin_package.py",
     "pipelines/test_compare.py",
+    "airflow/test_scheduler.py",
+    "pipelines/test_real_server.py",
 )
 
 # A folder that all processes of a test run share.
