@@ -29,11 +29,10 @@ from recsys.dataset.windows import resolve_end
 from recsys.errors import RecsysError, Refused
 from recsys.pipelines.last_good import Lists, find_last_good_lists
 from recsys.pipelines.night_inputs import NightInputs, hash_list_settings, list_run_dates
-from recsys.pipelines.night_lists import Counts, NightLists, forget_old_factors
+from recsys.pipelines.night_lists import Counts, NightLists, forget_old_factors, sum_counts
 from recsys.pipelines.plausible_dates import find_last_plausible, refuse_future
 from recsys.progress import logger
 from recsys.serving.sanity import VariantLists, find_faults, find_losses
-from recsys.serving.shard_task import add_counts
 from recsys.storage.folders import read_manifest
 from recsys.storage.home import list_folder
 from recsys.storage.locks import lock
@@ -185,9 +184,7 @@ def _make_lists(
         if not shards.find_finished():
             shards.remove()
         raise
-    total: Counts = {}
-    for own in counts.values():
-        total = add_counts(total, own)
+    total = sum_counts(counts.values())
     previous = find_last_good_lists(home, inputs.config.name, night.run_date, latest)
     _refuse_unfit(inputs, night.run_date, shards, counts, total, previous, accept_loss=options.accept_loss is not None)
     # Two nights have comparable users if they choose them by the same settings: these, and the named users.
