@@ -1,4 +1,4 @@
-"""The outcomes on the monitor's page: numbers with intervals, and lines that a reader can tell apart."""
+"""The outcomes panel of the monitor's page: figures with their intervals, and labelled lines that do not overlap."""
 
 import re
 from dataclasses import replace
