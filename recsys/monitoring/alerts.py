@@ -10,6 +10,7 @@ from typing import Any
 
 from recsys.monitoring.cause import Cause, Movement, Picture
 from recsys.monitoring.causes import CAUSES, UNKNOWN
+from recsys.monitoring.falls import measure_losses
 from recsys.monitoring.figures import Figures
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.reference import Expected, Reference, find_error, measure_distance
@@ -90,7 +91,7 @@ def judge(figures: Figures, reference: Reference, earlier: Sequence[Night]) -> t
         if not normal.contains(figures.values[name]) and not _is_ignored(name, reference.config.ignore)
     }
     kinds = tuple(name.removeprefix("data.events.") for name in reference.find_usual("data.events."))
-    return expected, _explain(moved, expected, figures, kinds, reference, earlier)
+    return expected, _explain(moved, kinds, figures, reference, earlier)
 
 
 def _is_ignored(name: str, patterns: Sequence[str]) -> bool:
@@ -104,16 +105,16 @@ def _move(name: str, value: float, normal: Expected) -> Movement:
 
 def _explain(
     moved: Mapping[str, Movement],
-    expected: Mapping[str, Expected],
-    figures: Figures,
     kinds: tuple[str, ...],
+    figures: Figures,
     reference: Reference,
     nights: Sequence[Night],
 ) -> list[Alert]:
     """Return an alert per cause; each figure belongs to the first cause that explains it."""
     alerts, left = [], dict(moved)
+    losses = measure_losses(figures, reference, nights)
     for cause in (*CAUSES, UNKNOWN):
-        picture = Picture(left, figures.values, kinds, expected)
+        picture = Picture(left, figures.values, kinds, losses)
         if not left or not cause.holds(picture):
             continue
         explained = {name: movement for name, movement in left.items() if cause.covers(name)}

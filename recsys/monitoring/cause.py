@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from recsys.monitoring.falls import Loss
 from recsys.monitoring.reference import Expected
 
 # Below this share, next to nothing is left.
@@ -41,13 +42,13 @@ class Picture:
         moved: figure -> movement, of the figures that no earlier cause explains.
         figures: all figures of the night.
         kinds: event kinds of the last good night.
-        expected: what is normal for each judged figure.
+        losses: what our lists (`sample`), the blend and popularity lost, from `measure_losses`.
     """
 
     moved: Mapping[str, Movement]
     figures: Mapping[str, float]
     kinds: tuple[str, ...]
-    expected: Mapping[str, Expected] = field(default_factory=dict)
+    losses: Mapping[str, Loss] = field(default_factory=dict)
 
     def low(self, pattern: str) -> bool:
         """Return whether a figure that fits the pattern is too low."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
-
 from recsys.monitoring.cause import OUTPUT, Cause, Picture
 
 MODEL_CAUSES: tuple[Cause, ...] = (
@@ -80,7 +78,7 @@ MODEL_CAUSES: tuple[Cause, ...] = (
         "users choose other things than before: our lists and those of popularity would all have got less",
         "Check that events are still recorded as before, then look outside: season, prices, a competitor. All lists "
         "fall together, so the model is not the reason; the next scheduled training learns the new behaviour.",
-        lambda now: _have_hits_fallen(now) and bool(_has_popularity_fallen(now)),
+        lambda now: _have_hits_fallen(now) and bool(_has_fallen_with_ours(now, "popularity")),
         ("outcomes.week.popularity_ndcg", "outcomes.week.ndcg", "outcomes.*"),
         ("outcomes.*",),
     ),
@@ -89,7 +87,7 @@ MODEL_CAUSES: tuple[Cause, ...] = (
         "our lists got worse: users choose fewer of the items shown, while popularity would get what it did",
         "See what changed before the first of these nights: version, settings, features. Roll back if it was a "
         "promotion; otherwise retrain.",
-        lambda now: _have_hits_fallen(now) and _has_popularity_fallen(now) is False,
+        lambda now: _have_hits_fallen(now) and _has_fallen_with_ours(now, "popularity") is False,
         ("outcomes.week.over_blend", "outcomes.week.ndcg", "outcomes.*"),
         ("outcomes.*",),
         retrain=True,
@@ -97,8 +95,9 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "outcomes_low",
-        "users choose fewer of the items shown; there are too few nights with baseline lists to say why",
-        "Look at the changes of the last days. Run generate every night, so that baseline lists are kept.",
+        "users choose fewer of the items shown; what baseline lists got does not say why yet",
+        "Look at the changes of the last days. The next nights will tell more, if generate runs every night and keeps "
+        "baseline lists.",
         lambda now: _have_hits_fallen(now),
         ("outcomes.week.ndcg", "outcomes.*"),
         ("outcomes.*",),
@@ -106,38 +105,23 @@ MODEL_CAUSES: tuple[Cause, ...] = (
 )
 
 _HITS = ("outcomes.hit_rate", "outcomes.ndcg", "outcomes.week.*", "outcomes.over_*")
-# Of the fall of our lists, on the scale of logarithms: what falls less did not fall with them.
-_TOGETHER = 0.5
-# A value that has a logarithm where there is no hit.
-_SMALLEST = 1e-6
 
 
 def _have_hits_fallen(now: Picture) -> bool:
     return any(now.low(pattern) for pattern in _HITS)
 
 
-def _measure_fall(now: Picture, lists: str) -> float | None:
-    """Return how far the nDCG of some lists is below its level over the week, as a logarithm; None if unknown."""
-    name = f"outcomes.week.{lists}_ndcg"
-    normal = now.expected.get(name)
-    if normal is None or not normal.value or name not in now.figures:
-        return None
-    return log(normal.value / max(now.figures[name], _SMALLEST))
-
-
-def _has_popularity_fallen(now: Picture) -> bool | None:
-    """Return whether popularity fell together with our lists; None if that is not known."""
-    ours, theirs = _measure_fall(now, "sample"), _measure_fall(now, "popularity")
-    if ours is None or theirs is None:
-        return None
-    return ours > 0 and theirs >= _TOGETHER * ours
+def _has_fallen_with_ours(now: Picture, baseline: str) -> bool | None:
+    """Return whether a baseline fell together with our lists; None if that is not known."""
+    ours, theirs = now.losses.get("sample"), now.losses.get(baseline)
+    return None if ours is None or theirs is None else theirs.follows(ours)
 
 
 def _describe_blend(now: Picture) -> str:
-    ours, blend = _measure_fall(now, "sample"), _measure_fall(now, "blend")
-    if ours is None or blend is None:
+    together = _has_fallen_with_ours(now, "blend")
+    if together is None:
         return ""
-    if blend >= _TOGETHER * ours:
+    if together:
         return "the blend of the same sources fell with them, so the fitted sources are out of date"
     return "the blend of the same sources did not fall, so the fault is in the ranker, its features or the rules"
 

@@ -42,7 +42,8 @@ def watch_outcomes(figures: Figures, observed: Observed, nights: Sequence[Night]
     They are means over the users with a list and a positive event while it was shown. `outcomes.hit_rate` is the share
     of them who chose an item of their list, `outcomes.ndcg` its nDCG, `outcomes.first_rank` the mean rank of the first
     hit. `outcomes.blend_ndcg` and `outcomes.popularity_ndcg` are what the baselines would have got on a sample of the
-    users, `outcomes.sample_ndcg` what our lists got on the same ones, `outcomes.over_*` the difference.
+    users, `outcomes.sample_ndcg` what our lists got on the same ones, `outcomes.over_*` the difference, and
+    `outcomes.random_ndcg` what lists drawn at random would have got.
     `outcomes.week.*` are means over the last seven nights, and `outcomes.by_age.N` is the hit rate of lists N days
     older on the same events.
 
@@ -68,6 +69,7 @@ def watch_outcomes(figures: Figures, observed: Observed, nights: Sequence[Night]
     _watch_items(figures, observed, lists, happened)
     if shown.baselines is not None:
         _compare(figures, measured, shown.baselines, happened)
+        _watch_chance(figures, observed, measured, shown.baselines)
     _watch_ages(figures, shown, happened)
     _pool(figures, nights, observed.run_date)
 
@@ -137,6 +139,19 @@ def _compare(figures: Figures, measured: pl.DataFrame, baselines: pl.DataFrame, 
         if name == _BASELINES[0]:
             figures.add("outcomes.sample_users", both.height)
             figures.add_estimate("outcomes.sample_ndcg", _estimate(both["ndcg"].to_numpy()))
+
+
+def _watch_chance(figures: Figures, observed: Observed, measured: pl.DataFrame, baselines: pl.DataFrame) -> None:
+    """Add what lists drawn at random from the available items would have got on the sampled users, on average."""
+    users = measured.join(baselines.select("user_id").unique(), on="user_id", how="semi")
+    items = int(observed.items["available"].sum())
+    if users.is_empty() or items == 0:
+        return
+    length = int(baselines["rank"].max())  # type: ignore[arg-type]
+    gains = 1.0 / np.log2(np.arange(2, length + 2))
+    chosen = np.clip(users["items"].to_numpy(), 0, items).astype(np.int64)
+    best = np.cumsum(gains)[np.clip(chosen, 1, length) - 1]
+    figures.add("outcomes.random_ndcg", float((gains.sum() * chosen / items / best).mean()))
 
 
 def _watch_ages(figures: Figures, shown: ShownLists, happened: pl.DataFrame) -> None:

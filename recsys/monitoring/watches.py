@@ -133,6 +133,7 @@ _RECORDED = {
     "outcomes.blend_ndcg": "nDCG that the blend would have got",
     "outcomes.blend_hit_rate": "share of users who chose an item of the blend's list",
     "outcomes.popularity_ndcg": "nDCG that popularity would have got",
+    "outcomes.random_ndcg": "nDCG that random lists would have got",
     "outcomes.popularity_hit_rate": "share of users who chose an item of the popular list",
     "outcomes.over_popularity": "nDCG of the lists less that of popularity",
     "outcomes.first_rank": "mean rank of the first item chosen",

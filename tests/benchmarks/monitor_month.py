@@ -3,9 +3,10 @@
     PYTHONPATH=tests python tests/benchmarks/monitor_month.py [--out DIR]
 
 A small demo shop; training, lists and monitor are the real ones. Events do not depend on what was shown. On night 12 a
-newer model is promoted. From night 20 on, either the ranker's scores are exchanged at random among the candidates of
-each user ("we got worse": the distribution of scores stays), or everybody's events are with items drawn at random ("the
-world changed"). Prints a row per night, and when each was named first; `--out` keeps the pages.
+newer model is promoted. From night 20 on, either the ranker's scores are exchanged at random among the best 25
+candidates of each user ("we got worse": the distribution of scores stays, and enough items stay for the lists to be
+published), or everybody's events are with items drawn at random ("the world changed"). Prints a row per night, and when
+each was named first; `--out` keeps the pages.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from recsys.report.monitor_page import write_monitor_page
 
 _USERS, _ITEMS, _DAYS = 2_500, 400, 75
 _START = date(2025, 1, 1)
+_EXCHANGED = 25
 _FIRST, _NIGHTS, _PROMOTION, _CHANGE = 42, 28, 12, 20
 _NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
@@ -80,15 +82,17 @@ def make_config(folder: Path) -> Config:
 
 
 def exchange_scores() -> Any:
-    """Return a patch by which the ranker's scores are exchanged at random within each user's candidates."""
+    """Return a patch by which the ranker's best scores are exchanged at random within each user's candidates."""
     real = Ranker.score
 
     def score(self: Ranker, columns: Any, starts: NDArray[np.int64]) -> NDArray[np.float32]:
         scores = real(self, columns, starts)
         users = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        luck = np.random.default_rng(0).random(len(scores))
-        exchanged = np.empty_like(scores)
-        exchanged[np.lexsort((np.arange(len(scores)), users))] = scores[np.lexsort((luck, users))]
+        best = np.lexsort((-scores, users))
+        best = best[np.arange(len(scores)) - starts[users] < _EXCHANGED]
+        luck = np.random.default_rng(0).random(len(best))
+        exchanged = scores.copy()
+        exchanged[best] = scores[best[np.lexsort((luck, users[best]))]]
         return exchanged
 
     return patch.object(Ranker, "score", score)
@@ -127,7 +131,7 @@ def watch(config: Config, home: Path, first: int, last: int, *, worse: bool = Fa
             for name in ("sample", "blend", "popularity")
         )
         hits = figures.get("outcomes.hit_rate", float("nan"))
-        named = ", ".join(causes[-1]) or "calm"
+        named = ", ".join(f"{alert['cause']} ({alert['figure']})" for alert in done.night.alerts) or "calm"
         retrain = " (retrain)" if done.night.retrain else ""
         print(f"{number:>2} {run_date}  v{done.night.model_version} {hits:>7.1%} {shown}  {named}{retrain}", flush=True)
     return causes

@@ -4,25 +4,21 @@ import pytest
 
 from recsys.monitoring.cause import Movement, Picture
 from recsys.monitoring.causes import CAUSES
+from recsys.monitoring.falls import Loss
 from recsys.monitoring.reference import Expected
 
 NORMAL = Expected(0.1, 0.08, None, 28)
 
 
-def name_causes(moved: dict[str, str], figures: dict[str, float]) -> list[str]:
-    movements = {
-        name: Movement(name, figures.get(name, 0.0), NORMAL, direction, 2.0) for name, direction in moved.items()
-    }
-    expected = {f"outcomes.week.{name}_ndcg": NORMAL for name in ("sample", "blend", "popularity")}
-    picture = Picture(movements, figures, (), expected)
+def name_causes(moved: dict[str, str], losses: dict[str, Loss]) -> list[str]:
+    movements = {name: Movement(name, 0.0, NORMAL, direction, 2.0) for name, direction in moved.items()}
+    picture = Picture(movements, {}, (), losses)
     return [cause.name for cause in CAUSES if cause.holds(picture)]
 
 
-def weeks(ours: float, blend: float, popularity: float) -> dict[str, float]:
+def lose(ours: float, blend: float, popularity: float, error: float = 0.05) -> dict[str, Loss]:
     return {
-        "outcomes.week.sample_ndcg": ours,
-        "outcomes.week.blend_ndcg": blend,
-        "outcomes.week.popularity_ndcg": popularity,
+        name: Loss(share, error) for name, share in (("sample", ours), ("blend", blend), ("popularity", popularity))
     }
 
 
@@ -30,31 +26,26 @@ FALLEN = {"outcomes.week.ndcg": "low"}
 
 
 def test_only_ours_fell() -> None:
-    assert name_causes(FALLEN, weeks(0.05, 0.1, 0.1))[0] == "lists_worse"
+    assert name_causes(FALLEN, lose(0.5, 0.0, 0.0))[0] == "lists_worse"
 
 
 def test_all_fell() -> None:
-    assert name_causes(FALLEN, weeks(0.05, 0.05, 0.06))[0] == "world_changed"
+    assert name_causes(FALLEN, lose(0.5, 0.5, 0.4))[0] == "world_changed"
 
 
 def test_the_sources_behind_blend_and_ranker_fell() -> None:
     lists_worse = next(cause for cause in CAUSES if cause.name == "lists_worse")
-    expected = {f"outcomes.week.{name}_ndcg": NORMAL for name in ("sample", "blend", "popularity")}
     assert lists_worse.detail is not None
-    stale = lists_worse.detail(Picture({}, weeks(0.05, 0.05, 0.1), (), expected))
+    stale = lists_worse.detail(Picture({}, {}, (), lose(0.5, 0.5, 0.0)))
     assert stale == "the blend of the same sources fell with them, so the fitted sources are out of date"
-    ranker = lists_worse.detail(Picture({}, weeks(0.05, 0.1, 0.1), (), expected))
+    ranker = lists_worse.detail(Picture({}, {}, (), lose(0.5, 0.0, 0.0)))
     assert ranker.endswith("so the fault is in the ranker, its features or the rules")
     assert lists_worse.detail(Picture({}, {}, ())) == ""
 
 
-def test_no_hit_at_all() -> None:
-    assert name_causes(FALLEN, weeks(0.0, 0.1, 0.1))[0] == "lists_worse"
-    assert name_causes(FALLEN, weeks(0.0, 0.0, 0.0))[0] == "world_changed"
-
-
-def test_without_baselines_nothing_is_claimed() -> None:
-    assert name_causes(FALLEN, {}) == ["outcomes_low", *name_causes({}, {})]
+def test_too_few_nights_or_no_baselines_say_nothing() -> None:
+    for losses in (lose(0.5, 0.5, 0.2), lose(0.9, 0.9, 0.9, error=0.5), {}):
+        assert name_causes(FALLEN, losses) == ["outcomes_low", *name_causes({}, {})]
 
 
 @pytest.mark.parametrize(
