@@ -3,15 +3,17 @@
 #   docker build -t recsys .                                          torch as the package index has it: with CUDA
 #   docker build -t recsys --build-arg DEVICE=cpu --build-arg TORCH_INDEX=URL .
 #                                                                     torch for CPUs, from an index of such wheels
-# Further arguments: BASE_IMAGE (Debian with Python 3.11 or newer), EXTRAS (of pyproject.toml), PACKAGES (more of them).
+# Further arguments: VERSION (of recsys, since the image is built without the git history), BASE_IMAGE (Debian with Python
+# 3.11 or newer), EXTRAS (of pyproject.toml), PACKAGES (further ones).
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ARG DEVICE=cuda
 ARG TORCH_INDEX=""
-ARG EXTRAS=postgres,offline-encoder
+ARG EXTRAS=postgres,offline-encoder,report
 ARG PACKAGES=""
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ARG VERSION=0.1.0
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 SETUPTOOLS_SCM_PRETEND_VERSION=${VERSION}
 WORKDIR /build
 RUN python3 -m venv /opt/recsys/.venv
 COPY constraints.txt ./

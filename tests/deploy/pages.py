@@ -69,7 +69,7 @@ def write_script(blocks: list[Block], values: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
-def run_page(page: str, values: Mapping[str, str], folder: Path, seconds: float = 300) -> str:
+def run_page(page: str, values: Mapping[str, str], folder: Path, seconds: float = 800) -> str:
     """Run a page in a folder that looks like a checkout, and return what it printed.
 
     Raises:

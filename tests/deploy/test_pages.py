@@ -20,6 +20,9 @@ from recsys.artifacts.store_output import find_store_run_date
 NOT_RUN = {"kubernetes.md"}
 RUN = {"one-machine.md", "team.md", "many-machines.md", "containers.md"}
 
+# A page starts several servers, and each command imports what it needs; a busy machine is no finding.
+pytestmark = pytest.mark.timeout(900)
+
 needs_psql = pytest.mark.skipif(shutil.which("psql") is None, reason="no PostgreSQL client; .ci/run installs one")
 
 
