@@ -29,7 +29,8 @@ def lists(
     """Show the published nights, who follows what, and whether every file is whole; or move readers.
 
     Without `--point` read-only. `--point` checks the night's files, moves `RECSYS_HOME/recommendations/CURRENT` and
-    fills the PostgreSQL table, if one is configured. Readers stay there until the next later night is published.
+    fills the PostgreSQL table and the store, if they are configured. Readers stay there until the next later night is
+    published.
 
     Example: `recsys lists --config configs/demo.yaml --point 2025-03-01`
     """
@@ -63,8 +64,9 @@ def _print(shown: PublishedLists) -> None:
         print_lines(f"readers: the pointer is not trusted: {shown.fault}")
     elif shown.readers:
         print_lines(f"readers follow {shown.readers}")
-    if shown.table:
-        print_lines(shown.table)
+    for output in (shown.table, shown.store):
+        if output:
+            print_lines(output)
     for night in shown.nights:
         if night.fault:
             print_lines(f"{night.run_date} is damaged: {night.fault}")

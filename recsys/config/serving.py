@@ -159,6 +159,9 @@ class GenerationConfig(Section):
     postgres_table: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)?$")] | None = None
     """Table (or schema.table) of the PostgreSQL database that RECSYS_LISTS_URL names, filled with the published lists;
     null: none."""
+    publish_to: str | None = None
+    """Where the lists that readers follow are also published: s3://bucket/prefix, gs://bucket/prefix, or an absolute
+    folder that other machines see; credentials come from the environment. null: nowhere else."""
     engine: EngineConfig = EngineConfig()
     """Where the shards run."""
     sanity: SanityConfig = SanityConfig()
@@ -170,4 +173,23 @@ class GenerationConfig(Section):
     users: str | None = None
     """CSV file below RECSYS_DATA with a column user_id: users who get a list in any case, even without a history."""
     keep_run_dates: Count = 30
-    """Published run dates to keep, newest first; the current one is always kept."""
+    """Published run dates to keep, newest first; the current one is always kept. publish_to keeps at least 2."""
+
+    @field_validator("publish_to")
+    @classmethod
+    def _names_a_place(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        scheme, separator, rest = address.partition("://")
+        if separator and ("@" in rest or "?" in rest):
+            raise ValueError(
+                f"the address of {scheme}:// holds credentials or parameters; give them in the environment, such as "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        known = scheme in ("s3", "gs") and rest.partition("/")[0] if separator else address.startswith("/")
+        if not known or ".." in address.split("/"):
+            raise ValueError(
+                f"'{address}' is no place to publish to; expected s3://bucket/prefix, gs://bucket/prefix, or an "
+                "absolute folder such as /mnt/lists"
+            )
+        return address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, Gauge, Info
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from recsys.monitoring.monitored_nights import Night
@@ -39,8 +39,9 @@ def format_metrics(name: str, night: Night) -> str:
     _gauge(registry, "alerts", "Alerts of the last monitored night").labels(name).set(len(night.alerts))
     _gauge(registry, "retrain", "1 if an alert asks for a new training").labels(name).set(float(night.retrain))
     _gauge(registry, "run_date_seconds", "Run date of the last monitored night").labels(name).set(_to_seconds(night))
-    serving = Info("recsys_monitor_serving", "What serves", ("config",), registry=registry)
-    serving.labels(name).info({"model_version": night.model_version, "snapshot": night.snapshot})
+    # A gauge: node-exporter's textfile collector rejects a whole file with the type `info` of OpenMetrics.
+    serving = _gauge(registry, "serving_info", "What serves", "model_version", "snapshot")
+    serving.labels(name, night.model_version, night.snapshot).set(1)
     content: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
     return content.decode("utf-8")
 

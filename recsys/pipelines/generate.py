@@ -9,15 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys.artifacts.outputs import (
-    ACCEPTED,
-    PROMOTION,
-    ListFolder,
-    Night,
-    clear_shards,
-    fill_outputs,
-    list_outputs,
-)
+from recsys.artifacts.night import ACCEPTED, PROMOTION, Night
+from recsys.artifacts.outputs import ListFolder, clear_shards, fill_outputs, list_outputs
 from recsys.artifacts.recommendations import (
     find_followed,
     open_shards,
@@ -157,7 +150,7 @@ class _Nightly:
             follow=not options.keep_pointer,
             latest=latest,
         )
-        filled = fill_outputs(list_outputs(lists, settings.postgres_table), night)
+        filled = fill_outputs(list_outputs(lists, settings), night)
         if not filled:
             logger.info("lists for %s: already published, nothing to do", run_date)
         clear_shards(home, night)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.artifacts.outputs import ACCEPTED
+from recsys.artifacts.night import ACCEPTED
 from recsys.artifacts.snapshots import StoredSnapshot, select_meaning, write_snapshot
 from recsys.config import Config
 from recsys.dataset.ingestion import IngestedBlocks, ingest_blocks

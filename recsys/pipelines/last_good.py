@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.artifacts.outputs import ACCEPTED
+from recsys.artifacts.night import ACCEPTED
 from recsys.artifacts.recommendations import find_followed, find_published, scan_recommendations
 from recsys.artifacts.snapshots import StoredSnapshot, find_current, find_stored
 from recsys.errors import ArtifactError

@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 
 from recsys import __version__
-from recsys.artifacts.outputs import check_table, hash_lists
+from recsys.artifacts.night import hash_lists
 from recsys.artifacts.recommendations import check_owner, find_parts, find_published
 from recsys.artifacts.replaced_lists import CANARY
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
+from recsys.artifacts.table_output import check_table
 from recsys.config import (
     Config,
     DatasetSanityConfig,
@@ -45,7 +46,7 @@ from recsys.storage.home import list_folder
 
 # Settings of the generation section that do not change a list: where lists are written, how long they are kept, and
 # when they are refused. Nights that differ only in these are the same night.
-_NOT_IN_LISTS = ("outputs", "postgres_table", "keep_run_dates", "sanity", "max_snapshot_age_hours")
+_NOT_IN_LISTS = ("outputs", "postgres_table", "publish_to", "keep_run_dates", "sanity", "max_snapshot_age_hours")
 
 
 @dataclass(frozen=True)

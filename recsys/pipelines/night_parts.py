@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from recsys.artifacts.outputs import Night
+from recsys.artifacts.night import Night
 from recsys.artifacts.recommendations import find_shards, is_published, open_shards
 from recsys.artifacts.shards import ShardFolder
 from recsys.config import Config

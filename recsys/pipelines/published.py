@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from recsys.artifacts.outputs import (
-    ACCEPTED,
-    Night,
-    check_table,
-    fill_outputs,
-    find_table_run_date,
-    list_other_outputs,
-)
+from recsys.artifacts.night import ACCEPTED, Night
+from recsys.artifacts.outputs import fill_outputs, list_other_outputs
 from recsys.artifacts.pointer_moves import Move, append_move, read_moves
 from recsys.artifacts.recommendations import check_owner, find_followed, point_at
 from recsys.artifacts.replaced_lists import CANARY, find_kept
+from recsys.artifacts.store_output import find_store_run_date
+from recsys.artifacts.table_output import check_table, find_table_run_date
 from recsys.config import Config
 from recsys.errors import ArtifactError
 from recsys.progress import logger
@@ -39,7 +36,7 @@ class PublishedNight:
         canary: version of the challenger that some users got; None without a canary.
         users: with lists.
         rows: of all lists.
-        followers: who reads this night: `readers` (the pointer), `table NAME`.
+        followers: who reads this night: `readers` (the pointer), `table NAME`, `store ADDRESS`.
         kept_versions: versions whose replaced lists are kept.
         accepted: why a loss of users or rows was accepted; empty if none was.
     """
@@ -66,6 +63,7 @@ class PublishedLists:
         readers: run date that readers follow; None: the pointer is missing or damaged.
         fault: why readers cannot follow the pointer; empty: they can, or nothing is published.
         table: what the PostgreSQL table holds: a run date, or why that is unknown; None: none is configured.
+        store: the same of the object store or shared folder.
         moves: of the pointer by hand, oldest first.
     """
 
@@ -73,6 +71,7 @@ class PublishedLists:
     readers: str | None
     fault: str
     table: str | None
+    store: str | None
     moves: tuple[Move, ...]
 
 
@@ -80,22 +79,24 @@ def list_published(config: Config, home: Path, now: datetime) -> PublishedLists:
     """Return the published nights and who follows what. Read-only; every file is checked against its hash.
 
     Args:
-        config: names the PostgreSQL table.
+        config: names the PostgreSQL table and the store.
         home: the folder of the lists.
         now: the time of the clock, for the nights' ages.
     """
-    followed, table = find_followed(home), config.generation.postgres_table
-    held, described = _describe_table(table)
+    followed, settings = find_followed(home), config.generation
+    table, in_table = _describe("table", settings.postgres_table, find_table_run_date)
+    store, in_store = _describe("store", settings.publish_to, find_store_run_date)
     nights = []
     for run_date, folder in sorted(all_list_folders(home).items(), reverse=True):
         followers = ["readers"] if run_date == followed.run_date else []
-        followers += [f"table {table}"] if run_date == held else []
+        followers += [f"table {settings.postgres_table}"] if run_date == in_table else []
+        followers += [f"store {settings.publish_to}"] if run_date == in_store else []
         nights.append(_describe_night(home, run_date, folder, tuple(followers), now))
-    return PublishedLists(tuple(nights), followed.run_date, followed.fault, described, tuple(read_moves(home)))
+    return PublishedLists(tuple(nights), followed.run_date, followed.fault, table, store, tuple(read_moves(home)))
 
 
 def move_pointer(config: Config, home: Path, run_date: str, now: datetime) -> Move:
-    """Move readers to a published night by hand, in the pointer and in the PostgreSQL table, and log the move.
+    """Move readers to a published night by hand, in the pointer and every other output, and log the move.
 
     Args:
         config: names the outputs.
@@ -122,7 +123,7 @@ def move_pointer(config: Config, home: Path, run_date: str, now: datetime) -> Mo
         if before != run_date:
             append_move(home, move)
         logger.info("readers follow %s now", run_date)
-        fill_outputs(list_other_outputs(home, outputs.outputs, outputs.postgres_table), Night(run_date, {}))
+        fill_outputs(list_other_outputs(home, outputs), Night(run_date, {}))
     return move
 
 
@@ -152,15 +153,15 @@ def _describe_night(
     )
 
 
-def _describe_table(table: str | None) -> tuple[str | None, str | None]:
-    """Return the run date of the configured table, and a description of it."""
-    if table is None:
+def _describe(kind: str, name: str | None, find: Callable[[str], str | None]) -> tuple[str | None, str | None]:
+    """Return a description of a configured table or store, and the run date of its lists."""
+    if name is None:
         return None, None
     try:
-        held = find_table_run_date(table)
+        held = find(name)
     except ArtifactError as error:
-        return None, str(error)
-    return held, f"table {table}: {held or 'empty'}"
+        return str(error), None
+    return f"{kind} {name}: {held or 'empty'}", held
 
 
 def _as_mapping(value: object) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recsys.artifacts.outputs import Night, fill_outputs, list_other_outputs
+from recsys.artifacts.night import Night
+from recsys.artifacts.outputs import fill_outputs, list_other_outputs
 from recsys.artifacts.recommendations import check_owner, read_pointer
 from recsys.artifacts.replaced_lists import republish
 from recsys.config import Config
@@ -34,7 +35,6 @@ def republish_lists(config: Config, home: Path, version: str) -> str | None:
         run_date = read_pointer(home)
         if run_date is None or not republish(home, run_date, version):
             return None
-        outputs = list_other_outputs(home, config.generation.outputs, config.generation.postgres_table)
-        fill_outputs(outputs, Night(run_date, {}))
+        fill_outputs(list_other_outputs(home, config.generation), Night(run_date, {}))
         logger.info("lists for %s: readers see those of version %s", run_date, version)
         return run_date

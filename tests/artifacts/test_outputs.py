@@ -10,19 +10,18 @@ import polars as pl
 import pytest
 
 from recsys.artifacts import recommendations
+from recsys.artifacts.night import Night, Output, hash_lists
 from recsys.artifacts.outputs import (
     ListFolder,
-    Night,
-    Output,
-    check_table,
     clear_shards,
     fill_outputs,
-    hash_lists,
     list_outputs,
 )
 from recsys.artifacts.postgres import URL
 from recsys.artifacts.recommendations import list_folder, open_shards, read_pointer
 from recsys.artifacts.shards import ShardFolder
+from recsys.artifacts.table_output import check_table
+from recsys.config.serving import GenerationConfig
 from recsys.errors import ArtifactError
 from recsys.storage.folders import verify_folder
 
@@ -72,7 +71,11 @@ def fill(maker: Maker) -> Callable[..., list[str]]:
 
     def run(night: Night | None = None, kinds: tuple[str, ...] = (), table: str | None = None) -> list[str]:
         lists = ListFolder(maker.home, "mini", kinds, maker)
-        return names(fill_outputs(list_outputs(lists, table), night or describe()))
+        return names(
+            fill_outputs(
+                list_outputs(lists, GenerationConfig(outputs=kinds, postgres_table=table)), night or describe()
+            )
+        )
 
     return run
 
@@ -170,7 +173,10 @@ class TestFiles:
         fill(kinds=("jsonl",))
         assert fill(kinds=("csv",)) == ["ListFiles"]
         fresh = Maker(tmp_path_factory.mktemp("fresh"))
-        fill_outputs(list_outputs(ListFolder(fresh.home, "mini", ("csv",), fresh), None), describe())
+        fill_outputs(
+            list_outputs(ListFolder(fresh.home, "mini", ("csv",), fresh), GenerationConfig(outputs=("csv",))),
+            describe(),
+        )
         folders = [list_folder(home, DAY) for home in (maker.home, fresh.home)]
         contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
         assert contents[0] == contents[1]
@@ -278,7 +284,7 @@ def test_lists_are_the_same_whichever_promotion_made_the_champion(tmp_path: Path
     hashes = []
     for number in (1, 5):
         maker = Maker(tmp_path / str(number), promotion=number)
-        fill_outputs(list_outputs(ListFolder(maker.home, "mini", (), maker), None), describe())
+        fill_outputs(list_outputs(ListFolder(maker.home, "mini", (), maker), GenerationConfig()), describe())
         assert verify_folder(list_folder(maker.home, DAY), "")["promotion"] == number
         hashes.append(hash_lists(maker.home, DAY))
     assert hashes[0] == hashes[1]

@@ -33,6 +33,8 @@ def test_figures_ranges_and_alerts() -> None:
         ("recsys_monitor_alert", "users_lost"): 1.0,
         ("recsys_monitor_alerts", None): 1.0,
         ("recsys_monitor_retrain", None): 0.0,
-        ("recsys_monitor_serving", None): 1.0,
+        ("recsys_monitor_serving_info", None): 1.0,
         ("recsys_monitor_run_date_seconds", None): 1738368000.0,
     }
+    # node-exporter's textfile collector reads the older format, which knows fewer types.
+    assert {family.type for family in families.values()} == {"gauge"}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -20,15 +18,9 @@ from recsys.dataset.raw.requested_file import RequestedFile
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.dataset.raw.web import store_web
 from recsys.errors import ConfigError, DataError
+from recsys.storage.object_stores import STORES, advise, connect, explain
 
-# Scheme -> variables of the environment that hold its credentials.
-STORES = {
-    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-    "gs": ("GOOGLE_APPLICATION_CREDENTIALS",),
-    "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"),
-}
 _SCHEMES = ", ".join(f"{scheme}://" for scheme in (*STORES, "https", "http", "postgresql"))
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN")
 _SIGNATURES = re.compile(r"(x-(amz|goog)-.*|sig|signature|(access_?)?token|api_?key|password|auth)", re.IGNORECASE)
 # Bytes of a single request.
 _REQUEST = 1 << 21
@@ -83,12 +75,12 @@ class Store:
         """
         try:
             if self._files is None:
-                self._files = answer(self.name(key), partial(_CONNECT[self.scheme], self.bucket))
+                self._files = answer(self.name(key), partial(connect, self.scheme, self.bucket))
             return answer(self.name(key), lambda: request(self._files))
         except DataError:
             raise
         except Exception as error:
-            raise DataError(f"{self.name(key)}: cannot be read ({_reason(error)}); {self._advise()}") from error
+            raise DataError(f"{self.name(key)}: cannot be read ({explain(error)}); {advise(self.scheme)}") from error
 
     def list_objects(self, folder: str) -> list[Any]:
         """Return the objects below a folder."""
@@ -103,12 +95,6 @@ class Store:
         key = info.path.removeprefix(f"{self.bucket}/")
         open_object = partial(_open_object, self, key)
         return StoredFile(self.name(key), key, open_object, open_object, info.size, self.name(key), is_local=False)
-
-    def _advise(self) -> str:
-        names = STORES[self.scheme]
-        missing = [name for name in names if not os.environ.get(name)]
-        advice = "check the address, the network, and the credentials of the environment"
-        return f"{advice}: {', '.join(missing)} not set" if missing else f"{advice} ({', '.join(names)})"
 
 
 def _find_objects(store: Store, key: str) -> tuple[list[StoredFile], bool]:
@@ -156,67 +142,3 @@ def _read_object(store: Store, key: str, opened: Any, start: int, length: int) -
     if len(data) < length:
         raise DataError(f"{store.name(key)}: the object ends before its size; try again")
     return data
-
-
-def _connect_s3(bucket: str) -> Any:
-    from pyarrow import fs
-
-    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    endpoint = urlsplit(address)
-    return fs.S3FileSystem(
-        region=region or ("us-east-1" if address else fs.resolve_s3_region(bucket)),
-        endpoint_override=(endpoint.netloc + endpoint.path).rstrip("/") or None,
-        scheme=endpoint.scheme or "https",
-        anonymous=_is_public("AWS_SKIP_SIGNATURE"),
-        connect_timeout=5,
-        request_timeout=6,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
-        tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE") or None,
-    )
-
-
-def _connect_gs(bucket: str) -> Any:
-    from pyarrow import fs
-
-    emulator = urlsplit(os.environ.get("STORAGE_EMULATOR_HOST", ""))
-    return fs.GcsFileSystem(
-        anonymous=bool(emulator.netloc) or _is_public("GOOGLE_SKIP_SIGNATURE"),
-        endpoint_override=emulator.netloc or None,
-        scheme=emulator.scheme or "https",
-        retry_time_limit=timedelta(seconds=10),
-    )
-
-
-def _connect_az(bucket: str) -> Any:
-    from pyarrow import fs
-
-    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
-    if not account:
-        raise ValueError("no storage account is named")
-    endpoint = urlsplit(os.environ.get("AZURE_STORAGE_ENDPOINT", ""))
-    places = {f"{api}_storage_authority": endpoint.netloc for api in ("blob", "dfs")}
-    schemes = {f"{api}_storage_scheme": endpoint.scheme for api in ("blob", "dfs")}
-    return fs.AzureFileSystem(
-        account,
-        account_key=os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"),
-        sas_token=os.environ.get("AZURE_STORAGE_SAS_TOKEN"),
-        **(places | schemes if endpoint.netloc else {}),
-    )
-
-
-_CONNECT = {"s3": _connect_s3, "gs": _connect_gs, "az": _connect_az}
-
-
-def _is_public(variable: str) -> bool:
-    return os.environ.get(variable, "").lower() in ("true", "1")
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error without credentials."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    for secret in map(os.environ.get, _SECRETS):
-        # A word of a few letters would be found everywhere.
-        if secret and len(secret) >= 8:
-            text = text.replace(secret, "***")
-    return re.sub(r"(https?://[^\s?']+)\?[^\s']*", r"\1", text)[:300]

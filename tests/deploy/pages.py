@@ -1,0 +1,101 @@
+"""Runs the commands of a page of documentation in their order, in one shell.
+
+A block that starts with ```bash is run. One that starts with ```bash setup only sets variables that differ from machine
+to machine; the test gives other values for them. ```bash server is a service, which runs until the page ends. A block
+below `<!-- not executed: REASON -->` is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "deploy"
+_BLOCK = re.compile(
+    r"(?:^<!-- not executed: (?P<reason>[^\n]+) -->\n)?^```bash *(?P<kind>\w*)\n(?P<commands>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Commands of a page.
+
+    Attributes:
+        kind: setup, server, or empty.
+        commands: as on the page.
+        reason: why they are not executed; empty: they are.
+    """
+
+    kind: str
+    commands: str
+    reason: str
+
+    @property
+    def names(self) -> set[str]:
+        """The variables that a block sets."""
+        return set(re.findall(r"(?:^|(?<= ))([A-Z_]+)=", self.commands, re.MULTILINE))
+
+
+def read_blocks(page: str) -> list[Block]:
+    """Return the blocks of a page, in order."""
+    text = (PAGES / page).read_text("utf-8")
+    return [Block(found["kind"], found["commands"], found["reason"] or "") for found in _BLOCK.finditer(text)]
+
+
+def write_script(blocks: list[Block], values: Mapping[str, str]) -> str:
+    """Return the executed blocks as one script; every value that a setup block sets must be given."""
+    parts, given = ["set -euo pipefail"], set[str]()
+    for number, block in enumerate(blocks):
+        if block.reason:
+            continue
+        if block.kind == "setup":
+            missing = block.names - values.keys()
+            assert not missing, f"no values for {sorted(missing)}"
+            given |= block.names
+        elif block.kind == "server":
+            parts.append(f"(\n{block.commands}\n) > server-{number}.log 2>&1 &")
+        else:
+            parts.append(f"echo '== block {number}' >&2\n{block.commands}")
+    assert given == values.keys(), f"the page sets no {sorted(values.keys() - given)}"
+    return "\n".join(parts)
+
+
+def run_page(page: str, values: Mapping[str, str], folder: Path, seconds: float = 800) -> str:
+    """Run a page in a folder that looks like a checkout, and return what it printed.
+
+    Raises:
+        AssertionError: a command failed; the message has the output and the logs of the services.
+    """
+    for name in ("schedules", "airflow_dags"):
+        (folder / name).symlink_to(ROOT / name)
+    binaries = str(Path(sys.executable).parent)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "RECSYS", "MLFLOW"))},
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep),
+        "PYTHONWARNINGS": "ignore",
+        **values,
+    }
+    command = ["bash", "-c", write_script(read_blocks(page), values)]
+    output, errors = folder / "stdout.log", folder / "stderr.log"
+    with output.open("wb") as out, errors.open("wb") as err:
+        # What the page starts is a session of its own, which ends with the page.
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True)
+    try:
+        process.wait(timeout=seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    logs = "\n".join(f"== {log.name}\n{log.read_text('utf-8')[-3000:]}" for log in sorted(folder.glob("*.log")))
+    assert process.returncode == 0, f"{page}: exit code {process.returncode}\n{logs}"
+    return output.read_text("utf-8")
