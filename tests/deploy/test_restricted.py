@@ -91,7 +91,7 @@ def test_nothing_but_the_home_and_tmp_can_be_written_to(home: Path, raw_readable
         id -u; echo ${{HOME-none}}; grep CapEff /proc/self/status
     """
     done = run(home, raw_readable, "sh", "-c", script)
-    assert done.stdout.split() == ["/tmp", "/srv/recsys/home", str(USER), "none", "CapEff:", 16 * "0"], done.stderr
+    assert done.stdout.split() == ["/tmp", "/srv/recsys/home", str(USER), "/tmp", "CapEff:", 16 * "0"], done.stderr
 
 
 def test_without_a_command_the_image_shows_help(home: Path, raw_readable: Path) -> None:
