@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recsys.errors import ArtifactError
-from recsys.progress import progress_bar
 from recsys.storage.files import hash_file, hash_text, read_json, replace_file, replace_text
 from recsys.storage.folders import MANIFEST, read_manifest, verify_folder
 
@@ -152,10 +151,8 @@ def open_backup(folder: Path) -> Backup:
     present = measure(folder).keys() - {MANIFEST}
     if strange := sorted(present - hashes.keys()):
         raise ArtifactError(f"backup {folder}: {strange[0]!r} is not in its {MANIFEST}; remove it, then run again")
-    with progress_bar("checking", len(hashes)) as advance:
-        for name, digest in hashes.items():
-            _check_file(folder, name, digest, sizes[name])
-            advance(1)
+    for name, digest in hashes.items():
+        _check_file(folder, name, digest, sizes[name])
     return Backup(folder, manifest, hashes)
 
 
@@ -219,7 +216,8 @@ def start_restoring(backup: Backup, home: Path, lock_file: Path) -> None:
     if present:
         what = "a restore of another backup that was interrupted" if marker.exists() else f"{present[0]!r:.60}"
         raise ArtifactError(
-            f"home {home}: is not empty ({what}); restore to a new RECSYS_HOME, or move this one away; nothing was changed"
+            f"home {home}: is not empty ({what}); restore to a new RECSYS_HOME, or move this one away; nothing was "
+            "changed"
         )
     replace_text(marker, f'{{"backup": "{backup.identity}"}}\n')
 
@@ -238,15 +236,12 @@ def restore_files(backup: Backup, home: Path) -> int:
     """
     written = 0
     known: dict[tuple[int, int], Path] = {}
-    names = backup.home_files
-    with progress_bar("restoring", len(names)) as advance:
-        for name in names:
-            source, target = backup.folder / HOME / name, home / name
-            digest = backup.hashes[f"{HOME}/{name}"]
-            if not (target.is_file() and hash_file(target) == digest):
-                _restore_file(source, target, digest, known)
-                written += 1
-            advance(1)
+    for name in backup.home_files:
+        source, target = backup.folder / HOME / name, home / name
+        digest = backup.hashes[f"{HOME}/{name}"]
+        if not (target.is_file() and hash_file(target) == digest):
+            _restore_file(source, target, digest, known)
+            written += 1
     return written
 
 

@@ -22,8 +22,8 @@ def backup(
 ) -> None:
     """Back up what a night needs: registry, promotion log, bundles in use, snapshots, lists, the config file.
 
-    It may run at any time: nights and trainings go on meanwhile. The folder gets its name when it is complete, and holds
-    a SHA-256 of every file. Raw data, caches, searches and reports are not in it.
+    It may run at any time: nights and trainings go on meanwhile. The folder gets its name when it is complete, and
+    holds a SHA-256 of every file. Raw data, caches, searches and reports are not in it.
 
     Next: copy the folder to another machine, and try `recsys restore` there.
 

@@ -306,7 +306,7 @@ def _copy_version(work: _Work, store: Store, version: Version) -> None:
 
 
 def _fetch_versions(work: _Work, folder: Path) -> None:
-    """Fetch the log and the versions that a server's log or aliases need; the server itself is backed up by its own means."""
+    """Fetch the log of a server, and the versions that it or an alias needs."""
     store = connect(work.home, work.config)
     log, keeping = _decide(work, store)
     folder.mkdir()

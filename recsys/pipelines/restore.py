@@ -1,4 +1,4 @@
-"""`recsys restore`: an empty home filled from a backup; nothing is written before every file of the backup is checked."""
+"""`recsys restore`: an empty home filled from a backup, every file of which is checked before one is written."""
 
 from __future__ import annotations
 
@@ -97,6 +97,6 @@ def _check_store(folder: Path, store: str) -> None:
         )
     if store != HOME and not given:
         raise ArtifactError(
-            f"backup {folder}: its registry is on the server {store}, which a backup does not hold; restore that server "
-            "from its own backup, set MLFLOW_TRACKING_URI, then run again; nothing was restored"
+            f"backup {folder}: its registry is on the server {store}, which a backup does not hold; restore that "
+            "server from its own backup, set MLFLOW_TRACKING_URI, then run again; nothing was restored"
         )

@@ -56,8 +56,8 @@ def find_folders(store: Store, version: Version, artifacts: Path) -> tuple[Path,
         path = Path(local_file_uri_to_path(place)) if urlparse(place).scheme in ("", "file") else None
         if path is None or not path.is_relative_to(artifacts.resolve()):
             raise RegistryError(
-                f"model '{version.name}' version {version.number}: its files are not in {artifacts}, so a backup of the "
-                "home would not hold them; copy the version with 'recsys copy-version' first"
+                f"model '{version.name}' version {version.number}: its files are not in {artifacts}, so a backup of "
+                "the home would not hold them; copy the version with 'recsys copy-version' first"
             )
         folders.append(path)
     outer = [path for path in folders if not any(path != other and path.is_relative_to(other) for other in folders)]

@@ -120,7 +120,8 @@ def copy(source, target):
     return real(source, target)
 backups.shutil.copy2 = copy
 if what == "backup":
-    backup(load_config(Path(config)), Path(config), Path(home), Path(folder), datetime.fromisoformat("2025-06-01T00:00:00+00:00"))
+    now = datetime.fromisoformat("2025-06-01T00:00:00+00:00")
+    backup(load_config(Path(config)), Path(config), Path(home), Path(folder), now)
 else:
     restore(Path(folder), Path(home))
 """
