@@ -64,7 +64,6 @@ def restore(folder: Path, home: Path) -> Restored:
         store = str(backup.manifest["store"])
         _check_store(folder, store)
         with lock(home, _LOCK):
-            sweep(home)
             start_restoring(backup, home, lock_file(home, _LOCK))
             for path in (home, *home.rglob("*")):
                 if path.is_dir():
