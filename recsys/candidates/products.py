@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.index import IndexedScores, ItemIndex
 from recsys.candidates.scores import DenseScores, Scores
+from recsys.text.device import pick_device
 
 # Users in one matrix product, and in one unit of work.
 BLOCK = 128
@@ -19,7 +20,7 @@ def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[
     All blocks have the same number of rows, the last one padded: the last bits of a product depend on the number of
     rows, and a user's scores must not depend on the other users.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = pick_device()
     product = np.empty((len(users), len(items)), dtype=np.float32)
     with torch.inference_mode():
         columns = torch.from_numpy(items).to(device).T

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from recsys import __version__
 from recsys.cli import (
     ab,
+    backup,
     canary,
     data,
     encoder,
@@ -82,6 +83,8 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "canary": canary.canary,
         "monitor": monitor.monitor,
         "prune": prune.prune,
+        "backup": backup.backup,
+        "restore": backup.restore,
     },
     "Results and checks": {
         "evaluate": inspection.evaluate,

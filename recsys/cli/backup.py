@@ -1,0 +1,75 @@
+"""The commands that back a home up and restore it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption
+from recsys.cli.output import print_json, print_lines
+from recsys.cli.setup import load_settings
+
+TargetArgument = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write, outside RECSYS_HOME.")]
+SourceArgument = Annotated[Path, typer.Argument(metavar="FROM", help="Folder that `recsys backup` wrote.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace an existing backup.")]
+
+
+def backup(
+    to: TargetArgument, config: ConfigOption, replace: ReplaceOption = False, as_json: JsonOption = False
+) -> None:
+    """Back up what a night needs: registry, promotion log, bundles in use, snapshots, lists, the config file.
+
+    It may run at any time: nights and trainings go on meanwhile. The folder gets its name when it is complete, and
+    holds a SHA-256 of every file. Raw data, caches, searches and reports are not in it.
+
+    Next: copy the folder to another machine, and try `recsys restore` there.
+
+    Example: `recsys backup /backups/2025-03-01 --config configs/demo.yaml`
+    """
+    settings = load_settings(config)
+    from recsys.cli.prune_table import format_size
+    from recsys.config import home
+    from recsys.pipelines.backup import backup as backup_pipeline
+    from recsys.progress import format_count
+
+    done = backup_pipeline(settings, config, home(), to, datetime.now(UTC), replace=replace)
+    if as_json:
+        print_json(done.to_dict())
+        return
+    held = [
+        f"versions {', '.join(done.versions)}" if done.versions else "no versions",
+        format_count(len(done.snapshots), "snapshot"),
+        f"lists of {format_count(len(done.nights), 'night')}",
+    ]
+    print_lines(
+        f"backup {done.folder}: {', '.join(held)}; {format_count(done.files, 'file')}, {format_size(done.bytes)}",
+        *(f"not in it: {sentence}" for sentence in done.left_out),
+    )
+
+
+def restore(source: SourceArgument, as_json: JsonOption = False) -> None:
+    """Fill an empty RECSYS_HOME from a backup, on any machine and at any path.
+
+    Every file is checked first; nothing is written if one is damaged. A restore that was interrupted is continued by
+    running it again.
+
+    Next: `recsys doctor`, then `recsys generate`.
+
+    Example: `RECSYS_HOME=/srv/recsys recsys restore /backups/2025-03-01`
+    """
+    from recsys.config import home
+    from recsys.pipelines.restore import restore as restore_pipeline
+
+    done = restore_pipeline(source, home())
+    if as_json:
+        print_json(done.to_dict())
+        return
+    lines = [f"restored '{done.name}' to {done.home}: {done.files} files"]
+    if done.run_date:
+        lines.append(f"readers see {done.run_date}")
+    if done.versions:
+        lines.append(f"the registry is on {done.store}; files of its versions are in {done.versions}")
+    print_lines(*lines, f"its config file: {done.config}", f"next: recsys doctor --config {done.config}")
