@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from recsys import __version__
 from recsys.cli import (
     ab,
     canary,
@@ -99,6 +98,8 @@ for _panel, _commands in _GROUPS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from recsys import __version__
+
         typer.echo(f"recsys {__version__}")
         raise typer.Exit
 
