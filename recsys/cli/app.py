@@ -154,4 +154,7 @@ def _run() -> None:
         setup.write_traceback(error)
         raise
     finally:
+        # Imports numba, so it is not loaded for this.
+        if compilation := sys.modules.get("recsys.storage.compilation"):
+            compilation.log_compilations()
         setup.stop_logging()
