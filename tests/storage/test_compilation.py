@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from recsys.storage import compilation
 
 
 @pytest.fixture
-def read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """An installation that cannot be written, with an existing RECSYS_HOME."""
     can_write = compilation._can_write
     refuse = lambda folder, **options: folder != compilation._PACKAGE and can_write(folder, **options)  # noqa: E731
@@ -76,8 +77,8 @@ def test_the_first_process_compiles_and_says_so_and_the_second_loads(tmp_path: P
 import logging, numpy as np
 logging.basicConfig(level=logging.INFO)
 from recsys.storage import compilation
-compilation._can_write_before = compilation._can_write
-compilation._can_write = lambda folder, **o: folder != compilation._PACKAGE and compilation._can_write_before(folder, **o)
+real = compilation._can_write
+compilation._can_write = lambda folder, **given: folder != compilation._PACKAGE and real(folder, **given)
 from recsys.candidates.marks import mark_all
 mark_all(np.zeros(5, np.int32), 0, np.array([0, 2]), np.array([1, 2], np.int32))
 compilation.log_compilations()
