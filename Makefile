@@ -84,7 +84,7 @@ licences: $(RELEASE) ## Check that every installed package has a licence of the 
 	@echo "All licences are in .licences-allowed"
 
 audit: $(RELEASE) ## Look up known vulnerabilities of the pinned versions (needs the internet)
-	@$(BIN)/pip-audit --no-deps --disable-pip --requirement constraints.txt || { \
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt || { \
 		echo "pip-audit found vulnerabilities, or could not reach the vulnerability service (see above)." \
 			"Nothing was checked if it could not: run 'make audit' with access to the internet." >&2; exit 1; }
 
