@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help recommend install install-dev test lint notebooks notebook-pairs config-reference constraints clean
+.PHONY: help recommend install install-dev test lint notebooks notebook-pairs config-reference constraints dist licences audit clean
 
 PYTHON ?= python3
 CONFIG ?= configs/demo.yaml
@@ -18,6 +18,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
+RELEASE := $(VENV)/.installed-release
+# dataframely (BSD-3-Clause), huey and skops (MIT) name no licence in their metadata, only in a file.
+LICENCES = $(BIN)/pip-licenses --python=$(BIN)/python --from=mixed
+STATED_IN_A_FILE := dataframely huey skops
 # Exists while the environment is being changed. If it exists at the start, the last installation was interrupted.
 MARK := $(VENV)/.half-made
 CUT_OFF := $(wildcard $(MARK))
@@ -67,6 +71,23 @@ constraints: $(DEV) ## Pin the versions of .venv in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> $@.part
 	@mv $@.part $@.txt
 
+dist: $(RELEASE) ## Build sdist and wheel with SBOM, licences and release notes in dist/
+	@rm -rf dist build
+	@$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --of JSON -o dist/sbom.cdx.json $(BIN)/python
+	@$(LICENCES) --format=markdown --with-urls --output-file=dist/LICENCES.md > /dev/null
+	@awk '/^## /{if (seen++) exit} seen' CHANGELOG.md > dist/RELEASE_NOTES.md
+	@ls -l dist
+
+licences: $(RELEASE) ## Check that every installed package has a licence of the allow list
+	@$(LICENCES) --ignore-packages $(STATED_IN_A_FILE) --partial-match --allow-only="$$(paste -sd';' .licences-allowed)" > /dev/null
+	@echo "All licences are in .licences-allowed"
+
+audit: $(RELEASE) ## Look up known vulnerabilities of the pinned versions (needs the internet)
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt || { \
+		echo "pip-audit found vulnerabilities, or could not reach the vulnerability service (see above)." \
+			"Nothing was checked if it could not: run 'make audit' with access to the internet." >&2; exit 1; }
+
 clean: ## Remove caches and build products; keep .venv and data
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
@@ -85,11 +106,17 @@ $(CORE): pyproject.toml constraints.txt $(CUT_OFF)
 	@touch $(MARK)
 # PyTorch is installed first, so that no requirement of a later package can select another build.
 	@$(call install,torch==2.13.0)
-	@$(call install,--editable ".[offline-encoder]")
+	@$(call install,--editable ".[offline-encoder$(,)report$(,)tune$(,)ab]")
 	@touch $@; rm $(MARK)
 
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests, notebooks and Airflow into $(VENV)" >&2
 	@touch $(MARK)
-	@$(call install,--editable ".[offline-encoder$(,)export$(,)ray$(,)postgres$(,)excel$(,)delta$(,)dev$(,)notebook$(,)airflow]")
+	@$(call install,--editable ".[offline-encoder$(,)report$(,)tune$(,)ab$(,)export$(,)ray$(,)postgres$(,)excel$(,)delta$(,)dev$(,)notebook$(,)airflow]")
+	@touch $@; rm $(MARK)
+
+$(RELEASE): $(CORE)
+	@echo "Installing the tools for releases into $(VENV)" >&2
+	@touch $(MARK)
+	@$(call install,--editable ".[release]")
 	@touch $@; rm $(MARK)

@@ -10,8 +10,6 @@ Names are loaded on first use, so `import recsys` costs milliseconds and does no
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 __all__ = [
     "ArtifactError",
     "Bundle",
@@ -51,6 +49,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    __version__: str
     from recsys import analysis as analysis
     from recsys import plots as plots
     from recsys.api import (
@@ -108,6 +107,8 @@ else:
     # Hidden from mypy, which would otherwise accept any name.
     def __getattr__(name: str) -> object:
         """Load a public name on first use; see PEP 562."""
+        if name == "__version__":
+            return import_module("recsys.extras").find_version()
         if name not in __all__:
             raise AttributeError(f"module 'recsys' has no attribute '{name}'; its public names are in recsys.__all__")
         if name in _NAMESPACES:

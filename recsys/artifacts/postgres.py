@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ArtifactError
+from recsys.extras import needs_extra
 from recsys.storage.addresses import CONNECTION_LIMITS, Address
 from recsys.storage.files import read_parquet
 
@@ -136,12 +137,7 @@ def _count(cursor: Any, sql: Any, name: Any) -> int:
 
 
 def _import_psycopg() -> tuple[Any, Any]:
-    try:
+    with needs_extra("postgres", "generation.postgres_table", ArtifactError, "leave postgres_table out"):
         import psycopg
         from psycopg import sql
-    except ImportError as error:
-        raise ArtifactError(
-            "generation.postgres_table: the package psycopg is not installed; pip install 'recsys[postgres]' or leave "
-            "postgres_table out"
-        ) from error
     return psycopg, sql

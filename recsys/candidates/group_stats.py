@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recsys.candidates.top_k import empty_into, push
+from recsys.storage.compilation import compiled
 
 
 def standardise(
@@ -43,7 +43,7 @@ def find_best(scores: NDArray[np.float32], starts: NDArray[np.int64], n: int) ->
     return best
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _fill_lowest(values, starts, filled):  # type: ignore[no-untyped-def]
     for group in range(len(starts) - 1):
         low = np.float32(np.inf)
@@ -56,7 +56,7 @@ def _fill_lowest(values, starts, filled):  # type: ignore[no-untyped-def]
             filled[row] = low if np.isnan(values[row]) else values[row]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _find_best(scores, starts, best):  # type: ignore[no-untyped-def]
     n = best.shape[1]
     kept, rows = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.int64)
@@ -68,7 +68,7 @@ def _find_best(scores, starts, best):  # type: ignore[no-untyped-def]
         empty_into(kept, rows, size, best[group])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _standardise(values, starts, ddof, above, below):  # type: ignore[no-untyped-def]
     for group in range(len(starts) - 1):
         count, total, low, high = 0, 0.0, np.inf, -np.inf

@@ -8,12 +8,12 @@ from functools import cached_property
 
 import faiss
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import is_marked, mark_all
 from recsys.candidates.scores import DenseScores
+from recsys.storage.compilation import compiled
 
 # Clusters per square root of the number of items, the share of them that is searched, and the largest and smallest
 # number of items of a cluster that k-means learns from.
@@ -137,7 +137,7 @@ class IndexedScores:
         return rows
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _multiply_pairs(starts, rows, users, vectors, unscored, products):  # type: ignore[no-untyped-def]
     for user in range(len(starts) - 1):
         if unscored[user]:
@@ -151,7 +151,7 @@ def _multiply_pairs(starts, rows, users, vectors, unscored, products):  # type: 
                 products[pair] = product
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _take_allowed(ranked, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
     """Return the first items of each row that are not excluded."""
     top = np.full((len(ranked), depth), -1, dtype=np.int32)

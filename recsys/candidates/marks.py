@@ -6,23 +6,23 @@ and inlined into the loops that use it.
 
 from __future__ import annotations
 
-from numba import njit
+from recsys.storage.compilation import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def mark_all(marks, user, starts, items):  # type: ignore[no-untyped-def]
     """Put `items[starts[user]:starts[user + 1]]` into the user's set."""
     for entry in range(starts[user], starts[user + 1]):
         marks[items[entry]] = user + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def is_marked(marks, user, item):  # type: ignore[no-untyped-def]
     """Return whether an item is in the user's set."""
     return marks[item] == user + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def mark_new(marks, user, item):  # type: ignore[no-untyped-def]
     """Put an item into the user's set and return whether it was not there."""
     if marks[item] == user + 1:

@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -18,6 +17,7 @@ from recsys.candidates.marks import mark_new
 from recsys.candidates.products import BLOCK
 from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
+from recsys.storage.compilation import compiled
 from recsys.text.inference import spread
 
 # Softens the first ranks when rankings are fused; the value of Cormack et al.
@@ -158,7 +158,7 @@ def _propose_with_ties(
     return pl.DataFrame(columns)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _unite(tops, n_items):  # type: ignore[no-untyped-def]
     """Return starts, items and ranks of the union of (n_sources, n_users, depth) proposals, -1 for none."""
     n_sources, n_users, depth = tops.shape

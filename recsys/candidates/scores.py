@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import is_marked, mark_all, mark_new
 from recsys.candidates.top_k import empty_into, push
+from recsys.storage.compilation import compiled
 
 # Columns whose largest score is compared first: most chunks of them hold nothing that would make a list.
 _CHUNK = 64
@@ -187,7 +187,7 @@ class SharedScores:
 # --- loops -------------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _find_largest(values):  # type: ignore[no-untyped-def]
     largest = values[0]
     for index in range(1, len(values)):
@@ -195,7 +195,7 @@ def _find_largest(values):  # type: ignore[no-untyped-def]
     return largest
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _find_top(values, columns, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
     n_users, width = values.shape
     top = np.empty((n_users, depth), dtype=np.int32)
@@ -220,7 +220,7 @@ def _find_top(values, columns, recommendable, starts, excluded, depth):  # type:
     return top
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _add_up(starts, rows, weights, pointers, columns, data, sums):  # type: ignore[no-untyped-def]
     """Fill (n_users, n_items) zeros with the sums, -inf where they are 0 or less."""
     for user in range(len(sums)):
@@ -234,7 +234,7 @@ def _add_up(starts, rows, weights, pointers, columns, data, sums):  # type: igno
                 own[item] = -np.inf
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached):  # type: ignore[no-untyped-def]
     """Add up a user's rows and return the number of items they reach, which are marked and listed in `reached`."""
     count = 0
@@ -250,7 +250,7 @@ def _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks,
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _find_top_sums(  # type: ignore[no-untyped-def]
     starts, rows, weights, pointers, columns, data, recommendable, excluded_starts, excluded, depth
 ):
@@ -271,7 +271,7 @@ def _find_top_sums(  # type: ignore[no-untyped-def]
     return top
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type: ignore[no-untyped-def]
     n_items = array.shape[1]
     sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
@@ -283,7 +283,7 @@ def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type
                 array[user, item] = sums[item]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _look_up_sums(  # type: ignore[no-untyped-def]
     starts, rows, weights, pointers, columns, data, n_items, pair_starts, pair_items
 ):
@@ -299,7 +299,7 @@ def _look_up_sums(  # type: ignore[no-untyped-def]
     return scores
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _take_first(order, n_items, starts, excluded, depth):  # type: ignore[no-untyped-def]
     """Return each user's first items of a shared order that are not excluded."""
     n_users = len(starts) - 1

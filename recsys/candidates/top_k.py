@@ -5,16 +5,16 @@ Compiled (numba), for use in other compiled loops.
 
 from __future__ import annotations
 
-from numba import njit
+from recsys.storage.compilation import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def is_worse(score, item, other_score, other_item):  # type: ignore[no-untyped-def]
     """Return whether an item ranks below another."""
     return score < other_score or (score == other_score and item > other_item)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def sink(scores, items, index, size):  # type: ignore[no-untyped-def]
     """Move the entry at an index down the heap to where it belongs."""
     score, item = scores[index], items[index]
@@ -31,7 +31,7 @@ def sink(scores, items, index, size):  # type: ignore[no-untyped-def]
     scores[index], items[index] = score, item
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def push(scores, items, size, score, item):  # type: ignore[no-untyped-def]
     """Offer an item to the heap and return the heap's size."""
     if size < len(scores):
@@ -46,7 +46,7 @@ def push(scores, items, size, score, item):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def empty_into(scores, items, size, row):  # type: ignore[no-untyped-def]
     """Empty the heap into a row, best item first, and fill the rest with -1."""
     if size < len(scores):

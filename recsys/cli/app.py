@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from recsys import __version__
 from recsys.cli import (
     ab,
     backup,
@@ -102,6 +101,8 @@ for _panel, _commands in _GROUPS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from recsys import __version__
+
         typer.echo(f"recsys {__version__}")
         raise typer.Exit
 
@@ -156,4 +157,7 @@ def _run() -> None:
         setup.write_traceback(error)
         raise
     finally:
+        # Imports numba, so it is not loaded for this.
+        if compilation := sys.modules.get("recsys.storage.compilation"):
+            compilation.log_compilations()
         setup.stop_logging()

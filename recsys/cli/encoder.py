@@ -88,7 +88,7 @@ def export(
 ) -> None:
     """Export the champion's encoder to ONNX, for machines without torch.
 
-    Needs the extra `recsys[export]`. Prints how close the exported encoder's vectors are to the original's. For
+    Needs the extra `nightly-recsys[export]`. Prints how close the exported encoder's vectors are to the original's. For
     sentence-transformers and transformers, use the `encoder/` folder of a bundle instead.
 
     Example: `recsys export --config configs/demo.yaml --out encoder-onnx --int8`

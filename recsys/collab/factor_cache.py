@@ -6,10 +6,10 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recsys.storage.array_cache import ArrayCache
+from recsys.storage.compilation import compiled
 
 _KEY_WORDS = 2
 
@@ -90,7 +90,7 @@ def hash_histories(
     return keys
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _mix(value):  # type: ignore[no-untyped-def]
     """Spread each bit over all others (the finaliser of SplitMix64: Steele, Lea, Flood 2014, OOPSLA)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -98,7 +98,7 @@ def _mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _hash_entries(starts, items, bits, keys):  # type: ignore[no-untyped-def]
     for user in range(len(starts) - 1):
         first, second = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)

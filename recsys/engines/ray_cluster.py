@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from recsys.errors import EngineError
+from recsys.extras import needs_extra
 
 Result = TypeVar("Result")
 ADDRESS = "RECSYS_RAY_ADDRESS"
@@ -86,10 +87,6 @@ class RayEngine:
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
+    with needs_extra("ray", "ray engine", EngineError, "use engine: local"):
         import ray
-    except ImportError as error:
-        raise EngineError(
-            "ray engine: the package ray is not installed; pip install 'recsys[ray]' or use engine: local"
-        ) from error
     return ray

@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import tea_tasting as tt
 from numpy.typing import NDArray
 from scipy import stats
-from tea_tasting.aggr import Aggregates
 
 from recsys.errors import DataError
+from recsys.extras import needs_extra
+
+with needs_extra("ab", "recsys ab"):
+    import tea_tasting as tt
+    from tea_tasting.aggr import Aggregates
 
 Values = NDArray[np.float64]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -12,6 +11,7 @@ from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import ItemFacts
 from recsys.features.user_features import average
+from recsys.storage.compilation import compiled
 
 _RECENT = 5
 
@@ -69,7 +69,7 @@ def _measure_distance(
     return distance
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _count_shares(starts, items, past_starts, past_items, pointers, values, n_values, recent, found):  # type: ignore[no-untyped-def]
     # For each value, the number of items of the history, and of the newest items, that have it.
     marks, counts = np.zeros(n_values, dtype=np.int32), np.zeros((n_values, 2), dtype=np.int32)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recsys.candidates.marks import is_marked, mark_all
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
+from recsys.storage.compilation import compiled
 
 REPEAT_FEATURES = {
     "had_count": "How many times the user has already had the item.",
@@ -25,7 +25,7 @@ def describe_repeats(rows: CandidateRows, histories: Histories) -> dict[str, NDA
     return dict(zip(REPEAT_FEATURES, found, strict=True))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _look_up(  # type: ignore[no-untyped-def]
     starts, items, past_starts, past_items, past_counts, past_ages, past_first_ages, n_items, found
 ):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recsys.candidates.marks import is_marked, mark_new
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
 from recsys.features.item_facts import Neighbours, Vectors
+from recsys.storage.compilation import compiled
 
 # Newest items that are "recent", and the most items that are compared one by one.
 _RECENT = 5
@@ -76,7 +76,7 @@ def describe_company(
 # --- loops -------------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _multiply(vector, others, products):  # type: ignore[no-untyped-def]
     """Write the dot products with the others, four at a time; how many there are has to be a multiple of four."""
     for first in range(0, len(others), 4):
@@ -91,7 +91,7 @@ def _multiply(vector, others, products):  # type: ignore[no-untyped-def]
         products[first + 2], products[first + 3] = three, four
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _compare(starts, items, past_starts, past_items, vectors, known, decay, ordered, found):  # type: ignore[no-untyped-def]
     size = vectors.shape[1]
     # The mean, the decayed mean, then single items, newest first; zeros fill up to a multiple of four.
@@ -149,7 +149,7 @@ def _compare(starts, items, past_starts, past_items, vectors, known, decay, orde
             found[6, row] = np.sqrt(max(np.float32(1.0) + square - np.float32(2.0) * products[0], np.float32(0.0)))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _add_up(  # type: ignore[no-untyped-def]
     starts, items, past_starts, past_items, pointers, columns, data, known, ordered, found
 ):

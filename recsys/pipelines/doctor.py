@@ -21,6 +21,7 @@ from recsys.config import Config
 from recsys.dataset.ingestion.check_up import look_at_raw_data
 from recsys.errors import RecsysError, RegistryError
 from recsys.progress import format_count
+from recsys.storage.compilation import describe_folder
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import current_snapshot_file, list_folder, mlflow_database, old_ledger_file
 from recsys.text.checkpoint import describe_checkpoint
@@ -45,13 +46,14 @@ class Finding:
 
 
 def examine(config: Config, home: Path) -> list[Finding]:
-    """Check Python, packages, raw files, checkpoint, home, snapshot, registry and published lists, in this order."""
+    """Check Python, packages, raw files, checkpoint, home, compiled loops and what is made, in this order."""
     return [
         _check("python", lambda: f"{sys.version.split()[0]}"),
         *(_check(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),
         *_look_at_raw_data(config),
         _check("checkpoint", lambda: describe_checkpoint(config.text.checkpoint)),
         _check("home", lambda: _describe_home(home)),
+        _check("compiled loops", describe_folder, missing="note"),
         _check("snapshot", lambda: _describe_snapshot(config, home), missing="note"),
         _check("registry", lambda: _describe_registry(config, home), missing="note"),
         _check("lists", lambda: _describe_lists(home), missing="note"),

@@ -29,6 +29,7 @@ from recsys.evaluation.intervals import mean_interval
 from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
 from recsys.pipelines.registration import find_kept, finish_training, keep_training
+from recsys.pipelines.run_plots import draw_run
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.tracking import connect
@@ -45,12 +46,9 @@ from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle
-from recsys.training.list_measurement import BLEND
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.splitting import split_snapshot
-from recsys.visuals.embedding_map import group_items, render_embedding_map
-from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
 
 
 @dataclass(frozen=True)
@@ -309,25 +307,7 @@ def _write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
     write_json(folder / "curves.json", curves)
     write_json(folder / "measured.json", measured)
-    plots = folder / "plots"
-    plots.mkdir()
-    metric, n = config.evaluation.metric, config.evaluation.n
-    drawn = {
-        "metrics": plot_metric_table(tables["metrics"], metric, n, OURS),
-        "segments": plot_segments(tables["segments"], metric, n, OURS, BLEND),
-        "ledger": plot_ledger(measured, tables["depths"]),
-        "importance": plot_importance(tables["importance"]),
-        "curves": plot_curves(curves),
-    }
-    for name, figure in drawn.items():
-        figure.savefig(plots / f"{name}.png", dpi=120)
-    items = evaluated.bundle.items
-    columns = (*config.evaluation.segments.item_columns, "tags", *config.dataset.items.attributes)
-    titles = items["title"].zip_with(items["title"].str.strip_chars() != "", items["item_id"]).to_list()
-    page = render_embedding_map(
-        evaluated.bundle.embeddings, titles, group_items(items, columns), evaluated.bundle.statistics.users
-    )
-    (plots / "embedding_map.html").write_text(page, "utf-8")
+    draw_run(folder / "plots", config, evaluated, tables, measured, curves)
 
 
 def _name_numbers(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recsys.dataset.histories import Histories
+from recsys.storage.compilation import compiled
 
 _POPULAR = (
     "item_users",
@@ -76,7 +76,7 @@ def find_nearest(
     return found
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _find_nearest(users, items, past_starts, past_items, consumed, embeddings, least, nearest):  # type: ignore[no-untyped-def]
     for row in range(len(items)):
         user, own = users[row], embeddings[items[row]]

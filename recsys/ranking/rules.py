@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
@@ -15,6 +14,7 @@ from recsys.candidates.group_stats import find_best
 from recsys.candidates.merge import CandidateRows
 from recsys.config import RulesConfig
 from recsys.dataset.user_items import UserItems
+from recsys.storage.compilation import compiled
 
 # Dropped in this order where they would leave a list short.
 RELAXED_IN_ORDER = ("min_new_share", "max_per_value", "max_item_age_days")
@@ -118,7 +118,7 @@ def penalise_shown(rows: CandidateRows, scores: NDArray[np.float32], shown: User
     return lowered
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _penalise(starts, items, shown_starts, shown_items, values, highest, scores):  # type: ignore[no-untyped-def]
     less, mark = np.zeros(highest + 1, dtype=np.float32), np.zeros(highest + 1, dtype=np.int32)
     for user in range(len(starts) - 1):
@@ -131,7 +131,7 @@ def _penalise(starts, items, shown_starts, shown_items, values, highest, scores)
                 scores[row] -= less[items[row]]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _choose(  # type: ignore[no-untyped-def]
     order, items, scores, limited, newness, new, stale, diversity, pool, embeddings, best, relaxed
 ):
@@ -170,7 +170,7 @@ def _choose(  # type: ignore[no-untyped-def]
                 _compare_with(item, order[user], items, chosen, close, embeddings, alike)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _scale_worth(order, scores, close, worth, alike):  # type: ignore[no-untyped-def]
     # From 1 for the best to 0 for the last of the candidates that diversity may exchange.
     if close:
@@ -180,7 +180,7 @@ def _scale_worth(order, scores, close, worth, alike):  # type: ignore[no-untyped
             alike[rank] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _pick(order, items, chosen, rules, new, stale, limited, counts, mark, worth, alike):  # type: ignore[no-untyped-def]
     # The index of the next candidate that the rules of this level allow, -1 if there is none.
     pointers, values, limits = limited
@@ -207,7 +207,7 @@ def _pick(order, items, chosen, rules, new, stale, limited, counts, mark, worth,
     return pick
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _compare_with(item, order, items, chosen, close, embeddings, alike):  # type: ignore[no-untyped-def]
     # Similarity of the remaining candidates to the chosen items: the largest cosine with any of them.
     for rank in range(close):

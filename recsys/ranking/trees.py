@@ -8,10 +8,10 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError
+from recsys.storage.compilation import compiled
 
 # Rows that one tree scores together; their features stay in the processor's cache.
 _ROWS = 128
@@ -207,7 +207,7 @@ def _round_down(threshold: float) -> np.float32:
         return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _score(  # type: ignore[no-untyped-def]
     matrix, starts, features, thresholds, missing_right, masks, leaf_starts, leaves, places, scores
 ):
@@ -235,7 +235,7 @@ def _score(  # type: ignore[no-untyped-def]
                 scores[first + row] += leaves[leaf + place]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _explain(  # type: ignore[no-untyped-def]
     matrix, roots, children, features, thresholds, missing_right, leaves, means, groups, added
 ):

@@ -19,6 +19,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from recsys.errors import ArtifactError
+from recsys.extras import list_requirements
 from recsys.registry.tracking import Store
 from recsys.storage.folders import MANIFEST, read_manifest
 from recsys.storage.shared_files import link_equal_files
@@ -140,13 +141,12 @@ def _save(folder: Path, model: LoggedModel, run_id: str, bundle: Path, evaluatio
             artifacts={BUNDLE: bundle.resolve().as_uri(), EVALUATION_MODEL: evaluation_model.resolve().as_uri()},
             signature=_SIGNATURE,
             pip_requirements=_pin_requirements(),
-            # The package itself is logged too: no package index has it under this name.
+            # The package itself is logged too: a version between two releases is on no package index.
             code_paths=[str(code.parents[1])],
         )
 
 
 def _pin_requirements() -> list[str]:
     """Return the package's requirements, each pinned to the version that is installed here."""
-    requirements = [line for line in metadata.requires("recsys") or [] if "extra ==" not in line]
-    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in requirements]
+    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in list_requirements()]
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]

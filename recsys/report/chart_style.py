@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import altair as alt
 import polars as pl
 from polars import selectors as cs
+
+from recsys.extras import needs_extra
+
+with needs_extra("report", "HTML report"):
+    import altair as alt
 
 Spec = dict[str, Any]
 

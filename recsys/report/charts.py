@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import altair as alt
 import polars as pl
 
 from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import DIFFERENCE, OURS
+from recsys.extras import needs_extra
 from recsys.report.chart_style import (
     ACCENT,
     AXIS,
@@ -29,6 +29,9 @@ from recsys.report.chart_style import (
     layer,
     put_inline,
 )
+
+with needs_extra("report", "HTML report"):
+    import altair as alt
 
 # What the interval of a difference supports, and how it is drawn.
 VERDICTS = ("ours is better", "cannot tell", "ours is worse", "too few users")

@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
+
+from recsys.storage.compilation import compiled
 
 VariantName = Literal["champion", "challenger"]
 # Values of the column `variant` in a night with a canary.
@@ -50,12 +51,12 @@ def hash_ids(ids: pl.Series, key: bytes) -> NDArray[np.uint64]:
     return hashes
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _turn(word, bits):  # type: ignore[no-untyped-def]
     return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _mix(a, b, c, d):  # type: ignore[no-untyped-def]
     """One SipRound."""
     a, c = a + b, c + d
@@ -66,7 +67,7 @@ def _mix(a, b, c, d):  # type: ignore[no-untyped-def]
     return a, b, _turn(c, 32), d
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _hash_strings(content, offsets, key, hashes):  # type: ignore[no-untyped-def]
     for row in range(len(hashes)):
         start, stop = offsets[row], offsets[row + 1]

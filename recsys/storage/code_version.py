@@ -1,4 +1,8 @@
-"""Which recsys is running: its version and, where it is run from a checkout, the git commit."""
+"""Which recsys is running: its version and, where it is run from a checkout, the git commit.
+
+The version comes from the installation, which takes it from the git tags (setuptools-scm). An editable installation
+keeps the version of the day it was made, so the commit is what identifies the code of a checkout.
+"""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@
       reports/RUN.html                   the report of a run
       embeddings/                        cache of item texts' embeddings
       factors/                           cache of users' ALS factors
+      compiled/                          machine code of compiled loops, where the installation is read-only
       mlflow.db                          the default MLflow store
       mlartifacts/                       the files of its runs and models
       promotion_log.jsonl                copy of the promotion logs that this home has read; the store has the originals

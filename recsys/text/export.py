@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.config import TextConfig
-from recsys.errors import CheckpointError, ConfigError, RecsysError
+from recsys.errors import CheckpointError, ConfigError
 from recsys.evaluation.embedding_neighbors import find_nearest
+from recsys.extras import needs_extra
 from recsys.storage.files import read_json, write_json
 from recsys.text.encoder import Encoder, Progress, make_batches, tokenize
 
@@ -213,9 +214,5 @@ def _quantise(source: Path, target: Path) -> None:
 
 def _need(module: str) -> Any:
     """Import a package that only the export needs."""
-    try:
+    with needs_extra("export", "ONNX export"):
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise RecsysError(
-            f"ONNX export: the package {error.name} is not installed; install recsys[export], then run again"
-        ) from error

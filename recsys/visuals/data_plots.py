@@ -7,13 +7,16 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
+from recsys.extras import needs_extra
 from recsys.progress import format_count
 from recsys.visuals.plots import BLUE, GREY, INK, PALETTE, escape_mathtext, remove_clutter
+
+with needs_extra("report", "plots"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 _FIT_COLOUR, _LABEL_COLOUR, _TEST_COLOUR = "#e5e7eb", "#fde68a", "#bfdbfe"
 

@@ -7,7 +7,10 @@ import hashlib
 import json
 from functools import cache
 
-import vl_convert
+from recsys.extras import needs_extra
+
+with needs_extra("report", "self-contained HTML pages"):
+    import vl_convert
 
 
 @cache

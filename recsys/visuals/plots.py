@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from recsys.evaluation.candidate_ledger import OUTCOMES, UNION, select_outcomes
+from recsys.extras import needs_extra
 from recsys.progress import format_count
+
+with needs_extra("report", "plots"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 Matrix = NDArray[np.float64]
 

@@ -94,5 +94,5 @@ def test_every_missing_part_is_named(server, monkeypatch, tmp_path):
     with pytest.raises(ArtifactError, match=r"table lists: .*(refused|failed).*run the same night again"):
         upsert_lists([], "2025-02-01", "lists")
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(ArtifactError, match=r"psycopg is not installed; pip install 'recsys\[postgres\]'"):
+    with pytest.raises(ArtifactError, match=r"psycopg is not installed; run pip install 'nightly-recsys\[postgres\]'"):
         upsert_lists([], "2025-02-01", "lists")

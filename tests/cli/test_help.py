@@ -39,7 +39,7 @@ def test_commands_that_only_read_say_so(command: str, call: Call) -> None:
 
 
 def test_brackets_are_not_read_as_styles(call: Call) -> None:
-    assert "Needs the extra recsys[export]." in plain(call("export", "--help").out)
+    assert "Needs the extra nightly-recsys[export]." in plain(call("export", "--help").out)
 
 
 def test_the_root_lists_commands_and_exit_codes(call: Call) -> None:

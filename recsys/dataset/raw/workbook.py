@@ -20,6 +20,7 @@ from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.header import has_header
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
+from recsys.extras import needs_extra
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +85,8 @@ def _content(cells: pl.DataFrame, names: Sequence[str], chosen: pl.Series) -> li
 
 def _read_sheet(what: str, source: Source, files: RawFiles) -> tuple[pl.DataFrame, int]:
     """Return the cells of a sheet as text from the first row on that is not empty, and the number of that row."""
-    try:
+    with needs_extra("excel", f"{source.name} (a workbook)", DataError, "save the sheet as CSV"):
         import fastexcel
-    except ImportError as error:
-        raise DataError(
-            f"{source.name}: is a workbook, and the package that reads them is not installed; "
-            "run pip install 'recsys[excel]', or save the sheet as CSV"
-        ) from error
     with source.open_seekable() as stream:
         _check_size(source.name, stream)
         data = stream.read()

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import polars as pl
-from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
@@ -21,6 +19,7 @@ from recsys.config.overrides import apply_settings, list_changes, look_up, rewri
 from recsys.dataset.windows import Window, resolve_end
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.evaluation.intervals import mean_interval
+from recsys.extras import needs_extra
 from recsys.pipelines.tuning.result import Trial, Tuned, Verdict, judge
 from recsys.pipelines.tuning.space import Choices, Space, read_space
 from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
@@ -31,6 +30,10 @@ from recsys.storage.files import read_parquet, replace_text, sqlite_url
 from recsys.storage.home import study_database, study_folder, tuned_config_file
 from recsys.storage.locks import lock
 from recsys.training.splitting import split_snapshot
+
+with needs_extra("tune", "recsys tune"):
+    import optuna
+    from optuna.trial import TrialState
 
 logger = logging.getLogger(__name__)
 

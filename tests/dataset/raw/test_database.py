@@ -141,7 +141,7 @@ def test_addresses_that_cannot_be_right_are_refused(address, expected):
 
 def test_missing_driver_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(DataError, match=r"pip install 'recsys\[postgres\]'"):
+    with pytest.raises(DataError, match=r"pip install 'nightly-recsys\[postgres\]'"):
         find_sources("items", RawFiles(path="postgresql://host/shop", query="SELECT 1"))
 
 

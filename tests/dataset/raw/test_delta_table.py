@@ -35,4 +35,4 @@ def test_bad_tables(table, monkeypatch):
         file.unlink()
     assert "cannot be read as a Delta table" in failure(table)
     monkeypatch.setitem(sys.modules, "deltalake", None)
-    assert "pip install 'recsys[delta]'" in failure(table)
+    assert "pip install 'nightly-recsys[delta]'" in failure(table)

@@ -108,7 +108,7 @@ def test_bad_workbooks(orders, tmp_path, monkeypatch):
 
 def test_missing_extra_is_named(orders, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastexcel", None)
-    assert "pip install 'recsys[excel]'" in failure(orders)
+    assert "pip install 'nightly-recsys[excel]'" in failure(orders)
 
 
 def test_numbers_that_lost_digits_are_floats_and_the_same_text_is_not(tmp_path):
