@@ -60,11 +60,13 @@ class Reference:
         nights: at most `monitoring.reference_nights`.
         run_date: of the night that is judged.
         config: tolerance and limits.
+        version: model version of the night that is judged; None: nights of all versions make every figure normal.
     """
 
     nights: tuple[Night, ...]
     run_date: str
     config: MonitoringConfig
+    version: str | None = None
 
     def expect(self, name: str, noise: float = 0.0) -> Expected | None:
         """Return what is normal for a figure tonight; None if nothing is known, or the figure is only recorded.
@@ -79,11 +81,13 @@ class Reference:
         watch = find_watch(name)
         if watch is None:
             return None
-        values = [(night.weekday, value) for night in self.nights if (value := _read(night, name)) is not None]
+        same = self.version if watch.by_version else None
+        nights = [night for night in self.nights if same is None or night.model_version == same]
+        values = [(night.weekday, value) for night in nights if (value := _read(night, name)) is not None]
         if len(values) < self.config.min_reference_nights:
             fixed = Expected(self.find_level(name), watch.low, watch.high, 0)
             return fixed if (watch.low, watch.high) != (None, None) else None
-        usual = [find_error(night.intervals, name) for night in self.nights[-_WEEK:] if name in night.figures]
+        usual = [find_error(night.intervals, name) for night in nights[-_WEEK:] if name in night.figures]
         noise = max(noise, median(usual) if usual else 0.0)
         return learn(values, date.fromisoformat(self.run_date).weekday(), watch, self.config.tolerance, noise)
 

@@ -27,6 +27,7 @@ class Watch:
         seasonal: whether weekdays differ.
         low: fixed lower limit while there are too few reference nights.
         high: fixed upper limit, likewise.
+        by_version: whether only reference nights with the same model version count, since each model has its own level.
     """
 
     meaning: str
@@ -36,6 +37,7 @@ class Watch:
     seasonal: bool = False
     low: float | None = None
     high: float | None = None
+    by_version: bool = False
 
 
 # The first pattern that fits a figure's name decides.
@@ -115,7 +117,7 @@ _WATCHES: dict[str, Watch] = {
     "lists.gini": Watch("inequality of exposure", "share", 0.1),
     "lists.cold_share": Watch("share of rows whose item has no event", "share", 0.15),
     "lists.top_item_share": Watch("share of users who are shown the commonest item", "share", 0.15, "high"),
-    "lists.churn": Watch("share of list items that changed", "share", 0.2, "high"),
+    "lists.churn": Watch("share of list items that changed", "share", 0.2, "high", by_version=True),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,13 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
         last = read_last(home, config.name, reference.nights)
         observed = _gather(config, home, snapshot, day, end)
         observation = observe(observed, last, settings, nights)
-        expected, alerts = judge(observation.figures, reference, nights)
+        version = str(observed.list_facts.get("model_version", ""))
+        expected, alerts = judge(observation.figures, replace(reference, version=version), nights)
         night = Night(
             run_date=day,
             end=end.isoformat() if end else "",
             snapshot=snapshot.id,
-            model_version=str(observed.list_facts.get("model_version", "")),
+            model_version=version,
             settings=str(observed.list_facts.get("config", "")),
             verdict="alert" if alerts else "calm",
             figures=observation.figures.values,

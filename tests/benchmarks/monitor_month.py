@@ -36,7 +36,7 @@ from recsys.pipelines.train import train
 from recsys.ranking.ranker import Ranker
 from recsys.report.monitor_page import write_monitor_page
 
-_USERS, _ITEMS, _DAYS = 2_500, 400, 75
+_USERS, _ITEMS, _DAYS = 6_000, 400, 75
 _START = date(2025, 1, 1)
 _EXCHANGED = 25
 _FIRST, _NIGHTS, _PROMOTION, _CHANGE = 42, 28, 12, 20

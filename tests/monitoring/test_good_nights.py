@@ -111,3 +111,13 @@ def test_the_level_of_a_segment_is_that_of_the_last_week() -> None:
     reference = select_reference(nights, "2025-04-01", SETTINGS)
     assert reference.find_level("data.events", "event kind: buy") == 6.0
     assert reference.find_level("data.events", "event kind: view") is None
+
+
+def test_a_promotion_does_not_make_its_churn_an_alert() -> None:
+    nights = [make_night(day, lists__churn=0.2) for day in range(10)]
+    reference = select_reference(nights, "2025-06-01", SETTINGS)
+    same = replace(reference, version="1").expect("lists.churn")
+    assert same is not None
+    assert not same.contains(0.8)
+    # The new version has no nights of its own yet, and no fixed limit.
+    assert replace(reference, version="2").expect("lists.churn") is None
