@@ -36,7 +36,7 @@ from recsys.errors import ArtifactError
 from recsys.progress import log_stage, logger
 from recsys.storage.addresses import CONNECTION_LIMITS
 from recsys.storage.files import hash_text
-from recsys.storage.folders import read_manifest, write_folder
+from recsys.storage.folders import MANIFEST, read_manifest, write_folder
 from recsys.storage.home import list_folder
 
 # The number of the champion's entry in the promotion log: a note in the manifest, not a part of what the lists are.
@@ -297,6 +297,39 @@ def find_table_run_date(table: str) -> str | None:
     except psycopg.Error as error:
         raise _explain(table, error, "run again") from error
     return run_date.isoformat() if run_date else None
+
+
+def remove_users(home: Path, table: str, ids: Sequence[str]) -> int:
+    """Delete users' rows from a table, record the lists as they are now, and return how many rows were deleted.
+
+    Args:
+        home: has the lists of the table's run date, already without the users.
+        table: its name.
+        ids: of the users.
+
+    Raises:
+        ArtifactError: psycopg or the database's address is missing, or the database cannot be reached.
+    """
+    url = find_database(table)
+    import psycopg
+    from psycopg import sql
+
+    name, record = (sql.Identifier(*each.split(".")) for each in (table, _name_record(table)))
+    try:
+        with psycopg.connect(url, **CONNECTION_LIMITS) as connection, connection.cursor() as cursor:
+            if _look_up(cursor, table, "1") is None:
+                return 0
+            deleted = cursor.execute(sql.SQL("DELETE FROM {} WHERE user_id = ANY(%s)").format(name), [list(ids)])
+            rows = deleted.rowcount
+            held = _look_up(cursor, _name_record(table), "run_date")
+            if held is not None and (list_folder(home, held[0].isoformat()) / MANIFEST).is_file():
+                cursor.execute(
+                    sql.SQL("UPDATE {} SET lists = %s, rows = (SELECT count(*) FROM {})").format(record, name),
+                    [hash_lists(home, held[0].isoformat())],
+                )
+            return rows
+    except psycopg.Error as error:
+        raise _explain(table, error, "run again") from error
 
 
 def clear_shards(home: Path, night: Night) -> None:

@@ -25,6 +25,7 @@ from recsys.cli import (
     interruption,
     lists,
     monitor,
+    privacy,
     prune,
     published,
     registry,
@@ -83,6 +84,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "monitor": monitor.monitor,
         "prune": prune.prune,
     },
+    "People's data": {"forget": privacy.forget, "pseudonyms": privacy.pseudonyms},
     "Results and checks": {
         "evaluate": inspection.evaluate,
         "report": inspection.report,

@@ -31,8 +31,8 @@ from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.errors import DataError, Refused
 from recsys.pipelines.canary import find_canary, load_canary
-from recsys.pipelines.pseudonyms import check_key
 from recsys.pipelines.promote import load_champion
+from recsys.pipelines.pseudonyms import check_key
 from recsys.progress import format_count, logger
 from recsys.registry.champion import note_champion
 from recsys.registry.promotion_log import Canary

@@ -8,8 +8,8 @@ from recsys.artifacts.snapshots import Snapshot
 from recsys.config import Config
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
-from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.id_map import IdMap
+from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.raw.reading import read_all
 from recsys.dataset.raw.setting_names import HOLDOUT
 from recsys.dataset.user_items import warn_of_unknown_ids

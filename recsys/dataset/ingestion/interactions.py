@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, InteractionFiles
+from recsys.dataset.forgotten import ForgottenUsers
 from recsys.dataset.ingestion.advice import (
     ADVICE_ON_MISSING,
     advise_on_events,
@@ -26,7 +27,6 @@ from recsys.dataset.ingestion.advice import (
     advise_on_numbers,
     advise_on_times,
 )
-from recsys.dataset.forgotten import ForgottenUsers
 from recsys.dataset.ingestion.column_forms import NumberColumn, TimeColumn
 from recsys.dataset.ingestion.event_sort import EventFile
 from recsys.dataset.ingestion.judgement import Judge
@@ -177,7 +177,11 @@ class InteractionReader:
             _check_single(values, name, self._files)
         records = np.zeros(values.height, dtype=self.fields)
         users, items = self._users.read(values["user_id"]), self._items.read(values["item_id"])
-        broken = {_FORGOTTEN: users == FORGOTTEN, "missing_user_id": users == MISSING, "missing_item_id": items == MISSING}
+        broken = {
+            _FORGOTTEN: users == FORGOTTEN,
+            "missing_user_id": users == MISSING,
+            "missing_item_id": items == MISSING,
+        }
         for fault, code in (("unprintable", UNPRINTABLE), ("rounded", ROUNDED)):
             broken |= {f"{fault}_user_id": users == code, f"{fault}_item_id": items == code}
         broken["list_user_id"] = users == LISTED
