@@ -320,7 +320,7 @@ def remove_users(home: Path, table: str, ids: Sequence[str]) -> int:
             if _look_up(cursor, table, "1") is None:
                 return 0
             deleted = cursor.execute(sql.SQL("DELETE FROM {} WHERE user_id = ANY(%s)").format(name), [list(ids)])
-            rows = deleted.rowcount
+            rows = int(deleted.rowcount)
             held = _look_up(cursor, _name_record(table), "run_date")
             if held is not None and (list_folder(home, held[0].isoformat()) / MANIFEST).is_file():
                 cursor.execute(

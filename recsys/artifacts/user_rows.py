@@ -106,10 +106,8 @@ class UserRows:
     def _clean(self, value: Any) -> Any:
         """Return a JSON value without figures about the users."""
         if isinstance(value, dict):
-            kept = {
-                key: inner for key, inner in value.items() if key not in self._known and not self._label.search(key)
-            }
-            return {key: self._clean(inner) for key, inner in kept.items()}
+            kept = [key for key in value if key not in self._known and not self._label.search(key)]
+            return {key: self._clean(value[key]) for key in kept}
         if isinstance(value, list):
             return [self._clean(inner) for inner in value]
         if isinstance(value, str):

@@ -167,8 +167,8 @@ class DatasetConfig(Section):
     interactions: InteractionFiles
     """Raw files of the interactions."""
     pseudonyms: bool = False
-    """Whether keyed hashes take the place of user ids (HMAC-SHA256 with the key in RECSYS_PSEUDONYM_KEY), in interactions
-    and in every list of users."""
+    """Whether keyed hashes take the place of user ids (HMAC-SHA256 with the key in RECSYS_PSEUDONYM_KEY), in
+    interactions and in every list of users."""
     repeats: bool = False
     """Whether lists may hold items that the user already has."""
     max_events_per_user_day: Count | None = None

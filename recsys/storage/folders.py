@@ -79,7 +79,7 @@ def link_folder(source: Path, manifest: Mapping[str, Any], target: Path) -> None
     write_folder(target, link, {name: value for name, value in manifest.items() if name != "files"})
 
 
-def rewrite_files(folder: Path, changes: Mapping[str, Callable[[Path], None]]) -> None:
+def rewrite_files(folder: Path, changes: Mapping[str, Callable[[Path], object]]) -> None:
     """Replace some files of a complete folder in one step; the others are linked, and their hashes stay as they are.
 
     Args:

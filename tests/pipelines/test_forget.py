@@ -67,7 +67,7 @@ def check_manifests(home: Path) -> None:
 def choose_user(home: Path) -> str:
     """Return a user with a list and with measured metrics."""
     lists = read_lists(home, RUN_DATE)["user_id"]
-    (metrics,) = [path for path in (home / "runs").glob("*/user_metrics.parquet")]
+    (metrics,) = (home / "runs").glob("*/user_metrics.parquet")
     return str(pl.read_parquet(metrics.read_bytes()).filter(pl.col("user_id").is_in(lists.implode()))["user_id"].min())
 
 
@@ -149,7 +149,7 @@ def test_figures_of_other_users_stay(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Trained) -> Config:
-    """A dataset of two users with pseudonyms; one row is bad."""
+    """A dataset of 40 users with pseudonyms; one row is bad."""
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     monkeypatch.setenv(KEY, SECRET)
     (tmp_path / "items.csv").write_text("item_id,title\n1,One\n2,Two\n")

@@ -1,7 +1,7 @@
 """Raw interactions -> events on disk and rejected rows, batch by batch.
 
-The rules are checked in this order, and the first that a row breaks is recorded: forgotten, missing_user_id, missing_item_id,
-unprintable_user_id, unprintable_item_id (control characters), rounded_user_id, rounded_item_id (a float that lost
+The rules are checked in this order, and the first that a row breaks is recorded: forgotten, missing_user_id,
+missing_item_id, unprintable_user_id, unprintable_item_id (control characters), rounded_user_id, rounded_item_id (a float that lost
 digits), list_user_id (a list or an object), missing_time, bad_time, early_time, future_time, unknown_item,
 missing_event, unknown_event, bad_value, zero_value (no weight where the value is one), bad_position, missing_order,
 bad_order.
@@ -61,7 +61,7 @@ _FIELDS = {
     "bad_position": "position",
     "bad_order": "order",
 }
-# Its rows are first of all not stored.
+# Rule of rows whose content is not kept.
 _FORGOTTEN = "forgotten"
 # A missing `exact`; the smallest of its type sorts before all others.
 NO_EXACT = np.iinfo(np.int64).min
