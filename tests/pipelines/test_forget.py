@@ -2,9 +2,10 @@
 
 import gzip
 import json
-import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -22,11 +23,27 @@ from recsys.pipelines.generate import generate
 from recsys.pipelines.ingest import run_ingest
 from recsys.pipelines.monitor import monitor
 from recsys.pipelines.pseudonyms import write_mapping
-from recsys.storage import folders
 from recsys.storage.folders import MANIFEST, verify_folder
 from recsys.storage.home import current_snapshot_file, snapshot_folder
 from recsys.storage.locks import LockedError, lock
 
+# Not a fork of this process: threads of polars would hold locks for ever in it.
+KILLED = """
+import os, sys
+from pathlib import Path
+from recsys.config import Config
+from recsys.storage import folders
+from recsys.pipelines.forget import forget
+swap, done = folders.swap_in, []
+def die(staging, target):
+    done.append(target)
+    if len(done) == 2:
+        os.kill(os.getpid(), 9)
+    swap(staging, target)
+folders.swap_in = die
+home, user, config = sys.argv[1:]
+forget(Config.model_validate_json(config), Path(home), [user], 0.0)
+"""
 SECRET = "0123456789abcdef" * 4
 
 
@@ -72,7 +89,7 @@ def choose_user(home: Path) -> str:
 
 
 @pytest.mark.usefixtures("raw_in_place")
-def test_nothing_of_a_user_is_left(trained: Trained, trained_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_a_user_is_left(trained: Trained, trained_copy: Path) -> None:
     home, user = trained_copy, choose_user(trained_copy)
     config = change(trained.config, generation={"outputs": ["jsonl", "csv"]})
     for run_date in (RUN_DATE, "2025-02-04"):
@@ -87,21 +104,8 @@ def test_nothing_of_a_user_is_left(trained: Trained, trained_copy: Path, monkeyp
     assert len(find_holders(home, user)) > 8
     rows = read_lists(home, RUN_DATE).height
     # A kill in the middle, right before a folder is exchanged.
-    child = os.fork()
-    if child == 0:
-        swapped: list[Path] = []
-
-        def die(staging: Path, target: Path) -> None:
-            swapped.append(target)
-            if len(swapped) == 2:
-                os.kill(os.getpid(), 9)
-            folders_swap(staging, target)
-
-        folders_swap = folders.swap_in
-        folders.swap_in = die
-        forget(config, home, [user], NOW.timestamp())
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(home), user, config.model_dump_json(exclude_unset=True)])
+    assert killed.returncode == -9
     assert find_holders(home, user)
     dry = forget(config, home, [user], NOW.timestamp(), dry_run=True)
     assert dry.removed
