@@ -204,7 +204,9 @@ def find_stored(home: Path, identity: str) -> StoredSnapshot | None:
 
 def select_meaning(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Return the dataset settings that decide what a snapshot holds: all but the limits that may refuse it."""
-    return {name: value for name, value in dataset.items() if name != "sanity"}
+    # Snapshots of versions without pseudonyms lack that setting.
+    unset = {"pseudonyms"} if not dataset.get("pseudonyms") else set()
+    return {name: value for name, value in dataset.items() if name != "sanity" and name not in unset}
 
 
 def _read_summary(folder: Path) -> Summary | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,8 @@ from recsys.artifacts.recommendations import find_followed, find_parts
 from recsys.errors import ArtifactError
 from recsys.progress import log_stage, logger
 from recsys.storage.addresses import CONNECTION_LIMITS
+from recsys.storage.folders import MANIFEST
+from recsys.storage.home import list_folder
 
 # PostgreSQL cuts off longer names without an error.
 _NAME_BYTES = 63
@@ -145,3 +148,36 @@ def _look_up(cursor: Any, table: str, columns: str) -> tuple[Any, ...] | None:
         return None
     row: tuple[Any, ...] | None = cursor.execute(sql.SQL("SELECT {} FROM {}").format(sql.SQL(columns), name)).fetchone()
     return row
+
+
+def remove_users(home: Path, table: str, ids: Sequence[str]) -> int:
+    """Delete users' rows from a table, record the lists as they are now, and return how many rows were deleted.
+
+    Args:
+        home: has the lists of the table's run date, already without the users.
+        table: its name.
+        ids: of the users.
+
+    Raises:
+        ArtifactError: psycopg or the database's address is missing, or the database cannot be reached.
+    """
+    url = find_database(table)
+    import psycopg
+    from psycopg import sql
+
+    name, record = (sql.Identifier(*each.split(".")) for each in (table, _name_record(table)))
+    try:
+        with psycopg.connect(url, **CONNECTION_LIMITS) as connection, connection.cursor() as cursor:
+            if _look_up(cursor, table, "1") is None:
+                return 0
+            deleted = cursor.execute(sql.SQL("DELETE FROM {} WHERE user_id = ANY(%s)").format(name), [list(ids)])
+            rows = int(deleted.rowcount)
+            held = _look_up(cursor, _name_record(table), "run_date")
+            if held is not None and (list_folder(home, held[0].isoformat()) / MANIFEST).is_file():
+                cursor.execute(
+                    sql.SQL("UPDATE {} SET lists = %s, rows = (SELECT count(*) FROM {})").format(record, name),
+                    [hash_lists(home, held[0].isoformat())],
+                )
+            return rows
+    except psycopg.Error as error:
+        raise _explain(table, error, "run again") from error

@@ -25,6 +25,7 @@ from recsys.cli import (
     interruption,
     lists,
     monitor,
+    privacy,
     prune,
     published,
     registry,
@@ -85,6 +86,7 @@ _GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "backup": backup.backup,
         "restore": backup.restore,
     },
+    "People's data": {"forget": privacy.forget, "pseudonyms": privacy.pseudonyms},
     "Results and checks": {
         "evaluate": inspection.evaluate,
         "report": inspection.report,

@@ -84,12 +84,13 @@ class InteractionFiles(RawFiles):
     # Guests have no id, and the catalogue of today lacks items of the past.
     default_max_rejected: ClassVar[dict[str, float]] = {
         "missing_user_id": 0.5,
+        "forgotten": 1.0,
         "unknown_item": 0.2,
         "early_time": 1.0,
         "zero_value": 0.5,
     }
     rules: ClassVar[tuple[str, ...]] = (
-        *("missing_user_id", "missing_item_id", "unprintable_user_id", "unprintable_item_id"),
+        *("forgotten", "missing_user_id", "missing_item_id", "unprintable_user_id", "unprintable_item_id"),
         *("rounded_user_id", "rounded_item_id", "list_user_id"),
         *("missing_time", "bad_time", "early_time", "future_time"),
         *("unknown_item", "missing_event", "unknown_event", "bad_value", "zero_value", "bad_position"),
@@ -165,6 +166,9 @@ class DatasetConfig(Section):
     """Raw files of the items."""
     interactions: InteractionFiles
     """Raw files of the interactions."""
+    pseudonyms: bool = False
+    """Whether keyed hashes take the place of user ids (HMAC-SHA256 with the key in RECSYS_PSEUDONYM_KEY), in
+    interactions and in every list of users."""
     repeats: bool = False
     """Whether lists may hold items that the user already has."""
     max_events_per_user_day: Count | None = None

@@ -14,6 +14,7 @@ from recsys.config.raw_files import DATABASE_SCHEMES, RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.ingestion import ingest_events
 from recsys.dataset.ingestion.column_forms import NumberColumn
+from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.raw.places import find_sources
 from recsys.dataset.raw.reading import read_all
 from recsys.dataset.raw.sampling import read_sample
@@ -64,7 +65,7 @@ def read_outcomes(path: str, config: DatasetConfig, item_ids: pl.Series, now: da
     own = _move(config.interactions, place)
     columns = _list_columns(place, own)
     if columns is not None and set(_USER_COLUMNS) <= columns and "item_id" not in columns:
-        return OutcomeFile(None, _read_users(place), "one value per user")
+        return OutcomeFile(None, _read_users(place, config), "one value per user")
     if columns is None or _needed(own) <= columns:
         return OutcomeFile(_read_events(config, own, item_ids, now, scratch), None, "events as in the config")
     if set(_EVENT_COLUMNS) <= columns:
@@ -138,7 +139,7 @@ def _read_events(
     return ingest_events(config.model_copy(update={"interactions": files}), item_ids, now=now, scratch=scratch)
 
 
-def _read_users(place: str) -> pl.DataFrame:
+def _read_users(place: str, config: DatasetConfig) -> pl.DataFrame:
     files = RawFiles(path=place)
     fields = [*_USER_COLUMNS, *_optional(place, files, ("value_before",))]
     raw = read_all("outcomes", files, {name: name for name in fields})
@@ -148,11 +149,12 @@ def _read_users(place: str) -> pl.DataFrame:
             f"outcomes {place}: {format_count(users.null_count(), 'row')} without a user_id; remove these rows"
         )
     if repeated := users.filter(users.is_duplicated()).unique(maintain_order=True).to_list():
+        example = "" if config.pseudonyms else f", such as '{repeated[0]}'"
         raise DataError(
-            f"outcomes {place}: {format_count(len(repeated), 'user')} in several rows, such as '{repeated[0]}'; "
+            f"outcomes {place}: {format_count(len(repeated), 'user')} in several rows{example}; "
             "expected one row per user; add the values of a user up"
         )
-    columns = [users]
+    columns = [name_users(config, users)]
     for name in fields[1:]:
         numbers, missing = NumberColumn("outcomes", name, files).read(raw[name])
         # A user without a value did nothing; other cells that are no numbers are errors.

@@ -190,7 +190,7 @@ def measure_champion(
     measured_as = replace(
         bundle,
         config=bundle.config.model_copy(update=current),
-        block_lists=BlockLists.read(config.generation.rules, snapshot.items["item_id"]),
+        block_lists=BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset),
     )
     window = _find_window(config, snapshot, challenger)
     measured = measure(measured_as, window, snapshot.items, baselines=False)

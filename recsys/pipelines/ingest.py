@@ -12,14 +12,17 @@ import polars as pl
 from recsys.artifacts.night import ACCEPTED
 from recsys.artifacts.snapshots import StoredSnapshot, select_meaning, write_snapshot
 from recsys.config import Config
+from recsys.dataset.forgotten import ForgottenUsers
 from recsys.dataset.ingestion import IngestedBlocks, ingest_blocks
 from recsys.dataset.ingestion.losses import Data, find_losses
 from recsys.dataset.ingestion.summary import Summary
 from recsys.errors import ArtifactError, Refused
 from recsys.pipelines.last_good import find_last_good_snapshot
+from recsys.pipelines.pseudonyms import FINGERPRINT, refuse_new_key
 from recsys.progress import log_stage, logger
 from recsys.storage.files import explain_disk_error
 from recsys.storage.folders import scratch_folder
+from recsys.storage.home import forgotten_file
 from recsys.storage.locks import lock
 
 
@@ -39,12 +42,15 @@ def run_ingest(config: Config, home: Path, now: datetime, accept_loss: str | Non
 
     Raises:
         DataError: a file is missing or unreadable, or too many rows were rejected.
-        Refused: too much was lost; the snapshot before stays current.
+        ConfigError: the key of the pseudonyms is missing.
+        Refused: too much was lost, or the key of the pseudonyms is another one; the snapshot before stays current.
         ArtifactError: the snapshot cannot be written, or another process is ingesting this config.
     """
     name = f"ingestion-{config.name}"
     with lock(home, name), scratch_folder(home, name) as scratch, log_stage("ingest") as done:
-        made = _read(config, now, scratch)
+        key = refuse_new_key(config, home, accepted=accept_loss is not None)
+        notes = {FINGERPRINT: key} if key else {}
+        made = _read(config, home, now, scratch)
         tables: dict[str, pl.DataFrame | Iterable[pl.DataFrame]] = {
             "items": made.items,
             "interactions": made.interactions,
@@ -57,7 +63,7 @@ def run_ingest(config: Config, home: Path, now: datetime, accept_loss: str | Non
             config.dataset.model_dump(mode="json"),
             lambda: made.summary,
             check=partial(_refuse_losses, config, home) if accept_loss is None else None,
-            notes={} if accept_loss is None else {ACCEPTED: accept_loss},
+            notes=notes if accept_loss is None else {**notes, ACCEPTED: accept_loss},
         )
         summary = made.summary
         done(f"snapshot {identity}: {summary.items:,} items, {summary.interactions:,} interactions")
@@ -80,9 +86,10 @@ def _refuse_losses(config: Config, home: Path, made: StoredSnapshot) -> None:
         )
 
 
-def _read(config: Config, now: datetime, scratch: Path) -> IngestedBlocks:
+def _read(config: Config, home: Path, now: datetime, scratch: Path) -> IngestedBlocks:
+    forgotten = ForgottenUsers.read(forgotten_file(home))
     try:
-        return ingest_blocks(config.dataset, now=now, scratch=scratch)
+        return ingest_blocks(config.dataset, now=now, scratch=scratch, forgotten=forgotten)
     except OSError as error:
         # Raw files that cannot be read are a `DataError`.
         raise ArtifactError(

@@ -71,7 +71,7 @@ def time_lists(
     histories = build_histories(snapshot.interactions, snapshot.items, end)
     chosen = np.unique(np.linspace(0, histories.n_users - 1, _USERS).astype(np.int64))
     users = histories.take(histories.user_ids.gather(chosen))
-    block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
+    block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset)
 
     def prepare(version: Version) -> _Timed:
         bundle = load_bundle(store, version, BUNDLE)

@@ -27,11 +27,13 @@ from recsys.config import (
     data_path,
 )
 from recsys.dataset.histories import Histories
+from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.errors import DataError, Refused
 from recsys.pipelines.canary import find_canary, load_canary
 from recsys.pipelines.promote import load_champion
+from recsys.pipelines.pseudonyms import check_key
 from recsys.progress import format_count, logger
 from recsys.registry.champion import note_champion
 from recsys.registry.promotion_log import Canary
@@ -104,8 +106,10 @@ class NightInputs:
         check_owner(home, config.name)
         check_table(config.generation.postgres_table)
         snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+        if config.generation.users or config.generation.rules.blocked_pairs:
+            check_key(config, home, snapshot.id)
         served = load_champion(config, home)
-        block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
+        block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset)
 
         def prepare(name: VariantName, version: Version, bundle: Bundle) -> Variant:
             settings = bundle.config.model_copy(update={"dataset": config.dataset})
@@ -119,7 +123,7 @@ class NightInputs:
             config,
             snapshot,
             champion,
-            _read_users(config.generation.users),
+            _read_users(config),
             canary,
             prepare(CHALLENGER, *load_canary(store, config.model_name, canary)) if canary else None,
             entry.number if entry else None,
@@ -296,9 +300,10 @@ def _fix_shown(run_date: str) -> str:
     return f"run 'recsys generate --run-date {run_date}', or set generation.rules.shown_penalty to 0"
 
 
-def _read_users(path: str | None) -> pl.DataFrame:
+def _read_users(config: Config) -> pl.DataFrame:
+    path = config.generation.users
     if path is None:
         return pl.DataFrame(schema={"user_id": pl.String})
     users = read_ids(data_path(path), ["user_id"], "list of users")
     logger.info("list of users %s: %s", path, format_count(users.height, "user"))
-    return users
+    return users.with_columns(name_users(config.dataset, users["user_id"]))

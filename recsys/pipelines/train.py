@@ -119,7 +119,7 @@ def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, W
 def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     snapshot, windows = _read(config, home, run_date)
     store = connect(home, config)
-    block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"])
+    block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset)
     run = _name_run(config, snapshot, windows.end, block_lists)
     facts = _facts(config, snapshot, windows, run, block_lists)
     kept = find_kept(home)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.config import RulesConfig, data_path
+from recsys.config import DatasetConfig, RulesConfig, data_path
 from recsys.dataset.id_map import IdMap
+from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.progress import format_count, logger
 from recsys.storage.files import hash_text, read_parquet
@@ -43,18 +44,20 @@ class BlockLists:
     pairs: pl.DataFrame = field(default_factory=lambda: _no_rows(_PAIRS))
 
     @classmethod
-    def read(cls, rules: RulesConfig, item_ids: pl.Series) -> BlockLists:
+    def read(cls, rules: RulesConfig, item_ids: pl.Series, dataset: DatasetConfig) -> BlockLists:
         """Read the files that the rules name, relative to RECSYS_DATA; without a name nothing is blocked.
 
         Args:
             rules: name the files.
             item_ids: of the catalogue, sorted; a warning counts the ids of a file that name none of its items.
+            dataset: whether pseudonyms take the place of user ids.
 
         Raises:
             DataError: a file is missing, is not CSV in UTF-8, or lacks a column.
         """
         known = IdMap(item_ids)
-        return cls(_read(rules.blocked_items, _ITEMS, known), _read(rules.blocked_pairs, _PAIRS, known))
+        items, pairs = _read(rules.blocked_items, _ITEMS, known), _read(rules.blocked_pairs, _PAIRS, known)
+        return cls(items, pairs.with_columns(name_users(dataset, pairs["user_id"])) if pairs.height else pairs)
 
     @property
     def empty(self) -> bool:

@@ -175,7 +175,8 @@ class Bundle:
         self.candidate_models.save(folder)
         self.ranker.save(folder)
         self.items.write_parquet(folder / "items.parquet")
-        self.block_lists.save(folder)
+        # Nights read the pairs of their own day, so a bundle holds no id of a user.
+        BlockLists(items=self.block_lists.items).save(folder)
         save_file({"embeddings": self.embeddings, **self.statistics.to_arrays()}, folder / "catalogue.safetensors")
 
     @classmethod

@@ -79,6 +79,40 @@ def link_folder(source: Path, manifest: Mapping[str, Any], target: Path) -> None
     write_folder(target, link, {name: value for name, value in manifest.items() if name != "files"})
 
 
+def rewrite_files(folder: Path, changes: Mapping[str, Callable[[Path], object]]) -> None:
+    """Replace some files of a complete folder in one step; the others are linked, and their hashes stay as they are.
+
+    Args:
+        folder: with a manifest; its other files are not checked, so that no damage gets a new hash.
+        changes: relative path -> writes the new file.
+
+    Raises:
+        ArtifactError: the folder has no manifest, or cannot be written; it is unchanged.
+    """
+    manifest, staging = read_manifest(folder, "write it again"), temporary_path(folder)
+    try:
+        staging.mkdir()
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = path.relative_to(folder).as_posix()
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            if name not in changes and name != MANIFEST:
+                os.link(path, staging / name)
+        for name, write in changes.items():
+            write(staging / name)
+            manifest["files"][name] = hash_file(staging / name)
+        write_json(staging / MANIFEST, manifest)
+        _sync_tree(staging)
+        swap_in(staging, folder)
+        sync(folder.parent)
+    except OSError as error:
+        raise ArtifactError(
+            f"folder {folder}: cannot be written ({explain_disk_error(error)}); free some space, then run again; it is "
+            "unchanged"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
 def remove_folder(folder: Path) -> None:
     """Delete a folder in one step: after a kill it is there as a whole, or left for `sweep`."""
     if folder.exists():

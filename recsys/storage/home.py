@@ -31,6 +31,7 @@
       compiled/                          machine code of compiled loops, where the installation is read-only
       mlflow.db                          the default MLflow store
       mlartifacts/                       the files of its runs and models
+      forgotten.json                     hashes of the users whose rows ingest rejects
       promotion_log.jsonl                copy of the promotion logs that this home has read; the store has the originals
       .identity.json                     the home's id, and where it was when it got it
       .NAME.lock                         held by the process that works on NAME
@@ -233,6 +234,11 @@ def promotion_log_file(home: Path) -> Path:
 def old_ledger_file(home: Path) -> Path:
     """Return the file that held the promotion log in older versions."""
     return home / "ledger.jsonl"
+
+
+def forgotten_file(home: Path) -> Path:
+    """Return the file with the hashes of forgotten users."""
+    return home / "forgotten.json"
 
 
 def unregistered_folder(home: Path) -> Path:

@@ -9,6 +9,7 @@ from recsys.config import Config
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.id_map import IdMap
+from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.raw.reading import read_all
 from recsys.dataset.raw.setting_names import HOLDOUT
 from recsys.dataset.user_items import warn_of_unknown_ids
@@ -34,6 +35,7 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
             form = {name: getattr(files, name) for name in _FORM}
             pairs = read_all(HOLDOUT, RawFiles(path=config.windows.holdout_path, **form), wanted)
             holdout = pairs.select(clean_ids(pairs[name], files.missing.get(name, ())).alias(name) for name in wanted)
+            holdout = holdout.with_columns(name_users(config.dataset, holdout["user_id"]))
             what = f"{HOLDOUT} {config.windows.holdout_path}"
             warn_of_unknown_ids(holdout["item_id"].drop_nulls(), IdMap(snapshot.items["item_id"]), what)
         windows = split_windows(

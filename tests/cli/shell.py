@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMANDS = [
+    "forget",
+    "pseudonyms",
     "demo-data",
     "init",
     "ingest",

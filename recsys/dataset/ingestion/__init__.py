@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from recsys.config import DatasetConfig
+from recsys.dataset.forgotten import ForgottenUsers
 from recsys.dataset.ingestion.event_blocks import EventCounts, make_blocks
 from recsys.dataset.ingestion.interactions import read_interactions
 from recsys.dataset.ingestion.items import read_items
@@ -112,13 +113,16 @@ def ingest(config: DatasetConfig, *, now: datetime) -> Ingested:
         )
 
 
-def ingest_blocks(config: DatasetConfig, *, now: datetime, scratch: Path) -> IngestedBlocks:
+def ingest_blocks(
+    config: DatasetConfig, *, now: datetime, scratch: Path, forgotten: ForgottenUsers | None = None
+) -> IngestedBlocks:
     """Do the same as `ingest` in little memory: the interactions come in blocks.
 
     Args:
         config: raw files and the meaning of their columns.
         now: aware instant; events later than a day after it are rejected.
         scratch: an empty folder for what does not fit in memory, about 30 bytes per event, until the blocks are read.
+        forgotten: users whose rows are rejected; None: nobody is forgotten.
 
     Raises:
         DataError: files cannot be read, a column is missing, or too many rows break a rule.
@@ -130,7 +134,7 @@ def ingest_blocks(config: DatasetConfig, *, now: datetime, scratch: Path) -> Ing
     rejected = SpilledFrames(scratch, "rejected")
     items, item_counts = read_items(config, now, rejected)
     items = check(Items, items, "ingested items", _NEXT_STEP)
-    events = read_interactions(config, items["item_id"], now, scratch, rejected)
+    events = read_interactions(config, items["item_id"], now, scratch, rejected, forgotten)
     kinds = tuple(config.interactions.event_weights)
     counts = EventCounts(np.zeros(items.height, dtype=np.bool_), np.zeros(len(kinds), dtype=np.int64))
     blocks = read_ahead(make_blocks(config, events, items["item_id"], counts))

@@ -1,10 +1,10 @@
 """Raw interactions -> events on disk and rejected rows, batch by batch.
 
-The rules are checked in this order, and the first that a row breaks is recorded: missing_user_id, missing_item_id,
-unprintable_user_id, unprintable_item_id (control characters), rounded_user_id, rounded_item_id (a float that lost
-digits), list_user_id (a list or an object), missing_time, bad_time, early_time, future_time, unknown_item,
-missing_event, unknown_event, bad_value, zero_value (no weight where the value is one), bad_position, missing_order,
-bad_order.
+The rules are checked in this order, and the first that a row breaks is recorded: forgotten, missing_user_id,
+missing_item_id, unprintable_user_id, unprintable_item_id (control characters), rounded_user_id, rounded_item_id (a
+float that lost digits), list_user_id (a list or an object), missing_time, bad_time, early_time, future_time,
+unknown_item, missing_event, unknown_event, bad_value, zero_value (no weight where the value is one), bad_position,
+missing_order, bad_order.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, InteractionFiles
+from recsys.dataset.forgotten import ForgottenUsers
 from recsys.dataset.ingestion.advice import (
     ADVICE_ON_MISSING,
     advise_on_events,
@@ -31,6 +32,7 @@ from recsys.dataset.ingestion.event_sort import EventFile
 from recsys.dataset.ingestion.judgement import Judge
 from recsys.dataset.ingestion.read_ahead import read_ahead
 from recsys.dataset.ingestion.text_numbers import (
+    FORGOTTEN,
     LISTED,
     MISSING,
     ROUNDED,
@@ -40,6 +42,7 @@ from recsys.dataset.ingestion.text_numbers import (
     number_items,
     number_kinds,
 )
+from recsys.dataset.pseudonyms import find_pseudonyms
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
 from recsys.errors import DataError
@@ -58,6 +61,8 @@ _FIELDS = {
     "bad_position": "position",
     "bad_order": "order",
 }
+# Rule of rows whose content is not kept.
+_FORGOTTEN = "forgotten"
 # A missing `exact`; the smallest of its type sorts before all others.
 NO_EXACT = np.iinfo(np.int64).min
 
@@ -79,7 +84,12 @@ class Events:
 
 
 def read_interactions(
-    config: DatasetConfig, item_ids: pl.Series, now: datetime, scratch: Path, rejected: SpilledFrames
+    config: DatasetConfig,
+    item_ids: pl.Series,
+    now: datetime,
+    scratch: Path,
+    rejected: SpilledFrames,
+    forgotten: ForgottenUsers | None = None,
 ) -> Events:
     """Read and judge all raw interactions.
 
@@ -89,11 +99,13 @@ def read_interactions(
         now: aware instant; later events than a day after it are rejected.
         scratch: an empty folder for the events.
         rejected: where bad rows go.
+        forgotten: users whose rows are rejected; None: nobody is forgotten.
 
     Raises:
+        ConfigError: the key of the pseudonyms is missing.
         DataError: files cannot be read, times cannot be right, or too many rows break a rule.
     """
-    reader = InteractionReader(config, item_ids, now, rejected)
+    reader = InteractionReader(config, item_ids, now, rejected, forgotten)
     events = EventFile(scratch, reader.fields)
     for batch in read_ahead(read_batches("interactions", config.interactions, reader.columns)):
         events.append(reader.read(batch))
@@ -109,23 +121,35 @@ class InteractionReader:
         config: settings of the interactions, and how many bad rows are tolerated.
         item_ids: of the catalogue, sorted.
         now: aware instant; later events than a day after it are rejected.
-        rejected: where bad rows go.
+        rejected: where bad rows go; with pseudonyms without the content that names users.
+        forgotten: users whose rows are rejected; None: nobody is forgotten.
     """
 
-    def __init__(self, config: DatasetConfig, item_ids: pl.Series, now: datetime, rejected: SpilledFrames) -> None:
+    def __init__(
+        self,
+        config: DatasetConfig,
+        item_ids: pl.Series,
+        now: datetime,
+        rejected: SpilledFrames,
+        forgotten: ForgottenUsers | None = None,
+    ) -> None:
         files = config.interactions
         words = files.missing
         self.columns = {field: name for field, name in dict(files.columns).items() if name is not None}
         self._files, self._item_ids = files, item_ids
         self._kinds = list(files.event_weights)
-        self._users = UserNumbers(words.get("user_id", ()))
+        self._users = UserNumbers(words.get("user_id", ()), find_pseudonyms(config), forgotten)
         self._items = number_items(item_ids, words.get("item_id", ()))
         self._events = number_kinds(self._kinds, words.get("event", ()))
         self.time = TimeColumn("interactions", "time", files, files.time_zone, now)
         self._numbers = {name: NumberColumn("interactions", name, files) for name in ("value", "position", "order")}
         earliest = (files.earliest_time or datetime.min.replace(tzinfo=UTC)).astimezone(UTC)
         self._earliest, self._latest = earliest, now.astimezone(UTC) + timedelta(days=1)
-        self.judge = Judge("interactions", files, config.max_rejected_share, _FIELDS, self._advise, rejected)
+        shown = {rule: field for rule, field in _FIELDS.items() if not (config.pseudonyms and field == "user_id")}
+        self.judge = Judge(
+            *("interactions", files, config.max_rejected_share, shown, self._advise, rejected),
+            withheld=None if config.pseudonyms else (_FORGOTTEN,),
+        )
 
     @property
     def fields(self) -> list[tuple[str, str]]:
@@ -153,7 +177,11 @@ class InteractionReader:
             _check_single(values, name, self._files)
         records = np.zeros(values.height, dtype=self.fields)
         users, items = self._users.read(values["user_id"]), self._items.read(values["item_id"])
-        broken = {"missing_user_id": users == MISSING, "missing_item_id": items == MISSING}
+        broken = {
+            _FORGOTTEN: users == FORGOTTEN,
+            "missing_user_id": users == MISSING,
+            "missing_item_id": items == MISSING,
+        }
         for fault, code in (("unprintable", UNPRINTABLE), ("rounded", ROUNDED)):
             broken |= {f"{fault}_user_id": users == code, f"{fault}_item_id": items == code}
         broken["list_user_id"] = users == LISTED

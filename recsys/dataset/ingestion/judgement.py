@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Rule -> the rows of a batch that break it, in the order in which rules are checked.
 Broken = Mapping[str, NDArray[np.bool_]]
+# The content of a row that names a user who must not be named.
+_NO_CONTENT = "{}"
 # Values that a message shows, and values that advice is drawn from.
 _SHOWN, _EVIDENCE = 3, 1000
 _LONGEST_VALUE = 60
@@ -77,6 +79,7 @@ class Judge:
         fields: rule -> the field whose values it looks at; a rule without one has no value to show.
         advise: returns what to do about a rule, given some of the values that broke it; empty if there is no advice.
         rejected: where bad rows go.
+        withheld: rules whose rows are kept without their content; None: all rules.
     """
 
     def __init__(
@@ -87,9 +90,11 @@ class Judge:
         fields: Mapping[str, str],
         advise: Callable[[str, pl.Series], str],
         rejected: SpilledFrames,
+        withheld: Collection[str] | None = (),
     ) -> None:
         self._table, self._files, self._share = table, files, share
         self._fields, self._advise, self._rejected = fields, advise, rejected
+        self._withheld = withheld
         self._breaches: dict[str, _Breaches] = {}
         self.read = 0
         self.skipped = 0
@@ -113,6 +118,9 @@ class Judge:
             self._note(names[number - 1], batch, np.flatnonzero(first == number))
         rows = pl.Series(chosen)
         rules = pl.Series([*names]).gather(first[chosen].astype(np.int64) - 1)
+        content = pl.Series(batch.content(rows), dtype=pl.String)
+        hidden = [name for name in names if self._withheld is None or name in self._withheld]
+        content = content.set(rules.is_in(pl.Series(hidden, dtype=pl.String).implode()), _NO_CONTENT)
         self._rejected.append(
             pl.DataFrame(
                 {
@@ -120,7 +128,7 @@ class Judge:
                     "file": pl.repeat(batch.file, len(rows), eager=True),
                     "row": batch.rows.gather(rows),
                     "rule": rules,
-                    "content": pl.Series(batch.content(rows), dtype=pl.String),
+                    "content": content,
                 }
             )
         )

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from recsys.dataset.cleaning.ids import clean_ids, has_control_characters, is_list, is_rounded
 from recsys.dataset.cleaning.missing import drop_missing
+from recsys.dataset.forgotten import ForgottenUsers
 from recsys.dataset.id_map import IdMap
+from recsys.dataset.pseudonyms import Pseudonyms
 
 # What texts that have no number are.
-MISSING, UNPRINTABLE, ROUNDED, LISTED, UNKNOWN = -1, -2, -3, -4, -5
+MISSING, UNPRINTABLE, ROUNDED, LISTED, UNKNOWN, FORGOTTEN = -1, -2, -3, -4, -5, -6
 
 
 class TextNumbers:
@@ -46,25 +48,39 @@ class UserNumbers(TextNumbers):
 
     Args:
         words: that mean a missing id, beside the usual ones.
+        pseudonyms: take the place of the ids; None: the ids stay.
+        forgotten: users who have no number; None: nobody is forgotten.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        pseudonyms: Pseudonyms | None = None,
+        forgotten: ForgottenUsers | None = None,
+    ) -> None:
         super().__init__(self._number_users)
-        self._words = words
+        self._words, self._pseudonyms, self._forgotten = words, pseudonyms, forgotten
         self._ids = pl.Categorical(pl.Categories.random())
         self._all_ids = pl.Series(dtype=pl.String).cast(self._ids)
         self._count = 0
 
     def _number_users(self, texts: pl.Series) -> NDArray[np.int32]:
         ids, faults = _clean(texts, self._words)
-        codes = ids.set(pl.Series(faults < 0), None).cast(self._ids).to_physical()
+        ids = ids.set(pl.Series(faults < 0), None)
+        if self._pseudonyms is not None:
+            ids = self._pseudonyms.replace(ids)
+        if self._forgotten is not None:
+            gone = self._forgotten.find(ids)
+            faults[gone] = FORGOTTEN
+            ids = ids.set(pl.Series(gone), None)
+        codes = ids.cast(self._ids).to_physical()
         last = codes.max()
         self._count = max(self._count, last + 1 if isinstance(last, int) else 0)
         return np.where(faults < 0, faults, codes.fill_null(0).to_numpy().astype(np.int32)).astype(np.int32)
 
     @property
     def ids(self) -> pl.Series:
-        """The clean id of each number."""
+        """The clean id or the pseudonym of each number."""
         return pl.Series(np.arange(self._count, dtype=np.uint32)).cat.to(self._ids).cast(pl.String)
 
 

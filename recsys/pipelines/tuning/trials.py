@@ -145,7 +145,7 @@ class Bench:
             catalogue, reading = self._read(config)
             text, learning = self._fit_text(config, rung, catalogue)
             start = perf_counter()
-            block_lists = BlockLists.read(config.generation.rules, self._items["item_id"])
+            block_lists = BlockLists.read(config.generation.rules, self._items["item_id"], config.dataset)
             fold = windows.measurement_fold
             fitted = fit_bundle(config, self._items, catalogue, fold, text=text, block_lists=block_lists)
             measured = measure(fitted.bundle, test, self._items, baselines=False)

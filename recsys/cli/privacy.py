@@ -1,0 +1,77 @@
+"""Commands about people's data: forget users, and map pseudonyms back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, JsonOption
+from recsys.cli.output import print_json, print_lines
+from recsys.cli.setup import load_settings
+
+
+def forget(
+    config: ConfigOption,
+    user: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="The user's id or pseudonym; may be given several times.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Users, one id per line, or CSV with a column user_id.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be changed, and change nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove users from snapshots, lists, runs, caches, reports and tables, for good.
+
+    Later ingests reject their rows by the rule `forgotten`: only keyed hashes of their ids are kept. Model weights that
+    also learned from their events stay until newer versions replace them. Raw files, backups and the files of a remote
+    MLflow server are not changed. Stopped half way, run it again.
+
+    Example: `recsys forget --config configs/demo.yaml --user u0000913`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.forget import forget as forget_pipeline
+    from recsys.pipelines.forget import read_users
+    from recsys.progress import format_count
+
+    ids = read_users(user or [], file)
+    made = forget_pipeline(settings, home(), ids, datetime.now(UTC).timestamp(), dry_run=dry_run)
+    if as_json:
+        print_json(made.to_dict())
+        return
+    lines = [f"{one.what}: {one.name}" for one in made.removed]
+    lines += [f"still learned from them: {sentence}" for sentence in made.bundles]
+    lines += [f"not reached: {sentence}" for sentence in made.left]
+    users, places = format_count(made.users, "user"), format_count(len(made.removed), "place")
+    print_lines(*lines, f"{'would forget' if dry_run else 'forgot'} {users} in {places}")
+
+
+def pseudonyms(
+    config: ConfigOption,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="CSV file to write, outside RECSYS_HOME; its owner alone can read it.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Write which pseudonym belongs to which user id, from the raw interactions.
+
+    Needs `dataset.pseudonyms: true` and the key in `RECSYS_PSEUDONYM_KEY`. Keep the file away from people who get the
+    lists: whoever has it can name the users.
+
+    Example: `recsys pseudonyms --config configs/demo.yaml --out ~/users.csv`
+    """
+    settings = load_settings(config)
+    from recsys.config import home
+    from recsys.pipelines.pseudonyms import write_mapping
+
+    users = write_mapping(settings, home(), out)
+    if as_json:
+        print_json({"file": str(out), "users": users})
+        return
+    print_lines(f"{users:,} users: {out}")

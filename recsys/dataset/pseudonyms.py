@@ -1,0 +1,93 @@
+"""Pseudonyms: keyed hashes that take the place of user ids, wherever an id enters.
+
+The key comes from the environment and is stored nowhere; snapshots record its fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+
+import polars as pl
+
+from recsys.config import DatasetConfig
+from recsys.errors import ConfigError
+
+KEY = "RECSYS_PSEUDONYM_KEY"
+_LEAST_CHARACTERS = 32
+# A letter first, so that nothing takes a pseudonym for a number.
+_PREFIX = "p"
+_HEX_DIGITS = 32
+_FINGERPRINT_DIGITS = 16
+
+
+class Pseudonyms:
+    """HMAC-SHA256 of ids with one key, as `p` and the first 32 hexadecimal digits.
+
+    Args:
+        key: the secret; the same key gives the same pseudonyms.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+
+    @classmethod
+    def from_environment(cls) -> Pseudonyms:
+        """Return the pseudonyms of the key in `RECSYS_PSEUDONYM_KEY`.
+
+        Raises:
+            ConfigError: the key is missing or too short.
+        """
+        key = os.environ.get(KEY, "").strip()
+        if len(key) < _LEAST_CHARACTERS:
+            found = f"has {len(key)} characters" if key else "is not set"
+            raise ConfigError(
+                f"dataset.pseudonyms: {KEY} {found}, expected a secret of at least {_LEAST_CHARACTERS} characters; "
+                "make one with 'openssl rand -hex 32' and keep it outside RECSYS_HOME"
+            )
+        return cls(key)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the key without revealing it."""
+        return hmac.digest(self._key, b"recsys fingerprint of this key", "sha256").hex()[:_FINGERPRINT_DIGITS]
+
+    def replace(self, ids: pl.Series) -> pl.Series:
+        """Return the pseudonym of each clean id; null where there is none. Each distinct id is hashed once."""
+        distinct = ids.drop_nulls().unique()
+        hashes = hash_with_key(self._key, distinct)
+        names = _PREFIX + hashes.str.slice(0, _HEX_DIGITS)
+        return ids.replace_strict(distinct, names, default=None, return_dtype=pl.String)
+
+
+def find_pseudonyms(config: DatasetConfig) -> Pseudonyms | None:
+    """Return the pseudonyms that a dataset uses; None: it uses the ids themselves.
+
+    Raises:
+        ConfigError: the key is missing or too short.
+    """
+    return Pseudonyms.from_environment() if config.pseudonyms else None
+
+
+def name_users(config: DatasetConfig, ids: pl.Series) -> pl.Series:
+    """Return clean ids of users as snapshots hold them: pseudonyms where the dataset uses them.
+
+    Raises:
+        ConfigError: the key is missing or too short.
+    """
+    pseudonyms = find_pseudonyms(config)
+    return pseudonyms.replace(ids) if pseudonyms else ids
+
+
+def hash_with_key(key: bytes, texts: pl.Series) -> pl.Series:
+    """Return the HMAC-SHA256 of each text, hexadecimal."""
+    # Copies of a keyed hash skip the two blocks of the key.
+    keyed = hmac.new(key, digestmod=hashlib.sha256)
+
+    def digest(text: str) -> str:
+        one = keyed.copy()
+        one.update(text.encode())
+        return one.hexdigest()
+
+    return pl.Series(texts.name, [digest(text) for text in texts.to_list()], dtype=pl.String)
