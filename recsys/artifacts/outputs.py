@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ from recsys.artifacts.recommendations import (
 from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
 from recsys.progress import log_stage, logger
+from recsys.storage.access import let_readers_in
 from recsys.storage.addresses import CONNECTION_LIMITS
 from recsys.storage.files import hash_text
 from recsys.storage.folders import read_manifest, write_folder
@@ -142,7 +144,7 @@ class ListFiles:
             write_outputs(staging, self.kinds)
 
         with log_stage(f"files of {night.run_date}") as done:
-            write_folder(folder, write, facts)
+            write_folder(folder, write, facts, partial(let_readers_in, self.home))
             done(", ".join(self.kinds) or "removed")
 
 
