@@ -16,6 +16,7 @@ from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
 from recsys.progress import logger
 from recsys.storage.access import let_readers_in
+from recsys.storage.csv_text import sink_csv
 from recsys.storage.files import read_name, read_table, replace_text, scan_parquet
 from recsys.storage.folders import MANIFEST, read_manifest, sweep, verify_folder, write_folder
 from recsys.storage.home import (
@@ -282,13 +283,14 @@ def read_recommendations(home: Path, run_date: str) -> pl.DataFrame:
 def write_outputs(folder: Path, kinds: Sequence[str]) -> None:
     """Write the lists in a folder again as `lists.jsonl` or `lists.csv`, in the same order.
 
-    In CSV the names of the sources share a cell, separated by `|`.
+    In CSV the names of the sources share a cell, separated by `|`, and texts that a spreadsheet would take for a
+    formula have an apostrophe in front.
     """
     lists = scan_parquet(_find_parts(folder))
     if "jsonl" in kinds:
         lists.sink_ndjson(folder / "lists.jsonl")
     if "csv" in kinds:
-        lists.with_columns(pl.col("sources").list.join("|")).sink_csv(folder / "lists.csv")
+        sink_csv(lists.with_columns(pl.col("sources").list.join("|")), folder / "lists.csv")
 
 
 def _find_parts(folder: Path) -> list[Path]:
