@@ -1,7 +1,6 @@
-"""A miniature life of a home under open umasks: nothing of it may be readable for another account."""
+"""The first command in a new home under open umasks: nothing that it writes may be readable for another account."""
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -9,9 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from miniature import RUN_DATE, copy_home, settings
-
-NIGHT = "2025-02-04"
+from miniature import settings
 
 
 def run(home: Path, raw: Path, config: Path, umask: int, *command: str) -> None:
@@ -46,15 +43,3 @@ def test_a_new_home_is_private(tmp_path, raw, config, umask):
     assert (tmp_path / "home" / "snapshots").is_dir()
     assert open_paths(tmp_path / "home") == {}
     assert stat.S_IMODE((tmp_path / "home.log").stat().st_mode) == 0o600
-
-
-def test_a_home_with_a_model_stays_private_through_its_nights(tmp_path, trained, raw, config):
-    home = copy_home(trained.home, tmp_path / "home")
-    for path in (home, *home.rglob("*")):
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
-    shutil.rmtree(home / "snapshots")
-    for command in (("ingest",), ("generate", "--run-date", NIGHT), ("monitor", "--run-date", NIGHT), ("report",)):
-        run(home, raw, config, 0o000, *command)
-    made = {path.name for path in home.rglob("*")}
-    assert {f"run_date={NIGHT}", f"run_date={RUN_DATE}", "page.html", "metrics.txt"} <= made
-    assert open_paths(home) == {}
