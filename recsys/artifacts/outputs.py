@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from recsys.artifacts.store_output import Store
 from recsys.artifacts.table_output import Table
 from recsys.config.serving import GenerationConfig
 from recsys.progress import log_stage, logger
+from recsys.storage.access import let_readers_in
 from recsys.storage.folders import write_folder
 from recsys.storage.home import list_folder
 
@@ -108,7 +110,7 @@ class ListFiles:
             write_outputs(staging, self.kinds)
 
         with log_stage(f"files of {night.run_date}") as done:
-            write_folder(folder, write, facts)
+            write_folder(folder, write, facts, partial(let_readers_in, self.home))
             done(", ".join(self.kinds) or "removed")
 
 

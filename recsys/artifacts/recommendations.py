@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from recsys.artifacts.replaced_lists import CANARY, keep_replaced, prune_replace
 from recsys.artifacts.shards import ShardFolder
 from recsys.errors import ArtifactError
 from recsys.progress import logger
+from recsys.storage.access import let_readers_in
+from recsys.storage.csv_text import sink_csv
 from recsys.storage.files import read_name, read_table, replace_text, scan_parquet
 from recsys.storage.folders import MANIFEST, read_manifest, sweep, verify_folder, write_folder
 from recsys.storage.home import (
@@ -78,7 +81,7 @@ def publish(
     sweep(recommendations_folder(home), _POINTER)
     manifest = {"kind": "recommendations", "name": name, "run_date": run_date, **facts}
     keep_replaced(home, run_date, facts)
-    write_folder(list_folder(home, run_date), fill, manifest)
+    write_folder(list_folder(home, run_date), fill, manifest, partial(let_readers_in, home))
     return follow and move_readers(home, run_date, latest)
 
 
@@ -162,6 +165,7 @@ def point_at(home: Path, run_date: str) -> None:
     """
     verify_folder(list_folder(home, run_date), _next_step(run_date))
     replace_text(pointer_file(home), f"{_POINTER}{run_date}\n")
+    let_readers_in(home, pointer_file(home))
 
 
 def move_readers(home: Path, run_date: str, latest: str | None = None) -> bool:
@@ -279,13 +283,14 @@ def read_recommendations(home: Path, run_date: str) -> pl.DataFrame:
 def write_outputs(folder: Path, kinds: Sequence[str]) -> None:
     """Write the lists in a folder again as `lists.jsonl` or `lists.csv`, in the same order.
 
-    In CSV the names of the sources share a cell, separated by `|`.
+    In CSV the names of the sources share a cell, separated by `|`, and texts that a spreadsheet would take for a
+    formula have an apostrophe in front.
     """
     lists = scan_parquet(_find_parts(folder))
     if "jsonl" in kinds:
         lists.sink_ndjson(folder / "lists.jsonl")
     if "csv" in kinds:
-        lists.with_columns(pl.col("sources").list.join("|")).sink_csv(folder / "lists.csv")
+        sink_csv(lists.with_columns(pl.col("sources").list.join("|")), folder / "lists.csv")
 
 
 def _find_parts(folder: Path) -> list[Path]:

@@ -33,6 +33,7 @@ from recsys.cli import (
     training,
 )
 from recsys.errors import RecsysError
+from recsys.storage.access import keep_private
 
 # The first word of the last line, by exit code.
 _FAILURES = {2: "error", 3: "refused", 4: "alert"}
@@ -141,6 +142,7 @@ def root(
 
 def main() -> None:
     """Run the command line; an error raised on purpose prints its message, not a traceback."""
+    keep_private()
     with interruption.catching_termination():
         _run()
 

@@ -66,6 +66,7 @@ from recsys.config.text import (
     TfidfConfig,
     read_field,
 )
+from recsys.config.yaml_text import parse_yaml
 from recsys.errors import ConfigError
 
 __all__ = [
@@ -246,7 +247,7 @@ def load_config(path: Path | str) -> Config:
     except UnicodeDecodeError as error:
         raise ConfigError(f"config {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     try:
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"config {path}: is not valid YAML: {error}; fix that line") from error
     if not isinstance(content, dict):

@@ -36,7 +36,7 @@ class ItemFiles(RawFiles):
     default_max_rejected: ClassVar[dict[str, float]] = {"empty_text": 0.2}
     rules: ClassVar[tuple[str, ...]] = (
         *("missing_item_id", "unprintable_item_id", "rounded_item_id", "list_item_id"),
-        *("empty_text", "bad_available", "bad_created_at"),
+        *("item_id_too_long", "empty_text", "text_too_long", "bad_available", "bad_created_at"),
     )
 
     columns: ItemColumns = ItemColumns()
@@ -91,7 +91,7 @@ class InteractionFiles(RawFiles):
     }
     rules: ClassVar[tuple[str, ...]] = (
         *("forgotten", "missing_user_id", "missing_item_id", "unprintable_user_id", "unprintable_item_id"),
-        *("rounded_user_id", "rounded_item_id", "list_user_id"),
+        *("rounded_user_id", "rounded_item_id", "list_user_id", "user_id_too_long"),
         *("missing_time", "bad_time", "early_time", "future_time"),
         *("unknown_item", "missing_event", "unknown_event", "bad_value", "zero_value", "bad_position"),
         *("missing_order", "bad_order"),
@@ -174,6 +174,9 @@ class DatasetConfig(Section):
     max_events_per_user_day: Count | None = None
     """Number of events of a user and day (UTC) that are kept, the earliest; ingest leaves out the others, such as those
     of a robot. null: all are kept. Needs times."""
+    max_text_characters: Count = 100_000
+    """Longest title, description, tags or attribute of an item, in characters; an item with a longer one is rejected.
+    Ids have at most 1,000 characters."""
     max_rejected_share: Share = 0.05
     """Largest share of a table's rows that may be rejected before ingest stops, unless the table's `max_rejected` sets
     another limit."""

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from recsys.config import Config, Section, parse_config
+from recsys.config.yaml_text import parse_yaml
 from recsys.errors import ConfigError
 
 
@@ -61,7 +62,7 @@ def rewrite(text: str, where: str, changed: Config, settings: Mapping[str, Any])
     try:
         for path in settings:
             text = _replace(text, path.split("."), changed)
-        result = parse_config(yaml.safe_load(text), where).digest()
+        result = parse_config(parse_yaml(text), where).digest()
     except (yaml.YAMLError, ConfigError) as error:
         result = str(error)
     if result != changed.digest():

@@ -306,7 +306,8 @@ class TextConfig(Section):
     """Item text, the encoder, the interest model and TF-IDF neighbours."""
 
     checkpoint: str = "all-MiniLM-L6-v2"
-    """Installed package, folder or hub name of a BERT-family checkpoint."""
+    """Installed package or folder of a BERT-family checkpoint, or its name on the hub with a pin:
+    `NAME@COMMIT#SHA256`, the commit in full and the hash of `model.safetensors`."""
     fields: Annotated[tuple[str, ...], Field(min_length=1)] = ("title", "tags", "description")
     """Parts of an item's text, in order: an item column, or a phrase around columns such as "by {author}", left out
     where a column of it is empty. Attributes are columns too."""

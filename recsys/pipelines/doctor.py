@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from recsys.config import Config
 from recsys.dataset.ingestion.check_up import look_at_raw_data
 from recsys.errors import RecsysError, RegistryError
 from recsys.progress import format_count
+from recsys.storage.access import find_readable
 from recsys.storage.compilation import describe_folder
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import current_snapshot_file, list_folder, mlflow_database, old_ledger_file
@@ -36,7 +38,7 @@ class Finding:
 
     Attributes:
         name: what was checked.
-        state: `ok`, `note` (does not exist yet) or `problem`.
+        state: `ok`, `note` (does not exist yet, or should be known) or `problem`.
         found: what was found, or what is wrong and what to do.
     """
 
@@ -46,13 +48,14 @@ class Finding:
 
 
 def examine(config: Config, home: Path) -> list[Finding]:
-    """Check Python, packages, raw files, checkpoint, home, compiled loops and what is made, in this order."""
+    """Check Python, packages, raw files, checkpoint, home, its modes, compiled loops and what is made, in this order."""
     return [
         _check("python", lambda: f"{sys.version.split()[0]}"),
         *(_check(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),
         *_look_at_raw_data(config),
         _check("checkpoint", lambda: describe_checkpoint(config.text.checkpoint)),
         _check("home", lambda: _describe_home(home)),
+        _look_at_access(home),
         _check("compiled loops", describe_folder, missing="note"),
         _check("snapshot", lambda: _describe_snapshot(config, home), missing="note"),
         _check("registry", lambda: _describe_registry(config, home), missing="note"),
@@ -84,6 +87,22 @@ def _describe_home(home: Path) -> str:
     if free < _NEEDED_BYTES:
         raise OSError(f"{existing} has {free / 1e9:.1f} GB free; a run needs about 2 GB; free some space")
     return f"{home}, {free / 1e9:.0f} GB free"
+
+
+def _look_at_access(home: Path) -> Finding:
+    if not home.is_dir():
+        return Finding("access", "note", "no home yet; it will be private")
+    exposed = list(find_readable(home))
+    if not exposed:
+        return Finding("access", "ok", "the home is private")
+    first = "the home itself" if exposed[0] == home else str(exposed[0].relative_to(home))
+    # Some volumes force modes of their own, so this is no problem that fails the check.
+    return Finding(
+        "access",
+        "note",
+        f"other accounts can reach {format_count(len(exposed), 'file or folder', 'files and folders')}, such as "
+        f"{first}; run: chmod -R o=,g-rw {shlex.quote(str(home))}",
+    )
 
 
 def _describe_snapshot(config: Config, home: Path) -> str:

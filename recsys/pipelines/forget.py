@@ -17,8 +17,8 @@ from typing import Any
 import polars as pl
 
 from recsys.artifacts.outdated import list_configs
-from recsys.artifacts.table_output import remove_users
 from recsys.artifacts.recommendations import write_outputs
+from recsys.artifacts.table_output import remove_users
 from recsys.artifacts.user_rows import Rewrite, UserRows
 from recsys.config import Config
 from recsys.dataset.cleaning.ids import clean_ids

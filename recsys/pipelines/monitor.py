@@ -33,6 +33,7 @@ from recsys.monitoring.observation import observe
 from recsys.monitoring.reference import select_reference
 from recsys.monitoring.sketches import read_list_sketch
 from recsys.progress import format_count, log_stage, logger
+from recsys.storage.access import let_readers_in
 from recsys.storage.files import replace_text
 from recsys.storage.folders import read_manifest
 from recsys.storage.home import list_folder, monitor_metrics_file, monitored_samples_folder
@@ -102,6 +103,7 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
         good = next((known.run_date for known in reversed(everything) if known.good), None)
         prune_nights(home, config.name, everything, good, settings.keep_nights)
         replace_text(monitor_metrics_file(home, config.name), format_metrics(config.name, night))
+        let_readers_in(home, monitor_metrics_file(home, config.name))
         done(
             f"{day}: {format_count(len(night.figures), 'figure')}, {format_count(len(alerts), 'alert')}, "
             f"{format_count(len(reference.nights), 'reference night')}"

@@ -18,6 +18,7 @@ from recsys.config import Config
 from recsys.errors import RegistryError
 from recsys.registry.client import StoreClient, explain, time_limits
 from recsys.registry.moved_home import correct_places
+from recsys.storage.access import make_home
 from recsys.storage.addresses import Address
 from recsys.storage.files import sqlite_url
 from recsys.storage.home import mlflow_artifacts_folder, mlflow_database
@@ -74,7 +75,7 @@ def connect(home: Path, config: Config) -> Store:
     artifacts = None if address.is_web else mlflow_artifacts_folder(home.resolve()).as_uri()
     try:
         if not given:
-            home.mkdir(parents=True, exist_ok=True)
+            make_home(home)
             correct_places(home)
         store = Store(uri, StoreClient(address), config.experiment, artifacts)
         store.client.get_experiment_by_name(store.experiment)

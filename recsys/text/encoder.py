@@ -35,7 +35,7 @@ class Encoder:
     Texts are encoded in batches of similar length, padded to the longest of the batch.
 
     Args:
-        checkpoint: folder, packaged name or hub name.
+        checkpoint: folder, packaged name or pinned hub name.
         config: token limit, precision, batch size and pooling. A folder written by `save` keeps its pooling and
             projection.
 

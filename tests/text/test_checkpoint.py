@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import shutil
@@ -51,13 +52,21 @@ def test_a_package_without_weights_is_rejected(tmp_path, monkeypatch):
     assert f"{weights} is missing, expected 53aa5117" in failure(DEFAULT_CHECKPOINT)
 
 
-def test_without_the_package_the_default_is_a_hub_name(monkeypatch):
+def test_without_the_package_the_default_is_fetched_by_its_pin(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(checkpoint, "_OFFLINE_PACKAGE", "no_such_package_here")
-    assert find_checkpoint(DEFAULT_CHECKPOINT) == "sentence-transformers/all-MiniLM-L6-v2"
     message = failure(DEFAULT_CHECKPOINT)
-    assert "(sentence-transformers/all-MiniLM-L6-v2)" in message
-    assert "for sentence-transformers/all-MiniLM-L6-v2 in the hub's cache" in message
+    assert (
+        "for sentence-transformers/all-MiniLM-L6-v2 at c9745ed1d9f207416be6d2e6f8de32d1f16199bf in the hub's" in message
+    )
     assert "run pip install 'nightly-recsys[offline-encoder]', set text.checkpoint to a folder" in message
+
+
+@pytest.mark.parametrize("name", ["bert-base-uncased", "nobody/nothing", "a b", "a//b", "书", f"x@main#{'0' * 64}"])
+def test_a_hub_name_without_a_pin_is_refused(name):
+    assert "a name of the hub needs a pin, because its files may change" in failure(name)
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "nobody/nothing", "a b", "a//b", "书"])
@@ -66,11 +75,26 @@ def test_the_error_for_an_unreachable_name_has_the_searched_places_and_a_next_st
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.test")
-    message = failure(name)
-    assert (
-        f"looked for a folder {name} in {Path.cwd()}, for {name} in the hub's cache {tmp_path}/cache and at" in message
-    )
+    message = failure(f"{name}@{'0' * 40}#{'0' * 64}")
+    assert f" in {Path.cwd()}, for {name} at {'0' * 40} in the hub's cache {tmp_path}/cache and at" in message
     assert "https://hub.test; set text.checkpoint to a folder written by save_pretrained, or make the hub" in message
+
+
+def test_weights_of_the_hub_must_have_their_hash(write_checkpoint, tmp_path, monkeypatch):
+    """In the layout of the hub's cache, as a download leaves it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit, model = "1" * 40, tmp_path / "models--team--bert"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text(commit)
+    folder = model / "snapshots" / commit
+    shutil.copytree(write_checkpoint(), folder)
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert f"set text.checkpoint: team/bert@{commit}#{digest}" in failure(f"team/bert@{commit}")
+    assert f"has SHA-256 {digest}, expected {'0' * 64}" in failure(f"team/bert@{commit}#{'0' * 64}")
+    assert find_checkpoint(f"team/bert@{commit}#{digest}") == str(folder)
+    assert load_pretrained(f"team/bert@{commit}#{digest}")[1].config.vocab_size
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "~nobody99/x", "./none", "../none", "~/none"])

@@ -9,6 +9,8 @@ import polars as pl
 from recsys.dataset.cleaning.missing import BLANK, MISSING, drop_missing
 from recsys.dataset.cleaning.text import change_where
 
+# Databases and file names stop at lengths like this one; an id that is longer is a text in the wrong column.
+_LONGEST = 1_000
 # From 2^53 on, neighbouring integers are the same float.
 _LARGEST_EXACT = str(2**53 - 1)
 # The way pandas and other tools write floats from 10^16 on, such as 1.2345678901234568e+18: digits are lost.
@@ -62,6 +64,11 @@ def _drop_decimals(texts: pl.Series) -> pl.Series:
 def has_control_characters(ids: pl.Expr) -> pl.Expr:
     """Return for each clean id whether it holds a control character, such as a line break or NUL."""
     return ids.str.contains(r"\p{Cc}")
+
+
+def is_too_long(ids: pl.Expr) -> pl.Expr:
+    """Return for each clean id whether it has more than 1,000 characters."""
+    return ids.str.len_chars() > _LONGEST
 
 
 def is_list(ids: pl.Expr) -> pl.Expr:

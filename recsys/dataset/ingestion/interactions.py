@@ -2,7 +2,8 @@
 
 The rules are checked in this order, and the first that a row breaks is recorded: forgotten, missing_user_id,
 missing_item_id, unprintable_user_id, unprintable_item_id (control characters), rounded_user_id, rounded_item_id (a
-float that lost digits), list_user_id (a list or an object), missing_time, bad_time, early_time, future_time,
+float that lost digits), list_user_id (a list or an object), user_id_too_long, missing_time, bad_time, early_time,
+future_time,
 unknown_item, missing_event, unknown_event, bad_value, zero_value (no weight where the value is one), bad_position,
 missing_order, bad_order.
 """
@@ -36,6 +37,7 @@ from recsys.dataset.ingestion.text_numbers import (
     LISTED,
     MISSING,
     ROUNDED,
+    TOO_LONG,
     UNKNOWN,
     UNPRINTABLE,
     UserNumbers,
@@ -53,7 +55,7 @@ _Mask = NDArray[np.bool_]
 # Rule -> field whose values are shown.
 _FIELDS = {
     **{f"{fault}_{name}": name for fault in ("unprintable", "rounded") for name in ("user_id", "item_id")},
-    "list_user_id": "user_id",
+    **dict.fromkeys(("list_user_id", "user_id_too_long"), "user_id"),
     **dict.fromkeys(("bad_time", "early_time", "future_time"), "time"),
     "unknown_item": "item_id",
     "unknown_event": "event",
@@ -184,7 +186,7 @@ class InteractionReader:
         }
         for fault, code in (("unprintable", UNPRINTABLE), ("rounded", ROUNDED)):
             broken |= {f"{fault}_user_id": users == code, f"{fault}_item_id": items == code}
-        broken["list_user_id"] = users == LISTED
+        broken |= {"list_user_id": users == LISTED, "user_id_too_long": users == TOO_LONG}
         records["user"], records["item"] = np.maximum(users, 0), np.maximum(items, 0)
         if "time" in self.columns:
             broken |= self._parse_times(values["time"], records)

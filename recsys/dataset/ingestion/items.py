@@ -1,13 +1,13 @@
 """Raw items -> the catalogue and rejected rows, batch by batch.
 
 The rules are checked in this order, and the first that a row breaks is recorded: missing_item_id, unprintable_item_id
-(control characters), rounded_item_id (a float that lost digits), list_item_id (a list or an object), empty_text,
-bad_available, bad_created_at.
+(control characters), rounded_item_id (a float that lost digits), list_item_id (a list or an object), item_id_too_long,
+empty_text, text_too_long, bad_available, bad_created_at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from recsys.config import DatasetConfig, ItemFiles
 from recsys.config.raw_files import Column
-from recsys.dataset.cleaning.ids import clean_attributes, clean_ids, has_control_characters, is_list, is_rounded
+from recsys.dataset.cleaning.ids import (
+    clean_attributes,
+    clean_ids,
+    has_control_characters,
+    is_list,
+    is_rounded,
+    is_too_long,
+)
 from recsys.dataset.cleaning.lists import join_lists, split_tags
 from recsys.dataset.cleaning.missing import drop_missing
 from recsys.dataset.cleaning.numbers import parse_flags
@@ -32,7 +39,7 @@ from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Items
 
 _FIELDS = {
-    **dict.fromkeys(("unprintable_item_id", "rounded_item_id", "list_item_id"), "item_id"),
+    **dict.fromkeys(("unprintable_item_id", "rounded_item_id", "list_item_id", "item_id_too_long"), "item_id"),
     "bad_available": "available",
     "bad_created_at": "created_at",
 }
@@ -71,7 +78,7 @@ class ItemReader:
 
     def __init__(self, config: DatasetConfig, now: datetime, rejected: SpilledFrames) -> None:
         files = config.items
-        self._files = files
+        self._files, self._longest = files, config.max_text_characters
         self.columns = {field: name for field, name in dict(files.columns).items() if name is not None}
         self.columns |= files.attributes
         self.created = TimeColumn("items", "created_at", files, config.interactions.time_zone, now)
@@ -82,12 +89,12 @@ class ItemReader:
         """Add the good rows of a batch, and set the others aside."""
         _check_single(batch.values, self.columns)
         parsed = _parse(self._files, batch, self.created)
-        good = self.judge.judge(batch, _find_broken(parsed))
-        kept = parsed.select(Items.column_names()).with_columns(
+        attributes = [
             _read_attribute(batch.values[name], self._files.missing.get(name, ())).alias(name)
             for name in self._files.attributes
-        )
-        self._catalogue.add(kept.filter(pl.Series(good)))
+        ]
+        good = self.judge.judge(batch, _find_broken(parsed, attributes, self._longest))
+        self._catalogue.add(parsed.select(Items.column_names()).with_columns(attributes).filter(pl.Series(good)))
 
     @property
     def items(self) -> pl.DataFrame:
@@ -108,6 +115,8 @@ class ItemReader:
             return advise_on_lists(values, "items", "item_id", self._files.columns.item_id)
         if rule == "bad_created_at":
             return advise_on_times(values, self.created)
+        if rule == "text_too_long":
+            return f"dataset.max_text_characters allows {self._longest:,}"
         return "true or false is expected" if rule == "bad_available" else ""
 
 
@@ -160,13 +169,18 @@ def _parse(files: ItemFiles, batch: RawBatch, created: TimeColumn) -> pl.DataFra
     )
 
 
-def _find_broken(parsed: pl.DataFrame) -> Mapping[str, NDArray[np.bool_]]:
+def _find_broken(
+    parsed: pl.DataFrame, attributes: Sequence[pl.Series], longest: int
+) -> Mapping[str, NDArray[np.bool_]]:
+    texts = [pl.col("title"), pl.col("description"), pl.col("tags").list.join(","), *map(pl.lit, attributes)]
     rules = {
         "missing_item_id": pl.col("item_id").is_null(),
         "unprintable_item_id": has_control_characters(pl.col("item_id")),
         "rounded_item_id": is_rounded(pl.col("item_id")),
         "list_item_id": is_list(pl.col("item_id")),
+        "item_id_too_long": is_too_long(pl.col("item_id")),
         "empty_text": (pl.col("title") == "") & (pl.col("description") == ""),
+        "text_too_long": pl.any_horizontal(text.str.len_chars() > longest for text in texts),
         "bad_available": pl.col("available").is_null(),
         "bad_created_at": pl.col("created_at").is_null() & ~pl.col("created_blank"),
     }

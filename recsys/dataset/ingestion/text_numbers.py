@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.dataset.cleaning.ids import clean_ids, has_control_characters, is_list, is_rounded
+from recsys.dataset.cleaning.ids import clean_ids, has_control_characters, is_list, is_rounded, is_too_long
 from recsys.dataset.cleaning.missing import drop_missing
 from recsys.dataset.forgotten import ForgottenUsers
 from recsys.dataset.id_map import IdMap
 from recsys.dataset.pseudonyms import Pseudonyms
 
 # What texts that have no number are.
-MISSING, UNPRINTABLE, ROUNDED, LISTED, UNKNOWN, FORGOTTEN = -1, -2, -3, -4, -5, -6
+MISSING, UNPRINTABLE, ROUNDED, LISTED, UNKNOWN, FORGOTTEN, TOO_LONG = -1, -2, -3, -4, -5, -6, -7
 
 
 class TextNumbers:
@@ -96,7 +96,7 @@ def number_items(item_ids: pl.Series, words: Sequence[str]) -> TextNumbers:
     def number(texts: pl.Series) -> NDArray[np.int32]:
         ids, faults = _clean(texts, words)
         # What a list of items means is clear from the catalogue, which may know its members.
-        faults[faults == LISTED] = 0
+        faults[(faults == LISTED) | (faults == TOO_LONG)] = 0
         indexes = catalogue.index_of(ids)
         return np.where(faults < 0, faults, np.where(indexes < 0, UNKNOWN, indexes)).astype(np.int32)
 
@@ -125,8 +125,11 @@ def _clean(texts: pl.Series, words: Sequence[str]) -> tuple[pl.Series, NDArray[n
         unprintable=has_control_characters(pl.col("id")).fill_null(False),
         rounded=is_rounded(pl.col("id")).fill_null(False),
         listed=is_list(pl.col("id")).fill_null(False),
+        too_long=is_too_long(pl.col("id")).fill_null(False),
     )
     faults = np.select(
-        [flags[name].to_numpy() for name in flags.columns], [MISSING, UNPRINTABLE, ROUNDED, LISTED], default=0
+        [flags[name].to_numpy() for name in flags.columns],
+        [MISSING, UNPRINTABLE, ROUNDED, LISTED, TOO_LONG],
+        default=0,
     ).astype(np.int32)
     return ids, faults

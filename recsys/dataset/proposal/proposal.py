@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from recsys.config import parse_config
+from recsys.config.yaml_text import parse_yaml
 from recsys.dataset.proposal.draft import Draft
 from recsys.dataset.proposal.event_settings import propose_interactions
 from recsys.dataset.proposal.item_columns import propose_items
@@ -78,7 +77,7 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequ
     unused += [f"the answer {key}={text} was not needed" for key, text in decisions.unused.items()]
     _trim_fill_down(draft)
     text = write_yaml(draft, _header(paths, roles, decisions, has_checks=bool(draft.checks)))
-    parse_config(yaml.safe_load(text), "proposed by recsys init")
+    parse_config(parse_yaml(text), "proposed by recsys init")
     checks = sum(map(len, draft.checks.values()))
     return Proposal(
         text, draft.content(), make_preview(draft, roles, events), decisions.open, checks, unused + problems

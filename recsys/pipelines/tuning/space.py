@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from recsys.config import Config, Section
 from recsys.config.overrides import apply_settings
+from recsys.config.yaml_text import parse_yaml
 from recsys.errors import ConfigError
 from recsys.progress import format_count
 
@@ -141,7 +142,7 @@ def read_space(path: Path, config: Config) -> Space:
         ConfigError: no such file, not YAML, or settings that cannot be searched; each is named.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"space {path}: cannot be read ({error}); give --space an existing UTF-8 file") from error
     except yaml.YAMLError as error:

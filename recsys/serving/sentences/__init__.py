@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from recsys.config import GenerationConfig, data_path
+from recsys.config.yaml_text import parse_yaml
 from recsys.errors import ConfigError
 
 NAMED_ITEM, MATCH = "named_item", "match"
@@ -86,7 +87,7 @@ class Sentences:
 
 def _read_shipped(language: str) -> dict[str, str]:
     text = resources.files(__name__).joinpath(f"{language}.yaml").read_text(encoding="utf-8")
-    content: dict[str, str] = yaml.safe_load(text)
+    content: dict[str, str] = parse_yaml(text)
     return content
 
 
@@ -94,7 +95,7 @@ def _read_own(path: Path, known: Mapping[str, str]) -> dict[str, str]:
     """Read a user's table: YAML, reason key -> sentence."""
     what = f"generation.reason_sentences {path}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what}: cannot be read ({error}); give a YAML file of reason key: sentence") from error
     except yaml.YAMLError as error:
