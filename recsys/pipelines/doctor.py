@@ -48,7 +48,7 @@ class Finding:
 
 
 def examine(config: Config, home: Path) -> list[Finding]:
-    """Check Python, packages, raw files, checkpoint, home, its modes, compiled loops and what is made, in this order."""
+    """Check Python, packages, raw files, checkpoint, home, modes, compiled loops and what is made, in this order."""
     return [
         _check("python", lambda: f"{sys.version.split()[0]}"),
         *(_check(name, partial(importlib.metadata.version, name)) for name in _PACKAGES),

@@ -31,11 +31,14 @@ from recsys.pipelines.promote import promote
 from recsys.pipelines.prune import prune
 
 MONTH = 30.4
+# 2,500 new texts a day would need 450 days to fill the default of 2 GB.
+CACHE_MEGABYTES = 5
 
 
 def simulate(home: Path, days: int, gate: FakeGate, *, pruned: bool, tuned: bool) -> list[dict[str, int]]:
     """Live through the days and return the sizes at the end of each month."""
-    shop = SimulatedHome(parse_config(settings(), "benchmark"), home, encoder_bytes=1_000_000, tuned=tuned)
+    config = parse_config({**settings(), "retention": {"cache_megabytes": CACHE_MEGABYTES}}, "benchmark")
+    shop = SimulatedHome(config, home, encoder_bytes=1_000_000, tuned=tuned)
     sizes: list[dict[str, int]] = []
     for day in range(days):
         if day % 7 == 0:

@@ -300,6 +300,8 @@ def run_trainings(
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=False)
 
 
+# Three trainings in processes of their own.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("change", "kill_at"),
     [({}, 8), ({"method": "adalora", "accumulation": 2, "validation_share": 0.3, "patience": 99}, 11)],
