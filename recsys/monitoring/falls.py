@@ -12,18 +12,19 @@ from dataclasses import dataclass
 
 from recsys.monitoring.figures import Figures
 from recsys.monitoring.monitored_nights import Night
-from recsys.monitoring.reference import Reference, find_error
+from recsys.monitoring.reference import Reference, pool_means, read_mean
 
 # Causes whose nights belong to a fall.
-OUTCOME_CAUSES = ("world_changed", "lists_worse", "outcomes_low")
-LISTS = ("sample", "blend", "popularity")
+_OUTCOME_CAUSES = ("world_changed", "lists_worse", "outcomes_low")
+_LISTS = ("sample", "blend", "popularity")
+_CHANCE = "outcomes.random_ndcg"
 # Nights that are averaged, before the fall and in it.
 _WEEK = 7
 # A baseline lost its part together with ours if it lost at least this share of what ours lost.
 _TOGETHER = 0.5
 # Standard errors between that share and what the baseline lost, so that the answer is right in 9 of 10 cases.
 _CERTAIN = 1.28
-# Standard errors by which lists were better than chance; of others nothing can be lost.
+# Lists that were not this many standard errors better than chance have nothing to lose.
 _ABOVE_CHANCE = 2.0
 
 
@@ -51,8 +52,8 @@ class Loss:
 def measure_losses(figures: Figures, reference: Reference, earlier: Sequence[Night]) -> dict[str, Loss]:
     """Return what our lists (`sample`), the blend and popularity lost; without those that cannot be measured.
 
-    Before the fall are the last seven good nights, in it are tonight and the nights before it whose alerts were about
-    outcomes, at most seven in all.
+    The last seven good nights give the level before the fall. The fall is tonight and the unbroken series of nights
+    before it with an alert about outcomes, at most seven in all.
 
     Args:
         figures: of tonight.
@@ -65,10 +66,12 @@ def measure_losses(figures: Figures, reference: Reference, earlier: Sequence[Nig
         (night.figures, night.intervals) for night in reference.nights if "outcomes.sample_users" in night.figures
     ]
     losses = {}
-    for name in LISTS:
-        level, level_error = _measure_above_chance(name, before[-_WEEK:])
-        left, error = _measure_above_chance(name, now)
-        if not math.isnan(left) and level > _ABOVE_CHANCE * level_error:
+    for name in _LISTS:
+        normal, fallen = _measure_above_chance(name, before[-_WEEK:]), _measure_above_chance(name, now)
+        if normal is None or fallen is None:
+            continue
+        (level, level_error), (left, error) = normal, fallen
+        if level > _ABOVE_CHANCE * level_error:
             kept = left / level
             losses[name] = Loss(1.0 - kept, math.hypot(error, kept * level_error) / level)
     return losses
@@ -78,7 +81,7 @@ def _find_fall(earlier: Sequence[Night]) -> list[Night]:
     """Return the unbroken series of nights with an alert about outcomes up to last night, newest first."""
     nights = []
     for night in reversed(earlier[-(_WEEK - 1) :]):
-        if all(alert.get("cause") not in OUTCOME_CAUSES for alert in night.alerts):
+        if all(alert.get("cause") not in _OUTCOME_CAUSES for alert in night.alerts):
             break
         nights.append(night)
     return nights
@@ -86,20 +89,12 @@ def _find_fall(earlier: Sequence[Night]) -> list[Night]:
 
 def _measure_above_chance(
     name: str, nights: Sequence[tuple[Mapping[str, float], Mapping[str, Mapping[str, Sequence[float]]]]]
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Return the mean nDCG above that of random lists over all users of some nights, and its standard error."""
-    figure = f"outcomes.{name}_ndcg"
-    parts = [
-        (
-            values["outcomes.sample_users"],
-            values[figure] - values["outcomes.random_ndcg"],
-            find_error(intervals, figure),
-        )
-        for values, intervals in nights
-        if all(needed in values for needed in ("outcomes.sample_users", "outcomes.random_ndcg", figure))
-    ]
-    users = sum(part[0] for part in parts)
-    if not users:
-        return math.nan, math.nan
-    mean = sum(weight * value for weight, value, _ in parts) / users
-    return mean, math.sqrt(sum((weight * error) ** 2 for weight, _, error in parts)) / users
+    parts = []
+    for values, intervals in nights:
+        part = read_mean(f"outcomes.{name}_ndcg", "outcomes.sample_users", values, intervals)
+        if part is not None and _CHANCE in values:
+            users, mean, error = part
+            parts.append((users, mean - values[_CHANCE], error))
+    return pool_means(parts)

@@ -131,6 +131,31 @@ def find_error(intervals: Mapping[str, Mapping[str, Sequence[float]]], name: str
     return 0.0 if not ends else (ends[1] - ends[0]) / (2 * STANDARD_ERRORS)
 
 
+def read_mean(
+    figure: str, counted_by: str, values: Mapping[str, float], intervals: Mapping[str, Mapping[str, Sequence[float]]]
+) -> tuple[float, float, float] | None:
+    """Return users, value and standard error of a night's figure; None where it has none."""
+    if figure not in values or counted_by not in values or "" not in intervals.get(figure, {}):
+        return None
+    return values[counted_by], values[figure], find_error(intervals, figure)
+
+
+def pool_means(parts: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
+    """Return the mean over the users of several nights and its standard error, as if no user came twice.
+
+    Args:
+        parts: users, mean and standard error of each night.
+
+    Returns:
+        None without users.
+    """
+    total = sum(users for users, _, _ in parts)
+    if not total:
+        return None
+    mean = sum(users * value for users, value, _ in parts) / total
+    return mean, math.sqrt(sum((users * error) ** 2 for users, _, error in parts)) / total
+
+
 def learn(
     nights: Sequence[tuple[int, float]], weekday: int, watch: Watch, tolerance: float, noise: float = 0.0
 ) -> Expected:

@@ -7,8 +7,7 @@ lists over baselines that nobody saw; so a difference means little by itself, an
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -20,7 +19,7 @@ from recsys.monitoring.events import HEAVY_EVENTS, NEW_EVENTS
 from recsys.monitoring.figures import Figures, Observed, ShownLists, average_by_item_column
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.outcomes import measure_night, select_events
-from recsys.monitoring.reference import STANDARD_ERRORS, find_error
+from recsys.monitoring.reference import STANDARD_ERRORS, pool_means, read_mean
 from recsys.serving.variants import CHALLENGER, CHAMPION
 
 CONFIDENCE = 0.95
@@ -183,20 +182,9 @@ def _pool(figures: Figures, nights: Sequence[Night], run_date: str) -> None:
         parts = [
             part
             for values, intervals in (*((night.figures, night.intervals) for night in recent), own)
-            if (part := _read(figure, counted_by, values, intervals)) is not None
+            if (part := read_mean(figure, counted_by, values, intervals)) is not None
         ]
-        total = sum(users for users, _, _ in parts)
-        if total:
-            mean = sum(users * value for users, value, _ in parts) / total
-            error = math.sqrt(sum((users * error) ** 2 for users, _, error in parts)) / total
+        if (pooled := pool_means(parts)) is not None:
+            mean, error = pooled
             half = STANDARD_ERRORS * error
             figures.add_estimate(f"outcomes.week.{name}", Estimate(mean, mean - half, mean + half))
-
-
-def _read(
-    figure: str, counted_by: str, values: Mapping[str, float], intervals: Mapping[str, Mapping[str, Sequence[float]]]
-) -> tuple[float, float, float] | None:
-    """Return users, value and standard error of a night's figure; None where it has none."""
-    if figure not in values or counted_by not in values or "" not in intervals.get(figure, {}):
-        return None
-    return values[counted_by], values[figure], find_error(intervals, figure)
