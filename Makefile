@@ -63,8 +63,8 @@ notebooks: $(DEV) ## Run every notebook on the last training and save its output
 notebook-pairs: $(DEV) ## Sync each notebook with its .py, from the newer of the two
 	@$(BIN)/jupytext --sync notebooks/*.py
 
-config-reference: $(CORE) ## Write the reference of all settings into docs/configuration.md
-	@$(BIN)/python -m recsys.config.reference docs/configuration.md
+config-reference: $(CORE) ## Write the reference of all settings into docs/reference/configuration.md
+	@$(BIN)/python -m recsys.config.reference docs/reference/configuration.md
 
 constraints: $(DEV) ## Pin the versions of .venv in constraints.txt
 	@echo '# Every version that the tests ran with, all extras included. Written by `make constraints`.' > $@.part

@@ -102,12 +102,12 @@ class TestNames:
 
     @pytest.mark.parametrize("name", PUBLIC)
     def test_names_are_in_the_api_page(self, name: str) -> None:
-        page = (ROOT / "docs" / "api.md").read_text("utf-8")
-        assert re.search(rf"^### `{name}`|^\| `{name}` \|", page, re.MULTILINE), f"docs/api.md: add a section on {name}"
+        page = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+        assert re.search(rf"^### `{name}`|^\| `{name}` \|", page, re.MULTILINE), f"docs/reference/api.md: add a section on {name}"
 
     @pytest.mark.parametrize("name", FUNCTIONS)
     def test_functions_have_an_example_in_the_api_page(self, name: str) -> None:
-        page = (ROOT / "docs" / "api.md").read_text("utf-8")
+        page = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
         section = page.split(f"### `{name}`")[1].split("\n### ")[0]
         example = section.split("```python")[1].split("```")[0]
         assert f"recsys.{name}(" in example

@@ -17,7 +17,7 @@ AUTO: Final = "auto"
 class Section(BaseModel):
     """Base of every section: unknown keys are rejected, values are frozen.
 
-    The docstring under a setting is its description in docs/configuration.md.
+    The docstring under a setting is its description in docs/reference/configuration.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

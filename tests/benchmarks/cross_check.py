@@ -331,7 +331,7 @@ def print_table(table: pl.DataFrame, number: str) -> None:
 
 
 def main() -> None:
-    """Print the tables of docs/metrics.md."""
+    """Print the tables of docs/reference/metrics.md."""
     libraries = [name for name in (*FROM_LISTS, *FROM_SCORES) if find_spec(name)]
     print(f"not installed: {', '.join({*FROM_LISTS, *FROM_SCORES} - set(libraries)) or 'none'}")
     world = make_world(load_config(CONFIG))

@@ -1,7 +1,7 @@
 """How a night's time and memory grow with the catalogue and with the users.
 
     RECSYS_DATA=… python tests/benchmarks/night_growth.py --config demo_100k.yaml --bundle FOLDER \
-        --nights 10000:14:1.9 100000:130:2.2 --plot docs/night_growth.png
+        --nights 10000:14:1.9 100000:130:2.2 --plot docs/images/night_growth.png
 
 By the catalogue: the bundle's own, a part of it, or copies of it side by side (each copy with its own ids, vectors and
 neighbours, users' histories spread over the copies), each in a process of its own that makes the lists of `--users`

@@ -6,12 +6,12 @@ from recsys.config import Config, Section, SequenceConfig
 from recsys.config.reference import END, START, describe_setting, format_reference, list_settings, replace_reference
 from recsys.errors import ConfigError
 
-DOCUMENT = Path(__file__).parents[2] / "docs/configuration.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/configuration.md"
 
 
 def test_document_holds_the_reference_of_the_models() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert text == replace_reference(text, "docs/configuration.md"), "run 'make config-reference'"
+    assert text == replace_reference(text, "docs/reference/configuration.md"), "run 'make config-reference'"
 
 
 def test_every_setting_is_explained() -> None:

@@ -1,11 +1,11 @@
-"""docs/architecture.md has one row per module, in the order of the layers, and no row without a module."""
+"""docs/explanation/architecture.md has one row per module, in the order of the layers, and no row without a module."""
 
 import ast
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(recsys/[^`]+\.py)` \| (.+) \|$", re.MULTILINE)
 
 
@@ -33,7 +33,7 @@ def test_every_module_has_one_row_and_every_row_a_module() -> None:
         )
         if paths
     )
-    assert not report, f"docs/architecture.md: {report}"
+    assert not report, f"docs/explanation/architecture.md: {report}"
 
 
 def test_the_layers_are_those_that_the_linter_checks() -> None:
@@ -49,4 +49,4 @@ def test_paths_in_the_walks_exist() -> None:
     known = find_modules()
     unknown = sorted({path for path in paths if not {path, f"recsys/{path}"} & known})
     assert paths
-    assert not unknown, f"docs/architecture.md, walks: no such modules: {unknown}"
+    assert not unknown, f"docs/explanation/architecture.md, walks: no such modules: {unknown}"

@@ -113,10 +113,10 @@ def test_phrases_are_found_as_whole_words_across_lines(text: str, count: int) ->
 
 
 def test_the_glossary_explains_each_word_once() -> None:
-    page = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    page = (ROOT / "docs" / "reference" / "glossary.md").read_text("utf-8")
     rows = [row for row in re.findall(r"^\| ([^|]+) \| (.+) \|$", page, re.MULTILINE) if row[0] not in ("term", "---")]
     terms = [term for term, _ in rows]
     assert len(terms) == len(set(terms))
     assert all(meaning.endswith(".") for _, meaning in rows)
     wanted = set(WORDS.split(", "))
-    assert wanted <= set(terms), f"docs/glossary.md lacks {sorted(wanted - set(terms))}"
+    assert wanted <= set(terms), f"docs/reference/glossary.md lacks {sorted(wanted - set(terms))}"

@@ -216,7 +216,7 @@ def test_a_model_that_does_not_know_the_history_says_nothing(history, expected):
 
 def test_every_name_is_declared_and_told():
     """The page lists each feature by the sentence of the list, with placeholders where the config gives names."""
-    page = (Path(__file__).parents[2] / "docs/features.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/reference/features.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
     told = {cells[1].strip().strip("`"): cells[2].strip() for cells in rows}
     assert told == declare_features(["{source}"], ["{attribute}"])

@@ -5,7 +5,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_each_threat_names_tests_that_exist():
-    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    page = (ROOT / "docs" / "explanation" / "security.md").read_text("utf-8")
     rows = [line for line in page.partition("## Threats")[2].splitlines() if line.startswith("| ")][2:]
     assert len(rows) > 10
     for row in rows:

@@ -1,4 +1,4 @@
-"""The six cases of docs/gate.md."""
+"""The six cases of docs/explanation/gate.md."""
 
 import pytest
 from benchmarks.gate_cases import Example, judge, list_examples
