@@ -1,7 +1,7 @@
 """Sphinx builds the pages of this folder: `make docs`. Warnings are errors, so a broken link stops the build."""
 
 project = "recsys"
-copyright = "the recsys authors"
+author = "the recsys authors"
 extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = "recsys"

@@ -1,8 +1,8 @@
 """Text-based recommender: encoder, collaborative filtering and a learned ranking, run every night.
 
 This package is the whole public surface: README, docs and notebooks import from here and from nowhere else. Functions
-take a config (a `Config` or the path of its YAML file) and, optionally, the home folder. `docs/reference/api.md` shows each name
-in use.
+take a config (a `Config` or the path of its YAML file) and, optionally, the home folder. `docs/reference/api.md` shows
+each name in use.
 
 Names are loaded on first use, so `import recsys` costs milliseconds and does not import torch, MLflow or LightGBM.
 """

@@ -41,7 +41,7 @@ class GuardrailsConfig(Section):
 
 
 class GateConfig(Section):
-    """When a challenger replaces the champion. docs/explanation/gate.md has the rules and how the defaults were chosen."""
+    """When a challenger replaces the champion. Rules and reasons: docs/explanation/gate.md."""
 
     accept_equal: Literal["never", "fresher", "always"] = "fresher"
     """Whether a challenger that is as good as the champion is promoted; fresher: if it learned from newer data."""

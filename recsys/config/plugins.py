@@ -267,7 +267,7 @@ def _check(kind: Kind, target: Any) -> None:
     abstract: frozenset[str] = getattr(target, "__abstractmethods__", frozenset())
     methods = _METHODS[kind]
     if lacking := [name for name in methods if name in abstract or not callable(getattr(target, name, None))]:
-        raise ConfigError(f"{where}: has no method {', '.join(lacking)}; see docs/how-to/extend.md, how to add a {kind}")
+        raise ConfigError(f"{where}: has no method {', '.join(lacking)}; see docs/how-to/extend.md on adding a {kind}")
     if check := getattr(target, "check_contract", None):
         check()
 

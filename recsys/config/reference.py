@@ -1,6 +1,6 @@
 """The reference of all settings in docs/reference/configuration.md, generated from the models.
 
-`python -m recsys.config.reference docs/reference/configuration.md` (or `make config-reference`) writes it into the file.
+`python -m recsys.config.reference docs/reference/configuration.md` (or `make config-reference`) writes it there.
 """
 
 from __future__ import annotations

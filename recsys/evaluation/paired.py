@@ -3,8 +3,8 @@
 The interval is Student's t over the users' differences plus two pseudo-users, one at each end of the metric's range.
 It generalises the adjusted Wald interval for the difference of two paired proportions (Bonett & Price 2012, after
 Agresti & Min 2005) to any metric between 0 and 1. It is deterministic, has a closed form and never has zero width:
-where no user differs, it states how large a difference that many users could hide. docs/explanation/gate.md compares its coverage
-with that of six other intervals.
+where no user differs, it states how large a difference that many users could hide. docs/explanation/gate.md compares
+its coverage with that of six other intervals.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/ builds without a warning: no broken link, no page that the index forgets. The reference of commands is current."""
+"""docs/ builds without a warning: no broken link, no page that the index lacks, no outdated reference of commands."""
 
 import subprocess
 import sys

@@ -1,1 +1,1 @@
-"""The gate: may the challenger replace the champion? `decide` answers from a `Case`; docs/explanation/gate.md has the rules."""
+"""The gate: may the challenger replace the champion? `decide` answers from a `Case`; see docs/explanation/gate.md."""
