@@ -134,6 +134,8 @@ def test_many_machines(trained_copy: Path, raw_in_place: Path, tmp_path: Path) -
     values = {
         "RAY_HEAD": "127.0.0.1",
         "RAY_PORT": find_port(),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RECSYS_CONFIG": write_config(tmp_path, engine={"kind": "ray"}, shard_size=20),
         "RECSYS_HOME": str(trained_copy),
         "RECSYS_DATA": str(raw_in_place),

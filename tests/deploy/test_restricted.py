@@ -19,6 +19,9 @@ from miniature import LAST_DAY, settings
 ROOT = Path(__file__).parents[2]
 USER = 10001
 
+# A night starts several processes, each of which compiles or imports; a busy machine is no finding.
+pytestmark = pytest.mark.timeout(900)
+
 
 def read_dockerfile() -> dict[str, list[str]]:
     """Return the last stage's instructions by name, each a line without continuation."""
