@@ -44,15 +44,17 @@ COPY configs /opt/recsys/configs
 COPY schedules /opt/recsys/schedules
 COPY airflow_dags /opt/recsys/airflow_dags
 COPY deploy/entrypoint /opt/recsys/deploy/entrypoint
-# Only RECSYS_HOME and /tmp are written to; what libraries cache goes to /tmp, and compiled loops stay in the home.
+# Only RECSYS_HOME and /tmp are written to; what libraries cache goes to /tmp. recsys itself keeps compiled loops in
+# RECSYS_HOME, since the installation is read-only.
 ENV PATH=/opt/recsys/.venv/bin:/opt/recsys/schedules:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     RECSYS_HOME=/srv/recsys/home RECSYS_DATA=/srv/recsys/raw RECSYS_CONFIG=/opt/recsys/configs/demo.yaml \
-    NUMBA_CACHE_DIR=/srv/recsys/home/.numba XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/cache/matplotlib \
+    XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/cache/matplotlib \
     HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 WORKDIR /opt/recsys
 USER 10001:10001
+# An engine runs it without the entry point, which reads the secrets.
 HEALTHCHECK --interval=10m --timeout=60s --start-period=30s \
-    CMD ["sh", "-c", "recsys doctor --config \"$RECSYS_CONFIG\" > /dev/null"]
+    CMD ["/opt/recsys/deploy/entrypoint", "sh", "-c", "recsys doctor --config \"$RECSYS_CONFIG\" > /dev/null"]
 ENTRYPOINT ["/opt/recsys/deploy/entrypoint"]
 CMD ["recsys", "--help"]

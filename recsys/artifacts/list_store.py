@@ -17,10 +17,11 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from posixpath import relpath, split
 from typing import Any
 
 from recsys.dataset.raw.deadline import answer
@@ -133,13 +134,68 @@ class ListStore:
             self._delete(name)
         return [name.removeprefix("run_date=") for name in old]
 
+    def find_holders(self, ids: Sequence[str]) -> list[str]:
+        """Return the folders of lists that may have a row of some users, oldest run date first.
+
+        Folders that are not complete and files that are no tables may hold anybody.
+
+        Raises:
+            ArtifactError: the place cannot be read.
+        """
+        files: dict[str, dict[str, int]] = {}
+        for info in self._list(""):
+            folder, name = split(relpath(info.path, self._root))
+            if info.is_file and _FOLDER.fullmatch(folder):
+                files.setdefault(folder, {})[name] = int(info.size)
+        found = {folder for folder, sizes in files.items() if MANIFEST not in sizes}
+        tables = [
+            (f"{folder}/{name}", size)
+            for folder, sizes in files.items()
+            for name, size in sizes.items()
+            if folder not in found and name.endswith(".parquet")
+        ]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            held = threads.map(lambda table: self._holds_users(*table, ids), tables)
+            found |= {key.rpartition("/")[0] for (key, _), holds in zip(tables, held, strict=True) if holds}
+        return sorted(found)
+
+    def delete(self, folder: str) -> None:
+        """Delete a folder of lists, and its run date if nothing else is left of it; readers must not follow it.
+
+        Raises:
+            ArtifactError: something cannot be deleted.
+        """
+        self._delete(folder)
+        run_date = folder.partition("/")[0]
+        if not any(info.is_file and info.size for info in self._list(run_date)):
+            self._delete(run_date)
+
+    def _holds_users(self, key: str, size: int, ids: Sequence[str]) -> bool:
+        import pyarrow as pa
+        from pyarrow import compute, parquet
+
+        users = pa.array(ids, pa.string())
+
+        def mentions(rows: Any) -> bool:
+            return bool(compute.any(compute.is_in(rows["user_id"].cast(pa.string()), users)).as_py())
+
+        def look(files: Any) -> bool:
+            with files.open_input_file(self._path(key)) as file:
+                try:
+                    return any(map(mentions, parquet.ParquetFile(file).iter_batches(columns=["user_id"])))
+                except (pa.ArrowInvalid, KeyError):
+                    return True
+
+        return bool(self._ask(key, look, size))
+
     def _delete(self, name: str) -> None:
         manifests = [info.path for info in self._list(name) if info.is_file and info.base_name == MANIFEST]
 
         def delete(files: Any) -> None:
             for path in manifests:
                 files.delete_file(path)
-            files.delete_dir(self._path(name))
+            with suppress(FileNotFoundError):
+                files.delete_dir(self._path(name))
 
         self._ask(name, delete)
 

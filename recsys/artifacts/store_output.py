@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +64,40 @@ class Store:
         except ArtifactError as error:
             # The lists are published; what is too old may be deleted next time.
             logger.warning("store %s: old lists are not deleted: %s", self.address, error)
+
+    def remove_users(self, name: str, ids: Sequence[str], *, dry_run: bool = False) -> list[str]:
+        """Delete the lists that may have a row of some users, and return their folders.
+
+        Where readers follow such lists, they first get those that the home publishes now. Repeated after a kill, it
+        finds what is left.
+
+        Args:
+            name: of the config.
+            ids: of users whom the lists of the home do not have any more.
+            dry_run: change nothing.
+
+        Raises:
+            ArtifactError: the store cannot be read or written, holds the lists of another config, or the home
+                publishes nothing that could replace what readers follow.
+        """
+        found = self._store.find_holders(ids)
+        if not found or dry_run:
+            return found
+        self._check_owner({"name": name})
+        if self._store.read_pointer() in found:
+            run_date = find_followed(self.home).run_date
+            if run_date is None:
+                raise ArtifactError(
+                    f"store {self.address}: readers follow lists with users that are to be removed, and the home "
+                    "publishes none to replace them; run 'recsys generate', then the same command again"
+                )
+            self.fill(Night(run_date, {}))
+        # Lists that were incomplete or damaged, and that the home has just completed, are clean.
+        followed = self._store.read_pointer()
+        removed = [folder for folder in found if folder != followed]
+        for folder in removed:
+            self._store.delete(folder)
+        return removed
 
     @cached_property
     def _store(self) -> ListStore:

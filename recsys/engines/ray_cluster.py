@@ -69,10 +69,12 @@ class RayEngine:
             if port.isdigit():
                 socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
             ray.init(address=address, log_to_driver=False, logging_level="warning", **options)
-        except (OSError, RuntimeError, ValueError) as error:
+        # A RayError: there is no token. With a wrong one, Ray gives up after 20 s with a ConnectionError.
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise EngineError(
                 f"ray engine: cannot connect to a cluster at {ADDRESS}={address} ({error}); start one there "
-                "('ray start --head'), correct the address, or use generation.engine.kind: local"
+                "('ray start --head'), correct the address or the token (RAY_AUTH_TOKEN_PATH), or use "
+                "generation.engine.kind: local"
             ) from error
 
     def _check_room(self, ray: Any) -> None:

@@ -1,4 +1,4 @@
-"""`recsys forget`: everything that a home and its table hold of some users is removed.
+"""`recsys forget`: everything that a home, its table and its store hold of some users is removed.
 
 The users are first added to the list of forgotten users, so that ingest rejects their rows from then on. Then each file
 or folder is replaced in one step. A run that was killed is repeated: it finds what is left. All locks of the home are
@@ -18,6 +18,7 @@ import polars as pl
 
 from recsys.artifacts.outdated import list_configs
 from recsys.artifacts.recommendations import write_outputs
+from recsys.artifacts.store_output import Store
 from recsys.artifacts.table_output import remove_users
 from recsys.artifacts.user_rows import Rewrite, UserRows
 from recsys.config import Config
@@ -47,7 +48,7 @@ class Removed:
     """A file, a folder or a table that held something of the users.
 
     Attributes:
-        name: path below the home, or `table NAME`.
+        name: path below the home, `table NAME`, or address of a folder in the store.
         what: was done, or would be: `rewritten` or `deleted`.
     """
 
@@ -107,7 +108,7 @@ def _read_file(path: Path) -> list[str]:
 
 
 def forget(config: Config, home: Path, ids: Sequence[str], now: float, *, dry_run: bool = False) -> Forgotten:
-    """Remove users from everything below a home and from the config's table.
+    """Remove users from everything below a home and from the config's table and store.
 
     Args:
         config: its dataset says whether ids have pseudonyms; an id may be given as it is or as its pseudonym.
@@ -168,6 +169,15 @@ class _Removal:
             rows = remove_users(self._home, table, self._ids)
             if rows:
                 self._made.removed.append(Removed(f"table {table}", f"{rows:,} rows deleted"))
+        self._clean_store()
+
+    def _clean_store(self) -> None:
+        """Delete published lists elsewhere; the home's lists are clean by now, so readers can get those."""
+        settings = self._config.generation
+        if settings.publish_to is not None:
+            store = Store(self._home, settings.publish_to, settings.keep_run_dates)
+            for folder in store.remove_users(self._config.name, self._ids, dry_run=self._dry_run):
+                self._made.removed.append(Removed(f"{store.address}/{folder}", "deleted"))
 
     def _try(self, path: Path, work: Any) -> None:
         """Do the work on a file or folder; what cannot be read is named, for it may hold the users."""

@@ -61,12 +61,14 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def make(home: Path, run_date: str, version: str = "1", name: str = "mini") -> Night:
-    """Publish the lists of three users in three files."""
+def make(home: Path, run_date: str, version: str = "1", name: str = "mini", without: str = "") -> Night:
+    """Publish the lists of three users in three files; one of them may be left out."""
 
     def fill(folder: Path) -> dict[str, object]:
         for number in range(3):
-            frame = pl.DataFrame({"user_id": [f"u{number}"], "item_id": [f"item of {version}, {run_date}"]})
+            users = [f"u{number}"] if f"u{number}" != without else []
+            items = [f"item of {version}, {run_date}"] * len(users)
+            frame = pl.DataFrame({"user_id": users, "item_id": items}, {"user_id": pl.String, "item_id": pl.String})
             frame.write_parquet(folder / f"part-0000{number}.parquet")
         (folder / "_sample").mkdir()
         (folder / "_sample" / "lists.parquet").write_bytes(b"for the monitor")
@@ -256,6 +258,81 @@ def test_old_run_dates_are_deleted_except_those_that_readers_follow(home: Path, 
     point_at(home, days[4])
     fill(home, address, nights[days[4]], keep=1)
     assert "notes.txt" in list_keys(address)
+
+
+def find_users(address: str) -> set[str]:
+    """Return the users of all lists in a store, whether readers follow them or not."""
+    files, root = files_at(address)
+    parts = [key for key in list_keys(address) if key.endswith(".parquet")]
+    return set(pl.concat(pl.read_parquet(files.open_input_file(f"{root}/{key}").read()) for key in parts)["user_id"])
+
+
+def test_users_are_removed_from_every_night(home: Path, address: str) -> None:
+    days = [FIRST, SECOND, "2025-02-03"]
+    for day in days[:2]:
+        fill(home, address, make(home, day))
+    fill(home, address, make(home, days[2], without="u1"))
+    # The home gives up the user first.
+    for day in days[:2]:
+        make(home, day, without="u1")
+    store = Store(home, address, 30)
+    before = list_keys(address)
+    holders = store.remove_users("mini", ["u1", "x"], dry_run=True)
+    assert [folder.partition("/")[0] for folder in holders] == [f"run_date={day}" for day in days[:2]]
+    assert store.remove_users("mini", ["u2x"]) == []
+    assert list_keys(address) == before
+    # Readers follow the third night, which never had the user.
+    assert store.remove_users("mini", ["u1", "x"]) == holders
+    assert list_dates(address) == {days[2]}
+    assert find_users(address) == {"u0", "u2"}
+    assert read(address) == {f"item of 1, {days[2]}"}
+    assert store.remove_users("mini", ["u1", "x"]) == []
+
+
+def test_readers_get_lists_without_the_users_before_theirs_are_deleted(
+    home: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(home, address, make(home, FIRST))
+    store = Store(home, address, 30)
+    before = list_keys(address)
+    with pytest.raises(ArtifactError, match="holds the lists of 'mini', these are of 'other'"):
+        store.remove_users("other", ["u1"])
+    with pytest.raises(ArtifactError, match="the home publishes none to replace them"):
+        Store(home / "new", address, 30).remove_users("mini", ["u1"])
+    assert list_keys(address) == before
+    make(home, FIRST, without="u1")
+
+    def fail(store: ListStore, folder: str) -> None:
+        raise ArtifactError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ListStore, "delete", fail)
+        with pytest.raises(ArtifactError, match="killed"):
+            store.remove_users("mini", ["u1"])
+    # Readers see the clean lists; the next call deletes the others, and what is not complete.
+    assert find_users(address) == {"u0", "u1", "u2"}
+    files, root = files_at(address)
+    half = f"run_date=2025-01-01/{16 * '0'}"
+    files.create_dir(f"{root}/{half}", recursive=True)
+    with files.open_output_stream(f"{root}/{half}/lists.csv") as stream:
+        stream.write(b"user_id\nu1\n")
+    folder = name_folder(FIRST, hash_lists(home, FIRST))
+    removed = store.remove_users("mini", ["u1"])
+    assert removed[0] == half
+    assert len(removed) == 2
+    assert folder not in removed
+    assert list_keys(address)[0] == "CURRENT"
+    assert all(key.startswith(folder) for key in list_keys(address)[1:])
+    assert find_users(address) == {"u0", "u2"}
+
+
+def test_followed_lists_that_are_damaged_are_written_again(home: Path, address: str) -> None:
+    fill(home, address, make(home, FIRST))
+    files, root = files_at(address)
+    with files.open_output_stream(f"{root}/{name_folder(FIRST, hash_lists(home, FIRST))}/part-00001.parquet") as stream:
+        stream.write(b"damaged")
+    assert Store(home, address, 30).remove_users("mini", ["nobody"]) == []
+    assert read(address) == {f"item of 1, {FIRST}"}
 
 
 def test_lists_that_cannot_be_deleted_are_a_warning(

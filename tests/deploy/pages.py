@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,9 +94,31 @@ def run_page(page: str, values: Mapping[str, str], folder: Path, seconds: float 
     try:
         process.wait(timeout=seconds)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end_session(process.pid)
         process.wait()
     logs = "\n".join(f"== {log.name}\n{log.read_text('utf-8')[-3000:]}" for log in sorted(folder.glob("*.log")))
     assert process.returncode == 0, f"{page}: exit code {process.returncode}\n{logs}"
     return output.read_text("utf-8")
+
+
+def end_session(session: int) -> None:
+    """End every process of a session, whatever its group: services leave their group, but not their session."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in list_processes(session):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+        end = time.monotonic() + 5
+        while list_processes(session) and time.monotonic() < end:
+            time.sleep(0.05)
+
+
+def list_processes(session: int) -> list[int]:
+    """Return the processes of a session that still run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # After the name, which may hold anything: state, parent, group, session.
+            state, _, _, number = (folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:4]
+            if int(number) == session and state != "Z":
+                found.append(int(folder.name))
+    return found

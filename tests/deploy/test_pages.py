@@ -3,6 +3,8 @@
 import re
 import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pages import PAGES, ROOT, read_blocks, run_page
 from postgres_server import run_server
 from pyarrow import fs
 
+from recsys.artifacts.recommendations import read_pointer
 from recsys.artifacts.store_output import find_store_run_date
 
 # Needs a cluster for every command; test_containers.py checks its files.
@@ -112,16 +115,34 @@ def test_a_team(trained_copy: Path, raw_in_place: Path, tmp_path: Path, monkeypa
     assert "hunter22" not in printed
 
 
+@pytest.fixture
+def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder for Ray's files: its sockets have paths of at most 107 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield
+
+
 @pytest.mark.ray
+@pytest.mark.usefixtures("short_folder")
 def test_many_machines(trained_copy: Path, raw_in_place: Path, tmp_path: Path) -> None:
+    """Two nodes of one cluster on this machine."""
     pytest.importorskip("ray")
     folder = tmp_path / "checkout"
     folder.mkdir()
+    (tmp_path / "local").mkdir()
     values = {
+        "RAY_HEAD": "127.0.0.1",
+        "RAY_PORT": find_port(),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RECSYS_CONFIG": write_config(tmp_path, engine={"kind": "ray"}, shard_size=20),
         "RECSYS_HOME": str(trained_copy),
         "RECSYS_DATA": str(raw_in_place),
-        "RUN_DATE": LAST_DAY,
+        "RUN_DATE": "2025-02-09",
+        "LOCAL_CONFIG": write_config(tmp_path / "local", shard_size=20),
+        "NEXT_DATE": LAST_DAY,
     }
     printed = run_page("many-machines.md", values, folder)
-    assert f"readers follow {LAST_DAY}" in printed
+    assert "readers follow 2025-02-09" in printed
+    assert read_pointer(trained_copy) == LAST_DAY

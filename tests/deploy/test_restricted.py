@@ -19,6 +19,9 @@ from miniature import LAST_DAY, settings
 ROOT = Path(__file__).parents[2]
 USER = 10001
 
+# A night starts several processes, each of which compiles or imports; a busy machine is no finding.
+pytestmark = pytest.mark.timeout(900)
+
 
 def read_dockerfile() -> dict[str, list[str]]:
     """Return the last stage's instructions by name, each a line without continuation."""
@@ -80,8 +83,9 @@ def give_away(home: Path) -> None:
 def test_the_image_sets_a_user_and_places_that_can_be_written_to() -> None:
     instructions, environment = read_dockerfile(), read_environment()
     assert instructions["USER"] == [f"{USER}:{USER}"]
-    for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
-        assert environment[name].startswith((environment["RECSYS_HOME"], "/tmp"))
+    assert all(environment[name].startswith("/tmp/") for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR"))
+    # recsys chooses the folder of compiled loops itself.
+    assert "NUMBA_CACHE_DIR" not in environment
 
 
 def test_nothing_but_the_home_and_tmp_can_be_written_to(home: Path, raw_readable: Path) -> None:
@@ -91,7 +95,7 @@ def test_nothing_but_the_home_and_tmp_can_be_written_to(home: Path, raw_readable
         id -u; echo ${{HOME-none}}; grep CapEff /proc/self/status
     """
     done = run(home, raw_readable, "sh", "-c", script)
-    assert done.stdout.split() == ["/tmp", "/srv/recsys/home", str(USER), "/tmp", "CapEff:", 16 * "0"], done.stderr
+    assert done.stdout.split() == ["/tmp", "/srv/recsys/home", str(USER), "none", "CapEff:", 16 * "0"], done.stderr
 
 
 def test_without_a_command_the_image_shows_help(home: Path, raw_readable: Path) -> None:
@@ -109,7 +113,7 @@ def test_a_night_and_the_health_check(trained_copy: Path, raw_readable: Path, tm
     assert "Traceback" not in done.stderr
     assert (trained_copy / "recommendations" / "CURRENT").read_text().strip() == f"run_date={LAST_DAY}"
     # Compiled loops are kept, so the next container does not compile them again.
-    assert list((trained_copy / ".numba").rglob("*.nbc"))
+    assert list((trained_copy / "compiled").rglob("*.nbc"))
     (check,) = re.findall(r"CMD (\[.*\])", read_dockerfile()["HEALTHCHECK"][0])
     health = run(trained_copy, raw_readable, *json.loads(check), **place)
     assert health.returncode == 0, health.stdout + health.stderr

@@ -51,6 +51,19 @@ def test_a_cluster_that_does_not_answer(monkeypatch):
                 list(RayEngine(1).run(TRIPLE, [1]))
 
 
+@pytest.mark.ray
+def test_a_cluster_that_refuses_the_token(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def refuse(**options: object) -> None:
+        raise ray.exceptions.AuthenticationError("no token")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.delenv("RECSYS_RAY_ADDRESS", raising=False)
+    with pytest.raises(EngineError, match=r"\(no token.* correct the address or the token \(RAY_AUTH_TOKEN_PATH\)"):
+        list(RayEngine(1).run(TRIPLE, [1]))
+
+
 def test_every_task_runs_once(engine):
     assert sorted(engine.run(TRIPLE, range(7))) == [(number, 3 * number) for number in range(7)]
     assert list(engine.run(TRIPLE, [])) == []

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from miniature import NOW, RUN_DATE, Trained, change, read_lists
 
+from recsys.artifacts.store_output import find_store_run_date
 from recsys.artifacts.user_rows import UserRows
 from recsys.config import Config
 from recsys.dataset.pseudonyms import KEY, Pseudonyms
@@ -89,9 +90,12 @@ def choose_user(home: Path) -> str:
 
 
 @pytest.mark.usefixtures("raw_in_place")
-def test_nothing_of_a_user_is_left(trained: Trained, trained_copy: Path) -> None:
+def test_nothing_of_a_user_is_left(trained: Trained, trained_copy: Path, tmp_path: Path) -> None:
     home, user = trained_copy, choose_user(trained_copy)
-    config = change(trained.config, generation={"outputs": ["jsonl", "csv"]})
+    # Where other machines read the lists.
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    config = change(trained.config, generation={"outputs": ["jsonl", "csv"], "publish_to": str(shared)})
     for run_date in (RUN_DATE, "2025-02-04"):
         generate(config, home, run_date, NOW)
         monitor(config, home, run_date, NOW)
@@ -102,16 +106,19 @@ def test_nothing_of_a_user_is_left(trained: Trained, trained_copy: Path) -> None
     leftover.mkdir()
     (leftover / "part.txt").write_text(user)
     assert len(find_holders(home, user)) > 8
+    assert len({path.split("/")[0] for path in find_holders(shared, user)}) == 2
     rows = read_lists(home, RUN_DATE).height
     # A kill in the middle, right before a folder is exchanged.
     killed = subprocess.run([sys.executable, "-c", KILLED, str(home), user, config.model_dump_json(exclude_unset=True)])
     assert killed.returncode == -9
     assert find_holders(home, user)
     dry = forget(config, home, [user], NOW.timestamp(), dry_run=True)
-    assert dry.removed
+    assert sum(one.name.startswith(str(shared)) for one in dry.removed) == 2
     assert find_holders(home, user)
     made = forget(config, home, [user], NOW.timestamp())
     assert find_holders(home, user) == []
+    assert find_holders(shared, user) == []
+    assert find_store_run_date(str(shared)) == "2025-02-04"
     assert made.left == []
     assert any(line.startswith("version 1") for line in made.bundles)
     check_manifests(home)
