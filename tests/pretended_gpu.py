@@ -1,7 +1,7 @@
 """A GPU for machines without one: tensors that claim to be on it, and refuse what a real GPU refuses.
 
-Their values are on the CPU and are computed there. A tensor gets to the pretended GPU where the code under test moves or
-creates one there, as on a real GPU, and `numpy()` or an operation with a tensor of the CPU raises there as well.
+Their values are on the CPU and are computed there. A tensor gets to the pretended GPU where the code under test moves
+or creates one there, as on a real GPU; `numpy()` and an operation with a tensor of the CPU raise an error, as there.
 """
 
 from collections.abc import Iterator
@@ -129,12 +129,16 @@ def _place(value: Any, inputs: list[torch.Tensor], *, gpu: bool, moved: bool) ->
 @contextmanager
 def pretend_gpu() -> Iterator[PretendedGpu]:
     """Let torch report one GPU inside the block, and give what runs there."""
-    state = torch.zeros(8, dtype=torch.uint8)
+    state, autocast = torch.zeros(8, dtype=torch.uint8), torch.autocast
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with (
             patch("torch.cuda.is_available", lambda: True),
+            patch("torch.cuda.get_device_name", lambda: "Pretended H200"),
+            patch("torch.cuda.synchronize", lambda: None),
+            # The values are on the CPU, so its products are the ones that change their precision.
+            patch("torch.autocast", lambda device_type, **given: autocast("cpu", **given)),
             patch("torch.cuda.device_count", lambda: 1),
             patch("torch.cuda.is_bf16_supported", lambda including_emulation=True: True),
             patch("torch.cuda.get_rng_state", lambda device="cuda": state.clone()),

@@ -45,7 +45,7 @@ _kept: dict[int, torch.Tensor] = {}
 
 
 def keep_on(device: torch.device, array: NDArray[np.float32]) -> torch.Tensor:
-    """Return an array as a tensor on a device; a GPU keeps it, so that the next call with the same array copies nothing.
+    """Return an array as a tensor on a device; a GPU keeps it, so the next call with the same array copies nothing.
 
     Args:
         device: the CPU, which shares the array's memory, or the GPU of this process.

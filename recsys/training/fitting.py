@@ -150,15 +150,11 @@ def fit_text(
     histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
     item_texts = encoder_inputs.item_texts
-    texts = item_texts.texts
+    texts, precision = item_texts.texts, encoder.precision
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
-    interest, curves["interest_loss"] = _fit_interest(
-        config, "interest", texts, histories, embeddings, encoder.precision
-    )
+    interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, histories, embeddings, precision)
     if "sequence" in config.candidates.depths:
-        sequence, curves["sequence_loss"] = _fit_interest(
-            config, "sequence", texts, histories, embeddings, encoder.precision
-        )
+        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, histories, embeddings, precision)
     return TextModels(item_texts, encoder, embeddings, [*map(HistorySnapshot, histories, interest, sequence)], curves)
 
 
