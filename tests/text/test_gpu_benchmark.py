@@ -1,4 +1,4 @@
-"""`tests/benchmarks/gpu.py` runs without a GPU, so that it works on the day there is one."""
+"""`tests/benchmarks/gpu.py` runs on the CPU and on a pretended GPU."""
 
 import re
 import sys
