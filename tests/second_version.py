@@ -12,19 +12,22 @@ from recsys.registry.versions import CHALLENGER, Version, need_number, open_bund
 from recsys.storage.folders import MANIFEST, hash_files
 
 
-def register_second(home: Path, trained: Trained, *, cutoff: datetime | None = None) -> Version:
+def register_second(
+    home: Path, trained: Trained, *, cutoff: datetime | None = None, below: Path | None = None
+) -> Version:
     """Register version 1 of a home again, with other weights of the blend, as the challenger.
 
     Args:
         home: where the version is registered and its files are written.
         trained: names the model.
         cutoff: what the bundle says it learned from; None: as version 1.
+        below: the folder that its files are written to; None: the home.
     """
     store, name = connect(home, trained.config), trained.config.model_name
     first = need_number(store, name, "1", "train first")
     with open_bundle(store, first, "bundle") as bundle:
-        number = len(list(home.glob("version-*"))) + 2
-        model = shutil.copytree(bundle.parents[1], home / f"version-{number}")
+        number = len(list((below or home).glob("version-*"))) + 2
+        model = shutil.copytree(bundle.parents[1], (below or home) / f"version-{number}")
     folder = model / "artifacts" / "bundle"
     ranker = json.loads((folder / "ranker.json").read_text())
     weights = dict.fromkeys(ranker["blend"], 0.0) | {"als": 0.5, "popular": 0.5}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.index import IndexedScores, ItemIndex
 from recsys.candidates.scores import DenseScores, Scores
-from recsys.text.device import pick_device
+from recsys.text.device import keep_on, pick_device
 
 # Users in one matrix product, and in one unit of work.
 BLOCK = 128
@@ -23,7 +23,7 @@ def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[
     device = pick_device()
     product = np.empty((len(users), len(items)), dtype=np.float32)
     with torch.inference_mode():
-        columns = torch.from_numpy(items).to(device).T
+        columns = keep_on(device, items).T
         for start in range(0, len(users), BLOCK):
             rows = users[start : start + BLOCK]
             block = np.zeros((BLOCK, users.shape[1]), dtype=np.float32)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption
 from recsys.cli.output import print_json, print_lines
 from recsys.cli.setup import load_settings
+
+if TYPE_CHECKING:
+    from recsys.pipelines.backup_work import BackedUp
 
 TargetArgument = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write, outside RECSYS_HOME.")]
 SourceArgument = Annotated[Path, typer.Argument(metavar="FROM", help="Folder that `recsys backup` wrote.")]
@@ -25,6 +28,8 @@ def backup(
     It may run at any time: nights and trainings go on meanwhile. The folder gets its name when it is complete, and
     holds a SHA-256 of every file. Raw data, caches, searches and reports are not in it.
 
+    A former version, an older night or a run that is damaged is left out; the rest is backed up, with exit code 3.
+
     Next: copy the folder to another machine, and try `recsys restore` there.
 
     Example: `recsys backup /backups/2025-03-01 --config configs/demo.yaml`
@@ -38,6 +43,7 @@ def backup(
     done = backup_pipeline(settings, config, home(), to, datetime.now(UTC), replace=replace)
     if as_json:
         print_json(done.to_dict())
+        _refuse_damaged(done)
         return
     held = [
         f"versions {', '.join(done.versions)}" if done.versions else "no versions",
@@ -48,6 +54,18 @@ def backup(
         f"backup {done.folder}: {', '.join(held)}; {format_count(done.files, 'file')}, {format_size(done.bytes)}",
         *(f"not in it: {sentence}" for sentence in done.left_out),
     )
+    _refuse_damaged(done)
+
+
+def _refuse_damaged(done: BackedUp) -> None:
+    """End with exit code 3 where something damaged could not be backed up."""
+    from recsys.errors import Refused
+
+    if done.damaged:
+        raise Refused(
+            f"backup {done.folder}: is complete but for what is damaged in the home: {'; '.join(done.damaged)}; "
+            "restore that from an earlier backup, or prune it, then back up again"
+        )
 
 
 def restore(source: SourceArgument, as_json: JsonOption = False) -> None:

@@ -7,110 +7,45 @@ names lists that the backup holds. Only while the database is copied, no promoti
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recsys.artifacts.backups import CONFIG, FORMAT, HOME, KIND, STORE, Copier, measure
+from recsys.artifacts.backups import CONFIG, FORMAT, HOME, KIND, Copier, measure
 from recsys.artifacts.recommendations import read_pointer
 from recsys.config import Config
 from recsys.errors import ArtifactError
+from recsys.pipelines.backup_registry import copy_registry
+from recsys.pipelines.backup_work import BackedUp, BackupWork
 from recsys.pipelines.registration import find_kept
 from recsys.progress import format_count, log_stage
-from recsys.registry.copying import fetch_version, verify_bundles
-from recsys.registry.promotion_log import PromotionLog
-from recsys.registry.pruned import PRUNED
-from recsys.registry.retention import Keeping, decide_kept
-from recsys.registry.store_backup import copy_database, find_folders, mark_left_out
-from recsys.registry.tracking import Store, connect
-from recsys.registry.versions import Version, is_complete
 from recsys.storage.code_version import find_code_version
-from recsys.storage.files import encode_json, read_name
+from recsys.storage.files import read_name
 from recsys.storage.folders import MANIFEST, read_manifest, sweep, write_folder
 from recsys.storage.home import (
     all_list_folders,
     all_replaced_folders,
-    current_run_file,
     current_snapshot_file,
+    forgotten_file,
     identity_file,
     list_folder,
-    mlflow_artifacts_folder,
-    mlflow_database,
     monitoring_folder,
     pointer_file,
     pointer_moves_file,
     promotion_log_file,
-    run_folder,
     snapshot_folder,
 )
-from recsys.storage.locks import LockedError, lock
-
-_WAIT_SECONDS = 30.0
-_NEXT_STEP = "run again"
-
-
-@dataclass
-class BackedUp:
-    """What a backup holds.
-
-    Attributes:
-        folder: of the backup.
-        run_date: that readers follow in it; None: no lists are published.
-        nights: run dates whose lists it holds, oldest first.
-        snapshots: ids of the snapshots that it holds.
-        versions: numbers of the model versions whose files it holds.
-        store: `home`: it holds the MLflow store. Otherwise the address of the server, which it does not hold.
-        left_out: sentences: what it does not hold, and why.
-        files: number of files.
-        bytes: size of all.
-    """
-
-    folder: Path
-    run_date: str | None = None
-    nights: list[str] = field(default_factory=list)
-    snapshots: list[str] = field(default_factory=list)
-    versions: list[str] = field(default_factory=list)
-    store: str = HOME
-    left_out: list[str] = field(default_factory=list)
-    files: int = 0
-    bytes: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON has it."""
-        return {**vars(self), "folder": str(self.folder)}
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What all steps need: files go from `home` to `copy` below the same path."""
-
-    config: Config
-    home: Path
-    copy: Path
-    now: datetime
-    copier: Copier
-    done: BackedUp
-
-    def target(self, path: Path) -> Path:
-        return self.copy / path.relative_to(self.home)
-
-    def copy_file(self, path: Path) -> None:
-        with suppress(FileNotFoundError):
-            self.copier.copy(path, self.target(path))
-
-    def copy_whole(self, path: Path) -> None:
-        self.copier.copy_whole(path, self.target(path), "repair or remove it, then run again")
+from recsys.storage.locks import lock
 
 
 def backup(
     config: Config, config_file: Path, home: Path, target: Path, now: datetime, *, replace: bool = False
 ) -> BackedUp:
     """Write a backup: the folder has its name when all of it is on the disk, and not before.
+
+    Without the version, the lists and the snapshot of a night there is no backup. Anything else that is damaged is left
+    out and named in `damaged`.
 
     Args:
         config: whose model, snapshots and lists are backed up.
@@ -164,15 +99,15 @@ def _check_target(target: Path, *, replace: bool) -> None:
 def _fill(
     config: Config, config_file: Path, home: Path, staging: Path, now: datetime, done: BackedUp
 ) -> dict[str, Any]:
-    work = _Work(config, home, staging / HOME, now, Copier(), done)
+    work = BackupWork(config, home, staging / HOME, now, Copier(), done)
     work.copy.mkdir()
     # What it names stays until the next night is published, and is copied below.
     done.run_date = read_pointer(home)
-    _copy_registry(work, staging)
+    copy_registry(work, staging)
     _copy_lists(work)
     _copy_snapshots(work)
     work.copier.copy_tree(monitoring_folder(home, config.name), work.target(monitoring_folder(home, config.name)))
-    for path in (pointer_moves_file(home), promotion_log_file(home), identity_file(home)):
+    for path in (pointer_moves_file(home), promotion_log_file(home), identity_file(home), forgotten_file(home)):
         work.copy_file(path)
     (staging / CONFIG).mkdir()
     shutil.copyfile(config_file, staging / CONFIG / config_file.name)
@@ -195,7 +130,7 @@ def _fill(
     }
 
 
-def _copy_lists(work: _Work) -> None:
+def _copy_lists(work: BackupWork) -> None:
     """Copy all published nights, and the lists that `rollback` would publish again."""
     home, done = work.home, work.done
     for run_date, folder in all_list_folders(home).items():
@@ -208,7 +143,7 @@ def _copy_lists(work: _Work) -> None:
             if run_date == done.run_date:
                 raise
             if folder.exists():
-                done.left_out.append(f"lists for {run_date}: {error}")
+                done.damaged.append(f"lists for {run_date}: {error}")
         else:
             done.nights.append(run_date)
     if done.run_date and done.run_date not in done.nights:
@@ -220,11 +155,10 @@ def _copy_lists(work: _Work) -> None:
     for parent in all_replaced_folders(home).values():
         for folder in sorted(parent.iterdir()):
             if (folder / MANIFEST).is_file():
-                with suppress(ArtifactError):
-                    work.copy_whole(folder)
+                work.copy_if_whole(folder, "lists that a rollback would publish again")
 
 
-def _copy_snapshots(work: _Work) -> None:
+def _copy_snapshots(work: BackupWork) -> None:
     """Copy the config's current snapshot, which `generate` reads, and those of the copied nights."""
     home, done = work.home, work.done
     pointer = current_snapshot_file(home, work.config.name)
@@ -237,87 +171,10 @@ def _copy_snapshots(work: _Work) -> None:
         if identity != current and not folder.is_dir():
             done.left_out.append(f"snapshot {identity} of an older night: was pruned")
             continue
-        work.copy_whole(folder)
+        if identity == current:
+            work.copy_whole(folder)
+        elif not work.copy_if_whole(folder, f"snapshot {identity} of an older night"):
+            continue
         done.snapshots.append(identity)
     if current:
         work.target(pointer).write_text(f"{current}\n", encoding="utf-8")
-
-
-def _copy_registry(work: _Work, staging: Path) -> None:
-    """Copy the store of the home or, of a store elsewhere, the files of the versions in use."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        _fetch_versions(work, staging / STORE)
-        return
-    database = mlflow_database(work.home)
-    if not database.exists():
-        work.done.left_out.append("the MLflow store: there is none yet")
-        return
-    store = connect(work.home, work.config)
-    with _no_promotion(work):
-        copy_database(database, work.target(database))
-    _, keeping = _decide(work, store)
-    for version in keeping.kept:
-        if PRUNED not in version.tags and is_complete(version):
-            _copy_version(work, store, version)
-    without = [version.number for version in keeping.outdated]
-    if without:
-        mark_left_out(work.target(database), work.config.model_name, without, work.now.date().isoformat())
-        work.done.left_out.append(
-            f"files of version {', '.join(without)}: not needed, as 'recsys prune' decides; marked as pruned"
-        )
-    run = read_name(current_run_file(work.home, work.config.name), "run 'recsys train'")
-    for name in dict.fromkeys([run, *(version.tags.get("run") for version in keeping.kept)]):
-        if name and (run_folder(work.home, name) / MANIFEST).is_file():
-            work.copy_whole(run_folder(work.home, name))
-    if run:
-        work.copy_file(current_run_file(work.home, work.config.name))
-
-
-def _decide(work: _Work, store: Store) -> tuple[PromotionLog, Keeping]:
-    log = PromotionLog.open(store, work.home, work.config.model_name, read_only=True)
-    waiting = list(find_kept(work.home).values())
-    return log, decide_kept(store, log, work.config.retention, waiting, work.now.timestamp())
-
-
-@contextmanager
-def _no_promotion(work: _Work) -> Iterator[None]:
-    """Keep promotions from beginning while the database is copied; one that takes long is not waited for."""
-    try:
-        with lock(work.home, "promotion", wait_seconds=_WAIT_SECONDS):
-            yield
-            return
-    except LockedError:
-        work.done.left_out.append(
-            "the end of a promotion that was running; after a restore, 'recsys promote' finishes it if it had begun to "
-            "change what serves"
-        )
-    yield
-
-
-def _copy_version(work: _Work, store: Store, version: Version) -> None:
-    """Copy the files of a version and its run, and check both bundles."""
-    artifacts = mlflow_artifacts_folder(work.home)
-    model, folders = find_folders(store, version, artifacts)
-    copied = work.target(artifacts)
-    for folder in folders:
-        work.copier.copy_tree(folder, copied / folder.relative_to(artifacts.resolve()))
-    verify_bundles(copied / model.relative_to(artifacts.resolve()) / "artifacts", version)
-    work.done.versions.append(version.number)
-
-
-def _fetch_versions(work: _Work, folder: Path) -> None:
-    """Fetch the log of a server, and the versions that it or an alias needs."""
-    store = connect(work.home, work.config)
-    log, keeping = _decide(work, store)
-    folder.mkdir()
-    entries = "".join(encode_json(entry.to_dict()) for entry in log.entries)
-    (folder / "promotion_log.json").write_text(entries, encoding="utf-8")
-    for version in keeping.kept:
-        newest = keeping.reasons[version.number].startswith("one of the newest")
-        if newest or PRUNED in version.tags or not is_complete(version):
-            continue
-        with fetch_version(store, version) as fetched:
-            shutil.copytree(fetched.model, folder / f"version={version.number}")
-        work.done.versions.append(version.number)
-    work.done.store = store.place
-    work.done.left_out.append(f"the database and the files of {store.place}: back them up where they are")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -23,12 +24,35 @@ from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.promotion_log.chain import changes_champion, find_previous_champion
 from recsys.registry.pruned import PRUNED, UNFINISHED
 from recsys.registry.tracking import RUN_FOLDER, Store, asking
-from recsys.registry.versions import BUNDLE, COMPLETE, EVALUATION_MODEL, Version, find_address
+from recsys.registry.versions import BUNDLE, CHAMPION, COMPLETE, EVALUATION_MODEL, Version, find_address
 from recsys.storage.folders import MANIFEST
 
 _DAY = 86_400_000
 # Files of a version below its address: what weighs, and what recsys alone writes. The description of the model stays.
 _PARTS = (f"artifacts/{EVALUATION_MODEL}", f"artifacts/{BUNDLE}", "code/recsys")
+
+
+class Need(Enum):
+    """What a version is needed for, the most important first."""
+
+    CHAMPION = "serves, or ought to"
+    CANARY = "serves some users"
+    ANCHOR = "is what promotions are compared with"
+    SERVED_BEFORE = "served before, so that a promotion can be taken back"
+    FORMER_CHAMPION = "can be rolled back to"
+    ALIAS = "has an alias"
+    NEWEST = "is among the newest versions"
+    REGISTERING = "is being registered"
+
+    @property
+    def serves(self) -> bool:
+        """Whether a night reads the version."""
+        return self in (Need.CHAMPION, Need.CANARY)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether nights, rollbacks or comparisons read the version, or somebody gave it a name."""
+        return self not in (Need.NEWEST, Need.REGISTERING)
 
 
 @dataclass(frozen=True)
@@ -38,12 +62,14 @@ class Keeping:
     Attributes:
         versions: all versions, oldest first.
         created: number -> when it was registered, in milliseconds since 1970.
-        reasons: number -> why its files are kept.
+        reasons: number -> why its files are kept, as a phrase.
+        needs: number -> the most important reason.
     """
 
     versions: tuple[Version, ...]
     created: Mapping[str, int]
     reasons: Mapping[str, str]
+    needs: Mapping[str, Need]
 
     @property
     def kept(self) -> list[Version]:
@@ -98,31 +124,38 @@ def decide_kept(
         found = store.client.search_model_versions(f"name = '{name}'")
         aliases = dict(store.client.get_registered_model(name).aliases) if found else {}
     found = sorted(found, key=lambda version: int(version.version))
+    newest = f"one of the newest {settings.versions}"
     reasons: dict[str, str] = {}
-    for number, reason in (
-        *((str(number), f"alias '{alias}'") for alias, number in aliases.items()),
+    needs: dict[str, Need] = {}
+    for number, need, reason in (
+        *(
+            (str(number), Need.CHAMPION if alias == CHAMPION else Need.ALIAS, f"alias '{alias}'")
+            for alias, number in aliases.items()
+        ),
         *_list_logged(log, settings.former_champions),
-        *((str(version.version), f"one of the newest {settings.versions}") for version in found[-settings.versions :]),
+        *((str(version.version), Need.NEWEST, newest) for version in found[-settings.versions :]),
         *_list_unfinished(found, waiting, settings.unregistered_days, now),
     ):
         reasons.setdefault(number, reason)
+        needs[number] = min(needs.get(number, need), need, key=list(Need).index)
     versions = tuple(Version(name, str(each.version), each.run_id or "", dict(each.tags)) for each in found)
-    return Keeping(versions, {str(each.version): int(each.creation_timestamp) for each in found}, reasons)
+    created = {str(each.version): int(each.creation_timestamp) for each in found}
+    return Keeping(versions, created, reasons, needs)
 
 
-def _list_logged(log: PromotionLog, former: int) -> Iterator[tuple[str, str]]:
+def _list_logged(log: PromotionLog, former: int) -> Iterator[tuple[str, Need, str]]:
     """Yield the numbers that the promotion log needs, each with the reason."""
     head, champion = log.head, log.champion
-    for number, reason in (
-        (champion, "champion"),
-        (head.to_version if head else None, "champion"),
-        (log.anchor, "anchor"),
-        (log.canary.version if log.canary else None, "canary"),
+    for number, need, reason in (
+        (champion, Need.CHAMPION, "champion"),
+        (head.to_version if head else None, Need.CHAMPION, "champion"),
+        (log.anchor, Need.ANCHOR, "anchor"),
+        (log.canary.version if log.canary else None, Need.CANARY, "canary"),
         # A promotion that is not finished may still be taken back, and a rollback too.
-        (head.from_version if head else None, "served before"),
+        (head.from_version if head else None, Need.SERVED_BEFORE, "served before"),
     ):
         if number is not None:
-            yield number, reason
+            yield number, need, reason
     chain: list[str] = []
     current = champion
     while current is not None and len(chain) < former:
@@ -135,16 +168,16 @@ def _list_logged(log: PromotionLog, former: int) -> Iterator[tuple[str, str]]:
     )
     served.pop(champion or "", None)
     for number in (*chain, *list(served)[:former]):
-        yield number, "former champion"
+        yield number, Need.FORMER_CHAMPION, "former champion"
 
 
 def _list_unfinished(
     versions: Sequence[ModelVersion], waiting: Collection[str], days: float, now: float
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, Need, str]]:
     for version in versions:
         young = now * 1000 - version.creation_timestamp < days * _DAY
         if version.run_id in waiting or (young and version.tags.get(COMPLETE) != "true"):
-            yield str(version.version), "is being registered"
+            yield str(version.version), Need.REGISTERING, "is being registered"
 
 
 def _has_files(version: Version) -> bool:

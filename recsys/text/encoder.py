@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from recsys.config import TextConfig
 from recsys.errors import ConfigError
 from recsys.storage.files import write_json
 from recsys.text.checkpoint import load_pretrained
-from recsys.text.device import has_fast_bfloat16, pick_device
+from recsys.text.device import has_fast_bfloat16, pick_device, products_in
 from recsys.text.head import Head
 from recsys.text.inference import CACHE_TOKENS, FastLayers, spread
 from recsys.text.item_text import clean_text
@@ -183,9 +183,7 @@ class Encoder:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context that computes matrix products in the configured precision."""
-        if self.precision == "bfloat16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        return products_in(self.precision, self.device)
 
     @property
     def precision(self) -> str:

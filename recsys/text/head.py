@@ -16,6 +16,7 @@ from torch import nn
 from recsys.config import TextConfig
 from recsys.errors import CheckpointError
 from recsys.storage.files import read_json, write_json
+from recsys.text.device import products_in
 
 # Only `Head.save` writes this file: the checkpoint's weights were trained for the pooling and projection it names.
 _SETTINGS = "recsys_head.json"
@@ -102,7 +103,7 @@ class Head(nn.Module):
             hidden: (batch, tokens, size) states of the last layer, of any precision.
             mask: (batch, tokens) bool, the tokens.
         """
-        with torch.autocast(hidden.device.type, enabled=False):
+        with products_in("float32", hidden.device):
             vectors = self._pool(hidden.float(), mask) * mask.any(1, keepdim=True)
             if self.projection is not None:
                 vectors = self.projection(vectors)

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from recsys.text.device import products_in
+
 # Size of a block that is allocated and freed once: afterwards glibc's allocator keeps that much memory for the next
 # operations, instead of returning it to the system after each and mapping it again page by page.
 _KEPT_BYTES = 31 * 2**20
@@ -97,7 +99,7 @@ class FastLayers:
         attend = _attend_fused if fused else _attend_in_steps
         padding = None if bool(mask.all()) else mask[:, None, None, :]
         states = hidden.reshape(batch * tokens, size).float()
-        with torch.autocast(hidden.device.type, enabled=False):
+        with products_in("float32", hidden.device):
             for layer in self._layers:
                 parts = functional.linear(states.to(self._dtype), *layer.query_key_value)
                 query, key, value = parts.view(batch, tokens, 3, layer.heads, -1).permute(2, 0, 3, 1, 4).unbind()

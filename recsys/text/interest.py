@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy, deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from torch import nn
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.id_map import IdMap
-from recsys.text.device import seeded
+from recsys.text.device import keep_on, pick_device, seeded
 from recsys.text.encoder import Progress
 from recsys.text.hashed_terms import count_hashed_terms, scale_terms, weigh_buckets
 from recsys.text.interest_network import InterestLoss, InterestNetwork
@@ -26,8 +27,6 @@ from recsys.text.training.loop import TrainingLoop
 
 _BLOCK_USERS = 128
 _MAX_GRADIENT_NORM = 5.0
-# The interest model trains and runs on the CPU, whatever the device of the encoder.
-_DEVICE = torch.device("cpu")
 
 
 class InterestModel:
@@ -46,14 +45,16 @@ class InterestModel:
         config: shape and training.
 
     Attributes:
+        device: where it trains and runs.
         trained: False until `fit` found something to learn from.
     """
 
     def __init__(self, embedding_size: int, config: InterestConfig) -> None:
         self._config = config
+        self.device = pick_device()
         # Seeded, so that an untrained model is saved as the same bytes each time.
-        with seeded(0, _DEVICE):
-            self._network = InterestNetwork(embedding_size, config).eval()
+        with seeded(0, self.device):
+            self._network = InterestNetwork(embedding_size, config).to(self.device).eval()
         self._item_ids: pl.Series | None = None
         self._residuals: torch.Tensor | None = None
         # The weight of each bucket of hashed terms, and for each item the sum of its terms' vectors.
@@ -75,7 +76,7 @@ class InterestModel:
         *,
         texts: pl.Series | None = None,
         start: InterestModel | None = None,
-        bfloat16: bool = False,
+        precision: str = "float32",
     ) -> list[float]:
         """Train the model to predict the next item at many steps of each history.
 
@@ -88,7 +89,7 @@ class InterestModel:
             progress: called with 1 after each step.
             texts: (n_items) of all items; needed for hashed terms.
             start: a model of the same config as of an earlier cutoff, from which training continues.
-            bfloat16: compute matrix products in it; the weights stay float32.
+            precision: of matrix products, `float32` or `bfloat16`; the weights stay float32.
 
         Returns:
             Mean loss of each epoch; empty if no history has two items.
@@ -97,12 +98,12 @@ class InterestModel:
         interacted = np.bincount(histories.items, minlength=histories.n_items) > 0
         pool = np.flatnonzero(interacted)
         sampler = NextItemSampler(histories, pool, config, seed)
-        with seeded(seed, _DEVICE):
+        with seeded(seed, self.device):
             network, residuals = self._initialize(histories, embeddings, start)
             terms = self._weigh_terms(texts, pool, start)
             optimizer = self._make_optimizer(network, residuals)
             loss = InterestLoss(
-                network, torch.from_numpy(embeddings), residuals, terms, histories.ordered, config, bfloat16
+                network, self._to_device(embeddings), residuals, terms, histories.ordered, config, precision
             )
             loop = TrainingLoop(
                 loss.compute,
@@ -116,7 +117,7 @@ class InterestModel:
             self._network, self.trained = network.eval(), True
             if residuals is not None:
                 # Residuals that no history trained are random; such items are scored by their text.
-                self._residuals = residuals.detach() * torch.from_numpy(interacted)[:, None]
+                self._residuals = residuals.detach() * self._to_device(interacted)[:, None]
             self._item_ids = histories.item_ids
             self._term_vectors = self._sum_term_vectors(terms)
         return means
@@ -138,7 +139,7 @@ class InterestModel:
         aligned = copy(self)
         aligned._item_ids, aligned._term_vectors = item_ids, None
         if self._residuals is not None:
-            rows = torch.from_numpy(IdMap(self._item_ids).index_of(item_ids))
+            rows = self._to_device(IdMap(self._item_ids).index_of(item_ids))
             # An unknown item's row is -1, which would select the last item's residual.
             aligned._residuals = self._residuals[rows] * (rows >= 0)[:, None]
         return aligned
@@ -156,9 +157,11 @@ class InterestModel:
     def item_vectors(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_items, size) float32 of the model's catalogue, unit rows if the config has no size."""
         with torch.inference_mode():
-            vectors: NDArray[np.float32] = self._network.item_vectors(
-                torch.from_numpy(embeddings), self._residuals, self._term_vectors
-            ).numpy()
+            vectors: NDArray[np.float32] = (
+                self._network.item_vectors(self._to_device(embeddings), self._residuals, self._term_vectors)
+                .cpu()
+                .numpy()
+            )
         return vectors
 
     def user_vectors(self, histories: Histories, item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -169,7 +172,7 @@ class InterestModel:
             item_vectors: from `item_vectors`.
         """
         vectors = np.zeros((histories.n_users, item_vectors.shape[1]), dtype=np.float32)
-        items = torch.from_numpy(item_vectors)
+        items = keep_on(self.device, item_vectors)
         # Users with histories of similar length share a block, so that there is little padding.
         active = np.flatnonzero(histories.lengths > 0)
         order = active[np.argsort(histories.lengths[active], kind="stable")]
@@ -182,7 +185,7 @@ class InterestModel:
                 entries, mask = select_spans(histories, users, span_length(histories, self._config), None)
                 rows, newest = np.arange(len(users)), mask.sum(axis=1) - 1
                 spans = HistorySpans(look_up_items(histories, entries, mask), mask, histories.ordered, rows, newest)
-                vectors[block] = self._network.user_vectors(items, spans).numpy()[: len(block)]
+                vectors[block] = self._network.user_vectors(items, spans).cpu().numpy()[: len(block)]
         return vectors
 
     def save(self, path: Path) -> None:
@@ -198,7 +201,8 @@ class InterestModel:
         state = load_file(path)
         model = cls(state["map.weight"].shape[1], config)
         model.trained = bool(state.pop("trained"))
-        model._item_ids, model._residuals = item_ids, state.pop("residuals", None)
+        residuals = state.pop("residuals", None)
+        model._item_ids, model._residuals = item_ids, None if residuals is None else residuals.to(model.device)
         if "bucket_weights" in state:
             model._bucket_weights = state.pop("bucket_weights").numpy()
         model._network.load_state_dict(state)
@@ -216,7 +220,9 @@ class InterestModel:
                 # Added to unit vectors residuals may start at zero; added to a random map they may not.
                 std = 0.0 if self._config.size is None else INITIAL_STD
                 residuals = torch.randn(histories.n_items, network.map.out_features) * std
-        return network.train(), None if residuals is None else nn.Parameter(residuals.clone())
+        # Drawn on the CPU, so that initial weights do not depend on the device.
+        network = network.to(self.device).train()
+        return network, None if residuals is None else nn.Parameter(residuals.to(self.device, copy=True))
 
     def _make_optimizer(self, network: InterestNetwork, residuals: nn.Parameter | None) -> torch.optim.Optimizer:
         config = self._config
@@ -243,7 +249,10 @@ class InterestModel:
         """Return (n_items, size) float32: for each item the weighted sum of its terms' vectors."""
         if terms is None or self._network.words is None:
             return None
-        return torch.from_numpy(terms @ self._network.words.detach().numpy())
+        return self._to_device(terms @ self._network.words.detach().cpu().numpy())
+
+    def _to_device(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
 
 
 def _run_epoch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from recsys.config import InterestConfig
+from recsys.text.device import products_in
 from recsys.text.next_item_batches import NextItemBatch
 from recsys.text.towers import INITIAL_STD, HistorySpans, gather_rows, make_tower, sum_rows
 
@@ -59,7 +61,7 @@ class InterestLoss:
         terms: (n_items, hashed_terms) weighted terms of the items' texts, if they are used.
         ordered: whether the data has an order.
         config: dropout and temperature.
-        bfloat16: compute matrix products in it.
+        precision: of matrix products, `float32` or `bfloat16`.
     """
 
     network: InterestNetwork
@@ -68,11 +70,11 @@ class InterestLoss:
     terms: csr_array | None
     ordered: bool
     config: InterestConfig
-    bfloat16: bool
+    precision: str
 
     def compute(self, batch: NextItemBatch) -> Iterator[torch.Tensor]:
         """Yield the mean weighted softmax loss of the targets, each against the negatives of its query."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with products_in(self.precision, self.embeddings.device):
             loss = self._softmax_loss(batch)
         yield loss
 
@@ -88,19 +90,26 @@ class InterestLoss:
         target_vectors = gather_rows(vectors, history_rows[batch.targets])
         target_logits = (gather_rows(states, batch.target_queries) * target_vectors).sum(dim=1).float()
         logits = (states @ gather_rows(vectors, negative_rows).T).float() + float(np.log(batch.items_per_negative))
-        interacted = torch.from_numpy(batch.interacted)[torch.from_numpy(batch.query_users)]
+        interacted = self._to_device(batch.interacted)[self._to_device(batch.query_users)]
         negatives = logits.masked_fill(interacted, _EXCLUDED_LOGIT).logsumexp(dim=1, keepdim=True)
         negatives = gather_rows(negatives, batch.target_queries).squeeze(1)
         losses = torch.logaddexp(target_logits, negatives) - target_logits
-        return (losses * torch.from_numpy(batch.target_weights)).mean()
+        return (losses * self._to_device(batch.target_weights)).mean()
 
     def _item_vectors(self, items: NDArray[np.int64]) -> torch.Tensor:
         """Return (n, size) vectors of some items; residuals and terms are dropped out for a random share of them."""
-        network, config, rows = self.network, self.config, torch.from_numpy(items)
+        network, config, rows = self.network, self.config, self._to_device(items)
         residuals = terms = None
         if self.residuals is not None:
-            residuals = self.residuals[rows] * (torch.rand(len(items), 1) >= config.residual_dropout)
+            residuals = self.residuals[rows] * (self._draw(len(items)) >= config.residual_dropout)
         if self.terms is not None and network.words is not None:
             terms = sum_rows(network.words, self.terms[items])
-            terms = terms * (torch.rand(len(items), 1) >= config.hashed_terms_dropout)
+            terms = terms * (self._draw(len(items)) >= config.hashed_terms_dropout)
         return network.item_vectors(self.embeddings[rows], residuals, terms)
+
+    def _draw(self, n: int) -> torch.Tensor:
+        """Draw (n, 1) numbers from 0 to 1."""
+        return torch.rand(n, 1, device=self.embeddings.device)
+
+    def _to_device(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.embeddings.device)

@@ -43,17 +43,17 @@ class HistorySpans:
 
 def gather_rows(vectors: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
     """Return the vectors at some rows; unlike plain indexing, gradients are summed in a fixed order."""
-    return functional.embedding(torch.from_numpy(np.ascontiguousarray(rows)), vectors)
+    return functional.embedding(torch.from_numpy(np.ascontiguousarray(rows)).to(vectors.device), vectors)
 
 
 def sum_rows(vectors: torch.Tensor, weights: csr_array) -> torch.Tensor:
     """Return (n, size): the product of a sparse (n, n_vectors) weight matrix with the vectors."""
     return functional.embedding_bag(
-        torch.from_numpy(weights.indices.astype(np.int64)),
+        torch.from_numpy(weights.indices.astype(np.int64)).to(vectors.device),
         # Under autocast the vectors may have half precision, and the weights do not.
         vectors.float(),
-        torch.from_numpy(weights.indptr[:-1].astype(np.int64)),
-        per_sample_weights=torch.from_numpy(weights.data),
+        torch.from_numpy(weights.indptr[:-1].astype(np.int64)).to(vectors.device),
+        per_sample_weights=torch.from_numpy(weights.data).to(vectors.device),
         mode="sum",
     )
 
@@ -113,9 +113,10 @@ class AttentionTower(nn.Module):
         sequences = gather_rows(vectors, spans.items)
         scores = self.query_key(sequences) @ sequences.mT
         if spans.ordered:
-            scores = scores + self.recency[_count_steps_back(sequences.shape[1]).clamp(min=0)]
-        attended = scores.masked_fill(~_causal_mask(spans.mask), -torch.inf).softmax(dim=2) @ sequences
-        attended = attended[torch.from_numpy(spans.query_users), torch.from_numpy(spans.query_steps)]
+            steps_back = _count_steps_back(sequences.shape[1], vectors.device)
+            scores = scores + self.recency[steps_back.clamp(min=0)]
+        seen = _causal_mask(spans.mask, vectors.device)
+        attended = _pick_queries(scores.masked_fill(~seen, -torch.inf).softmax(dim=2) @ sequences, spans)
         states: torch.Tensor = attended + self.map(attended)
         return states
 
@@ -137,13 +138,11 @@ class TransformerTower(nn.Module):
 
     def forward(self, vectors: torch.Tensor, spans: HistorySpans) -> torch.Tensor:
         """Compute the states; spans must not be longer than `history_length`."""
-        sequences, seen = gather_rows(vectors, spans.items), _causal_mask(spans.mask)[:, None]
+        sequences, seen = gather_rows(vectors, spans.items), _causal_mask(spans.mask, vectors.device)[:, None]
         states: torch.Tensor = self.dropout(sequences * self._scale + self.positions[: sequences.shape[1]])
         for layer in self.blocks:
             states = layer(states, seen)
-        normed: torch.Tensor = self.norm(
-            states[torch.from_numpy(spans.query_users), torch.from_numpy(spans.query_steps)]
-        )
+        normed: torch.Tensor = self.norm(_pick_queries(states, spans))
         return normed
 
 
@@ -177,16 +176,22 @@ def _make_zero_map(size: int) -> nn.Linear:
     return linear
 
 
-def _count_steps_back(length: int) -> torch.Tensor:
+def _pick_queries(states: torch.Tensor, spans: HistorySpans) -> torch.Tensor:
+    """Return (n_queries, size): of (n_users, longest, size) states those of the queries."""
+    users, steps = (torch.from_numpy(rows).to(states.device) for rows in (spans.query_users, spans.query_steps))
+    return states[users, steps]
+
+
+def _count_steps_back(length: int, device: torch.device) -> torch.Tensor:
     """Return (length, length) int64: steps from the row's step back to the column's; negative for later ones."""
-    steps = torch.arange(length)
+    steps = torch.arange(length, device=device)
     return steps[:, None] - steps[None, :]
 
 
-def _causal_mask(mask: NDArray[np.bool_]) -> torch.Tensor:
+def _causal_mask(mask: NDArray[np.bool_], device: torch.device) -> torch.Tensor:
     """Return (batch, length, length) bool: the row's step sees the column's.
 
     Every step sees itself, also beyond the end of a span: a softmax over nothing would be NaN.
     """
-    steps_back = _count_steps_back(mask.shape[1])
-    return (steps_back > 0) & torch.from_numpy(mask)[:, None, :] | (steps_back == 0)
+    steps_back = _count_steps_back(mask.shape[1], device)
+    return (steps_back > 0) & torch.from_numpy(mask).to(device)[:, None, :] | (steps_back == 0)

@@ -149,13 +149,12 @@ def fit_text(
     known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
     histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
-    bfloat16 = encoder.precision == "bfloat16"
     item_texts = encoder_inputs.item_texts
-    texts = item_texts.texts
+    texts, precision = item_texts.texts, encoder.precision
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
-    interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, histories, embeddings, bfloat16)
+    interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, histories, embeddings, precision)
     if "sequence" in config.candidates.depths:
-        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, histories, embeddings, bfloat16)
+        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, histories, embeddings, precision)
     return TextModels(item_texts, encoder, embeddings, [*map(HistorySnapshot, histories, interest, sequence)], curves)
 
 
@@ -165,7 +164,7 @@ def _fit_interest(
     texts: pl.Series,
     snapshots: Sequence[Histories],
     embeddings: NDArray[np.float32],
-    bfloat16: bool,
+    precision: str,
 ) -> tuple[list[InterestModel], list[float]]:
     """Return an interest model for each snapshot and all losses; each continues from the next older one."""
     settings: InterestConfig = getattr(config.text, name)
@@ -182,7 +181,7 @@ def _fit_interest(
                 progress,
                 texts=texts,
                 start=start,
-                bfloat16=bfloat16,
+                precision=precision,
             )
             epochs = format_count(len(losses), "epoch")
             fall = f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if len(losses) > 1 else ""

@@ -127,17 +127,17 @@ class Kitchen:
             tuned = fine_tune(encoder, data, settings, 0, runtime)
             embeddings = tuned.embeddings
         tuning = time.perf_counter() - began
-        score = self._fit_interest(embeddings, name == "zero-shot", encoder.precision == "bfloat16")
+        score = self._fit_interest(embeddings, name == "zero-shot", encoder.precision)
         seconds = time.perf_counter() - started
         values = {**world.measure_warm(score), **world.measure_cold(score)}
         return Row(values, seconds, sum(seen) / tuning)
 
-    def _fit_interest(self, embeddings: NDArray[np.float32], plain: bool, bfloat16: bool) -> Scorer:
+    def _fit_interest(self, embeddings: NDArray[np.float32], plain: bool, precision: str) -> Scorer:
         if plain:
             return ProfileSource("zero-shot", embeddings).score
         world = self.world
         model = InterestModel(embeddings.shape[1], self.text.interest)
-        model.fit(world.train, embeddings, 0, texts=pl.Series(world.texts), bfloat16=bfloat16)
+        model.fit(world.train, embeddings, 0, texts=pl.Series(world.texts), precision=precision)
         return InterestSource("text", "", model, embeddings).score
 
     def _fields(self, settings: FineTuneConfig, encoder: Encoder) -> list[NDArray[np.int16]] | None:

@@ -130,7 +130,7 @@ def _recall(world: ColdWorld, encoder: Encoder) -> dict[str, NDArray[np.float64]
     """Return recall@20 of each user by the plain mean, and by an interest model."""
     embeddings = encoder.encode(world.texts)
     model = InterestModel(embeddings.shape[1], _INTEREST)
-    model.fit(world.train, embeddings, 0, bfloat16=encoder.precision == "bfloat16")
+    model.fit(world.train, embeddings, 0, precision=encoder.precision)
     ways = {"mean": ProfileSource("mean", embeddings), "interest": InterestSource("interest", "", model, embeddings)}
     return {name: world.measure_warm(source.score)["warm recall@20"] for name, source in ways.items()}
 

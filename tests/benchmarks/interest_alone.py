@@ -124,8 +124,7 @@ def main() -> None:
     settings = getattr(config.text, given.model)
     model = InterestModel(embeddings.shape[1], settings)
     started = time.perf_counter()
-    bfloat16 = encoder.precision == "bfloat16"
-    losses = model.fit(histories, embeddings, config.seed, texts=texts, bfloat16=bfloat16)
+    losses = model.fit(histories, embeddings, config.seed, texts=texts, precision=encoder.precision)
     fitting = time.perf_counter() - started
     print(
         f"{config.name}: {question.users.n_users:,} users asked, {question.positives.nnz:,} positives, "

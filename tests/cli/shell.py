@@ -4,34 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = [
-    "forget",
-    "pseudonyms",
-    "demo-data",
-    "init",
-    "ingest",
-    "train",
-    "evaluate",
-    "report",
-    "promote",
-    "rollback",
-    "generate",
-    "history",
-    "copy-version",
-    "lists",
-    "canary",
-    "prune",
-    "tune",
-    "run",
-    "doctor",
-    "freshness",
-    "ab",
-    "embed",
-    "search",
-    "export",
-]
+from typer.main import get_command
+
+from recsys.cli.app import app
+
+# All of them, as the app lists them.
+COMMANDS: list[str] = list(getattr(get_command(app), "commands"))  # noqa: B009 - a Group, which typer's type hides
+WITHOUT_CONFIG = ("demo-data", "init", "restore")
 # Arguments that a command needs besides its config.
 REQUIRED = {
+    "backup": ("folder",),
+    "forget": ("--user", "u1"),
+    "pseudonyms": ("--out", "users.csv"),
     "tune": ("--space", Path(__file__).parents[2] / "configs" / "spaces" / "demo.yaml"),
     "search": ("a crew lost in space",),
     "export": ("--out", "encoder"),

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from shell import COMMANDS, Call
+from shell import COMMANDS, WITHOUT_CONFIG, Call
 
 from recsys import __version__
 
@@ -18,8 +18,9 @@ def test_each_command_explains_itself(command: str, call: Call, monkeypatch: pyt
     answer = call(command, "--help")
     assert (answer.code, answer.err) == (0, "")
     assert f"recsys {command} [OPTIONS]" in answer.out
-    assert ("--config" in answer.out) == (command not in ("demo-data", "init"))
-    assert ("--run-date" in answer.out) == (command in ("train", "report", "generate", "tune", "run", "freshness"))
+    assert ("--config" in answer.out) == (command not in WITHOUT_CONFIG)
+    nightly = ("train", "report", "generate", "tune", "run", "freshness", "monitor")
+    assert ("--run-date" in answer.out) == (command in nightly)
     assert "--json" in answer.out
     assert "Example: " in answer.out
 

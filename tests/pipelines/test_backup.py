@@ -1,26 +1,33 @@
 """A home is backed up, destroyed, and restored elsewhere; then everything works, and lists are equal to the byte."""
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from miniature import NOW, RUN_DATE, Trained, settings
+from miniature import NOW, RUN_DATE, Trained, copy_home, read_files, settings
+from second_version import register_second
 
-from recsys.errors import ArtifactError
+from recsys.errors import ArtifactError, RegistryError
 from recsys.pipelines.backup import BackedUp, backup
 from recsys.pipelines.doctor import examine
 from recsys.pipelines.generate import generate
 from recsys.pipelines.history import read_history
 from recsys.pipelines.restore import restore
-from recsys.storage.folders import hash_files, write_folder
-from recsys.storage.home import list_folder
+from recsys.pipelines.rollback import rollback
+from recsys.registry.promotion_log import PromotionLog
+from recsys.registry.tracking import connect
+from recsys.registry.versions import set_champion
+from recsys.storage.folders import hash_files, read_manifest, write_folder
+from recsys.storage.home import forgotten_file, list_folder, mlflow_artifacts_folder
 from recsys.storage.locks import lock
 
 Make = Callable[..., BackedUp]
@@ -57,17 +64,25 @@ def test_a_home_that_is_destroyed_comes_back_elsewhere(
 ) -> None:
     config, home = trained.config, tmp_path / "another" / "place [x]"
     before, log = parts(trained_copy, RUN_DATE), read_history(config, trained_copy).entries
+    forgotten_file(trained_copy).write_text('{"hashes": []}')
+    for name in ("compiled", "tuning", "reports"):
+        (trained_copy / name).mkdir(exist_ok=True)
+        (trained_copy / name / "x.bin").write_bytes(b"x")
     done = backup(config, config_file, trained_copy, tmp_path / "backup", NOW)
     assert (done.run_date, done.nights, done.versions, len(done.snapshots)) == (RUN_DATE, [RUN_DATE], ["1"], 1)
     assert done.left_out == []
     shutil.rmtree(trained_copy)
     trained_copy.mkdir()
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
+    kept = {path.name for path in (tmp_path / "backup" / "home").iterdir()}
+    assert not kept & {"compiled", "embeddings", "factors", "fine_tuning", "tuning", "reports"}
     restored = restore(tmp_path / "backup", home)
     assert (restored.name, restored.run_date, restored.written) == ("mini", RUN_DATE, restored.files)
     assert restored.config.read_bytes() == config_file.read_bytes()
     assert [finding for finding in examine(config, home) if finding.state != "ok"] == []
     assert read_history(config, home).entries == log
+    # Without it, an ingest after the restore would take the rows of forgotten users again.
+    assert forgotten_file(home).read_text() == '{"hashes": []}'
     assert parts(home, RUN_DATE) == before
     # Made again from the restored bundle and snapshot, without caches.
     shutil.rmtree(list_folder(home, RUN_DATE))
@@ -81,13 +96,17 @@ def test_a_night_and_a_backup_do_not_disturb_each_other(
     night = "2025-02-04"
     command = [sys.executable, "-m", "recsys.cli", "generate", "-c", str(config_file), "--run-date", night]
     environment = {**os.environ, "RECSYS_HOME": str(trained_copy), "PYTHONPATH": os.pathsep.join(sys.path)}
+    made: list[BackedUp] = []
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        made: list[BackedUp] = []
-        while process.poll() is None:
+        # Each holds an encoder of 90 MB.
+        while process.poll() is None and len(made) < 3:
             made.append(backup(trained.config, config_file, trained_copy, tmp_path / f"backup {len(made)}", NOW))
-        assert process.stderr is not None
-        assert process.returncode == 0, process.stderr.read().decode()
-    assert len(made) > 1
+            time.sleep(1.0)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors.decode()
+    assert made
+    made.append(backup(trained.config, config_file, trained_copy, tmp_path / "backup afterwards", NOW))
+    assert made[-1].run_date == night
     for done in (made[0], made[-1]):
         home = tmp_path / f"home of {done.folder.name}"
         restore(done.folder, home)
@@ -264,6 +283,63 @@ def test_a_damaged_bundle_is_not_backed_up(
     with pytest.raises(ArtifactError, match=f"{name.name} is changed"):
         backup(trained.config, config_file, trained_copy, tmp_path / "backup", NOW)
     assert not (tmp_path / "backup").exists()
+
+
+@pytest.fixture(scope="module")
+def promoted(trained: Trained, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home in which version 2 serves and its lists took the place of version 1's."""
+    home = copy_home(trained.home, tmp_path_factory.mktemp("promoted") / "home")
+    second = register_second(home, trained, below=mlflow_artifacts_folder(home))
+    store = connect(home, trained.config)
+    files = read_manifest(mlflow_artifacts_folder(home) / "version-2" / "artifacts" / "bundle", "")["files"]
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    store.client.set_model_version_tag(second.name, second.number, "bundle", digest[:12])
+    log = PromotionLog.open(store, home, second.name)
+    entry = log.append("force", to_version=second.number, reason="test")
+    set_champion(store, second.name, second.number)
+    log.confirm(entry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_DATA", str(raw))
+        generate(trained.config, home, RUN_DATE, NOW)
+    yield home
+    shutil.rmtree(home)
+
+
+def test_a_rollback_works_after_a_restore(
+    promoted: Path, trained: Trained, config_file: Path, raw_in_place: Path, tmp_path: Path
+) -> None:
+    done = backup(trained.config, config_file, promoted, tmp_path / "backup", NOW)
+    assert (done.versions, done.damaged) == (["1", "2"], [])
+    home = tmp_path / "home"
+    restore(done.folder, home)
+    assert parts(home, RUN_DATE) == parts(promoted, RUN_DATE) != parts(trained.home, RUN_DATE)
+    rolled = rollback(trained.config, home)
+    assert (rolled.version, rolled.run_date, rolled.republished) == ("1", RUN_DATE, True)
+    assert parts(home, RUN_DATE) == parts(trained.home, RUN_DATE)
+
+
+def test_a_damaged_former_version_costs_only_itself(
+    promoted: Path, trained: Trained, config_file: Path, raw_in_place: Path, tmp_path: Path
+) -> None:
+    config, artifacts = trained.config, mlflow_artifacts_folder(promoted)
+    (trees,) = set(artifacts.rglob("bundle/trees.txt")) - set((artifacts / "version-2").rglob("bundle/trees.txt"))
+    content = trees.read_bytes()
+    replace(trees, b"damaged")
+    try:
+        done = backup(config, config_file, promoted, tmp_path / "backup", NOW)
+    finally:
+        replace(trees, content)
+    assert done.versions == ["2"]
+    (sentence,) = done.damaged
+    assert sentence.startswith(f"version 1 (alias 'anchor'): folder {trees.parent}: ")
+    assert "trees.txt is changed" in sentence
+    home = tmp_path / "home"
+    restore(done.folder, home)
+    assert [finding for finding in examine(config, home) if finding.state != "ok"] == []
+    before = read_files(list_folder(home, RUN_DATE))
+    with pytest.raises(RegistryError, match="version 1: its files were pruned on 2025-06-01"):
+        rollback(config, home)
+    assert read_files(list_folder(home, RUN_DATE)) == before
 
 
 def test_a_registry_of_a_home_is_not_restored_for_a_server(

@@ -354,9 +354,9 @@ class TestOrder:
     @pytest.mark.parametrize("change", [{}, {"tower": "mean", "size": 4}, {"tower": "mean", "size": None}])
     def test_half_precision_learns_the_same(self, change, histories, embeddings):
         config, losses = ORDER.model_copy(update={"epochs": 4, **change}), []
-        for bfloat16 in (False, True):
+        for precision in ("float32", "bfloat16"):
             model = InterestModel(8, config)
-            losses.append(model.fit(histories, embeddings, seed=1, bfloat16=bfloat16))
+            losses.append(model.fit(histories, embeddings, seed=1, precision=precision))
             assert model.item_vectors(embeddings).dtype == np.float32
         assert losses[0] != losses[1]
         np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)

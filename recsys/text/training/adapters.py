@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from recsys.errors import CheckpointError
+from recsys.text.device import products_in
 from recsys.text.encoder import Encoder
 
 _NAME = "default"
@@ -34,7 +35,7 @@ class Adapters:
     def penalty(self) -> torch.Tensor:
         """Return a term of the loss: how far AdaLoRA's singular vectors are from orthogonal; 0 for LoRA."""
         gaps = []
-        with torch.autocast(self._encoder.device.type, enabled=False):
+        with products_in("float32", self._encoder.device):
             for name, matrix in self._encoder.model.named_parameters() if self._allocator else ():
                 if ".lora_A." in name or ".lora_B." in name:
                     product = matrix @ matrix.T if ".lora_A." in name else matrix.T @ matrix

@@ -18,9 +18,10 @@ from torch import nn
 from recsys.errors import ArtifactError
 from recsys.storage.files import replace_file
 from recsys.storage.folders import sweep
-from recsys.text.device import pick_device
+from recsys.text.device import read_random_states, restore_random_states
 
 _FILE = "training.safetensors"
+_RANDOM = "random/"
 _Tensors = dict[str, torch.Tensor]
 
 _logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class TrainingCheckpoint:
         state = optimizer.state_dict()
         for number, moments in state["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
-        tensors |= _random_state()
+        tensors |= {f"{_RANDOM}{name}": value for name, value in read_random_states().items()}
         facts = {
             "key": self._key,
             "step": step,
@@ -151,9 +152,9 @@ class TrainingCheckpoint:
             _restore(part, states[name])
         optimizer.load_state_dict(moments)
         scheduler.load_state_dict(facts["scheduler"])
-        torch.set_rng_state(tensors["random/cpu"])
-        if "random/cuda" in tensors and pick_device().type == "cuda":
-            torch.cuda.set_rng_state(tensors["random/cuda"])
+        restore_random_states(
+            {name.removeprefix(_RANDOM): value for name, value in tensors.items() if name.startswith(_RANDOM)}
+        )
         _logger.info("training checkpoint %s: resuming after step %s", self._path, f"{resumed.step:,}")
         return resumed
 
@@ -162,13 +163,6 @@ class TrainingCheckpoint:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
             sweep(self._path.parent, f"{_FILE}.")
-
-
-def _random_state() -> _Tensors:
-    state = {"random/cpu": torch.get_rng_state()}
-    if pick_device().type == "cuda":
-        state["random/cuda"] = torch.cuda.get_rng_state()
-    return state
 
 
 def _read(part: Stateful) -> _Tensors:

@@ -48,7 +48,8 @@ class FrozenStates:
         """Return states and mask as in `LayerInputs`; no gradient flows below them."""
         del encoder
         if not len(texts):
-            return self.states.new_zeros((0, 1, self.states.shape[1])), torch.zeros((0, 1), dtype=torch.bool)
+            mask = torch.zeros((0, 1), dtype=torch.bool, device=self.states.device)
+            return self.states.new_zeros((0, 1, self.states.shape[1])), mask
         rows = [self.states[self.starts[text] : self.starts[text + 1]] for text in texts]
         hidden = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.from_numpy(self.starts[texts + 1] - self.starts[texts])
@@ -106,7 +107,7 @@ def freeze_states(
             rows[text] = states[is_token].clone()
         if progress:
             progress(len(batch))
-    states = torch.cat(rows) if rows else torch.empty(0, encoder.model.config.hidden_size)
+    states = torch.cat(rows) if rows else torch.empty(0, encoder.model.config.hidden_size, device=encoder.device)
     return FrozenStates(states, _starts(tokens), trainable_layers)
 
 

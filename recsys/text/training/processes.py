@@ -13,7 +13,7 @@ import torch
 from torch import distributed, nn
 
 from recsys.errors import ConfigError, RecsysError
-from recsys.text.device import pick_device
+from recsys.text.device import claim_device
 
 
 @dataclass(frozen=True)
@@ -190,15 +190,8 @@ def _read_number(name: str, default: int | None = None) -> int:
 
 
 def _choose_backend(local_rank: int) -> str:
-    if pick_device().type == "cpu":
+    if claim_device(local_rank).type == "cpu":
         return "gloo"
-    gpus = torch.cuda.device_count()
-    if local_rank >= gpus:
-        raise ConfigError(
-            f"processes: this is number {local_rank + 1} on a machine with {gpus} GPU{'s' * (gpus > 1)}, expected one "
-            f"GPU per process; start torchrun with --nproc-per-node {gpus}"
-        )
-    torch.cuda.set_device(local_rank)
     # Otherwise the loss of another process ends this one silently after the timeout, instead of raising an error here.
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     return "nccl"
