@@ -133,6 +133,25 @@ class ListStore:
             self._delete(name)
         return [name.removeprefix("run_date=") for name in old]
 
+    def find_others(self, folder: str) -> list[str]:
+        """Return the folders of lists other than one, oldest run date first.
+
+        Raises:
+            ArtifactError: the place cannot be read.
+        """
+        names = sorted(info.base_name for info in self._list("", recursive=False) if not info.is_file)
+        nights = [name for name in names if is_run_date(name.removeprefix("run_date="))]
+        copies = [f"{night}/{info.base_name}" for night in nights for info in self._list(night, recursive=False)]
+        return [copy for copy in copies if copy != folder and _FOLDER.fullmatch(copy)]
+
+    def delete(self, folder: str) -> None:
+        """Delete lists that readers do not follow.
+
+        Raises:
+            ArtifactError: something cannot be deleted.
+        """
+        self._delete(folder)
+
     def _delete(self, name: str) -> None:
         manifests = [info.path for info in self._list(name) if info.is_file and info.base_name == MANIFEST]
 

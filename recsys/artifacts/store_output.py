@@ -64,6 +64,23 @@ class Store:
             # The lists are published; what is too old may be deleted next time.
             logger.warning("store %s: old lists are not deleted: %s", self.address, error)
 
+    def keep_only(self, night: Night, *, dry_run: bool = False) -> int:
+        """Publish a night's lists as they are now, and delete all other lists; return how many those are.
+
+        Args:
+            night: that readers of the home follow.
+            dry_run: change nothing.
+
+        Raises:
+            ArtifactError: the store cannot be read or written, or holds the lists of another config.
+        """
+        if not dry_run and not self.holds(night):
+            self.fill(night)
+        others = self._store.find_others(self._describe(night)[1])
+        for folder in others if not dry_run else ():
+            self._store.delete(folder)
+        return len(others)
+
     @cached_property
     def _store(self) -> ListStore:
         return ListStore(self.address)

@@ -64,6 +64,22 @@ def let_readers_in(home: Path, path: Path) -> None:
         ) from error
 
 
+def copy_access(source: Path, target: Path) -> None:
+    """Give a file or folder the mode and the group of the one that it replaces.
+
+    Raises:
+        OSError: one of them does not exist.
+    """
+    state = source.stat()
+    mode = stat.S_IMODE(state.st_mode)
+    try:
+        os.chown(target, -1, state.st_gid)
+    except PermissionError:
+        # This account is not a member of the group; its own group must not take its place.
+        mode &= ~stat.S_IRWXG
+    target.chmod(mode)
+
+
 def find_readable(home: Path) -> Iterator[Path]:
     """Yield what other accounts could read or change in a home, in no order; nothing below a private folder.
 
