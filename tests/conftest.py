@@ -1,17 +1,18 @@
 """The trained miniature that tests of pipelines, registry and command line share, and a real browser."""
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from miniature import NOW, RUN_DATE, Trained, copy_home, settings
+from miniature import NOW, RUN_DATE, TRAINING_LOG, Trained, copy_home, settings
 from postgres_server import run_server
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -141,6 +142,31 @@ def new_home(make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory) -> I
     shutil.rmtree(base)
 
 
+@contextmanager
+def as_private() -> Iterator[None]:
+    """Let everything that is written meanwhile be private, as commands do."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Write everything that recsys logs meanwhile at INFO and above to a file."""
+    logger, handler = logging.getLogger("recsys"), logging.FileHandler(path, encoding="utf-8")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
+
+
 @pytest.fixture(scope="session")
 def trained(
     raw: Path, new_home: Callable[[], Path], make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory
@@ -158,7 +184,8 @@ def trained(
         (folder / "bystander").mkdir()
         with chdir(folder / "bystander"), pytest.MonkeyPatch.context() as patch:
             patch.setenv("RECSYS_DATA", str(raw))
-            run_all(config, folder / name, RUN_DATE, NOW)
+            with logged_to(folder / TRAINING_LOG), as_private():
+                run_all(config, folder / name, RUN_DATE, NOW)
 
     folder = make_once("trained", train)
     # Commands that only read take locks, so each process has a copy.

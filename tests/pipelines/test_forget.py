@@ -341,6 +341,10 @@ def test_pseudonyms_leave_no_id_in_the_home(small: Config, tmp_path: Path, monke
     with pytest.raises(Refused, match="rotate"):
         run_ingest(small, home, NOW)
     run_ingest(small, home, NOW, "new key")
+    # Who was forgotten by the id stays forgotten; who was forgotten by the pseudonym has another one now.
+    left = pl.read_parquet((snapshot_folder(home, current(home)) / "interactions.parquet").read_bytes())["user_id"]
+    names = Pseudonyms(SECRET + "x").replace(pl.Series(["person-1", "person-2"]))
+    assert names.is_in(left.implode()).to_list() == [False, True]
 
 
 def current(home: Path) -> str:
