@@ -126,13 +126,17 @@ def new_home(make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory) -> I
     """Make homes that hold nothing but an empty MLflow store: making one takes seconds, copying none."""
     from recsys.registry.tracking import connect
 
-    empty = make_once("empty", lambda home: connect(home, parse_config(settings(), "test")))
+    def fill(home: Path) -> None:
+        with as_private():
+            connect(home, parse_config(settings(), "test"))
+
+    empty = make_once("empty", fill)
     base = tmp_path_factory.mktemp("homes")
     made: list[Path] = []
 
     def make() -> Path:
         made.append(base / f"home {len(made)} 家")
-        made[-1].mkdir()
+        made[-1].mkdir(mode=0o700)
         # The store names the folders of its first home, which the first use corrects.
         shutil.copy(empty / "mlflow.db", made[-1])
         return made[-1]

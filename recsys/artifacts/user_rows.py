@@ -12,6 +12,7 @@ import json
 import re
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,8 @@ from recsys.storage.files import encode_json, scan_parquet
 Rewrite = Callable[[Path], object]
 _USER, _CONTENT = "user_id", "content"
 _FORGOTTEN = "forgotten"
+# What reading packed files raises, besides `OSError`; the last one: a password.
+_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, sqlite3.Error, RuntimeError)
 # Files of numbers, and files that are read as text.
 _NUMBERS = (".safetensors", ".npy", ".npz", ".nbi", ".nbc")
 _TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".prom", ".html", ".yaml", ".log", ".md")
@@ -75,7 +78,10 @@ class UserRows:
         """
         if path.suffix in (*_TEXTS, *_NUMBERS, ".parquet"):
             return False
-        return any(self._mention.search(text) for text in _read_texts(path))
+        try:
+            return any(self._mention.search(text) for text in _read_texts(path))
+        except _DAMAGE as error:
+            raise OSError(f"{path}: {error}") from error
 
     def mentioned_in(self, path: Path) -> bool:
         """Return whether a page or another text mentions one of the users."""

@@ -26,7 +26,7 @@ def forget(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove users from snapshots, lists, runs, caches, reports and tables, for good.
+    """Remove users from snapshots, lists, runs, caches, reports, the table and the store, for good.
 
     Later ingests reject their rows by the rule `forgotten`: only keyed hashes of their ids are kept. Model weights that
     also learned from their events stay until newer versions replace them. Raw files, backups and the files of a remote

@@ -168,9 +168,10 @@ def test_what_cannot_be_rewritten_is_named(trained: Trained, tmp_path: Path) -> 
         database.execute("INSERT INTO notes VALUES ('about u1')")
         database.commit()
     (tmp_path / "other.bin").write_bytes(b"u12")
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"u1" * 999)[:-12])
     made = forget(trained.config, tmp_path, ["u1"], NOW.timestamp())
-    assert [line.partition(":")[0] for line in made.left] == ["copy.csv.gz", "copy.zip", "notes.db"]
-    assert all(line.endswith("delete it") for line in made.left)
+    assert [line.partition(":")[0] for line in made.left] == ["copy.csv.gz", "copy.zip", "cut.gz", "notes.db"]
+    assert all("; delete it" in line for line in made.left)
 
 
 def test_a_training_that_is_not_registered_is_named(trained: Trained, tmp_path: Path) -> None:
