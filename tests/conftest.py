@@ -1,17 +1,18 @@
 """The trained miniature that tests of pipelines, registry and command line share, and a real browser."""
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from miniature import NOW, RUN_DATE, Trained, copy_home, settings
+from miniature import NOW, RUN_DATE, TRAINING_LOG, Trained, copy_home, settings
 from postgres_server import run_server
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -125,13 +126,17 @@ def new_home(make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory) -> I
     """Make homes that hold nothing but an empty MLflow store: making one takes seconds, copying none."""
     from recsys.registry.tracking import connect
 
-    empty = make_once("empty", lambda home: connect(home, parse_config(settings(), "test")))
+    def fill(home: Path) -> None:
+        with as_private():
+            connect(home, parse_config(settings(), "test"))
+
+    empty = make_once("empty", fill)
     base = tmp_path_factory.mktemp("homes")
     made: list[Path] = []
 
     def make() -> Path:
         made.append(base / f"home {len(made)} 家")
-        made[-1].mkdir()
+        made[-1].mkdir(mode=0o700)
         # The store names the folders of its first home, which the first use corrects.
         shutil.copy(empty / "mlflow.db", made[-1])
         return made[-1]
@@ -139,6 +144,31 @@ def new_home(make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory) -> I
     yield make
     # Every bundle holds an encoder of 90 MB.
     shutil.rmtree(base)
+
+
+@contextmanager
+def as_private() -> Iterator[None]:
+    """Let everything that is written meanwhile be private, as commands do."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Write everything that recsys logs meanwhile at INFO and above to a file."""
+    logger, handler = logging.getLogger("recsys"), logging.FileHandler(path, encoding="utf-8")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +188,8 @@ def trained(
         (folder / "bystander").mkdir()
         with chdir(folder / "bystander"), pytest.MonkeyPatch.context() as patch:
             patch.setenv("RECSYS_DATA", str(raw))
-            run_all(config, folder / name, RUN_DATE, NOW)
+            with logged_to(folder / TRAINING_LOG), as_private():
+                run_all(config, folder / name, RUN_DATE, NOW)
 
     folder = make_once("trained", train)
     # Commands that only read take locks, so each process has a copy.

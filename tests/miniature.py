@@ -18,18 +18,27 @@ RUN_DATE = "2025-02-03"
 TEST_START = datetime(2025, 1, 27, tzinfo=UTC)
 CUTOFF = datetime(2025, 2, 3, tzinfo=UTC)
 LAST_DAY = "2025-02-10"
+TRAINING_LOG = "training.log"
 
 _EVENTS = {"view": 1.0, "click": 2.0, "like": 3.0, "comment": 4.0, "share": 4.0, "purchase": 5.0}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A home with one run of everything as of RUN_DATE: version 1 is champion, its lists are published."""
+    """A home with one run of everything as of RUN_DATE: version 1 is champion, its lists are published.
+
+    Its files are private, as those of commands are.
+    """
 
     config: Config
     home: Path
     # Where the process stood meanwhile; nothing may be written there.
     bystander: Path
+
+    @property
+    def log(self) -> Path:
+        """What was logged at INFO and above."""
+        return self.bystander.parent / TRAINING_LOG
 
 
 _SOURCES = ("als", "item_to_item", "transitions", "ease", "tfidf", "text", "popular", "popular_all_time", "new_items")

@@ -206,7 +206,12 @@ def select_meaning(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Return the dataset settings that decide what a snapshot holds: all but the limits that may refuse it."""
     # Snapshots of versions without pseudonyms lack that setting.
     unset = {"pseudonyms"} if not dataset.get("pseudonyms") else set()
-    return {name: value for name, value in dataset.items() if name != "sanity" and name not in unset}
+    meant = {name: value for name, value in dataset.items() if name != "sanity" and name not in unset}
+    return {name: _drop_limits(value) if isinstance(value, Mapping) else value for name, value in meant.items()}
+
+
+def _drop_limits(files: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in files.items() if name != "max_unpacked_gb"}
 
 
 def _read_summary(folder: Path) -> Summary | None:

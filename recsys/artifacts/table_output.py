@@ -13,7 +13,7 @@ from recsys.artifacts.postgres import find_database, upsert_lists
 from recsys.artifacts.recommendations import find_followed, find_parts
 from recsys.errors import ArtifactError
 from recsys.progress import log_stage, logger
-from recsys.storage.addresses import CONNECTION_LIMITS
+from recsys.storage.addresses import CONNECTION_LIMITS, Address
 from recsys.storage.folders import MANIFEST
 from recsys.storage.home import list_folder
 
@@ -123,7 +123,9 @@ def find_table_run_date(table: str) -> str | None:
 
 
 def _explain(table: str, error: Exception, next_step: str) -> ArtifactError:
-    message = str(error).strip().partition("\n")[0] or type(error).__name__
+    # The driver repeats parts of an address that it cannot read, such as a password with a slash.
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    message = Address.parse(find_database(table)).clean(reason)
     return ArtifactError(f"table {table}: {message}; fix the database or RECSYS_LISTS_URL, then {next_step}")
 
 
@@ -138,16 +140,44 @@ def _name_record(table: str) -> str:
     return name
 
 
+def _is_there(cursor: Any, table: str) -> bool:
+    from psycopg import sql
+
+    name = sql.Identifier(*table.split("."))
+    (known,) = cursor.execute("SELECT to_regclass(%s)", [name.as_string(cursor)]).fetchone()
+    return known is not None
+
+
 def _look_up(cursor: Any, table: str, columns: str) -> tuple[Any, ...] | None:
     """Return the first row of a table; None where there is no such table or no row."""
     from psycopg import sql
 
     name = sql.Identifier(*table.split("."))
-    (known,) = cursor.execute("SELECT to_regclass(%s)", [name.as_string(cursor)]).fetchone()
-    if known is None:
+    if not _is_there(cursor, table):
         return None
     row: tuple[Any, ...] | None = cursor.execute(sql.SQL("SELECT {} FROM {}").format(sql.SQL(columns), name)).fetchone()
     return row
+
+
+def count_users(table: str, ids: Sequence[str]) -> int:
+    """Return how many rows of a table are of some users.
+
+    Raises:
+        ArtifactError: psycopg or the database's address is missing, or the database cannot be reached.
+    """
+    url = find_database(table)
+    import psycopg
+    from psycopg import sql
+
+    query = sql.SQL("SELECT count(*) FROM {} WHERE user_id = ANY(%s)").format(sql.Identifier(*table.split(".")))
+    try:
+        with psycopg.connect(url, **CONNECTION_LIMITS) as connection, connection.cursor() as cursor:
+            if not _is_there(cursor, table):
+                return 0
+            (rows,) = cursor.execute(query, [list(ids)]).fetchone() or (0,)
+            return int(rows)
+    except psycopg.Error as error:
+        raise _explain(table, error, "run again") from error
 
 
 def remove_users(home: Path, table: str, ids: Sequence[str]) -> int:
@@ -159,7 +189,8 @@ def remove_users(home: Path, table: str, ids: Sequence[str]) -> int:
         ids: of the users.
 
     Raises:
-        ArtifactError: psycopg or the database's address is missing, or the database cannot be reached.
+        ArtifactError: psycopg or the database's address is missing, or the database cannot be reached or refuses; the
+            table is unchanged.
     """
     url = find_database(table)
     import psycopg
@@ -168,7 +199,7 @@ def remove_users(home: Path, table: str, ids: Sequence[str]) -> int:
     name, record = (sql.Identifier(*each.split(".")) for each in (table, _name_record(table)))
     try:
         with psycopg.connect(url, **CONNECTION_LIMITS) as connection, connection.cursor() as cursor:
-            if _look_up(cursor, table, "1") is None:
+            if not _is_there(cursor, table):
                 return 0
             deleted = cursor.execute(sql.SQL("DELETE FROM {} WHERE user_id = ANY(%s)").format(name), [list(ids)])
             rows = int(deleted.rowcount)

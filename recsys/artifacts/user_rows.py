@@ -6,12 +6,18 @@ figures about them. Pages are deleted: they are made again by their command.
 
 from __future__ import annotations
 
+import gzip
 import html
 import json
 import re
-from collections.abc import Callable, Sequence
+import sqlite3
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
@@ -21,7 +27,10 @@ from recsys.storage.files import encode_json, scan_parquet
 Rewrite = Callable[[Path], object]
 _USER, _CONTENT = "user_id", "content"
 _FORGOTTEN = "forgotten"
-# Files that are read as text; others hold numbers.
+# What reading packed files raises, besides `OSError`; the last one: a password.
+_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, sqlite3.Error, RuntimeError)
+# Files of numbers, and files that are read as text.
+_NUMBERS = (".safetensors", ".npy", ".npz", ".nbi", ".nbc")
 _TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".prom", ".html", ".yaml", ".log", ".md")
 
 
@@ -58,6 +67,21 @@ class UserRows:
             return self._find_json(text)
         clean = self._drop_lines(path, text)
         return None if clean == text else lambda target: target.write_text(clean, encoding="utf-8")
+
+    def found_inside(self, path: Path) -> bool:
+        """Return whether a file that `find_rewrite` does not rewrite holds one of the users.
+
+        Compressed content and the texts of SQLite files are looked at; files of numbers hold no ids.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if path.suffix in (*_TEXTS, *_NUMBERS, ".parquet"):
+            return False
+        try:
+            return any(self._mention.search(text) for text in _read_texts(path))
+        except _DAMAGE as error:
+            raise OSError(f"{path}: {error}") from error
 
     def mentioned_in(self, path: Path) -> bool:
         """Return whether a page or another text mentions one of the users."""
@@ -129,6 +153,24 @@ class UserRows:
                 return False
         match = self._mention.match(line.lstrip("\"'"))
         return match is not None and line.lstrip("\"'")[match.end() : match.end() + 1] in ',\t"\n'
+
+
+def _read_texts(path: Path) -> Iterator[str]:
+    """Yield the content of a file as text, as it is and unpacked."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(b"SQLite format 3"):
+        address = f"file:{quote(str(path))}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            yield from database.iterdump()
+    elif head.startswith(b"\x1f\x8b"):
+        with gzip.open(path) as file:
+            yield file.read().decode("utf-8", "replace")
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield archive.read(name).decode("utf-8", "replace")
+    yield path.read_bytes().decode("utf-8", "replace")
 
 
 def _spell(identity: str) -> set[str]:

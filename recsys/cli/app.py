@@ -143,6 +143,7 @@ def root(
 def main() -> None:
     """Run the command line; an error raised on purpose prints its message, not a traceback."""
     keep_private()
+    sys.excepthook = setup.print_traceback
     with interruption.catching_termination():
         _run()
 

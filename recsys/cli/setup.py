@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("recsys")
 _TIME = "%H:%M:%S"
+# Variables with addresses that may hold credentials.
+_ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "RECSYS_LISTS_URL")
 _FILE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(module)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
 # The handler of --log-file while a command runs.
 _log_files: list[logging.FileHandler] = []
@@ -112,17 +116,29 @@ def stop_logging() -> None:
 def print_failure(message: str, error: Exception | None = None) -> None:
     """Print the one line that a command ends with, and append it to the log file; the traceback is for --verbose."""
     if error is not None:
-        logger.debug("traceback of the error below", exc_info=error)
+        logger.debug("traceback of the error below\n%s", _format_traceback(error))
     typer.echo(message, err=True)
     _append(message)
 
 
 def write_traceback(error: Exception) -> None:
-    """Append an unexpected error to the log file; Python prints it on stderr."""
-    _append("unexpected error", error)
+    """Append an unexpected error to the log file; `print_traceback` prints it on stderr."""
+    _append(f"unexpected error\n{_format_traceback(error)}")
 
 
-def _append(message: str, error: Exception | None = None) -> None:
-    details = (type(error), error, error.__traceback__) if error else None
+def print_traceback(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """Print what ends the process on stderr, as Python does, but without credentials."""
+    typer.echo(_format_traceback(error), err=True)
+
+
+def _format_traceback(error: BaseException) -> str:
+    """Return a traceback without credentials: other packages repeat the addresses that they were given."""
+    from recsys.storage.addresses import hide_credentials
+
+    addresses = [os.environ.get(name, "") for name in _ADDRESSES]
+    return hide_credentials("".join(traceback.format_exception(error)).rstrip(), addresses)
+
+
+def _append(message: str) -> None:
     for handler in _log_files:
-        handler.handle(logger.makeRecord("recsys", logging.ERROR, __file__, 0, message, (), details))
+        handler.handle(logger.makeRecord("recsys", logging.ERROR, __file__, 0, message, (), None))

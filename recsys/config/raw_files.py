@@ -122,6 +122,9 @@ class RawFiles(Section):
     """Conditions that a row must meet, such as 'status != refunded'; other rows are left out and counted."""
     unfold: Unfold | None = None
     """A column whose cells hold several events."""
+    max_unpacked_gb: Annotated[float, Field(gt=0)] = 1.0
+    """Gigabytes that a compressed file, a workbook or a Parquet file may unpack to at any ratio; one that unpacks to
+    more is refused if that is also more than 200 times its stored size."""
     keep: Literal["first", "last"] = "first"
     """Which of several rows with the same key and different fields stays: of an item's id, or of the same user, item,
     event kind and time."""

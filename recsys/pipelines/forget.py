@@ -8,7 +8,7 @@ held, so no command reads or writes meanwhile; readers of published lists see th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,43 +17,24 @@ from typing import Any
 import polars as pl
 
 from recsys.artifacts.outdated import list_configs
-from recsys.artifacts.recommendations import write_outputs
-from recsys.artifacts.store_output import Store
-from recsys.artifacts.table_output import remove_users
-from recsys.artifacts.user_rows import Rewrite, UserRows
+from recsys.artifacts.table_output import check_table
+from recsys.artifacts.user_removal import Removed, UserRemoval
 from recsys.config import Config
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.forgotten import ForgottenUsers
-from recsys.dataset.pseudonyms import name_users
+from recsys.dataset.pseudonyms import are_pseudonyms, name_users
 from recsys.dataset.user_items import read_ids
-from recsys.errors import DataError, RecsysError
+from recsys.errors import ConfigError, DataError, RecsysError
 from recsys.pipelines.registration import find_kept
 from recsys.progress import format_count, log_stage, logger
 from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.retention import decide_kept
 from recsys.registry.tracking import connect
-from recsys.storage.files import replace_file
-from recsys.storage.folders import MANIFEST, read_manifest, rewrite_files
-from recsys.storage.home import all_shards_folders, factors_folder, forgotten_file, mlflow_database
+from recsys.storage.home import forgotten_file, mlflow_database
 from recsys.storage.locks import lock
-from recsys.storage.removal import erase, find_leftovers, set_aside
 
-_COPIES = ("lists.jsonl", "lists.csv")
-_BLOCKED_PAIRS = "blocked_pairs.parquet"
-_SHOWN_HASH = 12
-
-
-@dataclass(frozen=True)
-class Removed:
-    """A file, a folder or a table that held something of the users.
-
-    Attributes:
-        name: path below the home, `table NAME`, or address of a folder in the store.
-        what: was done, or would be: `rewritten` or `deleted`.
-    """
-
-    name: str
-    what: str
+# Characters of a hash, and hashes, that the log shows.
+_SHOWN_HASH, _SHOWN_HASHES = 12, 20
 
 
 @dataclass
@@ -108,7 +89,7 @@ def _read_file(path: Path) -> list[str]:
 
 
 def forget(config: Config, home: Path, ids: Sequence[str], now: float, *, dry_run: bool = False) -> Forgotten:
-    """Remove users from everything below a home and from the config's table and store.
+    """Remove users from everything below a home and from the config's table.
 
     Args:
         config: its dataset says whether ids have pseudonyms; an id may be given as it is or as its pseudonym.
@@ -119,11 +100,13 @@ def forget(config: Config, home: Path, ids: Sequence[str], now: float, *, dry_ru
 
     Raises:
         LockedError: another command is running; nothing was changed.
-        ConfigError: the key of the pseudonyms is missing.
-        ArtifactError: a file cannot be written; run again to continue.
+        ConfigError: the key of the pseudonyms is missing, and an id is not a pseudonym.
+        ArtifactError: the database's address is missing, and nothing was changed; or a file, the table or the store
+            cannot be written: run again to continue.
     """
     raw = pl.Series(list(ids), dtype=pl.String)
-    everything = sorted({*ids, *name_users(config.dataset, raw).to_list()})
+    everything = _list_names(config, raw)
+    check_table(config.generation.postgres_table)
     with ExitStack() as stack, log_stage("forget") as done:
         for name in _list_locks(config, home) if not dry_run else ():
             stack.enter_context(lock(home, name))
@@ -132,11 +115,27 @@ def forget(config: Config, home: Path, ids: Sequence[str], now: float, *, dry_ru
         made = Forgotten(dry_run, len(ids), hashes)
         if not dry_run:
             listed.write(forgotten_file(home))
-        logger.info("forget: hashes %s", ", ".join(hashes))
-        _Removal(config, home, everything, made).run()
+        more = f" and {len(hashes) - _SHOWN_HASHES:,} more" if len(hashes) > _SHOWN_HASHES else ""
+        logger.info("forget: hashes %s%s", ", ".join(hashes[:_SHOWN_HASHES]), more)
+        removal = UserRemoval(home, everything, dry_run=dry_run)
+        removal.clean_home()
+        removal.clean_outputs(config)
+        made.removed, made.left = removal.removed, removal.left
         _describe_bundles(config, home, made, now)
         done(f"{format_count(made.users, 'user')}, {format_count(len(made.removed), 'place')}")
     return made
+
+
+def _list_names(config: Config, ids: pl.Series) -> list[str]:
+    """Return what files may call some users: their ids, and their pseudonyms where the dataset uses them."""
+    try:
+        names = name_users(config.dataset, ids)
+    except ConfigError:
+        # Pseudonyms name their users without the key.
+        if not are_pseudonyms(ids):
+            raise
+        names = ids
+    return sorted({*ids, *names})
 
 
 def _list_locks(config: Config, home: Path) -> tuple[str, ...]:
@@ -146,131 +145,13 @@ def _list_locks(config: Config, home: Path) -> tuple[str, ...]:
     return ("training", "tuning", "generation", "promotion", *each)
 
 
-class _Removal:
-    """Goes through a home once."""
-
-    def __init__(self, config: Config, home: Path, ids: Sequence[str], made: Forgotten) -> None:
-        self._config, self._home, self._ids, self._made = config, home, ids, made
-        self._rows = UserRows(ids)
-        self._dry_run = made.dry_run
-
-    def run(self) -> None:
-        self._delete("leftovers", find_leftovers(self._home, float("inf")))
-        # No shard of an unfinished night, and no cached factor, names its users in a way that allows to take some out.
-        self._delete("", all_shards_folders(self._home).values())
-        factors = factors_folder(self._home)
-        self._delete("", [factors] if factors.exists() else [])
-        for folder in _find_folders(self._home):
-            self._try(folder, self._clean_folder)
-        for path in _find_files(self._home):
-            self._try(path, self._clean_file)
-        table = self._config.generation.postgres_table
-        if table is not None and not self._dry_run:
-            rows = remove_users(self._home, table, self._ids)
-            if rows:
-                self._made.removed.append(Removed(f"table {table}", f"{rows:,} rows deleted"))
-        self._clean_store()
-
-    def _clean_store(self) -> None:
-        """Delete published lists elsewhere; the home's lists are clean by now, so readers can get those."""
-        settings = self._config.generation
-        if settings.publish_to is not None:
-            store = Store(self._home, settings.publish_to, settings.keep_run_dates)
-            for folder in store.remove_users(self._config.name, self._ids, dry_run=self._dry_run):
-                self._made.removed.append(Removed(f"{store.address}/{folder}", "deleted"))
-
-    def _try(self, path: Path, work: Any) -> None:
-        """Do the work on a file or folder; what cannot be read is named, for it may hold the users."""
-        try:
-            work(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            name = path.relative_to(self._home).as_posix()
-            self._made.left.append(f"{name}: cannot be read ({type(error).__name__}); delete it or make it again")
-
-    def _delete(self, what: str, paths: Iterable[Path]) -> None:
-        for path in paths:
-            self._note(path, f"deleted {what}".strip())
-            if not self._dry_run:
-                erase(set_aside(path) if not what else path)
-
-    def _note(self, path: Path, what: str) -> None:
-        self._made.removed.append(Removed(path.relative_to(self._home).as_posix(), what))
-
-    def _clean_folder(self, folder: Path) -> None:
-        changes: dict[str, Rewrite] = {}
-        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
-            name = path.relative_to(folder).as_posix()
-            if name in _COPIES:
-                continue
-            if path.suffix == ".html":
-                if self._rows.mentioned_in(path):
-                    self._made.left.append(f"{folder / name}: mentions a user; make it again")
-                continue
-            if (write := self._rows.find_rewrite(path)) is not None:
-                changes[name] = write
-        if not changes:
-            return
-        if Path(_BLOCKED_PAIRS).name in changes:
-            name = folder.relative_to(self._home).as_posix()
-            self._made.left.append(
-                f"{name}: a bundle of an older recsys with a blocked pair of a user; it goes with its version ('recsys "
-                "prune')"
-            )
-            return
-        self._note(folder, f"rewritten ({format_count(len(changes), 'file')})")
-        if not self._dry_run:
-            rewrite_files(folder, {**changes, **self._copy_lists(folder)})
-
-    def _copy_lists(self, folder: Path) -> Mapping[str, Rewrite]:
-        """Return how to write the copies of lists in other formats again, after the lists."""
-        kinds = {name: name.partition(".")[2] for name in _COPIES if (folder / name).is_file()}
-        return {name: _copy_kind(kind) for name, kind in kinds.items()}
-
-    def _clean_file(self, path: Path) -> None:
-        if path.suffix == ".html":
-            if self._rows.mentioned_in(path):
-                self._delete("", [path])
-            return
-        write = self._rows.find_rewrite(path)
-        if write is None:
-            return
-        self._note(path, "rewritten")
-        if not self._dry_run:
-            with replace_file(path) as staging:
-                write(staging)
-
-
-def _copy_kind(kind: str) -> Rewrite:
-    return lambda target: write_outputs(target.parent, [kind])
-
-
-def _find_folders(home: Path) -> Iterator[Path]:
-    """Yield the folders with a manifest, the outer ones only."""
-    for name, folders, files in os.walk(home):
-        if MANIFEST in files and _is_manifest(Path(name)):
-            folders.clear()
-            yield Path(name)
-
-
-def _is_manifest(folder: Path) -> bool:
-    try:
-        read_manifest(folder, "")
-    except RecsysError:
-        return False
-    return True
-
-
-def _find_files(home: Path) -> Iterator[Path]:
-    """Yield the files that no manifest covers."""
-    for name, folders, files in os.walk(home):
-        if MANIFEST in files and _is_manifest(Path(name)):
-            folders.clear()
-            continue
-        yield from (Path(name, file) for file in sorted(files) if Path(name, file) != forgotten_file(home))
-
-
 def _describe_bundles(config: Config, home: Path, made: Forgotten, now: float) -> None:
-    """Say which versions learned from the users, and until when they stay."""
+    """Say which models learned from the users, and until when they stay."""
+    for run in find_kept(home):
+        made.bundles.append(
+            f"training {run} (waits for 'recsys register'): item factors and weights that also learned from their "
+            f"events; register it and let 'recsys prune' delete it, or delete unregistered/{run}"
+        )
     if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
         return
     try:

@@ -21,6 +21,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from recsys.errors import ArtifactError
 from recsys.extras import list_requirements
 from recsys.registry.tracking import Store
+from recsys.storage.access import follow_umask
 from recsys.storage.folders import MANIFEST, read_manifest
 from recsys.storage.shared_files import link_equal_files
 
@@ -144,6 +145,8 @@ def _save(folder: Path, model: LoggedModel, run_id: str, bundle: Path, evaluatio
             # The package itself is logged too: a version between two releases is on no package index.
             code_paths=[str(code.parents[1])],
         )
+    # The copy of the package has the modes of the installation.
+    follow_umask(folder)
 
 
 def _pin_requirements() -> list[str]:

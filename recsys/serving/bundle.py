@@ -50,6 +50,8 @@ class Bundle:
         embeddings: (n_items, embedding_size) float32 of those items' texts.
         statistics: of the histories at training.
         block_lists: as they were at training; the nightly batch reads those of tonight instead.
+        checkpoint: SHA-256 of the weights that the encoder was fine-tuned from; empty: it was trained from scratch, or
+            an older recsys wrote the bundle.
     """
 
     config: Config
@@ -62,6 +64,7 @@ class Bundle:
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
     block_lists: BlockLists = field(default_factory=BlockLists)
+    checkpoint: str = ""
 
     @property
     def attributes(self) -> list[str]:
@@ -170,7 +173,8 @@ class Bundle:
         write_json(folder / "plugins.json", required_plugins(self.config))
         write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
-        write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
+        facts = {"cutoff": cutoff, "encoder": self.encoder.digest(), "checkpoint": self.checkpoint}
+        write_json(folder / "bundle.json", facts)
         self.encoder.save(folder / "encoder")
         self.candidate_models.save(folder)
         self.ranker.save(folder)
@@ -205,7 +209,8 @@ class Bundle:
         check_plugins(read_json(folder / "plugins.json"), f"bundle {folder}")
         content = read_json(folder / "config.json")
         config = parse_config(content, str(folder / "config.json"))
-        cutoff = read_json(folder / "bundle.json")["cutoff"]
+        facts = read_json(folder / "bundle.json")
+        cutoff = facts["cutoff"]
         items = read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
         statistics = ItemStatistics.from_arrays(arrays)
@@ -222,6 +227,7 @@ class Bundle:
             embeddings=arrays["embeddings"],
             statistics=statistics,
             block_lists=BlockLists.load(folder),
+            checkpoint=facts.get("checkpoint", ""),
         )
 
 

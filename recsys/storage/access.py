@@ -64,6 +64,36 @@ def let_readers_in(home: Path, path: Path) -> None:
         ) from error
 
 
+def follow_umask(folder: Path) -> None:
+    """Take from the modes of a folder and of everything in it what the umask takes; copies have those of originals.
+
+    Raises:
+        OSError: a mode cannot be changed.
+    """
+    # There is no other way to read it.
+    mask = os.umask(_OTHERS)
+    os.umask(mask)
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~mask)
+
+
+def copy_access(source: Path, target: Path) -> None:
+    """Give a file or folder the mode and the group of the one that it replaces.
+
+    Raises:
+        OSError: one of them does not exist.
+    """
+    state = source.stat()
+    mode = stat.S_IMODE(state.st_mode)
+    try:
+        os.chown(target, -1, state.st_gid)
+    except PermissionError:
+        # This account is not a member of the group; its own group must not take its place.
+        mode &= ~stat.S_IRWXG
+    target.chmod(mode)
+
+
 def find_readable(home: Path) -> Iterator[Path]:
     """Yield what other accounts could read or change in a home, in no order; nothing below a private folder.
 

@@ -140,6 +140,23 @@ class Address:
         return clean(message, secrets)
 
 
+def hide_credentials(text: str, addresses: Iterable[str]) -> str:
+    """Return a text of several lines, such as a traceback, without the credentials of some addresses.
+
+    Args:
+        text: may hold them in any spelling; its lines and their indentation stay.
+        addresses: such as the values of variables; empty ones are none.
+    """
+    parsed = [Address.parse(address) for address in addresses if address]
+    lines = []
+    for line in text.split("\n"):
+        cleaned = line.strip()
+        for address in parsed if cleaned else ():
+            cleaned = address.clean(cleaned)
+        lines.append(line[: len(line) - len(line.lstrip())] + cleaned)
+    return "\n".join(lines)
+
+
 def clean(message: str, secrets: Iterable[str] = ()) -> str:
     """Return a message on one line, without secrets, raw or percent-encoded, and without credentials in addresses.
 

@@ -8,8 +8,9 @@ The folder is the first of these that works:
 4. `recsys-compiled-UID` in the folder for temporary files.
 
 If none works, functions are compiled in each process and not kept. numba keeps machine code in pickle files, so whoever
-can write to the folder can run code as the user who reads it: folders 3 and 4 must belong to the current user and be
-closed to everyone else (0700), or they are not used. `NUMBA_CACHE_DIR` and the installation are trusted as the code is.
+can write to the folder can run code as the user who reads it: folders 3 and 4 must belong to the current user, be
+closed to everyone else (0700), and be in a folder where not everybody can exchange them, or they are not used.
+`NUMBA_CACHE_DIR` and the installation are trusted as the code is.
 """
 
 from __future__ import annotations
@@ -149,15 +150,17 @@ def _list_private_folders() -> Iterable[Path]:
 
 
 def _is_private(folder: Path) -> bool:
-    """Make the folder if it is missing; return whether only the current user can enter it, and can write to it."""
+    """Make the folder if it is missing; return whether only the current user can enter and change it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         # Of a link, not of what it points to.
-        found = folder.lstat()
+        found, parent = folder.lstat(), folder.parent.stat()
     except OSError:
         return False
     mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    return mine and not found.st_mode & 0o077 and _can_write(folder, create=False)
+    # In a sticky folder such as /tmp, only the owner can rename.
+    fixed = not parent.st_mode & stat.S_IWOTH or bool(parent.st_mode & stat.S_ISVTX)
+    return mine and fixed and not found.st_mode & 0o077 and _can_write(folder, create=False)
 
 
 def _can_write(folder: Path, *, create: bool = True) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ArtifactError
+from recsys.storage.access import copy_access
 from recsys.storage.files import explain_disk_error, hash_file, read_json, sync, temporary_path, write_json
 
 MANIFEST = "manifest.json"
@@ -88,6 +89,8 @@ def link_folder(source: Path, manifest: Mapping[str, Any], target: Path) -> None
 def rewrite_files(folder: Path, changes: Mapping[str, Callable[[Path], object]]) -> None:
     """Replace some files of a complete folder in one step; the others are linked, and their hashes stay as they are.
 
+    Who could read the folder and its files can still read them.
+
     Args:
         folder: with a manifest; its other files are not checked, so that no damage gets a new hash.
         changes: relative path -> writes the new file.
@@ -107,6 +110,9 @@ def rewrite_files(folder: Path, changes: Mapping[str, Callable[[Path], object]])
             write(staging / name)
             manifest["files"][name] = hash_file(staging / name)
         write_json(staging / MANIFEST, manifest)
+        for path in (staging, *staging.rglob("*")):
+            if (old := folder / path.relative_to(staging)).exists():
+                copy_access(old, path)
         _sync_tree(staging)
         swap_in(staging, folder)
         sync(folder.parent)

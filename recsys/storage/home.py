@@ -86,9 +86,14 @@ def current_run_file(home: Path, name: str) -> Path:
     return runs_folder(home) / f"{name}.current"
 
 
+def all_fine_tuning_folder(home: Path) -> Path:
+    """Return the folder of the checkpoints of all unfinished trainings."""
+    return home / "fine_tuning"
+
+
 def fine_tuning_folder(home: Path, name: str) -> Path:
     """Return the folder of the checkpoints of a config's unfinished training."""
-    return home / "fine_tuning" / name
+    return all_fine_tuning_folder(home) / name
 
 
 def tuning_folder(home: Path) -> Path:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from recsys.config import TextConfig
 from recsys.errors import ConfigError
-from recsys.storage.files import write_json
+from recsys.storage.files import hash_file, write_json
 from recsys.text.checkpoint import load_pretrained
 from recsys.text.device import has_fast_bfloat16, pick_device, products_in
 from recsys.text.head import Head
@@ -69,6 +69,10 @@ class Encoder:
     def layers(self) -> Any:
         """The transformer layers, lowest first."""
         return self.model.encoder.layer
+
+    def hash_checkpoint(self) -> str:
+        """Return the SHA-256 of the weights that were loaded, as the file has them now."""
+        return hash_file(Path(self.model.name_or_path) / "model.safetensors")
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, special tokens included, at most `max_tokens`."""

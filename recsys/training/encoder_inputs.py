@@ -40,6 +40,7 @@ class EncoderInputs:
         layer_inputs: of all texts, computed once for all fits of a run.
         token_fields: for each text, the field of each token; None if no setting uses it.
         curves: losses of the adaptation, if there was one.
+        checkpoint: SHA-256 of the weights that the encoder starts from; empty for one that is trained from scratch.
     """
 
     item_texts: ItemTexts
@@ -47,6 +48,7 @@ class EncoderInputs:
     layer_inputs: LayerInputs
     token_fields: Sequence[NDArray[np.int16]] | None
     curves: dict[str, list[float]]
+    checkpoint: str
     _encoder: Encoder
 
     def copy_encoder(self) -> Encoder:
@@ -94,7 +96,8 @@ def prepare_encoder_inputs(config: Config, items: pl.DataFrame, cutoff: datetime
     token_fields = None
     if text.fine_tune.augmentation.field_dropout:
         token_fields = find_token_fields(encoder, texts, item_texts.split_by_field())
-    return EncoderInputs(item_texts, known.to_numpy(), layer_inputs, token_fields, curves, encoder)
+    checkpoint = "" if text.own_bert else encoder.hash_checkpoint()
+    return EncoderInputs(item_texts, known.to_numpy(), layer_inputs, token_fields, curves, checkpoint, encoder)
 
 
 def _make_encoder(config: Config, texts: Sequence[str]) -> Encoder:

@@ -138,6 +138,7 @@ def fit_bundle(
         text.embeddings,
         served.statistics,
         block_lists or BlockLists(),
+        encoder_inputs.checkpoint,
     )
     return Fitted(bundle, rows, text.curves, differences)
 

@@ -1,8 +1,13 @@
-"""A training, its promotion and a night against a real MLflow server, and what happens when it stops answering."""
+"""A training, its promotion and a night against a real MLflow server, and what happens when it stops answering.
 
+The night has pseudonyms and a table, so that it also shows that no id and no password is left anywhere.
+"""
+
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fake_versions import FakeGate
@@ -10,9 +15,13 @@ from miniature import NOW, RUN_DATE, change, read_lists, settings
 from mlflow_servers import PASSWORD, USER, MlflowServer, ask, need_authentication, run_mlflow
 from postgres_server import run_server
 from promotion_kills import World
+from traces import find_holders, holds
 
+from recsys.artifacts.postgres import URL
 from recsys.config import Config, parse_config
+from recsys.dataset.pseudonyms import KEY
 from recsys.errors import RegistryError
+from recsys.pipelines.doctor import examine
 from recsys.pipelines.generate import generate
 from recsys.pipelines.ingest import run_ingest
 from recsys.pipelines.promote import promote
@@ -32,7 +41,8 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 @pytest.fixture
 def config() -> Config:
     # Only the store is of interest here.
-    return change(parse_config(settings(), "test"), text={"fine_tune": {"epochs": 0}})
+    changes = {"text": {"fine_tune": {"epochs": 0}}, "dataset": {"pseudonyms": True}}
+    return change(parse_config(settings(), "test"), **changes)
 
 
 @pytest.fixture
@@ -69,9 +79,25 @@ def test_promotion_and_rollback(new_home: Callable[[], Path], monkeypatch: pytes
 
 # It trains.
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("raw_in_place", "credentials")
-def test_from_raw_files_to_lists(mlflow_server: MlflowServer, config: Config, tmp_path: Path) -> None:
-    home = tmp_path / "home ?#%41 家"
+@pytest.mark.usefixtures("raw_in_place")
+def test_from_raw_files_to_lists(
+    mlflow_server: MlflowServer,
+    config: Config,
+    tmp_path: Path,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="recsys")
+    home, key = tmp_path / "home ?#%41 家", "a key of thirty-two characters or more"
+    address = mlflow_server.uri.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
+    password = "hunter/22@lists"
+    # The server on a socket asks nobody for a password.
+    lists = database.replace("://lists@", f"://lists:{quote(password, safe='')}@")
+    for name, value in (("MLFLOW_TRACKING_URI", address), (KEY, key), (URL, lists)):
+        monkeypatch.setenv(name, value)
+    config = change(config, generation={"postgres_table": "lists"})
     run_ingest(config, home, NOW)
     train(config, home, RUN_DATE)
 
@@ -95,3 +121,13 @@ def test_from_raw_files_to_lists(mlflow_server: MlflowServer, config: Config, tm
     promote(config, home)
     generate(config, home, RUN_DATE, NOW)
     assert read_lists(home, RUN_DATE)["model_version"].unique().to_list() == ["1"]
+
+    findings = "\n".join(f"{finding.name} {finding.found}" for finding in examine(config, home))
+    assert mlflow_server.uri in findings
+    printed = capfd.readouterr()
+    shown = "\n".join([findings, caplog.text, printed.out, printed.err]).encode()
+    secrets = {spelt for secret in (PASSWORD, password) for spelt in (secret, quote(secret), quote(secret, safe=""))}
+    for texts in ((key, *secrets), ("u0000000", "u0000001", "u0000002")):
+        assert not holds(shown, *texts)
+        assert find_holders(home, *texts) == []
+        assert find_holders(mlflow_server.artifacts, *texts) == []

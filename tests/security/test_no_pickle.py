@@ -1,4 +1,9 @@
-"""No code of the package reads a format that can run a program."""
+"""No code of the package reads a format that can run a program, but for the machine code that numba keeps.
+
+numba keeps it with pickle. The rule for it: one module enables it, and that module trusts a folder only if it belongs
+to the current user, is closed to everyone else (0700), and is not in a folder where everybody can exchange it; or if it
+is the installation itself or `NUMBA_CACHE_DIR`, trusted as code. `tests/storage/test_compilation.py` tests it.
+"""
 
 import ast
 from pathlib import Path
@@ -71,3 +76,15 @@ def test_the_default_of_numpy_is_to_refuse_objects(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle=False"):
         np.load(tmp_path / "a.npy")
+
+
+def test_one_module_lets_numba_keep_machine_code():
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.Import) and any(name.name.partition(".")[0] == "numba" for name in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "numba")
+        or (isinstance(node, ast.Attribute) and node.attr == "enable_caching")
+    }
+    assert found == {"storage/compilation.py"}

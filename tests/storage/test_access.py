@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from recsys.storage.access import READERS_GROUP, find_readable, keep_private, let_readers_in, make_home
+from recsys.storage.access import (
+    READERS_GROUP,
+    copy_access,
+    find_readable,
+    follow_umask,
+    keep_private,
+    let_readers_in,
+    make_home,
+)
 from recsys.storage.locks import lock
 
 
@@ -86,3 +94,19 @@ def test_an_unknown_group_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv(READERS_GROUP, "nobody-knows-it")
     with pytest.raises(ConfigError, match=r"RECSYS_READERS_GROUP=nobody-knows-it: .*there is no such group"):
         let_readers_in(tmp_path, tmp_path)
+
+
+def test_copies_follow_the_umask_and_replacements_their_originals(tmp_path):
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "a.py").touch()
+    (folder / "link").symlink_to("nowhere")
+    folder.chmod(0o755)
+    (folder / "a.py").chmod(0o644)
+    keep_private()
+    follow_umask(folder)
+    assert (mode(folder), mode(folder / "a.py")) == (0o700, 0o600)
+    (tmp_path / "old").touch()
+    (tmp_path / "old").chmod(0o640)
+    copy_access(tmp_path / "old", folder / "a.py")
+    assert mode(folder / "a.py") == 0o640

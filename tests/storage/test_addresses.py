@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.storage.addresses import Address, clean
+from recsys.storage.addresses import Address, clean, hide_credentials
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,17 @@ def test_a_short_secret_is_hidden_as_a_word_only() -> None:
     assert Address.parse("postgresql://a:b@host/db").clean("user a: database b is absent") == (
         "user ***: database *** is absent"
     )
+
+
+def test_a_traceback_keeps_its_lines_and_loses_credentials() -> None:
+    address = "http://ana-the-user:hun/ter22@127.0.0.1:1"
+    lines = [
+        "Traceback:",
+        "  File 'a.py', line 1",
+        f"    call('{address}')",
+        "",
+        f"Error: {address}/api: 'ana-the-user'",
+    ]
+    place = "http://127.0.0.1:1"
+    expected = [*lines[:2], f"    call('{place}')", "", f"Error: {place}/api: '***'"]
+    assert hide_credentials("\n".join(lines), ["", address]) == "\n".join(expected)

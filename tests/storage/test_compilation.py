@@ -33,12 +33,14 @@ def test_a_private_folder_in_the_home_comes_first(read_only: Path) -> None:
     assert (read_only / "compiled").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("fault", ["open", "link", "file", "no home"])
+@pytest.mark.parametrize("fault", ["open", "open home", "link", "file", "no home"])
 def test_a_folder_that_is_not_private_is_passed_over(read_only: Path, tmp_path: Path, fault: str) -> None:
     folder = read_only / "compiled"
     if fault == "open":
         folder.mkdir()
         folder.chmod(0o770)
+    elif fault == "open home":
+        read_only.chmod(0o777)
     elif fault == "link":
         (tmp_path / "elsewhere").mkdir(mode=0o700)
         folder.symlink_to(tmp_path / "elsewhere")

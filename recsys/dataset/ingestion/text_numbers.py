@@ -67,16 +67,20 @@ class UserNumbers(TextNumbers):
     def _number_users(self, texts: pl.Series) -> NDArray[np.int32]:
         ids, faults = _clean(texts, self._words)
         ids = ids.set(pl.Series(faults < 0), None)
+        gone = self._find_forgotten(ids)
         if self._pseudonyms is not None:
             ids = self._pseudonyms.replace(ids)
-        if self._forgotten is not None:
-            gone = self._forgotten.find(ids)
-            faults[gone] = FORGOTTEN
-            ids = ids.set(pl.Series(gone), None)
+            # Somebody may have been forgotten by the pseudonym alone.
+            gone |= self._find_forgotten(ids)
+        faults[gone] = FORGOTTEN
+        ids = ids.set(pl.Series(gone), None)
         codes = ids.cast(self._ids).to_physical()
         last = codes.max()
         self._count = max(self._count, last + 1 if isinstance(last, int) else 0)
         return np.where(faults < 0, faults, codes.fill_null(0).to_numpy().astype(np.int32)).astype(np.int32)
+
+    def _find_forgotten(self, ids: pl.Series) -> NDArray[np.bool_]:
+        return np.zeros(len(ids), dtype=np.bool_) if self._forgotten is None else self._forgotten.find(ids)
 
     @property
     def ids(self) -> pl.Series:

@@ -54,6 +54,7 @@ def list_members(file: StoredFile) -> list[StoredFile]:
             open=partial(_open_member, file, member),
             open_seekable=partial(_spool_member, file, member),
             size=member.compress_size,
+            limit=file.limit,
         )
         for member in sorted(members, key=lambda member: member.filename)
     ]
@@ -67,7 +68,7 @@ def _open_member(file: StoredFile, member: zipfile.ZipInfo) -> BinaryIO:
     except Exception as error:
         stored.close()
         raise explain(f"{file.name}/{member.filename}", error) from error
-    layer = Layer(inner, f"{file.name}/{member.filename}", lambda: member.compress_size, (archive, stored))
+    layer = Layer(inner, f"{file.name}/{member.filename}", lambda: member.compress_size, (archive, stored), file.limit)
     return cast(BinaryIO, layer)
 
 

@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 import polars as pl
 
+from recsys.dataset.raw.containers import GIGABYTE
+
 
 @dataclass(frozen=True)
 class Source:
@@ -24,6 +26,7 @@ class Source:
         partitions: values of the `key=value` folders on its path; None: the partition of missing values.
         place: path of an uncompressed file on this machine, or the path or address of a Delta table; `` for all
             other sources.
+        limit: bytes that its content may expand to at any ratio.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Source:
     size: int | None = None
     partitions: Mapping[str, str | None] = field(default_factory=dict)
     place: str = ""
+    limit: int = GIGABYTE
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import pyarrow as pa
 from recsys.dataset.raw.signatures import HEAD
 from recsys.errors import DataError
 
-# Content is refused that expands to more bytes than LARGE and to more than RATIO times its stored size.
-LARGE = 1_000_000_000
+# Content is refused that expands to more bytes than the file's limit and to more than RATIO times its stored size.
 RATIO = 200
+GIGABYTE = 1_000_000_000
 
 _BUFFER = 1 << 20
 # Compressed data inside compressed data.
@@ -40,6 +40,7 @@ class StoredFile:
         place: path of a file on this machine, or address; `` for a member of an archive.
         is_local: whether looking at its first bytes costs no request.
         format: `delta` for the folder of a Delta table, which has no bytes of its own; `` for files.
+        limit: bytes that compressed content may expand to at any ratio.
     """
 
     name: str
@@ -50,6 +51,7 @@ class StoredFile:
     place: str = ""
     is_local: bool = True
     format: str = ""
+    limit: int = GIGABYTE
 
 
 class Layer(io.RawIOBase):
@@ -60,13 +62,19 @@ class Layer(io.RawIOBase):
         name: of the file, for messages.
         stored: returns how many stored bytes the content so far comes from; None: the content is not expanded.
         beneath: what else is closed with this stream.
+        limit: bytes that the content may expand to at any ratio.
     """
 
     def __init__(
-        self, inner: Any, name: str, stored: Callable[[], int] | None = None, beneath: tuple[Any, ...] = ()
+        self,
+        inner: Any,
+        name: str,
+        stored: Callable[[], int] | None = None,
+        beneath: tuple[Any, ...] = (),
+        limit: int = GIGABYTE,
     ) -> None:
         super().__init__()
-        self._inner, self._name, self._stored, self._beneath = inner, name, stored, beneath
+        self._inner, self._name, self._stored, self._beneath, self._limit = inner, name, stored, beneath, limit
         self.count = 0
 
     def readable(self) -> bool:
@@ -93,11 +101,8 @@ class Layer(io.RawIOBase):
         except Exception as error:
             raise explain(self._name, error) from error
         self.count += filled
-        if self._stored is not None and self.count > LARGE and self.count > RATIO * self._stored():
-            raise DataError(
-                f"{self._name}: expands to more than {LARGE / 1e9:g} GB and {RATIO} times its stored size, as no "
-                "table does; if it is right, unpack it"
-            )
+        if self._stored is not None:
+            check_expansion(self._name, self.count, self._stored, self._limit)
         return filled
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -119,6 +124,25 @@ class Layer(io.RawIOBase):
             super().close()
             for stream in (self._inner, *self._beneath):
                 stream.close()
+
+
+def check_expansion(name: str, expanded: int, stored: Callable[[], int], limit: int) -> None:
+    """Raise if content is far larger than what it is stored in.
+
+    Args:
+        name: of the file, for messages.
+        expanded: bytes of the content so far.
+        stored: returns the stored bytes that it comes from.
+        limit: bytes that content may expand to at any ratio.
+
+    Raises:
+        DataError: it is larger than the limit, and than 200 times the stored bytes.
+    """
+    if expanded > limit and expanded > RATIO * stored():
+        raise DataError(
+            f"{name}: expands to more than {limit / GIGABYTE:g} GB and {RATIO} times its stored size, as tables rarely "
+            "do; if it is right, set max_unpacked_gb of this table higher, or unpack it"
+        )
 
 
 def explain(name: str, error: Exception) -> DataError:
@@ -224,7 +248,7 @@ def _open_layers(file: StoredFile, buffer: int) -> tuple[io.BufferedReader, bool
             if codec is None:
                 return content, layer > 0
             inner = pa.CompressedInputStream(pa.PythonFile(content, mode="r"), codec)
-            content = io.BufferedReader(Layer(inner, file.name, lambda: stored.count, (content,)), buffer)
+            content = io.BufferedReader(Layer(inner, file.name, lambda: stored.count, (content,), file.limit), buffer)
     except DataError:
         content.close()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.blocks import RawBlock, row_numbers
+from recsys.dataset.raw.containers import check_expansion
 from recsys.dataset.raw.structs import as_json, reach, to_frame, top_columns
 from recsys.errors import DataError
 
@@ -38,10 +40,12 @@ def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[Ra
         source.open_seekable() as stream,
         pq.ParquetFile(stream) as file,
     ):
+        stored = _measure(stream)
+        _check_declared(source, stored, file)
         tops = top_columns(what, source.name, file.schema_arrow, names)
         first_row = 1
         # Without columns, batches would have no rows.
-        for frame in _read_frames(source, file, tops or file.schema_arrow.names[:1]):
+        for frame in _read_frames(source, stored, file, tops or file.schema_arrow.names[:1]):
             if frame.height:
                 columns = reach(what, source.name, frame, names)
                 numbers = partial(row_numbers, first_row)
@@ -49,10 +53,24 @@ def read_parquet(what: str, source: Source, names: Sequence[str]) -> Iterator[Ra
                 first_row += frame.height
 
 
-def _read_frames(source: Source, file: pq.ParquetFile, columns: list[str]) -> Iterator[pl.DataFrame]:
+def _measure(stream: BinaryIO) -> int:
+    """Return the length of a file."""
+    position = stream.tell()
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(position)
+    return length
+
+
+def _check_declared(source: Source, stored: int, file: pq.ParquetFile) -> None:
+    """Raise if the pages of a file declare far more bytes than it has."""
+    groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+    check_expansion(source.name, sum(group.total_byte_size for group in groups), lambda: stored, source.limit)
+
+
+def _read_frames(source: Source, stored: int, file: pq.ParquetFile, columns: list[str]) -> Iterator[pl.DataFrame]:
     vectors = [name for name in columns if _is_vector(file.schema_arrow.field(name))]
     others = [name for name in columns if name not in vectors]
-    start = 0
+    start = content = 0
     # Without columns, batches have the number of their rows only.
     for batch in file.iter_batches(_BLOCK_ROWS, columns=others):
         frame = to_frame(batch) if others else pl.DataFrame()
@@ -62,6 +80,8 @@ def _read_frames(source: Source, file: pq.ParquetFile, columns: list[str]) -> It
                 part = pl.scan_parquet(stream).select(vectors).slice(start, batch.num_rows).collect()
             frame = pl.concat([frame, pl.DataFrame(part)], how="horizontal") if others else pl.DataFrame(part)
         start += batch.num_rows
+        content += frame.estimated_size()
+        check_expansion(source.name, content, lambda: stored, source.limit)
         yield frame
 
 

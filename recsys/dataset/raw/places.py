@@ -16,6 +16,7 @@ from recsys.config.raw_files import DATABASE_SCHEMES, RawFiles
 from recsys.dataset.raw.archives import find_members, identify_members
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.containers import (
+    GIGABYTE,
     StoredFile,
     open_content,
     open_seekable_content,
@@ -58,7 +59,7 @@ def find_sources(what: str, files: RawFiles) -> list[Source]:
         DataError: nothing there, an unreadable or unknown file, or more than one format.
         ConfigError: an address that holds credentials.
     """
-    path = files.path
+    path, limit = files.path, round(files.max_unpacked_gb * GIGABYTE)
     if path.lower().startswith(DATABASE_SCHEMES):
         from recsys.dataset.raw.database import query_source
 
@@ -68,7 +69,8 @@ def find_sources(what: str, files: RawFiles) -> list[Source]:
 
         found, is_single = find_remote(what, path)
     else:
-        found, is_single = _find_here(data_path(path))
+        found, is_single = _find_here(data_path(path), limit)
+    found = [replace(file, limit=limit) for file in found]
     if not is_single:
         found = _choose_data(what, files, found)
     sources = [source for file in found for source in _to_sources(what, files, file, is_single=is_single)]
@@ -89,11 +91,11 @@ def _nothing_found(what: str, path: str, *, is_remote: bool) -> DataError:
     )
 
 
-def _find_here(path: Path) -> tuple[list[StoredFile], bool]:
+def _find_here(path: Path, limit: int) -> tuple[list[StoredFile], bool]:
     found, is_single = find_local(path)
     if not found and (inside := split_archive(path)):
         archive, member = inside
-        return find_members(store_local(archive), member)
+        return find_members(replace(store_local(archive), limit=limit), member)
     return [store_local(file) for file in found], is_single
 
 
@@ -216,6 +218,7 @@ def _make_source(file: StoredFile, kind: str, place: str = "") -> Source:
         size=file.size,
         partitions={} if file.format else _find_partitions(file.path),
         place=place,
+        limit=file.limit,
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -17,6 +21,7 @@ from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.blocks import NO_COLUMN, RawBlock
 from recsys.dataset.raw.columns import missing_column
+from recsys.dataset.raw.containers import check_expansion
 from recsys.dataset.raw.header import has_header
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
@@ -28,12 +33,14 @@ _BLOCK_ROWS = 250_000
 _HEADER_ROWS = 200
 # Rows above the header that a title may have.
 _TITLE_ROWS = 20
-# A workbook that expands to more than both is not opened.
-_LARGEST_BYTES, _LARGEST_RATIO = 1_000_000_000, 200
+# The most that the compression of workbooks shrinks anything, and how much of them is read at a time.
+_DEFLATE_RATIO, _BUFFER = 1032, 1 << 18
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?$"
 # Spreadsheets keep 15 digits of a number.
 _LONG_NUMBER = r"^-?[0-9]{16,}$"
 _EMPTY_FORMULA = re.compile(rb'<c r="([A-Z]+[0-9]+)"[^>]*><f(?:/>|[^>]*>[^<]*</f>)(?:<v\s*/>|<v></v>)?</c>')
+# In front of a part: 26 bytes of other facts, then the lengths of its name and of its extra field.
+_LOCAL_HEADER = struct.Struct("<26xHH")
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
@@ -88,7 +95,7 @@ def _read_sheet(what: str, source: Source, files: RawFiles) -> tuple[pl.DataFram
     with needs_extra("excel", f"{source.name} (a workbook)", DataError, "save the sheet as CSV"):
         import fastexcel
     with source.open_seekable() as stream:
-        _check_size(source.name, stream)
+        _check_size(source, stream)
         data = stream.read()
         try:
             workbook = fastexcel.read_excel(data)
@@ -145,18 +152,39 @@ def _choose_sheet(what: str, name: str, files: RawFiles, sheets: Sequence[str]) 
     return sheets[0]
 
 
-def _check_size(name: str, stream: BinaryIO) -> None:
-    """Raise if the parts of a zipped workbook expand to far more than they are stored in."""
+def _check_size(source: Source, stream: BinaryIO) -> None:
+    """Raise if the parts of a zipped workbook expand to far more than they are stored in.
+
+    They are unpacked to find out, for the sizes that they declare may be wrong.
+    """
     if zipfile.is_zipfile(stream):
-        with zipfile.ZipFile(stream) as parts:
-            expanded = sum(part.file_size for part in parts.infolist())
-            stored = sum(part.compress_size for part in parts.infolist())
-        if expanded > _LARGEST_BYTES and expanded > _LARGEST_RATIO * stored:
-            raise DataError(
-                f"{name}: expands from {stored:,} to {expanded:,} bytes, more than a workbook would; "
-                "save the sheet as CSV"
-            )
+        with zipfile.ZipFile(stream) as archive:
+            parts = archive.infolist()
+        stored, expanded = sum(part.compress_size for part in parts), 0
+        for part in parts if stored * _DEFLATE_RATIO > source.limit else ():
+            for length in _unpack(stream, part):
+                expanded += length
+                check_expansion(source.name, expanded, lambda: stored, source.limit)
     stream.seek(0)
+
+
+def _unpack(stream: BinaryIO, part: zipfile.ZipInfo) -> Iterator[int]:
+    """Yield the lengths of the content of a part, to the end of its data or to the first damage."""
+    if part.compress_type != zipfile.ZIP_DEFLATED:
+        return
+    stream.seek(part.header_offset)
+    name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
+    stream.seek(name_length + extra_length, io.SEEK_CUR)
+    unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), part.compress_size
+    with suppress(zlib.error):
+        while left > 0 and not unpacker.eof:
+            packed = stream.read(min(_BUFFER, left))
+            if not packed:
+                return
+            left -= len(packed)
+            yield len(unpacker.decompress(packed, _BUFFER))
+            while unpacker.unconsumed_tail:
+                yield len(unpacker.decompress(unpacker.unconsumed_tail, _BUFFER))
 
 
 def _names(cells: pl.DataFrame, files: RawFiles) -> tuple[list[str], bool]:

@@ -2,15 +2,17 @@ import bz2
 import gzip
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from recsys.dataset.raw import containers
+from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.archives import list_members
 from recsys.dataset.raw.containers import StoredFile, open_content, open_seekable_content
 from recsys.dataset.raw.local import store_local
+from recsys.dataset.raw.reading import read_all
 from recsys.errors import DataError
 
 ROWS = b"".join(b"%d,name of %d\n" % (number, number * 7919) for number in range(30_000))
@@ -56,10 +58,13 @@ def test_damage_is_an_error_that_names_the_file(tmp_path, packer):
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-def test_content_far_larger_than_its_file_is_refused_before_it_is_unpacked(tmp_path, packer, monkeypatch):
-    monkeypatch.setattr(containers, "LARGE", 2_000_000)
+def test_content_far_larger_than_its_file_is_refused_before_it_is_unpacked(tmp_path, packer):
+    def stored(path: Path, content: bytes) -> StoredFile:
+        path.write_bytes(content)
+        return replace(store_local(path), limit=2_000_000)
+
     file = stored(tmp_path / "bomb.csv", PACKERS[packer](bytes(8_000_000)))
-    assert "200 times its stored size" in failure(file)
+    assert "expands to more than 0.002 GB and 200 times its stored size" in failure(file)
     with pytest.raises(DataError, match="200 times its stored size"):
         open_seekable_content(file)
     # Large or dense alone is no bomb.
@@ -73,7 +78,7 @@ def test_empty_files_are_errors(tmp_path, content):
     assert failure(stored(path, content)) == f"{path}: the file is empty; write it again or remove it"
 
 
-def test_members_of_an_archive_are_read_and_checked(tmp_path, monkeypatch):
+def test_members_of_an_archive_are_read_and_checked(tmp_path):
     path = tmp_path / "all.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("b/rows.csv.gz", gzip.compress(ROWS))
@@ -93,10 +98,24 @@ def test_members_of_an_archive_are_read_and_checked(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"all\.zip: the compressed data is cut short or damaged"):
         list_members(store_local(path))
 
-    monkeypatch.setattr(containers, "LARGE", 2_000_000)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.csv", bytes(5_000_000))
-    assert "bomb.csv: expands to more than" in failure(list_members(store_local(path))[0])
+        archive.writestr("bomb.csv.gz", gzip.compress(bytes(5_000_000)))
+    for member in list_members(replace(store_local(path), limit=2_000_000)):
+        assert f"{member.name}: expands to more than" in failure(member)
+
+
+def test_the_limit_of_a_table_reaches_its_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+    rows = b"user_id,item_id\n" + b"u1,i1\n" * 1_000_000
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.csv", rows)
+    for path in ("a.csv.gz", "b.zip", "b.zip/b.csv", "*.csv.gz"):
+        small = RawFiles(path=path, max_unpacked_gb=0.001)
+        with pytest.raises(DataError, match="set max_unpacked_gb of this table higher, or unpack it"):
+            read_all("interactions", small, {"user_id": "user_id"})
+        assert read_all("interactions", RawFiles(path=path), {"user_id": "user_id"}).height == 1_000_000
 
 
 def test_unreadable_files_say_why(tmp_path):

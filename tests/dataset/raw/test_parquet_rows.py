@@ -212,3 +212,11 @@ def test_a_missing_field_is_no_matter_of_separators(tmp_path):
     message = failure(tmp_path / "a.parquet", {"id": "user.uid"})
     assert "no column 'user.uid'; found 'user.id'" in message
     assert "separator" not in message
+
+
+def test_few_bytes_that_stand_for_many_are_refused(tmp_path):
+    path, columns = tmp_path / "bomb.parquet", {"id": "id"}
+    pl.DataFrame({"id": ["u" * 100] * 300_000}).write_parquet(path)
+    assert path.stat().st_size < 30_000
+    assert "bomb.parquet: expands to more than 0.001 GB" in failure(path, columns, max_unpacked_gb=0.001)
+    assert read_all("items", RawFiles(path=str(path)), columns).height == 300_000

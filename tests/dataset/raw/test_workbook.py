@@ -8,7 +8,6 @@ import pytest
 from raw_tables import failure, read
 
 from recsys.dataset.cleaning.ids import is_rounded
-from recsys.dataset.raw import workbook
 
 # Without a zone, as sheets have them.
 MORNING = dt.datetime(2021, 1, 2, 3, 4, 5, tzinfo=dt.UTC).replace(tzinfo=None)
@@ -94,16 +93,26 @@ def test_formulas_give_their_stored_value_and_those_without_are_reported(tmp_pat
     assert not caplog.text
 
 
-def test_bad_workbooks(orders, tmp_path, monkeypatch):
+def test_bad_workbooks(orders, tmp_path):
     broken = tmp_path / "broken.xlsx"
     with zipfile.ZipFile(broken, "w") as parts:
         parts.writestr("[Content_Types].xml", "<Types/>")
         parts.writestr("xl/workbook.xml", "<workbook")
     assert "broken.xlsx: cannot be read as a workbook" in failure(broken)
     assert "no column 'title'" in failure(orders, {"title": "title"})
-    monkeypatch.setattr(workbook, "_LARGEST_BYTES", 1000)
-    monkeypatch.setattr(workbook, "_LARGEST_RATIO", 1)
-    assert "more than a workbook would" in failure(orders)
+
+
+@pytest.mark.parametrize("declared", [None, 10], ids=["honest", "lying"])
+def test_a_workbook_that_expands_without_limit_is_refused(orders, tmp_path, declared):
+    bomb = tmp_path / "bomb.xlsx"
+    with zipfile.ZipFile(orders) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name) + b" " * (8_000_000 if name.endswith("sheet1.xml") else 0))
+        for part in new.infolist() if declared else ():
+            part.file_size = declared
+    assert "bomb.xlsx: expands to more than 0.002 GB" in failure(bomb, max_unpacked_gb=0.002)
+    if declared is None:
+        assert read(bomb).values == read(orders).values
 
 
 def test_missing_extra_is_named(orders, monkeypatch):
