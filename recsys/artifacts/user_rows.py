@@ -164,8 +164,8 @@ def _read_texts(path: Path) -> Iterator[str]:
         with closing(sqlite3.connect(address, uri=True)) as database:
             yield from database.iterdump()
     elif head.startswith(b"\x1f\x8b"):
-        with gzip.open(path) as file:
-            yield file.read().decode("utf-8", "replace")
+        with gzip.open(path) as unpacked:
+            yield unpacked.read().decode("utf-8", "replace")
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():

@@ -118,13 +118,13 @@ def test_a_pickled_model_next_to_a_bundle_is_not_read(trained: Trained, trained_
 
 
 def test_a_pickled_type_in_parquet_is_not_made(tmp_path: Path, sentinel: Path) -> None:
-    """Old versions of pyarrow unpickled types of Python's own extension from the metadata of a column."""
+    """Old versions of pyarrow unpickled types of their extension for Python from the metadata of a column."""
     hostile = {
         b"ARROW:extension:name": b"arrow.py_extension_type",
-        b"ARROW:extension:metadata": pickle.dumps(Trap(sentinel)),
+        b"ARROW:extension:metadata": pickle.dumps(Trap(sentinel), 0),
     }
     fields = [pa.field("id", pa.string(), metadata=hostile)]
-    schema = pa.schema(fields, metadata={b"pandas": pickle.dumps(Trap(sentinel))})
+    schema = pa.schema(fields, metadata={b"pandas": pickle.dumps(Trap(sentinel), 0)})
     path = tmp_path / "trap.parquet"
     pq.write_table(pa.table({"id": ["a"]}, schema=schema), path)
     assert read_parquet(path)["id"].to_list() == ["a"]
