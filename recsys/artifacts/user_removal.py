@@ -23,7 +23,13 @@ from recsys.progress import format_count
 from recsys.storage.access import copy_access
 from recsys.storage.files import replace_file
 from recsys.storage.folders import MANIFEST, read_manifest, rewrite_files
-from recsys.storage.home import all_fine_tuning_folder, all_shards_folders, factors_folder, forgotten_file
+from recsys.storage.home import (
+    all_fine_tuning_folder,
+    all_shards_folders,
+    factors_folder,
+    forgotten_file,
+    mlflow_database,
+)
 from recsys.storage.removal import erase, find_leftovers, set_aside
 
 _COPIES = ("lists.jsonl", "lists.csv")
@@ -140,10 +146,15 @@ class UserRemoval:
             rewrite_files(folder, {**changes, **self._copy_lists(folder)})
 
     def _name_holder(self, path: Path) -> None:
-        """Name a file that holds the users in a form that cannot be rewritten."""
-        if self._rows.found_inside(path):
+        """Name a file that mentions the users in a form that cannot be rewritten.
+
+        MLflow's database has names, settings and figures of trainings and nights, and none about single users.
+        """
+        if path != mlflow_database(self._home) and self._rows.found_inside(path):
             name = _name(self._home, path)
-            self.left.append(f"{name}: holds a user, in a form that recsys does not rewrite; delete it")
+            self.left.append(
+                f"{name}: mentions an id, in a form that recsys does not rewrite; if it is the user's, delete it"
+            )
 
     def _copy_lists(self, folder: Path) -> Mapping[str, Rewrite]:
         """Return how to write the copies of lists in other formats again, after the lists."""

@@ -29,8 +29,8 @@ _USER, _CONTENT = "user_id", "content"
 _FORGOTTEN = "forgotten"
 # What reading packed files raises, besides `OSError`; the last one: a password.
 _DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, sqlite3.Error, RuntimeError)
-# Files of numbers, and files that are read as text.
-_NUMBERS = (".safetensors", ".npy", ".npz", ".nbi", ".nbc")
+# Files that are read as text, and archives of numbers.
+_NUMBERS = (".npz",)
 _TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".prom", ".html", ".yaml", ".log", ".md")
 
 
@@ -69,15 +69,14 @@ class UserRows:
         return None if clean == text else lambda target: target.write_text(clean, encoding="utf-8")
 
     def found_inside(self, path: Path) -> bool:
-        """Return whether a file that `find_rewrite` does not rewrite holds one of the users.
+        """Return whether a packed file or a SQLite file mentions one of the users.
 
-        Compressed content and the texts of SQLite files are looked at; files of numbers hold no ids.
+        recsys writes none with ids in it, so somebody else put it there. Other files are not looked at: a short id is
+        also a word of code and a few bytes of a picture.
 
         Raises:
             OSError: it cannot be read.
         """
-        if path.suffix in (*_TEXTS, *_NUMBERS, ".parquet"):
-            return False
         try:
             return any(self._mention.search(text) for text in _read_texts(path))
         except _DAMAGE as error:
@@ -128,14 +127,17 @@ class UserRows:
         return None if clean == content else lambda target: target.write_text(encode_json(clean), encoding="utf-8")
 
     def _clean(self, value: Any) -> Any:
-        """Return a JSON value without figures about the users."""
+        """Return a JSON value without figures about the users, which are labelled `user: ID`.
+
+        An id alone says nothing: ids such as `12` are also words of a vocabulary, list lengths and settings.
+        """
         if isinstance(value, dict):
-            kept = [key for key in value if key not in self._known and not self._label.search(key)]
+            kept = [key for key in value if not self._label.search(key)]
             return {key: self._clean(value[key]) for key in kept}
         if isinstance(value, list):
             return [self._clean(inner) for inner in value]
         if isinstance(value, str):
-            return _FORGOTTEN if value in self._known else self._label.sub(f"user: {_FORGOTTEN}", value)
+            return self._label.sub(f"user: {_FORGOTTEN}", value)
         return value
 
     def _drop_lines(self, path: Path, text: str) -> str:
@@ -156,7 +158,7 @@ class UserRows:
 
 
 def _read_texts(path: Path) -> Iterator[str]:
-    """Yield the content of a file as text, as it is and unpacked."""
+    """Yield the content of a packed file and of a SQLite file as text; of others nothing."""
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith(b"SQLite format 3"):
@@ -166,11 +168,10 @@ def _read_texts(path: Path) -> Iterator[str]:
     elif head.startswith(b"\x1f\x8b"):
         with gzip.open(path) as unpacked:
             yield unpacked.read().decode("utf-8", "replace")
-    elif zipfile.is_zipfile(path):
+    elif path.suffix not in _NUMBERS and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 yield archive.read(name).decode("utf-8", "replace")
-    yield path.read_bytes().decode("utf-8", "replace")
 
 
 def _spell(identity: str) -> set[str]:
