@@ -155,7 +155,7 @@ class ListStore:
             if folder not in found and name.endswith(".parquet")
         ]
         with ThreadPoolExecutor(_THREADS) as threads:
-            held = threads.map(lambda table: self._holds_users(*table, ids), tables)
+            held = threads.map(lambda table: self._holds_users(table[0], table[1], ids), tables)
             found |= {key.rpartition("/")[0] for (key, _), holds in zip(tables, held, strict=True) if holds}
         return sorted(found)
 

@@ -80,7 +80,7 @@ def _read_frames(source: Source, stored: int, file: pq.ParquetFile, columns: lis
                 part = pl.scan_parquet(stream).select(vectors).slice(start, batch.num_rows).collect()
             frame = pl.concat([frame, pl.DataFrame(part)], how="horizontal") if others else pl.DataFrame(part)
         start += batch.num_rows
-        content += frame.estimated_size()
+        content += int(frame.estimated_size())
         check_expansion(source.name, content, lambda: stored, source.limit)
         yield frame
 
