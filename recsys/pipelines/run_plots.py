@@ -62,7 +62,7 @@ def _draw_tables(
         "segments": plot_segments(tables["segments"], metric, n, OURS, BLEND),
         "ledger": plot_ledger(measured, tables["depths"]),
         "importance": plot_importance(tables["importance"]),
-        "curves": plot_curves(curves),
+        "curves": plot_curves(curves, measured.get("curve_parts")),
     }
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=120)

@@ -1,6 +1,6 @@
 """What all charts share: colours, axes and how a specification is put together.
 
-Colours are CSS variables, so the page's light, dark and print themes apply to the marks.
+Colours are the CSS variables of `visuals.palette`, so the page's light, dark and print themes apply to the marks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Spec = dict[str, Any]
 ACCENT, MUTED, FAINT, SURFACE, WORSE, INK = (
     f"var(--{name})" for name in ("accent", "muted", "faint", "surface", "worse", "ink")
 )
-# Colours of a chart with many lines; the page defines as many variables.
-LINE_COLOURS = tuple(f"var(--line-{number})" for number in range(1, 11))
+# Room for the names at the ends of lines.
+LABELLED = {"left": 5, "top": 5, "bottom": 5, "right": 104}
 # Few grid lines and labels; a label without room is dropped.
 AXIS = alt.Axis(grid=True, tickCount=5, labelOverlap="greedy")
 SIGNED_AXIS = alt.Axis(

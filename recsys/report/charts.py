@@ -6,12 +6,12 @@ the page sets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from recsys.evaluation.candidate_ledger import UNION
+from recsys.evaluation.candidate_ledger import LISTED, UNION
 from recsys.evaluation.comparison import DIFFERENCE, OURS
 from recsys.extras import needs_extra
 from recsys.report.chart_style import (
@@ -19,6 +19,7 @@ from recsys.report.chart_style import (
     AXIS,
     FAINT,
     INK,
+    LABELLED,
     MUTED,
     SIGNED_AXIS,
     SURFACE,
@@ -29,6 +30,7 @@ from recsys.report.chart_style import (
     layer,
     put_inline,
 )
+from recsys.visuals.curves import Curve, space_labels
 
 with needs_extra("report", "HTML report"):
     import altair as alt
@@ -38,6 +40,7 @@ VERDICTS = ("ours is better", "cannot tell", "ours is worse", "too few users")
 _VERDICT_COLOURS = [ACCENT, MUTED, WORSE, FAINT]
 _VERDICT_FILLS = [ACCENT, SURFACE, WORSE, SURFACE]
 _DIFFERENCE = (*DIFFERENCE, "p_value")
+_DEPTHS_HEIGHT, _LABEL_HEIGHT = 300, 14
 
 
 def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
@@ -155,34 +158,61 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     # A segment too narrow for its number has it in the key only.
     numbers = (
         alt.Chart()
-        .mark_text(fontSize=12, fontWeight="bold", color=SURFACE)
-        .encode(x="middle:Q", text=alt.Text("share:Q", format=".0%"), tooltip=tooltip)
+        .mark_text(fontSize=12, fontWeight="bold")
+        .encode(
+            x="middle:Q",
+            text=alt.Text("share:Q", format=".0%"),
+            color=alt.condition(
+                alt.datum.outcome == LISTED, alt.value("var(--on-accent)"), alt.value("var(--on-outcome)")
+            ),
+            tooltip=tooltip,
+        )
         .transform_filter("datum.share >= 0.08")
     )
     return finish(layer(parts, bars, numbers), "What became of the test positives, as one stacked bar", 46)
 
 
 def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
-    """Draw recall over depth, one line per source.
+    """Draw recall over depth, one line per source, named at its end.
 
     Args:
         depths: `LedgerDepths`.
         colours: source -> colour.
     """
+    top = max(float(depths["recall"].to_numpy().max(initial=0.0)), 1e-9)
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    axis = alt.Axis(grid=False, values=depths["depth"].unique().sort().to_list(), labelOverlap="greedy")
+    x = alt.X(
+        "depth:Q",
+        title="items proposed per user",
+        axis=alt.Axis(grid=False, values=depths["depth"].unique().sort().to_list(), labelOverlap="greedy"),
+        scale=alt.Scale(type="log", nice=False),
+    )
+    y_scale = alt.Scale(domain=[0, 1.05 * top], nice=False)
     lines = (
         alt.Chart(put_inline(depths))
-        .mark_line(point=alt.OverlayMarkDef(size=22), strokeWidth=2, clip=False)
+        .mark_line(point=alt.OverlayMarkDef(size=22), clip=False)
         .encode(
-            x=alt.X("depth:Q", title="items proposed per user", axis=axis, scale=alt.Scale(type="log", nice=False)),
-            y=alt.Y("recall:Q", title="recall", axis=alt.Axis(format="%")),
+            x=x,
+            y=alt.Y("recall:Q", title="recall", axis=alt.Axis(format="%", tickCount=5), scale=y_scale),
             color=alt.Color("source:N", scale=scale, legend=None),
-            strokeDash=alt.condition(alt.datum.source == UNION, alt.value([1, 0]), alt.value([5, 2])),
+            strokeWidth=alt.condition(alt.datum.source == UNION, alt.value(3), alt.value(2)),
             tooltip=["source:N", "depth:Q", alt.Tooltip("recall:Q", format=".1%")],
         )
     )
-    return finish(lines, "Recall of each source, by the number of items that it proposes", 280)
+    ends = depths.group_by("source", maintain_order=True).agg(pl.col("depth", "recall").last())
+    places = space_labels(ends["recall"].to_list(), 1.05 * top * _LABEL_HEIGHT / _DEPTHS_HEIGHT)
+    labels = ends.with_columns(
+        pl.Series("place", places, dtype=pl.Float64),
+        pl.col("source").replace(UNION, "any source").alias("name"),
+        pl.lit(depths["depth"].to_numpy().max(initial=1)).alias("depth"),
+    )
+    names = (
+        alt.Chart(put_inline(labels))
+        .mark_text(align="left", dx=8, color=INK, fontSize=11, clip=False, limit=96)
+        .encode(x=x, y=alt.Y("place:Q", scale=y_scale), text="name:N")
+    )
+    described = "Recall of each source, by the number of items that it proposes"
+    return {**finish(lines + names, described, _DEPTHS_HEIGHT), "padding": LABELLED}
 
 
 def draw_overlap(overlap: pl.DataFrame) -> Spec:
@@ -221,21 +251,27 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     )
 
 
-def draw_curve(name: str, values: Sequence[float]) -> Spec:
-    """Draw one learning curve, value by step."""
-    steps = sorted({1 + round(part * (len(values) - 1) / 4) for part in range(5)})
-    rows = pl.DataFrame({"step": range(1, len(values) + 1), "value": values}, schema_overrides={"value": pl.Float64})
-    point = alt.OverlayMarkDef(size=20, color=ACCENT) if len(values) < 20 else False
-    line = (
-        alt.Chart(put_inline(rows))
-        .mark_line(color=ACCENT, strokeWidth=2, point=point)
-        .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, values=steps, format="d")),
-            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
-            tooltip=["step:Q", alt.Tooltip("value:Q", format=".4f")],
-        )
-    )
-    return finish(line, f"Learning curve of {name}, value by step", 180)
+def draw_curve(curve: Curve) -> Spec:
+    """Draw one learning curve; trainings that follow each other are not joined, and the later ones are named."""
+    values = curve.values
+    schema = {"part": pl.String, "at": pl.Int64, "value": pl.Float64}
+    rows = pl.DataFrame(values, schema=schema, orient="row")
+    first, last = values[0][1], values[-1][1]
+    ticks = sorted({first + round(part * (last - first) / 4) for part in range(5)})
+    x = alt.X("at:Q", title=curve.unit, axis=alt.Axis(grid=False, values=ticks, format="d"))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+    shown = {"x": x, "y": y, "detail": "part:N", "tooltip": ["part:N", "at:Q", alt.Tooltip("value:Q", format=".4f")]}
+    layers = [alt.Chart().mark_line(color=ACCENT, strokeWidth=2).encode(**shown)] if curve.joined else []
+    if not curve.joined or len(values) < 20:
+        layers.append(alt.Chart().mark_point(color=ACCENT, filled=True, size=24, opacity=1).encode(**shown))
+    chart = layer(rows, *layers)
+    starts = [{"at": points[0][0] - 0.5, "name": name} for name, points in list(curve.parts.items())[1:]]
+    if starts:
+        data = alt.InlineData(values=starts)
+        edges = alt.Chart(data).mark_rule(color=MUTED).encode(x="at:Q")
+        names = alt.Chart(data).mark_text(align="left", dx=4, color=INK, fontSize=11, baseline="top")
+        chart += edges + names.encode(x="at:Q", y=alt.value(0), text="name:N")
+    return finish(chart, f"Learning curve of {curve.title}, value by {curve.unit}", 180)
 
 
 def draw_importance(importance: pl.DataFrame) -> Spec:

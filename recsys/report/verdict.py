@@ -25,16 +25,24 @@ class Verdict:
         question: names the best baseline.
         answer: Yes, No, Cannot tell, or Nothing to compare with.
         sentence: the numbers.
+        relative: difference in per cent of the baseline, such as `31% better`; empty where there is none.
     """
 
     question: str
     answer: str
     sentence: str
+    relative: str = ""
 
     @property
     def line(self) -> str:
         """All of it in one line, for the terminal."""
-        return f"{self.question} {self.answer}. {self.sentence}"
+        relative = f"{self.relative}: " if self.relative else ""
+        return f"{self.question} {self.answer}. {relative}{self.sentence}"
+
+    @property
+    def headline(self) -> str:
+        """The answer with the difference in per cent."""
+        return f"{self.answer}: {self.relative}" if self.relative else self.answer
 
 
 def best_baseline(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> dict[str, Any] | None:
@@ -75,14 +83,15 @@ def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdic
     return Verdict(
         f"Better than the best baseline ({baseline['model']})?",
         _ANSWERS[describe_verdict(baseline)],
-        f"{_relative(baseline)}{numbers}, {measured}.",
+        f"{numbers}, {measured}.",
+        _relative(baseline),
     )
 
 
 def _relative(baseline: dict[str, Any]) -> str:
-    """Return `31% better: `, with a warning where the interval holds 0; nothing where the baseline scores 0."""
+    """Return `31% better`, with a warning where the interval holds 0; nothing where the baseline scores 0."""
     if baseline["mean"] <= 0:
         return ""
     gain = baseline["difference"] / baseline["mean"]
     unsure = describe_verdict(baseline) == "not distinguishable from"
-    return f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}: "
+    return f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}"

@@ -1,0 +1,96 @@
+"""Accuracy against what else lists should be: one dot per model, and the models that no other beats in both."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from recsys.artifacts.runs import Run
+from recsys.evaluation.comparison import OURS
+from recsys.extras import needs_extra
+from recsys.report.chart_style import ACCENT, AXIS, INK, MUTED, Spec, choose, finish, layer
+from recsys.report.grids import name_metric
+from recsys.report.layout import Choice, Figure
+
+with needs_extra("report", "HTML report"):
+    import altair as alt
+
+_HEIGHT = 320
+# Higher is worse for these.
+_LOWER = ("gini",)
+_MEASURES = ("coverage", "novelty", "diversity", "cold_share", "gini")
+
+
+def gather_trade_off(run: Run) -> pl.DataFrame:
+    """Return `model`, `measure`, `accuracy`, `value`, `best`, a row per model and measure.
+
+    `best`: no other model is at least as good in both and better in one.
+    """
+    evaluation = run.config.evaluation
+    own = run.metrics.filter(pl.col("n") == evaluation.n).select("model", "metric", "mean")
+    accuracy = own.filter(pl.col("metric") == evaluation.metric).select("model", pl.col("mean").alias("accuracy"))
+    whole = run.catalogue.unpivot(["coverage", "gini"], index="model", variable_name="metric", value_name="mean")
+    measures = pl.concat([whole, own]).filter(pl.col("metric").is_in(_MEASURES))
+    rows = measures.rename({"metric": "measure", "mean": "value"}).join(accuracy, on="model")
+    order = pl.col("measure").cast(pl.Enum(_MEASURES))
+    marked = [_mark_best(part) for _, part in rows.sort(order, "model").group_by("measure", maintain_order=True)]
+    return pl.concat(marked) if marked else rows.with_columns(best=pl.lit(False))
+
+
+def _mark_best(rows: pl.DataFrame) -> pl.DataFrame:
+    sign = -1.0 if rows["measure"][0] in _LOWER else 1.0
+    points = list(zip(rows["accuracy"], rows["value"] * sign, strict=True))
+
+    def beaten(x: float, y: float) -> bool:
+        return any(a >= x and b >= y and (a > x or b > y) for a, b in points)
+
+    return rows.with_columns(best=pl.Series([not beaten(*point) for point in points], dtype=pl.Boolean))
+
+
+def show_trade_off(run: Run) -> Figure:
+    """Return the scatter plot with its choice of the measure."""
+    rows, evaluation = gather_trade_off(run), run.config.evaluation
+    measures = rows["measure"].unique(maintain_order=True).to_list()
+    metric = f"{name_metric(evaluation.metric)}@{evaluation.n}"
+    return Figure(
+        "trade-off",
+        f"{metric} against what else the lists should be",
+        draw_trade_off(rows, metric),
+        key=(
+            ("var(--accent)", "ours"),
+            ("var(--muted)", "other models; named where no other is at least as good in both"),
+        ),
+        choices=(Choice("measure", "Against", {name: name_metric(name) for name in measures}, "coverage", {}),),
+    )
+
+
+def draw_trade_off(rows: pl.DataFrame, metric: str) -> Spec:
+    """Draw a dot per model; ours and the models that no other beats are named.
+
+    Args:
+        rows: from `gather_trade_off`.
+        metric: name of the accuracy.
+    """
+    x = alt.X("value:Q", title=None, axis=AXIS, scale=alt.Scale(zero=False, padding=24))
+    y = alt.Y("accuracy:Q", title=metric, axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False, padding=14))
+    ours = alt.datum.model == OURS
+    tooltip = ["model:N", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("accuracy", "value"))]
+    dots = (
+        alt.Chart()
+        .mark_point(filled=True, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            size=alt.condition(ours, alt.value(150), alt.value(70)),
+            color=alt.condition(ours, alt.value(ACCENT), alt.value(MUTED)),
+            tooltip=tooltip,
+        )
+    )
+    names = (
+        alt.Chart()
+        .mark_text(align="left", dx=9, dy=-7, fontSize=12, color=INK, limit=110)
+        .encode(x=x, y=y, text="model:N", tooltip=tooltip)
+        .transform_filter(f"datum.best || datum.model == '{OURS}'")
+    )
+    chart = choose(layer(rows, dots, names), measure="coverage")
+    spec = finish(chart, f"{metric} of each model against the chosen property of its lists", _HEIGHT)
+    return {**spec, "padding": {"left": 5, "top": 5, "bottom": 5, "right": 60}}
