@@ -54,7 +54,8 @@ def _draw_tables(
     measured: Mapping[str, Any],
     curves: Mapping[str, list[float]],
 ) -> None:
-    from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
+    from recsys.visuals.curve_plots import plot_curves
+    from recsys.visuals.plots import plot_importance, plot_ledger, plot_metric_table, plot_segments
 
     metric, n = config.evaluation.metric, config.evaluation.n
     drawn = {

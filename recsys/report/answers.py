@@ -42,7 +42,7 @@ class Answer:
         note: numbers behind it, a sentence.
         state: whether it is good or bad news; plain: neither.
         target: anchor of the panel with more.
-        chart: a small drawing; empty: none.
+        chart: a small drawing; None: there is none.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Answer:
     note: str
     target: str
     state: State = "plain"
-    chart: Markup = Markup("")
+    chart: Markup | None = None
 
 
 def answer_questions(
@@ -125,9 +125,9 @@ def answer_segments(run: Run) -> Answer | None:
     first = worse[0]
     spread = " to ".join(write_number(first[name], 3, signed=True) for name in ("difference_low", "difference_high"))
     note = (
-        f"{name_metric(evaluation.metric)}@{evaluation.n} {write_number(first['difference'], 3, signed=True)} ({spread}, "
-        f"p {write_p(first['p_value'])}) against {baseline['model']}, {format_count(first['users'], 'user')}; "
-        f"{len(worse)} of {compared}."
+        f"{name_metric(evaluation.metric)}@{evaluation.n} {write_number(first['difference'], 3, signed=True)} "
+        f"({spread}, p {write_p(first['p_value'])}) against {baseline['model']}, "
+        f"{format_count(first['users'], 'user')}; {len(worse)} of {compared}."
     )
     return Answer("Worse for", names + more, note, "segments", "bad")
 

@@ -95,8 +95,9 @@
     const user = data.users[index];
     const title = make("h3", "User ", { id: "person-title" });
     title.append(make("bdi", user.id));
-    const list = [["item", ""], ["rank", "number", (row, number) => String(number + 1)], ["score", "number", (row) => row[1].toFixed(4)]];
+    const list = [["item", ""], ["rank", "number", (row, number) => String(number + 1)]];
     if (data.reasons.length) list.push(["reason", "reason", (row) => (row[3] === null ? "" : data.reasons[row[3]])]);
+    list.push(["score", "number", (row) => row[1].toFixed(4)]);
     if (data.sources.length) list.push(["proposed by", "", (row) => row[2].map((source) => data.sources[source]).join(", ")]);
     const parts = [title, table("Recommended", list, user.list)];
     if (user.compared.length) parts.push(compare(user));

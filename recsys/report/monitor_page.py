@@ -65,9 +65,7 @@ def render_monitor_page(name: str, nights: Sequence[Night], reference: Sequence[
     moved = {figure for alert in night.alerts for figure in (alert["figure"], *alert["also"])}
     areas = {area: _list_rows(area, nights[-_SHOWN:], moved) for area in AREAS}
     files = resources.files("recsys.report")
-    style = write_css() + "".join(
-        files.joinpath(name).read_text("utf-8") for name in ("drawings.css", "monitor_page.css")
-    )
+    sheets = [files.joinpath(name).read_text("utf-8") for name in ("drawings.css", "monitor_page.css")]
     return environment.get_template("monitor_page.html.j2").render(
         name=name,
         night=night,
@@ -79,7 +77,7 @@ def render_monitor_page(name: str, nights: Sequence[Night], reference: Sequence[
             (known.run_date, known.verdict, [alert["cause"] for alert in known.alerts], known.accepted)
             for known in reversed(nights[-_SHOWN:])
         ],
-        style=Markup(style),
+        style=Markup(write_css() + "".join(sheets)),
     )
 
 

@@ -57,7 +57,10 @@
 
 // Tables that are wider than their boxes are marked, so that a reader knows to scroll.
 const markWide = (() => {
-  const mark = (box) => box.toggleAttribute("data-wide", box.scrollWidth > box.clientWidth + 1);
+  const mark = (box) => {
+    box.style.setProperty("--box", `${box.clientWidth}px`);
+    box.toggleAttribute("data-wide", box.scrollWidth > box.clientWidth + 1);
+  };
   const observer = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
   return (boxes) => boxes.forEach((box) => observer.observe(box));
 })();

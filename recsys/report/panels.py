@@ -9,7 +9,7 @@ from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.summaries import select_row
 from recsys.progress import format_count
-from recsys.report import charts, grids
+from recsys.report import charts, grids, ledger_charts
 from recsys.report.grids import name_metric, write_number, write_share
 from recsys.report.layout import Choice, Figure, Panel, Stat
 from recsys.report.trade_off import show_trade_off
@@ -120,7 +120,7 @@ def trace_losses(run: Run) -> Panel:
             Figure(
                 "overlap",
                 "Overlap: share of the row's items that the column also has",
-                charts.draw_overlap(run.overlap),
+                ledger_charts.draw_overlap(run.overlap),
                 grids.list_overlap(run.overlap),
                 choices=(Choice("share", "Of what the sources", options, "found_share", {}),),
                 wide=False,
@@ -150,13 +150,13 @@ def _draw_outcomes(run: Run) -> Figure:
         (colours[outcome], f"{outcome} {share:.1%}") for outcome, share in rows.select("outcome", "share").iter_rows()
     )
     title = "What became of the test positives"
-    return Figure("outcomes", title, charts.draw_outcomes(rows, colours), grids.list_outcomes(rows), key)
+    return Figure("outcomes", title, ledger_charts.draw_outcomes(rows, colours), grids.list_outcomes(rows), key)
 
 
 def _draw_depths(run: Run) -> Figure:
     sources = [name for name in run.depths["source"].unique(maintain_order=True) if name != UNION]
     colours = {source: f"var(--{role})" for source, role in colour_sources(sources).items()} | {UNION: "var(--ink)"}
-    spec = charts.draw_depths(run.depths, colours)
+    spec = ledger_charts.draw_depths(run.depths, colours)
     return Figure("depths", "Recall by depth", spec, grids.list_depths(run.depths), wide=False)
 
 

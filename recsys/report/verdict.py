@@ -36,13 +36,17 @@ class Verdict:
     @property
     def line(self) -> str:
         """All of it in one line, for the terminal."""
-        relative = f"{self.relative}: " if self.relative else ""
-        return f"{self.question} {self.answer}. {relative}{self.sentence}"
+        return f"{self.question} {self.answer}. {self.sentence}"
 
     @property
     def headline(self) -> str:
         """The answer with the difference in per cent."""
         return f"{self.answer}: {self.relative}" if self.relative else self.answer
+
+    @property
+    def numbers(self) -> str:
+        """The sentence without what the headline has."""
+        return self.sentence.removeprefix(f"{self.relative}: ")
 
 
 def best_baseline(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> dict[str, Any] | None:
@@ -80,11 +84,12 @@ def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdic
         f"{name} {write_number(ours['mean'], 3)} vs {write_number(baseline['mean'], 3)}, difference {difference} "
         f"({100 * evaluation.confidence:.4g}% CI {low} to {high}), p {p if p.startswith('≤') else f'= {p}'}"
     )
+    relative = _relative(baseline)
     return Verdict(
         f"Better than the best baseline ({baseline['model']})?",
         _ANSWERS[describe_verdict(baseline)],
-        f"{numbers}, {measured}.",
-        _relative(baseline),
+        f"{f'{relative}: ' if relative else ''}{numbers}, {measured}.",
+        relative,
     )
 
 

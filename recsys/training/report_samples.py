@@ -1,4 +1,4 @@
-"""What the report shows of single users and items: every model's lists of some users, and the neighbours of some items."""
+"""Samples for the report: every model's lists of some users, and the neighbours of some items."""
 
 from __future__ import annotations
 
