@@ -93,7 +93,7 @@ def answer_hits(run: Run) -> Answer | None:
         return Answer("Users with a hit", f"{ours['mean']:.0%}", f"{chose}.", "metrics")
     theirs = select_row(rows, model=baseline["model"])
     points, low, high = (
-        f"{100 * theirs[name]:+.0f}".replace("-", "\N{MINUS SIGN}")
+        write_number(100 * theirs[name], 0, signed=True) if abs(theirs[name]) >= 0.005 else "0"
         for name in ("difference", "difference_low", "difference_high")
     )
     state: State = "good" if theirs["difference_low"] > 0 else "bad" if theirs["difference_high"] < 0 else "plain"

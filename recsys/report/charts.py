@@ -26,6 +26,7 @@ from recsys.report.chart_style import (
     finish,
     layer,
     put_inline,
+    when,
 )
 from recsys.visuals.curves import Curve
 
@@ -51,15 +52,15 @@ def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     ends = pl.col("low", "high").fill_null(pl.col("mean"))
     rows = rows.select("model", "metric", "n", "mean", ends)
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("mean", op="max", order="descending"))
-    colour = alt.condition(alt.datum.model == OURS, alt.value(ACCENT), alt.value(MUTED))
-    tooltip = ["model:N", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
+    colour = when("model", OURS, ACCENT, MUTED)
+    tooltip = [alt.Tooltip("model:N"), *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
     spread = (
         alt.Chart()
         .mark_rule(strokeWidth=3, strokeCap="round", opacity=0.55)
         .encode(
             y=y,
             x=alt.X("low:Q", title=None, axis=AXIS, scale=alt.Scale(zero=True)),
-            x2="high:Q",
+            x2=alt.X2("high:Q"),
             color=colour,
             tooltip=tooltip,
         )
@@ -87,7 +88,7 @@ def draw_differences(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     """
     others = rows.filter(pl.col("model") != OURS).select("model", "metric", "n", *_DIFFERENCE, judge().alias("verdict"))
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("difference", op="max", order="ascending"))
-    chart = choose(_spread_around_zero(others, y, ["model:N"]), metric=metric, n=n)
+    chart = choose(_spread_around_zero(others, y, [alt.Tooltip("model:N")]), metric=metric, n=n)
     return finish(
         chart,
         "Ours minus each other model with its interval; right of 0, ours is better",
@@ -108,7 +109,7 @@ def draw_segments(rows: pl.DataFrame, metric: str, model: str) -> Spec:
     others = rows.filter(pl.col("model") != OURS).select(*columns, verdict)
     labels = others["label"].unique(maintain_order=True).to_list()
     y = alt.Y("label:N", title=None, sort=labels)
-    tooltip = ["label:N", alt.Tooltip("users:Q", format=","), alt.Tooltip("positives:Q", format=",")]
+    tooltip = [alt.Tooltip("label:N"), alt.Tooltip("users:Q", format=","), alt.Tooltip("positives:Q", format=",")]
     chart = choose(_spread_around_zero(others, y, tooltip), metric=metric, model=model)
     return finish(
         chart, "Ours minus the chosen model by segment with its interval; right of 0, ours is better", 26 * len(labels)
@@ -136,7 +137,12 @@ def draw_curve(curve: Curve) -> Spec:
     ticks = sorted({first + round(part * (last - first) / 4) for part in range(5)})
     x = alt.X("at:Q", title=curve.unit, axis=alt.Axis(grid=False, values=ticks, format="d"))
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
-    shown = {"x": x, "y": y, "detail": "part:N", "tooltip": ["part:N", "at:Q", alt.Tooltip("value:Q", format=".4f")]}
+    shown = {
+        "x": x,
+        "y": y,
+        "detail": alt.Detail("part:N"),
+        "tooltip": [alt.Tooltip("part:N"), alt.Tooltip("at:Q"), alt.Tooltip("value:Q", format=".4f")],
+    }
     layers = [alt.Chart().mark_line(color=ACCENT, strokeWidth=2).encode(**shown)] if curve.joined else []
     if not curve.joined or len(values) < 20:
         layers.append(alt.Chart().mark_point(color=ACCENT, filled=True, size=24, opacity=1).encode(**shown))
@@ -144,9 +150,9 @@ def draw_curve(curve: Curve) -> Spec:
     starts = [{"at": points[0][0] - 0.5, "name": name} for name, points in list(curve.parts.items())[1:]]
     if starts:
         data = alt.InlineData(values=starts)
-        edges = alt.Chart(data).mark_rule(color=MUTED).encode(x="at:Q")
+        edges = alt.Chart(data).mark_rule(color=MUTED).encode(x=alt.X("at:Q"))
         names = alt.Chart(data).mark_text(align="left", dx=4, color=INK, fontSize=11, baseline="top")
-        chart += edges + names.encode(x="at:Q", y=alt.value(0), text="name:N")
+        chart += edges + names.encode(x=alt.X("at:Q"), y=alt.YValue(0), text=alt.Text("name:N"))
     return finish(chart, f"Learning curve of {curve.title}, value by {curve.unit}", 180)
 
 
@@ -162,7 +168,7 @@ def draw_importance(importance: pl.DataFrame) -> Spec:
         .encode(
             x=alt.X("share:Q", title="share of the trees' total gain", axis=alt.Axis(format="%", tickCount=5)),
             y=alt.Y("feature:N", title=None, sort=None, axis=alt.Axis(labelLimit=190)),
-            tooltip=["feature:N", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=[alt.Tooltip("feature:N"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
     return finish(bars, "Share of the ranker's total gain by feature, largest on top", 22 * importance.height)
@@ -174,7 +180,7 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
     Args:
         bins: `bin`, `night` (`now` or `before`), `share`, bins in order.
     """
-    colour = alt.condition(alt.datum.night == "now", alt.value(ACCENT), alt.value(MUTED))
+    colour = when("night", "now", ACCENT, MUTED)
     bars = (
         alt.Chart(put_inline(bins))
         .mark_bar(cornerRadiusEnd=2)
@@ -183,7 +189,7 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
             xOffset=alt.XOffset("night:N", sort=["before", "now"]),
             y=alt.Y("share:Q", title="share of the scores", axis=alt.Axis(format="%", tickCount=4)),
             color=colour,
-            tooltip=["bin:N", "night:N", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=[alt.Tooltip("bin:N"), alt.Tooltip("night:N"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
     return finish(bars, "Share of the scores in each bin, this night and the one before", 200)
@@ -192,13 +198,13 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
 def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt.LayerChart:
     """Draw points, intervals and a line at 0; colour and fill show what the interval supports."""
     ends = [alt.Tooltip(f"{name}:Q", format="+.4f") for name in _DIFFERENCE[:3]]
-    shown = [*tooltip, *ends, alt.Tooltip("p_value:Q", format=".3f"), "verdict:N"]
+    shown = [*tooltip, *ends, alt.Tooltip("p_value:Q", format=".3f"), alt.Tooltip("verdict:N")]
     stroke = alt.Color("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_COLOURS))
     fill = alt.Fill("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_FILLS))
     zero = (
         alt.Chart(alt.InlineData(values=[{}]))
         .mark_rule(color=INK, strokeWidth=1)
-        .encode(x=alt.datum(0, type="quantitative", axis=SIGNED_AXIS, title=None))
+        .encode(x=alt.XDatum(0, type="quantitative", axis=SIGNED_AXIS, title=None))
     )
     spread = (
         alt.Chart()
@@ -206,7 +212,7 @@ def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt
         .encode(
             y=y,
             x=alt.X("difference_low:Q", title=None, axis=SIGNED_AXIS),
-            x2="difference_high:Q",
+            x2=alt.X2("difference_high:Q"),
             color=stroke,
             tooltip=shown,
         )
@@ -214,6 +220,12 @@ def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt
     point = (
         alt.Chart()
         .mark_point(size=70, strokeWidth=2, opacity=1)
-        .encode(y=y, x=alt.X("difference:Q", title=None, axis=SIGNED_AXIS), stroke=stroke, fill=fill, tooltip=shown)
+        .encode(
+            y=y,
+            x=alt.X("difference:Q", title=None, axis=SIGNED_AXIS),
+            stroke=stroke,
+            fill=fill,
+            tooltip=shown,
+        )
     )
     return layer(rows, zero, spread, point)

@@ -114,7 +114,7 @@ def draw_exposure(shares: pl.DataFrame) -> Spec:
             xOffset=alt.XOffset("of:N", sort=list(_SHARES)),
             y=alt.Y("share:Q", title="share", axis=alt.Axis(format="%", tickCount=5)),
             color=alt.Color("of:N", legend=None, scale=alt.Scale(domain=list(_SHARES), range=list(_SHARES.values()))),
-            tooltip=["group:N", "of:N", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=[alt.Tooltip("group:N"), alt.Tooltip("of:N"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
     return finish(bars, "Share of catalogue, interactions and lists in each group of items by number of users", 220)

@@ -8,7 +8,19 @@ import polars as pl
 
 from recsys.evaluation.candidate_ledger import LISTED, UNION
 from recsys.extras import needs_extra
-from recsys.report.chart_style import ACCENT, INK, LABELLED, SURFACE, Spec, choose, finish, layer, put_inline
+from recsys.report.chart_style import (
+    ACCENT,
+    INK,
+    LABELLED,
+    SURFACE,
+    Spec,
+    choose,
+    finish,
+    layer,
+    match,
+    put_inline,
+    when,
+)
 from recsys.visuals.curves import space_labels
 
 with needs_extra("report", "HTML report"):
@@ -30,13 +42,13 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     parts = ends.with_columns(((pl.col("start") + pl.col("end")) / 2).alias("middle"))
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     axis = alt.Axis(format="%", grid=False, tickCount=5)
-    tooltip = ["outcome:N", alt.Tooltip("positives:Q", format=","), alt.Tooltip("share:Q", format=".1%")]
+    tooltip = [alt.Tooltip("outcome:N"), alt.Tooltip("positives:Q", format=","), alt.Tooltip("share:Q", format=".1%")]
     bars = (
         alt.Chart()
         .mark_bar(stroke=SURFACE, strokeWidth=2, cornerRadius=3)
         .encode(
             x=alt.X("start:Q", title=None, axis=axis, scale=alt.Scale(domain=[0, 1])),
-            x2="end:Q",
+            x2=alt.X2("end:Q"),
             color=alt.Color("outcome:N", scale=scale, legend=None),
             tooltip=tooltip,
         )
@@ -46,11 +58,9 @@ def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
         alt.Chart()
         .mark_text(fontSize=12, fontWeight="bold")
         .encode(
-            x="middle:Q",
+            x=alt.X("middle:Q"),
             text=alt.Text("share:Q", format=".0%"),
-            color=alt.condition(
-                alt.datum.outcome == LISTED, alt.value("var(--on-accent)"), alt.value("var(--on-outcome)")
-            ),
+            color=when("outcome", LISTED, "var(--on-accent)", "var(--on-outcome)"),
             tooltip=tooltip,
         )
         .transform_filter("datum.share >= 0.08")
@@ -81,8 +91,8 @@ def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
             x=x,
             y=alt.Y("recall:Q", title="recall", axis=alt.Axis(format="%", tickCount=5), scale=y_scale),
             color=alt.Color("source:N", scale=scale, legend=None),
-            strokeWidth=alt.condition(alt.datum.source == UNION, alt.value(3), alt.value(2)),
-            tooltip=["source:N", "depth:Q", alt.Tooltip("recall:Q", format=".1%")],
+            strokeWidth=alt.StrokeWidthValue(2, condition=match("source", UNION, 3)),
+            tooltip=[alt.Tooltip("source:N"), alt.Tooltip("depth:Q"), alt.Tooltip("recall:Q", format=".1%")],
         )
     )
     ends = depths.group_by("source", maintain_order=True).agg(pl.col("depth", "recall").last())
@@ -95,7 +105,7 @@ def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
     names = (
         alt.Chart(put_inline(labels))
         .mark_text(align="left", dx=8, color=INK, fontSize=11, clip=False, limit=96)
-        .encode(x=x, y=alt.Y("place:Q", scale=y_scale), text="name:N")
+        .encode(x=x, y=alt.Y("place:Q", scale=y_scale), text=alt.Text("name:N"))
     )
     described = "Recall of each source, by the number of items that it proposes"
     return {**finish(lines + names, described, _DEPTHS_HEIGHT), "padding": LABELLED}
@@ -113,7 +123,7 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     names = pairs["source"].unique(maintain_order=True).to_list()
     x = alt.X("other:N", title=None, sort=names, axis=alt.Axis(labelAngle=-40, orient="top", grid=False))
     y = alt.Y("source:N", title=None, sort=names)
-    tooltip = ["source:N", "other:N", alt.Tooltip("value:Q", format=".1%")]
+    tooltip = [alt.Tooltip("source:N"), alt.Tooltip("other:N"), alt.Tooltip("value:Q", format=".1%")]
     cells = (
         alt.Chart()
         .mark_rect(color=ACCENT, cornerRadius=3, stroke=SURFACE, strokeWidth=2)

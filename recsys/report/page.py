@@ -23,7 +23,7 @@ from recsys.monitoring.monitored_nights import read_nights
 from recsys.progress import format_count
 from recsys.registry.tracking import Store, connect, log_file
 from recsys.report.answers import answer_questions
-from recsys.report.chart_style import CONFIG
+from recsys.report.chart_style import CONFIG, unchecked
 from recsys.report.data import show_data
 from recsys.report.exposure import show_exposure
 from recsys.report.head import Head, list_facts, make_head, write_window
@@ -88,19 +88,20 @@ def write_report(
     source = _find_lists(home, shown, snapshot, nights)
     trainings = read_trainings(home, shown)
     monitored = [night for night in read_nights(home, config.name) if run_date is None or night.run_date <= run_date]
-    panels = [
-        compare_models(shown),
-        compare_segments(shown),
-        trace_losses(shown),
-        show_limits(serving, nights, config.generation.sanity, config.generation.n),
-        show_trend(trainings, shown.config.evaluation),
-        compare_nights(shown, nights, config.generation.n),
-        show_watch(monitored),
-        show_beyond_accuracy(shown),
-        show_exposure(source.lists, source.history, source.items, shown.config.evaluation.segments, source.whose),
-        show_training(shown),
-        show_data(read_summary(home, snapshot.id), list_facts(shown, snapshot)),
-    ]
+    with unchecked():
+        panels = [
+            compare_models(shown),
+            compare_segments(shown),
+            trace_losses(shown),
+            show_limits(serving, nights, config.generation.sanity, config.generation.n),
+            show_trend(trainings, shown.config.evaluation),
+            compare_nights(shown, nights, config.generation.n),
+            show_watch(monitored),
+            show_beyond_accuracy(shown),
+            show_exposure(source.lists, source.history, source.items, shown.config.evaluation.segments, source.whose),
+            show_training(shown),
+            show_data(read_summary(home, snapshot.id), list_facts(shown, snapshot)),
+        ]
     head = make_head(shown, serving, answer_questions(shown, serving, nights, monitored, trainings), now)
     path = out or report_file(home, shown.name)
     replace_text(path, render(head, [panel for panel in panels if panel], *_gather_browser(shown, source, users)))

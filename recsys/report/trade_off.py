@@ -7,7 +7,7 @@ import polars as pl
 from recsys.artifacts.runs import Run
 from recsys.evaluation.comparison import OURS
 from recsys.extras import needs_extra
-from recsys.report.chart_style import ACCENT, AXIS, INK, MUTED, Spec, choose, finish, layer
+from recsys.report.chart_style import ACCENT, AXIS, INK, MUTED, Spec, choose, finish, layer, match, when
 from recsys.report.grids import name_metric
 from recsys.report.layout import Choice, Figure
 
@@ -72,23 +72,22 @@ def draw_trade_off(rows: pl.DataFrame, metric: str) -> Spec:
     """
     x = alt.X("value:Q", title=None, axis=AXIS, scale=alt.Scale(zero=False, padding=24))
     y = alt.Y("accuracy:Q", title=metric, axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False, padding=14))
-    ours = alt.datum.model == OURS
-    tooltip = ["model:N", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("accuracy", "value"))]
+    tooltip = [alt.Tooltip("model:N"), *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("accuracy", "value"))]
     dots = (
         alt.Chart()
         .mark_point(filled=True, opacity=1)
         .encode(
             x=x,
             y=y,
-            size=alt.condition(ours, alt.value(150), alt.value(70)),
-            color=alt.condition(ours, alt.value(ACCENT), alt.value(MUTED)),
+            size=alt.SizeValue(70, condition=match("model", OURS, 150)),
+            color=when("model", OURS, ACCENT, MUTED),
             tooltip=tooltip,
         )
     )
     names = (
         alt.Chart()
         .mark_text(align="left", dx=9, dy=-7, fontSize=12, color=INK, limit=110)
-        .encode(x=x, y=y, text="model:N", tooltip=tooltip)
+        .encode(x=x, y=y, text=alt.Text("model:N"), tooltip=tooltip)
         .transform_filter(f"datum.best || datum.model == '{OURS}'")
     )
     chart = choose(layer(rows, dots, names), measure="coverage")

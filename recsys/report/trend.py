@@ -146,8 +146,12 @@ def draw_trend(trainings: list[Training], metric: str) -> Spec:
     axis = alt.Axis(labelExpr="split(datum.label, ': ')[1]", labelAngle=0, labelOverlap="greedy", grid=False)
     x = alt.X("training:O", title="data up to", sort=None, axis=axis)
     scale = alt.Scale(zero=False)
-    tooltip = ["training:O", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
-    band = alt.Chart().mark_area(color=ACCENT, opacity=0.15).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    tooltip = [alt.Tooltip("training:O"), *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
+    band = (
+        alt.Chart()
+        .mark_area(color=ACCENT, opacity=0.15)
+        .encode(x=x, y=alt.Y("low:Q", scale=scale), y2=alt.Y2("high:Q"))
+    )
     ours = (
         alt.Chart()
         .mark_line(color=ACCENT, strokeWidth=2.5, point=alt.OverlayMarkDef(color=ACCENT, size=45))
@@ -156,7 +160,11 @@ def draw_trend(trainings: list[Training], metric: str) -> Spec:
     baseline = (
         alt.Chart()
         .mark_line(color=MUTED, strokeWidth=2, point=alt.OverlayMarkDef(color=MUTED, size=30))
-        .encode(x=x, y="baseline:Q", tooltip=["training:O", "name:N", alt.Tooltip("baseline:Q", format=".4f")])
+        .encode(
+            x=x,
+            y=alt.Y("baseline:Q"),
+            tooltip=[alt.Tooltip("training:O"), alt.Tooltip("name:N"), alt.Tooltip("baseline:Q", format=".4f")],
+        )
     )
     layers = alt.LayerChart(data=put_inline(rows), layer=[band, baseline, ours])
     ends = _name_ends(rows, x)
@@ -175,5 +183,5 @@ def _name_ends(rows: pl.DataFrame, x: alt.X) -> alt.Chart:
     return (
         alt.Chart(put_inline(labels))
         .mark_text(align="left", dx=10, color=INK, fontSize=12)
-        .encode(x=x, y="place:Q", text="name:N")
+        .encode(x=x, y=alt.Y("place:Q"), text=alt.Text("name:N"))
     )

@@ -98,5 +98,8 @@ def _relative(baseline: dict[str, Any]) -> str:
     if baseline["mean"] <= 0:
         return ""
     gain = baseline["difference"] / baseline["mean"]
+    if not gain:
+        return "no difference"
     unsure = describe_verdict(baseline) == "not distinguishable from"
-    return f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}"
+    size = f"{abs(gain):.0%}" if abs(gain) >= 0.005 else "under 1%"
+    return f"{size} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}"
