@@ -79,8 +79,10 @@
       (number) => {
         const item = user.compared[place][number];
         const hit = taken.has(item);
-        const cell = make("td", hit ? "✓ " : "", { dir: "auto", class: hit ? "hit" : "" });
+        const cell = make("td", undefined, { dir: "auto", class: hit ? "hit" : "" });
         if (item !== undefined) cell.append(name(item));
+        // Inside the button, so that the mark and the title share a line.
+        if (hit) (cell.firstElementChild ?? cell).prepend("✓ ");
         return cell;
       },
     ]);
@@ -98,7 +100,7 @@
     const list = [["item", ""], ["rank", "number", (row, number) => String(number + 1)]];
     if (data.reasons.length) list.push(["reason", "reason", (row) => (row[3] === null ? "" : data.reasons[row[3]])]);
     list.push(["score", "number", (row) => row[1].toFixed(4)]);
-    if (data.sources.length) list.push(["proposed by", "", (row) => row[2].map((source) => data.sources[source]).join(", ")]);
+    if (data.sources.length) list.push(["proposed by", "sources", (row) => row[2].map((source) => data.sources[source]).join(", ")]);
     const parts = [title, table("Recommended", list, user.list)];
     if (user.compared.length) parts.push(compare(user));
     if (user.held.length) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from recsys.artifacts.runs import Run
@@ -17,13 +19,16 @@ with needs_extra("report", "HTML report"):
 _HEIGHT = 320
 # Higher is worse for these.
 _LOWER = ("gini",)
+# Names of dots are joined where these shares of the ranges are between them.
+_NEAR = (0.12, 0.05)
 _MEASURES = ("coverage", "novelty", "diversity", "cold_share", "gini")
 
 
 def gather_trade_off(run: Run) -> pl.DataFrame:
-    """Return `model`, `measure`, `accuracy`, `value`, `best`, a row per model and measure.
+    """Return `model`, `measure`, `accuracy`, `value`, `best`, `label`, a row per model and measure.
 
-    `best`: no other model is at least as good in both and better in one.
+    `best`: no other model is at least as good in both and better in one. `label`: the name of ours and of these models;
+    models in the same place share the label of the first, and the others have none.
     """
     evaluation = run.config.evaluation
     own = run.metrics.filter(pl.col("n") == evaluation.n).select("model", "metric", "mean")
@@ -32,8 +37,9 @@ def gather_trade_off(run: Run) -> pl.DataFrame:
     measures = pl.concat([whole, own]).filter(pl.col("metric").is_in(_MEASURES))
     rows = measures.rename({"metric": "measure", "mean": "value"}).join(accuracy, on="model")
     order = pl.col("measure").cast(pl.Enum(_MEASURES))
-    marked = [_mark_best(part) for _, part in rows.sort(order, "model").group_by("measure", maintain_order=True)]
-    return pl.concat(marked) if marked else rows.with_columns(best=pl.lit(False))
+    ours_first = pl.col("model") != OURS
+    ordered = rows.sort(order, ours_first, "model").group_by("measure", maintain_order=True)
+    return pl.concat([_name_dots(_mark_best(part)) for _, part in ordered])
 
 
 def _mark_best(rows: pl.DataFrame) -> pl.DataFrame:
@@ -44,6 +50,32 @@ def _mark_best(rows: pl.DataFrame) -> pl.DataFrame:
         return any(a >= x and b >= y and (a > x or b > y) for a, b in points)
 
     return rows.with_columns(best=pl.Series([not beaten(*point) for point in points], dtype=pl.Boolean))
+
+
+def _name_dots(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add `label`; names that would be written over each other are joined."""
+    spans = [float(rows[name].to_numpy().max() - rows[name].to_numpy().min()) or 1.0 for name in ("value", "accuracy")]
+    places: list[tuple[float, float]] = []
+    labels: list[str | None] = []
+    for model, best, x, y in rows.select("model", "best", "value", "accuracy").iter_rows():
+        if not best and model != OURS:
+            places.append((math.inf, math.inf))
+            labels.append(None)
+            continue
+        near = (
+            number
+            for number, (a, b) in enumerate(places)
+            if abs(a - x) < _NEAR[0] * spans[0] and abs(b - y) < _NEAR[1] * spans[1]
+        )
+        other = next(near, None)
+        if other is None:
+            places.append((x, y))
+            labels.append(model)
+        else:
+            labels[other] = f"{labels[other]}, {model}"
+            places.append((math.inf, math.inf))
+            labels.append(None)
+    return rows.with_columns(label=pl.Series(labels, dtype=pl.String))
 
 
 def show_trade_off(run: Run) -> Figure:
@@ -86,10 +118,9 @@ def draw_trade_off(rows: pl.DataFrame, metric: str) -> Spec:
     )
     names = (
         alt.Chart()
-        .mark_text(align="left", dx=9, dy=-7, fontSize=12, color=INK, limit=110)
-        .encode(x=x, y=y, text=alt.Text("model:N"), tooltip=tooltip)
-        .transform_filter(f"datum.best || datum.model == '{OURS}'")
+        .mark_text(align="right", dx=-7, dy=-9, fontSize=12, color=INK, limit=220)
+        .encode(x=x, y=y, text=alt.Text("label:N"), tooltip=tooltip)
+        .transform_filter("datum.label != null")
     )
     chart = choose(layer(rows, dots, names), measure="coverage")
-    spec = finish(chart, f"{metric} of each model against the chosen property of its lists", _HEIGHT)
-    return {**spec, "padding": {"left": 5, "top": 5, "bottom": 5, "right": 60}}
+    return finish(chart, f"{metric} of each model against the chosen property of its lists", _HEIGHT)

@@ -165,6 +165,6 @@ def test_the_panel_of_the_monitor_has_alerts_and_drawings() -> None:
     panel = show_watch(nights)
     assert panel is not None
     assert [stat.value for stat in panel.stats] == ["Alert", "1"]
-    assert panel.grids[0].rows[0].cells == ("<i>fewer</i> events", "3", "9 (5 to 20)")
+    assert panel.grids[0].rows[0].cells == ("<i>fewer</i> events", "3", "9 (5 to 20.0)")
     assert "40.0%" in panel.drawings[0].markup
     assert panel.drawings[0].markup.count("<svg") == 1

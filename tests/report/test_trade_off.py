@@ -24,6 +24,13 @@ def test_models_that_no_other_beats_are_marked(handmade_home: Path) -> None:
         ("coverage", "ours"): True, ("coverage", "als"): False, ("coverage", "popular"): True,
         ("gini", "ours"): True, ("gini", "als"): True, ("gini", "popular"): False,
     }  # fmt: skip
+    labels = rows.filter(pl.col("label").is_not_null()).select("measure", "label").rows()
+    assert labels == [("coverage", "ours"), ("coverage", "popular"), ("gini", "ours"), ("gini", "als")]
+    # Dots in the same place share a label.
+    same = catalogue.with_columns(pl.lit(0.5).alias("coverage"), pl.lit(0.5).alias("gini"))
+    close = metrics.with_columns(pl.lit(0.3).alias("mean"))
+    rows = gather_trade_off(replace(run, metrics=close, catalogue=same))
+    assert rows["label"].drop_nulls().to_list() == ["ours, als, popular"] * 2
 
 
 def test_every_measure_can_be_chosen(handmade_home: Path) -> None:
