@@ -76,8 +76,9 @@ class _Rows:
 
 def put_inline(frame: pl.DataFrame) -> alt.InlineData:
     """Put rows inside the specification; NaN becomes null, because JSON has no NaN."""
+    rows: Any = _Rows(frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts())
     with unchecked():
-        return alt.InlineData(values=_Rows(frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts()))
+        return alt.InlineData(values=rows)
 
 
 def when(field: str, value: str, then: str, otherwise: str) -> alt.ColorValue:
