@@ -152,7 +152,7 @@ def draw_curve(curve: Curve) -> Spec:
         data = alt.InlineData(values=starts)
         edges = alt.Chart(data).mark_rule(color=MUTED).encode(x=alt.X("at:Q"))
         names = alt.Chart(data).mark_text(align="left", dx=4, color=INK, fontSize=11, baseline="top")
-        chart += edges + names.encode(x=alt.X("at:Q"), y=alt.YValue(0), text=alt.Text("name:N"))
+        chart += edges + names.encode(x=alt.X("at:Q"), y=alt.value(0), text=alt.Text("name:N"))
     return finish(chart, f"Learning curve of {curve.title}, value by {curve.unit}", 180)
 
 

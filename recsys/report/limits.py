@@ -35,6 +35,8 @@ def show_limits(serving: Serving, nights: Sequence[Night], sanity: SanityConfig,
         grids.append(Grid("The gate: version against champion, anchor, baselines and guardrails", _HEAD, rows, _WORDS))
     elif serving.problem:
         notes.append(f"The gate's checks are not shown: {serving.problem}")
+    elif serving.judged:
+        notes.append("The gate judged this run's version, but the table of its checks cannot be read.")
     else:
         notes.append("The gate has not judged this run's version yet; 'recsys promote' does.")
     if nights:

@@ -26,7 +26,7 @@ class Serving:
         problem: why the registry could not be asked; empty: it answered.
         record: the training; None: the store does not have it.
         judged: the newest entry of the promotion log about its version; None: the gate has not judged it.
-        decision: the table of that entry; None: it has none, or an older recsys wrote it.
+        decision: the table of that entry; None: it has none, it cannot be read, or an older recsys wrote it.
         champion: the entry since which the present champion serves; None: nothing was promoted yet.
     """
 
@@ -69,8 +69,9 @@ def _find_judgement(log: PromotionLog, record: RunRecord | None) -> Entry | None
 
 
 def _read_decision(log: PromotionLog, judged: Entry | None) -> Decision | None:
-    text = log.read_decision(judged) if judged else None
     try:
+        text = log.read_decision(judged) if judged else None
         return parse_decision(json.loads(text)) if text else None
-    except (ValueError, TypeError, KeyError):
+    except (RegistryError, ValueError, TypeError, KeyError) as error:
+        logger.warning("the gate's checks are not shown: %s", error)
         return None
