@@ -17,6 +17,7 @@ _PASSED = ("pass", "better", "as good")
 _FAILED = ("fail", "worse")
 _HEAD = ("limit", "value", "allowed", "result", "details")
 _WORDS = ("result", "details")
+_CHURN = "churn"
 
 
 def show_limits(serving: Serving, nights: Sequence[Night], sanity: SanityConfig, n: int) -> Panel:
@@ -28,7 +29,9 @@ def show_limits(serving: Serving, nights: Sequence[Night], sanity: SanityConfig,
         sanity: the limits of lists.
         n: length of the published lists.
     """
-    grids, stats, notes = [], [], []
+    grids: list[Grid] = []
+    stats: list[Stat] = []
+    notes: list[str] = []
     if serving.decision:
         rows = _list_checks(serving.decision)
         stats.append(_count("checks of the gate", rows))
@@ -76,7 +79,11 @@ def _write_margin(check: Check) -> str:
         return "–"
     if check.kind == "evidence":
         return f"at least {check.margin:,.0f}"
-    return f"loss ≤ {_write(check, check.margin)}" if check.against is not None else f"≤ {_write(check, check.margin)}"
+    margin = _write(check, check.margin)
+    if check.against is not None:
+        return f"worse by ≤ {margin}"
+    # Of the limits without a rival, only this one is an upper limit.
+    return f"{'≤' if check.name == _CHURN else '≥'} {margin}"
 
 
 def _list_sanity(nights: Sequence[Night], sanity: SanityConfig, n: int) -> tuple[Row, ...]:

@@ -116,7 +116,7 @@ def show_trend(trainings: list[Training], evaluation: EvaluationConfig) -> Panel
         ),
         words=("run",),
     )
-    figures = ()
+    figures: tuple[Figure, ...] = ()
     if len(trainings) > 1:
         figures = (Figure("trend", f"{metric} of each training", draw_trend(trainings, metric)),)
     notes = (

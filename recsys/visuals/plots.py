@@ -119,7 +119,9 @@ def _draw_depths(axes: Axes, depths: pl.DataFrame) -> None:
     for source, role in colour_sources(ends["source"]).items():
         rows = depths.filter(pl.col("source") == source)
         colour, width = (INK, 2.5) if source == UNION else (LIGHT[role], 1.6)
-        axes.plot(rows["depth"], rows["recall"], marker="o", markersize=3, color=colour, linewidth=width)
+        axes.plot(
+            rows["depth"].to_list(), rows["recall"].to_list(), marker="o", markersize=3, color=colour, linewidth=width
+        )
     places = space_labels(ends["recall"].to_list(), top / 18)
     for (source, depth, recall), place in zip(ends.iter_rows(), places, strict=True):
         name = "any source" if source == UNION else escape_mathtext(source)
