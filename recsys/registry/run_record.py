@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from recsys.registry.tracking import Store, asking
-from recsys.serving.bundle import WRITTEN_BY
 
+# As in `serving.bundle`, which would import every model for it.
+WRITTEN_BY = "recsys"
 _COMMIT = "mlflow.source.git.commit"
 
 
