@@ -160,12 +160,17 @@ def test_users_are_found_by_id_and_by_item(page: Chrome) -> None:
 
 def test_wide_tables_say_so_on_a_narrow_screen(browser: Chrome, handmade_page: Path) -> None:
     script = """
-    const boxes = [...document.querySelectorAll(".scroll")].filter((one) => one.offsetParent);
+    const boxes = [...document.querySelectorAll(".scroll")].filter((one) => one.checkVisibility());
     return boxes.map((one) => [
       one.scrollWidth > one.clientWidth + 1, getComputedStyle(one.querySelector("caption"), "::after").content]);
     """
     load(browser, handmade_page, width=390)
     assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+    shown = len(browser.execute_script(script))
+    # A table that was folded is marked once it is shown.
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    WebDriverWait(browser, 5).until(lambda it: len(it.execute_script(script)) > shown)
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
     boxes = browser.execute_script(script)
     assert {wide for wide, _ in boxes} == {True, False}
     assert all(("scroll sideways" in hint) == wide for wide, hint in boxes)

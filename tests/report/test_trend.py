@@ -15,7 +15,7 @@ from recsys.storage.folders import MANIFEST
 def copy_run(home: Path, name: str, **facts: str) -> Path:
     folder = home / "runs" / name
     shutil.copytree(home / "runs" / RUN, folder)
-    write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), **facts})
+    write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "run": name, **facts})
     return folder
 
 
