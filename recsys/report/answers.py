@@ -120,7 +120,8 @@ def answer_segments(run: Run) -> Answer | None:
     if not worse:
         note = f"In none of {compared} with enough users is {baseline['model']} significantly better."
         return Answer("Worse for", "No segment", note, "segments", "good")
-    names = ", ".join(f"{row['dimension']}: {row['segment']}" for row in worse[:_NAMED])
+    shown = pl.DataFrame(worse[:_NAMED]).group_by("dimension", maintain_order=True).agg("segment")
+    names = ", ".join(f"{dimension}: {', '.join(segments)}" for dimension, segments in shown.iter_rows())
     more = f" and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
     first = worse[0]
     spread = " to ".join(write_number(first[name], 3, signed=True) for name in ("difference_low", "difference_high"))

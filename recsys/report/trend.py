@@ -180,8 +180,9 @@ def _name_ends(rows: pl.DataFrame, x: alt.X) -> alt.Chart:
     spread = float(values.to_numpy().max()) - float(values.to_numpy().min())
     places = space_labels(list(named.values()), (spread or 1.0) * _LABEL_HEIGHT / _HEIGHT)
     labels = pl.DataFrame({"training": last["training"], "name": list(named), "place": places})
-    return (
+    named_ends: alt.Chart = (
         alt.Chart(put_inline(labels))
         .mark_text(align="left", dx=10, color=INK, fontSize=12)
         .encode(x=x, y=alt.Y("place:Q"), text=alt.Text("name:N"))
     )
+    return named_ends
