@@ -218,6 +218,25 @@ class FeatureImportance(dy.Schema):
     loss = dy.Float64(nullable=True)
 
 
+class ModelLists(dy.Schema):
+    """The lists of every measured model for a sample of the test users, in their first `evaluation.n` items."""
+
+    model = dy.String(primary_key=True)
+    user_id = dy.String(primary_key=True)
+    rank = dy.UInt16(primary_key=True, min=1)
+    item_id = dy.String(nullable=False, min_length=1)
+
+
+class ItemNeighbours(dy.Schema):
+    """The items with the most similar texts to each item of a sample, by the embeddings that were measured."""
+
+    item_id = dy.String(primary_key=True, min_length=1)
+    rank = dy.UInt16(primary_key=True, min=1)
+    neighbour = dy.String(nullable=False, min_length=1)
+    # Of the two embeddings.
+    cosine = dy.Float32(nullable=False, min=-1.001, max=1.001)
+
+
 class Recommendations(dy.Schema):
     """The lists of one run date, sorted by `user_id`, then `rank`."""
 

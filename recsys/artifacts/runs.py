@@ -20,12 +20,15 @@ from recsys.tables import (
     CatalogueTable,
     FeatureImportance,
     FeatureShift,
+    ItemNeighbours,
     LedgerDepths,
     LedgerOverlap,
     MetricTable,
+    ModelLists,
     SegmentTable,
     TestPositives,
     UserMetrics,
+    empty,
 )
 
 _NEXT = "run 'recsys train' with this config"
@@ -41,6 +44,8 @@ _TABLES: dict[str, type[dy.Schema]] = {
     "shift": FeatureShift,
     "importance": FeatureImportance,
 }
+# Samples for the report; runs of older versions have none.
+_SAMPLES: dict[str, type[dy.Schema]] = {"model_lists": ModelLists, "neighbours": ItemNeighbours}
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,11 @@ class Run:
         shift: `FeatureShift`.
         lists: `user_id`, `rank`, `item_id`, `score`: the model's lists for the test window.
         importance: `FeatureImportance`.
+        model_lists: `ModelLists`; empty in a run of an older version.
+        neighbours: `ItemNeighbours`; likewise.
         curves: name -> value by step.
         measured: everything that is not a table: outcomes of the positives, losses, churn, blend weights, the ranker,
-            users without history.
+            users without history, the lengths of the trainings in a curve.
     """
 
     name: str
@@ -83,13 +90,20 @@ class Run:
     shift: pl.DataFrame
     lists: pl.DataFrame
     importance: pl.DataFrame
+    model_lists: pl.DataFrame
+    neighbours: pl.DataFrame
     curves: dict[str, list[float]]
     measured: dict[str, Any]
 
 
 def write_run_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Check and write the tables of a run, one parquet file each, named like the attributes of `Run`."""
-    for name, schema in _TABLES.items():
+    """Check and write the tables of a run, one parquet file each, named like the attributes of `Run`.
+
+    Args:
+        folder: of the run.
+        tables: by name; samples may be missing.
+    """
+    for name, schema in (*_TABLES.items(), *((name, _SAMPLES[name]) for name in _SAMPLES if name in tables)):
         write_table(tables[name], schema, folder / f"{name}.parquet", f"run table '{name}'")
 
 
@@ -136,7 +150,13 @@ def open_run(folder: Path) -> Run:
             name: read_table(folder / f"{name}.parquet", schema, f"table '{name}' of run {folder.name}", _NEXT)
             for name, schema in _TABLES.items()
         },
+        **{name: _read_sample(folder, name, schema) for name, schema in _SAMPLES.items()},
         lists=read_parquet(folder / "lists.parquet"),
         curves=read_json(folder / "curves.json"),
         measured=read_json(folder / "measured.json"),
     )
+
+
+def _read_sample(folder: Path, name: str, schema: type[dy.Schema]) -> pl.DataFrame:
+    path = folder / f"{name}.parquet"
+    return read_table(path, schema, f"table '{name}' of run {folder.name}", _NEXT) if path.is_file() else empty(schema)

@@ -80,7 +80,7 @@ def report(
     from recsys.config import home
     from recsys.report.page import write_report
 
-    path = write_report(settings, home(), run=run, run_date=run_date, users=users, out=out)
+    path = write_report(settings, home(), run=run, run_date=run_date, users=users, out=out, now=datetime.now(UTC))
     if as_json:
         print_json({"file": str(path)})
         return

@@ -54,7 +54,8 @@ def _draw_tables(
     measured: Mapping[str, Any],
     curves: Mapping[str, list[float]],
 ) -> None:
-    from recsys.visuals.plots import plot_curves, plot_importance, plot_ledger, plot_metric_table, plot_segments
+    from recsys.visuals.curve_plots import plot_curves
+    from recsys.visuals.plots import plot_importance, plot_ledger, plot_metric_table, plot_segments
 
     metric, n = config.evaluation.metric, config.evaluation.n
     drawn = {
@@ -62,7 +63,7 @@ def _draw_tables(
         "segments": plot_segments(tables["segments"], metric, n, OURS, BLEND),
         "ledger": plot_ledger(measured, tables["depths"]),
         "importance": plot_importance(tables["importance"]),
-        "curves": plot_curves(curves),
+        "curves": plot_curves(curves, measured.get("curve_parts")),
     }
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=120)

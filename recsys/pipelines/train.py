@@ -48,6 +48,7 @@ from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
+from recsys.training.report_samples import find_neighbours, sample_lists
 from recsys.training.splitting import split_snapshot
 
 
@@ -207,6 +208,7 @@ def _fit_and_measure(
 def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:
     """Return the tables of a run, by their names in `Run`."""
     ledger, evaluation, ranker = measured.ledger, config.evaluation, evaluated.bundle.ranker
+    model_lists = sample_lists(measured, evaluated.bundle.items["item_id"], evaluation.n)
     return {
         "metrics": summarise(measured.user_metrics, OURS, evaluation, config.seed),
         "user_metrics": measured.user_metrics,
@@ -218,6 +220,8 @@ def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[st
         "overlap": ledger.summarise_overlap(),
         "shift": measure_shift(evaluated.rows, measured.features, ranker.features),
         "importance": measure_importance(ranker, measured.features, evaluation.n, config.seed),
+        "model_lists": model_lists,
+        "neighbours": find_neighbours(evaluated.bundle.items["item_id"], evaluated.bundle.embeddings, model_lists),
     }
 
 
@@ -235,6 +239,7 @@ def _describe_measured(
         "blend": evaluated.bundle.ranker.blend.weights,
         "ranker": evaluated.bundle.ranker.describe(),
         "refit_differences": refit.differences,
+        "curve_parts": evaluated.curve_parts,
         "users_without_history": measured.users_without_history,
         # The seconds are logged with the MLflow run: a repeated training must leave the same bytes here.
         "fallback_share": measured.costs.fallback_share,

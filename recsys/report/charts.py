@@ -1,17 +1,15 @@
 """Charts of the page: Vega-Lite specifications made with altair.
 
-Ours always has the accent colour. A chart with choices has parameters named `metric`, `n`, `model` or `share`, which
-the page sets.
+Ours always has the accent colour. A chart with choices has parameters named `metric`, `n` or `model`, which the
+page sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from recsys.evaluation.candidate_ledger import UNION
 from recsys.evaluation.comparison import DIFFERENCE, OURS
 from recsys.extras import needs_extra
 from recsys.report.chart_style import (
@@ -28,7 +26,9 @@ from recsys.report.chart_style import (
     finish,
     layer,
     put_inline,
+    when,
 )
+from recsys.visuals.curves import Curve
 
 with needs_extra("report", "HTML report"):
     import altair as alt
@@ -52,15 +52,15 @@ def draw_means(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     ends = pl.col("low", "high").fill_null(pl.col("mean"))
     rows = rows.select("model", "metric", "n", "mean", ends)
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("mean", op="max", order="descending"))
-    colour = alt.condition(alt.datum.model == OURS, alt.value(ACCENT), alt.value(MUTED))
-    tooltip = ["model:N", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
+    colour = when("model", OURS, ACCENT, MUTED)
+    tooltip = [alt.Tooltip("model:N"), *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
     spread = (
         alt.Chart()
         .mark_rule(strokeWidth=3, strokeCap="round", opacity=0.55)
         .encode(
             y=y,
             x=alt.X("low:Q", title=None, axis=AXIS, scale=alt.Scale(zero=True)),
-            x2="high:Q",
+            x2=alt.X2("high:Q"),
             color=colour,
             tooltip=tooltip,
         )
@@ -88,7 +88,7 @@ def draw_differences(rows: pl.DataFrame, metric: str, n: int) -> Spec:
     """
     others = rows.filter(pl.col("model") != OURS).select("model", "metric", "n", *_DIFFERENCE, judge().alias("verdict"))
     y = alt.Y("model:N", title=None, sort=alt.EncodingSortField("difference", op="max", order="ascending"))
-    chart = choose(_spread_around_zero(others, y, ["model:N"]), metric=metric, n=n)
+    chart = choose(_spread_around_zero(others, y, [alt.Tooltip("model:N")]), metric=metric, n=n)
     return finish(
         chart,
         "Ours minus each other model with its interval; right of 0, ours is better",
@@ -109,7 +109,7 @@ def draw_segments(rows: pl.DataFrame, metric: str, model: str) -> Spec:
     others = rows.filter(pl.col("model") != OURS).select(*columns, verdict)
     labels = others["label"].unique(maintain_order=True).to_list()
     y = alt.Y("label:N", title=None, sort=labels)
-    tooltip = ["label:N", alt.Tooltip("users:Q", format=","), alt.Tooltip("positives:Q", format=",")]
+    tooltip = [alt.Tooltip("label:N"), alt.Tooltip("users:Q", format=","), alt.Tooltip("positives:Q", format=",")]
     chart = choose(_spread_around_zero(others, y, tooltip), metric=metric, model=model)
     return finish(
         chart, "Ours minus the chosen model by segment with its interval; right of 0, ours is better", 26 * len(labels)
@@ -128,114 +128,32 @@ def judge() -> pl.Expr:
     )
 
 
-def draw_outcomes(outcomes: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
-    """Draw the outcomes of the positives as one stacked bar.
-
-    Args:
-        outcomes: `outcome`, `positives`, `share`, in pipeline order.
-        colours: outcome -> colour.
-    """
-    ends = outcomes.with_columns(pl.col("share").cum_sum().alias("end")).with_columns(
-        (pl.col("end") - pl.col("share")).alias("start")
-    )
-    parts = ends.with_columns(((pl.col("start") + pl.col("end")) / 2).alias("middle"))
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    axis = alt.Axis(format="%", grid=False, tickCount=5)
-    tooltip = ["outcome:N", alt.Tooltip("positives:Q", format=","), alt.Tooltip("share:Q", format=".1%")]
-    bars = (
-        alt.Chart()
-        .mark_bar(stroke=SURFACE, strokeWidth=2, cornerRadius=3)
-        .encode(
-            x=alt.X("start:Q", title=None, axis=axis, scale=alt.Scale(domain=[0, 1])),
-            x2="end:Q",
-            color=alt.Color("outcome:N", scale=scale, legend=None),
-            tooltip=tooltip,
-        )
-    )
-    # A segment too narrow for its number has it in the key only.
-    numbers = (
-        alt.Chart()
-        .mark_text(fontSize=12, fontWeight="bold", color=SURFACE)
-        .encode(x="middle:Q", text=alt.Text("share:Q", format=".0%"), tooltip=tooltip)
-        .transform_filter("datum.share >= 0.08")
-    )
-    return finish(layer(parts, bars, numbers), "What became of the test positives, as one stacked bar", 46)
-
-
-def draw_depths(depths: pl.DataFrame, colours: Mapping[str, str]) -> Spec:
-    """Draw recall over depth, one line per source.
-
-    Args:
-        depths: `LedgerDepths`.
-        colours: source -> colour.
-    """
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    axis = alt.Axis(grid=False, values=depths["depth"].unique().sort().to_list(), labelOverlap="greedy")
-    lines = (
-        alt.Chart(put_inline(depths))
-        .mark_line(point=alt.OverlayMarkDef(size=22), strokeWidth=2, clip=False)
-        .encode(
-            x=alt.X("depth:Q", title="items proposed per user", axis=axis, scale=alt.Scale(type="log", nice=False)),
-            y=alt.Y("recall:Q", title="recall", axis=alt.Axis(format="%")),
-            color=alt.Color("source:N", scale=scale, legend=None),
-            strokeDash=alt.condition(alt.datum.source == UNION, alt.value([1, 0]), alt.value([5, 2])),
-            tooltip=["source:N", "depth:Q", alt.Tooltip("recall:Q", format=".1%")],
-        )
-    )
-    return finish(lines, "Recall of each source, by the number of items that it proposes", 280)
-
-
-def draw_overlap(overlap: pl.DataFrame) -> Spec:
-    """Draw a heat map: the share of the row source's items (or positives) that the column source also proposes.
-
-    Args:
-        overlap: `LedgerOverlap`.
-    """
-    pairs = overlap.unpivot(
-        ["found_share", "proposed_share"], index=["source", "other"], variable_name="share", value_name="value"
-    )
-    names = pairs["source"].unique(maintain_order=True).to_list()
-    x = alt.X("other:N", title=None, sort=names, axis=alt.Axis(labelAngle=-40, orient="top", grid=False))
-    y = alt.Y("source:N", title=None, sort=names)
-    tooltip = ["source:N", "other:N", alt.Tooltip("value:Q", format=".1%")]
-    cells = (
-        alt.Chart()
-        .mark_rect(color=ACCENT, cornerRadius=3, stroke=SURFACE, strokeWidth=2)
-        .encode(
-            x=x,
-            y=y,
-            fillOpacity=alt.FillOpacity("value:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.05, 0.5])),
-            tooltip=tooltip,
-        )
-    )
-    numbers = (
-        alt.Chart()
-        .mark_text(fontSize=11, color=INK)
-        .encode(x=x, y=y, text=alt.Text("value:Q", format=".0%"), tooltip=tooltip)
-    )
-    chart = choose(layer(pairs, cells, numbers), share="found_share")
-    return finish(
-        chart,
-        "Overlap of the sources as a heat map: share of the row's items that the column also has",
-        34 * len(names),
-    )
-
-
-def draw_curve(name: str, values: Sequence[float]) -> Spec:
-    """Draw one learning curve, value by step."""
-    steps = sorted({1 + round(part * (len(values) - 1) / 4) for part in range(5)})
-    rows = pl.DataFrame({"step": range(1, len(values) + 1), "value": values}, schema_overrides={"value": pl.Float64})
-    point = alt.OverlayMarkDef(size=20, color=ACCENT) if len(values) < 20 else False
-    line = (
-        alt.Chart(put_inline(rows))
-        .mark_line(color=ACCENT, strokeWidth=2, point=point)
-        .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, values=steps, format="d")),
-            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
-            tooltip=["step:Q", alt.Tooltip("value:Q", format=".4f")],
-        )
-    )
-    return finish(line, f"Learning curve of {name}, value by step", 180)
+def draw_curve(curve: Curve) -> Spec:
+    """Draw one learning curve; trainings that follow each other are not joined, and the later ones are named."""
+    values = curve.values
+    schema = {"part": pl.String, "at": pl.Int64, "value": pl.Float64}
+    rows = pl.DataFrame(values, schema=schema, orient="row")
+    first, last = values[0][1], values[-1][1]
+    ticks = sorted({first + round(part * (last - first) / 4) for part in range(5)})
+    x = alt.X("at:Q", title=curve.unit, axis=alt.Axis(grid=False, values=ticks, format="d"))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+    shown = {
+        "x": x,
+        "y": y,
+        "detail": alt.Detail("part:N"),
+        "tooltip": [alt.Tooltip("part:N"), alt.Tooltip("at:Q"), alt.Tooltip("value:Q", format=".4f")],
+    }
+    layers = [alt.Chart().mark_line(color=ACCENT, strokeWidth=2).encode(**shown)] if curve.joined else []
+    if not curve.joined or len(values) < 20:
+        layers.append(alt.Chart().mark_point(color=ACCENT, filled=True, size=24, opacity=1).encode(**shown))
+    chart = layer(rows, *layers)
+    starts = [{"at": points[0][0] - 0.5, "name": name} for name, points in list(curve.parts.items())[1:]]
+    if starts:
+        data = alt.InlineData(values=starts)
+        edges = alt.Chart(data).mark_rule(color=MUTED).encode(x=alt.X("at:Q"))
+        names = alt.Chart(data).mark_text(align="left", dx=4, color=INK, fontSize=11, baseline="top")
+        chart += edges + names.encode(x=alt.X("at:Q"), y=alt.value(0), text=alt.Text("name:N"))
+    return finish(chart, f"Learning curve of {curve.title}, value by {curve.unit}", 180)
 
 
 def draw_importance(importance: pl.DataFrame) -> Spec:
@@ -250,7 +168,7 @@ def draw_importance(importance: pl.DataFrame) -> Spec:
         .encode(
             x=alt.X("share:Q", title="share of the trees' total gain", axis=alt.Axis(format="%", tickCount=5)),
             y=alt.Y("feature:N", title=None, sort=None, axis=alt.Axis(labelLimit=190)),
-            tooltip=["feature:N", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=[alt.Tooltip("feature:N"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
     return finish(bars, "Share of the ranker's total gain by feature, largest on top", 22 * importance.height)
@@ -262,7 +180,7 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
     Args:
         bins: `bin`, `night` (`now` or `before`), `share`, bins in order.
     """
-    colour = alt.condition(alt.datum.night == "now", alt.value(ACCENT), alt.value(MUTED))
+    colour = when("night", "now", ACCENT, MUTED)
     bars = (
         alt.Chart(put_inline(bins))
         .mark_bar(cornerRadiusEnd=2)
@@ -271,7 +189,7 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
             xOffset=alt.XOffset("night:N", sort=["before", "now"]),
             y=alt.Y("share:Q", title="share of the scores", axis=alt.Axis(format="%", tickCount=4)),
             color=colour,
-            tooltip=["bin:N", "night:N", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=[alt.Tooltip("bin:N"), alt.Tooltip("night:N"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
     return finish(bars, "Share of the scores in each bin, this night and the one before", 200)
@@ -280,13 +198,13 @@ def draw_scores(bins: pl.DataFrame) -> Spec:
 def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt.LayerChart:
     """Draw points, intervals and a line at 0; colour and fill show what the interval supports."""
     ends = [alt.Tooltip(f"{name}:Q", format="+.4f") for name in _DIFFERENCE[:3]]
-    shown = [*tooltip, *ends, alt.Tooltip("p_value:Q", format=".3f"), "verdict:N"]
+    shown = [*tooltip, *ends, alt.Tooltip("p_value:Q", format=".3f"), alt.Tooltip("verdict:N")]
     stroke = alt.Color("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_COLOURS))
     fill = alt.Fill("verdict:N", legend=None, scale=alt.Scale(domain=list(VERDICTS), range=_VERDICT_FILLS))
     zero = (
         alt.Chart(alt.InlineData(values=[{}]))
         .mark_rule(color=INK, strokeWidth=1)
-        .encode(x=alt.datum(0, type="quantitative", axis=SIGNED_AXIS, title=None))
+        .encode(x=alt.XDatum(0, type="quantitative", axis=SIGNED_AXIS, title=None))
     )
     spread = (
         alt.Chart()
@@ -294,7 +212,7 @@ def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt
         .encode(
             y=y,
             x=alt.X("difference_low:Q", title=None, axis=SIGNED_AXIS),
-            x2="difference_high:Q",
+            x2=alt.X2("difference_high:Q"),
             color=stroke,
             tooltip=shown,
         )
@@ -302,6 +220,12 @@ def _spread_around_zero(rows: pl.DataFrame, y: alt.Y, tooltip: list[Any]) -> alt
     point = (
         alt.Chart()
         .mark_point(size=70, strokeWidth=2, opacity=1)
-        .encode(y=y, x=alt.X("difference:Q", title=None, axis=SIGNED_AXIS), stroke=stroke, fill=fill, tooltip=shown)
+        .encode(
+            y=y,
+            x=alt.X("difference:Q", title=None, axis=SIGNED_AXIS),
+            stroke=stroke,
+            fill=fill,
+            tooltip=shown,
+        )
     )
     return layer(rows, zero, spread, point)

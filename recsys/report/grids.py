@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import polars as pl
 
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
 from recsys.evaluation.drift import ListDrift, ScoreDrift
+from recsys.visuals.curves import Curve
 
 METRIC_NAMES = {
     "ndcg": "nDCG",
@@ -37,12 +38,14 @@ class Row:
         cells: texts, the first the name of the row.
         ours: highlighted.
         doubtful: too few users for a conclusion.
+        failed: a limit that was not kept.
         chosen: values of the panel's choices for which the row is shown; empty: always shown.
     """
 
     cells: tuple[str, ...]
     ours: bool = False
     doubtful: bool = False
+    failed: bool = False
     chosen: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -177,10 +180,11 @@ def list_overlap(overlap: pl.DataFrame) -> Grid:
     return Grid("Share of the row's items that the column also has", ("source", *others), tuple(rows()))
 
 
-def list_curve(name: str, values: Sequence[float]) -> Grid:
+def list_curve(curve: Curve) -> Grid:
     """Lay a learning curve out."""
-    rows = (Row((str(step), write_number(value))) for step, value in enumerate(values, 1))
-    return Grid(name, ("step", "value"), tuple(rows))
+    several = len(curve.parts) > 1
+    rows = (Row((f"{at:,}{f' ({part})' if several else ''}", write_number(value))) for part, at, value in curve.values)
+    return Grid(curve.title, (curve.unit, "value"), tuple(rows))
 
 
 def list_importance(importance: pl.DataFrame) -> Grid:

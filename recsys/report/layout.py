@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from recsys.report.chart_style import Spec
 from recsys.report.grids import Grid
 
@@ -50,6 +52,15 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A drawing that needs no script: safe markup with its title and caption."""
+
+    title: str
+    markup: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """One question with its answer, shown from top to bottom.
 
@@ -59,9 +70,11 @@ class Panel:
         question: the question that the panel answers, one sentence.
         stats: highlighted numbers.
         choices: drop-downs for all figures and tables of the panel.
+        drawings: above the charts.
         figures: charts.
         grids: tables that are always open.
         notes: sentences at the end.
+        facts: (label, value), below everything.
     """
 
     name: str
@@ -69,6 +82,8 @@ class Panel:
     question: str
     stats: tuple[Stat, ...] = ()
     choices: tuple[Choice, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
     figures: tuple[Figure, ...] = ()
     grids: tuple[Grid, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()

@@ -18,6 +18,7 @@ from recsys.report.outcome_panel import make_panel
 from recsys.report.sparkline import draw_sparkline
 from recsys.storage.files import replace_text
 from recsys.storage.home import monitor_page_file
+from recsys.visuals.palette import write_css
 
 # Nights that a chart shows.
 _SHOWN = 42
@@ -63,7 +64,8 @@ def render_monitor_page(name: str, nights: Sequence[Night], reference: Sequence[
     )
     moved = {figure for alert in night.alerts for figure in (alert["figure"], *alert["also"])}
     areas = {area: _list_rows(area, nights[-_SHOWN:], moved) for area in AREAS}
-    style = resources.files("recsys.report").joinpath("monitor_page.css").read_text("utf-8")
+    files = resources.files("recsys.report")
+    sheets = [files.joinpath(name).read_text("utf-8") for name in ("drawings.css", "monitor_page.css")]
     return environment.get_template("monitor_page.html.j2").render(
         name=name,
         night=night,
@@ -75,7 +77,7 @@ def render_monitor_page(name: str, nights: Sequence[Night], reference: Sequence[
             (known.run_date, known.verdict, [alert["cause"] for alert in known.alerts], known.accepted)
             for known in reversed(nights[-_SHOWN:])
         ],
-        style=Markup(style),
+        style=Markup(write_css() + "".join(sheets)),
     )
 
 

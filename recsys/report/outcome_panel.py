@@ -132,7 +132,7 @@ def _draw_bar(value: float, low: float, high: float, bottom: float, top: float) 
 def draw_weeks(nights: Sequence[Night], width: float, screen: str) -> Markup:
     """Return an SVG of the nDCG over a week of our lists, of the blend and of popularity, with the interval of ours.
 
-    A dashed line marks the first night of another model version.
+    A vertical line marks the first night of another model version.
 
     Args:
         nights: oldest first.

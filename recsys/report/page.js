@@ -25,6 +25,7 @@
       const view = views.get(container.dataset.chart);
       if (!view) continue;
       for (const [name, first] of parameters(container.dataset.chart)) {
+        if (!chosen.has(name)) continue;
         const value = chosen.get(name);
         view.signal(name, typeof first === "number" ? Number(value) : value);
       }
@@ -54,121 +55,14 @@
   draw();
 })();
 
-// The user browser. Texts of the catalogue are inserted as text, never as markup.
-(() => {
-  const data = JSON.parse(document.getElementById("browser").textContent);
-  const people = document.getElementById("people");
-  const person = document.getElementById("person");
-  const matches = document.getElementById("matches");
-  const input = document.getElementById("find");
-  const fold = (text) => text.normalize("NFKC").toLocaleLowerCase();
-  const titles = data.titles.map(fold);
-  const ids = data.users.map((user) => fold(user.id));
-  const inUser = data.users.map((user) => new Set([...user.history, ...user.list, ...user.held].map((row) => row[0])));
-  let matched = new Set();
-  let current = 0;
-
-  const make = (tag, text, attributes = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
+// Tables that are wider than their boxes are marked, so that a reader knows to scroll.
+const markWide = (() => {
+  const mark = (box) => {
+    box.style.setProperty("--box", `${box.clientWidth}px`);
+    box.toggleAttribute("data-wide", box.scrollWidth > box.clientWidth + 1);
   };
-
-  const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
-  const day = (number) => (number === null ? "" : new Date(number * 86400000).toISOString().slice(0, 10));
-
-  const titleCell = (tag, item) => {
-    const cell = make(tag, undefined, { class: "title", dir: "auto" });
-    if (tag === "th") cell.scope = "row";
-    cell.append(matched.has(item) ? make("mark", data.titles[item]) : data.titles[item]);
-    return cell;
-  };
-
-  // Columns: [head, class, row => cell text]; a column without a function is the title, which names the row.
-  const table = (caption, columns, rows) => {
-    const box = make("div", undefined, { class: "scroll", role: "region", tabindex: "0", "aria-label": caption });
-    const made = make("table");
-    made.append(make("caption", caption));
-    const head = make("tr");
-    for (const [name, kind] of columns) head.append(make("th", name, { scope: "col", class: kind }));
-    made.append(make("thead"));
-    made.tHead.append(head);
-    const body = make("tbody");
-    rows.forEach((row, number) => {
-      const line = make("tr");
-      for (const [, kind, write] of columns) {
-        line.append(write ? make("td", write(row, number), { class: kind, dir: "auto" }) : titleCell("th", row[0]));
-      }
-      body.append(line);
-    });
-    made.append(body);
-    box.append(made);
-    return box;
-  };
-
-  const show = (index) => {
-    current = index;
-    const user = data.users[index];
-    const title = make("h3", "User ", { id: "person-title" });
-    title.append(make("bdi", user.id));
-    const list = [["rank", "number", (row, number) => String(number + 1)], ["item", ""], ["score", "number", (row) => row[1].toFixed(4)]];
-    if (data.sources.length) list.push(["proposed by", "", (row) => row[2].map((source) => data.sources[source]).join(", ")]);
-    if (data.reasons.length) list.push(["reason", "", (row) => (row[3] === null ? "" : data.reasons[row[3]])]);
-    const parts = [title, table("Recommended", list, user.list)];
-    if (user.held.length) {
-      const held = [["item", ""], ["outcome", "", (row) => data.outcomes[row[1]]]];
-      held.push(["rank among our candidates", "number", (row) => (row[2] === null ? "–" : String(row[2]))]);
-      parts.push(table("Test positives", held, user.held));
-    }
-    const history = [["item", ""]];
-    if (user.history.some((row) => row[1] !== null)) history.push(["last interaction", "number", (row) => day(row[1])]);
-    const shown = user.history.length < user.size ? `, the newest ${user.history.length} of ${user.size.toLocaleString("en")} items` : "";
-    parts.push(table(`History, newest first${shown}`, history, user.history));
-    person.replaceChildren(...parts);
-    for (const button of people.querySelectorAll("button")) {
-      const here = Number(button.dataset.user) === index;
-      if (here) button.setAttribute("aria-current", "true");
-      else button.removeAttribute("aria-current");
-      button.tabIndex = here ? 0 : -1;
-    }
-  };
-
-  const list = () => {
-    const query = fold(input.value.trim());
-    matched = new Set(query ? titles.flatMap((title, item) => (title.includes(query) ? [item] : [])) : []);
-    const hits = data.users.flatMap((user, index) =>
-      !query || ids[index].includes(query) || [...inUser[index]].some((item) => matched.has(item)) ? [index] : [],
-    );
-    people.replaceChildren(
-      ...hits.map((index) => {
-        const line = make("li");
-        const button = make("button", undefined, { type: "button", "data-user": String(index) });
-        button.append(make("bdi", data.users[index].id), make("span", plural(data.users[index].size, "item"), { class: "size" }));
-        line.append(button);
-        return line;
-      }),
-    );
-    matches.textContent = query ? `${plural(hits.length, "user")} of ${data.users.length.toLocaleString("en")} found` : "";
-    people.hidden = hits.length === 0;
-    if (hits.length) show(hits.includes(current) ? current : hits[0]);
-    else person.replaceChildren(make("h3", "No user found", { id: "person-title" }));
-  };
-
-  people.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) show(Number(button.dataset.user));
-  });
-  // The tab key stops once at the list; arrow keys move inside it.
-  people.addEventListener("keydown", (event) => {
-    const buttons = [...people.querySelectorAll("button")];
-    const here = buttons.indexOf(document.activeElement);
-    const target = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: buttons.length - 1 }[event.key];
-    if (target === undefined || !buttons[target]) return;
-    event.preventDefault();
-    buttons[target].focus();
-    show(Number(buttons[target].dataset.user));
-  });
-  input.addEventListener("input", list);
-  list();
+  const observer = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
+  return (boxes) => boxes.forEach((box) => observer.observe(box));
 })();
+markWide(document.querySelectorAll(".scroll"));
+

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
 import polars as pl
 
 from recsys.artifacts.runs import Run
@@ -11,17 +9,17 @@ from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.summaries import select_row
 from recsys.progress import format_count
-from recsys.report import charts, grids
-from recsys.report.chart_style import LINE_COLOURS
+from recsys.report import charts, grids, ledger_charts
 from recsys.report.grids import name_metric, write_number, write_share
 from recsys.report.layout import Choice, Figure, Panel, Stat
+from recsys.report.trade_off import show_trade_off
 from recsys.report.verdict import best_baseline
+from recsys.visuals.curves import split_curve
+from recsys.visuals.palette import OUTCOME_ROLES, colour_sources
 
 # Properties of the lists alone; the positives do not count.
 _BEYOND = ("novelty", "diversity", "cold_share")
 _FEATURES_DRAWN = 20
-# The page has as many colours for outcomes; the last outcome, listed, has the accent colour.
-_OUTCOME_COLOURS = 5
 
 _VERDICT_KEY = (
     ("var(--accent)", "ours is better"),
@@ -122,7 +120,7 @@ def trace_losses(run: Run) -> Panel:
             Figure(
                 "overlap",
                 "Overlap: share of the row's items that the column also has",
-                charts.draw_overlap(run.overlap),
+                ledger_charts.draw_overlap(run.overlap),
                 grids.list_overlap(run.overlap),
                 choices=(Choice("share", "Of what the sources", options, "found_share", {}),),
                 wide=False,
@@ -147,21 +145,19 @@ def _draw_outcomes(run: Run) -> Figure:
     outcomes = [(str(outcome), int(count)) for outcome, count in select_outcomes(run.measured["positives"])]
     rows = pl.DataFrame(outcomes, schema={"outcome": pl.String, "positives": pl.Int64}, orient="row")
     rows = rows.with_columns((pl.col("positives") / max(1, rows["positives"].sum())).alias("share"))
-    losses = cycle(f"var(--outcome-{number})" for number in range(1, _OUTCOME_COLOURS + 1))
-    colours = {outcome: next(losses) for outcome, _ in outcomes[:-1]} | {outcomes[-1][0]: "var(--accent)"}
+    colours = {outcome: f"var(--{OUTCOME_ROLES[outcome]})" for outcome, _ in outcomes}
     key = tuple(
         (colours[outcome], f"{outcome} {share:.1%}") for outcome, share in rows.select("outcome", "share").iter_rows()
     )
     title = "What became of the test positives"
-    return Figure("outcomes", title, charts.draw_outcomes(rows, colours), grids.list_outcomes(rows), key)
+    return Figure("outcomes", title, ledger_charts.draw_outcomes(rows, colours), grids.list_outcomes(rows), key)
 
 
 def _draw_depths(run: Run) -> Figure:
     sources = [name for name in run.depths["source"].unique(maintain_order=True) if name != UNION]
-    colours = {**dict(zip(sources, cycle(LINE_COLOURS), strict=False)), UNION: "var(--accent)"}
-    key = tuple((colour, name) for name, colour in colours.items())
-    spec = charts.draw_depths(run.depths, colours)
-    return Figure("depths", "Recall by depth", spec, grids.list_depths(run.depths), key, wide=False)
+    colours = {source: f"var(--{role})" for source, role in colour_sources(sources).items()} | {UNION: "var(--ink)"}
+    spec = ledger_charts.draw_depths(run.depths, colours)
+    return Figure("depths", "Recall by depth", spec, grids.list_depths(run.depths), wide=False)
 
 
 def _split_losses(run: Run) -> tuple[Stat, ...]:
@@ -195,16 +191,12 @@ def show_training(run: Run) -> Panel:
 
 
 def _draw_curves(run: Run) -> list[Figure]:
+    parts = run.measured.get("curve_parts")
+    curves = [split_curve(name, values, parts) for name, values in run.curves.items()]
     return [
-        Figure(
-            f"curve-{index}",
-            name.replace("_", " "),
-            charts.draw_curve(name, values),
-            grids.list_curve(name.replace("_", " "), values),
-            wide=False,
-        )
-        for index, (name, values) in enumerate(run.curves.items())
-        if values
+        Figure(f"curve-{index}", curve.title, charts.draw_curve(curve), grids.list_curve(curve), wide=False)
+        for index, curve in enumerate(curves)
+        if curve.values
     ]
 
 
@@ -247,9 +239,16 @@ def show_beyond_accuracy(run: Run) -> Panel:
     return Panel(
         "beyond",
         "Beyond accuracy",
-        "How much of the catalogue do the lists show, and how new and how diverse are they?",
-        choices=(Choice("metric", "Measure", {name: name_metric(name) for name in metrics}, "coverage", {}),),
-        figures=(Figure("beyond", f"Lists of {n}", charts.draw_means(rows, "coverage", n)),),
+        "How much of the catalogue do the lists show, how new and how diverse are they, and what does that cost?",
+        figures=(
+            show_trade_off(run),
+            Figure(
+                "beyond",
+                f"One measure of the lists of {n}",
+                charts.draw_means(rows, "coverage", n),
+                choices=(Choice("metric", "Measure", {name: name_metric(name) for name in metrics}, "coverage", {}),),
+            ),
+        ),
         grids=(grids.list_beyond(rows),),
         notes=(
             "Coverage: share of the catalogue in at least one list. Gini: 0 if every item is shown equally often, near "

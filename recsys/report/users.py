@@ -1,48 +1,72 @@
-"""Data of the page's user browser: an even sample of users with their histories and lists, in compact form."""
+"""Data of the page's browser: a sample of users with their histories and lists, and the items in them, compactly."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from recsys.evaluation.comparison import OURS
+from recsys.report.items import gather_items, link_neighbours
+from recsys.tables import ItemNeighbours, ModelLists, empty
+
 # Maximum number of history items per user; the page also shows the total.
 HISTORY_LENGTH = 50
+# Items with a page of their own.
+_DETAILED = 1_500
+# Share of the users for whom the models' lists can be compared, where there are so many.
+_COMPARED_SHARE = 2 / 3
 
 
 def gather_users(
-    lists: pl.DataFrame, history: pl.DataFrame, items: pl.DataFrame, held: pl.DataFrame | None, max_users: int
+    lists: pl.DataFrame,
+    history: pl.DataFrame,
+    items: pl.DataFrame,
+    held: pl.DataFrame | None,
+    max_users: int,
+    *,
+    compared: pl.DataFrame | None = None,
+    neighbours: pl.DataFrame | None = None,
+    models: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return users with their history and list; each text is stored once.
+    """Return users with their history and lists, and the items that these name; each text is stored once.
 
     Args:
         lists: `user_id`, `rank`, `item_id`, `score`, and optionally `sources` and `reason`, as in `Recommendations`.
         history: `Interactions` that the lists were made from.
         items: `Items`.
-        held: `TestPositives` of the lists' users; None if the test window is unknown.
+        held: `TestPositives`; None if the test window is unknown.
         max_users: maximum number of users.
+        compared: `ModelLists` of some users for the test window; None: there are none.
+        neighbours: `ItemNeighbours`; None: there are none.
+        models: whose lists are compared, in this order.
 
     Returns:
-        `titles`, `sources`, `reasons`, `outcomes`: texts. `users`: per user `id`, `size` (distinct items of history),
-        `history` as [title, day], newest first, `list` as [title, score, [source, …], reason] by rank, and `held` as
-        [title, outcome, rank among our candidates or null], where a text is its index. `day` is days since 1970-01-01;
-        null without times.
+        `titles`, `ids`, `details`: of the items, from `gather_items`; `near`: their neighbours. `sources`, `reasons`,
+        `outcomes`, `models`: texts. `start`: index of the user to show first. `users`: per user `id`, `size` (distinct
+        items of history), `history` as [item, day], newest first, `list` as [item, score, [source, …], reason] by rank,
+        `held` as [item, outcome, rank among our candidates or null], and `compared`, a list of items for each model,
+        where an item or text is its index. `day` is days since 1970-01-01; null without times.
     """
-    chosen, sizes = _sample_users(lists, history, max_users)
+    compared = empty(ModelLists) if compared is None else compared.filter(pl.col("model").is_in(list(models)))
+    chosen, sizes = _sample_users(lists, history, compared, max_users)
     shown = lists.join(chosen, on="user_id", how="semi").sort("user_id", "rank")
     newest = _select_newest(history.join(chosen, on="user_id", how="semi"))
     positives = held.join(chosen, on="user_id", how="semi") if held is not None else pl.DataFrame()
-    frames = [frame for frame in (shown, newest, positives) if frame.height]
-    used = (
-        pl.concat([frame["item_id"] for frame in frames]).unique().sort() if frames else pl.Series([], dtype=pl.String)
-    )
-    names = pl.DataFrame({"item_id": used}).join(items, on="item_id", how="left", maintain_order="left")
+    tested = compared.join(chosen, on="user_id", how="semi").sort("user_id", "model", "rank")
+    listed = [frame["item_id"] for frame in (shown, tested, positives) if frame.height]
+    detailed = _select_detailed(listed)
+    near = _find_links(empty(ItemNeighbours) if neighbours is None else neighbours, detailed)
+    named = [*listed, *([newest["item_id"]] if newest.height else []), near["neighbour"]]
+    used = pl.concat([pl.Series([], dtype=pl.String), *(ids.cast(pl.String) for ids in named)]).unique().sort()
     index = {item: number for number, item in enumerate(used)}
     sources, reasons, outcomes = (
         _list_texts(frame, column) for frame, column in ((shown, "sources"), (shown, "reason"), (positives, "outcome"))
     )
     users: dict[str, dict[str, Any]] = {
-        user: {"id": user, "size": size, "history": [], "list": [], "held": []} for user, size in sizes.items()
+        user: {"id": user, "size": size, "history": [], "list": [], "held": [], "compared": []}
+        for user, size in sizes.items()
     }
     for row in newest.iter_rows(named=True):
         users[row["user_id"]]["history"].append([index[row["item_id"]], row["day"]])
@@ -52,20 +76,28 @@ def gather_users(
         users[row["user_id"]]["list"].append([index[row["item_id"]], round(row["score"], 4), proposed_by, reason])
     for row in positives.iter_rows(named=True):
         users[row["user_id"]]["held"].append([index[row["item_id"]], outcomes.index(row["outcome"]), row["rank"]])
+    for (user,), own in tested.group_by("user_id"):
+        by_model = dict(own.group_by("model", maintain_order=True).agg("item_id").iter_rows())
+        users[str(user)]["compared"] = [[index[item] for item in by_model.get(model, [])] for model in models]
     return {
-        # The id replaces a blank title, and the title of an item that left the catalogue.
-        "titles": [
-            title if title and title.strip() else item for item, title in names.select("item_id", "title").iter_rows()
-        ],
+        **gather_items(used, detailed, items, lists, history),
+        "near": link_neighbours(near, detailed.to_list(), index),
         "sources": sources,
         "reasons": reasons,
         "outcomes": outcomes,
+        "models": list(models),
+        "start": _choose_start(list(users.values()), models),
         "users": list(users.values()),
     }
 
 
-def _sample_users(lists: pl.DataFrame, history: pl.DataFrame, max_users: int) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Select users evenly from the shortest to the longest history; the same lists give the same users."""
+def _sample_users(
+    lists: pl.DataFrame, history: pl.DataFrame, compared: pl.DataFrame, max_users: int
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Select users evenly from the shortest to the longest history; the same lists give the same users.
+
+    Users whose models' lists can be compared are preferred, but do not take all places.
+    """
     counted = history.group_by("user_id").agg(pl.col("item_id").n_unique().alias("size"))
     sizes = (
         lists.select(pl.col("user_id").unique())
@@ -73,11 +105,17 @@ def _sample_users(lists: pl.DataFrame, history: pl.DataFrame, max_users: int) ->
         .with_columns(pl.col("size").fill_null(0))
         .sort("size", "user_id")
     )
-    shown = min(max_users, sizes.height)
-    steps = max(1, shown - 1)
-    rows = sorted({round(step * (sizes.height - 1) / steps) for step in range(shown)})
-    chosen = sizes[rows]
+    tested = sizes.join(compared, on="user_id", how="semi")
+    others = sizes.join(compared, on="user_id", how="anti")
+    places = min(tested.height, max(round(max_users * _COMPARED_SHARE), max_users - others.height), max_users)
+    chosen = pl.concat([_pick_evenly(tested, places), _pick_evenly(others, max_users - places)]).sort("size", "user_id")
     return chosen.select("user_id"), dict(chosen.iter_rows())
+
+
+def _pick_evenly(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    shown = min(most, rows.height)
+    steps = max(1, shown - 1)
+    return rows[sorted({round(step * (rows.height - 1) / steps) for step in range(shown)})]
 
 
 def _select_newest(history: pl.DataFrame) -> pl.DataFrame:
@@ -89,6 +127,30 @@ def _select_newest(history: pl.DataFrame) -> pl.DataFrame:
         .group_by("user_id", maintain_order=True)
         .head(HISTORY_LENGTH)
     )
+
+
+def _select_detailed(listed: Sequence[pl.Series]) -> pl.Series:
+    """Return the items that the shown lists hold most often."""
+    if not listed:
+        return pl.Series("item_id", [], dtype=pl.String)
+    counts = pl.concat(listed).alias("item_id").value_counts(name="times")
+    return counts.sort("times", "item_id", descending=[True, False])["item_id"].head(_DETAILED)
+
+
+def _find_links(neighbours: pl.DataFrame, detailed: pl.Series) -> pl.DataFrame:
+    return neighbours.filter(pl.col("item_id").is_in(detailed.implode()))
+
+
+def _choose_start(users: Sequence[dict[str, Any]], models: Sequence[str]) -> int:
+    """Return the index of a typical user: one with a hit in our test list if there is any, of middle history."""
+    place = list(models).index(OURS) if OURS in models else None
+
+    def has_hit(user: dict[str, Any]) -> bool:
+        taken = {row[0] for row in user["held"]}
+        return place is not None and bool(user["compared"]) and bool(taken & set(user["compared"][place]))
+
+    good = [number for number, user in enumerate(users) if has_hit(user)] or list(range(len(users)))
+    return good[len(good) // 2] if good else 0
 
 
 def _list_texts(shown: pl.DataFrame, column: str) -> list[str]:

@@ -25,16 +25,28 @@ class Verdict:
         question: names the best baseline.
         answer: Yes, No, Cannot tell, or Nothing to compare with.
         sentence: the numbers.
+        relative: difference in per cent of the baseline, such as `31% better`; empty where there is none.
     """
 
     question: str
     answer: str
     sentence: str
+    relative: str = ""
 
     @property
     def line(self) -> str:
         """All of it in one line, for the terminal."""
         return f"{self.question} {self.answer}. {self.sentence}"
+
+    @property
+    def headline(self) -> str:
+        """The answer with the difference in per cent."""
+        return f"{self.answer}: {self.relative}" if self.relative else self.answer
+
+    @property
+    def numbers(self) -> str:
+        """The sentence without what the headline has."""
+        return self.sentence.removeprefix(f"{self.relative}: ")
 
 
 def best_baseline(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> dict[str, Any] | None:
@@ -72,17 +84,22 @@ def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdic
         f"{name} {write_number(ours['mean'], 3)} vs {write_number(baseline['mean'], 3)}, difference {difference} "
         f"({100 * evaluation.confidence:.4g}% CI {low} to {high}), p {p if p.startswith('≤') else f'= {p}'}"
     )
+    relative = _relative(baseline)
     return Verdict(
         f"Better than the best baseline ({baseline['model']})?",
         _ANSWERS[describe_verdict(baseline)],
-        f"{_relative(baseline)}{numbers}, {measured}.",
+        f"{f'{relative}: ' if relative else ''}{numbers}, {measured}.",
+        relative,
     )
 
 
 def _relative(baseline: dict[str, Any]) -> str:
-    """Return `31% better: `, with a warning where the interval holds 0; nothing where the baseline scores 0."""
+    """Return `31% better`, with a warning where the interval holds 0; nothing where the baseline scores 0."""
     if baseline["mean"] <= 0:
         return ""
     gain = baseline["difference"] / baseline["mean"]
+    if not gain:
+        return "no difference"
     unsure = describe_verdict(baseline) == "not distinguishable from"
-    return f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}: "
+    size = f"{abs(gain):.0%}" if abs(gain) >= 0.005 else "under 1%"
+    return f"{size} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}"

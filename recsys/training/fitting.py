@@ -42,12 +42,14 @@ class Fitted:
         rows: `TrainingRows`.
         curves: losses by the name of the model.
         differences: sentences on where the ranker differs from the choice of the evaluation model.
+        curve_parts: name of a curve of several trainings -> number of values of each.
     """
 
     bundle: Bundle
     rows: pl.DataFrame
     curves: dict[str, list[float]]
     differences: list[str] = field(default_factory=list)
+    curve_parts: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class TextModels:
         history_snapshots: the one that serves, then those of the label windows, newest first.
         curves: losses of the fine-tuning, and of the interest models by epoch, from the oldest snapshot to the newest:
             all the training that the newest models had.
+        curve_parts: name of a curve of several trainings -> number of values of each.
         neighbours: TF-IDF neighbours for each set of known texts; in most catalogues it is the same for all windows.
     """
 
@@ -78,6 +81,7 @@ class TextModels:
     embeddings: NDArray[np.float32]
     history_snapshots: list[HistorySnapshot]
     curves: dict[str, list[float]]
+    curve_parts: dict[str, list[int]] = field(default_factory=dict)
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
 
     def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
@@ -140,7 +144,7 @@ def fit_bundle(
         block_lists or BlockLists(),
         encoder_inputs.checkpoint,
     )
-    return Fitted(bundle, rows, text.curves, differences)
+    return Fitted(bundle, rows, text.curves, differences, text.curve_parts)
 
 
 def fit_text(
@@ -153,10 +157,19 @@ def fit_text(
     item_texts = encoder_inputs.item_texts
     texts, precision = item_texts.texts, encoder.precision
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
-    interest, curves["interest_loss"] = _fit_interest(config, "interest", texts, histories, embeddings, precision)
+    parts: dict[str, list[int]] = {}
+
+    def fit(name: Literal["interest", "sequence"]) -> list[InterestModel]:
+        models, losses = _fit_interest(config, name, texts, histories, embeddings, precision)
+        curves[f"{name}_loss"] = [loss for own in losses for loss in own]
+        parts[f"{name}_loss"] = [len(own) for own in losses]
+        return models
+
+    interest = fit("interest")
     if "sequence" in config.candidates.depths:
-        sequence, curves["sequence_loss"] = _fit_interest(config, "sequence", texts, histories, embeddings, precision)
-    return TextModels(item_texts, encoder, embeddings, [*map(HistorySnapshot, histories, interest, sequence)], curves)
+        sequence = fit("sequence")
+    snapshots = [*map(HistorySnapshot, histories, interest, sequence)]
+    return TextModels(item_texts, encoder, embeddings, snapshots, curves, parts)
 
 
 def _fit_interest(
@@ -166,11 +179,14 @@ def _fit_interest(
     snapshots: Sequence[Histories],
     embeddings: NDArray[np.float32],
     precision: str,
-) -> tuple[list[InterestModel], list[float]]:
-    """Return an interest model for each snapshot and all losses; each continues from the next older one."""
+) -> tuple[list[InterestModel], list[list[float]]]:
+    """Return an interest model for each snapshot, and the losses of each training from the oldest on.
+
+    Each continues from the next older one.
+    """
     settings: InterestConfig = getattr(config.text, name)
     models: list[InterestModel] = []
-    curve: list[float] = []
+    curve: list[list[float]] = []
     for histories in reversed(snapshots):
         model, start = InterestModel(embeddings.shape[1], settings), models[-1] if models else None
         steps = model.count_steps(histories, start)
@@ -188,7 +204,7 @@ def _fit_interest(
             fall = f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if len(losses) > 1 else ""
             done(f"{'trained' if start is None else 'refreshed'} on {histories.n_users:,} histories, {epochs}{fall}")
         models.append(model)
-        curve += losses
+        curve.append(losses)
     return models[::-1], curve
 
 

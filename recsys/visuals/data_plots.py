@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from recsys.extras import needs_extra
 from recsys.progress import format_count
-from recsys.visuals.plots import BLUE, GREY, INK, PALETTE, escape_mathtext, remove_clutter
+from recsys.visuals.palette import PALE_GREY, PALETTE, SKY
+from recsys.visuals.plots import BLUE, GREY, INK, escape_mathtext, remove_clutter
 
 with needs_extra("report", "plots"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-_FIT_COLOUR, _LABEL_COLOUR, _TEST_COLOUR = "#e5e7eb", "#fde68a", "#bfdbfe"
+# Pale, because their names are written on them.
+_FIT_COLOUR, _LABEL_COLOUR, _TEST_COLOUR = PALE_GREY, "#f7d891", "#a9d8f4"
 
 
 def plot_timeline(events: pl.DataFrame, windows: Sequence[tuple[str, datetime, datetime]]) -> Figure:
@@ -76,7 +78,7 @@ def plot_activity(lengths: NDArray[np.int64], new: int, heavy: int) -> Figure:
     axes = figure.add_subplot()
     longest = max(2, int(lengths.max(initial=1)))
     edges = np.unique(np.geomspace(1, longest + 1, 40).astype(np.int64))
-    for (name, group), colour in zip(groups.items(), (GREY, "#93c5fd", BLUE), strict=True):
+    for (name, group), colour in zip(groups.items(), (GREY, SKY, BLUE), strict=True):
         share = len(group) / max(1, len(lengths))
         axes.hist(group, bins=edges.tolist(), color=colour, label=f"{name}: {share:.0%} of users", edgecolor="white")
     axes.set_xscale("log")
@@ -105,7 +107,7 @@ def plot_long_tail(item_users: NDArray[np.int64]) -> Figure:
     items = np.arange(len(ordered) + 1) / max(1, len(ordered))
     cumulative = np.concatenate([[0.0], np.cumsum(ordered)]) / max(1.0, ordered.sum())
     shares.plot(items, cumulative, color=BLUE, label="this catalogue")
-    shares.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="if all items were equally popular")
+    shares.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="if all items were equally popular")
     shares.set(xlabel="share of the items, most popular first", ylabel="share of the user-item pairs")
     _format_as_shares(shares)
     shares.legend(fontsize=8, frameon=False, loc="lower right")
@@ -127,7 +129,7 @@ def plot_lengths(lengths: NDArray[np.int64], unit: str, limit: int | None = None
     edges = np.linspace(0, max(1, int(lengths.max(initial=0)), limit or 0), 41)
     axes.hist(lengths, bins=edges.tolist(), color=BLUE, edgecolor="white")
     if limit is not None:
-        axes.axvline(limit, color=INK, linestyle="--", linewidth=1)
+        axes.axvline(limit, color=INK, linewidth=1)
         axes.text(limit, 0.95, f"cut at {limit:,} ", fontsize=9, ha="right", transform=axes.get_xaxis_transform())
     axes.set(xlabel=f"{unit} of text", ylabel="items", xlim=(0, None))
     remove_clutter(figure)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recsys.evaluation.embedding_neighbors import project_to_plane
 from recsys.progress import format_count
 from recsys.visuals.html import bundle_plotting, embed_json, hash_script
-from recsys.visuals.plots import GREY, PALETTE
+from recsys.visuals.palette import LIGHT, PALETTE
 
 # With more dots they overlap and the page is slow.
 _MAX_DOTS = 4_000
@@ -159,7 +159,7 @@ def _build_chart(dots: pl.DataFrame, names: list[str]) -> dict[str, Any]:
     """Return the Vega-Lite specification of the map."""
     domain = [name for name in names if name != _OTHER]
     rest = [_OTHER] if (dots["group"] == _OTHER).any() else []
-    colours = [*PALETTE[: len(domain)], *[GREY for _ in rest]]
+    colours = [*PALETTE[: len(domain)], *[LIGHT["faint"] for _ in rest]]
     legend = {"title": None, "labelLimit": 180, "symbolOpacity": 1}
     axis = {"type": "quantitative", "axis": None, "scale": {"zero": False, "nice": False, "padding": 12}}
     tooltip = [("title", "title"), ("group", "group"), ("users", "users")]

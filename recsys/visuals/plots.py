@@ -9,22 +9,22 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.evaluation.candidate_ledger import OUTCOMES, UNION, select_outcomes
+from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.extras import needs_extra
 from recsys.progress import format_count
+from recsys.visuals.curves import space_labels
+from recsys.visuals.palette import LIGHT, OUTCOME_ROLES, PALETTE, colour_sources
 
 with needs_extra("report", "plots"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import PercentFormatter
 
 Matrix = NDArray[np.float64]
 
-INK, BLUE, GREY = "#1f2937", "#2563eb", "#9ca3af"
-# Distinguishable on screen, in print and with most forms of colour blindness (Okabe and Ito 2008).
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#4b5563")
-# Losses of retrieval are warm colours, the loss of the ranker is violet, that of the rules green, the lists are blue.
-_OUTCOME_COLOURS = dict(zip(OUTCOMES, ("#d6d3d1", "#f97316", "#fbbf24", "#a78bfa", "#6ee7b7", BLUE), strict=True))
+# Ours is blue, what ours is compared with grey, and where ours is worse vermillion.
+INK, BLUE, GREY, WORSE = (LIGHT[name] for name in ("ink", "accent", "muted", "worse"))
+_OUTCOME_COLOURS = {outcome: LIGHT[role] for outcome, role in OUTCOME_ROLES.items()}
 
 
 def plot_metric_table(table: pl.DataFrame, metric: str, n: int, ours: str) -> Figure:
@@ -52,7 +52,9 @@ def plot_metric_table(table: pl.DataFrame, metric: str, n: int, ours: str) -> Fi
 
 
 def plot_segments(table: pl.DataFrame, metric: str, n: int, ours: str, rival: str) -> Figure:
-    """Plot ours minus a rival with its interval, one row per segment; segments with too few users are grey.
+    """Plot ours minus a rival with its interval, one row per segment.
+
+    Blue: ours is better; vermillion: worse; grey: the interval includes 0, or there are too few users (hollow).
 
     Args:
         table: a `SegmentTable`.
@@ -69,13 +71,15 @@ def plot_segments(table: pl.DataFrame, metric: str, n: int, ours: str, rival: st
     labels = rows.select(pl.concat_str("dimension", pl.lit(": "), "segment")).to_series()
     names = [f"{_ellipsize(label)} ({users:,})" for label, users in zip(labels, rows["users"], strict=True)]
     for y, row in enumerate(rows.iter_rows(named=True)):
-        colour = BLUE if row["enough"] else GREY
+        sure = row["enough"] and not row["difference_low"] <= 0 <= row["difference_high"]
+        colour = (BLUE if row["difference"] > 0 else WORSE) if sure else GREY
         axes.plot([row["difference_low"], row["difference_high"]], [y, y], color=colour, linewidth=2)
-        axes.plot(row["difference"], y, "o", color=colour, markersize=5)
+        fill = colour if row["enough"] else "white"
+        axes.plot(row["difference"], y, "o", color=colour, markerfacecolor=fill, markersize=5)
     axes.axvline(0.0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), [escape_mathtext(name) for name in names])
     axes.margins(y=0.02)
-    few = "" if rows["enough"].all() else "; grey: too few users"
+    few = "" if rows["enough"].all() else "; hollow: too few users"
     # Centred below the whole figure: below the plot alone, long names of segments would push it off the edge.
     figure.supxlabel(
         f"{metric}@{n}: {escape_mathtext(ours)} minus {escape_mathtext(rival)}, with interval\n"
@@ -103,18 +107,37 @@ def plot_ledger(measured: Mapping[str, Any], depths: pl.DataFrame) -> Figure:
     bar.set(yticks=[], xlim=(0, 1), xlabel="share of the positives")
     bar.xaxis.set_major_formatter(PercentFormatter(1.0))
     _add_legend_above(bar)
-    # The end of a line is where its source ends, so that the legend can follow the order of the lines.
-    ends = depths.group_by("source", maintain_order=True).agg(pl.col("recall").last()).sort("recall", descending=True)
-    for source in ends["source"]:
-        rows = depths.filter(pl.col("source") == source)
-        style = {"color": INK, "linewidth": 2.5} if source == UNION else {"linewidth": 1.4}
-        name = "any source" if source == UNION else escape_mathtext(source)
-        lines.plot(rows["depth"].to_list(), rows["recall"].to_list(), marker="o", markersize=3, label=name, **style)
-    lines.set(xlabel="items per user and source", ylabel="share of the positives proposed", ylim=(0, None))
-    lines.yaxis.set_major_formatter(PercentFormatter(1.0))
-    lines.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _draw_depths(lines, depths)
     remove_clutter(figure)
     return figure
+
+
+def _draw_depths(axes: Axes, depths: pl.DataFrame) -> None:
+    """Draw a line per source, named at its end."""
+    ends = depths.group_by("source", maintain_order=True).agg(pl.col("depth", "recall").last())
+    top = max(float(depths["recall"].to_numpy().max(initial=0.0)), 1e-9)
+    for source, role in colour_sources(ends["source"]).items():
+        rows = depths.filter(pl.col("source") == source)
+        colour, width = (INK, 2.5) if source == UNION else (LIGHT[role], 1.6)
+        axes.plot(
+            rows["depth"].to_list(), rows["recall"].to_list(), marker="o", markersize=3, color=colour, linewidth=width
+        )
+    places = space_labels(ends["recall"].to_list(), top / 18)
+    for (source, depth, recall), place in zip(ends.iter_rows(), places, strict=True):
+        name = "any source" if source == UNION else escape_mathtext(source)
+        axes.annotate(
+            name,
+            (depth, recall),
+            xytext=(1.01, place),
+            textcoords=axes.get_yaxis_transform(),
+            fontsize=8,
+            va="center",
+            annotation_clip=False,
+            fontweight="bold" if source == UNION else "normal",
+        )
+    axes.set(xlabel="items per user and source", ylabel="share of the positives proposed", ylim=(0, 1.06 * top))
+    axes.margins(x=0.01)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def plot_outcomes(counts: pl.DataFrame) -> Figure:
@@ -259,27 +282,6 @@ def plot_importance(importance: pl.DataFrame, max_features: int = 20) -> Figure:
     hidden = f" ({format_count(more, 'smaller feature')} not shown)" if more else ""
     axes.set_xlabel(f"share of the trees' total gain{hidden}")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    remove_clutter(figure)
-    return figure
-
-
-def plot_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
-    """Plot one panel per curve, value by step; a curve without values is marked as such.
-
-    Args:
-        curves: name -> values.
-    """
-    figure = Figure(figsize=(3.6 * max(1, len(curves)), 3.0), layout="constrained")
-    for number, (name, values) in enumerate(curves.items(), 1):
-        axes = figure.add_subplot(1, len(curves), number)
-        axes.plot(range(1, len(values) + 1), values, color=BLUE, marker="o" if len(values) < 20 else None, markersize=3)
-        axes.set_title(name.replace("_", " "), fontsize=10)
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(0.5, max(1, len(values)) + 0.5)
-        if not values:
-            axes.set(xticks=[], yticks=[])
-            axes.text(0.5, 0.5, "no steps", ha="center", va="center", transform=axes.transAxes)
     remove_clutter(figure)
     return figure
 

@@ -103,6 +103,25 @@ def _estimates(rng: np.random.Generator, model: str, level: float) -> dict[str, 
     return row
 
 
+def _make_model_lists(rng: np.random.Generator, taken: pl.DataFrame) -> pl.DataFrame:
+    """Lists of three models for every second test user; ours starts with an item that the user took."""
+    firsts = taken.group_by("user_id").agg(pl.col("item_id").first()).sort("user_id")[::2]
+    rows = [
+        (model, user, rank, item)
+        for user, first in firsts.iter_rows()
+        for model in ("ours", "blend", "popular")
+        for rank, item in enumerate(
+            [
+                *([first] if model == "ours" else []),
+                *(f"i{item:02}" for item in rng.permutation(N_ITEMS) if model != "ours" or f"i{item:02}" != first),
+            ][:10],
+            1,
+        )
+    ]
+    schema = {"model": pl.String, "user_id": pl.String, "rank": pl.UInt16, "item_id": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: str, interactions: pl.DataFrame) -> None:
     levels = {"ndcg": 0.12, "recall": 0.2, "hit_rate": 0.4, "mrr": 0.15}
     metrics = [
@@ -194,6 +213,16 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
             orient="row",
         ),
     }
+    tables["model_lists"] = _make_model_lists(rng, taken)
+    tables["neighbours"] = pl.DataFrame(
+        {
+            "item_id": [f"i{item:02}" for item in range(N_ITEMS) for _ in range(3)],
+            "rank": [1, 2, 3] * N_ITEMS,
+            "neighbour": [f"i{(item + step) % N_ITEMS:02}" for item in range(N_ITEMS) for step in (1, 2, 3)],
+            "cosine": [0.9, 0.8, 0.7] * N_ITEMS,
+        },
+        schema_overrides={"rank": pl.UInt16, "cosine": pl.Float32},
+    )
     features = [f"feature_{i}" for i in range(24)]
     tables["shift"] = pl.DataFrame(
         {
@@ -215,6 +244,7 @@ def _write_run(home: Path, config: Config, rng: np.random.Generator, snapshot: s
         "blend": {"als": 0.5, "text": 0.5},
         "ranker": "40 trees + 0.5 blend (0.50 text, 0.50 als)",
         "users_without_history": 3,
+        "curve_parts": {"interest_loss": [30, 10]},
     }
 
     def fill(folder: Path) -> None:

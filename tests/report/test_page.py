@@ -28,6 +28,7 @@ from recsys.registry.tracking import connect, find_run_id
 from recsys.report.grids import write_number, write_p, write_spread
 from recsys.report.nights import find_nights
 from recsys.report.page import write_report
+from recsys.visuals.palette import DARK, LIGHT
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
@@ -103,6 +104,11 @@ def test_every_panel_states_its_question(read: Reader) -> None:
         "Metrics against baselines": "Is it better than simpler models",
         "Segments": "For whom",
         "The candidate ledger": "Where were the test positives lost",
+        "Limits": "Did the model and its lists keep every limit",
+        "Trainings over time": "Is it getting better",
+        "Exposure": "Which items do the lists show",
+        "Data": "What was read and left out",
+        "Items": "What is known about an item",
         "Learning curves and features": "Did each part learn",
         "Drift": "How much have the lists changed",
         "Beyond accuracy": "How much of the catalogue",
@@ -118,7 +124,7 @@ def test_the_numbers_of_the_head(read: Reader) -> None:
     assert "Test window 2025-01-27 to 2025-02-03" in text
     assert "measured; 3 more left out (no history)" in text
     assert (
-        "Better than the best baseline (text_zero_shot)? Cannot tell 2% better, within chance: nDCG@10 0.161 vs 0.157, "
+        "Better than the best baseline (text_zero_shot)? Cannot tell: 2% better, within chance nDCG@10 0.161 vs 0.157, "
         "difference +0.004 (95% CI −0.009 to +0.016), p = 0.310, measured on 60 users."
     ) in text
 
@@ -127,9 +133,10 @@ def test_the_page_defines_every_colour_that_it_uses(handmade_page: Path) -> None
     page = handmade_page.read_text("utf-8")
     used = set(re.findall(r"var\(--([a-z0-9-]+)\)", page))
     assert {"accent", "outcome-1", "line-1"} <= used
+    assert used - {"box"} <= set(LIGHT) == set(DARK)
     light, dark = (set(re.findall(r"--([a-z0-9-]+):", part)) for part in page.split("@media screen", 1))
-    assert used <= light
-    assert used <= dark
+    assert set(LIGHT) <= light
+    assert set(LIGHT) <= dark
 
 
 def test_two_nights_are_compared(read: Reader, handmade_home: Path) -> None:
@@ -223,7 +230,7 @@ def test_without_its_mlflow_run_the_page_is_written_nevertheless(
     with caplog.at_level(logging.WARNING):
         page = write_report(make_config(), handmade_home, out=tmp_path / "page.html")
     assert page.is_file()
-    assert f"report of {RUN}: MLflow store " in caplog.text
+    assert f"report of {RUN}: not logged with its run: MLflow store " in caplog.text
 
 
 def test_the_command_writes_prints_and_logs(

@@ -9,7 +9,7 @@ from handmade import make_config, make_home
 
 from recsys.artifacts.runs import Run, read_run
 from recsys.artifacts.snapshots import read_snapshot
-from recsys.report.head import describe_run
+from recsys.report.head import list_facts
 from recsys.report.panels import compare_models, compare_segments, show_training, trace_losses
 from recsys.report.verdict import judge_metrics
 
@@ -106,8 +106,8 @@ def test_segments_give_the_expected_number_of_false_alarms(run: Run) -> None:
 
 def test_the_head_of_a_run_without_times(run: Run, handmade_home: Path) -> None:
     snapshot = read_snapshot(handmade_home, "mini", make_config().dataset.model_dump(mode="json"))
-    facts = dict(describe_run(run, snapshot).facts)
+    facts = dict(list_facts(run, snapshot))
     assert (facts["Data up to"], facts["Test window"]) == ("2025-02-03", "2025-01-27 to 2025-02-03")
     timeless = replace(run, facts=run.facts | {"end": None, "test_start": None, "test_end": None})
-    facts = dict(describe_run(timeless, snapshot).facts)
+    facts = dict(list_facts(timeless, snapshot))
     assert (facts["Data up to"], facts["Test window"]) == ("all data", "without times")

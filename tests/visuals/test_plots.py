@@ -10,9 +10,9 @@ from matplotlib.text import Text
 from recsys.config import EvaluationConfig
 from recsys.evaluation.source_recall import compute_source_recall, count_outcomes
 from recsys.tables import MetricTable, SegmentTable, empty
+from recsys.visuals.curve_plots import plot_curves
 from recsys.visuals.data_plots import plot_activity, plot_lengths, plot_long_tail, plot_timeline
 from recsys.visuals.plots import (
-    plot_curves,
     plot_importance,
     plot_ledger,
     plot_maps,
