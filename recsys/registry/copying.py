@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from recsys.errors import ArtifactError, RegistryError
 from recsys.registry.client import explain, time_limits
 from recsys.registry.pruned import PRUNED, refuse_pruned
-from recsys.registry.tracking import Store, asking, get_or_create_experiment
+from recsys.registry.tracking import NOTE, Store, asking, get_or_create_experiment
 from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
@@ -109,7 +109,7 @@ def fetch_version(store: Store, version: Version) -> Iterator[FetchedVersion]:
             run.info.run_name or version.name,
             dict(run.data.params),
             tuple(metrics),
-            {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")},
+            {key: value for key, value in run.data.tags.items() if key == NOTE or not key.startswith("mlflow.")},
             bundle,
         )
 
