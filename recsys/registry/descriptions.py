@@ -17,13 +17,16 @@ from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
 from recsys.evaluation.formatting import format_interval
 from recsys.evaluation.summaries import describe_gain, describe_segments, find_best_baseline
 
-_SPECIAL = re.compile(r"[\\`*{}\[\]()#+.!|~=:@^$\-]|(?<![^\W_])_|_(?![^\W_])")
-_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+# Characters that showdown, which draws MLflow's pages, takes behind a backslash; an underscore inside a word is plain.
+_SPECIAL = re.compile(r"[\\`*{}\[\]()#+.!|~=\-]|(?<![^\W_])_|_(?![^\W_])")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", ":": "&#58;", "@": "&#64;", "^": "&#94;", "$": "&#36;"}
 # MLflow keeps the text of a description in one field of a database.
 _LONGEST = 4800
 # Escaping makes a text up to five times longer. The tag `failure` has more of it.
 _LONGEST_REASON = 1000
 _MODELS = 30
+# Stands for a name in a sentence that is otherwise ours, so that only the name is escaped.
+_PLACE = "\0"
 
 
 def escape_markdown(text: str) -> str:
@@ -125,8 +128,10 @@ def _describe_verdict(run: Run) -> str:
     best = find_best_baseline(run.metrics, evaluation.metric, evaluation.n)
     if best is None:
         return "Measured without baselines: nothing to compare with."
-    sentence, _, numbers = describe_gain(run.metrics, best, evaluation.confidence).partition(": ")
-    return f"**{escape_markdown(sentence)}:** {escape_markdown(numbers)}"
+    name = escape_markdown(best["model"])
+    sentence = describe_gain(run.metrics, best | {"model": _PLACE}, evaluation.confidence)
+    verdict, _, numbers = sentence.partition(f"{_PLACE}: ")
+    return f"**{verdict}{name}:** {numbers}"
 
 
 def _list_models(run: Run) -> str:
@@ -175,7 +180,8 @@ def _explain_loading(model: str, which: str) -> str:
     return (
         "```python\nimport mlflow\n\n"
         f'model = mlflow.pyfunc.load_model("models:/{shown}{which}")\n'
-        "model.predict(histories)  # columns user_id and item_id, oldest first; returns a list for each user\n```"
+        "# histories: columns user_id and item_id, oldest first\n"
+        "lists = model.predict(histories)\n```"
     )
 
 

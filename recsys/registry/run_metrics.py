@@ -35,7 +35,7 @@ def name_metrics(
         metrics: a `MetricTable`.
         segments: a `SegmentTable`.
         catalogue: a `CatalogueTable`; its models are returned.
-        n: list length at which models are compared; differences are logged for this one only.
+        n: list length at which models are compared; intervals and differences are logged for this one only.
     """
     return {model: _name_model(metrics, segments, catalogue, model, n) for model in catalogue["model"]}
 
@@ -70,7 +70,7 @@ def _name_model(
         group = _GROUPS.get(row["metric"])
         name = f"{_SHORT_NAMES.get(row['metric'], row['metric'])}_at_{row['n']}"
         numbers[f"{group}/{name}" if group else name] = row["mean"]
-        if group is None:
+        if group is None and row["n"] == n:
             numbers |= {f"ci/{name}_{end}": row[end] for end in ("low", "high")}
     numbers |= _name_differences(metrics, model, n) | _name_cold(segments, model)
     shown = catalogue.row(by_predicate=pl.col("model") == model, named=True)

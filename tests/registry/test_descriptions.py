@@ -23,7 +23,7 @@ HOSTILE = (
     "<img src=x onerror=alert(1)> [a](javascript:b) ![c](//evil.example/d.png) `e` *f* _g_ | @bob www.evil.example"
 )
 # What showdown, which draws MLflow's pages, reads as the character behind the backslash.
-_ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+.!~=|:@^$-])")
+_ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+.!~=|-])")
 
 
 @pytest.fixture(scope="module")

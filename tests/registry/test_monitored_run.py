@@ -57,7 +57,7 @@ def test_a_night_is_a_run_of_its_own_experiment(config: Config, new_home: Callab
     assert run.data.metrics["outcomes/hit_rate"] == 0.02
     assert (run.data.tags["causes"], run.data.tags["retrain"]) == ("lists_worse", "true")
     # Kinds of events are names from raw files.
-    assert run.data.tags["mlflow.note.content"] == r"kind &lt;b&gt;view&lt;/b&gt;\: our lists got worse"
+    assert run.data.tags["mlflow.note.content"] == "kind &lt;b&gt;view&lt;/b&gt;&#58; our lists got worse"
     assert "`recsys monitor`" in experiment.tags["mlflow.note.content"]
     # Trainings are not mixed with nights.
     assert store.client.get_experiment_by_name("recsys") is None

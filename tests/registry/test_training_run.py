@@ -136,7 +136,7 @@ class TestEnding:
         run = store.client.get_run(run_id)
         assert run.info.status == "FAILED"
         assert run.data.tags["failure"] == "no such table at postgresql://host/db"
-        assert run.data.tags["mlflow.note.content"] == r"**Failed:** no such table at postgresql\://host/db"
+        assert run.data.tags["mlflow.note.content"] == "**Failed:** no such table at postgresql&#58;//host/db"
 
     def test_an_interrupt_ends_it_as_killed(self, store: Store, config: Config) -> None:
         with pytest.raises(KeyboardInterrupt), open_run(store, config) as run_id:
