@@ -25,6 +25,8 @@ _LONGEST = 4800
 # Escaping makes a text up to five times longer. The tag `failure` has more of it.
 _LONGEST_REASON = 1000
 _MODELS = 30
+# Without it, MLflow opens a page of a run with the menu of another kind of experiment.
+_TRAINING = "?workflowType=machine_learning"
 # Stands for a name in a sentence that is otherwise ours, so that only the name is escaped.
 _PLACE = "\0"
 
@@ -91,7 +93,7 @@ def describe_run(run: Run, version: str, run_id: str, experiment: str) -> str:
     """
     model, window = run.config.model_name, _describe_window(run)
     registered = f"[{escape_markdown(model)} version {version}](#/models/{quote(model, safe='')}/versions/{version})"
-    files = f"#/experiments/{experiment}/runs/{run_id}/artifacts"
+    files = f"#/experiments/{experiment}/runs/{run_id}/artifacts{_TRAINING}"
     parts = [
         _describe_verdict(run),
         _list_models(run),
@@ -111,7 +113,7 @@ def describe_version(run: Run, version: str, run_id: str, experiment: str) -> st
         _describe_verdict(run),
         _describe_window(run),
         *(f"**The refit differs** from the evaluation model that was measured: {text}." for text in _list_refit(run)),
-        f"[Run {escape_markdown(run.name)}](#/experiments/{experiment}/runs/{run_id}) has the table of models, the "
+        f"[Run {escape_markdown(run.name)}](#/experiments/{experiment}/runs/{run_id}{_TRAINING}) has the table of models, the "
         "settings and the files.",
         _explain_loading(run.config.model_name, f"/{version}"),
     ]

@@ -49,7 +49,7 @@ def test_the_verdict_comes_first_and_has_numbers(run: Run) -> None:
     assert len(rows) == 1 + run.metrics["model"].n_unique()
     means = [float(line.split("|")[2].split()[0]) for line in rows[1:]]
     assert means == sorted(means, reverse=True)
-    assert "](#/experiments/1/runs/abc/artifacts)" in text
+    assert "](#/experiments/1/runs/abc/artifacts?workflowType=machine_learning)" in text
     assert "](#/models/recsys/versions/3)" in text
     assert text.count("```") == 2
 
