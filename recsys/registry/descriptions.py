@@ -109,12 +109,12 @@ def describe_run(run: Run, version: str, run_id: str, experiment: str) -> str:
 
 def describe_version(run: Run, version: str, run_id: str, experiment: str) -> str:
     """Return the description of a registered version; see `describe_run` for the arguments."""
+    page = f"#/experiments/{experiment}/runs/{run_id}{_TRAINING}"
     parts = [
         _describe_verdict(run),
         _describe_window(run),
         *(f"**The refit differs** from the evaluation model that was measured: {text}." for text in _list_refit(run)),
-        f"[Run {escape_markdown(run.name)}](#/experiments/{experiment}/runs/{run_id}{_TRAINING}) has the table of models, the "
-        "settings and the files.",
+        f"[Run {escape_markdown(run.name)}]({page}) has the table of models, the settings and the files.",
         _explain_loading(run.config.model_name, f"/{version}"),
     ]
     return _join(parts)
