@@ -131,10 +131,11 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     with open_training(
         store, run, config, facts, _describe_data(config, snapshot), identify_home(home), kept.values()
     ) as run_id:
+        page = find_page(store)
         fitted = _fit_and_measure(config, home, run, facts, snapshot, windows, block_lists)
         keep_training(home, run, run_id, store, fitted.refit, fitted.evaluated, fitted.results)
         version = finish_training(config, home, store, run)
-    return Trained(run, version, fitted.metrics, find_page(store))
+    return Trained(run, version, fitted.metrics, page)
 
 
 def _describe_data(config: Config, snapshot: Snapshot) -> InputData:

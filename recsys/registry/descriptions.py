@@ -107,6 +107,14 @@ def describe_run(run: Run, version: str, run_id: str, experiment: str) -> str:
     return _join(parts)
 
 
+def describe_baseline(model: str) -> str:
+    """Return the description of the nested run of a baseline."""
+    return (
+        f"The baseline **{escape_markdown(model)}**, measured on the same users as our lists, which are the parent run. "
+        "`ours_minus_this/…` is ours minus this baseline, paired by user."
+    )
+
+
 def describe_version(run: Run, version: str, run_id: str, experiment: str) -> str:
     """Return the description of a registered version; see `describe_run` for the arguments."""
     page = f"#/experiments/{experiment}/runs/{run_id}{_TRAINING}"

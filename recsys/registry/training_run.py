@@ -22,7 +22,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from recsys.config import AUTO, Config
 from recsys.errors import RegistryError
 from recsys.registry.client import explain
-from recsys.registry.descriptions import describe_experiment, describe_failure
+from recsys.registry.descriptions import describe_baseline, describe_experiment, describe_failure
 from recsys.registry.names import encode_name
 from recsys.registry.system_metrics import log_system_metrics
 from recsys.registry.tracking import NOTE, RUN_FOLDER, Store, asking, get_or_create_experiment
@@ -241,7 +241,7 @@ def _log_baselines(store: Store, run_id: str, experiment: str, results: Results)
     for model, numbers in results.baselines.items():
         if model in known and known[model].info.status == "FINISHED":
             continue
-        tags = {**results.facts, "kind": "baseline", _PARENT: run_id}
+        tags = {**results.facts, "kind": "baseline", _PARENT: run_id, NOTE: describe_baseline(model)}
         nested = known.get(model) or store.client.create_run(experiment, tags=tags, run_name=model)
         metrics = [_stamp(results, name, value, 0) for name, value in numbers.items()]
         params = [] if "model" in nested.data.params else [Param("model", shorten(model))]
