@@ -110,7 +110,7 @@ def describe_run(run: Run, version: str, run_id: str, experiment: str) -> str:
 def describe_baseline(model: str) -> str:
     """Return the description of the nested run of a baseline."""
     return (
-        f"The baseline **{escape_markdown(model)}**, measured on the same users as our lists, which are the parent run. "
+        f"The baseline **{escape_markdown(model)}**, measured on the same users as our lists in the parent run. "
         "`ours_minus_this/…` is ours minus this baseline, paired by user."
     )
 
