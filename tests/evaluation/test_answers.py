@@ -40,7 +40,7 @@ def test_each_step_of_the_text_source_has_its_own_line_and_verdict() -> None:
     assert head == "ndcg@10 of lists from text alone, each step paired by user:"
     steps = [line.split(":")[0] for line in lines]
     assert steps == ["fine-tuning hurts", "interest model on top helps", "both together makes no clear difference"]
-    assert lines[0].startswith("fine-tuning hurts: -0.10")
+    assert lines[0] == "fine-tuning hurts: -0.0953 [-0.1048, -0.0852], p = 0.005, 200 users"
     assert lines[1].endswith("p = 0.005, 200 users")
 
 
@@ -117,5 +117,5 @@ class TestCold:
         rows = [ROW | few | {"model": "ours", "mean": 0.1}, compare("blend", 0.2, -0.3, -0.1, **few)]
         answer = describe_new_users(pl.DataFrame(rows, infer_schema_length=None), CONFIG)
         assert answer.startswith("New users: ours is behind the best baseline (blend): ndcg@10 0.100 [0.000, 0.200] ")
-        assert answer.endswith("p = 0.010, 60 users. Fewer than 50 users: not conclusive.")
+        assert answer.endswith("p = 0.010, 60 users. Fewer than 30 users: not conclusive.")
         assert describe_new_users(self.segments, CONFIG) == "New users: none has a positive in the test window."
