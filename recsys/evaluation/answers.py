@@ -26,7 +26,7 @@ _TEXT_STEPS = (
     ("interest model on top", "text", "text_fine_tuned"),
     ("both together", "text", "text_zero_shot"),
 )
-_EFFECTS = {"ahead of": "helps", "behind": "hurts", "not distinguishable from": "makes no clear difference"}
+_EFFECTS = {"ahead of": "better", "behind": "worse", "not distinguishable from": "no clear difference"}
 # So many times the users of the smallest segment that is measured can be split into segments of a tenth.
 _ENOUGH_SEGMENTS = 10
 
@@ -97,7 +97,7 @@ def describe_text_steps(user_metrics: pl.DataFrame, config: EvaluationConfig, se
             pl.col("n") == config.n,
         )
         row = select_row(summarise(pair, with_it, config, seed), model=without_it)
-        lines.append(f"{step} {_EFFECTS[describe_verdict(row)]}: {format_difference(row)}")
+        lines.append(f"{step}: {format_difference(row)}: {_EFFECTS[describe_verdict(row)]}")
     name = f"{config.metric}@{config.n} of lists from text alone, each step paired by user"
     return [f"{name}:", *lines] if lines else ["The steps of the text source were not measured."]
 

@@ -38,15 +38,17 @@ def test_each_step_of_the_text_source_has_its_own_line_and_verdict() -> None:
     values = make_user_metrics(ours=0.9, text_zero_shot=0.5, text_fine_tuned=0.4, text=0.501)
     head, *lines = describe_text_steps(values, CONFIG, 0)
     assert head == "ndcg@10 of lists from text alone, each step paired by user:"
-    steps = [line.split(":")[0] for line in lines]
-    assert steps == ["fine-tuning hurts", "interest model on top helps", "both together makes no clear difference"]
-    assert lines[0] == "fine-tuning hurts: -0.0953 [-0.1048, -0.0852], p = 0.005, 200 users"
-    assert lines[1].endswith("p = 0.005, 200 users")
+    assert [line.split(": ")[::2] for line in lines] == [
+        ["fine-tuning", "worse"],
+        ["interest model on top", "better"],
+        ["both together", "no clear difference"],
+    ]
+    assert lines[0] == "fine-tuning: -0.0953 [-0.1048, -0.0852], p = 0.005, 200 users: worse"
 
 
 def test_steps_that_were_not_measured_are_left_out() -> None:
     lines = describe_text_steps(make_user_metrics(ours=0.9, text_fine_tuned=0.4, text=0.5), CONFIG, 0)
-    assert [line.split(" helps")[0] for line in lines[1:]] == ["interest model on top"]
+    assert [line.split(":")[0] for line in lines[1:]] == ["interest model on top"]
     assert describe_text_steps(make_user_metrics(ours=0.9), CONFIG, 0) == [
         "The steps of the text source were not measured."
     ]
