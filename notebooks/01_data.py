@@ -21,10 +21,9 @@ import polars as pl
 import recsys
 from recsys.analysis import (
     build_histories,
+    describe_data,
     find_recommendable,
-    format_mean,
     make_texts,
-    mean_interval,
     resolve_end,
     split_snapshot,
 )
@@ -36,6 +35,26 @@ snapshot = recsys.open_snapshot(config)
 items, end = snapshot.items, resolve_end(snapshot.interactions, run_date)
 windows = split_snapshot(config, snapshot, end)
 test, events = windows.test, windows.everything
+segments = config.evaluation.segments
+# As of the start of the test window: what a recommender would know on that day.
+histories = build_histories(test.history, items, test.cutoff)
+item_users = np.bincount(histories.items, minlength=histories.n_items)
+known_items = pl.DataFrame(
+    {
+        "item_id": histories.item_ids,
+        "cold": item_users <= segments.cold_item_users,
+        "recommendable": find_recommendable(items, test.cutoff),
+    }
+)
+known_users = pl.DataFrame({"user_id": histories.user_ids, "without_history": False})
+positives = test.positives.join(known_items, on="item_id").join(known_users, on="user_id", how="left")
+positives = positives.with_columns(pl.col("without_history").fill_null(True))
+
+# %% [markdown]
+# ## Answer
+
+# %%
+print("\n".join(describe_data(positives, histories.lengths, item_users, config.evaluation, config.seed)))
 
 # %% [markdown]
 # ## Overview
@@ -82,15 +101,12 @@ plot_timeline(events, spans) if timed else plot_message(no_timeline)
 # As of the start of the test window: what a recommender would know about each user on that day.
 
 # %%
-histories = build_histories(test.history, items, test.cutoff)
-segments = config.evaluation.segments
 plot_activity(histories.lengths, segments.new_user_items, segments.heavy_user_items)
 
 # %% [markdown]
 # ## The long tail
 
 # %%
-item_users = np.bincount(histories.items, minlength=histories.n_items)
 plot_long_tail(item_users)
 
 # %% [markdown]
@@ -114,46 +130,6 @@ pd.DataFrame({"share of items with this field": filled}).round(3)
 # item without events is cold: collaborative filtering cannot recommend it, and only its text can.
 
 # %%
-recommendable = find_recommendable(items, test.cutoff)
-about_items = pl.DataFrame({"item_id": histories.item_ids, "users": item_users, "recommendable": recommendable})
-about_users = pl.DataFrame({"user_id": histories.user_ids, "items": histories.lengths})
-positives = test.positives.join(about_items, on="item_id").join(about_users, on="user_id", how="left")
-positives = positives.with_columns(
-    cold=pl.col("users") <= segments.cold_item_users, without_history=pl.col("items").is_null()
-)
 groups = positives.group_by("without_history", "cold", "recommendable")
 groups = groups.agg(positives=pl.len(), users=pl.col("user_id").n_unique()).sort("positives", descending=True)
 groups.to_pandas()
-
-# %% [markdown]
-# ## Answer
-
-# %%
-def describe_mean(values: pl.Series, form: str = ".1%") -> str:
-    """Return a mean over users with its interval."""
-    samples, confidence = config.evaluation.bootstrap_samples, config.evaluation.confidence
-    estimate = mean_interval(values.cast(pl.Float64).to_numpy(), samples, confidence, config.seed)
-    return format_mean(vars(estimate), form)
-
-
-late, cold = ~pl.col("recommendable"), pl.col("recommendable") & pl.col("cold")
-shares = {"late": late.mean(), "cold": cold.mean(), "warm": 1 - (late | cold).mean()}
-test_users = positives.group_by("user_id").agg(pl.len(), pl.col("without_history").first(), **shares).sort("user_id")
-measured = test_users.filter(~pl.col("without_history"))
-head_share = np.sort(item_users)[::-1][: max(1, round(0.1 * len(item_users)))].sum() / max(1, item_users.sum())
-needed = 10 * segments.min_users
-print(
-    f"{test_users.height:,} users have positives in the test window, {describe_mean(test_users['len'], '.2f')} each; "
-    f"{describe_mean(test_users['without_history'])} of them have no history and can only get popular items.\n"
-    f"For the other {measured.height:,} users, {describe_mean(measured['warm'])} of their positives had events before, "
-    f"so collaborative filtering can find them; {describe_mean(measured['cold'])} are cold, so only text can find "
-    f"them; {describe_mean(measured['late'])} joined the catalogue too late to be recommended.\n"
-    f"The median user has {int(np.median(histories.lengths))} items. The most popular tenth of the items has "
-    f"{head_share:.0%} of the events, so popularity is a {'strong' if head_share > 0.5 else 'weak'} baseline.\n"
-    + (
-        f"This data can support a recommender: {measured.height:,} users can be measured, enough for segments of 10%."
-        if measured.height >= needed
-        else f"This data supports little: {measured.height:,} users can be measured, and below {needed:,} a segment of "
-        "10% is too small to measure. Use a longer test window or more data."
-    )
-)

@@ -22,14 +22,11 @@ import polars as pl
 
 import recsys
 from recsys.analysis import (
-    compare_paired,
-    describe_verdict,
+    describe_neighbours,
+    describe_text_steps,
     find_nearest,
-    format_difference,
-    format_mean,
     make_texts,
     project_to_plane,
-    select_row,
     summarise,
 )
 from recsys.plots import plot_curves, plot_lengths, plot_maps, plot_metric_table
@@ -43,7 +40,25 @@ texts = make_texts(items, bundle.config.text.fields)
 tuned = bundle.embeddings
 pretrained = recsys.open_pretrained(bundle.config)
 zero_shot = pretrained.encode(texts.to_list())
+# For each item, the share of its ten nearest items in the same category.
+column = next(iter([*evaluation.segments.item_columns, *config.dataset.items.attributes]), "tags")
+labels = items[column].list.first().fill_null("") if items.schema[column] == pl.List else items[column].fill_null("")
+sample = np.random.default_rng(config.seed).permutation(np.flatnonzero((labels != "").to_numpy()))[:2000]
+k = min(10, items.height - 1)
+category = labels.to_numpy()
+agreement = {
+    name: (category[find_nearest(vectors, sample, k)] == category[sample][:, None]).mean(axis=1)
+    for name, vectors in (("before", zero_shot), ("after", tuned))
+}
+chance = float((pd.Series(category[sample]).value_counts(normalize=True) ** 2).sum())
+
+# %% [markdown]
+# ## Answer
+
+# %%
 print(f"{alias}: run {run.name}, checkpoint {bundle.config.text.checkpoint}")
+print("\n".join(describe_text_steps(run.user_metrics, evaluation, config.seed)))
+print(describe_neighbours(agreement["after"], agreement["before"], chance, column, evaluation, config.seed))
 
 # %% [markdown]
 # ## Truncated texts
@@ -68,7 +83,7 @@ plot_curves({name: run.curves[name] for name in ("fine_tuning_loss", "interest_l
 # ## Lists from text alone, before and after fine-tuning
 #
 # For the users of the test window. `text_zero_shot` uses the pretrained checkpoint, `text_fine_tuned` the fine-tuned
-# encoder, and `text` adds the interest model. Differences are paired by user.
+# encoder, and `text` adds the interest model. The differences of the table are those of `text` minus the other model.
 
 # %%
 ladder = [model for model in ("text_zero_shot", "text_fine_tuned", "text") if model in run.metrics["model"]]
@@ -86,8 +101,6 @@ table.filter(pl.col("n") == evaluation.n, pl.col("metric").is_in(names)).sort("m
 # For the most popular item of some categories: the three items with the nearest texts, before and after fine-tuning.
 
 # %%
-column = next(iter([*evaluation.segments.item_columns, *config.dataset.items.attributes]), "tags")
-labels = items[column].list.first().fill_null("") if items.schema[column] == pl.List else items[column].fill_null("")
 known = pl.DataFrame({"label": labels, "users": bundle.statistics.users}).with_row_index("row")
 known = known.sort("users", descending=True, maintain_order=True).unique("label", keep="first", maintain_order=True)
 shown = known["row"].head(5).to_numpy().astype(np.int64)
@@ -101,16 +114,6 @@ pd.DataFrame({**rows, "before": titles[before].ravel(), "after": titles[after].r
 # compared with the share expected by chance.
 
 # %%
-sample = np.random.default_rng(config.seed).permutation(np.flatnonzero((labels != "").to_numpy()))[:2000]
-k = min(10, items.height - 1)
-category = labels.to_numpy()
-agreement = {
-    name: (category[find_nearest(vectors, sample, k)] == category[sample][:, None]).mean(axis=1)
-    for name, vectors in (("before", zero_shot), ("after", tuned))
-}
-chance = float((pd.Series(category[sample]).value_counts(normalize=True) ** 2).sum())
-samples, confidence = evaluation.bootstrap_samples, evaluation.confidence
-change = compare_paired(agreement["after"], agreement["before"], samples, confidence, config.seed)
 shares = {name: values.mean() for name, values in agreement.items()} | {"chance": chance}
 pd.DataFrame({f"same {column}": shares}).round(3)
 
@@ -123,17 +126,3 @@ pd.DataFrame({f"same {column}": shares}).round(3)
 # %%
 maps = {"pretrained": project_to_plane(zero_shot), "fine-tuned": project_to_plane(tuned)}
 plot_maps(maps, labels.to_list())
-
-# %% [markdown]
-# ## Answer
-
-# %%
-row = select_row(table, model="text_zero_shot", metric=evaluation.metric, n=evaluation.n)
-closer = "closer together" if change.low > 0 else "farther apart" if change.high < 0 else "about as close as before"
-print(
-    f"Lists from text alone: text (fine-tuning plus interest model) is {describe_verdict(row)} the pretrained "
-    f"checkpoint: {evaluation.metric}@{evaluation.n} {format_difference(row)}, from {format_mean(row)}.\n"
-    f"Neighbours: {agreement['after'].mean():.1%} of an item's {k} nearest items share its {column} after fine-tuning, "
-    f"{agreement['before'].mean():.1%} before ({chance:.1%} by chance). The change is {change.mean:+.1%} "
-    f"[{change.low:+.1%}, {change.high:+.1%}]: items of one {column} are {closer}."
-)

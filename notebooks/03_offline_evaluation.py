@@ -20,12 +20,11 @@ import recsys
 from recsys.analysis import (
     OURS,
     count_outcomes,
+    describe_gain,
     describe_losses,
     describe_segments,
-    describe_verdict,
-    format_difference,
+    find_best_baseline,
     format_mean,
-    select_row,
 )
 from recsys.plots import (
     plot_curves,
@@ -42,8 +41,17 @@ run = recsys.open_run(config_path, run=run_name)
 evaluation = run.config.evaluation
 metric, n = evaluation.metric, evaluation.n
 at_n = run.metrics.filter(pl.col("n") == n)
-print(f"run {run.name}, protocol {run.facts['protocol']}")
-print(f"test window {run.facts['test_start'] or '-'} to {run.facts['test_end'] or '-'}")
+best = find_best_baseline(run.metrics, metric, n)
+rival = best["model"]
+
+# %% [markdown]
+# ## Answer
+
+# %%
+print(f"Ours is {describe_gain(run.metrics, best, evaluation.confidence)}.")
+print(f"For whom: {describe_segments(run.segments, metric, OURS, rival)}.")
+print(f"Lost: {'; '.join(describe_losses(run.measured)[:2])}.")
+print(f"Run {run.name}, test window {run.facts['test_start'] or '-'} to {run.facts['test_end'] or '-'}")
 
 # %% [markdown]
 # ## All models on the same users
@@ -69,8 +77,6 @@ at_n.pivot("metric", index="model", values="mean").to_pandas().set_index("model"
 # anything. With twenty segments, expect about one interval to exclude 0 by chance.
 
 # %%
-best = table.filter(pl.col("model") != OURS).row(0, named=True)
-rival = best["model"]
 plot_segments(run.segments, metric, n, OURS, rival)
 
 # %% [markdown]
@@ -140,13 +146,3 @@ if churn:
     print(f"items not in the lists of run {churn['run']}: {format_mean(churn, '.1%')} of the first {n}")
 else:
     print("no earlier run of this config to compare with")
-
-# %% [markdown]
-# ## Answer
-
-# %%
-print(
-    f"{metric}@{n}: ours is {describe_verdict(best)} the best baseline ({rival}): {format_difference(best)}; ours "
-    f"{format_mean(select_row(table, model=OURS))}, {rival} {format_mean(best)}.\n"
-    f"For whom: {describe_segments(run.segments, metric, OURS, rival)}."
-)

@@ -3,8 +3,8 @@
 #
 # Compares two registered versions as the gate does: on the same users, in the test window of the first version.
 # Read-only. To get a challenger, change a setting in a copy of the config and run `recsys train` with it. The committed
-# outputs are of a challenger without the text sources: `tfidf`, `text` and `new_items` removed from
-# `candidates.depths`.
+# outputs are of a challenger without the sources `tfidf`, `text` and `new_items`; its config is the demo's with
+# `candidates: {depths: {als: 100, item_to_item: 100, transitions: 100, ease: 100, popular: 100, popular_all_time: 50}}`.
 
 # %% tags=["parameters"]
 import os
@@ -16,33 +16,24 @@ first, second = "challenger", "champion"
 _ = os.environ.setdefault("RECSYS_HOME", str(Path("../data/home").resolve()))
 warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars of other libraries
 
-# %% [markdown]
-# ## The short answer
-#
-# These lines are enough to see why a challenger lost.
-
-# %%
-import recsys
-
-why = recsys.compare(config_path, first=first, second=second)
-print("\n".join(why.describe()))
-print(why.settings)
-print(why.outcomes)
-
-# %% [markdown]
-# The rest of this notebook shows the details.
-
 # %%
 # %matplotlib inline
 import pandas as pd
 import polars as pl
 
+import recsys
 from recsys.analysis import OUTCOMES
 from recsys.plots import plot_matrix, plot_metric_table, plot_segments
 
 pd.set_option("display.html.use_mathjax", False, "display.max_colwidth", 120)  # titles may contain dollar signs
+why = recsys.compare(config_path, first=first, second=second)
 metric, n = why.metric, why.n
-print(f"{why.names[0]} against {why.names[1]}")
+
+# %% [markdown]
+# ## Answer
+
+# %%
+print("\n".join(why.describe()))
 
 # %% [markdown]
 # ## Settings that differ
@@ -89,9 +80,3 @@ lost.sort(f"{second}_rank", "user_id").select(columns).head(10).to_pandas()
 # %%
 by_sources = lost.group_by("outcome", pl.col(f"{second}_sources").list.join(", ").alias(f"sources of {second}"))
 by_sources.len("positives").sort("positives", descending=True).head(10).to_pandas()
-
-# %% [markdown]
-# ## Answer
-
-# %%
-print("\n".join(why.describe()))

@@ -161,10 +161,12 @@ def run(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOptio
                 "counts": done.generated.counts,
                 "readers": done.generated.readers,
                 "mlflow": done.store,
+                "mlflow_page": done.trained.page.url,
             }
         )
         _refuse_unfollowed(done.generated)
         return
+    page = done.trained.page
     for table in show_users(settings, home(), done.generated.run_date):
         print_table(table)
     print_table(main_metric_table(done.trained.metrics, settings.evaluation))
@@ -173,6 +175,8 @@ def run(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOptio
         f"gate          {done.verdict}",
         f"lists         {done.generated.folder}",
         f"MLflow store  {done.store}",
+        *((f"MLflow page   {page.command}",) if page.command else ()),
+        f"{'' if page.command else 'MLflow page':14}{page.url}",
         f"next          recsys report --config {config}",
     )
     _refuse_unfollowed(done.generated)

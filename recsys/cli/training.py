@@ -45,6 +45,7 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
                 "model": version.name,
                 "version": version.number,
                 "metrics": trained.metrics.to_dicts(),
+                "mlflow_page": trained.page.url,
             }
         )
         return
@@ -52,6 +53,7 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
     print_lines(
         judge_metrics(trained.metrics, settings.evaluation).line,
         f"run {trained.run}: {version.name} version {version.number} is the challenger",
+        f"MLflow: {' then '.join(filter(None, (trained.page.command, trained.page.url)))}",
         f"next: recsys promote --config {config}",
     )
 

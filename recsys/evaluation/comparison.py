@@ -139,27 +139,6 @@ def estimate(cube: Values, ours: int, config: EvaluationConfig, seed: int) -> li
     ]
 
 
-def flatten_metrics(metrics: pl.DataFrame, catalogue: pl.DataFrame, model: str) -> dict[str, float]:
-    """Return the measurement of one model as single numbers by name, as experiment trackers store them.
-
-    `METRIC_at_N` with `_low` and `_high`; for every model but ours also `_difference` (ours minus it) with its ends
-    and `_p_value`; `coverage` and `gini`.
-
-    Args:
-        metrics: a `MetricTable`.
-        catalogue: a `CatalogueTable`.
-        model: a model of both.
-    """
-    suffixes = ("low", "high", "difference", "difference_low", "difference_high", "p_value")
-    numbers: dict[str, float] = {}
-    for row in metrics.filter(pl.col("model") == model).iter_rows(named=True):
-        name = f"{row['metric']}_at_{row['n']}"
-        present = {f"{name}_{suffix}": row[suffix] for suffix in suffixes if row[suffix] is not None}
-        numbers |= {name: row["mean"], **present}
-    shown = catalogue.row(by_predicate=pl.col("model") == model, named=True)
-    return {**numbers, "coverage": shown["coverage"], "gini": shown["gini"]}
-
-
 def _list_columns(user_metrics: pl.DataFrame, ours: str) -> pl.DataFrame:
     """Return every (model, metric, n) in the order of the result; raise unless each covers every user."""
     check(UserMetrics, user_metrics, "user metrics", "score the models again")

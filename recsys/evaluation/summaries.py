@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.evaluation.comparison import DIFFERENCE, MEAN
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS, WITHOUT_RULES
 from recsys.evaluation.formatting import format_interval, format_p_value
 from recsys.progress import format_count
 
@@ -37,6 +37,36 @@ def describe_verdict(row: Mapping[str, Any]) -> str:
     if row["difference_low"] > 0:
         return _AHEAD
     return _BEHIND if row["difference_high"] < 0 else _UNCLEAR
+
+
+def find_best_baseline(metrics: pl.DataFrame, metric: str, n: int) -> dict[str, Any] | None:
+    """Return the `MetricTable` row of the best other model; None if ours was measured alone."""
+    others = metrics.filter(
+        ~pl.col("model").is_in([OURS, WITHOUT_RULES]), pl.col("metric") == metric, pl.col("n") == n
+    ).sort("mean", descending=True, maintain_order=True)
+    return others.row(0, named=True) if others.height else None
+
+
+def describe_gain(metrics: pl.DataFrame, baseline: Mapping[str, Any], confidence: float) -> str:
+    """Describe how our lists compare with a baseline, in words, per cent and numbers.
+
+    Args:
+        metrics: a `MetricTable` that has our model.
+        baseline: the other model's row of it; names the metric and n.
+        confidence: of the intervals.
+    """
+    ours = select_row(metrics, model=OURS, metric=baseline["metric"], n=baseline["n"])
+    verdict = describe_verdict(baseline)
+    share = f"{abs(baseline['difference'] / baseline['mean']):.0%} " if baseline["mean"] > 0 else ""
+    better = "better" if baseline["difference"] >= 0 else "worse"
+    answer = {_AHEAD: f"{share}better than", _BEHIND: f"{share}worse than"}.get(verdict, f"{verdict}")
+    within = "" if verdict != _UNCLEAR else f"{share}{better}, within chance; "
+    return (
+        f"{answer} {baseline['model']}: {within}{baseline['metric']}@{baseline['n']} {ours['mean']:.3f} against "
+        f"{baseline['mean']:.3f}, difference {format_interval(baseline, DIFFERENCE, '+.3f')} "
+        f"({100 * confidence:.4g}% interval), {format_p_value(baseline['p_value'])}, "
+        f"{format_count(baseline['users'], 'user')}"
+    )
 
 
 def describe_segments(segments: pl.DataFrame, metric: str, first: str, second: str) -> str:

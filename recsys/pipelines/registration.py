@@ -14,9 +14,10 @@ from recsys.artifacts.runs import open_run
 from recsys.config import Config
 from recsys.errors import ArtifactError, RegistryError
 from recsys.progress import log_stage, logger
-from recsys.registry.tracking import Store, connect
+from recsys.registry.descriptions import describe_run, describe_version
+from recsys.registry.tracking import Store, connect, get_or_create_experiment
 from recsys.registry.training_run import Results, finish_run, has_run, log_results
-from recsys.registry.versions import BUNDLE, EVALUATION_MODEL, Version, register
+from recsys.registry.versions import BUNDLE, EVALUATION_MODEL, Version, describe_on_page, register
 from recsys.serving.bundle import WRITTEN_BY, Bundle
 from recsys.storage.code_version import find_code_version
 from recsys.storage.files import read_json, write_json
@@ -141,7 +142,9 @@ def finish_training(config: Config, home: Path, store: Store, run: str) -> Versi
             writer = read_manifest(folder / BUNDLE, _TRAIN_AGAIN).get(WRITTEN_BY)
             facts = {**results.facts, "bundle": record["bundle"], **({WRITTEN_BY: writer} if writer else {})}
             version = register(store, config.model_name, run_id, folder / BUNDLE, folder / EVALUATION_MODEL, facts)
-            finish_run(store, run_id)
+            experiment = get_or_create_experiment(store)
+            describe_on_page(store, version, describe_version(logged, version.number, run_id, experiment))
+            finish_run(store, run_id, describe_run(logged, version.number, run_id, experiment))
             done(f"run {run_id}, {version.name} version {version.number} is registered")
     except RegistryError as error:
         raise RegistryError(

@@ -28,7 +28,7 @@ class FullRun:
         trained: run, version and metric table.
         verdict: of the gate.
         generated: the published lists.
-        store: URI of the MLflow store.
+        store: URI of the MLflow store, without credentials.
     """
 
     trained: Trained

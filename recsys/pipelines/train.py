@@ -24,7 +24,7 @@ from recsys.config import Config
 from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Windows, resolve_end
 from recsys.evaluation.beyond_accuracy import churn
-from recsys.evaluation.comparison import OURS, flatten_metrics, summarise
+from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.intervals import mean_interval
 from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
@@ -32,6 +32,8 @@ from recsys.pipelines.registration import find_kept, finish_training, keep_train
 from recsys.pipelines.run_plots import draw_run
 from recsys.progress import log_stage, logger
 from recsys.ranking.importance import measure_importance
+from recsys.registry.pages import Page, find_page
+from recsys.registry.run_metrics import name_curves, name_measured, name_metrics
 from recsys.registry.tracking import connect
 from recsys.registry.training_run import InputData, Results, open_training
 from recsys.registry.versions import Version
@@ -60,11 +62,13 @@ class Trained:
         run: name of the folder below `runs/`.
         version: the registered refit, alias `challenger`.
         metrics: `MetricTable` of the evaluation model.
+        page: of MLflow, with the runs.
     """
 
     run: str
     version: Version
     metrics: pl.DataFrame
+    page: Page
 
 
 def train(config: Config, home: Path, run_date: str | None) -> Trained:
@@ -128,10 +132,11 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
     with open_training(
         store, run, config, facts, _describe_data(config, snapshot), identify_home(home), kept.values()
     ) as run_id:
+        page = find_page(store)
         fitted = _fit_and_measure(config, home, run, facts, snapshot, windows, block_lists)
         keep_training(home, run, run_id, store, fitted.refit, fitted.evaluated, fitted.results)
         version = finish_training(config, home, store, run)
-    return Trained(run, version, fitted.metrics)
+    return Trained(run, version, fitted.metrics, page)
 
 
 def _describe_data(config: Config, snapshot: Snapshot) -> InputData:
@@ -198,10 +203,16 @@ def _fit_and_measure(
     )
     replace_text(current_run_file(home, config.name), run + "\n")
     differences = {"refit_differences": "; ".join(refit.differences)} if refit.differences else {}
-    numbers, baselines = _name_numbers(tables, summary, refit)
-    # Timings differ from run to run, so they are not in the run's files.
-    numbers["seconds_per_1000_users"] = measured.costs.seconds_per_1000_users
-    results = Results({**facts, **differences}, numbers, baselines, curves, time.time_ns() // 1_000_000)
+    baselines = name_metrics(tables["metrics"], tables["segments"], tables["catalogue"], config.evaluation.n)
+    numbers = {
+        **baselines.pop(OURS),
+        **name_measured(summary),
+        "ranker/trees": float(refit.bundle.ranker.booster.num_trees()),
+        # Timings differ from run to run, so they are not in the run's files.
+        "cost/seconds_per_1000_users": measured.costs.seconds_per_1000_users,
+    }
+    ended = time.time_ns() // 1_000_000
+    results = Results({**facts, **differences}, numbers, baselines, name_curves(curves), ended)
     return _Trained(evaluated.bundle, refit.bundle, results, tables["metrics"])
 
 
@@ -313,22 +324,3 @@ def _write_run(
     write_json(folder / "curves.json", curves)
     write_json(folder / "measured.json", measured)
     draw_run(folder / "plots", config, evaluated, tables, measured, curves)
-
-
-def _name_numbers(
-    tables: Mapping[str, pl.DataFrame], summary: Mapping[str, Any], refit: Fitted
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Return our numbers for the tracker, and those of every baseline by its name."""
-    catalogue = tables["catalogue"]
-    models = {model: flatten_metrics(tables["metrics"], catalogue, model) for model in catalogue["model"]}
-    numbers = {
-        **models.pop(OURS),
-        "union_recall": summary["union_recall"],
-        "trees": float(refit.bundle.ranker.booster.num_trees()),
-        **{
-            f"{name}_loss": summary["losses"][name][0]
-            for name in ("retrieval", "ranker", "rules")
-            if name in summary["losses"]
-        },
-    }
-    return numbers, models

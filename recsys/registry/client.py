@@ -92,6 +92,9 @@ def explain(address: Address, error: Exception) -> str:
     """Return why a request failed, on one line, with the next step where credentials are missing or refused."""
     reason = address.clean(str(error) or type(error).__name__)
     code = str(getattr(error, "error_code", ""))
+    if address.is_file and address.scheme:
+        # No server answered: a 403 in the message is part of a path.
+        return reason[:500]
     user = "; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     if _DENIED["401"].search(f"{code} {reason}"):
         return f"the server refuses the credentials (401){user}"

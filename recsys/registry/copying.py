@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +17,19 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from recsys.artifacts.runs import open_run
 from recsys.errors import ArtifactError, RegistryError
 from recsys.registry.client import explain, time_limits
+from recsys.registry.descriptions import describe_experiment, describe_model, describe_run, describe_version
 from recsys.registry.pruned import PRUNED, refuse_pruned
-from recsys.registry.tracking import Store, asking, get_or_create_experiment
+from recsys.registry.tracking import NOTE, RUN_FOLDER, Store, asking, get_or_create_experiment
 from recsys.registry.versions import (
     BUNDLE,
     CHALLENGER,
     COMPLETE,
     EVALUATION_MODEL,
     Version,
+    describe_on_page,
     find_address,
     is_complete,
     open_bundle,
@@ -33,6 +37,8 @@ from recsys.registry.versions import (
 )
 from recsys.storage.folders import verify_folder
 from recsys.storage.shared_files import open_whole
+
+logger = logging.getLogger(__name__)
 
 # Tags of a copy.
 ORIGIN = "origin"
@@ -188,7 +194,7 @@ def register_copy(store: Store, name: str, fetched: FetchedVersion) -> Version:
         run_id = _copy_run(store, fetched)
         client.log_artifacts(run_id, str(fetched.model), _MODEL_FOLDER)
         if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name)
+            client.create_registered_model(name, description=describe_model(name))
         location = f"{client.get_run(run_id).info.artifact_uri}/{_MODEL_FOLDER}"
         number = str(client.create_model_version(name, location, run_id).version)
         origin = {ORIGIN: describe_origin(fetched), ORIGIN_VERSION: source.number}
@@ -202,14 +208,27 @@ def register_copy(store: Store, name: str, fetched: FetchedVersion) -> Version:
         raise ArtifactError(f"model '{name}' version {number} in {store.place}: {_TAMPERED}")
     with asking(store, f"the copy of model '{name}' was not registered"):
         client.set_model_version_tag(name, number, COMPLETE, "true")
+        _describe(store, version, fetched)
     set_alias(store, name, CHALLENGER, number)
     return version
+
+
+def _describe(store: Store, version: Version, fetched: FetchedVersion) -> None:
+    """Describe the copy and its run; their links lead to pages of this store."""
+    try:
+        run = open_run(fetched.files / RUN_FOLDER)
+    except ArtifactError as error:
+        logger.debug("the copy of version %s has no description: %s", fetched.version.number, error)
+        return
+    experiment = str(store.client.get_run(version.run_id).info.experiment_id)
+    store.client.set_tag(version.run_id, NOTE, describe_run(run, version.number, version.run_id, experiment))
+    describe_on_page(store, version, describe_version(run, version.number, version.run_id, experiment))
 
 
 def _copy_run(store: Store, fetched: FetchedVersion) -> str:
     """Copy parameters, metrics with their steps, tags and files of the run; return the id of the new run."""
     client = store.client
-    experiment_id = get_or_create_experiment(store)
+    experiment_id = get_or_create_experiment(store, describe_experiment(store.experiment))
     tags = {**fetched.tags, ORIGIN: describe_origin(fetched)}
     run_id = str(client.create_run(experiment_id, run_name=fetched.run_name, start_time=_now()).info.run_id)
     for part in _split(tags.items()):

@@ -9,11 +9,11 @@ from pathlib import Path
 from mlflow.entities import Metric, RunTag
 
 from recsys.monitoring.monitored_nights import Night
+from recsys.registry.descriptions import describe_nights, escape_markdown
 from recsys.registry.names import encode_name
-from recsys.registry.tracking import Store, asking, find_run_id, get_or_create_experiment, log_file
+from recsys.registry.tracking import NOTE, Store, asking, find_run_id, get_or_create_experiment, log_file
 
 _AT_ONCE = 500
-_NOTE = "mlflow.note.content"
 _TAG_CHARACTERS = 5000
 
 
@@ -32,8 +32,8 @@ def log_night(store: Store, night: Night, page: Path, now: datetime) -> str:
     Raises:
         RegistryError: the store cannot be written or does not answer, or the experiment was deleted.
     """
-    store = replace(store, experiment=f"{store.experiment}-monitoring")
-    experiment = get_or_create_experiment(store)
+    model, store = store.experiment, replace(store, experiment=f"{store.experiment}-monitoring")
+    experiment = get_or_create_experiment(store, describe_nights(model))
     known = find_run_id(store, night.run_date)
     causes = [str(alert["cause"]) for alert in night.alerts]
     tags = {
@@ -44,7 +44,7 @@ def log_night(store: Store, night: Night, page: Path, now: datetime) -> str:
         "retrain": str(night.retrain).lower(),
         "snapshot": night.snapshot,
         "model_version": night.model_version,
-        _NOTE: "; ".join(str(alert["sentence"]) for alert in night.alerts) or "calm",
+        NOTE: escape_markdown("; ".join(str(alert["sentence"]) for alert in night.alerts)) or "calm",
     }
     with asking(store, f"the night of {night.run_date} was not logged"):
         run_id = known or str(store.client.create_run(experiment, run_name=night.run_date).info.run_id)

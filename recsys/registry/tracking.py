@@ -25,6 +25,8 @@ from recsys.storage.home import mlflow_artifacts_folder, mlflow_database
 
 # Artifact folder of a run with a copy of the run's folder in the home.
 RUN_FOLDER = "run"
+# Tag of an experiment or a run with the description that MLflow shows, in Markdown.
+NOTE = "mlflow.note.content"
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,24 @@ def find_experiment(store: Store) -> str | None:
     return str(experiment.experiment_id)
 
 
-def get_or_create_experiment(store: Store) -> str:
+def get_or_create_experiment(store: Store, description: str = "") -> str:
     """Return the id of the config's experiment, which is created if it does not exist.
+
+    Args:
+        store: from `connect`.
+        description: for the page of an experiment that has none; what a person wrote stays.
 
     Raises:
         RegistryError: it was deleted, the store cannot be written, or it does not answer.
     """
-    known = find_experiment(store)
-    if known is not None:
-        return known
+    experiment = find_experiment(store) or _create_experiment(store)
+    with asking(store, f"experiment {store.experiment} was not described"):
+        if description and NOTE not in store.client.get_experiment(experiment).tags:
+            store.client.set_experiment_tag(experiment, NOTE, description)
+    return experiment
+
+
+def _create_experiment(store: Store) -> str:
     with asking(store, f"experiment {store.experiment} was not created"):
         try:
             return str(store.client.create_experiment(store.experiment, store.artifacts))

@@ -22,14 +22,16 @@ from mlflow.tracking.context.registry import resolve_tags
 from recsys.config import AUTO, Config
 from recsys.errors import RegistryError
 from recsys.registry.client import explain
+from recsys.registry.descriptions import describe_baseline, describe_experiment, describe_failure
 from recsys.registry.names import encode_name
 from recsys.registry.system_metrics import log_system_metrics
-from recsys.registry.tracking import RUN_FOLDER, Store, asking, get_or_create_experiment
+from recsys.registry.tracking import NOTE, RUN_FOLDER, Store, asking, get_or_create_experiment
+from recsys.serving.bundle import WRITTEN_BY
+from recsys.storage.code_version import find_code_version, find_commit
 
 logger = logging.getLogger(__name__)
 
 FAILURE = "failure"
-_NOTE = "mlflow.note.content"
 _PARENT = "mlflow.parentRunId"
 _PARAM_CHARACTERS = 500
 _TAG_CHARACTERS = 5000
@@ -98,7 +100,7 @@ def open_training(
         store: from `connect`.
         name: of the run.
         config: logged flat as parameters; settings on `auto` are logged by `log_results`, once they are measured.
-        facts: tags.
+        facts: tags, besides which recsys, and which git commit of it, trains.
         data: logged as the run's input.
         home_id: identifies the home; the caller holds its lock on training, so a run of this home that is still
             RUNNING belongs to a training that was killed, and is ended first.
@@ -107,10 +109,10 @@ def open_training(
     Raises:
         RegistryError: the store cannot be written or does not answer, or the experiment was deleted.
     """
-    experiment = get_or_create_experiment(store)
+    experiment = get_or_create_experiment(store, describe_experiment(config.name))
     with asking(store, "the run was not opened", "fix that, then train again; nothing was fitted"):
         _end_dead_runs(store, experiment, home_id, kept)
-        tags = resolve_tags({**facts, "kind": "training", "home": home_id})
+        tags = {**resolve_tags(), **find_code_tags(), **facts, "kind": "training", "home": home_id}
         run_id = str(store.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     with _ending(store, run_id):
         with asking(store, "the run was not opened", "fix that, then train again; nothing was fitted"):
@@ -150,8 +152,20 @@ def log_results(store: Store, run_id: str, config: Config, results: Results, fol
         store.client.log_artifacts(run_id, str(folder), RUN_FOLDER)
 
 
-def finish_run(store: Store, run_id: str) -> None:
+def find_code_tags() -> dict[str, str]:
+    """Return the tags that say which recsys runs: its version and, in a checkout, the git commit that MLflow shows."""
+    version = find_code_version()
+    commit = find_commit()
+    return {WRITTEN_BY: version, **({"mlflow.source.git.commit": commit} if commit else {})}
+
+
+def finish_run(store: Store, run_id: str, description: str = "") -> None:
     """End a run as FINISHED; the reason of an earlier failure is removed.
+
+    Args:
+        store: from `connect`.
+        run_id: from `open_training`.
+        description: for the page of the run, in Markdown.
 
     Raises:
         RegistryError: the store does not answer.
@@ -160,7 +174,7 @@ def finish_run(store: Store, run_id: str) -> None:
         tags = store.client.get_run(run_id).data.tags
         if FAILURE in tags:
             store.client.delete_tag(run_id, FAILURE)
-            store.client.set_tag(run_id, _NOTE, "")
+        store.client.set_tag(run_id, NOTE, description)
         store.client.set_terminated(run_id)
 
 
@@ -187,7 +201,7 @@ def _end(store: Store, run_id: str, status: str, reason: str) -> None:
         return
     try:
         store.client.set_tag(run_id, FAILURE, reason[:_TAG_CHARACTERS])
-        store.client.set_tag(run_id, _NOTE, f"{status.lower()}: {reason[:_TAG_CHARACTERS]}")
+        store.client.set_tag(run_id, NOTE, describe_failure(status, reason))
         store.client.set_terminated(run_id, status)
     except (MlflowException, OSError) as error:
         logger.warning("MLflow run %s: was not ended (%s)", run_id, explain(store.address, error))
@@ -227,7 +241,7 @@ def _log_baselines(store: Store, run_id: str, experiment: str, results: Results)
     for model, numbers in results.baselines.items():
         if model in known and known[model].info.status == "FINISHED":
             continue
-        tags = {**results.facts, "kind": "baseline", _PARENT: run_id}
+        tags = {**results.facts, "kind": "baseline", _PARENT: run_id, NOTE: describe_baseline(model)}
         nested = known.get(model) or store.client.create_run(experiment, tags=tags, run_name=model)
         metrics = [_stamp(results, name, value, 0) for name, value in numbers.items()]
         params = [] if "model" in nested.data.params else [Param("model", shorten(model))]

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from recsys.errors import RegistryError
 from recsys.registry.client import explain, is_forbidden, time_limits
+from recsys.registry.descriptions import describe_model
 from recsys.registry.logged_model import BUNDLE, EVALUATION_MODEL, log_model
 from recsys.registry.pruned import refuse_pruned
 from recsys.registry.tracking import Store, asking
@@ -29,6 +30,7 @@ __all__ = [
     "COMPLETE",
     "EVALUATION_MODEL",
     "Version",
+    "describe_on_page",
     "find_address",
     "find_number",
     "find_version",
@@ -91,24 +93,35 @@ def register(
     """
     with asking(store, f"model '{name}' was not registered"):
         model = log_model(store, run_id, bundle, evaluation_model)
-        if not store.client.search_registered_models(f"name = '{name}'"):
+        known = store.client.search_registered_models(f"name = '{name}'")
+        if not known:
             _create_model(store, name)
+        # What a person wrote stays.
+        elif not known[0].description:
+            store.client.update_registered_model(name, describe_model(name))
         versions = store.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         created = versions[0] if versions else _create_version(store, name, run_id, model)
         number = str(created.version)
         for key, value in {**facts, COMPLETE: "true"}.items():
             store.client.set_model_version_tag(name, number, key, value)
-        if differences := facts.get("refit_differences"):
-            note = f"The refit differs from the evaluation model that was measured: {differences}."
-            store.client.update_model_version(name, number, note)
         if _is_newest(store, name, run_id):
             store.client.set_registered_model_alias(name, CHALLENGER, number)
     return Version(name, number, run_id, {**facts, COMPLETE: "true"})
 
 
+def describe_on_page(store: Store, version: Version, text: str) -> None:
+    """Set the description that MLflow's page of a version shows, in Markdown.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    with asking(store, f"version {version.number} of model '{version.name}' was not described"):
+        store.client.update_model_version(version.name, version.number, text)
+
+
 def _create_model(store: Store, name: str) -> None:
     try:
-        store.client.create_registered_model(name)
+        store.client.create_registered_model(name, description=describe_model(name))
     except MlflowException as error:
         # Another home did it meanwhile.
         if error.error_code != "RESOURCE_ALREADY_EXISTS":

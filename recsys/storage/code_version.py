@@ -18,11 +18,20 @@ _GIT_SECONDS = 5
 @cache
 def find_code_version() -> str:
     """Return the package's version, and the git commit where the package is run from a checkout."""
-    package = Path(__file__).parents[1]
-    commit = _ask_git(package, "ls-files", "--error-unmatch", "errors.py") and _ask_git(
-        package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"
-    )
+    commit = _ask_checkout("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     return f"{__version__}+{commit}" if commit else __version__
+
+
+@cache
+def find_commit() -> str:
+    """Return the whole hash of the git commit that the package is run from; empty outside a checkout."""
+    return _ask_checkout("rev-parse", "HEAD")
+
+
+def _ask_checkout(*arguments: str) -> str:
+    """Return git's answer about the package's checkout; empty where the package is not part of one."""
+    package = Path(__file__).parents[1]
+    return _ask_git(package, "ls-files", "--error-unmatch", "errors.py") and _ask_git(package, *arguments)
 
 
 def _ask_git(folder: Path, *arguments: str) -> str:

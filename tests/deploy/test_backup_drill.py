@@ -1,4 +1,4 @@
-"""The commands of docs/backups.md: a home is backed up, moved away and destroyed, and restored elsewhere."""
+"""The commands of docs/how-to/backups.md: a home is backed up, moved away and destroyed, and restored elsewhere."""
 
 import shutil
 from pathlib import Path

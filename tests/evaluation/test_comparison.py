@@ -8,11 +8,7 @@ from scipy.sparse import csr_array
 
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
-from recsys.evaluation.comparison import (
-    flatten_metrics,
-    score_users,
-    summarise,
-)
+from recsys.evaluation.comparison import score_users, summarise
 from recsys.evaluation.intervals import compare_paired, permutation_p_values
 from recsys.evaluation.metrics import METRICS, count_positives, find_hits
 from recsys.tables import MetricTable, UserMetrics
@@ -109,22 +105,6 @@ class TestSummarise:
             by_predicate=(pl.col("model") == "guess") & (pl.col("metric") == "mrr") & (pl.col("n") == 3), named=True
         )
         assert row["p_value"] == permutation_p_values((ours - guess)[:, None], 200, 4)[0]
-
-    def test_flatten_metrics(self) -> None:
-        table = summarise(scored(), "z-ours", CONFIG, 0)
-        catalogue = pl.DataFrame({"model": ["z-ours", "guess"], "coverage": [0.5, 0.6], "gini": [0.1, 0.2]})
-        ours, guess = (flatten_metrics(table, catalogue, model) for model in ("z-ours", "guess"))
-        row = table.row(
-            by_predicate=(pl.col("model") == "guess") & (pl.col("metric") == "ndcg") & (pl.col("n") == 2), named=True
-        )
-        assert (guess["ndcg_at_2"], guess["ndcg_at_2_difference_low"]) == (row["mean"], row["difference_low"])
-        assert (ours["coverage"], guess["gini"]) == (0.5, 0.2)
-        assert set(guess) - set(ours) == {
-            f"{name}_at_{n}_{part}"
-            for name in METRICS
-            for n in (2, 3)
-            for part in ("difference", "difference_low", "difference_high", "p_value")
-        }
 
     def test_same_bytes_whatever_the_order_of_users(self) -> None:
         metrics = scored()

@@ -2,8 +2,10 @@ import polars as pl
 import pytest
 
 from recsys.evaluation.summaries import (
+    describe_gain,
     describe_segments,
     describe_verdict,
+    find_best_baseline,
     format_difference,
     format_mean,
     format_names,
@@ -36,6 +38,37 @@ def test_numbers_come_with_their_intervals() -> None:
 )
 def test_only_an_interval_without_zero_gives_a_verdict(low: float, high: float, verdict: str) -> None:
     assert describe_verdict({"difference_low": low, "difference_high": high}) == verdict
+
+
+def make_metrics(low: float, high: float) -> pl.DataFrame:
+    """A table of ours at 0.12 and two baselines at 0.10 and 0.08."""
+    key = {"metric": "ndcg", "n": 10}
+    ours = ROW | key | {"model": "ours", "mean": 0.12, "difference": None, "difference_low": None, "p_value": None}
+    best = ROW | key | {"model": "blend", "mean": 0.1, "difference": 0.02, "difference_low": low}
+    others = [ours | {"model": "ours_without_rules", "mean": 0.13}, best | {"model": "als", "mean": 0.08}]
+    ends = {"ours": None, "blend": high}
+    rows = [row | {"difference_high": ends.get(row["model"])} for row in (ours, *others, best)]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer"),
+    [
+        (0.01, 0.03, "20% better than blend: ndcg@10 0.120 against 0.100"),
+        (-0.01, 0.03, "not distinguishable from blend: 20% better, within chance; ndcg@10 0.120 against 0.100"),
+        (-0.03, -0.01, "20% worse than blend: ndcg@10 0.120 against 0.100"),
+    ],
+)
+def test_the_gain_over_the_best_baseline_in_per_cent(low: float, high: float, answer: str) -> None:
+    table = make_metrics(low, high)
+    best = find_best_baseline(table, "ndcg", 10)
+    assert best is not None
+    difference = f", difference +0.020 [{low:+.3f}, {high:+.3f}] (95% interval), p = 0.003, 1,234 users"
+    assert describe_gain(table, best, 0.95) == answer + difference
+
+
+def test_ours_alone_has_no_baseline() -> None:
+    assert find_best_baseline(make_metrics(0, 0).filter(pl.col("model") == "ours"), "ndcg", 10) is None
 
 
 def test_long_lists_of_names_are_cut_with_a_count() -> None:

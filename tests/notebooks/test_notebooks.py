@@ -16,6 +16,7 @@ from recsys.config.overrides import apply_settings
 from recsys.pipelines.train import train
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
+RESULTS = FOLDER.parent / "docs" / "results.md"
 NAMES = ["01_data", "02_text_encoder", "03_offline_evaluation", "04_cold_start", "05_champion_vs_challenger"]
 # A number with its interval, as `+0.039 [+0.025, +0.052]` or `12.3% [9.1%, 15.0%]`.
 INTERVAL = r"[-+]?\d+\.\d+%? \[[-+]?\d+\.\d+%?, [-+]?\d+\.\d+%?\]"
@@ -45,8 +46,13 @@ def run(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def read_answer(notebook: nbformat.NotebookNode) -> str:
-    """The output of the last cell."""
-    return "".join(output.text for output in notebook.cells[-1].outputs if output.output_type == "stream")
+    """The output of the cell below the heading of the answer."""
+    heading = next(index for index, cell in enumerate(notebook.cells) if cell.source == "## Answer")
+    return "".join(output.text for output in notebook.cells[heading + 1].outputs if output.output_type == "stream")
+
+
+def read_committed(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def read_outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -80,6 +86,49 @@ def test_a_challenger_that_lost_is_explained(run, two_versions: Path) -> None:
     assert re.search(r"challenger lost the last as: not proposed \(\d+\)", answer)
 
 
+def test_every_verdict_agrees_with_its_interval() -> None:
+    """What the committed notebooks say in words follows from the numbers in the same line."""
+    steps = re.findall(rf"^(.*): ({INTERVAL}), p .*: (.*)$", read_answer(read_committed(NAMES[1])), re.M)
+    assert [step for step, *_ in steps] == ["fine-tuning", "interest model on top", "both together"]
+    for _, interval, verdict in steps:
+        low, high = map(float, re.findall(r"[-+]\d\.\d+", interval)[1:])
+        assert verdict == ("better" if low > 0 else "worse" if high < 0 else "no clear difference")
+    gain = re.search(
+        rf"^Ours is (?:(\d+)% (better|worse) than|not distinguishable from) \w+: .*ndcg@10 (\S+) against (\S+), "
+        rf"difference ({INTERVAL})",
+        read_answer(read_committed(NAMES[2])),
+        re.M,
+    )
+    assert gain
+    share, verdict, ours, blend = int(gain[1]), gain[2], float(gain[3]), float(gain[4])
+    assert verdict == ("better" if ours > blend else "worse")
+    assert abs(share - 100 * abs(ours / blend - 1)) <= 1.5
+
+
+def test_the_committed_challenger_is_the_one_that_the_text_describes() -> None:
+    notebook = read_committed(NAMES[4])
+    described = re.search(r"without the sources (.*?);", " ".join(notebook.cells[0].source.split()))
+    assert described
+    removed = set(re.findall(r"`(\w+)`", described[1]))
+    settings = re.search(r"^settings that differ: (.*)$", read_answer(notebook), re.M)
+    assert settings
+    assert set(re.findall(r"(\S+) not set against \d+", settings[1])) == {
+        f"candidates.depths.{name}" for name in removed
+    }
+    assert len(settings[1].split(", ")) == len(removed)
+
+
+def test_the_committed_run_is_the_one_in_the_docs() -> None:
+    """One training of the demo is behind the notebooks and the row of docs/results.md."""
+    answers = {name: read_answer(read_committed(name)) for name in NAMES[1:4]}
+    runs = {re.findall(r"\b[Rr]un (demo-[\w-]+)", answer)[0] for answer in answers.values()}
+    assert len(runs) == 1
+    ours, blend = re.findall(r"ndcg@10 0(\.\d+) against 0(\.\d+)", answers[NAMES[2]])[0]
+    row = next(line for line in RESULTS.read_text("utf-8").splitlines() if line.startswith("| demo, last 7 days"))
+    assert f"**{ours}**" in row
+    assert f"| {blend} |" in row
+
+
 def test_a_single_version_has_nothing_to_compare(run, trained: Trained) -> None:
     answer = read_answer(run(NAMES[4], trained.home))
     assert answer.startswith("challenger version 1 is also the champion, so there is nothing to compare yet")
@@ -92,14 +141,16 @@ def test_there_are_five() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 class TestCommittedFiles:
-    def test_starts_with_a_question_and_parameters_and_ends_with_an_answer(self, name: str) -> None:
+    def test_starts_with_a_question_parameters_and_the_answer(self, name: str) -> None:
         cells = jupytext.read(FOLDER / f"{name}.py").cells
         assert re.match(r"# .*\?(\n| \(or)|# .*\(or .*\)\?\n", cells[0].source)
         tagged = [index for index, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
         assert tagged == [1]
         assert "RECSYS_CONFIG" in cells[1].source
-        assert cells[-2].source == "## Answer"
-        assert cells[-1].cell_type == "code"
+        # Only the cell that reads what the answer needs comes before it.
+        assert [cell.source for cell in cells].index("## Answer") == 3
+        assert cells[4].cell_type == "code"
+        assert cells[4].source.count("\n") < 10, "the sentences belong into recsys/evaluation/answers.py"
 
     def test_both_files_are_in_sync(self, name: str) -> None:
         source, notebook = jupytext.read(FOLDER / f"{name}.py"), nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from faulty_servers import silent_server
 from miniature import settings
+from mlflow.exceptions import MlflowException
 
 from recsys.config import Config, parse_config
 from recsys.errors import RegistryError
 from recsys.registry import client as client_module
+from recsys.registry.client import explain
 from recsys.registry.tracking import connect
+from recsys.storage.addresses import Address
 
 
 @pytest.fixture
@@ -84,6 +87,7 @@ from recsys.config import parse_config
 from recsys.errors import RegistryError
 from recsys.registry import client
 from recsys.registry.tracking import connect
+from recsys.storage.addresses import Address
 client._TIMEOUT = 2
 try:
     connect(Path(sys.argv[1]), parse_config(settings(), "test"))
@@ -149,3 +153,9 @@ class TestFaults:
     ) -> None:
         with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>") as uri:
             check_error(config, tmp_path, uri, monkeypatch, "does not answer")
+
+
+def test_a_number_in_the_path_of_a_store_is_no_answer_of_a_server() -> None:
+    error = MlflowException("cannot write /srv/run-403/mlflow.db: readonly")
+    assert explain(Address.parse("sqlite:////srv/run-403/mlflow.db"), error) == str(error)
+    assert "does not permit" in explain(Address.parse("http://host"), MlflowException("403 Forbidden"))

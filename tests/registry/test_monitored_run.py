@@ -14,7 +14,7 @@ from recsys.pipelines.monitor import track
 from recsys.registry.monitored_run import log_night
 from recsys.registry.tracking import connect
 
-ALERT = {"cause": "lists_worse", "sentence": "our lists got worse"}
+ALERT = {"cause": "lists_worse", "sentence": "kind <b>view</b>: our lists got worse"}
 
 
 @pytest.fixture
@@ -56,6 +56,9 @@ def test_a_night_is_a_run_of_its_own_experiment(config: Config, new_home: Callab
     run = store.client.get_run(first)
     assert run.data.metrics["outcomes/hit_rate"] == 0.02
     assert (run.data.tags["causes"], run.data.tags["retrain"]) == ("lists_worse", "true")
+    # Kinds of events are names from raw files.
+    assert run.data.tags["mlflow.note.content"] == "kind &lt;b&gt;view&lt;/b&gt;&#58; our lists got worse"
+    assert "`recsys monitor`" in experiment.tags["mlflow.note.content"]
     # Trainings are not mixed with nights.
     assert store.client.get_experiment_by_name("recsys") is None
 

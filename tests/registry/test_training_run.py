@@ -1,5 +1,6 @@
 """The run of a training: opened first, ended always, and nobody else's."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from recsys.errors import RegistryError
 from recsys.registry.names import encode_name
 from recsys.registry.tracking import Store, connect
 from recsys.registry.training_run import finish_run, log_results, open_training
+from recsys.storage.code_version import find_code_version, find_commit
 from recsys.storage.files import sqlite_url
 
 
@@ -58,7 +60,11 @@ class TestOpening:
             assert run.data.tags["snapshot"] == "abc123"
             path = "dataset.interactions.event_weights.buy (web)/家%"
             assert run.data.params[encode_name(path)] == "9.0"
-            assert run.inputs.dataset_inputs[0].dataset.digest == "abc123"
+            dataset = run.inputs.dataset_inputs[0].dataset
+            assert (dataset.name, dataset.digest) == ("mini", "abc123")
+            assert json.loads(dataset.profile) == {"num_rows": 3}
+            assert run.data.tags["recsys"] == find_code_version()
+            assert run.data.tags.get("mlflow.source.git.commit", "") == find_commit()
             assert "buy (web)/家%" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/config.yaml")
             log_results(store, run_id, odd, make_results(), Path(__file__).parent)
             finish_run(store, run_id)
@@ -66,6 +72,15 @@ class TestOpening:
         assert run.info.status == "FINISHED"
         assert len(run.data.params) == len(odd.flatten())
         assert any(name.startswith("system/") for name in run.data.metrics)
+
+    def test_the_experiment_is_described_unless_a_person_did(self, store: Store, config: Config, folder: Path) -> None:
+        log_run(store, config, folder)
+        experiment = store.client.get_experiment_by_name(store.experiment)
+        assert "`vs_blend/" in experiment.tags["mlflow.note.content"]
+        store.client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "ask Ana")
+        log_run(store, config, folder)
+        experiment = store.client.get_experiment_by_name(store.experiment)
+        assert experiment.tags["mlflow.note.content"] == "ask Ana"
 
     def test_a_deleted_experiment(self, store: Store, config: Config, folder: Path) -> None:
         log_run(store, config, folder)
@@ -121,7 +136,7 @@ class TestEnding:
         run = store.client.get_run(run_id)
         assert run.info.status == "FAILED"
         assert run.data.tags["failure"] == "no such table at postgresql://host/db"
-        assert run.data.tags["mlflow.note.content"].startswith("failed: no such table")
+        assert run.data.tags["mlflow.note.content"] == "**Failed:** no such table at postgresql&#58;//host/db"
 
     def test_an_interrupt_ends_it_as_killed(self, store: Store, config: Config) -> None:
         with pytest.raises(KeyboardInterrupt), open_run(store, config) as run_id:
@@ -134,10 +149,11 @@ class TestEnding:
         with pytest.raises(ValueError, match="first"), open_run(store, config) as run_id:
             raise ValueError("first")
         log_results(store, run_id, config, make_results(), folder)
-        finish_run(store, run_id)
+        finish_run(store, run_id, "**Good**")
         run = store.client.get_run(run_id)
         assert run.info.status == "FINISHED"
         assert "failure" not in run.data.tags
+        assert run.data.tags["mlflow.note.content"] == "**Good**"
 
     def test_runs_of_killed_trainings_of_this_home_are_ended(self, store: Store, config: Config) -> None:
         experiment = store.client.create_experiment(store.experiment, store.artifacts)

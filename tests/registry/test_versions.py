@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,9 @@ from mlflow_runs import log_run
 
 from recsys.artifacts.runs import open_run
 from recsys.errors import RegistryError
+from recsys.evaluation.metrics import METRICS
+from recsys.pipelines.compare import compare_versions
+from recsys.pipelines.judgement import judge_challenger
 from recsys.registry.client import StoreClient
 from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
@@ -116,8 +121,8 @@ class TestRun:
         metrics = read_metrics(store, version.run_id)
         row = metrics.row(by_predicate=(pl.col("model") == "ours") & (pl.col("metric") == "ndcg") & (pl.col("n") == 10))
         assert run.data.metrics["ndcg_at_10"] == row[metrics.columns.index("mean")]
-        assert run.data.metrics["ndcg_at_10_low"] == row[metrics.columns.index("low")]
-        curve = store.client.get_metric_history(version.run_id, "fine_tuning_loss")
+        assert run.data.metrics["ci/ndcg_at_10_low"] == row[metrics.columns.index("low")]
+        curve = store.client.get_metric_history(version.run_id, "training/fine_tuning_loss")
         assert [point.step for point in sorted(curve, key=lambda point: point.step)] == [0, 1, 2]
         folder = next(path for path in (trained.home / "runs").iterdir() if path.is_dir())
         assert read_files(trained.home / "mlartifacts" / version.run_id / "artifacts" / "run") == read_files(folder)
@@ -136,14 +141,48 @@ class TestRun:
             named=True,
         )
         assert popular.data.metrics["recall_at_5"] == row["mean"]
-        assert popular.data.metrics["recall_at_5_difference_high"] == row["difference_high"]
-        assert popular.data.metrics.keys() > parent.data.metrics.keys() - {
-            "union_recall",
-            "trees",
-            "seconds_per_1000_users",
-        } - {
-            name for name in parent.data.metrics if "loss" in name or "validation" in name or name.startswith("system/")
-        }
+        blend = metrics.row(
+            by_predicate=(pl.col("model") == "blend") & (pl.col("metric") == "ndcg") & (pl.col("n") == 10), named=True
+        )
+        assert parent.data.metrics["vs_blend/ndcg_at_10"] == blend["difference"]
+        assert parent.data.metrics["vs_blend/ndcg_at_10_low"] == blend["difference_low"]
+        of_blend = next(run for run in below if run.info.run_name == "blend").data.metrics
+        assert of_blend["ours_minus_this/ndcg_at_10"] == blend["difference"]
+        both = [name for name in parent.data.metrics if "/" not in name or name.startswith(("ci/", "cold/"))]
+        assert popular.data.metrics.keys() >= set(both)
+
+    def test_metrics_come_in_groups(self, store: Store) -> None:
+        names = store.client.get_run(need_version(store, NAME, CHAMPION, "").run_id).data.metrics
+        groups = {name.rpartition("/")[0] for name in names}
+        shown = {"", "ci", "vs_blend", "lost", "cold", "lists", "candidates", "cost", "ranker", "training", "system"}
+        assert groups == shown
+        # What a person sees first: the accuracy of the lists, and nothing else.
+        assert {name.rpartition("_at_")[0] for name in names if "/" not in name} == {*METRICS, "recall_ips"}
+        assert {"lost/by_retrieval_ndcg_at_10", "lost/by_ranking_ndcg_at_10"} <= names.keys()
+
+    def test_every_page_is_described(self, store: Store) -> None:
+        version = need_version(store, NAME, CHAMPION, "")
+        run = store.client.get_run(version.run_id)
+        model = store.client.get_registered_model(NAME).description
+        note, of_version = run.data.tags["mlflow.note.content"], store.client.get_model_version(NAME, "1").description
+        for text in (note, of_version):
+            assert re.match(r"\*\*.+:\*\* .*ndcg@10 0\.\d{3} against", text), text
+            assert 'mlflow.pyfunc.load_model("models:/recsys/1")' in text
+            assert f"/runs/{version.run_id}" in text
+        assert re.search(r"\n\| \*\*ours\*\* \| 0\.\d{3} \[", note)
+        assert "models:/recsys@champion" in model
+
+    def test_metrics_of_older_trainings_are_not_needed(self, trained_copy: Path, trained: Trained) -> None:
+        """The gate and every reading command read the files of the run, so former names of metrics do not matter."""
+        with sqlite3.connect(trained_copy / "mlflow.db") as database:
+            for table in ("metrics", "latest_metrics"):
+                database.execute(f"DELETE FROM {table}")
+        store = connect(trained_copy, trained.config)
+        version = need_version(store, NAME, CHAMPION, "")
+        assert store.client.get_run(version.run_id).data.metrics == {}
+        decision = judge_challenger(trained.config, trained_copy, store, version, None, None, spent=0, tries=0)
+        assert "ndcg@10" in decision.sentence
+        assert compare_versions(trained.config, trained_copy).same
 
     def test_a_run_without_its_folder(self, store: Store) -> None:
         made = store.client.create_run(store.client.get_experiment_by_name(store.experiment).experiment_id)
