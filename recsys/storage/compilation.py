@@ -51,7 +51,8 @@ def compiled(*, fastmath: bool | set[str] = False) -> Callable[[Function], Funct
     def decorate(function: Function) -> Function:
         dispatcher: Any = numba.njit(nogil=True, fastmath=fastmath)(function)
         folder = find_folder()
-        if folder is not None:
+        # With NUMBA_DISABLE_JIT the dispatcher is the function itself.
+        if folder is not None and not _numba_config.DISABLE_JIT:
             _enable(dispatcher, folder)
         return cast("Function", dispatcher)
 

@@ -100,3 +100,14 @@ print(compilation.describe_folder())
     assert "compiling, which takes some seconds" in log
     assert "compiled loops: 1 function in" in log
     assert run()[1] == ""
+
+
+def test_loops_run_without_compiling_where_numba_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation._numba_config, "DISABLE_JIT", 1)
+
+    @compilation.compiled()
+    def double(number: int) -> int:
+        return 2 * number
+
+    assert double(3) == 6
+    assert not hasattr(double, "signatures")
