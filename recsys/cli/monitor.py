@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.output import print_json, print_lines, print_table, print_text
 from recsys.cli.setup import load_settings
 from recsys.errors import Alert, ConfigError
 
@@ -54,7 +54,7 @@ def monitor(
         if as_json:
             print_json({"run_date": night.run_date, "accepted": night.accepted})
         else:
-            print_lines(f"{night.run_date}: accepted ({accept}); later nights are compared with it")
+            print_text(f"{night.run_date}: accepted ({accept}); later nights are compared with it")
         return
     now = datetime.now(UTC)
     done = monitor_pipeline(settings, home(), run_date, now)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from recsys.cli.output import wrap
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.wording import AREAS, limit_interval, write_figure, write_range
 
@@ -74,7 +74,5 @@ def alert_lines(alert: dict[str, Any]) -> list[str]:
     lines = []
     for label, text in rows:
         if text:
-            lines += textwrap.wrap(
-                text, _WIDTH, initial_indent=f"{label:<9}", subsequent_indent=" " * 9, break_on_hyphens=False
-            )
+            lines += wrap(text, _WIDTH, f"{label:<9}", " " * 9)
     return lines

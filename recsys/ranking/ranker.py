@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,7 @@ class Ranker:
         seed: int,
         threads: int,
         choice: RankerChoice | None = None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> Ranker:
         """Tune the blend; choose the number of trees and the share of the blend by folds over users; fit on all groups.
 
@@ -75,6 +76,7 @@ class Ranker:
             seed: draws the folds, and the trees' feature subsets.
             threads: of LightGBM.
             choice: that of the evaluation model; None: it is made here.
+            progress: called with the number of trees after each; see `count_trees`.
 
         Raises:
             DataError: no candidate is a positive; there is nothing to learn.
@@ -89,9 +91,10 @@ class Ranker:
         parameters = _parameters(config, n, seed, threads)
         if choice is None:
             choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
-            if rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds):
-                choice = choose_by_folds(matrix, rows, sources, parameters, config, n, seed)
-        booster = lgb.train(parameters, to_dataset(matrix, rows, ["blend", *features]), choice.trees)
+            if _has_folds(rows, config):
+                choice = choose_by_folds(matrix, rows, sources, parameters, config, n, seed, progress)
+        data = to_dataset(matrix, rows, ["blend", *features])
+        booster = lgb.train(parameters, data, choice.trees, callbacks=[lambda _: progress(1)])
         return cls(booster, blend, tuple(features), choice)
 
     def gather(self, features: pl.DataFrame) -> NDArray[np.float32]:
@@ -157,6 +160,17 @@ class Ranker:
         validation = Validation(tuple(measured["curve"]), dict(measured["shares"]), measured["blend"], gain)
         choice = RankerChoice(content["trees"], content["blend_share"], validation)
         return cls(booster, Blend(content["blend"]), tuple(content["features"]), choice)
+
+
+def count_trees(rows: pl.DataFrame, config: RankingConfig, choice: RankerChoice | None) -> int:
+    """Return how many trees `Ranker.fit` grows at most, those of the folds included."""
+    if choice is not None:
+        return choice.trees
+    return (config.folds + 1) * config.max_trees if _has_folds(rows, config) else config.fixed_trees
+
+
+def _has_folds(rows: pl.DataFrame, config: RankingConfig) -> bool:
+    return rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds)
 
 
 def _matrix(rows: pl.DataFrame, blend: NDArray[np.float32], features: Sequence[str]) -> NDArray[np.float32]:

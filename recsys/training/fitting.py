@@ -20,7 +20,7 @@ from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
 from recsys.progress import format_count, log_stage, logger, progress_bar
-from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker import Ranker, count_trees
 from recsys.ranking.training_rows import label_rows
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
@@ -225,16 +225,19 @@ def _fit_ranker(
     """Return the ranker, and where it differs from the choice of the evaluation model."""
     if evaluated is not None and (lack := _find_lack_of_users(config, rows, evaluated)):
         return evaluated.bundle.ranker, [lack]
-    ranker = Ranker.fit(
-        rows,
-        _exclude_features(recommender.features, config.ranking.exclude_features),
-        recommender.source_names,
-        config.ranking,
-        n=config.evaluation.n,
-        seed=config.seed,
-        threads=config.threads,
-        choice=None if evaluated is None else evaluated.bundle.ranker.choice,
-    )
+    choice = None if evaluated is None else evaluated.bundle.ranker.choice
+    with progress_bar("Ranker, trees", count_trees(rows, config.ranking, choice)) as progress:
+        ranker = Ranker.fit(
+            rows,
+            _exclude_features(recommender.features, config.ranking.exclude_features),
+            recommender.source_names,
+            config.ranking,
+            n=config.evaluation.n,
+            seed=config.seed,
+            threads=config.threads,
+            choice=choice,
+            progress=progress,
+        )
     return ranker, [] if evaluated is None else _list_differences(ranker, rows, evaluated)
 
 
