@@ -4,37 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = [
-    "forget",
-    "pseudonyms",
-    "demo-data",
-    "init",
-    "ingest",
-    "train",
-    "evaluate",
-    "report",
-    "promote",
-    "rollback",
-    "generate",
-    "history",
-    "copy-version",
-    "lists",
-    "canary",
-    "prune",
-    "tune",
-    "run",
-    "doctor",
-    "freshness",
-    "ab",
-    "embed",
-    "search",
-    "export",
-]
+from recsys.cli.commands import ENTRIES
+
+COMMANDS = [entry.name for entry in ENTRIES]
+WITHOUT_CONFIG = ("demo-data", "init", "restore")
 # Arguments that a command needs besides its config.
 REQUIRED = {
     "tune": ("--space", Path(__file__).parents[2] / "configs" / "spaces" / "demo.yaml"),
     "search": ("a crew lost in space",),
     "export": ("--out", "encoder"),
+    "backup": ("backup",),
+    "pseudonyms": ("--out", "users.csv"),
+    "show": ("u0000001",),
 }
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
