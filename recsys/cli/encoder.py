@@ -91,7 +91,7 @@ def export(
     Needs the extra `nightly-recsys[export]`. Prints how close the exported encoder's vectors are to the original's. For
     sentence-transformers and transformers, use the `encoder/` folder of a bundle instead.
 
-    Example: `recsys export --config configs/demo.yaml --out encoder-onnx --int8`
+    Example: `recsys export -c configs/demo.yaml --out encoder-onnx --int8`
     """
     settings = load_settings(config)
     from recsys.config import home

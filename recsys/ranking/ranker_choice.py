@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from recsys.config import RankingConfig
 from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.blend import Blend, Groups, mix
 from recsys.ranking.training_rows import find_starts, to_dataset
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 # Shares of the blend that are tried with the trees.
 _SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -146,6 +149,8 @@ def _run_fold(
 
     Not `lgb.cv`: it loses the positions at which items were shown.
     """
+    import lightgbm as lgb
+
     data, unseen = to_dataset(matrix[outside], rows[outside]), rows[inside]
     metrics: dict[str, dict[str, list[float]]] = {}
     booster = lgb.train(

@@ -43,7 +43,7 @@ def test_open_questions_are_printed_and_answered(call: Call, data: Path) -> None
     config = data / "shop.yaml"
     answer = call("init", "export", "--out", config)
     assert "CHECK   Is '" in answer.out
-    assert "--answer time_format=%m/%d/%Y" in answer.out
+    assert "--answer time_format=%m/%d/%Y" in " ".join(answer.out.split())
     answered = call(
         "init", "export", "-o", config, "--force", "-a", "time_format=%m/%d/%Y", "-a", "zero=number", "--json"
     )
