@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.candidates.group_stats import fill_lowest
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.training_rows import fill_lowest
 
 BLEND = "blend"
 
