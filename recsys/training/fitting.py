@@ -207,8 +207,9 @@ def _collect_rows(
         if number == 0:
             config = _calibrate(config, models, snapshot.histories, users, positives, items)
         recommender = _prepare(config, models, items, text, snapshot)
-        with log_stage(f"training rows, {window.name}") as done:
-            described = recommender.describe_candidates(users)
+        name = f"training rows, {window.name}"
+        with log_stage(name) as done, progress_bar(name.capitalize(), users.n_users) as progress:
+            described = recommender.describe_candidates(users, progress)
             max_rows, seed = config.ranking.max_rows // len(labels), config.seed + number
             shown = users.number_pairs(window.shown)
             labelled = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)

@@ -28,7 +28,14 @@ READING = [
     ("promote", "--dry-run"),
     ("search", "a crew lost in space"),
 ]
-WRITING = [("ingest",), ("generate", "--run-date", LAST_DAY), ("monitor",), ("prune", "--dry-run"), ("prune",)]
+WRITING = [
+    ("ingest",),
+    ("generate", "--run-date", LAST_DAY),
+    ("monitor",),
+    ("monitor", "--full"),
+    ("prune", "--dry-run"),
+    ("prune",),
+]
 
 
 def check(narrow: Answer, wide: Answer, home: Path) -> None:
