@@ -59,6 +59,7 @@ def root(
     Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, or not followed by readers, 4 alert
     of the monitor, 130 interrupted, 143 terminated.
     """
+    # The command reads these options with its own of the same names, and starts logging; see `loading`.
 
 
 def main() -> None:

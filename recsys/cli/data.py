@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -45,7 +46,8 @@ def demo_data(
         print_json({"folder": str(out), "users": users, "items": items, "days": days, "seed": seed})
         return
     print_lines(str(out))
-    print_next("recsys run --config configs/demo.yaml (it reads data/demo)")
+    demo = out == Path("data/demo")
+    print_next("recsys run --config configs/demo.yaml" if demo else f"recsys init {quote(str(out))}")
 
 
 def ingest(

@@ -29,7 +29,7 @@ def test_quiet_keeps_the_log_file_complete(tmp_path: Path) -> None:
     assert re.fullmatch(_DATED + r"INFO progress: demo data: 5 users, 20 items, 30 days in .* s\n", log.read_text())
     # A second command appends.
     done = make_demo("--log-file", str(log), out=tmp_path / "demo")
-    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO demo data: .*\nnext: recsys run .*\n", done.stderr)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO demo data: .*\nnext: recsys init .*\n", done.stderr)
     assert len(log.read_text().splitlines()) == 2
 
 
