@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.cli.options import JsonOption
-from recsys.cli.output import name_command, print_facts, print_json, print_lines, print_next
+from recsys.cli.output import name_command, print_facts, print_json, print_lines, print_next, print_text
 from recsys.cli.setup import set_threads
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def init(
         print_facts({"CHECK ": f"{question.text} Assumed: {question.chosen}; change with {question.alternatives}"})
     for note in proposal.notes:
         print_facts({"note  ": note})
-    print_lines("", *_describe(proposal.preview))
+    print_text("", *_describe(proposal.preview))
     print_next(name_command("doctor", out), name_command("run", out))
 
 
