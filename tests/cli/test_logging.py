@@ -58,7 +58,7 @@ def test_global_options_after_the_command(call: Call, write_config: Callable[...
     config, log = write_config(), tmp_path / "log.txt"
     answer = call("ingest", "-q", "-c", config, "--log-file", log)
     assert (answer.code, answer.err) == (0, "")
-    assert "INFO ingest: ingest: snapshot" in log.read_text().replace("progress", "ingest")
+    assert "INFO progress: ingest: snapshot" in log.read_text()
     call("train", "--verbose", "--run-date", "x", "-c", config, "--log-file", log)
     assert "DEBUG setup: traceback of the error below" in log.read_text()
 
