@@ -46,7 +46,8 @@ def check(narrow: Answer, wide: Answer, home: Path) -> None:
         assert cell_len(line.rstrip()) <= 80 or str(home)[:20] in line, line
     # A word that is cut would be two other words.
     new = set(narrow.out.replace("─", "").split()) - set(wide.out.replace("─", "").split())
-    assert not new
+    # Parts of a path that is longer than its column.
+    assert not {word for word in new if "/" not in word}
     assert "…" not in narrow.out
 
 
