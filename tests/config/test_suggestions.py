@@ -1,5 +1,7 @@
 """A misspelt setting is refused with the name that was meant."""
 
+from copy import deepcopy
+
 import pytest
 from miniature import settings
 
@@ -21,7 +23,8 @@ from recsys.errors import ConfigError
     ],
 )
 def test_a_similar_setting_is_named(section: str, misspelt: str, meant: str) -> None:
-    content = settings()
+    # The miniature shares a section with other tests.
+    content = deepcopy(settings())
     target = content
     for part in filter(None, section.split(".")):
         target = target.setdefault(part, {})
