@@ -1,14 +1,22 @@
-"""Progress of a stage: a log line with rows and seconds, and a progress bar for long stages."""
+"""Progress of a command: numbered steps, a log line per stage with rows and seconds, and bars with the time left."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 logger = logging.getLogger("recsys")
 # Progress and logs go to stderr, results to stdout.
@@ -22,22 +30,68 @@ def format_count(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
+def format_duration(seconds: float) -> str:
+    """Return a time span as text, such as `8 s`, `3 min 12 s` or `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Steps:
+    """The steps of a long command, numbered in the log.
+
+    Args:
+        total: how many there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._number = total, 0
+        self._begun = time.monotonic()
+
+    def begin(self, name: str) -> None:
+        """Log the number and the name of the step that begins."""
+        self._number += 1
+        logger.info("step %d of %d: %s", self._number, self._total, name)
+
+    def finish(self) -> float:
+        """Log how long all of them took, and return the seconds."""
+        seconds = time.monotonic() - self._begun
+        logger.info("all %d steps done in %s", self._total, format_duration(seconds))
+        return seconds
+
+
 @contextmanager
 def log_stage(name: str) -> Iterator[Callable[[str], None]]:
     """Time a stage and log a line at its end; the block calls the yielded function with a summary such as row counts.
 
-    On a terminal a spinner is shown meanwhile, for work whose progress is unknown.
+    On a terminal a spinner with the time so far is shown meanwhile, for work whose progress is unknown.
     """
     outcome: list[str] = []
     start = time.perf_counter()
-    with console.status(f"{name} …") if console.is_terminal else nullcontext():
+    columns = (SpinnerColumn(), TextColumn("{task.description} …"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as spinner:
+        spinner.add_task(name, total=None)
         yield outcome.append
     logger.info("%s: %s in %.1f s", name, ", ".join(outcome) or "done", time.perf_counter() - start)
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar with the time left; the block calls the yielded function with each advance."""
+def progress_bar(description: str, total: int, *, log: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar with the time left; the block calls the yielded function with each advance.
+
+    Elsewhere than on a terminal, a line a minute is logged.
+
+    Args:
+        description: what is counted.
+        total: the count at the end.
+        log: False: the caller logs.
+    """
+    if not console.is_terminal:
+        pace = ProgressLogger(description, "", total)
+        yield pace.update if log else lambda _: None
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,7 +100,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.advance(task, count)
 
@@ -56,7 +110,7 @@ class ProgressLogger:
 
     Args:
         name: name of the stage.
-        unit: what is counted, such as `users`.
+        unit: what is counted, such as `users`; may be empty.
         total: the count at the end.
     """
 
@@ -72,13 +126,16 @@ class ProgressLogger:
             self._logged = now
             minutes = (self._total - self._done) * (now - self._started) / self._done / 60
             left = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
-            done = f"{self._done:,} of {self._total:,} {self._unit}"
+            done = f"{self._done:,} of {self._total:,} {self._unit}".rstrip()
             logger.info("%s: %s%s, %s left", self._name, done, self.describe(), left)
 
     def describe(self) -> str:
         """Return the rate as text with a leading comma, empty before the first update."""
         seconds = time.monotonic() - self._started
-        return f", {self._done / seconds:,.0f} {self._unit} per second" if self._done and seconds > 0 else ""
+        if not self._done or seconds <= 0:
+            return ""
+        rate = f"{self._done / seconds:,.0f} {self._unit}".rstrip()
+        return f", {rate} per second"
 
 
 @contextmanager
@@ -97,6 +154,7 @@ def training_progress_bar(description: str, steps: int) -> Iterator[Callable[[in
         TimeRemainingColumn(),
     )
     start, seen = time.perf_counter(), 0
+    pace = ProgressLogger(description, "steps", steps)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=steps, loss="–", rate="–")
 
@@ -105,5 +163,7 @@ def training_progress_bar(description: str, steps: int) -> Iterator[Callable[[in
             seen += examples
             rate = seen / max(time.perf_counter() - start, 1e-9)
             progress.update(task, advance=1, loss=f"{loss:.3f}", rate=f"{rate:,.0f}")
+            if not console.is_terminal:
+                pace.update(1)
 
         yield advance

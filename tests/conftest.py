@@ -30,7 +30,7 @@ MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 # Nothing here asks the hub, or writes to a home or a store that a developer has set up.
 os.environ["HF_HUB_OFFLINE"] = "1"
-for name in ("RECSYS_HOME", "RECSYS_DATA", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+for name in ("RECSYS_CONFIG", "RECSYS_HOME", "RECSYS_DATA", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
     os.environ.pop(name, None)
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from recsys import progress
-from recsys.progress import ProgressLogger
+from recsys.progress import ProgressLogger, Steps, format_duration, progress_bar
 
 
 @pytest.fixture
@@ -32,3 +32,41 @@ def test_a_line_a_minute_with_rate_and_time_left(clock, caplog):
 
 def test_nothing_done_has_no_rate(clock):
     assert ProgressLogger("lists", "users", 10).describe() == ""
+
+
+def test_steps_are_numbered_and_timed(clock, caplog):
+    caplog.set_level(logging.INFO, "recsys")
+    steps = Steps(2)
+    steps.begin("ingest")
+    clock[0] += 70
+    steps.begin("lists")
+    clock[0] += 122
+    assert steps.finish() == 192
+    assert [record.message for record in caplog.records] == [
+        "step 1 of 2: ingest",
+        "step 2 of 2: lists",
+        "all 2 steps done in 3 min 12 s",
+    ]
+
+
+def test_durations():
+    assert [format_duration(seconds) for seconds in (0.4, 59.4, 59.6, 192, 3600, 7500)] == [
+        "0 s",
+        "59 s",
+        "1 min 0 s",
+        "3 min 12 s",
+        "1 h 0 min",
+        "2 h 5 min",
+    ]
+
+
+def test_a_bar_logs_a_line_a_minute_where_there_is_no_terminal(clock, caplog):
+    caplog.set_level(logging.INFO, "recsys")
+    with progress_bar("Ranker, trees", 400) as advance:
+        clock[0] += 61
+        advance(100)
+    assert [record.message for record in caplog.records] == ["Ranker, trees: 100 of 400, 2 per second, 3 min left"]
+    with progress_bar("Lists", 400, log=False) as advance:
+        clock[0] += 61
+        advance(100)
+    assert len(caplog.records) == 1

@@ -11,9 +11,9 @@ import dataframely as dy
 import polars as pl
 
 from recsys.config import Config, load_config
-from recsys.errors import ArtifactError
+from recsys.errors import ArtifactError, ConfigError
 from recsys.storage.files import read_json, read_name, read_parquet, read_table, write_table
-from recsys.storage.folders import verify_folder
+from recsys.storage.folders import read_manifest, verify_folder
 from recsys.storage.home import current_run_file, run_folder, runs_folder
 from recsys.tables import (
     CandidateLedger,
@@ -130,6 +130,27 @@ def read_run(home: Path, config_name: str, run: str | None = None) -> Run:
         known = sorted(path.name for path in every.iterdir() if path.is_dir()) if every.is_dir() else []
         raise ArtifactError(f"run '{name}': not in {every}; found {', '.join(known) or 'none'}; {_NEXT}")
     return open_run(folder)
+
+
+def list_run_folders(home: Path) -> list[Path]:
+    """Return the folders of all runs in a home, by name; leftovers of killed trainings are left out."""
+    every = runs_folder(home)
+    paths = sorted(every.iterdir()) if every.is_dir() else []
+    return [path for path in paths if path.is_dir() and not path.name.startswith(".")]
+
+
+def read_metrics(folder: Path) -> tuple[dict[str, Any], Config, pl.DataFrame]:
+    """Return a run's manifest, settings and `MetricTable`; its other files are neither read nor checked.
+
+    Raises:
+        ArtifactError: one of them is missing or damaged.
+    """
+    facts = read_manifest(folder, _NEXT)
+    try:
+        config = load_config(folder / "config.yaml")
+    except ConfigError as error:
+        raise ArtifactError(f"run {folder.name}: {error}") from error
+    return facts, config, read_table(folder / "metrics.parquet", MetricTable, f"metrics of run {folder.name}", _NEXT)
 
 
 def open_run(folder: Path) -> Run:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.output import print_facts, print_json, print_table, print_text
 from recsys.cli.setup import load_settings
 from recsys.errors import ConfigError
 
@@ -98,10 +98,12 @@ def ab(
     if as_json:
         print_json(result.to_dict())
         return
+    print_text(result.sentence, "")
     print_table(metric_table(result))
     if result.segments:
         print_table(segment_effect_table(result))
-    print_lines(*list_remarks(result))
+    print_facts(list_remarks(result))
+    print_text(*(f"note: {note}" for note in result.notes))
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

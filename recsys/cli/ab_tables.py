@@ -1,4 +1,4 @@
-"""Tables and lines of `recsys ab`; each table fits 80 columns."""
+"""Tables and remarks of `recsys ab`; each table fits 80 columns."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ def segment_effect_table(result: Result) -> Table:
     return table
 
 
-def list_remarks(result: Result) -> list[str]:
-    """Return the verdict, what it rests on, and what else a reader should know, a line each."""
-    lines = [result.sentence, f"interval      {describe_looks(result.plan)}"]
+def list_remarks(result: Result) -> dict[str, str]:
+    """Return what the verdict rests on, by name."""
+    remarks = {"interval": describe_looks(result.plan)}
     compared = result.comparisons[0]
     other = compared.daily if result.plan.looks == "once" else compared.once
-    lines.append(f"{'daily looks' if result.plan.looks == 'once' else 'single look':<14}{write_effect(other)}")
-    lines.append(f"adjustment    {_describe_adjustment(compared.once, compared.unadjusted)}")
+    remarks["daily looks" if result.plan.looks == "once" else "single look"] = write_effect(other)
+    remarks["adjustment"] = _describe_adjustment(compared.once, compared.unadjusted)
     ratio = result.sample_ratio
     if ratio is not None:
         state = "does not fit" if ratio.alarm else "fits"
         found = ratio.users[1] / sum(ratio.users)
-        lines.append(
-            f"sample ratio  {found:.2%} of the users, planned {ratio.share:.4g}: {state}, p {write_p(ratio.p_value)}"
+        remarks["sample ratio"] = (
+            f"{found:.2%} of the users, planned {ratio.share:.4g}: {state}, p {write_p(ratio.p_value)}"
         )
     if result.smallest_lift is not None:
-        lines.append(f"power         a true lift of ±{result.smallest_lift:.1%} shows in 80% of such tests")
+        remarks["power"] = f"a true lift of ±{result.smallest_lift:.1%} shows in 80% of such tests"
     if result.prediction is not None:
-        lines.append(f"time          {describe_prediction(result.prediction, result.days)}")
-    return [*lines, *(f"note          {note}" for note in result.notes)]
+        remarks["time"] = describe_prediction(result.prediction, result.days)
+    return remarks
 
 
 def _add(table: Table, cells: tuple[str, ...], *, bold: bool = False) -> None:

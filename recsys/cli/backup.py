@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines
+from recsys.cli.output import name_command, print_json, print_next, print_text
 from recsys.cli.setup import load_settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def backup(
         format_count(len(done.snapshots), "snapshot"),
         f"lists of {format_count(len(done.nights), 'night')}",
     ]
-    print_lines(
+    print_text(
         f"backup {done.folder}: {', '.join(held)}; {format_count(done.files, 'file')}, {format_size(done.bytes)}",
         *(f"not in it: {sentence}" for sentence in done.left_out),
     )
@@ -90,4 +90,5 @@ def restore(source: SourceArgument, as_json: JsonOption = False) -> None:
         lines.append(f"readers see {done.run_date}")
     if done.versions:
         lines.append(f"the registry is on {done.store}; files of its versions are in {done.versions}")
-    print_lines(*lines, f"its config file: {done.config}", f"next: recsys doctor --config {done.config}")
+    print_text(*lines, f"its config file: {done.config}")
+    print_next(name_command("doctor", Path(done.config)), name_command("generate", Path(done.config)))

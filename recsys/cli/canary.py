@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines
+from recsys.cli.output import name_command, print_facts, print_json, print_next
 from recsys.cli.setup import load_settings
 from recsys.errors import ConfigError
 
@@ -63,16 +63,16 @@ def _print_state(state: CanaryState, config: Path, as_json: bool) -> None:
         print_json({"model": state.model, "canary": shown, "published": _list_published(state.published)})
         return
     if running is None or entry is None:
-        print_lines(f"canary     none: every user gets the champion's lists of {state.model}")
+        facts = {"canary": f"none: every user gets the champion's lists of {state.model}"}
     else:
-        print_lines(
-            f"canary     version {running.version} of {state.model}, {running.share:.4g} of the users",
-            f"since      {entry.time:%Y-%m-%d %H:%M} UTC, by {entry.author} (entry {entry.number})",
-        )
-    print_lines(f"published  {_describe_published(state.published)}")
+        facts = {
+            "canary": f"version {running.version} of {state.model}, {running.share:.4g} of the users",
+            "since": f"{entry.time:%Y-%m-%d %H:%M} UTC, by {entry.author} (entry {entry.number})",
+        }
+    print_facts({**facts, "published": _describe_published(state.published)})
     published = state.published.version if state.published else None
     if published != (running.version if running else None):
-        print_lines(f"next       recsys generate --config {config}")
+        print_next(name_command("generate", config))
 
 
 def _print_stopped(stopped: StoppedCanary, config: Path, as_json: bool) -> None:
@@ -86,13 +86,15 @@ def _print_stopped(stopped: StoppedCanary, config: Path, as_json: bool) -> None:
             }
         )
         return
-    print_lines(f"canary     {f'version {version} is stopped' if version else 'none was running'}")
+    canary = f"version {version} is stopped" if version else "none was running"
     if stopped.republished:
-        print_lines(f"published  {stopped.republished}: the champion's lists for every user again")
+        print_facts(
+            {"canary": canary, "published": f"{stopped.republished}: the champion's lists for every user again"}
+        )
         return
-    print_lines(f"published  {_describe_published(stopped.published)}")
+    print_facts({"canary": canary, "published": _describe_published(stopped.published)})
     if stopped.published:
-        print_lines(f"next       recsys generate --config {config} --run-date {stopped.published.run_date}")
+        print_next(name_command("generate", config, "--run-date", stopped.published.run_date))
 
 
 def _list_published(published: PublishedCanary | None) -> dict[str, Any] | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines
+from recsys.cli.output import name_command, print_json, print_lines, print_next, print_text
 from recsys.cli.setup import load_settings, set_threads
 
 
@@ -45,6 +46,8 @@ def demo_data(
         print_json({"folder": str(out), "users": users, "items": items, "days": days, "seed": seed})
         return
     print_lines(str(out))
+    demo = out == Path("data/demo")
+    print_next("recsys run --config configs/demo.yaml" if demo else f"recsys init {quote(str(out))}")
 
 
 def ingest(
@@ -79,4 +82,5 @@ def ingest(
         }
         print_json({"snapshot": snapshot, "counts": counts, "summary": summary.as_dict()})
         return
-    print_lines(f"snapshot {snapshot}", *summary.lines())
+    print_text(f"snapshot {snapshot}", *summary.lines())
+    print_next(name_command("train", config))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from recsys.cli.options import AliasOption, ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.output import print_json, print_lines, print_table, print_text
 from recsys.cli.setup import load_settings
 
 
@@ -62,7 +62,7 @@ def search(
 
     Read-only. Searches the texts of the newest snapshot, including items that the training has not seen.
 
-    Example: `recsys search --config configs/demo.yaml "a crew lost in space" --n 5`
+    Example: `recsys search -c configs/demo.yaml "a crew lost in space" -n 5`
     """
     settings = load_settings(config)
     from recsys.cli.tables import nearest_table
@@ -91,7 +91,7 @@ def export(
     Needs the extra `nightly-recsys[export]`. Prints how close the exported encoder's vectors are to the original's. For
     sentence-transformers and transformers, use the `encoder/` folder of a bundle instead.
 
-    Example: `recsys export --config configs/demo.yaml --out encoder-onnx --int8`
+    Example: `recsys export -c configs/demo.yaml --out encoder-onnx --int8`
     """
     settings = load_settings(config)
     from recsys.config import home
@@ -101,7 +101,7 @@ def export(
     if as_json:
         print_json({**vars(exported), "folder": str(exported.folder)})
         return
-    print_lines(*summarise_export(exported))
+    print_text(*summarise_export(exported))
 
 
 def _read_lines() -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.cli.options import JsonOption
-from recsys.cli.output import print_json, print_lines
+from recsys.cli.output import name_command, print_facts, print_json, print_lines, print_next, print_text
 from recsys.cli.setup import set_threads
 
 if TYPE_CHECKING:
@@ -64,16 +64,13 @@ def init(
             }
         )
         return
-    print_lines(*_describe(proposal.preview), "")
+    print_lines(f"config  {out}")
     for question in proposal.questions:
-        print_lines(f"CHECK   {question.text} Assumed: {question.chosen}; change with {question.alternatives}")
+        print_facts({"CHECK ": f"{question.text} Assumed: {question.chosen}; change with {question.alternatives}"})
     for note in proposal.notes:
-        print_lines(f"note    {note}")
-    print_lines(
-        f"config  {out}",
-        f"next    recsys doctor --config {out}",
-        f"        recsys run --config {out}",
-    )
+        print_facts({"note  ": note})
+    print_text("", *_describe(proposal.preview))
+    print_next(name_command("doctor", out), name_command("run", out))
 
 
 def _ask(question: Question) -> str:

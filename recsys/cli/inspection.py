@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, JsonOption, RunOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.options import ConfigOption, FullOption, JsonOption, RunOption
+from recsys.cli.output import name_command, print_json, print_lines, print_next, print_table, print_text
 from recsys.cli.setup import load_settings
 from recsys.errors import Refused
 
@@ -17,12 +17,19 @@ from recsys.errors import Refused
 def evaluate(
     config: ConfigOption,
     run: RunOption = None,
-    against: Annotated[str, typer.Option(metavar="MODEL", help="Model to compare with in the segments.")] = "blend",
+    against: Annotated[
+        str, typer.Option(metavar="MODEL", help="Model to compare with in the segments of --full.")
+    ] = "blend",
+    full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a run's metrics against baselines, by segment, with where candidates were lost.
+    """Show whether a run is better than the baselines, and by how much.
 
-    Read-only. Intervals are bootstrap intervals over users; `--json` has every number.
+    Read-only. `--full` adds the other metrics, what the lists show of the catalogue, the segments of users and items,
+    the candidate sources, and where candidates were lost. Intervals are bootstrap intervals over users; `--json` has
+    every number.
+
+    Next: `recsys report`.
 
     Example: `recsys evaluate -c configs/demo.yaml --json | jq .measured.losses`
     """
@@ -48,10 +55,13 @@ def evaluate(
         tables.segment_table(shown.segments, against, evaluation),
         tables.source_table(shown.ledger),
     )
-    print_lines(f"run {shown.name}", judge_metrics(shown.metrics, evaluation).line, "")
-    for table in built:
+    print_text(judge_metrics(shown.metrics, evaluation).line, f"run {shown.name}", "")
+    for table in built if full else built[:1]:
         print_table(table)
-    print_lines(*describe_losses(shown.measured))
+    if full:
+        print_text(*describe_losses(shown.measured))
+    else:
+        print_next(name_command("evaluate", config, "--full"), name_command("report", config))
 
 
 def report(
@@ -98,13 +108,18 @@ def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
     from recsys.cli.tables import finding_table
     from recsys.config import home
     from recsys.pipelines.doctor import examine
+    from recsys.progress import format_count
 
     findings = examine(settings, home())
+    problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
         print_json([vars(finding) for finding in findings])
     else:
+        print_text(
+            f"{format_count(problems, 'problem')}; each names the next step" if problems else "no problem found", ""
+        )
         print_table(finding_table(findings))
-    if any(finding.state == "problem" for finding in findings):
+    if problems:
         raise typer.Exit(2)
 
 
@@ -154,4 +169,5 @@ def freshness(
     if not found.fresh:
         raise Refused(f"data for {found.run_date}: {found.describe()}; wait for the feed, then run again")
     if not as_json:
-        print_lines(f"data for {found.run_date} has arrived: {found.describe()}")
+        print_text(f"data for {found.run_date} has arrived: {found.describe()}")
+        print_next(name_command("ingest", config))

@@ -1,4 +1,4 @@
-"""Commands that make and publish lists."""
+"""The command that makes and publishes lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption, RunDateOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.output import name_command, print_json, print_next, print_text
 from recsys.cli.setup import load_settings
 from recsys.errors import ConfigError, Refused
 
@@ -74,12 +74,14 @@ def generate(
     else:
         published = generate_range(settings, home(), run_date, until, now, options)
     if as_json:
-        facts = [_list_facts(lists) for lists in published]
+        facts = [list_facts(lists) for lists in published]
         print_json(facts[0] if until is None else facts)
     else:
         _print_nights(published)
     if not keep_pointer:
-        _refuse_unfollowed(published[-1])
+        refuse_unfollowed(published[-1])
+        if not as_json:
+            print_next(name_command("monitor", config), name_command("show", config, "USER"))
 
 
 def _print_nights(published: Sequence[Generated]) -> None:
@@ -87,15 +89,15 @@ def _print_nights(published: Sequence[Generated]) -> None:
 
     for lists in published:
         rows, users = format_count(lists.counts["rows"], "recommendation"), format_count(lists.counts["users"], "user")
-        print_lines(f"{lists.folder}: {rows} for {users}")
+        print_text(f"{lists.folder}: {rows} for {users}")
         if lists.variants:
             own = lists.variants["challenger"]
-            print_lines(
+            print_text(
                 f"canary: {format_count(own['counts']['users'], 'user')} have lists of version {own['model_version']}"
             )
 
 
-def _refuse_unfollowed(lists: Generated) -> None:
+def refuse_unfollowed(lists: Generated) -> None:
     """End with exit code 3 where readers do not follow the last night that was made."""
     if lists.readers != lists.run_date:
         raise Refused(
@@ -114,10 +116,8 @@ def _generate_part(file: Path, settings: Config, run_date: str | None, part: Par
         print_json({"run_date": made.run_date, "shards": str(part), "counts": made.counts})
         return
     users = format_count(made.counts.get("users", 0), "user")
-    print_lines(
-        f"part {part} of {made.run_date}: lists for {users}",
-        f"next: recsys generate --config {file} --run-date {made.run_date}, when all parts are made",
-    )
+    print_text(f"part {part} of {made.run_date}: lists for {users}")
+    print_next(f"{name_command('generate', file, '--run-date', made.run_date)}, when all parts are made")
 
 
 def _parse_part(text: str) -> Part:
@@ -129,54 +129,8 @@ def _parse_part(text: str) -> Part:
     raise ConfigError(f"--shards '{text}': expected I/N with I from 1 to N, such as 2/3")
 
 
-def _list_facts(lists: Generated) -> dict[str, Any]:
+def list_facts(lists: Generated) -> dict[str, Any]:
+    """Return a published night as JSON has it."""
     facts: dict[str, Any] = {"folder": str(lists.folder), "run_date": lists.run_date, "counts": lists.counts}
     facts["readers"] = lists.readers
     return {**facts, "variants": lists.variants} if lists.variants else facts
-
-
-def run(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:
-    """Run every step once: ingest, train, evaluate, promote, generate. Start here.
-
-    Prints the metrics against the baselines, three users with their history and list, and where the results are.
-
-    Example: `recsys run --config configs/demo.yaml`
-    """
-    settings = load_settings(config)
-    from recsys.cli.tables import main_metric_table
-    from recsys.config import home
-    from recsys.pipelines.run import run_all
-    from recsys.pipelines.show import show_users
-    from recsys.report.verdict import judge_metrics
-
-    done = run_all(settings, home(), run_date, datetime.now(UTC))
-    if as_json:
-        print_json(
-            {
-                "run": done.trained.run,
-                "metrics": done.trained.metrics.to_dicts(),
-                "gate": done.verdict,
-                "folder": str(done.generated.folder),
-                "run_date": done.generated.run_date,
-                "counts": done.generated.counts,
-                "readers": done.generated.readers,
-                "mlflow": done.store,
-                "mlflow_page": done.trained.page.url,
-            }
-        )
-        _refuse_unfollowed(done.generated)
-        return
-    page = done.trained.page
-    for table in show_users(settings, home(), done.generated.run_date):
-        print_table(table)
-    print_table(main_metric_table(done.trained.metrics, settings.evaluation))
-    print_lines(
-        judge_metrics(done.trained.metrics, settings.evaluation).line,
-        f"gate          {done.verdict}",
-        f"lists         {done.generated.folder}",
-        f"MLflow store  {done.store}",
-        *((f"MLflow page   {page.command}",) if page.command else ()),
-        f"{'' if page.command else 'MLflow page':14}{page.url}",
-        f"next          recsys report --config {config}",
-    )
-    _refuse_unfollowed(done.generated)

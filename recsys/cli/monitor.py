@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.options import ConfigOption, FullOption, JsonOption
+from recsys.cli.output import print_json, print_lines, print_table, print_text
 from recsys.cli.setup import load_settings
 from recsys.errors import Alert, ConfigError
 
@@ -28,6 +28,7 @@ def monitor(
         str | None,
         typer.Option(metavar="REASON", help="Accept the night of --run-date as the new normal; nothing is computed."),
     ] = None,
+    full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare tonight's data and lists with the last good nights.
@@ -35,12 +36,12 @@ def monitor(
     Watches the arrival of events, data, ids, abuse, the model, the lists and what users did with them. The exit code is
     4 if something is outside its normal range; each alert says what moved, since when, the likely cause and what to do.
     Writes a page and a text file for Prometheus below `RECSYS_HOME/monitoring` and logs the night to MLflow. In the
-    JSON, `retrain` says whether a new training would help.
+    JSON, `retrain` says whether a new training would help. `--full` prints every figure with its normal range.
 
     Example: `recsys monitor --config configs/demo.yaml --run-date 2025-03-02`
     """
     settings = load_settings(config)
-    from recsys.cli.monitor_tables import alert_lines, area_table, outcome_lines
+    from recsys.cli.monitor_tables import alert_lines, area_table, figure_table, outcome_lines
     from recsys.config import home
     from recsys.pipelines.monitor import accept as accept_pipeline
     from recsys.pipelines.monitor import monitor as monitor_pipeline
@@ -54,7 +55,7 @@ def monitor(
         if as_json:
             print_json({"run_date": night.run_date, "accepted": night.accepted})
         else:
-            print_lines(f"{night.run_date}: accepted ({accept}); later nights are compared with it")
+            print_text(f"{night.run_date}: accepted ({accept}); later nights are compared with it")
         return
     now = datetime.now(UTC)
     done = monitor_pipeline(settings, home(), run_date, now)
@@ -65,6 +66,8 @@ def monitor(
         print_json({**asdict(night), "reference": list(done.reference), "page": str(page), "mlflow_run": run})
     else:
         print_table(area_table(night))
+        if full:
+            print_table(figure_table(night))
         print_lines(*outcome_lines(night), "")
         for alert in night.alerts:
             print_lines(*alert_lines(alert), "")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from recsys.cli.output import wrap
+from recsys.cli.tables import add_row, start_table
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.wording import AREAS, limit_interval, write_figure, write_range
 
@@ -27,6 +28,16 @@ def area_table(night: Night) -> Table:
         shown = ", ".join(name.removeprefix(f"{area}.") for name in outside[:3])
         more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
         table.add_row(area, f"{len(figures):,}", f"{len(judged):,}", f"{shown}{more}" if outside else "none")
+    return table
+
+
+def figure_table(night: Night) -> Table:
+    """Lay out every figure of the night, with the range that it was judged by."""
+    table = start_table("", "figure", "tonight", "expected", words=("expected",))
+    for name, value in sorted(night.figures.items()):
+        normal = night.expected.get(name)
+        expected = "not judged" if normal is None else write_range(normal, name)
+        add_row(table, (name, write_figure(name, value), expected))
     return table
 
 
@@ -74,7 +85,5 @@ def alert_lines(alert: dict[str, Any]) -> list[str]:
     lines = []
     for label, text in rows:
         if text:
-            lines += textwrap.wrap(
-                text, _WIDTH, initial_indent=f"{label:<9}", subsequent_indent=" " * 9, break_on_hyphens=False
-            )
+            lines += wrap(text, _WIDTH, f"{label:<9}", " " * 9)
     return lines

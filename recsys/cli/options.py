@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
+CONFIG_VARIABLE = "RECSYS_CONFIG"
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="YAML config file, such as configs/demo.yaml.")
+    Path,
+    typer.Option(
+        "--config", "-c", envvar=CONFIG_VARIABLE, metavar="FILE", help="YAML config file, such as configs/demo.yaml."
+    ),
 ]
 RunDateOption = Annotated[
     str | None,
@@ -25,3 +29,12 @@ AliasOption = Annotated[
     str, typer.Option(metavar="ALIAS", help="Model version whose encoder to use: champion or challenger.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FullOption = Annotated[bool, typer.Option("--full", help="Print everything.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log details too, and the traceback of an error.")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Log warnings only, without progress bars and next steps.")
+]
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Append the log, with dates, levels and modules, to this file too."),
+]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines
+from recsys.cli.output import print_json, print_text
 from recsys.cli.setup import load_settings
 
 
@@ -49,7 +49,7 @@ def forget(
     lines += [f"still learned from them: {sentence}" for sentence in made.bundles]
     lines += [f"not reached: {sentence}" for sentence in made.left]
     users, places = format_count(made.users, "user"), format_count(len(made.removed), "place")
-    print_lines(*lines, f"{'would forget' if dry_run else 'forgot'} {users} in {places}")
+    print_text(f"{'would forget' if dry_run else 'forgot'} {users} in {places}", *lines)
 
 
 def pseudonyms(
@@ -74,4 +74,4 @@ def pseudonyms(
     if as_json:
         print_json({"file": str(out), "users": users})
         return
-    print_lines(f"{users:,} users: {out}")
+    print_text(f"{users:,} users: {out}")

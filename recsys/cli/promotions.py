@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from recsys.cli import output
 from recsys.cli.tables import start_table
+from recsys.progress import format_count
 from recsys.registry.gate.decision import Decision
 from recsys.registry.gate.decision import decision_table as gate_table
 from recsys.registry.promotion_log.entry import Entry
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _INDENT = "      "
+# Entries that are printed; `--full` has all.
+_ENTRIES = 10
 _NAMES = {
     "hand_made": "moved by hand",
     "canary_stop": "canary stopped",
@@ -51,11 +54,14 @@ def decision_lines(decision: Decision) -> list[str]:
     return [line for sentence in sentences for line in wrap(sentence, "- ", "  ")]
 
 
-def history_lines(history: History) -> list[str]:
-    """Return the entries, newest last, and what serves now."""
-    lines = [line for entry in history.entries for line in entry_lines(entry)]
+def history_lines(history: History, *, full: bool = False) -> list[str]:
+    """Return what serves now, then the last entries, newest last; with `full`, all entries."""
+    entries = history.entries if full else history.entries[-_ENTRIES:]
+    lines = [line for entry in entries for line in entry_lines(entry)]
     if not lines:
         lines = [f"the promotion log of '{history.model}' has no entry yet"]
+    if earlier := len(history.entries) - len(entries):
+        lines = [f"({format_count(earlier, 'earlier entry', 'earlier entries')} with --full)", *lines]
     number = history.serving.number
     state = f"version {number} serves" if number else "no version serves"
     if history.anchor:
@@ -63,7 +69,7 @@ def history_lines(history: History) -> list[str]:
     if history.canary:
         state += f"; canary version {history.canary.version}, {100 * history.canary.share:.3g} % of the users"
     problem = history.serving.describe()
-    return [*lines, "", *wrap(f"now: {state}"), *(wrap(f"attention: {problem}") if problem else [])]
+    return [*wrap(f"now: {state}"), *(wrap(f"attention: {problem}") if problem else []), "", *lines]
 
 
 def entry_lines(entry: Entry) -> list[str]:
@@ -95,9 +101,7 @@ def served_lines(asked: str, served: Sequence[Served]) -> list[str]:
 
 def wrap(text: str, first: str = "", others: str = "  ") -> list[str]:
     """Return a text as lines of at most 80 columns."""
-    # Reasons are typed by people and read from a server: no control characters for the terminal.
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return textwrap.wrap(printable, _WIDTH, initial_indent=first, subsequent_indent=others) or [first.rstrip()]
+    return output.wrap(text, _WIDTH, first, others)
 
 
 def _format_versions(entry: Entry) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.options import ConfigOption, FullOption, JsonOption
+from recsys.cli.output import name_command, print_json, print_next, print_table, print_text
 from recsys.cli.setup import load_settings
 
 if TYPE_CHECKING:
@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be deleted, and delete nothing.")]
 
 
-def prune(config: ConfigOption, dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
+# Rows that are printed, the largest; `--full` and `--json` have all.
+_ROWS = 10
+
+
+def prune(
+    config: ConfigOption, dry_run: DryRunOption = False, full: FullOption = False, as_json: JsonOption = False
+) -> None:
     """Delete what nothing needs any more: old snapshots, runs, files of model versions, caches, leftovers.
 
     The section `retention` of the config says how much is kept. What serves, the anchor, a canary, every aliased
     version and the last champions keep their files. A pruned version keeps its entry, its run and its metrics. What
-    another command is using is left for the next time.
+    another command is using is left for the next time. Prints the largest ten; with `--full`, all of them.
 
     Example: `recsys prune --config configs/demo.yaml --dry-run`
     """
@@ -35,22 +41,29 @@ def prune(config: ConfigOption, dry_run: DryRunOption = False, as_json: JsonOpti
     if as_json:
         print_json(done.to_dict())
         return
-    if done.items:
-        print_table(prune_table(done.items))
-    print_lines(*_summarise(done))
+    print_text(*_summarise(done))
+    if not done.items:
+        return
+    # What could not be deleted is always shown.
+    items = sorted(done.items, key=lambda item: (not item.error, -item.bytes))
+    shown = items if full else items[: max(_ROWS, sum(bool(item.error) for item in items))]
+    print_text("")
+    print_table(prune_table(shown))
+    if more := len(items) - len(shown):
+        print_text(f"{more:,} more with --full")
+    if done.dry_run:
+        print_next(name_command("prune", config))
 
 
 def _summarise(done: Pruned) -> list[str]:
-    """Return lines: what was left alone, then the totals."""
+    """Return lines: the totals, then what was left alone."""
     from recsys.cli.prune_table import format_size
     from recsys.progress import format_count
 
     counts = [f"{kind} {count:,} ({format_size(size)})" for kind, (count, size) in done.totals.items()]
     failed = sum(bool(item.error) for item in done.items)
-    lines = list(done.left)
-    if failed:
-        lines.append(f"{format_count(failed, 'item')} could not be deleted")
+    lines = [f"{format_count(failed, 'item')} could not be deleted"] if failed else []
     if not counts:
-        return [*lines, "nothing to delete"]
+        return ["nothing to delete", *lines, *done.left]
     verb = "would free" if done.dry_run else "freed"
-    return [*lines, "; ".join(counts), f"{verb} {format_size(done.bytes)}"]
+    return [f"{verb} {format_size(done.bytes)}: {'; '.join(counts)}", *lines, *done.left]

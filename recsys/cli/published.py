@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.options import ConfigOption, FullOption, JsonOption
+from recsys.cli.output import name_command, print_json, print_next, print_table, print_text
 from recsys.cli.setup import load_settings
 
 if TYPE_CHECKING:
     from recsys.pipelines.published import PublishedLists
 
-# Moves that are printed; `--json` has all.
+# Moves and nights that are printed; `--full` and `--json` have all.
 _MOVES = 5
+_NIGHTS = 10
 
 
 def lists(
@@ -24,13 +25,14 @@ def lists(
     point: Annotated[
         str | None, typer.Option(metavar="RUN_DATE", help="Move readers to this published night; the move is logged.")
     ] = None,
+    full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the published nights, who follows what, and whether every file is whole; or move readers.
 
-    Without `--point` read-only. `--point` checks the night's files, moves `RECSYS_HOME/recommendations/CURRENT` and
-    fills the PostgreSQL table and the store, if they are configured. Readers stay there until the next later night is
-    published.
+    Prints the last nights and moves; with `--full`, all of them. Without `--point` read-only. `--point` checks the
+    night's files, moves `RECSYS_HOME/recommendations/CURRENT` and fills the PostgreSQL table and the store, if they are
+    configured. Readers stay there until the next later night is published.
 
     Example: `recsys lists --config configs/demo.yaml --point 2025-03-01`
     """
@@ -44,31 +46,34 @@ def lists(
         if as_json:
             print_json(asdict(move))
         else:
-            print_lines(f"readers follow {move.to_run_date} now (before: {move.from_run_date or 'none'})")
+            print_text(f"readers follow {move.to_run_date} now (before: {move.from_run_date or 'none'})")
         return
     shown = list_published(settings, home(), now)
     if as_json:
         print_json(asdict(shown))
         return
-    _print(shown)
+    _print(shown, full=full)
+    if not shown.nights:
+        print_next(name_command("generate", config))
 
 
-def _print(shown: PublishedLists) -> None:
+def _print(shown: PublishedLists, *, full: bool) -> None:
     from recsys.cli.tables import night_table
+    from recsys.progress import format_count
 
     if not shown.nights:
-        print_lines("no lists are published yet; run 'recsys generate'")
-    else:
-        print_table(night_table(shown.nights))
+        print_text("no lists are published yet; run 'recsys generate'")
     if shown.fault:
-        print_lines(f"readers: the pointer is not trusted: {shown.fault}")
+        print_text(f"readers: the pointer is not trusted: {shown.fault}")
     elif shown.readers:
-        print_lines(f"readers follow {shown.readers}")
-    for output in (shown.table, shown.store):
-        if output:
-            print_lines(output)
-    for night in shown.nights:
-        if night.fault:
-            print_lines(f"{night.run_date} is damaged: {night.fault}")
-    for move in shown.moves[-_MOVES:]:
-        print_lines(f"{move.time}: {move.who} moved readers from {move.from_run_date or 'none'} to {move.to_run_date}")
+        print_text(f"readers follow {shown.readers}")
+    print_text(*(output for output in (shown.table, shown.store) if output))
+    print_text(*(f"{night.run_date} is damaged: {night.fault}" for night in shown.nights if night.fault))
+    if shown.nights:
+        nights = shown.nights if full else shown.nights[:_NIGHTS]
+        print_text("")
+        print_table(night_table(nights))
+        if earlier := len(shown.nights) - len(nights):
+            print_text(f"{format_count(earlier, 'earlier night')} with --full")
+    for move in shown.moves if full else shown.moves[-_MOVES:]:
+        print_text(f"{move.time}: {move.who} moved readers from {move.from_run_date or 'none'} to {move.to_run_date}")

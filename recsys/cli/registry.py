@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, JsonOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.options import ConfigOption, FullOption, JsonOption
+from recsys.cli.output import name_command, print_json, print_lines, print_next, print_table, print_text
 from recsys.cli.setup import load_settings
 
 if TYPE_CHECKING:
@@ -72,24 +72,29 @@ def promote(
         judged = judge(settings, home())
         what = "would be promoted" if judged.promotable and judged.decision else "is judged"
         facts = {"dry_run": True, "version": judged.version.number, "promoted": judged.promotable}
-        _print_answer(judged.decision, {**facts, "reason": judged.reason}, as_json=as_json)
+        sentence = f"{judged.version.name} version {judged.version.number} {what}: {judged.reason}"
+        _print_answer(
+            judged.decision,
+            {**facts, "reason": judged.reason},
+            sentence if judged.promotable else "",
+            as_json=as_json,
+        )
         if not judged.promotable:
             raise NotPromoted(f"promote '{judged.version.name}' version {judged.version.number}: {judged.reason}")
-        if not as_json:
-            print_lines(f"{judged.version.name} version {judged.version.number} {what}: {judged.reason}")
         return
     try:
         promoted = promote_pipeline(settings, home(), why=why)
     except NotPromoted as refusal:
         facts = {"model": settings.model_name, "promoted": False, "reason": str(refusal)}
-        _print_answer(refusal.decision, facts, as_json=as_json)
+        _print_answer(refusal.decision, facts, "", as_json=as_json)
         raise
     version, entry = promoted.version, promoted.entry
     facts = {"model": version.name, "promoted": entry is not None, "champion": version.number}
     details = {"entry": entry.number if entry else None, "reason": promoted.reason}
-    _print_answer(promoted.decision, {**facts, **details}, as_json=as_json)
+    sentence = f"{version.name} version {version.number} is the champion: {promoted.reason}"
+    _print_answer(promoted.decision, {**facts, **details}, sentence, as_json=as_json)
     if not as_json:
-        print_lines(f"{version.name} version {version.number} is the champion: {promoted.reason}")
+        print_next(name_command("generate", config))
 
 
 def rollback(config: ConfigOption, to: ToOption = None, as_json: JsonOption = False) -> None:
@@ -121,18 +126,24 @@ def rollback(config: ConfigOption, to: ToOption = None, as_json: JsonOption = Fa
         what = f"version {done.version} is the champion again"
     else:
         what = f"rolled back from version {done.replaced} to {done.version}"
+    print_text(what)
     if done.republished:
-        next_step = f"readers see its lists for {done.run_date}"
+        print_text(f"readers see its lists for {done.run_date}")
     else:
-        next_step = f"next: recsys generate --config {config}, which publishes its lists"
-    print_lines(what, next_step)
+        print_next(f"{name_command('generate', config)}, which publishes its lists")
 
 
-def history(config: ConfigOption, on: OnOption = None, entry: EntryOption = None, as_json: JsonOption = False) -> None:
+def history(
+    config: ConfigOption,
+    on: OnOption = None,
+    entry: EntryOption = None,
+    full: FullOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Print the promotion log: what served, since when, who changed it, and why.
 
-    The log is checked from its first entry; if one was changed or is missing, the exit code is 2 and the message names
-    it. The newest entry is the last.
+    Prints what serves and the last ten entries; with `--full`, all of them. The log is checked from its first entry; if
+    one was changed or is missing, the exit code is 2 and the message names it. The newest entry is the last.
 
     Example: `recsys history --config configs/demo.yaml --on 2025-03-01`
     """
@@ -165,7 +176,7 @@ def history(config: ConfigOption, on: OnOption = None, entry: EntryOption = None
     if as_json:
         print_json(log.to_dict())
         return
-    print_lines(*history_lines(log))
+    print_lines(*history_lines(log, full=full))
 
 
 def copy_version(
@@ -190,19 +201,23 @@ def copy_version(
         print_json(copied.to_dict())
         return
     verb = "was there already as" if copied.existed else "is there"
-    print_lines(
+    print_text(
         f"{copied.model} version {copied.version} of {copied.source}",
         f"{verb} version {copied.copy} of {copied.target}, bundle {copied.bundle[:12]}",
-        "next: recsys promote, with that store as MLFLOW_TRACKING_URI",
     )
+    print_next("recsys promote, with that store as MLFLOW_TRACKING_URI")
 
 
-def _print_answer(decision: Decision | None, facts: dict[str, object], *, as_json: bool) -> None:
-    """Print the decision table; as JSON, with the other facts."""
+def _print_answer(decision: Decision | None, facts: dict[str, object], sentence: str, *, as_json: bool) -> None:
+    """Print the answer and the decision table; as JSON, with the other facts."""
     from recsys.cli.promotions import decision_lines, decision_table
 
     if as_json:
         print_json({**facts, "decision": decision.to_dict() if decision else None})
-    elif decision:
+        return
+    if sentence:
+        print_text(sentence)
+    if decision:
+        print_text("")
         print_table(decision_table(decision))
-        print_lines(*decision_lines(decision), "")
+        print_lines(*decision_lines(decision))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from rich import box
@@ -47,7 +47,7 @@ def main_metric_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Ta
     for row in rows.iter_rows(named=True):
         ahead = write_spread(row, DIFFERENCE, 3, signed=True)
         cells = (row["model"], write_spread(row, MEAN, 3), ahead, write_p(row["p_value"]))
-        _add(table, cells, bold=row["model"] == OURS)
+        add_row(table, cells, bold=row["model"] == OURS)
     return table
 
 
@@ -60,7 +60,7 @@ def other_metrics_table(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> 
     heads = [_SHORT_NAMES.get(name, name_metric(name)) for name in names]
     table = start_table(f"Other metrics at {evaluation.n}, means", "model", *heads)
     for model in order["model"]:
-        _add(table, (model, *(write_number(means[model, name], 3) for name in names)), bold=model == OURS)
+        add_row(table, (model, *(write_number(means[model, name], 3) for name in names)), bold=model == OURS)
     return table
 
 
@@ -84,7 +84,7 @@ def beyond_accuracy_table(metrics: pl.DataFrame, catalogue: pl.DataFrame, n: int
     for row in catalogue.iter_rows(named=True):
         novelty, diversity, cold = (means[row["model"], name] for name in names)
         cells = (write_number(novelty, 2), write_number(diversity, 3), write_share(cold), write_share(row["coverage"]))
-        _add(table, (row["model"], *cells, write_number(row["gini"], 2)), bold=row["model"] == OURS)
+        add_row(table, (row["model"], *cells, write_number(row["gini"], 2)), bold=row["model"] == OURS)
     return table
 
 
@@ -111,12 +111,12 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
     title = f"{what} by segment against {rival}, {100 * evaluation.confidence:.4g}% intervals"
     table = start_table(title, "segment", "users", "positives", "ours", "other", "ours ahead by")
     for (dimension,), segment_rows in pairs.group_by("dimension", maintain_order=True):
-        _add(table, (f"by {dimension}", *[""] * 5), bold=True)
+        add_row(table, (f"by {dimension}", *[""] * 5), bold=True)
         for row in segment_rows.iter_rows(named=True):
             # Fewer users than evaluation.segments.min_users: the means are shown, a difference would mislead.
             ahead = write_spread(row, DIFFERENCE, 3, signed=True) if row["enough"] else "too few users"
             means = (write_number(row["ours"], 3), write_number(row["mean"], 3))
-            _add(table, (f"  {row['segment']}", f"{row['users']:,}", f"{row['positives']:,}", *means, ahead))
+            add_row(table, (f"  {row['segment']}", f"{row['users']:,}", f"{row['positives']:,}", *means, ahead))
     return table
 
 
@@ -125,20 +125,20 @@ def source_table(ledger: pl.DataFrame) -> Table:
     table = start_table("Candidate sources", "source", "proposed", "recall", "found by it alone", "share of our lists")
     for row in ledger.iter_rows(named=True):
         shares = [write_share(row[name]) for name in ("recall", "recall_alone", "list_share")]
-        _add(table, (row["source"], f"{row['proposed']:,}", *shares))
+        add_row(table, (row["source"], f"{row['proposed']:,}", *shares))
     return table
 
 
-def tuning_table(tuned: Tuned, evaluation: EvaluationConfig) -> Table:
+def tuning_table(tuned: Tuned, evaluation: EvaluationConfig, *, full: bool = False) -> Table:
     """Lay out the trials that no other beats in both quality and run time, fastest first.
 
-    The winner and the original config are always shown.
+    The winner and the original config are always shown; with `full`, every complete trial is.
     """
     verdict = tuned.verdict
     chosen = {trial.number for trial in (*verdict.front, verdict.winner)}
-    rows = [t for t in tuned.trials if t.state == "complete" and (t.number in chosen or not t.changed)]
+    rows = [t for t in tuned.trials if t.state == "complete" and (full or t.number in chosen or not t.changed)]
     table = start_table(
-        _title_of_search(tuned, len(rows), evaluation),
+        _title_of_search("Complete trials" if full else "Best trade-offs", tuned, len(rows), evaluation),
         *("trial, changed settings", f"{name_metric(evaluation.metric)}@{evaluation.n}"),
         *("difference to the best", "seconds"),
     )
@@ -150,16 +150,16 @@ def tuning_table(tuned: Tuned, evaluation: EvaluationConfig) -> Table:
             "best" if trial == verdict.best else write_spread(behind, ("mean", "low", "high"), 3, signed=True),
             write_number(trial.seconds, 1),
         )
-        _add(table, cells, bold=trial == verdict.winner)
+        add_row(table, cells, bold=trial == verdict.winner)
     return table
 
 
-def _title_of_search(tuned: Tuned, n_rows: int, evaluation: EvaluationConfig) -> str:
+def _title_of_search(what: str, tuned: Tuned, n_rows: int, evaluation: EvaluationConfig) -> str:
     states = [trial.state for trial in tuned.trials]
     others = [f"{states.count(state)} {state}" for state in ("pruned", "failed") if state in states]
     before = f" before {tuned.before[:10]}" if tuned.before else ""
     return (
-        f"Best trade-offs: {n_rows} of {', '.join([format_count(len(states), 'trial'), *others])}; "
+        f"{what}: {n_rows} of {', '.join([format_count(len(states), 'trial'), *others])}; "
         f"{format_count(tuned.users, 'user')}{before}; {100 * evaluation.confidence:.4g}% intervals"
     )
 
@@ -185,7 +185,7 @@ def nearest_table(nearest: pl.DataFrame) -> Table:
 
     table = start_table("", "rank", "item id", "title", "cosine", words=("rank", "item id", "title"))
     for rank, item_id, title, cosine in nearest.iter_rows():
-        _add(table, (str(rank), show_id(item_id), title, write_number(cosine, 4)))
+        add_row(table, (str(rank), show_id(item_id), title, write_number(cosine, 4)))
     return table
 
 
@@ -193,7 +193,7 @@ def finding_table(findings: Sequence[Finding]) -> Table:
     """Lay out what `doctor` checked."""
     table = start_table("", "check", "state", "details", words=("state", "details"))
     for finding in findings:
-        _add(table, (finding.name, finding.state, finding.found), bold=finding.state == "problem")
+        add_row(table, (finding.name, finding.state, finding.found), bold=finding.state == "problem")
     return table
 
 
@@ -204,7 +204,21 @@ def night_table(nights: Sequence[PublishedNight]) -> Table:
         version = (night.version or "?") + (f" + canary {night.canary}" if night.canary else "")
         counts = ["?" if count is None else f"{count:,}" for count in (night.users, night.rows)]
         cells = (night.run_date, str(night.age_days), version, *counts, night.state, ", ".join(night.followers))
-        _add(table, cells, bold=bool(night.followers))
+        add_row(table, cells, bold=bool(night.followers))
+    return table
+
+
+def run_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out trainings: what they learned from, whether they are better than the best baseline, and their version."""
+    words = ("finished", "better?", "version")
+    table = start_table("", "run", *words, words=words)
+    for row in rows:
+        better = row["answer"] or "damaged"
+        if row["baseline"] is not None:
+            better += f"\n{write_number(row['ours'], 3)} vs {write_number(row['best'], 3)} {row['baseline']}"
+        version = f"version {row['version']}\n{row['state']}" if row["version"] else row["state"]
+        cells = (f"{row['run']}\n  snapshot {(row['snapshot'] or '?')[:12]}", row["finished"][:10], better, version)
+        add_row(table, cells, bold=row["state"] == "champion")
     return table
 
 
@@ -242,6 +256,7 @@ def _pick(metrics: pl.DataFrame, names: Sequence[str], n: int) -> pl.DataFrame:
     return rows
 
 
-def _add(table: Table, cells: Sequence[str], *, bold: bool = False) -> None:
+def add_row(table: Table, cells: Sequence[str], *, bold: bool = False) -> None:
+    """Add a row of plain texts."""
     # Texts, not strings: brackets in a catalogue must not be read as styles.
     table.add_row(*(Text(cell, no_wrap=False) for cell in cells), style="bold" if bold else None)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, JsonOption, RunDateOption
-from recsys.cli.output import print_json, print_lines, print_table
+from recsys.cli.options import ConfigOption, FullOption, JsonOption, RunDateOption
+from recsys.cli.output import name_command, print_json, print_lines, print_next, print_table, print_text
 from recsys.cli.setup import load_settings
 
 
@@ -49,13 +49,14 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
             }
         )
         return
-    print_table(main_metric_table(trained.metrics, settings.evaluation))
-    print_lines(
+    print_text(
         judge_metrics(trained.metrics, settings.evaluation).line,
         f"run {trained.run}: {version.name} version {version.number} is the challenger",
         f"MLflow: {' then '.join(filter(None, (trained.page.command, trained.page.url)))}",
-        f"next: recsys promote --config {config}",
+        "",
     )
+    print_table(main_metric_table(trained.metrics, settings.evaluation))
+    print_next(name_command("evaluate", config, "--full"), name_command("promote", config))
 
 
 def register(
@@ -84,6 +85,8 @@ def register(
         return
     lines = [f"run {one.run}: registered as {one.version.name} version {one.version.number}" for one in registered]
     print_lines(*lines or ["no training waits for its registration"])
+    if registered:
+        print_next(name_command("promote", config))
 
 
 def tune(
@@ -105,12 +108,14 @@ def tune(
         typer.Option(metavar="FILE", help="File for the tuned config. Default: RECSYS_HOME/tuning/NAME.yaml."),
     ] = None,
     run_date: RunDateOption = None,
+    full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Tune hyperparameters for quality and run time.
 
     Needs a snapshot (`recsys ingest`). Trials are measured on a window before the test window, which the search never
-    sees. If it is stopped, run it again: finished trials are kept.
+    sees. If it is stopped, run it again: finished trials are kept. Prints the trials that no other beats in both
+    quality and run time; with `--full`, all finished ones.
 
     Next: `recsys train` with the new config file.
 
@@ -126,5 +131,6 @@ def tune(
     if as_json:
         print_json(describe_search(tuned))
         return
-    print_table(tuning_table(tuned, settings.evaluation))
-    print_lines(*summarise_search(tuned))
+    print_text(*summarise_search(tuned), "")
+    print_table(tuning_table(tuned, settings.evaluation, full=full))
+    print_next(name_command("train", tuned.path))

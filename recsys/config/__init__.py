@@ -51,6 +51,7 @@ from recsys.config.serving import (
     SanityConfig,
     SegmentsConfig,
 )
+from recsys.config.suggestions import suggest
 from recsys.config.text import (
     AdaptationConfig,
     AdapterConfig,
@@ -268,6 +269,7 @@ def parse_config(content: dict[str, Any], where: str) -> Config:
     except ValidationError as error:
         lines += [
             f"{'.'.join(map(str, detail['loc'])) or 'config'}: {detail['msg'].removeprefix('Value error, ')}"
+            + (suggest(Config, detail["loc"]) if detail["type"] == "extra_forbidden" else "")
             for detail in error.errors()
         ]
     if lines:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
 from recsys.errors import DataError
 from recsys.evaluation.beyond_accuracy import churn, take_first
@@ -107,6 +106,8 @@ def compute_ks_distance(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any
     # scipy also computes a p-value, which is not used here. The asymptotic one is fast, but divides by zero for samples
     # of one or two values.
     with np.errstate(divide="ignore", invalid="ignore"):
+        from scipy.stats import ks_2samp
+
         return float(ks_2samp(a, b, method="asymp").statistic)
 
 

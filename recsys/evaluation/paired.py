@@ -14,7 +14,6 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
 from recsys.errors import DataError
 from recsys.evaluation.intervals import Estimate
@@ -78,6 +77,9 @@ class Pairs:
 
     def p_value(self) -> float:
         """Return the two-sided p-value of no difference, from the same t distribution as the interval."""
+        # Here, not at the top: the import takes a second, and a night needs none of it.
+        from scipy.stats import t
+
         return float(2.0 * t.sf(abs(self.centre) / self.standard_error, self.users + _PSEUDO_USERS - 1))
 
     def smallest_difference(self, confidence: float, widening: float = 1.0) -> float:
@@ -85,6 +87,8 @@ class Pairs:
 
         To show a difference is to have it outside the interval; the power is `POWER`.
         """
+        from scipy.stats import norm
+
         return self.half_width(confidence, widening) + float(norm.ppf(POWER)) * self.standard_error
 
 
@@ -133,6 +137,8 @@ def quantile(confidence: float, freedom: int) -> float:
     """Return the two-sided critical value of Student's t; cached, because simulations ask for the same many times."""
     if not 0.0 < confidence < 1.0:
         raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; give for example 0.95")
+    from scipy.stats import t
+
     return float(t.isf((1.0 - confidence) / 2.0, freedom))
 
 

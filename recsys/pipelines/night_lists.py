@@ -178,7 +178,7 @@ class NightLists:
             with log_stage("shard inputs"):
                 save_inputs(task.inputs, recommender, users)
         own = sum(min(task.size, users.n_users - (number - task.first) * task.size) for number in numbers)
-        with log_stage("lists") as done, progress_bar(f"Lists for {self.run_date}", own) as progress:
+        with log_stage("lists") as done, progress_bar(f"Lists for {self.run_date}", own, log=False) as progress:
             kept = _count_users(finished.values())
             progress(kept)
             pace = ProgressLogger("lists", "users", own - kept)

@@ -14,8 +14,8 @@ from recsys.pipelines.generate import Generated, generate
 from recsys.pipelines.ingest import run_ingest
 from recsys.pipelines.plausible_dates import refuse_future
 from recsys.pipelines.promote import promote
-from recsys.pipelines.train import Trained, train
-from recsys.progress import logger
+from recsys.pipelines.train import N_STEPS, Trained, train
+from recsys.progress import Steps, logger
 from recsys.registry.tracking import connect
 from recsys.registry.versions import CHAMPION, find_version
 
@@ -29,12 +29,14 @@ class FullRun:
         verdict: of the gate.
         generated: the published lists.
         store: URI of the MLflow store, without credentials.
+        seconds: that all steps took.
     """
 
     trained: Trained
     verdict: str
     generated: Generated
     store: str
+    seconds: float
 
 
 def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> FullRun:
@@ -45,14 +47,18 @@ def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> 
         Refused: the run date is in the future, too much data was lost, the gate refused the challenger and there is no
             champion, or the lists fail a check.
     """
+    # Ingest, those of the training, promotion, lists.
+    steps = Steps(N_STEPS + 3)
+    steps.begin("ingest")
     run_ingest(config, home, now)
     if run_date is not None:
         # Found before a training that would learn until that date.
         interactions = open_snapshot(home, config.name, config.dataset.model_dump(mode="json")).interactions
         resolve_end(interactions, run_date)
         refuse_future(config, run_date, resolve_end(interactions, None), now)
-    trained = train(config, home, run_date)
+    trained = train(config, home, run_date, steps)
     store = connect(home, config)
+    steps.begin("promotion gate")
     try:
         promoted = promote(config, home)
         verdict = f"version {promoted.version.number} is the champion: {promoted.reason}"
@@ -62,4 +68,6 @@ def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> 
             raise
         logger.warning("%s; version %s still serves", refusal, champion.number)
         verdict = f"{refusal}; version {champion.number} still serves"
-    return FullRun(trained, verdict, generate(config, home, run_date, now), store.place)
+    steps.begin("lists")
+    generated = generate(config, home, run_date, now)
+    return FullRun(trained, verdict, generated, store.place, steps.finish())

@@ -30,7 +30,7 @@ from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
 from recsys.pipelines.registration import find_kept, finish_training, keep_training
 from recsys.pipelines.run_plots import draw_run
-from recsys.progress import log_stage, logger
+from recsys.progress import Steps, log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.pages import Page, find_page
 from recsys.registry.run_metrics import name_curves, name_measured, name_metrics
@@ -53,6 +53,9 @@ from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.report_samples import find_neighbours, sample_lists
 from recsys.training.splitting import split_snapshot
 
+# Of `train`: texts, training for measurement, measuring, training to serve, registration.
+N_STEPS = 5
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -71,20 +74,25 @@ class Trained:
     page: Page
 
 
-def train(config: Config, home: Path, run_date: str | None) -> Trained:
+def train(config: Config, home: Path, run_date: str | None, steps: Steps | None = None) -> Trained:
     """Fit, measure on the test window, refit with all windows moved to the end, log and register.
 
     Args:
         config: all settings.
         home: folder of snapshots, runs and the default MLflow store.
         run_date: the run is as of 00:00 UTC of this day; None: the day after the snapshot's last event.
+        steps: of the command that the training is a part of, `N_STEPS` of them its own; None: it is the whole command.
 
     Raises:
         ArtifactError: another training is running in this home.
     """
+    own = Steps(N_STEPS) if steps is None else steps
     with lock(home, "training"):
         sweep(runs_folder(home))
-        return _train(config, home, run_date)
+        trained = _train(config, home, run_date, own)
+    if steps is None:
+        own.finish()
+    return trained
 
 
 def train_together(config: Config, home: Path, run_date: str | None) -> Trained | None:
@@ -121,7 +129,7 @@ def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, W
     return snapshot, split_snapshot(config, snapshot, resolve_end(snapshot.interactions, run_date))
 
 
-def _train(config: Config, home: Path, run_date: str | None) -> Trained:
+def _train(config: Config, home: Path, run_date: str | None, steps: Steps) -> Trained:
     snapshot, windows = _read(config, home, run_date)
     store = connect(home, config)
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset)
@@ -133,7 +141,8 @@ def _train(config: Config, home: Path, run_date: str | None) -> Trained:
         store, run, config, facts, _describe_data(config, snapshot), identify_home(home), kept.values()
     ) as run_id:
         page = find_page(store)
-        fitted = _fit_and_measure(config, home, run, facts, snapshot, windows, block_lists)
+        fitted = _fit_and_measure(config, home, run, facts, snapshot, windows, block_lists, steps)
+        steps.begin("registration in MLflow")
         keep_training(home, run, run_id, store, fitted.refit, fitted.evaluated, fitted.results)
         version = finish_training(config, home, store, run)
     return Trained(run, version, fitted.metrics, page)
@@ -171,18 +180,21 @@ def _fit_and_measure(
     snapshot: Snapshot,
     windows: Windows,
     block_lists: BlockLists,
+    steps: Steps,
 ) -> _Trained:
     """Fit, measure, refit, and write the run's folder."""
     items, test = snapshot.items, windows.test
+    steps.begin("texts and encoder")
     oldest = windows.measurement_fold.labels[-1]
     rehearse_plugins(config, items, build_histories(oldest.history, items, oldest.cutoff))
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     resume = fine_tuning_folder(home, config.name)
-    logger.info("1/2 training for measurement%s", f" (data to {test.cutoff.date()})" if test.cutoff else "")
+    steps.begin("training for measurement" + (f" (data to {test.cutoff.date()})" if test.cutoff else ""))
     fit = partial(fit_bundle, items=items, encoder_inputs=encoder_inputs, block_lists=block_lists)
     evaluated = fit(config, fold=windows.measurement_fold, resume=resume / "measured")
     # From here on with the measured values of `auto` settings: the refit serves what was measured.
     config = evaluated.bundle.config
+    steps.begin("measuring on the test window")
     measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=encoder_inputs.embed_zero_shot())
     with log_stage("intervals") as done:
         tables = _summarise(config, measured, evaluated)
@@ -190,7 +202,7 @@ def _fit_and_measure(
     worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
     logger.info("features that shifted most between training and test: %s", ", ".join(worst))
     curves = {**evaluated.curves, "ranker_validation_ndcg": list(evaluated.bundle.ranker.validation.curve)}
-    logger.info("2/2 training on everything, to serve")
+    steps.begin("training on everything, to serve")
     refit = fit(config, fold=windows.refit_fold, resume=resume / "refit", evaluated=evaluated)
     for difference in refit.differences:
         logger.warning("refit: %s", difference)

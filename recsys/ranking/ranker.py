@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from recsys.ranking.training_rows import to_dataset
 from recsys.ranking.trees import Forest
 from recsys.storage.files import read_json, write_json
 
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
 # Used where there are too few users for folds: with half of the blend, a prototype was never worse than the blend.
 _SAFE_SHARE = 0.5
 
@@ -30,13 +33,13 @@ class Ranker:
     """Trees (Burges 2010, MSR-TR-2010-82) that start from the blend and correct it by the features.
 
     Attributes:
-        booster: the trees.
+        trees_text: the trees, as LightGBM writes them.
         blend: its score is the first feature.
         features: the other feature columns, in order.
         choice: how many trees there are, and how much of the blend is added to them.
     """
 
-    booster: lgb.Booster
+    trees_text: str
     blend: Blend
     features: tuple[str, ...]
     choice: RankerChoice
@@ -63,6 +66,7 @@ class Ranker:
         seed: int,
         threads: int,
         choice: RankerChoice | None = None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> Ranker:
         """Tune the blend; choose the number of trees and the share of the blend by folds over users; fit on all groups.
 
@@ -75,6 +79,7 @@ class Ranker:
             seed: draws the folds, and the trees' feature subsets.
             threads: of LightGBM.
             choice: that of the evaluation model; None: it is made here.
+            progress: called with the number of trees after each; see `count_trees`.
 
         Raises:
             DataError: no candidate is a positive; there is nothing to learn.
@@ -89,10 +94,16 @@ class Ranker:
         parameters = _parameters(config, n, seed, threads)
         if choice is None:
             choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
-            if rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds):
-                choice = choose_by_folds(matrix, rows, sources, parameters, config, n, seed)
-        booster = lgb.train(parameters, to_dataset(matrix, rows, ["blend", *features]), choice.trees)
-        return cls(booster, blend, tuple(features), choice)
+            if _has_folds(rows, config):
+                choice = choose_by_folds(matrix, rows, sources, parameters, config, n, seed, progress)
+        data = to_dataset(matrix, rows, ["blend", *features])
+        import lightgbm as lgb
+
+        booster = lgb.train(parameters, data, choice.trees, callbacks=[lambda _: progress(1)])
+        ranker = cls(booster.model_to_string(), blend, tuple(features), choice)
+        # The text has fewer digits of the gains.
+        vars(ranker)["booster"] = booster
+        return ranker
 
     def gather(self, features: pl.DataFrame) -> NDArray[np.float32]:
         """Return (n_rows, 1 + n_features) float32: the columns that the trees read, the blend first."""
@@ -112,9 +123,16 @@ class Ranker:
         return mix(trees.astype(np.float32), blend, starts, self.blend_share)
 
     @cached_property
+    def booster(self) -> lgb.Booster:
+        """The trees in LightGBM, which is imported for this."""
+        import lightgbm as lgb
+
+        return lgb.Booster(model_str=self.trees_text)
+
+    @cached_property
     def forest(self) -> Forest:
         """The trees, laid out for speed."""
-        return Forest.from_booster(self.booster)
+        return Forest.from_text(self.trees_text)
 
     def describe(self) -> str:
         """Return in words what ranks the candidates, and why."""
@@ -137,7 +155,7 @@ class Ranker:
     def save(self, folder: Path) -> None:
         """Write the trees as LightGBM text and the rest as JSON."""
         # Not save_model: on a full disk it writes to stderr and raises a LightGBMError.
-        (folder / "trees.txt").write_text(self.booster.model_to_string(), encoding="utf-8")
+        (folder / "trees.txt").write_text(self.trees_text, encoding="utf-8")
         content = {
             "blend": self.blend.weights,
             "features": self.features,
@@ -151,12 +169,23 @@ class Ranker:
     def load(cls, folder: Path) -> Ranker:
         """Read what `save` wrote."""
         content = read_json(folder / "ranker.json")
-        booster = lgb.Booster(model_file=folder / "trees.txt")
+        trees = (folder / "trees.txt").read_text(encoding="utf-8")
         measured = content["validation"]
         gain = tuple(measured["gain"]) if measured["gain"] else None
         validation = Validation(tuple(measured["curve"]), dict(measured["shares"]), measured["blend"], gain)
         choice = RankerChoice(content["trees"], content["blend_share"], validation)
-        return cls(booster, Blend(content["blend"]), tuple(content["features"]), choice)
+        return cls(trees, Blend(content["blend"]), tuple(content["features"]), choice)
+
+
+def count_trees(rows: pl.DataFrame, config: RankingConfig, choice: RankerChoice | None) -> int:
+    """Return how many trees `Ranker.fit` grows at most, those of the folds included."""
+    if choice is not None:
+        return choice.trees
+    return (config.folds + 1) * config.max_trees if _has_folds(rows, config) else config.fixed_trees
+
+
+def _has_folds(rows: pl.DataFrame, config: RankingConfig) -> bool:
+    return rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds)
 
 
 def _matrix(rows: pl.DataFrame, blend: NDArray[np.float32], features: Sequence[str]) -> NDArray[np.float32]:

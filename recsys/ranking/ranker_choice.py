@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from recsys.config import RankingConfig
 from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.blend import Blend, Groups, mix
 from recsys.ranking.training_rows import find_starts, to_dataset
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 # Shares of the blend that are tried with the trees.
 _SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -66,6 +69,7 @@ def choose_by_folds(
     config: RankingConfig,
     n: int,
     seed: int,
+    progress: Callable[[int], None],
 ) -> RankerChoice:
     """Choose the number of trees and the share of the blend by folds over users.
 
@@ -77,13 +81,17 @@ def choose_by_folds(
         config: how many folds, and how many trees at most.
         n: list length that is measured.
         seed: draws the folds and the bootstrap samples.
+        progress: called with the number of trees after each.
     """
     # By user, not by group: a user has a group in each window, and all of them must be in the same fold.
     users = rows["user_index"].rank("dense").to_numpy() - 1
     fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
     folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
     boosters, curves = zip(
-        *(_run_fold(matrix, rows, outside, inside, parameters, config.max_trees) for outside, inside in folds),
+        *(
+            _run_fold(matrix, rows, outside, inside, parameters, config.max_trees, progress)
+            for outside, inside in folds
+        ),
         strict=True,
     )
     trees = _count_trees(np.array(curves))
@@ -135,11 +143,14 @@ def _run_fold(
     inside: NDArray[np.int64],
     parameters: dict[str, object],
     trees: int,
+    progress: Callable[[int], None],
 ) -> tuple[lgb.Booster, list[float]]:
     """Return trees that learned from the rows outside the fold, and their metric on those inside after each tree.
 
     Not `lgb.cv`: it loses the positions at which items were shown.
     """
+    import lightgbm as lgb
+
     data, unseen = to_dataset(matrix[outside], rows[outside]), rows[inside]
     metrics: dict[str, dict[str, list[float]]] = {}
     booster = lgb.train(
@@ -148,7 +159,7 @@ def _run_fold(
         trees,
         valid_sets=[lgb.Dataset(matrix[inside], unseen["label"].to_numpy(), data, group=np.diff(find_starts(unseen)))],
         valid_names=["fold"],
-        callbacks=[lgb.record_evaluation(metrics)],
+        callbacks=[lgb.record_evaluation(metrics), lambda _: progress(1)],
     )
     (curve,) = metrics["fold"].values()
     return booster, curve

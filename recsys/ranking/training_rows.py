@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import lightgbm as lgb
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 
 def label_rows(
@@ -69,6 +73,8 @@ def to_dataset(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str]
         rows: `TrainingRows`, the rows of the matrix.
         names: of the columns of the matrix; None: LightGBM numbers them.
     """
+    import lightgbm as lgb
+
     shown = rows["position"]
     return lgb.Dataset(
         matrix,

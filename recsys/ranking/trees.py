@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,16 +57,18 @@ class Forest:
     means: NDArray[np.float64]
 
     @classmethod
-    def from_booster(cls, booster: lgb.Booster) -> Forest:
-        """Lay out a booster's trees.
+    def from_text(cls, text: str) -> Forest:
+        """Lay out the trees of a booster, as LightGBM writes it as text.
+
+        LightGBM itself is not needed: with scikit-learn, its import takes longer than laying out the trees.
 
         Raises:
             ArtifactError: a tree has over 64 leaves, splits by category or takes zeros for missing; the trees that
                 recsys fits do not.
         """
         reader = _Reader()
-        for tree in booster.dump_model()["tree_info"]:
-            reader.read(tree["tree_structure"])
+        for tree in text.split("\nTree=")[1:]:
+            reader.read(_parse_tree(tree))
         nodes = reader.nodes
         masks = np.array([node.mask for node in nodes], dtype=np.uint64)
         return cls(
@@ -141,6 +142,35 @@ class _Node:
     mean: float
 
 
+def _parse_tree(text: str) -> dict[str, Any]:
+    """Return a tree of the text form as nested nodes."""
+    lines = dict(line.split("=", 1) for line in text.split("\n\n")[0].splitlines()[1:] if "=" in line)
+    columns = {name: values.split() for name, values in lines.items()}
+    leaves = [
+        {"leaf_value": float(value), "leaf_count": int(count)}
+        for value, count in zip(columns["leaf_value"], columns.get("leaf_count") or ["1"], strict=True)
+    ]
+    nodes: list[dict[str, Any]] = []
+    for feature, threshold, kind in zip(
+        *(columns.get(name, ()) for name in ("split_feature", "threshold", "decision_type")), strict=True
+    ):
+        # Bit 0: by category; bit 1: a missing value turns left; bits 2 and 3: what is missing.
+        bits = int(kind)
+        nodes.append(
+            {
+                "split_feature": int(feature),
+                "threshold": float(threshold),
+                "by_category": bool(bits & 1),
+                "default_left": bool(bits & 2),
+                "missing_type": ("None", "Zero", "NaN")[bits >> 2],
+            }
+        )
+    for side in ("left_child", "right_child"):
+        for node, child in zip(nodes, map(int, columns.get(side, ())), strict=True):
+            node[side] = nodes[child] if child >= 0 else leaves[-1 - child]
+    return nodes[0] if nodes else leaves[0]
+
+
 class _Reader:
     """Flattens trees, one after the other.
 
@@ -177,7 +207,7 @@ class _Reader:
         if "leaf_value" in part:
             self.leaves.append(part["leaf_value"])
             return -len(self.leaves), part["leaf_value"], part.get("leaf_count", 1)
-        if part["decision_type"] != "<=" or part["missing_type"] == "Zero":
+        if part["by_category"] or part["missing_type"] == "Zero":
             raise ArtifactError("trees: a split by category, or zeros that stand for missing; train again")
         first = len(self.leaves) - self.leaf_starts[-1]
         left, left_mean, left_count = self._walk(part["left_child"])

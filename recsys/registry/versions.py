@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -35,6 +36,7 @@ __all__ = [
     "find_number",
     "find_version",
     "is_complete",
+    "list_versions",
     "mark_version",
     "need_number",
     "need_version",
@@ -216,6 +218,28 @@ def need_number(store: Store, name: str, number: str, next_step: str) -> Version
         raise RegistryError(f"model '{name}' in {store.place}: version {number} {why}; {next_step}")
     refuse_pruned(store, name, number, version.tags)
     return version
+
+
+def list_versions(store: Store, name: str) -> tuple[list[tuple[Version, datetime]], dict[str, list[str]]]:
+    """Return every version of a model with the time of its registration, and the aliases of each number.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    with asking(store, f"versions of model '{name}' were not looked up"):
+        found = store.client.search_model_versions(f"name = '{name}'")
+        aliases = dict(store.client.get_registered_model(name).aliases) if found else {}
+    numbered: dict[str, list[str]] = {}
+    for alias, number in sorted(aliases.items()):
+        numbered.setdefault(str(number), []).append(alias)
+    versions = [
+        (
+            Version(name, str(each.version), each.run_id or "", dict(each.tags)),
+            datetime.fromtimestamp(each.creation_timestamp / 1000, UTC),
+        )
+        for each in found
+    ]
+    return versions, numbered
 
 
 def is_complete(version: Version) -> bool:

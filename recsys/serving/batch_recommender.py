@@ -105,7 +105,7 @@ class BatchRecommender:
 
     def recommend_and_sample(self, users: Histories) -> tuple[pl.DataFrame, NightSample | None]:
         """Return what `recommend` returns, and what is kept of the sampled users; None if none of them is sampled."""
-        limits = UserLimits.of(users, self.blocked, self._read_shown(users))
+        limits = UserLimits.of(users, self.blocked, self.read_shown(users))
 
         def make(first_user: int, block: Histories) -> tuple[_Rows, NightSample | None]:
             own = limits.select(first_user, block.n_users)
@@ -149,7 +149,7 @@ class BatchRecommender:
         names = {-1: FALLBACK, **{count: rules.describe(count) for count in range(len(RELAXED_IN_ORDER) + 1)}}
         return pl.Series(relaxed).replace_strict(names, return_dtype=pl.String)
 
-    def _read_shown(self, users: Histories) -> pl.DataFrame:
+    def read_shown(self, users: Histories) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `value`: penalties for items that these users were shown on earlier nights."""
         rules, nights = self.config.generation.rules, []
         for nights_ago, files in enumerate(self.shown):

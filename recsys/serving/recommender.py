@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -127,15 +127,23 @@ class Recommender:
         """Return the features of a block's candidates by name, (n_rows) float32 each, NaN where missing."""
         return describe_rows(rows, users, self.facts, self.source_names)
 
-    def describe_candidates(self, histories: Histories) -> pl.DataFrame:
+    def describe_candidates(
+        self, histories: Histories, progress: Callable[[int], None] = lambda _: None
+    ) -> pl.DataFrame:
         """Return `user_index`, `item_index` and the features of all candidates of any number of users.
 
         Sorted by user, then item; null where a feature is missing. This is what the ranker learns from.
+
+        Args:
+            histories: of the users.
+            progress: called with the number of users after each block of them.
         """
 
         def describe(first_user: int, users: Histories) -> pl.DataFrame:
             rows = self.cut(self.propose(users, self.exclusions(users)))
-            return feature_frame(rows, self.describe(rows, users), first_user)
+            described = feature_frame(rows, self.describe(rows, users), first_user)
+            progress(users.n_users)
+            return described
 
         return pl.concat(map_blocks(describe, histories))
 

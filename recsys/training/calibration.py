@@ -23,6 +23,7 @@ from recsys.config.overrides import apply_settings, look_up
 from recsys.dataset.histories import Histories
 from recsys.evaluation.intervals import compare_paired
 from recsys.evaluation.metrics import METRICS, find_hits
+from recsys.progress import progress_bar
 
 # Decays from "the order does not matter" to "only the last items matter", and half-lives from a week to no decay. The
 # first value of each is kept unless another is significantly better.
@@ -60,20 +61,25 @@ def calibrate(
     sample = _Sample(config, users, positives, recommendable)
     settings: dict[str, Any] = {}
     messages = []
-    for path, values, scorer in _list_choices(config, candidate_models, histories):
-        best = 0
-        if len(values) > 1:
-            measured = [sample.measure(scorer(value)) for value in values]
-            means = [float(values_by_user.mean()) for values_by_user in measured]
-            best = int(np.argmax(means))
-            if best and compare_paired(measured[best], measured[0], _DRAWS, 0.95, config.seed).low <= 0:
-                best = 0
-            metric = f"{config.evaluation.metric}@{config.evaluation.n}"
-            reason = (
-                f"{metric} {means[best]:.3f}; {means[0]:.3f} at the default {values[0]}" if best else "default kept"
-            )
-            messages.append(f"{path} {values[best]} ({reason})")
-        settings[path] = values[best]
+    choices = list(_list_choices(config, candidate_models, histories))
+    with progress_bar("Auto settings", sum(len(values) for _, values, _ in choices if len(values) > 1)) as progress:
+        for path, values, scorer in choices:
+            best = 0
+            if len(values) > 1:
+                measured = []
+                for value in values:
+                    measured.append(sample.measure(scorer(value)))
+                    progress(1)
+                means = [float(values_by_user.mean()) for values_by_user in measured]
+                best = int(np.argmax(means))
+                if best and compare_paired(measured[best], measured[0], _DRAWS, 0.95, config.seed).low <= 0:
+                    best = 0
+                metric = f"{config.evaluation.metric}@{config.evaluation.n}"
+                reason = (
+                    f"{metric} {means[best]:.3f}; {means[0]:.3f} at the default {values[0]}" if best else "default kept"
+                )
+                messages.append(f"{path} {values[best]} ({reason})")
+            settings[path] = values[best]
     return apply_settings(config, settings), messages
 
 

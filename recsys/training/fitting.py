@@ -20,7 +20,7 @@ from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
 from recsys.progress import format_count, log_stage, logger, progress_bar
-from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker import Ranker, count_trees
 from recsys.ranking.training_rows import label_rows
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
@@ -223,8 +223,9 @@ def _collect_rows(
         if number == 0:
             config = _calibrate(config, models, snapshot.histories, users, positives, items)
         recommender = _prepare(config, models, items, text, snapshot)
-        with log_stage(f"training rows, {window.name}") as done:
-            described = recommender.describe_candidates(users)
+        name = f"training rows, {window.name}"
+        with log_stage(name) as done, progress_bar(name.capitalize(), users.n_users) as progress:
+            described = recommender.describe_candidates(users, progress)
             max_rows, seed = config.ranking.max_rows // len(labels), config.seed + number
             shown = users.number_pairs(window.shown)
             labelled = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)
@@ -241,16 +242,19 @@ def _fit_ranker(
     """Return the ranker, and where it differs from the choice of the evaluation model."""
     if evaluated is not None and (lack := _find_lack_of_users(config, rows, evaluated)):
         return evaluated.bundle.ranker, [lack]
-    ranker = Ranker.fit(
-        rows,
-        _exclude_features(recommender.features, config.ranking.exclude_features),
-        recommender.source_names,
-        config.ranking,
-        n=config.evaluation.n,
-        seed=config.seed,
-        threads=config.threads,
-        choice=None if evaluated is None else evaluated.bundle.ranker.choice,
-    )
+    choice = None if evaluated is None else evaluated.bundle.ranker.choice
+    with progress_bar("Ranker, trees", count_trees(rows, config.ranking, choice)) as progress:
+        ranker = Ranker.fit(
+            rows,
+            _exclude_features(recommender.features, config.ranking.exclude_features),
+            recommender.source_names,
+            config.ranking,
+            n=config.evaluation.n,
+            seed=config.seed,
+            threads=config.threads,
+            choice=choice,
+            progress=progress,
+        )
     return ranker, [] if evaluated is None else _list_differences(ranker, rows, evaluated)
 
 

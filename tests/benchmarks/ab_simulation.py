@@ -240,7 +240,8 @@ def show_readouts(users: int, nights: int) -> None:
             question = Question(Plan(lift=0.03), metric="hits")
             result = run_ab(config, home, str(path), question, datetime(2026, 1, 1, tzinfo=UTC))
         console.print(metric_table(result))
-        print("\n".join(list_remarks(result)))
+        print(result.sentence)
+        print("\n".join(f"{name}: {text}" for name, text in list_remarks(result).items()))
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def tell(home: Path, gate: FakeGate) -> None:
     month.at(25, 11, 30)
     set_champion(month.store, NAME, "2")
     print("--- 25 March, after somebody moved the alias")
-    print("\n".join(history_lines(read_history(CONFIG, home))[-4:]))
+    print("\n".join(history_lines(read_history(CONFIG, home))[:4]))
     with patch(f"{LOG}.find_host", lambda: "night-1"), patch(f"{LOG}.find_user", lambda: "airflow"):
         month.at(26, 2, 0)
         note_champion(month.store, home, NAME)
@@ -109,7 +109,7 @@ def tell(home: Path, gate: FakeGate) -> None:
         month.train_and_promote("better")
     history = read_history(CONFIG, home)
     print("\n--- recsys history")
-    print("\n".join(history_lines(history)))
+    print("\n".join(history_lines(history, full=True)))
     print("\n--- recsys history --on 2025-03-18")
     print("\n".join(served_lines("2025-03-18", find_served(history.entries, *parse_time("2025-03-18")))))
     print("\n--- the forced promotion")

@@ -4,12 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from typer.main import get_command
+from recsys.cli.commands import ENTRIES
 
-from recsys.cli.app import app
-
-# All of them, as the app lists them.
-COMMANDS: list[str] = list(getattr(get_command(app), "commands"))  # noqa: B009 - a Group, which typer's type hides
+COMMANDS = [entry.name for entry in ENTRIES]
 WITHOUT_CONFIG = ("demo-data", "init", "restore")
 # Arguments that a command needs besides its config.
 REQUIRED = {
@@ -19,6 +16,9 @@ REQUIRED = {
     "tune": ("--space", Path(__file__).parents[2] / "configs" / "spaces" / "demo.yaml"),
     "search": ("a crew lost in space",),
     "export": ("--out", "encoder"),
+    "backup": ("backup",),
+    "pseudonyms": ("--out", "users.csv"),
+    "show": ("u0000001",),
 }
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 

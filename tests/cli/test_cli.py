@@ -8,15 +8,10 @@ import pytest
 from miniature import Trained, read_files, settings
 from shell import COMMANDS, REQUIRED, WITHOUT_CONFIG, Call, expect
 
-# Commands that need what another one makes.
-_FIRST_NEEDING = ("train", "evaluate", "report", "promote", "rollback", "generate")
-
 
 class TestBadConfig:
     def test_no_file(self, call: Call, tmp_path: Path) -> None:
-        for command in COMMANDS:
-            if command in WITHOUT_CONFIG:
-                continue
+        for command in sorted({*COMMANDS} - {*WITHOUT_CONFIG}):
             answer = call(command, "--config", tmp_path / "none.yaml", *REQUIRED.get(command, ()))
             expect(answer, "none.yaml: cannot be read (No such file")
 
@@ -72,7 +67,8 @@ class TestWrongOrder:
         self, call: Call, write_config: Callable[..., Path], new_home: Callable[[], Path]
     ) -> None:
         config, home = write_config(), new_home()
-        before = {command: call(command, "-c", config, home=home) for command in _FIRST_NEEDING}
+        commands = ("train", "evaluate", "report", "promote", "rollback", "generate")
+        before = {command: call(command, "-c", config, home=home) for command in commands}
         expect(before["train"], "snapshot of 'mini': none in", "run 'recsys ingest' with this config first")
         expect(before["evaluate"], "run of 'mini': none in", "run 'recsys train' with this config first")
         expect(before["report"], "run of 'mini': none in", "run 'recsys train' with this config first")

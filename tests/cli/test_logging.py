@@ -29,7 +29,7 @@ def test_quiet_keeps_the_log_file_complete(tmp_path: Path) -> None:
     assert re.fullmatch(_DATED + r"INFO progress: demo data: 5 users, 20 items, 30 days in .* s\n", log.read_text())
     # A second command appends.
     done = make_demo("--log-file", str(log), out=tmp_path / "demo")
-    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO demo data: .*\n", done.stderr)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO demo data: .*\nnext: recsys init .*\n", done.stderr)
     assert len(log.read_text().splitlines()) == 2
 
 
@@ -48,9 +48,32 @@ def test_a_log_file_that_cannot_be_written(call: Call, tmp_path: Path) -> None:
 
 
 def test_verbose_and_quiet_exclude_each_other(call: Call) -> None:
-    answer = call("-v", "-q", "ingest", "-c", "x.yaml")
-    assert (answer.code, answer.out) == (2, "")
-    assert "exclude each other" in answer.err
+    for arguments in (("-v", "-q", "ingest", "-c", "x.yaml"), ("-v", "ingest", "-q", "-c", "x.yaml")):
+        answer = call(*arguments)
+        assert (answer.code, answer.out) == (2, "")
+        assert "exclude each other" in answer.err
+
+
+def test_global_options_after_the_command(call: Call, write_config: Callable[..., Path], tmp_path: Path) -> None:
+    config, log = write_config(), tmp_path / "log.txt"
+    answer = call("ingest", "-q", "-c", config, "--log-file", log)
+    assert (answer.code, answer.err) == (0, "")
+    assert "INFO progress: ingest: snapshot" in log.read_text()
+    call("train", "--verbose", "--run-date", "x", "-c", config, "--log-file", log)
+    assert "DEBUG setup: traceback of the error below" in log.read_text()
+
+
+def test_the_config_of_the_environment(
+    call: Call, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "RECSYS_CONFIG" in call("ingest").err
+    monkeypatch.setenv("RECSYS_CONFIG", str(write_config()))
+    answer = call("ingest")
+    assert answer.code == 0
+    # The next step can be copied as it is.
+    assert answer.err.splitlines()[-1] == "next: recsys train"
+    # The option comes first.
+    expect(call("ingest", "-c", tmp_path / "none.yaml"), "none.yaml: cannot be read")
 
 
 def test_an_unexpected_error_is_in_the_log_file(

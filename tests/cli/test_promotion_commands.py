@@ -57,7 +57,9 @@ class TestPromote:
         assert answer.code == 0
         for part in ("champion version 1", "better", "- champion version 1: ndcg@10 is better"):
             assert part in answer.out
-        assert answer.out.endswith("recsys version 2 is the champion: ndcg@10 is better\n")
+        assert answer.out.startswith("recsys version 2 is the champion: ndcg@10 is better\n")
+        assert fits(answer.out)
+        assert answer.err.splitlines()[-1].startswith("next: recsys generate --config ")
         assert champion(store) == "2"
         again = run("promote")
         assert (again.code, again.out) == (0, "recsys version 2 is the champion: version 2 is already the champion\n")
@@ -106,7 +108,8 @@ class TestRollback:
         run("promote")
         answer = run("rollback")
         assert answer.code == 0
-        assert answer.out.startswith("rolled back from version 2 to 1\nnext: recsys generate --config ")
+        assert answer.out == "rolled back from version 2 to 1\n"
+        assert answer.err.splitlines()[-1].startswith("next: recsys generate --config ")
         refused = run("promote")
         assert (refused.code, refused.out) == (3, "")
         assert "version 2 was rolled back (entry 3, " in refused.err
@@ -133,7 +136,7 @@ class TestHistory:
         heads = [line.split() for line in answer.out.splitlines() if line[:4].strip().isdigit()]
         assert [head[0] for head in heads] == ["1", "2", "3"]
         assert [head[3] for head in heads] == ["promoted", "refused", "FORCED"]
-        assert "now: version 2 serves; anchor version 1" in answer.out
+        assert answer.out.startswith("now: version 2 serves; anchor version 1")
         facts = json.loads(run("history", "--json").out)
         assert (facts["champion"], facts["state"], len(facts["entries"])) == ("2", "agreed", 3)
 
@@ -154,7 +157,7 @@ class TestHistory:
 
     def test_an_empty_log(self, call: Call, write_config: Callable[..., Path], new_home: Callable[[], Path]) -> None:
         answer = call("history", "-c", write_config(), home=new_home())
-        assert (answer.code, answer.out.splitlines()[0]) == (0, "the promotion log of 'recsys' has no entry yet")
+        assert (answer.code, answer.out.splitlines()[-1]) == (0, "the promotion log of 'recsys' has no entry yet")
 
     def test_a_broken_chain_says_where(self, run: Callable[..., Answer], home: Path) -> None:
         path = promotion_log_file(home)

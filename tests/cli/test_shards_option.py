@@ -23,9 +23,9 @@ def test_a_part_names_the_next_step(call: Call, write_config: Callable[..., Path
     arguments = ("generate", "-c", config, "--run-date", LAST_DAY, "--shards", "1/2")
     answer = call(*arguments, home=trained_copy)
     assert answer.code == 0
-    first, second = answer.out.splitlines()
-    assert first.startswith(f"part 1/2 of {LAST_DAY}: lists for ")
-    assert second == f"next: recsys generate --config {config} --run-date {LAST_DAY}, when all parts are made"
+    assert answer.out.startswith(f"part 1/2 of {LAST_DAY}: lists for ")
+    last = answer.err.splitlines()[-1]
+    assert last == f"next: recsys generate --config {config} --run-date {LAST_DAY}, when all parts are made"
     answer = call(*arguments, "--json", home=trained_copy)
     facts = json.loads(answer.out)
     assert (facts["run_date"], facts["shards"]) == (LAST_DAY, "1/2")

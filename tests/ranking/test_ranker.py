@@ -238,9 +238,9 @@ def test_the_rival_blend_has_not_seen_the_groups_it_is_measured_on(monkeypatch):
 def test_the_seed_draws_the_folds(monkeypatch):
     drawn = []
 
-    def run_fold(matrix, rows, outside, inside, parameters, trees):
+    def run_fold(matrix, rows, outside, inside, parameters, trees, progress):
         drawn.append(tuple(inside))
-        return real(matrix, rows, outside, inside, parameters, trees)
+        return real(matrix, rows, outside, inside, parameters, trees, progress)
 
     real = ranker_choice._run_fold
     monkeypatch.setattr(ranker_choice, "_run_fold", run_fold)

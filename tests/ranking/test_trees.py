@@ -40,12 +40,12 @@ def test_scores_are_those_of_the_booster(leaves, missing):
         matrix = draw(rows, rows, missing)
         expected = booster.predict(matrix) if rows else np.zeros(0)
         for one in (booster, loaded):
-            assert np.array_equal(Forest.from_booster(one).score(list(matrix.T)), expected)
+            assert np.array_equal(Forest.from_text(one.model_to_string()).score(list(matrix.T)), expected)
 
 
 def test_values_on_a_threshold_turn_as_they_do_in_the_booster():
     booster = train(31, 30)
-    forest = Forest.from_booster(booster)
+    forest = Forest.from_text(booster.model_to_string())
     matrix = np.zeros((len(forest.thresholds), FEATURES), dtype=np.float32)
     for around in (-np.inf, np.inf):
         with np.errstate(over="ignore"):
@@ -58,7 +58,7 @@ def test_values_on_a_threshold_turn_as_they_do_in_the_booster():
 
 def test_a_missing_value_where_training_saw_none():
     booster = train(31, 30)
-    forest = Forest.from_booster(booster)
+    forest = Forest.from_text(booster.model_to_string())
     # Feature 0 was never missing, and LightGBM takes a missing value there for 0.
     thresholds = forest.thresholds[forest.features == 0]
     assert (thresholds < 0).any()
@@ -75,18 +75,18 @@ def test_trees_that_found_nothing_to_split_on():
     data = lgb.Dataset(np.zeros((60, 2), dtype=np.float32), np.arange(60) % 2, group=[30, 30])
     booster = lgb.train({"objective": "lambdarank", "verbosity": -1}, data, 3)
     columns = [np.ones(5, dtype=np.float32)] * 2
-    assert np.array_equal(Forest.from_booster(booster).score(columns), booster.predict(np.ones((5, 2))))
+    assert np.array_equal(Forest.from_text(booster.model_to_string()).score(columns), booster.predict(np.ones((5, 2))))
 
 
 @pytest.mark.parametrize(("leaves", "more"), [(65, {}), (15, {"zero_as_missing": True})])
 def test_other_trees_are_refused(leaves, more):
     with pytest.raises(ArtifactError, match="train again"):
-        Forest.from_booster(train(leaves, 5, **more))
+        Forest.from_text(train(leaves, 5, **more).model_to_string())
 
 
 def test_what_features_add_sums_up_to_the_score():
     booster = train(15, 40)
-    forest, matrix = Forest.from_booster(booster), draw(500, 7, 0.2)
+    forest, matrix = Forest.from_text(booster.model_to_string()), draw(500, 7, 0.2)
     each = forest.explain(list(matrix.T), np.arange(FEATURES, dtype=np.int32), FEATURES)
     means = sum(forest.means[root] for root in forest.roots)
     assert each.sum(axis=1) + means == pytest.approx(booster.predict(matrix))

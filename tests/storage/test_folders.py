@@ -125,7 +125,7 @@ def save_trees(folder: Path) -> None:
     rng = np.random.default_rng(0)
     parameters = {"verbosity": -1, "num_leaves": 255, "min_data_in_leaf": 1, "num_threads": 1}
     booster = lgb.train(parameters, lgb.Dataset(rng.random((2000, 3)), rng.random(2000)), 30)
-    Ranker(booster, Blend({"als": 1.0}), (), RankerChoice(30, 0.5)).save(folder)
+    Ranker(booster.model_to_string(), Blend({"als": 1.0}), (), RankerChoice(30, 0.5)).save(folder)
 
 
 def test_a_scratch_folder_is_deleted_and_so_are_those_of_killed_processes(tmp_path: Path) -> None:

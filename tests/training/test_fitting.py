@@ -53,7 +53,7 @@ def evaluate(config: Config, rows: pl.DataFrame, choice: RankerChoice | None = N
     ranker, differences = fit(config, rows)
     assert differences == []
     if choice is not None:
-        ranker = Ranker(ranker.booster, ranker.blend, ranker.features, choice)
+        ranker = Ranker(ranker.trees_text, ranker.blend, ranker.features, choice)
     return Fitted(cast(Bundle, SimpleNamespace(ranker=ranker)), rows, {})
 
 

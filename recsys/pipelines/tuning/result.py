@@ -125,7 +125,7 @@ def _find_front(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def summarise_search(tuned: Tuned) -> list[str]:
-    """Return lines: the winner with the reason, its changes, and the next step."""
+    """Return lines: the winner with the reason, its changes, and where the tuned config is."""
     verdict = tuned.verdict
     lines = [verdict.reason]
     if not verdict.winner.changed:
@@ -135,8 +135,7 @@ def summarise_search(tuned: Tuned) -> list[str]:
     changes = [
         f"  {path}: {show(tuned.original[path])} -> {show(value)}" for path, value in verdict.winner.changed.items()
     ]
-    next_step = f"written to {tuned.path}; run 'recsys train --config {tuned.path}' to measure it on the test window"
-    return [*lines, *changes, next_step]
+    return [*lines, *changes, f"written to {tuned.path}; a training with it measures it on the test window"]
 
 
 def describe_search(tuned: Tuned) -> dict[str, Any]:

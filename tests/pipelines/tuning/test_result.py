@@ -106,7 +106,7 @@ def test_the_printed_result(config: Config) -> None:
     lines = summarise_search(tuned)
     assert "  ranking.min_data_in_leaf: 30 -> 1" in lines
     assert lines[1].startswith("against the original config: +0.0500 [")
-    assert lines[-1] == "written to w.yaml; run 'recsys train --config w.yaml' to measure it on the test window"
+    assert lines[-1] == "written to w.yaml; a training with it measures it on the test window"
     assert describe_search(tuned)["front"] == [1]
     stays = decide([score(0.1, 1.0), score(0.0, 2.0)], config)
     kept = Tuned("mini-1", trials, stays, 400, "", {}, Path("w.yaml"))
