@@ -1,4 +1,4 @@
-"""`--json` prints one document, with the keys that docs/commands.md lists for each command."""
+"""`--json` prints one document, with the keys that docs/reference/commands.md lists for each command."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 from miniature import LAST_DAY, RUN_DATE, Trained, read_lists
 from shell import COMMANDS, Answer, Call
 
-PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", PAGE, re.MULTILINE))
 READING = [
     ("evaluate",),
