@@ -67,7 +67,7 @@ config-reference: $(CORE) ## Write the reference of all settings into docs/refer
 	@$(BIN)/python -m recsys.config.reference docs/reference/configuration.md
 
 cli-reference: $(CORE) ## Write the reference of all commands into docs/reference/cli.md
-	@$(BIN)/python -m typer recsys.cli.app utils docs --name recsys --title Commands --output docs/reference/cli.md
+	@$(BIN)/python -m typer recsys.cli.reference utils docs --name recsys --title Commands --output docs/reference/cli.md
 
 docs: $(DEV) ## Build the pages of docs/ into build/docs; a broken link is an error
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet docs build/docs

@@ -110,7 +110,7 @@ ENTRIES = (
         _PEOPLE,
         "forget",
         ("privacy", "forget"),
-        "Remove users from snapshots, lists, runs, caches, reports and tables, for good.",
+        "Remove users from snapshots, lists, runs, caches, reports, the table and the store, for good.",
     ),
     Entry(
         _PEOPLE,

@@ -100,7 +100,8 @@ def describe_run(run: Run, version: str, run_id: str, experiment: str) -> str:
         f"{window} Registered as {registered}.",
         *_describe_details(run),
         f"[Files of the run]({files}): `config.yaml` has every setting, `run` the tables and plots, and "
-        f"`{run.name}.html` the report, once `recsys report` has made it. Metrics are defined in `docs/reference/metrics.md`, "
+        f"`{run.name}.html` the report, once `recsys report` has made it. Metrics are defined in "
+        "`docs/reference/metrics.md`, "
         "the gate in `docs/explanation/gate.md`.",
         _explain_loading(model, f"/{version}"),
     ]

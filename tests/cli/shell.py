@@ -10,9 +10,7 @@ COMMANDS = [entry.name for entry in ENTRIES]
 WITHOUT_CONFIG = ("demo-data", "init", "restore")
 # Arguments that a command needs besides its config.
 REQUIRED = {
-    "backup": ("folder",),
     "forget": ("--user", "u1"),
-    "pseudonyms": ("--out", "users.csv"),
     "tune": ("--space", Path(__file__).parents[2] / "configs" / "spaces" / "demo.yaml"),
     "search": ("a crew lost in space",),
     "export": ("--out", "encoder"),

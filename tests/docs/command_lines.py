@@ -12,12 +12,12 @@ from pathlib import Path
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from recsys.cli.app import app
+from recsys.cli.reference import app
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^ *```(?:console|bash|)(?: [^\n]*)?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`(recsys [a-z][^`]*)`")
-_START = re.compile(r"(?:^|[|;&]|&&) *(?:\$ )?(?:[A-Z_]+=\S+ )*(?:[^\s=]*/)?recsys (?P<rest>[a-z-]+(?: .*)?)$")
+_START = re.compile(r"(?:^|[|;&]|&&) *(?:\$ )?(?:[A-Z_]+=\S+ )*(?:[^\s=]*/)?recsys (?P<rest>[a-z][a-z-]*(?: .*)?)$")
 # What follows a command in a shell, and comments.
 _END = re.compile(r"\s(?:#|\||>|<|2>|&&|\|\||;|\).*).*$")
 

@@ -30,7 +30,7 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
 def test_the_reference_of_commands_is_current(tmp_path: Path) -> None:
     page = tmp_path / "cli.md"
-    command = ["-m", "typer", "recsys.cli.app", "utils", "docs", "--name", "recsys", "--title", "Commands"]
+    command = ["-m", "typer", "recsys.cli.reference", "utils", "docs", "--name", "recsys", "--title", "Commands"]
     subprocess.run([sys.executable, *command, "--output", page], check=True, capture_output=True, cwd=ROOT)
     committed = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
     assert page.read_text("utf-8") == committed, "run 'make cli-reference'"
