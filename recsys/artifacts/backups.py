@@ -21,7 +21,7 @@ from typing import Any
 from recsys.errors import ArtifactError
 from recsys.storage.files import hash_file, hash_text, read_json, replace_file, replace_text
 from recsys.storage.folders import MANIFEST, read_manifest, verify_folder
-from recsys.storage.home import file_below
+from recsys.storage.home import file_below, restore_marker
 
 KIND = "backup"
 FORMAT = 1
@@ -29,7 +29,6 @@ HOME = "home"
 CONFIG = "config"
 STORE = "store"
 # In a home that is being restored: the hash of the backup's manifest.
-_MARKER = ".restoring.json"
 _ATTEMPTS = 3
 _OTHER_BACKUP = "take another backup; nothing was restored"
 
@@ -205,7 +204,7 @@ def start_restoring(backup: Backup, home: Path, lock_file: Path) -> None:
     Raises:
         ArtifactError: the home holds something else.
     """
-    marker = file_below(home, _MARKER)
+    marker = restore_marker(home)
     try:
         marked = read_json(marker)
     except (OSError, ValueError):
@@ -213,7 +212,8 @@ def start_restoring(backup: Backup, home: Path, lock_file: Path) -> None:
     if marked == {"backup": backup.identity}:
         return
     present = sorted(path.name for path in home.iterdir() if path not in (lock_file, marker))
-    present = [name for name in present if not name.startswith(_MARKER_STAGING)]
+    # A marker may have been being written when the process was killed.
+    present = [name for name in present if not name.startswith(f".{marker.name}.")]
     if present:
         what = "a restore of another backup that was interrupted" if marker.exists() else f"{present[0]!r:.60}"
         raise ArtifactError(
@@ -221,10 +221,6 @@ def start_restoring(backup: Backup, home: Path, lock_file: Path) -> None:
             "changed"
         )
     replace_text(marker, f'{{"backup": "{backup.identity}"}}\n')
-
-
-# The name of a marker that was being written when the process was killed.
-_MARKER_STAGING = f".{_MARKER}."
 
 
 def restore_files(backup: Backup, home: Path) -> int:
@@ -262,4 +258,4 @@ def _restore_file(source: Path, target: Path, digest: str, known: dict[tuple[int
 
 def finish_restoring(home: Path) -> None:
     """Remove the mark of a home that is being restored."""
-    file_below(home, _MARKER).unlink()
+    restore_marker(home).unlink()

@@ -7,7 +7,7 @@ cannot be rewritten is named, so that somebody can delete it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +76,10 @@ class UserRemoval:
         self._delete("", all_shards_folders(self._home).values())
         caches = (factors_folder(self._home), all_fine_tuning_folder(self._home))
         self._delete("", [folder for folder in caches if any(path.is_file() for path in folder.rglob("*"))])
-        for folder in _find_folders(self._home):
+        folders, files = _list_places(self._home)
+        for folder in folders:
             self._try(folder, self._clean_folder)
-        for path in _find_files(self._home):
+        for path in files:
             self._try(path, self._clean_file)
 
     def clean_outputs(self, config: Config) -> None:
@@ -134,7 +135,7 @@ class UserRemoval:
                 self._name_holder(path)
         if not changes:
             return
-        if Path(_BLOCKED_PAIRS).name in changes:
+        if _BLOCKED_PAIRS in changes:
             name = _name(self._home, folder)
             self.left.append(
                 f"{name}: a bundle of an older recsys with a blocked pair of a user; it goes with its version ('recsys "
@@ -185,12 +186,16 @@ def _copy_kind(kind: str) -> Rewrite:
     return lambda target: write_outputs(target.parent, [kind])
 
 
-def _find_folders(home: Path) -> Iterator[Path]:
-    """Yield the folders with a manifest, the outer ones only."""
+def _list_places(home: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders with a manifest, the outer ones only, and the files that no manifest covers."""
+    covered, loose = [], list[Path]()
     for name, folders, files in os.walk(home):
         if MANIFEST in files and _is_manifest(Path(name)):
             folders.clear()
-            yield Path(name)
+            covered.append(Path(name))
+        else:
+            loose += [Path(name, file) for file in sorted(files)]
+    return covered, [path for path in loose if path != forgotten_file(home)]
 
 
 def _is_manifest(folder: Path) -> bool:
@@ -199,12 +204,3 @@ def _is_manifest(folder: Path) -> bool:
     except RecsysError:
         return False
     return True
-
-
-def _find_files(home: Path) -> Iterator[Path]:
-    """Yield the files that no manifest covers."""
-    for name, folders, files in os.walk(home):
-        if MANIFEST in files and _is_manifest(Path(name)):
-            folders.clear()
-            continue
-        yield from (Path(name, file) for file in sorted(files) if Path(name, file) != forgotten_file(home))

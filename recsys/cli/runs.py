@@ -72,12 +72,12 @@ def _describe(run: FoundRun) -> dict[str, Any]:
     if run.config is None or run.metrics is None:
         return row
     from recsys.evaluation.comparison import OURS
-    from recsys.evaluation.summaries import select_row
-    from recsys.report.verdict import best_baseline, judge_metrics
+    from recsys.evaluation.summaries import find_best_baseline, select_row
+    from recsys.report.verdict import judge_metrics
 
     evaluation = run.config.evaluation
     ours = select_row(run.metrics, model=OURS, metric=evaluation.metric, n=evaluation.n)
-    best = best_baseline(run.metrics, evaluation)
+    best = find_best_baseline(run.metrics, evaluation.metric, evaluation.n)
     return row | {
         "run_date": str(run.facts.get("end", ""))[:10] or None,
         "snapshot": run.facts.get("snapshot"),

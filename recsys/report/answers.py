@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from recsys.artifacts.runs import Run
 from recsys.evaluation.comparison import OURS
-from recsys.evaluation.summaries import select_row
+from recsys.evaluation.summaries import find_best_baseline, select_row
 from recsys.monitoring.monitored_nights import Night as MonitoredNight
 from recsys.monitoring.wording import write_figure
 from recsys.progress import format_count
@@ -21,7 +21,6 @@ from recsys.report.nights import Night
 from recsys.report.serving import Serving
 from recsys.report.sparkline import draw_sparkline
 from recsys.report.trend import Training
-from recsys.report.verdict import best_baseline
 
 State = Literal["good", "bad", "plain"]
 _BLEND = "blend"
@@ -87,7 +86,7 @@ def answer_hits(run: Run) -> Answer | None:
     rows = run.metrics.filter(pl.col("metric") == _HIT_RATE, pl.col("n") == evaluation.n)
     if rows.is_empty():
         return None
-    ours, baseline = select_row(rows, model=OURS), best_baseline(run.metrics, evaluation)
+    ours, baseline = select_row(rows, model=OURS), find_best_baseline(run.metrics, evaluation.metric, evaluation.n)
     chose = f"chose at least one of their {evaluation.n} items in the test window"
     if baseline is None:
         return Answer("Users with a hit", f"{ours['mean']:.0%}", f"{chose}.", "metrics")
@@ -104,7 +103,7 @@ def answer_hits(run: Run) -> Answer | None:
 def answer_segments(run: Run) -> Answer | None:
     """Return for whom ours is significantly worse than the best baseline."""
     evaluation = run.config.evaluation
-    baseline = best_baseline(run.metrics, evaluation)
+    baseline = find_best_baseline(run.metrics, evaluation.metric, evaluation.n)
     if baseline is None:
         return None
     rows = run.segments.filter(

@@ -7,13 +7,12 @@ import polars as pl
 from recsys.artifacts.runs import Run
 from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
-from recsys.evaluation.summaries import select_row
+from recsys.evaluation.summaries import find_best_baseline, select_row
 from recsys.progress import format_count
 from recsys.report import charts, grids, ledger_charts
 from recsys.report.grids import name_metric, write_number, write_share
 from recsys.report.layout import Choice, Figure, Panel, Stat
 from recsys.report.trade_off import show_trade_off
-from recsys.report.verdict import best_baseline
 from recsys.visuals.curves import split_curve
 from recsys.visuals.palette import OUTCOME_ROLES, colour_sources
 
@@ -73,7 +72,7 @@ def compare_segments(run: Run) -> Panel:
     question = "For whom is it better, and for whom is it not?"
     if not others:
         return Panel("segments", "Segments", question, notes=("This run measured no segments.",))
-    baseline = best_baseline(run.metrics, evaluation)
+    baseline = find_best_baseline(run.metrics, evaluation.metric, evaluation.n)
     model = str(baseline["model"]) if baseline and baseline["model"] in others else others[0]
     metric = evaluation.metric if evaluation.metric in metrics else metrics[0]
     few = evaluation.segments.min_users

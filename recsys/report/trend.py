@@ -13,13 +13,12 @@ from recsys.artifacts.runs import Run
 from recsys.config import EvaluationConfig
 from recsys.errors import RecsysError
 from recsys.evaluation.comparison import MEAN, OURS
-from recsys.evaluation.summaries import select_row
+from recsys.evaluation.summaries import find_best_baseline, select_row
 from recsys.extras import needs_extra
 from recsys.progress import format_count
 from recsys.report.chart_style import ACCENT, INK, LABELLED, MUTED, Spec, finish, put_inline
 from recsys.report.grids import Grid, Row, name_metric, write_number, write_spread
 from recsys.report.layout import Figure, Panel
-from recsys.report.verdict import best_baseline
 from recsys.storage.files import read_parquet
 from recsys.storage.folders import read_manifest
 from recsys.storage.home import runs_folder
@@ -86,7 +85,7 @@ def _make_training(run: str, end: str, metrics: pl.DataFrame, evaluation: Evalua
     if not (known["model"] == OURS).any():
         return None
     ours = select_row(known, model=OURS)
-    baseline = best_baseline(metrics, evaluation)
+    baseline = find_best_baseline(metrics, evaluation.metric, evaluation.n)
     return Training(
         run,
         end[:10] or "all",

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from recsys.config import EvaluationConfig
-from recsys.evaluation.comparison import MEAN, OURS, WITHOUT_RULES
-from recsys.evaluation.summaries import describe_verdict, select_row
+from recsys.evaluation.comparison import MEAN, OURS
+from recsys.evaluation.summaries import describe_verdict, find_best_baseline, select_row
 from recsys.progress import format_count
 from recsys.report.grids import name_metric, write_number, write_p, write_spread
 
@@ -49,16 +49,6 @@ class Verdict:
         return self.sentence.removeprefix(f"{self.relative}: ")
 
 
-def best_baseline(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> dict[str, Any] | None:
-    """Return the `MetricTable` row of the best other model in `evaluation.metric`; None if ours was measured alone."""
-    others = metrics.filter(
-        ~pl.col("model").is_in([OURS, WITHOUT_RULES]),
-        pl.col("metric") == evaluation.metric,
-        pl.col("n") == evaluation.n,
-    ).sort("mean", descending=True, maintain_order=True)
-    return others.row(0, named=True) if others.height else None
-
-
 def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdict:
     """Compare our lists with the best baseline, by the paired interval of their difference.
 
@@ -69,7 +59,7 @@ def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdic
     name = f"{name_metric(evaluation.metric)}@{evaluation.n}"
     ours = select_row(metrics, model=OURS, metric=evaluation.metric, n=evaluation.n)
     measured = f"measured on {format_count(ours['users'], 'user')}"
-    baseline = best_baseline(metrics, evaluation)
+    baseline = find_best_baseline(metrics, evaluation.metric, evaluation.n)
     if baseline is None:
         return Verdict(
             "Better than the baselines?",

@@ -266,6 +266,11 @@ def lock_file(home: Path, name: str) -> Path:
     return home / f".{name}.lock"
 
 
+def restore_marker(home: Path) -> Path:
+    """Return the file that marks a home which a backup is being restored to."""
+    return home / ".restoring.json"
+
+
 def file_below(home: Path, name: str) -> Path:
     """Return a file by its path below the home, as backups name it."""
     return home / name

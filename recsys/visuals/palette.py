@@ -1,6 +1,6 @@
 """The colours of everything that is drawn: report, monitor's page, plots of runs and notebooks.
 
-The base is the palette of Okabe and Ito (2008), which people with red-green blindness can tell apart. A thing has the
+The base is the palette of Okabe and Ito (2008), which people with red-green blindness can distinguish. A thing has the
 same colour wherever it appears: ours, a source, an outcome of a positive. A test simulates deuteranopia and demands a
 distance between any two colours of a chart.
 """
