@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config, check_plugins, parse_config, required_plugins
 from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError, ConfigError, DataError
+from recsys.ranking.evidence import Evidence, Nearness
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.recommender import Recommender
@@ -50,6 +51,8 @@ class Bundle:
         embeddings: (n_items, embedding_size) float32 of those items' texts.
         statistics: of the histories at training.
         block_lists: as they were at training; the nightly batch reads those of tonight instead.
+        stored_nearness: as the folder of the bundle has it; None: a new bundle, or one of an older recsys, which did not
+            store it; it is measured then.
     """
 
     config: Config
@@ -62,6 +65,15 @@ class Bundle:
     embeddings: NDArray[np.float32]
     statistics: ItemStatistics
     block_lists: BlockLists = field(default_factory=BlockLists)
+    stored_nearness: Nearness | None = None
+
+    @cached_property
+    def nearness(self) -> Nearness:
+        """How near two texts of the catalogue at training have to be for a reason to call them similar."""
+        if self.stored_nearness is not None:
+            return self.stored_nearness
+        terms = self.candidate_models.neighbours.get("tfidf")
+        return Nearness.measure(self.embeddings, terms.similarity if terms else None)
 
     @property
     def attributes(self) -> list[str]:
@@ -165,12 +177,23 @@ class Bundle:
             self.config, models, items, texts, embeddings, statistics, cutoff, self.attributes, factor_cache
         )
 
+    def count_evidence(self, recommender: Recommender, histories: Histories) -> Evidence:
+        """Return the counts over all users that the reasons of a night are checked against.
+
+        Args:
+            recommender: of this bundle, over the catalogue.
+            histories: of all users.
+        """
+        neighbours = [model.similarity for model in recommender.facts.neighbours.values()]
+        return Evidence.count(histories, self.nearness, neighbours)
+
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
         write_json(folder / "plugins.json", required_plugins(self.config))
         write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
-        write_json(folder / "bundle.json", {"cutoff": cutoff, "encoder": self.encoder.digest()})
+        facts = {"cutoff": cutoff, "encoder": self.encoder.digest(), "nearness": list(self.nearness)}
+        write_json(folder / "bundle.json", facts)
         self.encoder.save(folder / "encoder")
         self.candidate_models.save(folder)
         self.ranker.save(folder)
@@ -205,7 +228,8 @@ class Bundle:
         check_plugins(read_json(folder / "plugins.json"), f"bundle {folder}")
         content = read_json(folder / "config.json")
         config = parse_config(content, str(folder / "config.json"))
-        cutoff = read_json(folder / "bundle.json")["cutoff"]
+        facts = read_json(folder / "bundle.json")
+        cutoff, nearness = facts["cutoff"], facts.get("nearness")
         items = read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
         statistics = ItemStatistics.from_arrays(arrays)
@@ -222,6 +246,7 @@ class Bundle:
             embeddings=arrays["embeddings"],
             statistics=statistics,
             block_lists=BlockLists.load(folder),
+            stored_nearness=Nearness(*nearness) if nearness else None,
         )
 
 
