@@ -65,7 +65,7 @@ class Evidence:
         pairs: (n_items, n_items) int32 sparse: users with both items, of the pairs that a neighbour model knows; row =
             item in the history, column = listed item.
         after: (n_pairs) int32, entries of `pairs`: those who had the listed item after the other; 0 without an order.
-        popular: (2, n_items) int32: users in the last days, and in how many days; 0 for an item that is not popular.
+        popular: (2, n_items) int32: users in the last days, and in how many days; 0 for an item with few.
         rising: (3, n_items) int32: new users in the last days, in as many days before, and how many days; likewise.
     """
 
@@ -127,14 +127,15 @@ def _count_pairs(histories: Histories, neighbours: Sequence[csr_array]) -> tuple
 
 
 def _count_popular(histories: Histories) -> NDArray[np.int32]:
-    """Return the users of the shortest window in which an item is popular, and its days."""
+    """Return the users of an item in the shortest window in which it is popular, else has many, and the days of it."""
     found = np.zeros((2, histories.n_items), dtype=np.int32)
-    for least in (_MANY, _FEW):
+    # An item with many people is not always popular, but their number is still worth a sentence.
+    for least, unpopular in ((_MANY, _UNPOPULAR), (_FEW, _UNPOPULAR), (_MANY, 0.0)):
         for days in WINDOWS:
             users = np.bincount(histories.items[histories.ages <= days], minlength=histories.n_items)
             active = users[users > 0]
             if len(active):
-                taken = (found[1] == 0) & (users >= max(least, np.quantile(active, _UNPOPULAR)))
+                taken = (found[1] == 0) & (users >= max(least, np.quantile(active, unpopular)))
                 found[0, taken], found[1, taken] = users[taken], days
     return found
 

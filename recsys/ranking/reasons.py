@@ -13,13 +13,16 @@ from recsys.storage.compilation import compiled
 
 # Reasons that every catalogue has, in the order of their indexes; those of columns and plug-ins follow.
 KINDS = (
-    *("near", "near_two", "near_last", "pair", "after", "repeat", "popular_in"),
+    *("near", "near_two", "near_last", "pair", "pair_any", "after", "repeat", "popular_in"),
     *("popular", "rising", "popular_all_time", "new", "rare", "catalogue"),
 )
-_NEAR, _NEAR_TWO, _NEAR_LAST, _PAIR, _AFTER, _REPEAT, _POPULAR_IN, _FIRST_OF_ITEMS = range(8)
+_NEAR, _NEAR_TWO, _NEAR_LAST, _PAIR, _PAIR_ANY, _AFTER, _REPEAT, _POPULAR_IN, _FIRST_OF_ITEMS = range(9)
 _CATALOGUE = KINDS.index("catalogue")
 # Reasons that depend on the item alone.
 ITEM_KINDS = KINDS[_FIRST_OF_ITEMS:_CATALOGUE]
+# Reasons of each column: one item of the history is named, several are counted, or neither.
+SIZES = ("one", "many", "any")
+_N_SIZES = len(SIZES)
 _N_KINDS, _N_ITEM_KINDS = len(KINDS), len(ITEM_KINDS)
 
 _POPULAR = (
@@ -125,8 +128,7 @@ class Found(NamedTuple):
     """The reasons of a block's lists, arrays of shape (n_users, length).
 
     Attributes:
-        kinds: int16, index among `KINDS`, then two for each column (one item, several items), then plug-ins; -1 for
-            none.
+        kinds: int16, index among `KINDS`, then those of `SIZES` for each column, then plug-ins; -1 for none.
         entries: int64, entry of the histories that the reason names, -1 for none.
         others: int64, a second entry that it names, likewise.
         values: int32, index among all values, -1 for none.
@@ -233,7 +235,7 @@ def _choose(  # type: ignore[no-untyped-def]
                 if of_items[kind, item] >= 0:
                     true[_FIRST_OF_ITEMS + kind] = True
                     facts[_FIRST_OF_ITEMS + kind, 3] = of_items[kind, item]
-            true[_N_KINDS + 2 * values.n_columns :] = True
+            true[_N_KINDS + _N_SIZES * values.n_columns :] = True
             pick = _pick(true, strengths[user, rank], used, limits)
             used[pick] += 1
             found.kinds[user, rank] = pick
@@ -300,22 +302,24 @@ def _compare(user, item, past, texts, company, named, limit, true, facts):  # ty
     # Compare the item with the newest ones of the history: texts, and people in common.
     newest = past.starts[user + 1] - 1
     nearest, next_nearest = np.float32(-2.0), np.float32(-2.0)
-    closest, most_after = 0.0, 0
+    closest, most_both, most_after = 0.0, 0, 0
     for entry in range(newest, _find_oldest(user, past) - 1, -1):
         other = past.items[entry]
-        if not _may_name(item, other, texts, named, limit):
-            continue
-        pair = _look_up(company.pointers, company.columns, other, item)
+        may_name = _may_name(item, other, texts, named, limit)
+        pair = _look_up(company.pointers, company.columns, other, item) if other != item else -1
         if pair >= 0:
             both, after = company.both[pair], company.after[pair]
             chance = np.float64(company.users[other]) * np.float64(company.users[item])
-            if both >= _BOTH and both * company.people > chance and both / np.sqrt(chance) > closest:
-                closest, true[_PAIR] = both / np.sqrt(chance), True
-                facts[_PAIR, 0], facts[_PAIR, 3] = entry, both
-            if after >= _WENT_ON and 2 * after > both and after > most_after:
+            if both >= _BOTH and both * company.people > chance:
+                if both > most_both:
+                    most_both, true[_PAIR_ANY], facts[_PAIR_ANY, 3] = both, True, both
+                if may_name and both / np.sqrt(chance) > closest:
+                    closest, true[_PAIR] = both / np.sqrt(chance), True
+                    facts[_PAIR, 0], facts[_PAIR, 3] = entry, both
+            if may_name and after >= _WENT_ON and 2 * after > both and after > most_after:
                 most_after, true[_AFTER] = after, True
                 facts[_AFTER, 0], facts[_AFTER, 3] = entry, after
-        cosine = _measure_nearness(item, other, texts)
+        cosine = _measure_nearness(item, other, texts) if may_name else np.float32(-1.0)
         if cosine <= texts.least:
             continue
         if entry == newest and past.ordered:
@@ -361,10 +365,10 @@ def _match(user, item, past, texts, values, counted, named, limit, true, facts):
             best[column, 0], best[column, 1] = count / share, value
     for column in range(values.n_columns):
         if best[column, 0] > 0:
-            one, value = _N_KINDS + 2 * column, np.int64(best[column, 1])
-            entry = _find_match(user, item, value, past, texts, values, named, limit)
-            true[one], true[one + 1] = entry >= 0, counts[value] - own >= 2
-            facts[one, 0], facts[one, 2], facts[one + 1, 2] = entry, value, value
+            one, value = _N_KINDS + _N_SIZES * column, np.int64(best[column, 1])
+            facts[one, 0] = _find_match(user, item, value, past, texts, values, named, limit)
+            true[one], true[one + 1], true[one + 2] = facts[one, 0] >= 0, counts[value] - own >= 2, True
+            facts[one : one + _N_SIZES, 2] = value
             facts[one + 1, 3] = counts[value] - own
 
 

@@ -19,7 +19,7 @@ from recsys.dataset.histories import SECONDS_PER_DAY, Histories
 from recsys.dataset.values import mark_values
 from recsys.ranking.evidence import Evidence
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.reasons import KINDS, Company, Found, Past, Texts, Values, choose_reasons, group_features
+from recsys.ranking.reasons import KINDS, SIZES, Company, Found, Past, Texts, Values, choose_reasons, group_features
 from recsys.serving.recommender import Recommender
 from recsys.serving.sentences import SHIPPED, name_role
 
@@ -45,6 +45,7 @@ _KINDS = {
     "near_two": ("texts", 0.26),
     "near_last": ("texts", 0.2),
     "pair": ("people", 0.25),
+    "pair_any": ("people", 0.05),
     "after": ("order", 0.25),
     "repeat": ("repeat", 0.4),
     "popular_in": ("popularity", 0.1),
@@ -55,8 +56,7 @@ _KINDS = {
     "rare": ("", 0.0),
     "catalogue": ("", 0.0),
 }
-# One item with a value, several, and a plug-in.
-_ONE, _MANY, _OF_PLUGINS = 0.2, 0.22, 0.3
+_SIZES, _OF_PLUGINS = {"one": 0.2, "many": 0.22, "any": 0.05}, 0.3
 
 
 class Reasons(NamedTuple):
@@ -102,8 +102,8 @@ class ReasonFinder:
 
     @cached_property
     def keys(self) -> list[str]:
-        """Reason keys: of every catalogue, two of each column (`tag_one tags`, `tag_many tags`), and of plug-ins."""
-        columns = [f"{name_role(column)}_{size} {column}" for column in self._columns for size in ("one", "many")]
+        """Reason keys: of every catalogue, some of each column (`tag_one tags` and so on), and of plug-ins."""
+        columns = [f"{name_role(column)}_{size} {column}" for column in self._columns for size in SIZES]
         return [*KINDS, *columns, *self._of_plugins]
 
     @cached_property
@@ -219,7 +219,7 @@ class ReasonFinder:
     def _subject_of_key(self) -> NDArray[np.int64]:
         """(n_keys) int64, index of the subject, -1 for none."""
         names = [subject for subject, _ in _KINDS.values()]
-        names += [_MATCH + column for column in self._columns for _ in range(2)]
+        names += [_MATCH + column for column in self._columns for _ in SIZES]
         indexes = {subject: index for index, subject in enumerate(self._subjects)}
         return np.array([indexes.get(name, -1) for name in (*names, *self._of_plugins)], dtype=np.int64)
 
@@ -227,7 +227,7 @@ class ReasonFinder:
     def _preferences(self) -> NDArray[np.float32]:
         """(n_keys) float32, preference of each reason by itself."""
         own = [weight for _, weight in _KINDS.values()]
-        others = [_ONE, _MANY] * len(self._columns) + [_OF_PLUGINS] * len(self._of_plugins)
+        others = [*_SIZES.values()] * len(self._columns) + [_OF_PLUGINS] * len(self._of_plugins)
         return np.array([*own, *others], dtype=np.float32)
 
     @cached_property

@@ -36,19 +36,25 @@ _FORMS = {
     "near_last": (f"Close to {_T}, the latest in your history", f"与您历史中最新的{_T}相近"),
     "pair": (rf"(?P<count>\d+) people took an interest in both this and {_T}, {_YOU}",)
     + (rf"有(?P<count>\d+)人同时关注了它和{_SIE}{_T}",),
+    "pair_any": (r"(?P<count>\d+) people took an interest in both this and something in your history",)
+    + (r"有(?P<count>\d+)人同时关注了它和您历史中的内容",),
     "after": (rf"(?P<count>\d+) people went on to this from {_T}, {_YOU}",)
     + (rf"有(?P<count>\d+)人在{_SIE}{_T}之后接着关注了它",),
     "repeat": (r"You (?P<verb>[a-z ]+) it before", r"您以前(?P<verb>.*)"),
     "by_one": (f"By (?P<value>.*), like {_T}, {_YOU}", f"来自(?P<value>.*)，与{_SIE}{_T}一样"),
     "by_many": (r"By (?P<value>.*), like (?P<count>\d+) others in your history",)
     + (r"来自(?P<value>.*)，您的历史中还有其(?P<count>\d+)项",),
+    "by_any": ("By (?P<value>.*), as in your history", "来自(?P<value>.*)，您的历史中也有"),
     "tag_one": (f"Tagged {_Q.format('value')}, like {_T}, {_YOU}", f"带有标签{_Q.format('value')}，与{_SIE}{_T}一样"),
     "tag_many": (rf"Tagged {_Q.format('value')}, like (?P<count>\d+) others in your history",)
     + (rf"带有标签{_Q.format('value')}，您的历史中另有(?P<count>\d+)项",),
+    "tag_any": (f"Tagged {_Q.format('value')}, as in your history", f"带有标签{_Q.format('value')}，您的历史中也有"),
     "match_one": (rf"The same (?P<column>\S+) as {_T}, {_YOU} \({_Q.format('value')}\)",)
     + (f"与{_SIE}{_T}的(?P<column>.*)相同（{_Q.format('value')}）",),
     "match_many": (rf"The same (?P<column>\S+) as (?P<count>\d+) others in your history \({_Q.format('value')}\)",)
     + (rf"与您历史中另外(?P<count>\d+)项的(?P<column>.*)相同（{_Q.format('value')}）",),
+    "match_any": (rf"The same (?P<column>\S+) as in your history \({_Q.format('value')}\)",)
+    + (f"(?P<column>.*)为{_Q.format('value')}，您的历史中也有",),
     "popular_in": (rf"Top 10 by popularity for (?P<column>\S+) {_Q.format('value')}, which is in your history",)
     + (f"(?P<column>.*)为{_Q.format('value')}的最受欢迎的10项之一，您的历史中有此.*",),
     "popular": (r"(?P<count>\d+) people took an interest in the last (?P<days>\d+) days",)
@@ -234,6 +240,9 @@ def _holds(facts: Facts, user: str, item: str, name: str, said: Mapping[str, str
         return False
     if name.startswith("near"):
         return _check_nearness(facts, user, item, name, said, named)
+    if name == "pair_any":
+        others = [other for other in history if other != item]
+        return any(_check_pair(facts, item, "pair", int(said["count"]), other) for other in others)
     if name in ("pair", "after"):
         return _check_pair(facts, item, name, int(said["count"]), named)
     if name.rpartition("_")[0] in ("by", "tag", "match"):
@@ -285,7 +294,7 @@ def _check_values(facts: Facts, user: str, item: str, name: str, said: Mapping[s
                 return True
             others = [other for other in facts.histories.get(user, {}) if other != item]
             count = sum(value in read_values(facts.rows[other][column]) for other in others)
-            if named is None and count == int(said["count"]) >= 2:
+            if named is None and (count == int(said["count"]) >= 2 if "count" in said else count):
                 return True
     return False
 
