@@ -121,7 +121,8 @@ def _count_pairs(histories: Histories, neighbours: Sequence[csr_array]) -> tuple
     order = np.argsort(histories.items, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(histories.items, minlength=size))]).astype(np.int64)
     both, after = np.zeros(known.nnz, dtype=np.int32), np.zeros(known.nnz, dtype=np.int32)
-    _count_users(known.indptr, known.indices, starts, histories.users[order], order, both, after)
+    places = np.full(histories.n_users, -1, dtype=np.int64)
+    _count_users(known.indptr, known.indices, starts, histories.users[order], order, places, both, after)
     pairs = csr_array((both, known.indices, known.indptr), shape=(size, size))
     return pairs, after if histories.ordered else np.zeros_like(after)
 
@@ -167,19 +168,20 @@ def _multiply_pairs(vectors, first, second, products):  # type: ignore[no-untype
 
 
 @compiled()
-def _count_users(pointers, columns, starts, users, entries, both, after):  # type: ignore[no-untyped-def]
-    # The users of an item are sorted, so the users of two items are met in one pass over both.
+def _count_users(pointers, columns, starts, users, entries, places, both, after):  # type: ignore[no-untyped-def]
+    # For one item at a time, `places` holds each user's entry with it, -1 for none; a larger entry is a later one.
     for item in range(len(pointers) - 1):
+        first, end = starts[item], starts[item + 1]
+        if pointers[item] == pointers[item + 1] or first == end:
+            continue
+        for place in range(first, end):
+            places[users[place]] = entries[place]
         for pair in range(pointers[item], pointers[item + 1]):
-            one, other = starts[item], starts[columns[pair]]
-            one_end, other_end = starts[item + 1], starts[columns[pair] + 1]
-            while one < one_end and other < other_end:
-                if users[one] < users[other]:
-                    one += 1
-                elif users[one] > users[other]:
-                    other += 1
-                else:
-                    both[pair] += 1
-                    after[pair] += entries[one] < entries[other]
-                    one += 1
-                    other += 1
+            other, together, later = columns[pair], 0, 0
+            for place in range(starts[other], starts[other + 1]):
+                entry = places[users[place]]
+                together += entry >= 0
+                later += (entry >= 0) & (entry < entries[place])
+            both[pair], after[pair] = together, later
+        for place in range(first, end):
+            places[users[place]] = -1

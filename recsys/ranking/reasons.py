@@ -39,7 +39,7 @@ _MATCHES = ("recent_match_", "match_")
 # Prefixes of features that are computed from a model but not from its source's scores.
 _MODELS = ("text_", "als_", "item_to_item_", "transitions_")
 # Newest items that a reason may name.
-_MOST = 50
+_MOST = 30
 # Fewest people with both items, and fewest who went on from one to the other.
 _BOTH, _WENT_ON = 5, 3
 # A value that more of the catalogue has says nothing about an item.
@@ -215,22 +215,22 @@ def _choose(  # type: ignore[no-untyped-def]
     used, true = np.zeros(n_kinds, dtype=np.int32), np.zeros(n_kinds, dtype=np.bool_)
     # Entry, other entry, value and count of each kind.
     facts = np.full((n_kinds, 4), -1, dtype=np.int64)
-    titles = np.zeros(2 * items.shape[1], dtype=np.int32)
+    # How often the list names the title of each of the newest entries.
+    mentions = np.zeros(_MOST, dtype=np.int32)
     had = np.zeros(len(values.pointers) - 1, dtype=np.int32)
     marks, counts = np.zeros((2, len(values.columns)), dtype=np.int32)
     best = np.zeros((values.n_columns, 2), dtype=np.float64)
     for user in range(len(items)):
         used[:] = 0
-        n_titles = 0
+        mentions[:] = 0
         _count_values(user, past, values, had, marks, counts)
         for rank in range(items.shape[1]):
             item = items[user, rank]
             if item < 0:
                 break
             true[:], facts[:] = False, -1
-            named = titles[:n_titles]
-            _compare(user, item, past, texts, company, named, limits[0], true, facts)
-            _match(user, item, past, texts, values, (had, marks, counts, best), named, limits[0], true, facts)
+            _compare(user, item, past, texts, company, mentions, limits[0], true, facts)
+            _match(user, item, past, texts.titles, values, (had, marks, counts, best), mentions, limits[0], true, facts)
             for kind in range(_N_ITEM_KINDS):
                 if of_items[kind, item] >= 0:
                     true[_FIRST_OF_ITEMS + kind] = True
@@ -241,11 +241,18 @@ def _choose(  # type: ignore[no-untyped-def]
             found.kinds[user, rank] = pick
             found.entries[user, rank], found.others[user, rank] = facts[pick, 0], facts[pick, 1]
             found.values[user, rank], found.counts[user, rank] = facts[pick, 2], facts[pick, 3]
-            for place in range(2):
-                # The title of a repeated item is its own.
-                if facts[pick, place] >= 0 and pick != _REPEAT:
-                    titles[n_titles] = texts.titles[past.items[facts[pick, place]]]
-                    n_titles += 1
+            # The title of a repeated item is its own.
+            if pick != _REPEAT:
+                _mention(user, facts[pick], past, texts.titles, mentions)
+
+
+@compiled()
+def _mention(user, fact, past, titles, mentions):  # type: ignore[no-untyped-def]
+    for place in range(2):
+        if fact[place] >= 0:
+            title = titles[past.items[fact[place]]]
+            for entry in range(_find_oldest(user, past), past.starts[user + 1]):
+                mentions[past.starts[user + 1] - 1 - entry] += titles[past.items[entry]] == title
 
 
 @compiled()
@@ -267,26 +274,16 @@ def _find_oldest(user, past):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _may_name(item, other, texts, named, limit):  # type: ignore[no-untyped-def]
-    title = texts.titles[other]
-    if other == item or title < 0 or title == texts.titles[item]:
-        return False
-    times = 0
-    for place in range(len(named)):
-        times += named[place] == title
-    return times < limit
-
-
-@compiled()
 def _look_up(pointers, columns, row, column):  # type: ignore[no-untyped-def]
-    low, high = pointers[row], pointers[row + 1]
-    while low < high:
-        middle = (low + high) // 2
-        if columns[middle] < column:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < pointers[row + 1] and columns[low] == column else -1
+    # A binary search without branches, which a processor could not predict; -1 where the row lacks the column.
+    place, length = np.int64(pointers[row]), np.int64(pointers[row + 1] - pointers[row])
+    if length == 0:
+        return np.int64(-1)
+    while length > 1:
+        half = length // 2
+        place += half * (columns[place + half - 1] < column)
+        length -= half
+    return place if columns[place] == column else np.int64(-1)
 
 
 @compiled(fastmath={"reassoc", "contract"})
@@ -298,14 +295,14 @@ def _multiply(first, second):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _compare(user, item, past, texts, company, named, limit, true, facts):  # type: ignore[no-untyped-def]
+def _compare(user, item, past, texts, company, mentions, limit, true, facts):  # type: ignore[no-untyped-def]
     # Compare the item with the newest ones of the history: texts, and people in common.
-    newest = past.starts[user + 1] - 1
+    newest, titles = past.starts[user + 1] - 1, texts.titles
     nearest, next_nearest = np.float32(-2.0), np.float32(-2.0)
     closest, most_both, most_after = 0.0, 0, 0
     for entry in range(newest, _find_oldest(user, past) - 1, -1):
         other = past.items[entry]
-        may_name = _may_name(item, other, texts, named, limit)
+        may_name = other != item and -1 < titles[other] != titles[item] and mentions[newest - entry] < limit
         pair = _look_up(company.pointers, company.columns, other, item) if other != item else -1
         if pair >= 0:
             both, after = company.both[pair], company.after[pair]
@@ -324,7 +321,7 @@ def _compare(user, item, past, texts, company, named, limit, true, facts):  # ty
             continue
         if entry == newest and past.ordered:
             true[_NEAR_LAST], facts[_NEAR_LAST, 0] = True, entry
-        same = facts[_NEAR, 0] >= 0 and texts.titles[past.items[facts[_NEAR, 0]]] == texts.titles[other]
+        same = facts[_NEAR, 0] >= 0 and titles[past.items[facts[_NEAR, 0]]] == titles[other]
         if cosine > nearest:
             if not same:
                 next_nearest, facts[_NEAR_TWO, 1] = nearest, facts[_NEAR, 0]
@@ -346,7 +343,7 @@ def _measure_nearness(item, other, texts):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _match(user, item, past, texts, values, counted, named, limit, true, facts):  # type: ignore[no-untyped-def]
+def _match(user, item, past, titles, values, counted, mentions, limit, true, facts):  # type: ignore[no-untyped-def]
     # Values that the item shares with the history: of each column the one that is most unusual for the catalogue.
     had, marks, counts, best = counted
     length = past.starts[user + 1] - past.starts[user]
@@ -366,7 +363,7 @@ def _match(user, item, past, texts, values, counted, named, limit, true, facts):
     for column in range(values.n_columns):
         if best[column, 0] > 0:
             one, value = _N_KINDS + _N_SIZES * column, np.int64(best[column, 1])
-            facts[one, 0] = _find_match(user, item, value, past, texts, values, named, limit)
+            facts[one, 0] = _find_match(user, item, value, past, titles, values, mentions, limit)
             true[one], true[one + 1], true[one + 2] = facts[one, 0] >= 0, counts[value] - own >= 2, True
             facts[one : one + _N_SIZES, 2] = value
             facts[one + 1, 3] = counts[value] - own
@@ -381,12 +378,15 @@ def _find_entry(user, item, past):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _find_match(user, item, value, past, texts, values, named, limit):  # type: ignore[no-untyped-def]
+def _find_match(user, item, value, past, titles, values, mentions, limit):  # type: ignore[no-untyped-def]
     # The newest entry with the value that may be named, -1 for none.
-    for entry in range(past.starts[user + 1] - 1, _find_oldest(user, past) - 1, -1):
+    newest = past.starts[user + 1] - 1
+    for entry in range(newest, _find_oldest(user, past) - 1, -1):
         other = past.items[entry]
+        if other == item or not -1 < titles[other] != titles[item] or mentions[newest - entry] >= limit:
+            continue
         for place in range(values.pointers[other], values.pointers[other + 1]):
-            if values.values[place] == value and _may_name(item, other, texts, named, limit):
+            if values.values[place] == value:
                 return entry
     return -1
 
@@ -397,9 +397,9 @@ def _pick(true, strengths, used, limits):  # type: ignore[no-untyped-def]
     for limit in limits:
         pick = -1
         for kind in range(len(true)):
-            if true[kind] and used[kind] < limit and not np.isnan(strengths[kind]):
-                if pick < 0 or strengths[kind] > strengths[pick]:
-                    pick = kind
+            allowed = true[kind] and used[kind] < limit and not np.isnan(strengths[kind])
+            if allowed and (pick < 0 or strengths[kind] > strengths[pick]):
+                pick = kind
         if pick >= 0:
             return pick
     pick = _CATALOGUE

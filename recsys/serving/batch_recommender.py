@@ -135,7 +135,9 @@ class BatchRecommender:
                 "item_id": users.item_ids.gather(rows.items),
                 "score": rows.scores,
                 "sources": names.gather(mask_index),
-                "reason": self._sentences.write(self.list_maker.reason_finder.keys, rows.keys, self._gather_details(rows)),
+                "reason": self._sentences.write(
+                    self.list_maker.reason_finder.keys, rows.keys, self._gather_details(rows)
+                ),
                 "variant": self._name_variants(rows.relaxed),
                 "model_version": pl.repeat(self.model_version, len(rows.users), dtype=pl.String, eager=True),
             }

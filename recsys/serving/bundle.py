@@ -51,8 +51,8 @@ class Bundle:
         embeddings: (n_items, embedding_size) float32 of those items' texts.
         statistics: of the histories at training.
         block_lists: as they were at training; the nightly batch reads those of tonight instead.
-        stored_nearness: as the folder of the bundle has it; None: a new bundle, or one of an older recsys, which did not
-            store it; it is measured then.
+        stored_nearness: as the folder of the bundle has it; None for a new bundle and for one of an older recsys, which
+            did not store it: then it is measured.
     """
 
     config: Config

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
@@ -19,7 +19,8 @@ from recsys.dataset.histories import SECONDS_PER_DAY, Histories
 from recsys.dataset.values import mark_values
 from recsys.ranking.evidence import Evidence
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.reasons import KINDS, SIZES, Company, Found, Past, Texts, Values, choose_reasons, group_features
+from recsys.ranking.reasons import KINDS, SIZES, Company, Past, Texts, Values, choose_reasons, group_features
+from recsys.ranking.trees import Forest
 from recsys.serving.recommender import Recommender
 from recsys.serving.sentences import SHIPPED, name_role
 
@@ -30,6 +31,7 @@ _RARE, _MOST_POPULAR = 5, 0.95
 # Places at the top of a value, users that they take, and items that a value needs to have such places.
 _TOP, _TOP_USERS, _TOP_ITEMS = 10, 3, 30
 _MATCH = "match "
+_EXPLAINED_TREES = 25
 # What sources and features are about: a reason about the same is preferred where these add most to the score.
 _SUBJECTS = {
     "texts": ("text", "tfidf", "nearest_text"),
@@ -39,13 +41,14 @@ _SUBJECTS = {
     "new": ("new_items",),
     "repeat": ("repeat",),
 }
-# Subject of each reason, and how much it is preferred where nothing adds to the score; what adds most counts 1.
+# Subject of each reason, and how much it is preferred where nothing adds to the score; what adds most counts 1. Reasons
+# that name or count nothing of the user's are for rows that have no better one, so they have no subject.
 _KINDS = {
     "near": ("texts", 0.25),
     "near_two": ("texts", 0.26),
     "near_last": ("texts", 0.2),
     "pair": ("people", 0.25),
-    "pair_any": ("people", 0.05),
+    "pair_any": ("", 0.05),
     "after": ("order", 0.25),
     "repeat": ("repeat", 0.4),
     "popular_in": ("popularity", 0.1),
@@ -149,7 +152,7 @@ class ReasonFinder:
     def _weigh(
         self, candidates: CandidateRows, features: Mapping[str, NDArray[np.float32]], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return (n_users, length, n_keys) float32: how much each reason is preferred, NaN for plug-ins without a score.
+        """Return (n_users, length, n_keys) float32: how much each reason is preferred; NaN: not true of the row.
 
         Contributions are compared with the user's other rows: what all items of a list share explains none of them.
         """
@@ -178,8 +181,7 @@ class ReasonFinder:
     ) -> NDArray[np.float64]:
         """Return (n_chosen, n_subjects) float64: what each subject adds to the score of the chosen candidates."""
         ranker, size = self.ranker, len(self._subjects)
-        picked = {name: features[name][chosen] for name in {*ranker.features, *self._blended}}
-        weighted = np.stack([picked[f"{name}_z"] * weight for name, weight in ranker.blend.weights.items()])
+        weighted = np.stack([features[f"{name}_z"][chosen] * weight for name, weight in ranker.blend.weights.items()])
         weighted = np.nan_to_num(weighted, nan=-np.inf)
         subjects = np.array([self._subject_of_source[name] for name in ranker.blend.weights])
         if ranker.blend_share is None:
@@ -189,12 +191,20 @@ class ReasonFinder:
                     added[:, subject] += np.where(np.isinf(values), 0.0, values)
             return added
         blend = ranker.blend.score(features, candidates.starts)[chosen]
-        added = ranker.forest.explain([blend, *(picked[name] for name in ranker.features)], self._groups, size + 1)
+        added = self._first_trees.explain(
+            [blend, *(features[name][chosen] for name in ranker.features)], self._groups, size + 1
+        )
         # The contribution of the blend counts for the source with the largest weighted z-score.
         largest = subjects[weighted.argmax(axis=0)]
         known = np.flatnonzero(largest >= 0)
         added[known, largest[known]] += added[known, -1]
         return added[:, :-1]
+
+    @cached_property
+    def _first_trees(self) -> Forest:
+        """The first trees, which add most to the scores: explaining all of them would take too much of a night."""
+        forest = self.ranker.forest
+        return replace(forest, roots=forest.roots[:_EXPLAINED_TREES])
 
     @cached_property
     def _columns(self) -> list[str]:
@@ -219,7 +229,7 @@ class ReasonFinder:
     def _subject_of_key(self) -> NDArray[np.int64]:
         """(n_keys) int64, index of the subject, -1 for none."""
         names = [subject for subject, _ in _KINDS.values()]
-        names += [_MATCH + column for column in self._columns for _ in SIZES]
+        names += [_MATCH + column if size != "any" else "" for column in self._columns for size in SIZES]
         indexes = {subject: index for index, subject in enumerate(self._subjects)}
         return np.array([indexes.get(name, -1) for name in (*names, *self._of_plugins)], dtype=np.int64)
 
@@ -237,10 +247,6 @@ class ReasonFinder:
         found = {source.name: own.get(source.name, source.reason) for source in self.recommender.sources}
         indexes = {subject: index for index, subject in enumerate(self._subjects)}
         return {name: indexes.get(subject, -1) for name, subject in found.items()}
-
-    @cached_property
-    def _blended(self) -> list[str]:
-        return [f"{name}_z" for name in self.ranker.blend.weights]
 
     @cached_property
     def _groups(self) -> NDArray[np.int32]:

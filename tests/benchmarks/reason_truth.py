@@ -1,7 +1,8 @@
-"""Whether the reasons in published lists are true, by the raw events and texts alone.
+r"""Whether the reasons in published lists are true, by the raw events and texts alone.
 
     python tests/benchmarks/reason_truth.py --config configs/demo.yaml --home data/home
-    python tests/benchmarks/reason_truth.py --config configs/demo.yaml --snapshot FOLDER --lists FILE --run-date 2025-03-02
+    python tests/benchmarks/reason_truth.py --config configs/demo.yaml --snapshot FOLDER --lists FILE \
+        --run-date 2025-03-02
 
 Nothing of recsys is imported: sentences are read as a user reads them, and every count, value, date and order that they
 state is derived again from the snapshot's items and interactions before the run date. Two texts count as similar if the
@@ -31,36 +32,60 @@ _YOU, _SIE = r"which you (?P<verb>[a-z ]+)", r"您(?P<verb>[^“]*)的"
 # Name of a sentence -> how it reads in English and in Chinese.
 _FORMS = {
     "near": (f"Similar to {_T}, {_YOU}", f"与{_SIE}{_T}相似"),
-    "near_two": (f"In the vein of {_T} and {_Q.format('other')} from your history",)
-    + (f"与您历史中的{_T}和{_Q.format('other')}风格相近",),
+    "near_two": (
+        f"In the vein of {_T} and {_Q.format('other')} from your history",
+        f"与您历史中的{_T}和{_Q.format('other')}风格相近",
+    ),
     "near_last": (f"Close to {_T}, the latest in your history", f"与您历史中最新的{_T}相近"),
-    "pair": (rf"(?P<count>\d+) people took an interest in both this and {_T}, {_YOU}",)
-    + (rf"有(?P<count>\d+)人同时关注了它和{_SIE}{_T}",),
-    "pair_any": (r"(?P<count>\d+) people took an interest in both this and something in your history",)
-    + (r"有(?P<count>\d+)人同时关注了它和您历史中的内容",),
-    "after": (rf"(?P<count>\d+) people went on to this from {_T}, {_YOU}",)
-    + (rf"有(?P<count>\d+)人在{_SIE}{_T}之后接着关注了它",),
+    "pair": (
+        rf"(?P<count>\d+) people took an interest in both this and {_T}, {_YOU}",
+        rf"有(?P<count>\d+)人同时关注了它和{_SIE}{_T}",
+    ),
+    "pair_any": (
+        r"(?P<count>\d+) people took an interest in both this and something in your history",
+        r"有(?P<count>\d+)人同时关注了它和您历史中的内容",
+    ),
+    "after": (
+        rf"(?P<count>\d+) people went on to this from {_T}, {_YOU}",
+        rf"有(?P<count>\d+)人在{_SIE}{_T}之后接着关注了它",
+    ),
     "repeat": (r"You (?P<verb>[a-z ]+) it before", r"您以前(?P<verb>.*)"),
     "by_one": (f"By (?P<value>.*), like {_T}, {_YOU}", f"来自(?P<value>.*)，与{_SIE}{_T}一样"),
-    "by_many": (r"By (?P<value>.*), like (?P<count>\d+) others in your history",)
-    + (r"来自(?P<value>.*)，您的历史中还有其(?P<count>\d+)项",),
+    "by_many": (
+        r"By (?P<value>.*), like (?P<count>\d+) others in your history",
+        r"来自(?P<value>.*)，您的历史中还有其(?P<count>\d+)项",
+    ),
     "by_any": ("By (?P<value>.*), as in your history", "来自(?P<value>.*)，您的历史中也有"),
     "tag_one": (f"Tagged {_Q.format('value')}, like {_T}, {_YOU}", f"带有标签{_Q.format('value')}，与{_SIE}{_T}一样"),
-    "tag_many": (rf"Tagged {_Q.format('value')}, like (?P<count>\d+) others in your history",)
-    + (rf"带有标签{_Q.format('value')}，您的历史中另有(?P<count>\d+)项",),
+    "tag_many": (
+        rf"Tagged {_Q.format('value')}, like (?P<count>\d+) others in your history",
+        rf"带有标签{_Q.format('value')}，您的历史中另有(?P<count>\d+)项",
+    ),
     "tag_any": (f"Tagged {_Q.format('value')}, as in your history", f"带有标签{_Q.format('value')}，您的历史中也有"),
-    "match_one": (rf"The same (?P<column>\S+) as {_T}, {_YOU} \({_Q.format('value')}\)",)
-    + (f"与{_SIE}{_T}的(?P<column>.*)相同（{_Q.format('value')}）",),
-    "match_many": (rf"The same (?P<column>\S+) as (?P<count>\d+) others in your history \({_Q.format('value')}\)",)
-    + (rf"与您历史中另外(?P<count>\d+)项的(?P<column>.*)相同（{_Q.format('value')}）",),
-    "match_any": (rf"The same (?P<column>\S+) as in your history \({_Q.format('value')}\)",)
-    + (f"(?P<column>.*)为{_Q.format('value')}，您的历史中也有",),
-    "popular_in": (rf"Top 10 by popularity for (?P<column>\S+) {_Q.format('value')}, which is in your history",)
-    + (f"(?P<column>.*)为{_Q.format('value')}的最受欢迎的10项之一，您的历史中有此.*",),
-    "popular": (r"(?P<count>\d+) people took an interest in the last (?P<days>\d+) days",)
-    + (r"最近(?P<days>\d+)天有(?P<count>\d+)人关注",),
-    "rising": (r"Rising: (?P<count>\d+) new people in the last (?P<days>\d+) days, (?P<before>\d+) in the .*before",)
-    + (r"关注上升：最近(?P<days>\d+)天新增(?P<count>\d+)人，此前\d+天新增(?P<before>\d+)人",),
+    "match_one": (
+        rf"The same (?P<column>\S+) as {_T}, {_YOU} \({_Q.format('value')}\)",
+        f"与{_SIE}{_T}的(?P<column>.*)相同（{_Q.format('value')}）",
+    ),
+    "match_many": (
+        rf"The same (?P<column>\S+) as (?P<count>\d+) others in your history \({_Q.format('value')}\)",
+        rf"与您历史中另外(?P<count>\d+)项的(?P<column>.*)相同（{_Q.format('value')}）",
+    ),
+    "match_any": (
+        rf"The same (?P<column>\S+) as in your history \({_Q.format('value')}\)",
+        f"(?P<column>.*)为{_Q.format('value')}，您的历史中也有",
+    ),
+    "popular_in": (
+        rf"Top 10 by popularity for (?P<column>\S+) {_Q.format('value')}, which is in your history",
+        f"(?P<column>.*)为{_Q.format('value')}的最受欢迎的10项之一，您的历史中有此.*",
+    ),
+    "popular": (
+        r"(?P<count>\d+) people took an interest in the last (?P<days>\d+) days",
+        r"最近(?P<days>\d+)天有(?P<count>\d+)人关注",
+    ),
+    "rising": (
+        r"Rising: (?P<count>\d+) new people in the last (?P<days>\d+) days, (?P<before>\d+) in the .*before",
+        r"关注上升：最近(?P<days>\d+)天新增(?P<count>\d+)人，此前\d+天新增(?P<before>\d+)人",
+    ),
     "popular_all_time": ("Among the 5 % most popular of all time", "历来最受欢迎的5%之一"),
     "new": ("New: added on (?P<date>.*)", "新上架：(?P<date>.*)"),
     "rare": ("Little known: fewer than 5 people so far", "小众：至今不到5人关注"),
@@ -256,9 +281,7 @@ def _is_verb(verb: str, kinds: frozenset[str]) -> bool:
     return _VERBS.get(verb) in kinds
 
 
-def _check_nearness(
-    facts: Facts, user: str, item: str, name: str, said: Mapping[str, str], named: str | None
-) -> bool:
+def _check_nearness(facts: Facts, user: str, item: str, name: str, said: Mapping[str, str], named: str | None) -> bool:
     history = facts.histories[user]
     if named is None or not facts.is_near(item, named):
         return False
@@ -396,9 +419,8 @@ def main() -> None:
     table = summarise(judged)
     print(f"{'sentence':22s} {'rows':>8s} {'share':>7s} {'true':>7s}  untrue, for example")
     for row in table.iter_rows(named=True):
-        print(
-            f"{row['sentence'][:22]:22s} {row['rows']:8,d} {row['share']:7.1%} {row['true']:7.1%}  {row['untrue'] or ''}"
-        )
+        shares = f"{row['share']:7.1%} {row['true']:7.1%}"
+        print(f"{row['sentence'][:22]:22s} {row['rows']:8,d} {shares}  {row['untrue'] or ''}")
     most, titles = find_repeats(judged)
     print(f"{'all':22s} {judged.height:8,d} {1:7.1%} {judged['true'].mean():7.2%}")
     print(f"in one list at most {most} rows with one sentence, and {titles} that name one title")

@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _NEEDED = ("title", "other", "value")
 # Words of the names of columns -> which sentences speak of their values; the sentences of other columns name them.
 _ROLES = {
-    "by": frozenset("author authors writer artist director creator developer designer illustrator composer".split()),
+    "by": frozenset(("author", "authors", "writer", "artist", "director", "creator", "developer", "composer")),
     "tag": frozenset(["tags"]),
 }
 _OTHER_COLUMNS = "match"

@@ -10,22 +10,24 @@ from recsys.dataset.proposal.names import plain, split_name
 
 # Key of the verb -> words of the names of event kinds.
 _WORDS = {
-    "bought": "purchase purchased purchases buy bought order ordered transaction paid sale sold 购买 下单 支付 付款 成交",
+    "bought": "purchase purchased purchases buy bought order ordered paid sale sold transaction "
+    "购买 下单 支付 付款 成交",
     "borrowed": "borrow borrowed loan loaned checkout checkedout renewal 借阅 借",
     "reviewed": "review reviewed reviews",
     "rated": "rate rated rating ratings score scored star stars 评分 打分",
     "commented": "comment commented comments reply replied 评论",
     "shared": "share shared shares forward forwarded repost 分享 转发",
     "liked": "like liked likes favorite favourite favorited favourited fav heart love loved upvote thumbsup 点赞 喜欢",
-    "saved": "save saved bookmark bookmarked collect wishlist wish wishlisted watchlist toread wanttoread towatch toplay "
-    "cart addtocart basket addtobasket 收藏 想读 想看 加购 加入购物车",
+    "saved": "save saved bookmark bookmarked collect wishlist wish wishlisted watchlist toread wanttoread towatch "
+    "toplay cart addtocart basket addtobasket 收藏 想读 想看 加购 加入购物车",
     "read": "read finished reading currentlyreading 读过 阅读",
     "watched": "watch watched watching stream streamed 看过 观看",
     "listened": "listen listened listens 收听",
     "played": "play played plays 播放",
     "downloaded": "download downloaded downloads 下载",
     "clicked": "click clicked clicks tap select selectitem open opened 点击",
-    "viewed": "view viewed views pv pageview viewitem visit visited browse browsed look impression shown 浏览 查看 曝光",
+    "viewed": "view viewed views pv pageview viewitem visit visited browse browsed look impression shown "
+    "浏览 查看 曝光",
 }
 VERBS = (*_WORDS, "chose", "met")
 
