@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -31,6 +31,7 @@ _RARE, _MOST_POPULAR = 5, 0.95
 # Places at the top of a value, users that they take, and items that a value needs to have such places.
 _TOP, _TOP_USERS, _TOP_ITEMS = 10, 3, 30
 _MATCH = "match "
+_Number = TypeVar("_Number", np.int16, np.int32)
 _EXPLAINED_TREES = 25
 # What sources and features are about: a reason about the same is preferred where these add most to the score.
 _SUBJECTS = {
@@ -314,11 +315,13 @@ class ReasonFinder:
         ).astype(np.int32)
 
 
-def _take(values: NDArray[np.generic], entries: NDArray[np.int64]) -> NDArray[np.generic]:
+def _take(values: NDArray[_Number], entries: NDArray[np.int64]) -> NDArray[_Number]:
     """Return the values of entries, -1 where there is none."""
     if not len(values):
         return np.full(entries.shape, -1, dtype=values.dtype)
-    return np.where(entries >= 0, values[np.maximum(entries, 0)], np.array(-1, dtype=values.dtype))
+    taken = values[np.maximum(entries, 0)]
+    taken[entries < 0] = -1
+    return taken
 
 
 def _is_number(numbers: NDArray[np.float64] | None) -> bool:
@@ -337,6 +340,7 @@ def _mark_top(matrix: csr_array, counts: NDArray[np.int64], users: NDArray[np.fl
         np.append((np.diff(values[order]) != 0) | (np.diff(popularity[order]) != 0), np.ones(min(len(order), 1), bool))
     )
     last = ends[np.searchsorted(ends, np.arange(len(order)))] if len(order) else ends
-    top = np.zeros(len(order), dtype=np.bool_)
+    top: NDArray[np.bool_] = np.zeros(len(order), dtype=np.bool_)
     top[order] = last - starts[values[order]] < _TOP
-    return top & (popularity >= _TOP_USERS) & (counts[values] >= _TOP_ITEMS)
+    top &= (popularity >= _TOP_USERS) & (counts[values] >= _TOP_ITEMS)
+    return top

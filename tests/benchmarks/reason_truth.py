@@ -355,7 +355,8 @@ def judge(facts: Facts, lists: pl.DataFrame) -> pl.DataFrame:
     names, truths = [], []
     for user, item, reason in lists.select("user_id", "item_id", "reason").iter_rows():
         name, said = classify(reason)
-        names.append(f"{name} {said['column']}" if "column" in said and name.startswith("match") else name)
+        column = _LABELS.get(said.get("column", ""), said.get("column", ""))
+        names.append(f"{name} {column}" if name.startswith("match") else name)
         truths.append(is_true(facts, user, item, name, said))
     return lists.with_columns(sentence=pl.Series(names, dtype=pl.String), true=pl.Series(truths, dtype=pl.Boolean))
 

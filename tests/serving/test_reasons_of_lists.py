@@ -1,31 +1,18 @@
 """Every reason of a small night, judged by the benchmark that knows nothing but raw events and texts."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import pytest
-from miniature import CUTOFF, RUN_DATE, Trained
+from benchmarks import reason_truth as truth
+from miniature import CUTOFF, RUN_DATE, Trained, read_lists
 
-from recsys.artifacts.recommendations import read_lists
 from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.histories import Histories, stream_histories
 from recsys.dataset.ingestion.meaning import order_kinds
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
 from recsys.serving.shard_task import ShardTask, save_inputs
-
-
-@pytest.fixture(scope="module")
-def judge() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks/reason_truth.py"
-    spec = importlib.util.spec_from_file_location("reason_truth", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -42,50 +29,48 @@ def night(trained: Trained, bundle: Bundle, snapshot: Snapshot, users: Histories
 
 
 @pytest.fixture(scope="module")
-def facts(judge: ModuleType, trained: Trained, snapshot: Snapshot) -> object:
+def facts(trained: Trained, snapshot: Snapshot) -> truth.Facts:
     weights = trained.config.dataset.interactions.event_weights
     events = snapshot.interactions.filter(pl.col("time") < CUTOFF)
-    return judge.Facts(snapshot.items, events, weights, CUTOFF)
+    return truth.Facts(snapshot.items, events, weights, CUTOFF)
 
 
-def test_published_reasons_are_true_and_various(judge: ModuleType, trained: Trained, facts: object) -> None:
-    judged = judge.judge(facts, read_lists(trained.home, RUN_DATE))
-    table = judge.summarise(judged)
+def test_published_reasons_are_true_and_various(trained: Trained, facts: truth.Facts) -> None:
+    judged = truth.judge(facts, read_lists(trained.home, RUN_DATE))
+    table = truth.summarise(judged)
     assert judged["true"].mean() >= 0.99, table
     assert table.height >= 10
     assert table["share"].max() <= 0.25, table
-    sentences, titles = judge.find_repeats(judged)
+    sentences, titles = truth.find_repeats(judged)
     assert (sentences, titles) <= (3, 2)
     assert titles <= 2
 
 
-def test_reasons_in_chinese_say_the_same(
-    judge: ModuleType, night: BatchRecommender, users: Histories, facts: object
-) -> None:
-    english = judge.judge(facts, night.recommend(users))
+def test_reasons_in_chinese_say_the_same(night: BatchRecommender, users: Histories, facts: truth.Facts) -> None:
+    english = truth.judge(facts, night.recommend(users))
     generation = night.config.generation.model_copy(update={"reason_language": "zh"})
     config = night.config.model_copy(update={"generation": generation})
     other = BatchRecommender(config, night.bundle, night.recommender, "1", night.evidence, users.ages_until)
-    chinese = judge.judge(facts, other.recommend(users))
+    chinese = truth.judge(facts, other.recommend(users))
     assert chinese["reason"].str.contains(r"\p{Han}").all()
     assert chinese["sentence"].to_list() == english["sentence"].to_list()
     assert chinese["true"].to_list() == english["true"].to_list()
 
 
-def test_the_judge_finds_what_is_untrue(judge: ModuleType, trained: Trained, facts: object) -> None:
+def test_the_judge_finds_what_is_untrue(trained: Trained, facts: truth.Facts) -> None:
     lists = read_lists(trained.home, RUN_DATE)
     # Each user's reasons at other items of the same list: nearly all state something that does not hold there.
     moved = lists.with_columns(pl.col("reason").reverse().over("user_id"))
-    assert judge.judge(facts, moved)["true"].mean() < 0.5
+    assert truth.judge(facts, moved)["true"].mean() < 0.5
     # One person more than there were, and another verb.
     counted = lists.filter(pl.col("reason").str.contains(r"^\d+ people"))
-    more = counted.with_columns("1" + pl.col("reason"))
+    more = counted.with_columns(reason=pl.lit("1") + pl.col("reason"))
     assert counted.height
-    assert not judge.judge(facts, more)["true"].any()
+    assert not truth.judge(facts, more)["true"].any()
     viewed = lists.filter(pl.col("reason").str.ends_with("which you viewed"))
     bought = viewed.with_columns(pl.col("reason").str.replace("viewed$", "bought"))
     assert viewed.height
-    assert not judge.judge(facts, bought)["true"].any()
+    assert not truth.judge(facts, bought)["true"].any()
 
 
 def test_blocks_shards_and_processes_say_the_same(
