@@ -14,14 +14,15 @@ def test_a_backup_and_a_restore_print_what_they_did(
     config, folder, home = write_config(), tmp_path / "backup", tmp_path / "home"
     answer = call("backup", folder, "-c", config, home=trained.home)
     assert answer.code == 0, answer
-    assert answer.out.startswith(f"backup {folder}: versions 1, 1 snapshot, lists of 1 night; ")
+    # Long paths fold the lines.
+    assert " ".join(answer.out.split()).startswith(f"backup {folder}: versions 1, 1 snapshot, lists of 1 night; ")
     expect(call("backup", folder, "-c", config, home=trained.home), "exists; choose another name", "--replace")
     answer = call("restore", folder, home=home)
     assert answer.code == 0, answer
-    lines = answer.out.splitlines()
-    assert lines[0].startswith(f"restored 'mini' to {home}: ")
-    assert lines[1] == f"readers see {RUN_DATE}"
-    assert lines[-1] == f"next: recsys doctor --config {folder / 'config' / config.name}"
+    text = " ".join(answer.out.split())
+    assert text.startswith(f"restored 'mini' to {home}: ")
+    assert f" readers see {RUN_DATE} " in text
+    assert f"next: recsys doctor --config {folder / 'config' / config.name}" in answer.err
     expect(call("restore", folder, home=home), "is not empty")
     content = json.loads(call("restore", folder, "--json", home=tmp_path / "other").out)
     assert (content["run_date"], content["name"]) == (RUN_DATE, "mini")

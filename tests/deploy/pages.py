@@ -63,7 +63,9 @@ def write_script(blocks: list[Block], values: Mapping[str, str]) -> str:
             assert not missing, f"no values for {sorted(missing)}"
             given |= block.names
         elif block.kind == "server":
-            parts.append(f"(\n{block.commands}\n) > server-{number}.log 2>&1 &")
+            # Started again if it fails, as systemd and schedulers do: on a busy machine Ray gives up after 30 seconds.
+            attempts = f"for attempt in 1 2 3; do (\n{block.commands}\n) && break; sleep 2; done"
+            parts.append(f"({attempts}) > server-{number}.log 2>&1 &")
         else:
             parts.append(f"echo '== block {number}' >&2\n{block.commands}")
     assert given == values.keys(), f"the page sets no {sorted(values.keys() - given)}"

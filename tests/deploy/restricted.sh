@@ -9,6 +9,8 @@
 #
 # Needs root for a mount namespace of its own; outside of it nothing changes.
 set -euo pipefail
+# The other user has to pass through the folders made here.
+umask 022
 if [ "${1:-}" != inside ]; then
     scratch=$(mktemp -d)
     # What is mounted there is seen inside only, so these are empty folders.

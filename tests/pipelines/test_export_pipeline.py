@@ -127,7 +127,7 @@ def test_without_the_extra_nothing_is_written(
     trained: Trained, loaded: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(RecsysError, match=r"install recsys\[export\]"):
+    with pytest.raises(RecsysError, match=r"pip install 'nightly-recsys\[export\]'"):
         export_encoder(trained.config, trained.home, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

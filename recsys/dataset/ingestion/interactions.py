@@ -3,9 +3,8 @@
 The rules are checked in this order, and the first that a row breaks is recorded: forgotten, missing_user_id,
 missing_item_id, unprintable_user_id, unprintable_item_id (control characters), rounded_user_id, rounded_item_id (a
 float that lost digits), list_user_id (a list or an object), user_id_too_long, missing_time, bad_time, early_time,
-future_time,
-unknown_item, missing_event, unknown_event, bad_value, zero_value (no weight where the value is one), bad_position,
-missing_order, bad_order.
+future_time, unknown_item, missing_event, unknown_event, bad_value, zero_value (no weight where the value is
+one), bad_position, missing_order, bad_order.
 """
 
 from __future__ import annotations
