@@ -21,6 +21,7 @@ from typing import Any
 from recsys.errors import ArtifactError
 from recsys.storage.files import hash_file, hash_text, read_json, replace_file, replace_text
 from recsys.storage.folders import MANIFEST, read_manifest, verify_folder
+from recsys.storage.home import file_below
 
 KIND = "backup"
 FORMAT = 1
@@ -204,7 +205,7 @@ def start_restoring(backup: Backup, home: Path, lock_file: Path) -> None:
     Raises:
         ArtifactError: the home holds something else.
     """
-    marker = home / _MARKER
+    marker = file_below(home, _MARKER)
     try:
         marked = read_json(marker)
     except (OSError, ValueError):
@@ -237,7 +238,7 @@ def restore_files(backup: Backup, home: Path) -> int:
     written = 0
     known: dict[tuple[int, int], Path] = {}
     for name in backup.home_files:
-        source, target = backup.folder / HOME / name, home / name
+        source, target = backup.folder / HOME / name, file_below(home, name)
         digest = backup.hashes[f"{HOME}/{name}"]
         if not (target.is_file() and hash_file(target) == digest):
             _restore_file(source, target, digest, known)
@@ -261,4 +262,4 @@ def _restore_file(source: Path, target: Path, digest: str, known: dict[tuple[int
 
 def finish_restoring(home: Path) -> None:
     """Remove the mark of a home that is being restored."""
-    (home / _MARKER).unlink()
+    file_below(home, _MARKER).unlink()

@@ -65,9 +65,7 @@ def restore(folder: Path, home: Path) -> Restored:
         _check_store(folder, store)
         with lock(home, _LOCK):
             start_restoring(backup, home, lock_file(home, _LOCK))
-            for path in (home, *home.rglob("*")):
-                if path.is_dir():
-                    sweep(path)
+            _sweep_folders(home)
             written = restore_files(backup, home)
             if store == HOME:
                 correct_places(home)
@@ -99,3 +97,10 @@ def _check_store(folder: Path, store: str) -> None:
             f"backup {folder}: its registry is on the server {store}, which a backup does not hold; restore that "
             "server from its own backup, set MLFLOW_TRACKING_URI, then run again; nothing was restored"
         )
+
+
+def _sweep_folders(folder: Path) -> None:
+    """Delete what an interrupted restore left half-written in a folder and in all folders below it."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sweep(path)

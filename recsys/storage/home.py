@@ -264,3 +264,8 @@ def identity_file(home: Path) -> Path:
 def lock_file(home: Path, name: str) -> Path:
     """Return the lock file of a piece of work, such as `training` or `generation`."""
     return home / f".{name}.lock"
+
+
+def file_below(home: Path, name: str) -> Path:
+    """Return a file by its path below the home, as backups name it."""
+    return home / name

@@ -108,7 +108,8 @@ def test_a_team(trained_copy: Path, raw_in_place: Path, tmp_path: Path, monkeypa
         }
         printed = run_page("team.md", values, folder)
         assert find_store_run_date("s3://shop/lists") == LAST_DAY
-    assert f"http://127.0.0.1:{values['MLFLOW_PORT']}: champion none, challenger none" in printed
+    # Long lines are folded.
+    assert f"http://127.0.0.1:{values['MLFLOW_PORT']}: champion none, challenger none" in " ".join(printed.split())
     assert f"store s3://shop/lists: {LAST_DAY}" in printed
     assert re.search(rf"^run_date={LAST_DAY}/\w+ \d+ rows$", printed, re.MULTILINE)
     assert {"recsys_nightly", "recsys_train", "recsys_backfill"} <= set(printed.split())

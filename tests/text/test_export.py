@@ -149,11 +149,13 @@ def test_a_missing_extra_is_named(write_checkpoint, tmp_path, monkeypatch, packa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(package)
-    with pytest.raises(RecsysError, match=rf"package {package} is not installed; install recsys\[export\]"):
+    with pytest.raises(
+        RecsysError, match=rf"package {package} is not installed; run pip install 'nightly-recsys\[export\]'"
+    ):
         export_onnx(encoder, tmp_path / "out", int8=False)
     assert not (tmp_path / "out").exists()
     if package == "onnxruntime":
-        with pytest.raises(RecsysError, match=r"install recsys\[export\]"):
+        with pytest.raises(RecsysError, match=r"pip install 'nightly-recsys\[export\]'"):
             OnnxEncoder(tmp_path / "whole")
 
 
