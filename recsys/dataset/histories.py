@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -39,6 +39,8 @@ class Histories:
         consumed: (n_entries) bool, the user has the item now; False if all events were of other kinds, such as views.
         ages: (n_entries) float32, days from the last of those events to `ages_until`; NaN without times.
         first_ages: (n_entries) float32, days from the first of them to `ages_until`; NaN without times.
+        strongest: (n_entries) int16, the strongest kind of those events, index among the kinds that the histories were
+            built with; 0 without kinds.
         cutoff: every event is earlier than this instant; None for windows without a common clock.
         ages_until: the instant to which ages are counted: the cutoff or, without a cutoff, the time of the last
             event; None without times.
@@ -54,6 +56,7 @@ class Histories:
     consumed: NDArray[np.bool_]
     ages: NDArray[np.float32]
     first_ages: NDArray[np.float32]
+    strongest: NDArray[np.int16]
     cutoff: datetime | None
     ages_until: datetime | None
     ordered: bool
@@ -155,7 +158,7 @@ class Histories:
 
 
 # The arrays of `Histories` with a value per entry.
-_ENTRY_ARRAYS = ("items", "weights", "counts", "consumed", "ages", "first_ages")
+_ENTRY_ARRAYS = ("items", "weights", "counts", "consumed", "ages", "first_ages", "strongest")
 
 
 def pick_runs(starts: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -201,13 +204,16 @@ def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: dat
     return _build(interactions, items["item_id"], cutoff, ages_until, ordered)
 
 
-def stream_histories(interactions: pl.LazyFrame, items: pl.DataFrame, cutoff: datetime | None) -> Histories:
+def stream_histories(
+    interactions: pl.LazyFrame, items: pl.DataFrame, cutoff: datetime | None, kinds: Sequence[str] = ()
+) -> Histories:
     """Return the same as `build_histories`, of rows that need not fit in memory.
 
     Args:
         interactions: `Interactions`, sorted by user as `ingest` writes them; rows at or after the cutoff are left out.
         items: `Items`; interactions with other items are left out.
         cutoff: the instant that the histories are as of; None for data without a common clock.
+        kinds: event kinds, the weakest first, for `Histories.strongest`; empty: it is not asked for.
     """
     known = pl.lit(True) if cutoff is None else pl.col("time").is_null() | (pl.col("time") < cutoff)
     summary = interactions.select(
@@ -223,7 +229,7 @@ def stream_histories(interactions: pl.LazyFrame, items: pl.DataFrame, cutoff: da
         # The last user's rows may continue in the next block, so that user waits for it.
         complete = pl.lit(start + _BLOCK_ROWS >= total) | (pl.col("user_id") != pl.col("user_id").last())
         unfinished = rows.filter(~complete)
-        blocks.append(_build(rows.filter(complete & known), items["item_id"], cutoff, cutoff or last, ordered))
+        blocks.append(_build(rows.filter(complete & known), items["item_id"], cutoff, cutoff or last, ordered, kinds))
     return _join(blocks)
 
 
@@ -238,10 +244,15 @@ def _join(blocks: list[Histories]) -> Histories:
 
 
 def _build(
-    interactions: pl.DataFrame, item_ids: pl.Series, cutoff: datetime | None, ages_until: datetime | None, ordered: bool
+    interactions: pl.DataFrame,
+    item_ids: pl.Series,
+    cutoff: datetime | None,
+    ages_until: datetime | None,
+    ordered: bool,
+    kinds: Sequence[str] = (),
 ) -> Histories:
     users, items = IdMap.of(interactions["user_id"]), IdMap(item_ids)
-    pairs = _gather_pairs(interactions, users, items, ordered)
+    pairs = _gather_pairs(interactions, users, items, ordered, kinds)
     lengths = np.bincount(pairs["user_index"].to_numpy(), minlength=len(users))
     return Histories(
         user_ids=users.ids,
@@ -253,16 +264,22 @@ def _build(
         consumed=pairs["consumed"].to_numpy(),
         ages=_compute_ages(pairs["last"], ages_until),
         first_ages=_compute_ages(pairs["first"], ages_until),
+        strongest=pairs["strongest"].to_numpy(),
         cutoff=cutoff,
         ages_until=ages_until,
         ordered=ordered,
     )
 
 
-def _gather_pairs(interactions: pl.DataFrame, users: IdMap, items: IdMap, ordered: bool) -> pl.DataFrame:
+def _gather_pairs(
+    interactions: pl.DataFrame, users: IdMap, items: IdMap, ordered: bool, kinds: Sequence[str]
+) -> pl.DataFrame:
     numbered = items.add_index(interactions.lazy(), "item_id", "item_index")
     numbered = users.add_index(numbered, "user_id", "user_index")
     # Without an order a multiplicative hash spreads the items, so that "later" never means "larger id".
+    strength = pl.lit(0)
+    if kinds:
+        strength = pl.col("event").replace_strict(list(kinds), list(range(len(kinds))), default=0)
     arbitrary = (pl.col("item_index").cast(pl.UInt64) * 2_654_435_761) % 4_294_967_296
     return (
         numbered.group_by("user_index", "item_index")
@@ -275,6 +292,7 @@ def _gather_pairs(interactions: pl.DataFrame, users: IdMap, items: IdMap, ordere
             pl.col("consumed").any(),
             pl.col("time").max().alias("last"),
             pl.col("time").min().alias("first"),
+            strength.max().cast(pl.Int16).alias("strongest"),
         )
         .sort("user_index", "last_step" if ordered else arbitrary, "item_index")
         .collect()

@@ -10,6 +10,7 @@ from pathlib import Path
 from recsys.artifacts.shards import ShardFolder
 from recsys.collab.factor_cache import FactorCache
 from recsys.dataset.histories import Histories, stream_histories
+from recsys.dataset.ingestion.meaning import order_kinds
 from recsys.engines import make_engine
 from recsys.errors import Refused
 from recsys.pipelines.night_inputs import NightInputs, Variant
@@ -109,7 +110,9 @@ class NightLists:
         inputs, snapshot = self.inputs, self.inputs.snapshot
         with log_stage("histories") as done:
             inputs.refuse_age(self.run_date, self.end)
-            histories = stream_histories(snapshot.interactions, snapshot.items, self.end)
+            histories = stream_histories(
+                snapshot.interactions, snapshot.items, self.end, order_kinds(inputs.config.dataset.interactions)
+            )
             active = inputs.select_active(histories, self.end)
             done(f"{format_count(histories.n_users, 'user')}, {active.n_users:,} active")
         if not active.n_users:
@@ -151,6 +154,7 @@ class NightLists:
             bundle,
             recommender,
             variant.version.number,
+            bundle.count_evidence(recommender, histories),
             histories.ages_until,
             bundle.block_lists.pairs,
             shown,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.candidates.merge import map_blocks
 from recsys.config import Config
 from recsys.dataset.histories import Histories
+from recsys.ranking.evidence import Evidence
 from recsys.ranking.rules import RELAXED_IN_ORDER
 from recsys.serving.bundle import Bundle
 from recsys.serving.fallback import FALLBACK
@@ -22,6 +23,7 @@ from recsys.serving.list_maker import ListMaker, Lists, UserLimits
 from recsys.serving.night_sample import NightSample, sample_block
 from recsys.serving.recommender import Recommender
 from recsys.serving.sentences import Sentences
+from recsys.serving.sentences.verbs import list_verbs
 from recsys.storage.files import scan_parquet
 
 
@@ -35,9 +37,8 @@ class _Rows:
         items: (n_rows) int32.
         scores: (n_rows) float32.
         sources: (n_rows) int64, bit s: source s proposed the item; a bit above them: that fallback step filled it in.
-        reasons: (n_rows) int16, index into the reason keys.
-        named_items: (n_rows) int32, item of the history that the reason names, -1 for none.
         relaxed: (n_rows) int8, rules dropped for the row; -1 for a fallback row.
+        keys: (n_rows) int16; this and the following are those of `Reasons`.
     """
 
     users: NDArray[np.int64]
@@ -45,9 +46,13 @@ class _Rows:
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
     sources: NDArray[np.int64]
-    reasons: NDArray[np.int16]
-    named_items: NDArray[np.int32]
     relaxed: NDArray[np.int8]
+    keys: NDArray[np.int16]
+    named: NDArray[np.int32]
+    others: NDArray[np.int32]
+    events: NDArray[np.int16]
+    values: NDArray[np.int32]
+    counts: NDArray[np.int32]
 
     @classmethod
     def of(cls, lists: Lists, first_user: int) -> _Rows:
@@ -66,9 +71,8 @@ class _Rows:
             items=lists.items[listed],
             scores=lists.item_scores[listed],
             sources=sources[listed],
-            reasons=lists.reasons[listed],
-            named_items=lists.named_items[listed],
             relaxed=np.where(filled, np.int8(-1), lists.relaxed)[listed],
+            **{name: values[listed] for name, values in lists.reasons._asdict().items()},
         )
 
 
@@ -81,6 +85,7 @@ class BatchRecommender:
         bundle: of the model: the champion, or the challenger of a canary.
         recommender: of the bundle, over the catalogue.
         model_version: of the model.
+        evidence: counts over all users, not only of those who get lists, that reasons are checked against.
         ages_until: the instant that ages are counted to; None without times.
         blocked: `user_id`, `item_id`: pairs that no list may hold, whether or not the item is available or consumed.
         shown: parquet files of earlier nights' `Recommendations`, one list per night, the last night first.
@@ -93,6 +98,7 @@ class BatchRecommender:
     bundle: Bundle
     recommender: Recommender
     model_version: str
+    evidence: Evidence
     ages_until: datetime | None = None
     blocked: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"user_id": str, "item_id": str}))
     shown: Sequence[Sequence[Path]] = ()
@@ -120,8 +126,6 @@ class BatchRecommender:
 
     def _to_frame(self, users: Histories, blocks: Sequence[_Rows]) -> pl.DataFrame:
         rows = _Rows(*(np.concatenate([getattr(block, name) for block in blocks]) for name in _Rows.__annotations__))
-        titles = self.recommender.items["title"].gather(np.maximum(rows.named_items, 0))
-        titles = titles.zip_with(pl.Series(rows.named_items >= 0), pl.Series([None], dtype=pl.String))
         masks, mask_index = np.unique(rows.sources, return_inverse=True)
         names = pl.Series([_name_bits(int(mask), self._bit_names) for mask in masks], dtype=pl.List(pl.String))
         return pl.DataFrame(
@@ -131,7 +135,9 @@ class BatchRecommender:
                 "item_id": users.item_ids.gather(rows.items),
                 "score": rows.scores,
                 "sources": names.gather(mask_index),
-                "reason": self._sentences.write(self.list_maker.reason_finder.keys, rows.reasons, titles),
+                "reason": self._sentences.write(
+                    self.list_maker.reason_finder.keys, rows.keys, self._gather_details(rows)
+                ),
                 "variant": self._name_variants(rows.relaxed),
                 "model_version": pl.repeat(self.model_version, len(rows.users), dtype=pl.String, eager=True),
             }
@@ -140,7 +146,25 @@ class BatchRecommender:
     @cached_property
     def list_maker(self) -> ListMaker:
         """The chain that makes the lists."""
-        return ListMaker(self.recommender, self.bundle.ranker, self.config.generation, self.ages_until)
+        return ListMaker(self.recommender, self.bundle.ranker, self.config.generation, self.ages_until, self.evidence)
+
+    def _gather_details(self, rows: _Rows) -> pl.DataFrame:
+        """Return what fills the placeholders of the reasons' sentences, null where there is nothing."""
+        finder, items = self.list_maker.reason_finder, self.recommender.items
+        popular, rising = self.evidence.popular, self.evidence.rising
+        is_rising = rows.keys == finder.keys.index("rising")
+        details = {
+            "title": _gather(items["title"], rows.named),
+            "other": _gather(items["title"], rows.others),
+            "verb": _gather(pl.Series(list_verbs(self.config.dataset.interactions)), rows.events),
+            "value": _gather(finder.values, rows.values),
+            "column": _gather(finder.value_columns, rows.values),
+            "date": _gather(items["created_at"].dt.strftime("%Y-%m-%d"), rows.items),
+            "count": rows.counts,
+            "days": np.where(is_rising, rising[2][rows.items], popular[1][rows.items]),
+            "before": rising[1][rows.items],
+        }
+        return pl.DataFrame(details)
 
     def _name_variants(self, relaxed: NDArray[np.int8]) -> pl.Series:
         if self.variant is not None:
@@ -162,8 +186,7 @@ class BatchRecommender:
 
     @cached_property
     def _sentences(self) -> Sentences:
-        sources = (*self.recommender.sources, *self.list_maker.fallback.steps)
-        declared = {source.reason: getattr(source, "sentences", {}) for source in sources}
+        declared = {source.reason: getattr(source, "sentences", {}) for source in self.recommender.sources}
         return Sentences.load(self.config.generation, self.recommender.items, declared)
 
     @cached_property
@@ -171,6 +194,11 @@ class BatchRecommender:
         """The names that the bits of `_Rows.sources` stand for."""
         sources = [[name] for name in self.recommender.source_names]
         return sources + [[FALLBACK, source.name] for source in self.list_maker.fallback.steps]
+
+
+def _gather(values: pl.Series, indexes: NDArray[np.integer]) -> pl.Series:
+    """Return a value for each index, null for -1."""
+    return values.gather(pl.Series(indexes, dtype=pl.Int64).replace(-1, None).cast(pl.UInt32))
 
 
 def _name_bits(mask: int, names: Sequence[list[str]]) -> list[str]:

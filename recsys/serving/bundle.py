@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config, check_plugins, parse_config, required_plugins
 from recsys.dataset.histories import Histories
 from recsys.errors import ArtifactError, ConfigError, DataError
+from recsys.ranking.evidence import Evidence, Nearness
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.recommender import Recommender
@@ -52,6 +53,8 @@ class Bundle:
         block_lists: as they were at training; the nightly batch reads those of tonight instead.
         checkpoint: SHA-256 of the weights that the encoder was fine-tuned from; empty: it was trained from scratch, or
             an older recsys wrote the bundle.
+        stored_nearness: as the folder of the bundle has it; None for a new bundle and for one of an older recsys, which
+            did not store it: then it is measured.
     """
 
     config: Config
@@ -65,6 +68,15 @@ class Bundle:
     statistics: ItemStatistics
     block_lists: BlockLists = field(default_factory=BlockLists)
     checkpoint: str = ""
+    stored_nearness: Nearness | None = None
+
+    @cached_property
+    def nearness(self) -> Nearness:
+        """How near two texts of the catalogue at training have to be for a reason to call them similar."""
+        if self.stored_nearness is not None:
+            return self.stored_nearness
+        terms = self.candidate_models.neighbours.get("tfidf")
+        return Nearness.measure(self.embeddings, terms.similarity if terms else None)
 
     @property
     def attributes(self) -> list[str]:
@@ -168,12 +180,27 @@ class Bundle:
             self.config, models, items, texts, embeddings, statistics, cutoff, self.attributes, factor_cache
         )
 
+    def count_evidence(self, recommender: Recommender, histories: Histories) -> Evidence:
+        """Return the counts over all users that the reasons of a night are checked against.
+
+        Args:
+            recommender: of this bundle, over the catalogue.
+            histories: of all users.
+        """
+        neighbours = [model.similarity for model in recommender.facts.neighbours.values()]
+        return Evidence.count(histories, self.nearness, neighbours)
+
     def save(self, folder: Path) -> None:
         """Write every part into an existing empty folder."""
         write_json(folder / "plugins.json", required_plugins(self.config))
         write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
-        facts = {"cutoff": cutoff, "encoder": self.encoder.digest(), "checkpoint": self.checkpoint}
+        facts = {
+            "cutoff": cutoff,
+            "encoder": self.encoder.digest(),
+            "checkpoint": self.checkpoint,
+            "nearness": list(self.nearness),
+        }
         write_json(folder / "bundle.json", facts)
         self.encoder.save(folder / "encoder")
         self.candidate_models.save(folder)
@@ -210,7 +237,7 @@ class Bundle:
         content = read_json(folder / "config.json")
         config = parse_config(content, str(folder / "config.json"))
         facts = read_json(folder / "bundle.json")
-        cutoff = facts["cutoff"]
+        cutoff, nearness = facts["cutoff"], facts.get("nearness")
         items = read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
         statistics = ItemStatistics.from_arrays(arrays)
@@ -228,6 +255,7 @@ class Bundle:
             statistics=statistics,
             block_lists=BlockLists.load(folder),
             checkpoint=facts.get("checkpoint", ""),
+            stored_nearness=Nearness(*nearness) if nearness else None,
         )
 
 

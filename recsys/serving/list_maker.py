@@ -15,10 +15,11 @@ from recsys.config import GenerationConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import UserItems
 from recsys.dataset.values import mark_values
+from recsys.ranking.evidence import Evidence, Nearness
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.rules import Rules, penalise_shown
 from recsys.serving.fallback import FallbackChain
-from recsys.serving.reasons import ReasonFinder
+from recsys.serving.reasons import ReasonFinder, Reasons
 from recsys.serving.recommender import Recommender
 
 
@@ -65,8 +66,7 @@ class Lists:
         rows: (n_users, length) int64, row among the candidates; -1 where the fallback chain filled in, or nothing.
         relaxed: (n_users, length) int8, number of `rules.RELAXED_IN_ORDER` that were dropped for the rank.
         filled_by: (n_users, length) int8, step of the fallback chain that filled the rank, -1 for none.
-        reasons: (n_users, length) int16, index into `ReasonFinder.keys`; empty unless requested.
-        named_items: (n_users, length) int32, item of the history that the reason names, -1 for none; likewise.
+        reasons: of each rank; empty unless requested.
     """
 
     proposed: CandidateRows
@@ -78,8 +78,7 @@ class Lists:
     rows: NDArray[np.int64]
     relaxed: NDArray[np.int8]
     filled_by: NDArray[np.int8]
-    reasons: NDArray[np.int16]
-    named_items: NDArray[np.int32]
+    reasons: Reasons
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,14 @@ class ListMaker:
         ranker: scores them.
         generation: list length and rules.
         ages_until: the instant that the age of items is counted to; None without times.
+        evidence: counts over all users that reasons are checked against; None: reasons do not speak of other users.
     """
 
     recommender: Recommender
     ranker: Ranker
     generation: GenerationConfig
     ages_until: datetime | None
+    evidence: Evidence | None = None
 
     def make_lists(self, users: Histories, limits: UserLimits, length: int, *, with_reasons: bool) -> Lists:
         """Make the lists of a block of users; a user's list does not depend on the other users of the block.
@@ -116,9 +117,9 @@ class ListMaker:
         rows, relaxed = self.rules.choose(candidates, scores, self.generation.n, length)
         items, item_scores = _take_ranked(candidates, scores, rows)
         filled_by = self.fallback.fill(items, item_scores, users, exclusions)
-        reasons, named_items = np.zeros((0, 0), dtype=np.int16), np.zeros((0, 0), dtype=np.int32)
+        reasons = Reasons.none()
         if with_reasons:
-            reasons, named_items = self.reason_finder.find(candidates, features, rows, items, filled_by, users)
+            reasons = self.reason_finder.find(candidates, features, rows, items, users)
         return Lists(
             proposed,
             candidates,
@@ -130,7 +131,6 @@ class ListMaker:
             relaxed,
             filled_by,
             reasons,
-            named_items,
         )
 
     @cached_property
@@ -153,7 +153,8 @@ class ListMaker:
     @cached_property
     def reason_finder(self) -> ReasonFinder:
         """Finds the reason of each row."""
-        return ReasonFinder(self.recommender, self.ranker, self.fallback.steps)
+        evidence = self.evidence or Evidence.blank(self.recommender.items.height, Nearness(1.0, 1.0))
+        return ReasonFinder(self.recommender, self.ranker, evidence, self.ages_until)
 
 
 def _take_ranked(

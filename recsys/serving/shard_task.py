@@ -18,6 +18,7 @@ from recsys.artifacts.shards import ShardFolder
 from recsys.candidates.statistics import ItemStatistics
 from recsys.config import parse_config
 from recsys.dataset.histories import Histories
+from recsys.ranking.evidence import Evidence
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
 from recsys.serving.fallback import FALLBACK
@@ -25,7 +26,7 @@ from recsys.serving.night_sample import sample_vectors
 from recsys.storage.files import read_json, read_parquet, scan_parquet, write_json
 
 # The arrays of `Histories` that are read shard by shard.
-_ENTRIES = ("items", "weights", "counts", "consumed", "ages", "first_ages")
+_ENTRIES = ("items", "weights", "counts", "consumed", "ages", "first_ages", "strongest")
 # The night that this process makes shards for.
 _LOADED: dict[Path, tuple[BatchRecommender, Histories | None]] = {}
 
@@ -114,7 +115,7 @@ def save_inputs(folder: Path, night: BatchRecommender, users: Histories) -> None
     pl.DataFrame({"user_id": users.user_ids}).write_parquet(folder / "users.parquet")
     for name in ("starts", *_ENTRIES):
         np.save(folder / f"{name}.npy", getattr(users, name), allow_pickle=False)
-    arrays = {"embeddings": recommender.embeddings, **recommender.statistics.to_arrays()}
+    arrays = {"embeddings": recommender.embeddings, **recommender.statistics.to_arrays(), **night.evidence.to_arrays()}
     np.savez(folder / "catalogue.npz", allow_pickle=False, **arrays)
     write_json(
         folder / "night.json",
@@ -165,6 +166,7 @@ def _load_night(folder: Path) -> BatchRecommender:
         bundle,
         recommender,
         facts["model_version"],
+        Evidence.from_arrays(arrays),
         _read_instant(facts["ages_until"]),
         read_parquet(folder / "blocked.parquet"),
         [[Path(path) for path in files] for files in facts["shown"]],

@@ -127,7 +127,9 @@ def prepare(config: Config, folder: Path) -> tuple[BatchRecommender, Histories, 
     )
     users = build_histories(windows.test.history, found.items, windows.test.cutoff)
     bundle = Bundle.load(folder)
-    return BatchRecommender(config, bundle, bundle.prepare(found.items, users), "1"), users, windows.test.positives
+    recommender = bundle.prepare(found.items, users)
+    evidence = bundle.count_evidence(recommender, users)
+    return BatchRecommender(config, bundle, recommender, "1", evidence), users, windows.test.positives
 
 
 def clock(work: Callable[[], Any]) -> float:
@@ -240,11 +242,11 @@ def profile(night: BatchRecommender, users: Histories) -> None:
         setattr(features, name, kept[name])
     with part("(everything)"):
         night.recommend(users)
-    real = ReasonFinder._select, reasons.find_nearest
-    ReasonFinder._select = wrap("reasons: largest addition", real[0])  # type: ignore[method-assign]
-    reasons.find_nearest = wrap("reasons: nearest item", real[1])
+    real = ReasonFinder._weigh, reasons.choose_reasons
+    ReasonFinder._weigh = wrap("reasons: what adds most", real[0])  # type: ignore[method-assign]
+    reasons.choose_reasons = wrap("reasons: what is true", real[1])
     night.recommend(users)
-    ReasonFinder._select, reasons.find_nearest = real  # type: ignore[method-assign]
+    ReasonFinder._weigh, reasons.choose_reasons = real  # type: ignore[method-assign]
     torch.set_num_threads(threads)
     whole = spent.pop("(everything)")
     print(f"one thread, {users.n_users:,} users: {1e3 * whole / users.n_users:.2f} ms a user; of these")

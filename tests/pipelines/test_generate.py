@@ -167,8 +167,7 @@ class TestNight:
         # The text step comes first; every user here has a history, and every item a text.
         assert set(filled["sources"].list.get(1)) == {"text"}
         assert set(filled["variant"]) == {"fallback"}
-        reasons = set(filled["reason"].str.replace("“.*”", "X"))
-        assert reasons <= {"Its description fits what you read lately", "Because you chose X"}
+        assert filled["reason"].str.len_chars().min() > 0
         assert lists.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
         # Every recommendable item is in every list, once.
         had = cut(snapshot.interactions, CUTOFF)

@@ -175,7 +175,7 @@ def test_named_users_without_history_get_lists(
 
 def test_reasons_name_what_the_user_chose(trained: Trained, home: Path, snapshot: Snapshot) -> None:
     lists = read_lists(trained.home, RUN_DATE)
-    named = lists.filter(pl.col("reason").str.starts_with("Because you chose"))
+    named = lists.filter(pl.col("reason").str.starts_with("Similar to"))
     assert 0 < named.height < lists.height
     titles = named.with_columns(title=pl.col("reason").str.extract("“(.*)”"))
     had = snapshot.interactions.join(snapshot.items, on="item_id").select("user_id", "title").unique()

@@ -31,7 +31,7 @@ def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) ->
 
 
 def test_a_folder_of_a_version_that_counted_less_says_so(bundle: Bundle, tmp_path: Path) -> None:
-    parts = SimpleNamespace(save=lambda _: None, digest=lambda: "")
+    parts = SimpleNamespace(save=lambda _: None, digest=lambda: "", neighbours={})
     names = ("users", "recent", "first_age", "last_age", "mean_weight")
     counted = {name: np.full(2, place) for place, name in enumerate(names)}
     replace(

@@ -23,7 +23,8 @@ def users(snapshot: Snapshot) -> Histories:
 @pytest.fixture(scope="module")
 def night(bundle: Bundle, snapshot: Snapshot, users: Histories) -> BatchRecommender:
     recommender = bundle.prepare(snapshot.items, users)
-    return BatchRecommender(bundle.config, bundle, recommender, "1", users.ages_until, sample_share=1.0)
+    evidence = bundle.count_evidence(recommender, users)
+    return BatchRecommender(bundle.config, bundle, recommender, "1", evidence, users.ages_until, sample_share=1.0)
 
 
 @pytest.fixture(scope="module")

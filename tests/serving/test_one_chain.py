@@ -53,7 +53,13 @@ def serve(bundle: Bundle, snapshot: Snapshot) -> pl.DataFrame:
     histories = build_histories(cut(snapshot.interactions, CUTOFF), items, CUTOFF)
     recommender = bundle.prepare(items, histories)
     night = BatchRecommender(
-        bundle.config, bundle, recommender, "1", histories.ages_until, blocked=bundle.block_lists.pairs
+        bundle.config,
+        bundle,
+        recommender,
+        "1",
+        bundle.count_evidence(recommender, histories),
+        histories.ages_until,
+        blocked=bundle.block_lists.pairs,
     )
     return night.recommend(histories)
 

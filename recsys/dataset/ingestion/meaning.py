@@ -51,6 +51,11 @@ def mark_positive(
     return positive
 
 
+def order_kinds(files: InteractionFiles) -> list[str]:
+    """Return the event kinds by weight, the weakest first; of equal ones the first of `event_weights` is weaker."""
+    return sorted(files.event_weights, key=lambda kind: files.event_weights[kind])
+
+
 def _list_positive(files: InteractionFiles) -> list[str]:
     kinds = files.event_weights if files.positive_events is None else files.positive_events
     return [kind for kind in kinds if kind not in files.owned_events]
