@@ -18,7 +18,7 @@ DISTRIBUTION = "nightly-recsys"
 _FORMER_NAME = "recsys"
 _UNKNOWN = "0.0.0"
 # The modules of the extras whose absence leaves something out instead of stopping a command.
-_REPORT_MODULES = ("altair", "matplotlib", "vl_convert")
+_REPORT_MODULES = ("matplotlib", "vl_convert")
 
 
 def find_version() -> str:

@@ -30,7 +30,6 @@ HEAVY = (
     "numpy",
     "numba",
     "matplotlib",
-    "altair",
     "pydantic",
 )
 PUBLIC = [name for name in recsys.__all__ if name not in ("analysis", "plots")]

@@ -23,6 +23,7 @@ def draw_run(
     tables: Mapping[str, pl.DataFrame],
     measured: Mapping[str, Any],
     curves: Mapping[str, list[float]],
+    cache: Path | None = None,
 ) -> None:
     """Write the plots of a measurement as PNG and the embedding map as HTML.
 
@@ -35,6 +36,7 @@ def draw_run(
         tables: the tables of the run, by their names in `Run`.
         measured: results that are not tables.
         curves: losses and validation scores by name.
+        cache: of the plotting library of pages.
     """
     folder.mkdir()
     if missing := find_missing_report_package():
@@ -44,7 +46,7 @@ def draw_run(
         )
         return
     _draw_tables(folder, config, tables, measured, curves)
-    _draw_embedding_map(folder, config, evaluated)
+    _draw_embedding_map(folder, config, evaluated, cache)
 
 
 def _draw_tables(
@@ -69,12 +71,13 @@ def _draw_tables(
         figure.savefig(folder / f"{name}.png", dpi=120)
 
 
-def _draw_embedding_map(folder: Path, config: Config, evaluated: Fitted) -> None:
+def _draw_embedding_map(folder: Path, config: Config, evaluated: Fitted, cache: Path | None) -> None:
     from recsys.visuals.embedding_map import group_items, render_embedding_map
 
     bundle = evaluated.bundle
     items = bundle.items
     columns = (*config.evaluation.segments.item_columns, "tags", *config.dataset.items.attributes)
     titles = items["title"].zip_with(items["title"].str.strip_chars() != "", items["item_id"]).to_list()
-    page = render_embedding_map(bundle.embeddings, titles, group_items(items, columns), bundle.statistics.users)
+    groups = group_items(items, columns)
+    page = render_embedding_map(bundle.embeddings, titles, groups, bundle.statistics.users, cache)
     (folder / "embedding_map.html").write_text(page, "utf-8")

@@ -41,7 +41,7 @@ from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.storage.files import hash_text, read_parquet, replace_text, write_json, write_table
 from recsys.storage.folders import sweep, write_folder
-from recsys.storage.home import current_run_file, fine_tuning_folder, run_folder, runs_folder
+from recsys.storage.home import current_run_file, fine_tuning_folder, plotting_file, run_folder, runs_folder
 from recsys.storage.identity import identify_home
 from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
@@ -210,7 +210,9 @@ def _fit_and_measure(
     shutil.rmtree(resume, ignore_errors=True)
     write_folder(
         run_folder(home, run),
-        lambda staging: _write_run(staging, config, evaluated, measured.lists, tables, summary, curves),
+        lambda staging: _write_run(
+            staging, config, evaluated, measured.lists, tables, summary, curves, plotting_file(home)
+        ),
         {**facts, "kind": "run"},
     )
     replace_text(current_run_file(home, config.name), run + "\n")
@@ -327,6 +329,7 @@ def _write_run(
     tables: Mapping[str, pl.DataFrame],
     measured: Mapping[str, Any],
     curves: Mapping[str, list[float]],
+    cache: Path,
 ) -> None:
     """Write the training rows, results and plots of the run; the bundle itself goes to the registry."""
     write_table(evaluated.rows, TrainingRows, folder / "training_rows.parquet", "training rows")
@@ -335,4 +338,4 @@ def _write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config.resolved(), allow_unicode=True, sort_keys=False), "utf-8")
     write_json(folder / "curves.json", curves)
     write_json(folder / "measured.json", measured)
-    draw_run(folder / "plots", config, evaluated, tables, measured, curves)
+    draw_run(folder / "plots", config, evaluated, tables, measured, curves, cache)

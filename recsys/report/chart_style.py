@@ -1,22 +1,16 @@
-"""What all charts share: colours, axes and how a specification is put together.
+"""What all charts share: colours, axes and how a Vega-Lite specification is put together.
 
-Colours are the CSS variables of `visuals.palette`, so the page's light, dark and print themes apply to the marks.
+A specification is plain data, as Vega-Lite documents it: a library that builds and checks such data would take most of
+a page's time, and tests draw every chart in a browser instead. Colours are the CSS variables of `visuals.palette`, so
+the page's light, dark and print themes apply to the marks.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from polars import selectors as cs
-
-from recsys.extras import needs_extra
-
-with needs_extra("report", "HTML report"):
-    import altair as alt
-    from altair.utils.schemapi import debug_mode
 
 Spec = dict[str, Any]
 
@@ -26,10 +20,8 @@ ACCENT, MUTED, FAINT, SURFACE, WORSE, INK = (
 # Room for the names at the ends of lines.
 LABELLED = {"left": 5, "top": 5, "bottom": 5, "right": 104}
 # Few grid lines and labels; a label without room is dropped.
-AXIS = alt.Axis(grid=True, tickCount=5, labelOverlap="greedy")
-SIGNED_AXIS = alt.Axis(
-    grid=True, tickCount=5, labelOverlap="greedy", format="+", labelExpr="datum.value == 0 ? '0' : datum.label"
-)
+AXIS: Spec = {"grid": True, "tickCount": 5, "labelOverlap": "greedy"}
+SIGNED_AXIS: Spec = {**AXIS, "format": "+", "labelExpr": "datum.value == 0 ? '0' : datum.label"}
 
 # Settings of every chart; the page passes them to each chart that it draws.
 CONFIG: Spec = {
@@ -54,69 +46,57 @@ CONFIG: Spec = {
 }
 
 
-def unchecked() -> AbstractContextManager[None]:
-    """Return a context in which altair does not check charts against its schema, which takes most of a page's time.
-
-    Tests draw every chart in a browser instead.
-    """
-    return debug_mode(False)
+def quantity(field: str, **settings: Any) -> Spec:
+    """Return the encoding of a column of numbers."""
+    return {"field": field, "type": "quantitative", **settings}
 
 
-def layer(rows: pl.DataFrame, *charts: alt.Chart) -> alt.LayerChart:
-    """Put charts of the same rows on top of each other, the last one in front."""
-    return alt.LayerChart(data=put_inline(rows), layer=list(charts))
+def category(field: str, **settings: Any) -> Spec:
+    """Return the encoding of a column of names."""
+    return {"field": field, "type": "nominal", **settings}
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows that altair does not copy each time that it changes a chart, which would take most of a page's time."""
-
-    rows: list[dict[str, Any]]
+def quantities(*fields: str, pattern: str) -> list[Spec]:
+    """Return columns of numbers as lines of a tooltip, written after a pattern of d3-format."""
+    return [quantity(field, format=pattern) for field in fields]
 
 
-def put_inline(frame: pl.DataFrame) -> alt.InlineData:
+def colours(field: str, palette: dict[str, str]) -> Spec:
+    """Return a colour for each name of a column; the page has the key."""
+    scale = {"domain": list(palette), "range": list(palette.values())}
+    return category(field, legend=None, scale=scale)
+
+
+def mark(kind: str, style: Spec, **encoding: Any) -> Spec:
+    """Return one layer of a chart: a kind of mark, its style, and what its position and colour encode."""
+    return {"mark": {"type": kind, **style}, "encoding": encoding}
+
+
+def put_inline(frame: pl.DataFrame) -> Spec:
     """Put rows inside the specification; NaN becomes null, because JSON has no NaN."""
-    rows: Any = _Rows(frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts())
-    with unchecked():
-        return alt.InlineData(values=rows)
+    return {"values": frame.with_columns(cs.float().fill_nan(None).round(6)).to_dicts()}
 
 
-def when(field: str, value: str, then: str, otherwise: str) -> alt.ColorValue:
-    """Return a colour for the rows with a value, and another for all others."""
-    return alt.ColorValue(otherwise, condition=match(field, value, then))
+def layer(rows: pl.DataFrame, *marks: Spec) -> Spec:
+    """Put marks of the same rows on top of each other, the last one in front."""
+    return {"data": put_inline(rows), "layer": list(marks)}
 
 
-def match(field: str, value: str, then: str | int) -> dict[str, Any]:
-    """Return the condition that a mark has something for the rows with a value; values are known names, not data."""
-    return {"test": f"datum.{field} === '{value}'", "value": then}
+def when(field: str, value: str, then: str | int, otherwise: str | int) -> Spec:
+    """Return a value for the rows with a name, and another for all others; the names are known, not data."""
+    return {"value": otherwise, "condition": {"test": f"datum.{field} === '{value}'", "value": then}}
 
 
-def choose(chart: alt.LayerChart, **chosen: str | int) -> alt.LayerChart:
+def choose(chart: Spec, **chosen: str | int) -> Spec:
     """Show only rows with the chosen values; the page changes the parameters by these names."""
-    for name, value in chosen.items():
-        chart = chart.add_params(alt.param(name=name, value=value)).transform_filter(f"datum.{name} == {name}")
-    return chart
+    return {
+        **chart,
+        "params": [{"name": name, "value": value} for name, value in chosen.items()],
+        "transform": [{"filter": f"datum.{name} == {name}"} for name in chosen],
+    }
 
 
-def finish(chart: alt.Chart | alt.LayerChart, description: str, height: int) -> Spec:
+def finish(chart: Spec, description: str, height: int) -> Spec:
     """Return the specification: as wide as its container, with a description for screen readers."""
-    sized = chart.properties(
-        width="container",
-        height=height,
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        description=description,
-    )
-    content: Spec = _put_rows(sized.to_dict(validate=False))
-    # The schema is a URL; the page must not contain anything that looks like a request.
-    content.pop("$schema", None)
-    content.pop("config", None)
-    return content
-
-
-def _put_rows(part: Any) -> Any:
-    """Return a part of a specification with its rows in place."""
-    if isinstance(part, _Rows):
-        return part.rows
-    if isinstance(part, dict):
-        return {name: _put_rows(value) for name, value in part.items()}
-    return [_put_rows(value) for value in part] if isinstance(part, list) else part
+    size = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
+    return {**chart, **size, "description": description}

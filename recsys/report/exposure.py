@@ -5,14 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from recsys.config import SegmentsConfig
-from recsys.extras import needs_extra
 from recsys.progress import format_count
-from recsys.report.chart_style import ACCENT, FAINT, MUTED, Spec, finish, put_inline
+from recsys.report.chart_style import ACCENT, FAINT, MUTED, Spec, category, colours, finish, layer, mark, quantity
 from recsys.report.grids import Grid, Row, write_share
 from recsys.report.layout import Figure, Panel, Stat
-
-with needs_extra("report", "HTML report"):
-    import altair as alt
 
 _MOST = 15
 # Groups of items by their number of users: (name, share of the catalogue where the group ends).
@@ -106,18 +102,17 @@ def draw_exposure(shares: pl.DataFrame) -> Spec:
     Args:
         shares: `group`, `of`, `share`.
     """
-    bars = (
-        alt.Chart(put_inline(shares))
-        .mark_bar(cornerRadiusEnd=2)
-        .encode(
-            x=alt.X("group:N", title="items by number of users", sort=list(_NAMES), axis=alt.Axis(labelAngle=0)),
-            xOffset=alt.XOffset("of:N", sort=list(_SHARES)),
-            y=alt.Y("share:Q", title="share", axis=alt.Axis(format="%", tickCount=5)),
-            color=alt.Color("of:N", legend=None, scale=alt.Scale(domain=list(_SHARES), range=list(_SHARES.values()))),
-            tooltip=[alt.Tooltip("group:N"), alt.Tooltip("of:N"), alt.Tooltip("share:Q", format=".1%")],
-        )
+    bars = mark(
+        "bar",
+        {"cornerRadiusEnd": 2},
+        x=category("group", title="items by number of users", sort=list(_NAMES), axis={"labelAngle": 0}),
+        xOffset=category("of", sort=list(_SHARES)),
+        y=quantity("share", title="share", axis={"format": "%", "tickCount": 5}),
+        color=colours("of", _SHARES),
+        tooltip=[category("group"), category("of"), quantity("share", format=".1%")],
     )
-    return finish(bars, "Share of catalogue, interactions and lists in each group of items by number of users", 220)
+    description = "Share of catalogue, interactions and lists in each group of items by number of users"
+    return finish(layer(shares, bars), description, 220)
 
 
 def _list_groups(shares: pl.DataFrame) -> Grid:

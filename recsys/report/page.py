@@ -23,7 +23,7 @@ from recsys.monitoring.monitored_nights import read_nights
 from recsys.progress import format_count
 from recsys.registry.tracking import Store, connect, log_file
 from recsys.report.answers import answer_questions
-from recsys.report.chart_style import CONFIG, unchecked
+from recsys.report.chart_style import CONFIG
 from recsys.report.data import show_data
 from recsys.report.exposure import show_exposure
 from recsys.report.head import Head, list_facts, make_head, write_window
@@ -37,7 +37,7 @@ from recsys.report.users import gather_users
 from recsys.report.watch import show_watch
 from recsys.storage.files import replace_text
 from recsys.storage.folders import read_manifest
-from recsys.storage.home import report_file, snapshot_folder
+from recsys.storage.home import plotting_file, report_file, snapshot_folder
 from recsys.visuals.html import bundle_plotting, embed_json, hash_script
 from recsys.visuals.palette import write_css
 
@@ -88,23 +88,23 @@ def write_report(
     source = _find_lists(home, shown, snapshot, nights)
     trainings = read_trainings(home, shown)
     monitored = [night for night in read_nights(home, config.name) if run_date is None or night.run_date <= run_date]
-    with unchecked():
-        panels = [
-            compare_models(shown),
-            compare_segments(shown),
-            trace_losses(shown),
-            show_limits(serving, nights, config.generation.sanity, config.generation.n),
-            show_trend(trainings, shown.config.evaluation),
-            compare_nights(shown, nights, config.generation.n),
-            show_watch(monitored),
-            show_beyond_accuracy(shown),
-            show_exposure(source.lists, source.history, source.items, shown.config.evaluation.segments, source.whose),
-            show_training(shown),
-            show_data(read_summary(home, snapshot.id), list_facts(shown, snapshot)),
-        ]
+    panels = [
+        compare_models(shown),
+        compare_segments(shown),
+        trace_losses(shown),
+        show_limits(serving, nights, config.generation.sanity, config.generation.n),
+        show_trend(trainings, shown.config.evaluation),
+        compare_nights(shown, nights, config.generation.n),
+        show_watch(monitored),
+        show_beyond_accuracy(shown),
+        show_exposure(source.lists, source.history, source.items, shown.config.evaluation.segments, source.whose),
+        show_training(shown),
+        show_data(read_summary(home, snapshot.id), list_facts(shown, snapshot)),
+    ]
     head = make_head(shown, serving, answer_questions(shown, serving, nights, monitored, trainings), now)
     path = out or report_file(home, shown.name)
-    replace_text(path, render(head, [panel for panel in panels if panel], *_gather_browser(shown, source, users)))
+    whose, browser = _gather_browser(shown, source, users)
+    replace_text(path, render(head, [panel for panel in panels if panel], whose, browser, plotting_file(home)))
     if store is None:
         raise problem or RegistryError(f"MLflow store of '{config.name}': does not answer")
     _log(store, serving, shown.name, path)
@@ -126,7 +126,7 @@ def _log(store: Store, serving: Serving, run: str, path: Path) -> None:
         log_file(store, serving.record.run_id, path)
 
 
-def render(head: Head, panels: list[Panel], whose: str, browser: str) -> str:
+def render(head: Head, panels: list[Panel], whose: str, browser: str, cache: Path | None = None) -> str:
     """Return the page's HTML: text is escaped, data is JSON, and the browser runs only scripts with the known hashes.
 
     Args:
@@ -134,11 +134,12 @@ def render(head: Head, panels: list[Panel], whose: str, browser: str) -> str:
         panels: from top to bottom; users and items come last.
         whose: sentence on whose lists the user browser shows.
         browser: JSON of `gather_users`, safe in HTML.
+        cache: of the plotting library.
     """
     environment = Environment(
         loader=PackageLoader("recsys.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    plotting = bundle_plotting()
+    plotting = bundle_plotting(cache)
     script = _read("page.js") + _read("browser.js")
     charts = {figure.name: figure.spec for panel in panels for figure in panel.figures}
     return environment.get_template("page.html.j2").render(

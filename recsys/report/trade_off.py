@@ -8,13 +8,23 @@ import polars as pl
 
 from recsys.artifacts.runs import Run
 from recsys.evaluation.comparison import OURS
-from recsys.extras import needs_extra
-from recsys.report.chart_style import ACCENT, AXIS, INK, MUTED, Spec, choose, finish, layer, match, when
+from recsys.report.chart_style import (
+    ACCENT,
+    AXIS,
+    INK,
+    MUTED,
+    Spec,
+    category,
+    choose,
+    finish,
+    layer,
+    mark,
+    quantities,
+    quantity,
+    when,
+)
 from recsys.report.grids import name_metric
 from recsys.report.layout import Choice, Figure
-
-with needs_extra("report", "HTML report"):
-    import altair as alt
 
 _HEIGHT = 320
 # Higher is worse for these.
@@ -102,25 +112,19 @@ def draw_trade_off(rows: pl.DataFrame, metric: str) -> Spec:
         rows: from `gather_trade_off`.
         metric: name of the accuracy.
     """
-    x = alt.X("value:Q", title=None, axis=AXIS, scale=alt.Scale(zero=False, padding=24))
-    y = alt.Y("accuracy:Q", title=metric, axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False, padding=14))
-    tooltip = [alt.Tooltip("model:N"), *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("accuracy", "value"))]
-    dots = (
-        alt.Chart()
-        .mark_point(filled=True, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            size=alt.SizeValue(70, condition=match("model", OURS, 150)),
-            color=when("model", OURS, ACCENT, MUTED),
-            tooltip=tooltip,
-        )
+    shown = {
+        "x": quantity("value", title=None, axis=AXIS, scale={"zero": False, "padding": 24}),
+        "y": quantity("accuracy", title=metric, axis={"tickCount": 5}, scale={"zero": False, "padding": 14}),
+        "tooltip": [category("model"), *quantities("accuracy", "value", pattern=".4f")],
+    }
+    dots = mark(
+        "point",
+        {"filled": True, "opacity": 1},
+        size=when("model", OURS, 150, 70),
+        color=when("model", OURS, ACCENT, MUTED),
+        **shown,
     )
-    names = (
-        alt.Chart()
-        .mark_text(align="right", dx=-7, dy=-9, fontSize=12, color=INK, limit=220)
-        .encode(x=x, y=y, text=alt.Text("label:N"), tooltip=tooltip)
-        .transform_filter("datum.label != null")
-    )
+    style = {"align": "right", "dx": -7, "dy": -9, "fontSize": 12, "color": INK, "limit": 220}
+    names = mark("text", style, text=category("label"), **shown) | {"transform": [{"filter": "datum.label != null"}]}
     chart = choose(layer(rows, dots, names), measure="coverage")
     return finish(chart, f"{metric} of each model against the chosen property of its lists", _HEIGHT)

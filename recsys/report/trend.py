@@ -14,18 +14,27 @@ from recsys.config import EvaluationConfig
 from recsys.errors import RecsysError
 from recsys.evaluation.comparison import MEAN, OURS
 from recsys.evaluation.summaries import find_best_baseline, select_row
-from recsys.extras import needs_extra
 from recsys.progress import format_count
-from recsys.report.chart_style import ACCENT, INK, LABELLED, MUTED, Spec, finish, put_inline
+from recsys.report.chart_style import (
+    ACCENT,
+    INK,
+    LABELLED,
+    MUTED,
+    Spec,
+    category,
+    finish,
+    layer,
+    mark,
+    put_inline,
+    quantities,
+    quantity,
+)
 from recsys.report.grids import Grid, Row, name_metric, write_number, write_spread
 from recsys.report.layout import Figure, Panel
 from recsys.storage.files import read_parquet
 from recsys.storage.folders import read_manifest
 from recsys.storage.home import runs_folder
 from recsys.visuals.curves import space_labels
-
-with needs_extra("report", "HTML report"):
-    import altair as alt
 
 logger = logging.getLogger(__name__)
 
@@ -142,36 +151,31 @@ def draw_trend(trainings: list[Training], metric: str) -> Spec:
         },
         schema_overrides={"baseline": pl.Float64},
     )
-    axis = alt.Axis(labelExpr="split(datum.label, ': ')[1]", labelAngle=0, labelOverlap="greedy", grid=False)
-    x = alt.X("training:O", title="data up to", sort=None, axis=axis)
-    scale = alt.Scale(zero=False)
-    tooltip = [alt.Tooltip("training:O"), *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high"))]
-    band = (
-        alt.Chart()
-        .mark_area(color=ACCENT, opacity=0.15)
-        .encode(x=x, y=alt.Y("low:Q", scale=scale), y2=alt.Y2("high:Q"))
+    axis = {"labelExpr": "split(datum.label, ': ')[1]", "labelAngle": 0, "labelOverlap": "greedy", "grid": False}
+    x = {"field": "training", "type": "ordinal", "title": "data up to", "sort": None, "axis": axis}
+    scale = {"zero": False}
+    number = {"field": "training", "type": "ordinal"}
+    band = mark("area", {"color": ACCENT, "opacity": 0.15}, x=x, y=quantity("low", scale=scale), y2={"field": "high"})
+    ours = mark(
+        "line",
+        {"color": ACCENT, "strokeWidth": 2.5, "point": {"color": ACCENT, "size": 45}},
+        x=x,
+        y=quantity("mean", title=metric, scale=scale),
+        tooltip=[number, *quantities("mean", "low", "high", pattern=".4f")],
     )
-    ours = (
-        alt.Chart()
-        .mark_line(color=ACCENT, strokeWidth=2.5, point=alt.OverlayMarkDef(color=ACCENT, size=45))
-        .encode(x=x, y=alt.Y("mean:Q", title=metric, scale=scale), tooltip=tooltip)
+    baseline = mark(
+        "line",
+        {"color": MUTED, "strokeWidth": 2, "point": {"color": MUTED, "size": 30}},
+        x=x,
+        y=quantity("baseline"),
+        tooltip=[number, category("name"), quantity("baseline", format=".4f")],
     )
-    baseline = (
-        alt.Chart()
-        .mark_line(color=MUTED, strokeWidth=2, point=alt.OverlayMarkDef(color=MUTED, size=30))
-        .encode(
-            x=x,
-            y=alt.Y("baseline:Q"),
-            tooltip=[alt.Tooltip("training:O"), alt.Tooltip("name:N"), alt.Tooltip("baseline:Q", format=".4f")],
-        )
-    )
-    layers = alt.LayerChart(data=put_inline(rows), layer=[band, baseline, ours])
-    ends = _name_ends(rows, x)
-    spec = finish(layers + ends, f"{metric} of each training: ours with its interval, and the best baseline", _HEIGHT)
-    return {**spec, "padding": LABELLED}
+    chart = {"layer": [layer(rows, band, baseline, ours), _name_ends(rows, x)]}
+    described = f"{metric} of each training: ours with its interval, and the best baseline"
+    return finish(chart, described, _HEIGHT) | {"padding": LABELLED}
 
 
-def _name_ends(rows: pl.DataFrame, x: alt.X) -> alt.Chart:
+def _name_ends(rows: pl.DataFrame, x: Spec) -> Spec:
     last = rows.row(-1, named=True)
     known = {OURS: last["mean"], _BASELINE: last["baseline"]}
     named = {name: value for name, value in known.items() if value is not None}
@@ -179,9 +183,5 @@ def _name_ends(rows: pl.DataFrame, x: alt.X) -> alt.Chart:
     spread = float(values.to_numpy().max()) - float(values.to_numpy().min())
     places = space_labels(list(named.values()), (spread or 1.0) * _LABEL_HEIGHT / _HEIGHT)
     labels = pl.DataFrame({"training": last["training"], "name": list(named), "place": places})
-    named_ends: alt.Chart = (
-        alt.Chart(put_inline(labels))
-        .mark_text(align="left", dx=10, color=INK, fontSize=12)
-        .encode(x=x, y=alt.Y("place:Q"), text=alt.Text("name:N"))
-    )
-    return named_ends
+    style = {"align": "left", "dx": 10, "color": INK, "fontSize": 12}
+    return {"data": put_inline(labels), **mark("text", style, x=x, y=quantity("place"), text=category("name"))}

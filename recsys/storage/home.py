@@ -28,6 +28,7 @@
       reports/RUN.html                   the report of a run
       embeddings/                        cache of item texts' embeddings
       factors/                           cache of users' ALS factors
+      plotting.js                        cache of the plotting library that pages contain
       compiled/                          machine code of compiled loops, where the installation is read-only
       mlflow.db                          the default MLflow store
       mlartifacts/                       the files of its runs and models
@@ -214,6 +215,11 @@ def embeddings_folder(home: Path) -> Path:
 def factors_folder(home: Path) -> Path:
     """Return the folder of the factor cache."""
     return home / "factors"
+
+
+def plotting_file(home: Path) -> Path:
+    """Return the file that caches the plotting library of pages."""
+    return home / "plotting.js"
 
 
 def mlflow_database(home: Path) -> Path:

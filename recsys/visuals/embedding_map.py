@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,11 @@ _DRAW = """vegaEmbed("#map", JSON.parse(document.getElementById("chart").textCon
 
 
 def render_embedding_map(
-    embeddings: NDArray[np.float32], titles: Sequence[str], groups: Sequence[str] | None, weights: NDArray[np.float32]
+    embeddings: NDArray[np.float32],
+    titles: Sequence[str],
+    groups: Sequence[str] | None,
+    weights: NDArray[np.float32],
+    cache: Path | None = None,
 ) -> str:
     """Return a self-contained page with one dot per item, which shows titles on hover and can be moved and zoomed.
 
@@ -75,6 +80,7 @@ def render_embedding_map(
         titles: `(n_items)`, any text.
         groups: `(n_items)`, the group that gives each item its colour, grey where empty; None: all items are grey.
         weights: `(n_items)` number of users who interacted with each item.
+        cache: of the plotting library, for `bundle_plotting`.
     """
     shown = _select_items(weights)
     points = _compute_positions(embeddings[shown])
@@ -91,7 +97,7 @@ def render_embedding_map(
     )
     names = _select_groups(dots["group"])
     dots = dots.with_columns(pl.when(pl.col("group").is_in(names)).then("group").otherwise(pl.lit(_OTHER)))
-    plotting = bundle_plotting()
+    plotting = bundle_plotting(cache)
     total = format_count(len(titles), "item")
     return _PAGE.format(
         count=f"{len(shown):,} of {total}." if len(shown) < len(titles) else f"{total}.",

@@ -5,18 +5,51 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from functools import cache
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
 
+from recsys.errors import ArtifactError
 from recsys.extras import needs_extra
+from recsys.storage.files import replace_text
 
 with needs_extra("report", "self-contained HTML pages"):
     import vl_convert
 
+_PLOTTING = "window.vegaEmbed = vegaEmbed;"
 
-@cache
-def bundle_plotting() -> str:
-    """Return vega, vega-lite and vega-embed as one script that makes no network requests."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+
+def bundle_plotting(cache: Path | None = None) -> str:
+    """Return vega, vega-lite and vega-embed as one script that makes no network requests.
+
+    Bundling takes longer than everything else of a page, and gives the same bytes for the same version of vl-convert.
+
+    Args:
+        cache: a file that keeps the script; it is made again for another version, or where it was changed. Where it
+            cannot be written, nothing is kept.
+    """
+    version = metadata.version("vl-convert-python")
+    kept = _read_script(cache, version) if cache else None
+    if kept is not None:
+        return kept
+    script = vl_convert.javascript_bundle(_PLOTTING).replace("</script", "<\\/script")
+    if cache:
+        with suppress(ArtifactError):
+            replace_text(cache, f"{_head(version, script)}\n{script}")
+    return script
+
+
+def _read_script(cache: Path, version: str) -> str | None:
+    """Return a kept script of that version; None where there is none, or its hash is another."""
+    try:
+        head, _, script = cache.read_bytes().decode("utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return script if head == _head(version, script) else None
+
+
+def _head(version: str, script: str) -> str:
+    return f"// vl-convert {version}, sha256 {hash_script(script)}"
 
 
 def embed_json(content: object) -> str:

@@ -15,7 +15,6 @@ _RUN_DATES = ("train", "report", "generate", "tune", "run", "freshness", "monito
 _HEAVY = {"polars", "numpy", "yaml", "torch", "mlflow", "lightgbm", "rich", "pandas", "recsys.config"}
 _OTHERS = {
     "matplotlib",
-    "altair",
     "vl_convert",
     "optuna",
     "onnx",

@@ -9,7 +9,7 @@ import pytest
 from recsys.errors import EngineError, RecsysError
 from recsys.extras import DISTRIBUTION, find_version, list_requirements, needs_extra
 
-_EXTRAS = ("altair", "matplotlib", "onnx", "onnxruntime", "optuna", "ray", "tea_tasting", "vl_convert")
+_EXTRAS = ("matplotlib", "onnx", "onnxruntime", "optuna", "ray", "tea_tasting", "vl_convert")
 _HEAVY = ("torch", "mlflow", "polars", "numpy", "numba", "lightgbm", "transformers", "pandas", "scipy", "pydantic")
 # Names in sys.modules that are None cannot be imported.
 _BLOCK = f"import sys; sys.modules.update(dict.fromkeys({_EXTRAS!r}))\n"
