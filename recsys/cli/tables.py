@@ -13,8 +13,9 @@ from rich.text import Text
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
+from recsys.evaluation.formatting import name_metric, write_number
 from recsys.progress import format_count
-from recsys.report.grids import name_metric, write_number, write_p, write_share, write_spread
+from recsys.report.grids import write_p, write_share, write_spread
 
 if TYPE_CHECKING:
     from recsys.pipelines.doctor import Finding

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from recsys.cli.tables import add_row, start_table
+from recsys.evaluation.formatting import write_number
 from recsys.progress import format_count
-from recsys.report.grids import write_number
 
 if TYPE_CHECKING:
     from recsys.pipelines.explain import Explanation

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS, WITHOUT_RULES
-from recsys.evaluation.formatting import format_interval, format_p_value
+from recsys.evaluation.formatting import format_interval, format_p_value, name_metric, write_number
 from recsys.progress import format_count
 
 _AHEAD, _BEHIND, _UNCLEAR = "ahead of", "behind", "not distinguishable from"
@@ -47,8 +48,26 @@ def find_best_baseline(metrics: pl.DataFrame, metric: str, n: int) -> dict[str, 
     return others.row(0, named=True) if others.height else None
 
 
-def describe_gain(metrics: pl.DataFrame, baseline: Mapping[str, Any], confidence: float) -> str:
-    """Describe how our lists compare with a baseline, in words, per cent and numbers.
+@dataclass(frozen=True)
+class Gain:
+    """How our lists compare with a baseline.
+
+    Attributes:
+        verdict: from `describe_verdict`.
+        relative: in per cent of the baseline, such as `31% better` or `2% worse, within chance`; empty where the
+            baseline scores 0.
+        numbers: both means, their difference with its interval, and the p-value.
+        users: number of users behind them.
+    """
+
+    verdict: str
+    relative: str
+    numbers: str
+    users: str
+
+
+def measure_gain(metrics: pl.DataFrame, baseline: Mapping[str, Any], confidence: float) -> Gain:
+    """Return how our lists compare with a baseline; everything that states this comparison uses these words.
 
     Args:
         metrics: a `MetricTable` that has our model.
@@ -57,16 +76,33 @@ def describe_gain(metrics: pl.DataFrame, baseline: Mapping[str, Any], confidence
     """
     ours = select_row(metrics, model=OURS, metric=baseline["metric"], n=baseline["n"])
     verdict = describe_verdict(baseline)
-    share = f"{abs(baseline['difference'] / baseline['mean']):.0%} " if baseline["mean"] > 0 else ""
-    better = "better" if baseline["difference"] >= 0 else "worse"
-    answer = {_AHEAD: f"{share}better than", _BEHIND: f"{share}worse than"}.get(verdict, f"{verdict}")
-    within = "" if verdict != _UNCLEAR else f"{share}{better}, within chance; "
-    return (
-        f"{answer} {baseline['model']}: {within}{baseline['metric']}@{baseline['n']} {ours['mean']:.3f} against "
-        f"{baseline['mean']:.3f}, difference {format_interval(baseline, DIFFERENCE, '+.3f')} "
-        f"({100 * confidence:.4g}% interval), {format_p_value(baseline['p_value'])}, "
-        f"{format_count(baseline['users'], 'user')}"
+    difference, low, high = (write_number(baseline[name], 3, signed=True) for name in DIFFERENCE)
+    numbers = (
+        f"{name_metric(baseline['metric'])}@{baseline['n']} {write_number(ours['mean'], 3)} vs "
+        f"{write_number(baseline['mean'], 3)}, difference {difference} ({100 * confidence:.4g}% CI {low} to {high}), "
+        f"{format_p_value(baseline['p_value'])}"
     )
+    return Gain(verdict, _describe_relative(baseline, verdict), numbers, format_count(baseline["users"], "user"))
+
+
+def _describe_relative(baseline: Mapping[str, Any], verdict: str) -> str:
+    """Return `31% better`, with a warning where the interval holds 0; nothing where the baseline scores 0."""
+    if baseline["mean"] <= 0:
+        return ""
+    gain = baseline["difference"] / baseline["mean"]
+    if not gain:
+        return "no difference"
+    size = f"{abs(gain):.0%}" if abs(gain) >= 0.005 else "under 1%"
+    return f"{size} {'better' if gain > 0 else 'worse'}{', within chance' if verdict == _UNCLEAR else ''}"
+
+
+def describe_gain(metrics: pl.DataFrame, baseline: Mapping[str, Any], confidence: float) -> str:
+    """Describe how our lists compare with a baseline, as `31% better than blend: …`; arguments as `measure_gain`."""
+    gain, model = measure_gain(metrics, baseline, confidence), baseline["model"]
+    numbers = f"{gain.numbers}, {gain.users}"
+    if gain.verdict == _UNCLEAR:
+        return f"{_UNCLEAR} {model}: {f'{gain.relative}; ' if gain.relative else ''}{numbers}"
+    return f"{f'{gain.relative} than' if gain.relative else gain.verdict} {model}: {numbers}"
 
 
 def describe_segments(segments: pl.DataFrame, metric: str, first: str, second: str) -> str:

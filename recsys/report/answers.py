@@ -11,19 +11,20 @@ from markupsafe import Markup
 
 from recsys.artifacts.runs import Run
 from recsys.evaluation.comparison import OURS
+from recsys.evaluation.formatting import name_metric, write_number
 from recsys.evaluation.summaries import find_best_baseline, select_row
 from recsys.monitoring.monitored_nights import Night as MonitoredNight
 from recsys.monitoring.wording import write_figure
 from recsys.progress import format_count
 from recsys.registry.gate.decision import Answer as GateAnswer
-from recsys.report.grids import name_metric, write_number, write_p
+from recsys.report.grids import write_p
 from recsys.report.nights import Night
 from recsys.report.serving import Serving
 from recsys.report.sparkline import draw_sparkline
 from recsys.report.trend import Training
+from recsys.report.verdict import BLEND
 
 State = Literal["good", "bad", "plain"]
-_BLEND = "blend"
 _HIT_RATE = "hit_rate"
 # Segments that are named; the rest are counted.
 _NAMED = 2
@@ -138,9 +139,9 @@ def answer_coverage(run: Run) -> Answer | None:
     if OURS not in shown:
         return None
     what = "of the catalogue is in at least one list"
-    if _BLEND not in shown:
+    if BLEND not in shown:
         return Answer("Catalogue shown", f"{shown[OURS]:.0%}", f"{what}.", "beyond")
-    value = f"{shown[OURS]:.0%} vs {shown[_BLEND]:.0%}"
+    value = f"{shown[OURS]:.0%} vs {shown[BLEND]:.0%}"
     return Answer("Catalogue shown", value, f"{what}; second figure: the weighted blend alone.", "beyond")
 
 

@@ -99,8 +99,8 @@
     title.append(make("bdi", user.id));
     const list = [["item", ""], ["rank", "number", (row, number) => String(number + 1)]];
     if (data.reasons.length) list.push(["reason", "reason", (row) => (row[3] === null ? "" : data.reasons[row[3]])]);
-    list.push(["score", "number", (row) => row[1].toFixed(4)]);
-    if (data.sources.length) list.push(["proposed by", "sources", (row) => row[2].map((source) => data.sources[source]).join(", ")]);
+    list.push(["score", "number score", (row) => row[1].toFixed(2)]);
+    if (data.sources.length) list.push(["proposed by", "sources", (row) => row[2].map((source) => data.sources[source].replaceAll("_", " ")).join(", ")]);
     const parts = [title, table("Recommended", list, user.list)];
     if (user.compared.length) parts.push(compare(user));
     if (user.held.length) {
@@ -169,8 +169,8 @@
     const hits = pages.filter((item) => !query || titles[item].includes(query) || itemIds[item].includes(query));
     const first = hits.slice(0, mostListed);
     byId("item-list").replaceChildren(...first.map((item) => pick("item", item, data.titles[item], plural(data.details[item][4], "list"))));
-    const cut = hits.length > first.length ? `, the first ${first.length} shown` : "";
-    byId("item-matches").textContent = query || cut ? `${plural(hits.length, "item")} found${cut}` : "";
+    const cut = hits.length > first.length ? `; the ${first.length} in most lists are shown` : "";
+    byId("item-matches").textContent = query || cut ? `${plural(hits.length, "item")}${query ? " found" : ""}${cut}` : "";
     byId("item-list").hidden = hits.length === 0;
     if (hits.length) showItem(hits[0]);
     else byId("item").replaceChildren(make("h3", "No item found", { id: "item-title" }));

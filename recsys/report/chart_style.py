@@ -7,6 +7,7 @@ the page's light, dark and print themes apply to the marks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -17,8 +18,6 @@ Spec = dict[str, Any]
 ACCENT, MUTED, FAINT, SURFACE, WORSE, INK = (
     f"var(--{name})" for name in ("accent", "muted", "faint", "surface", "worse", "ink")
 )
-# Room for the names at the ends of lines.
-LABELLED = {"left": 5, "top": 5, "bottom": 5, "right": 104}
 # Few grid lines and labels; a label without room is dropped.
 AXIS: Spec = {"grid": True, "tickCount": 5, "labelOverlap": "greedy"}
 SIGNED_AXIS: Spec = {**AXIS, "format": "+", "labelExpr": "datum.value == 0 ? '0' : datum.label"}
@@ -61,7 +60,7 @@ def quantities(*fields: str, pattern: str) -> list[Spec]:
     return [quantity(field, format=pattern) for field in fields]
 
 
-def colours(field: str, palette: dict[str, str]) -> Spec:
+def colours(field: str, palette: Mapping[str, str]) -> Spec:
     """Return a colour for each name of a column; the page has the key."""
     scale = {"domain": list(palette), "range": list(palette.values())}
     return category(field, legend=None, scale=scale)
@@ -100,3 +99,21 @@ def finish(chart: Spec, description: str, height: int) -> Spec:
     """Return the specification: as wide as its container, with a description for screen readers."""
     size = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
     return {**chart, **size, "description": description}
+
+
+def name_ends(labels: pl.DataFrame, x: Spec, y: Spec, palette: Mapping[str, str]) -> Spec:
+    """Write the names of lines at their right ends, each after a dot in the colour of its line.
+
+    Args:
+        labels: `name`, `series` (the name in the palette), and the columns of x and y.
+        x: the encoding of the lines.
+        y: of the positions of the names, far enough from each other.
+        palette: series -> colour.
+    """
+    style: Spec = {"align": "left", "dx": 18, "color": INK, "fontSize": 11, "clip": False, "limit": 110}
+    dot: Spec = {"filled": True, "size": 36, "opacity": 1, "xOffset": 10, "clip": False}
+    marks = [
+        mark("point", dot, x=x, y=y, color=colours("series", palette)),
+        mark("text", style, x=x, y=y, text=category("name")),
+    ]
+    return {"data": put_inline(labels), "layer": marks}

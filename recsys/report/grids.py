@@ -11,23 +11,8 @@ import polars as pl
 
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
 from recsys.evaluation.drift import ListDrift, ScoreDrift
+from recsys.evaluation.formatting import name_metric, write_number
 from recsys.visuals.curves import Curve
-
-METRIC_NAMES = {
-    "ndcg": "nDCG",
-    "recall": "recall",
-    "precision": "precision",
-    "f1": "F1",
-    "mrr": "MRR",
-    "map": "MAP",
-    "hit_rate": "hit rate",
-    "recall_ips": "recall, popularity-corrected",
-    "coverage": "catalogue coverage",
-    "gini": "Gini",
-    "novelty": "novelty",
-    "diversity": "diversity",
-    "cold_share": "share of cold items",
-}
 
 
 @dataclass(frozen=True)
@@ -64,18 +49,6 @@ class Grid:
     head: tuple[str, ...]
     rows: tuple[Row, ...]
     words: tuple[str, ...] = ()
-
-
-def name_metric(metric: str) -> str:
-    """Return a metric's name for people."""
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
-
-
-def write_number(value: float | None, digits: int = 4, *, signed: bool = False) -> str:
-    """Write a number with a typographic minus sign; a dash for None."""
-    if value is None:
-        return "–"
-    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def write_spread(row: Mapping[str, Any], names: tuple[str, str, str], digits: int = 4, *, signed: bool = False) -> str:

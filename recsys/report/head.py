@@ -10,7 +10,7 @@ from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.windows import cut
 from recsys.report.answers import Answer
 from recsys.report.serving import Serving
-from recsys.report.verdict import Verdict, judge_metrics
+from recsys.report.verdict import Verdict, is_blend_only, judge_metrics
 from recsys.storage.code_version import find_code_version
 
 
@@ -49,11 +49,14 @@ def make_head(run: Run, serving: Serving, answers: tuple[Answer, ...], now: date
 
 
 def _warn(run: Run) -> tuple[str, ...]:
-    """Say where the model that serves is not the one that was measured."""
+    """Say where ours is only the blend, and where the model that serves is not the one that was measured."""
+    notes = []
+    if is_blend_only(run.metrics):
+        notes.append(f"Ours and blend are the same lists. Ranker: {run.measured['ranker']}.")
     differences = [difference.rstrip(".") for difference in run.measured.get("refit_differences") or ()]
-    if not differences:
-        return ()
-    return (f"What serves is not exactly what was measured: {'; '.join(differences)}.",)
+    if differences:
+        notes.append(f"What serves is not exactly what was measured: {'; '.join(differences)}.")
+    return tuple(notes)
 
 
 def _describe_making(serving: Serving, now: datetime | None) -> str:
@@ -71,10 +74,10 @@ def list_facts(run: Run, snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     facts = run.facts
     known = cut(snapshot.interactions, datetime.fromisoformat(facts["end"]) if facts["end"] else None)
     return (
-        ("Users", f"{known['user_id'].n_unique():,}"),
-        ("Items", _count_items(snapshot)),
-        ("Interactions", f"{known.height:,}"),
         ("Data up to", _write_instant(facts["end"]) if facts["end"] else "all data"),
+        ("Users until then", f"{known['user_id'].n_unique():,}"),
+        ("Interactions until then", f"{known.height:,}"),
+        ("Items", _count_items(snapshot)),
         ("Split", facts["protocol"].replace("_", " ")),
         ("Test window", write_window(facts["test_start"], facts["test_end"])),
         ("Test users", _count_users(run)),

@@ -10,7 +10,6 @@ from recsys.evaluation.candidate_ledger import LISTED, UNION
 from recsys.report.chart_style import (
     ACCENT,
     INK,
-    LABELLED,
     SURFACE,
     Spec,
     category,
@@ -19,6 +18,7 @@ from recsys.report.chart_style import (
     finish,
     layer,
     mark,
+    name_ends,
     put_inline,
     quantity,
     when,
@@ -26,6 +26,8 @@ from recsys.report.chart_style import (
 from recsys.visuals.curves import space_labels
 
 _DEPTHS_HEIGHT, _LABEL_HEIGHT = 300, 14
+# The page is as narrow as a phone.
+_NARROW = "width < 260"
 
 
 def draw_outcomes(outcomes: pl.DataFrame, palette: Mapping[str, str]) -> Spec:
@@ -87,12 +89,11 @@ def draw_depths(depths: pl.DataFrame, palette: Mapping[str, str]) -> Spec:
         pl.Series("place", places, dtype=pl.Float64),
         pl.col("source").replace(UNION, "any source").alias("name"),
         pl.lit(depths["depth"].to_numpy().max(initial=1)).alias("depth"),
-    )
-    style = {"align": "left", "dx": 8, "color": INK, "fontSize": 11, "clip": False, "limit": 96}
-    names = mark("text", style, x=x, y=quantity("place", scale=y_scale), text=category("name"))
-    chart = {"layer": [{"data": put_inline(depths), **lines}, {"data": put_inline(labels), **names}]}
+    ).rename({"source": "series"})
+    names = name_ends(labels, x, quantity("place", scale=y_scale), palette)
+    chart = {"layer": [{"data": put_inline(depths), **lines}, names]}
     described = "Recall of each source, by the number of items that it proposes"
-    return finish(chart, described, _DEPTHS_HEIGHT) | {"padding": LABELLED}
+    return finish(chart, described, _DEPTHS_HEIGHT)
 
 
 def draw_overlap(overlap: pl.DataFrame) -> Spec:
@@ -105,7 +106,7 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
         ["found_share", "proposed_share"], index=["source", "other"], variable_name="share", value_name="value"
     )
     names = pairs["source"].unique(maintain_order=True).to_list()
-    axis = {"labelAngle": -40, "orient": "top", "grid": False}
+    axis = {"labelAngle": {"expr": f"{_NARROW} ? -90 : -40"}, "orient": "top", "grid": False}
     shown = {
         "x": category("other", title=None, sort=names, axis=axis),
         "y": category("source", title=None, sort=names),
@@ -114,7 +115,8 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     opacity = quantity("value", legend=None, scale={"domain": [0, 1], "range": [0.05, 0.5]})
     style = {"color": ACCENT, "cornerRadius": 3, "stroke": SURFACE, "strokeWidth": 2}
     cells = mark("rect", style, fillOpacity=opacity, **shown)
-    numbers = mark("text", {"fontSize": 11, "color": INK}, text=quantity("value", format=".0%"), **shown)
+    size = {"expr": f"{_NARROW} ? 8 : 11"}
+    numbers = mark("text", {"fontSize": size, "color": INK}, text=quantity("value", format=".0%"), **shown)
     return finish(
         choose(layer(pairs, cells, numbers), share="found_share"),
         "Overlap of the sources as a heat map: share of the row's items that the column also has",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from recsys.config import SanityConfig
 from recsys.evaluation.drift import compare_lists
+from recsys.evaluation.formatting import write_number
 from recsys.progress import format_count
 from recsys.registry.gate.decision import Check, Decision
-from recsys.report.grids import Grid, Row, write_number, write_share
+from recsys.report.grids import Grid, Row, write_share
 from recsys.report.layout import Panel, Stat
 from recsys.report.nights import Night
 from recsys.report.serving import Serving
@@ -41,7 +42,7 @@ def show_limits(serving: Serving, nights: Sequence[Night], sanity: SanityConfig,
     elif serving.judged:
         notes.append("The gate judged this run's version, but the table of its checks cannot be read.")
     else:
-        notes.append("The gate has not judged this run's version yet; 'recsys promote' does.")
+        notes.append("The gate has not judged this run's version yet. Run 'recsys promote'.")
     if nights:
         rows = _list_sanity(nights, sanity, n)
         stats.append(_count("limits of the lists", rows))

@@ -13,9 +13,10 @@ from recsys.artifacts.recommendations import find_published, read_recommendation
 from recsys.artifacts.runs import Run
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import ScoreDrift, compare_lists, compare_scores
+from recsys.evaluation.formatting import write_number
 from recsys.progress import format_count
 from recsys.report import charts, grids
-from recsys.report.grids import write_number, write_share
+from recsys.report.grids import write_share
 from recsys.report.layout import Figure, Panel, Stat
 from recsys.storage.folders import read_manifest
 from recsys.storage.home import list_folder

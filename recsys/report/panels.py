@@ -7,12 +7,14 @@ import polars as pl
 from recsys.artifacts.runs import Run
 from recsys.evaluation.candidate_ledger import UNION, select_outcomes
 from recsys.evaluation.comparison import MEAN, OURS
+from recsys.evaluation.formatting import name_metric, write_number
 from recsys.evaluation.summaries import find_best_baseline, select_row
 from recsys.progress import format_count
 from recsys.report import charts, grids, ledger_charts
-from recsys.report.grids import name_metric, write_number, write_share
+from recsys.report.grids import write_share
 from recsys.report.layout import Choice, Figure, Panel, Stat
 from recsys.report.trade_off import show_trade_off
+from recsys.report.verdict import is_blend_only
 from recsys.visuals.curves import split_curve
 from recsys.visuals.palette import OUTCOME_ROLES, colour_sources
 
@@ -205,9 +207,10 @@ def _draw_importance(run: Run) -> Figure:
         run.shift.select("feature", "shift"), on="feature", how="left", maintain_order="left"
     )
     limit = f", the first {_FEATURES_DRAWN}" if importance.height > _FEATURES_DRAWN else ""
+    unused = " in trees that were tried and do not rank" if is_blend_only(run.metrics) else ""
     return Figure(
         "importance",
-        f"Feature importance{limit}",
+        f"Feature importance{unused}{limit}",
         charts.draw_importance(importance.head(_FEATURES_DRAWN)),
         grids.list_importance(importance),
     )

@@ -8,6 +8,7 @@ import polars as pl
 
 from recsys.artifacts.runs import Run
 from recsys.evaluation.comparison import OURS
+from recsys.evaluation.formatting import name_metric
 from recsys.report.chart_style import (
     ACCENT,
     AXIS,
@@ -23,7 +24,6 @@ from recsys.report.chart_style import (
     quantity,
     when,
 )
-from recsys.report.grids import name_metric
 from recsys.report.layout import Choice, Figure
 
 _HEIGHT = 320

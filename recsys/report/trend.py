@@ -13,23 +13,22 @@ from recsys.artifacts.runs import Run
 from recsys.config import EvaluationConfig
 from recsys.errors import RecsysError
 from recsys.evaluation.comparison import MEAN, OURS
+from recsys.evaluation.formatting import name_metric, write_number
 from recsys.evaluation.summaries import find_best_baseline, select_row
 from recsys.progress import format_count
 from recsys.report.chart_style import (
     ACCENT,
-    INK,
-    LABELLED,
     MUTED,
     Spec,
     category,
     finish,
     layer,
     mark,
-    put_inline,
+    name_ends,
     quantities,
     quantity,
 )
-from recsys.report.grids import Grid, Row, name_metric, write_number, write_spread
+from recsys.report.grids import Grid, Row, write_spread
 from recsys.report.layout import Figure, Panel
 from recsys.storage.files import read_parquet
 from recsys.storage.folders import read_manifest
@@ -125,15 +124,16 @@ def show_trend(trainings: list[Training], evaluation: EvaluationConfig) -> Panel
         words=("run",),
     )
     figures: tuple[Figure, ...] = ()
+    note = "The first training of this config with this split. Later ones will be compared with it."
     if len(trainings) > 1:
         figures = (Figure("trend", f"{metric} of each training", draw_trend(trainings, metric)),)
-    notes = (
-        f"{format_count(len(trainings), 'training')} of this config with the same split. Each was measured on the test "
-        "window before its own end, so a step can come from the data as well as from the model; the best baseline of "
-        "the same window tells which.",
-    )
+        note = (
+            f"{format_count(len(trainings), 'training')} of this config with the same split. Each was measured on the "
+            "test window before its own end, so a change can come from the data as well as from the model. If the best "
+            "baseline of the same window changed alike, it comes from the data."
+        )
     question = "Is it getting better from training to training?"
-    return Panel("trend", "Trainings over time", question, figures=figures, grids=(grid,), notes=notes)
+    return Panel("trend", "Trainings over time", question, figures=figures, grids=(grid,), notes=(note,))
 
 
 def draw_trend(trainings: list[Training], metric: str) -> Spec:
@@ -172,7 +172,7 @@ def draw_trend(trainings: list[Training], metric: str) -> Spec:
     )
     chart = {"layer": [layer(rows, band, baseline, ours), _name_ends(rows, x)]}
     described = f"{metric} of each training: ours with its interval, and the best baseline"
-    return finish(chart, described, _HEIGHT) | {"padding": LABELLED}
+    return finish(chart, described, _HEIGHT)
 
 
 def _name_ends(rows: pl.DataFrame, x: Spec) -> Spec:
@@ -182,6 +182,14 @@ def _name_ends(rows: pl.DataFrame, x: Spec) -> Spec:
     values = pl.concat([rows["low"], rows["high"], rows["baseline"].drop_nulls()])
     spread = float(values.to_numpy().max()) - float(values.to_numpy().min())
     places = space_labels(list(named.values()), (spread or 1.0) * _LABEL_HEIGHT / _HEIGHT)
-    labels = pl.DataFrame({"training": last["training"], "name": list(named), "place": places})
-    style = {"align": "left", "dx": 10, "color": INK, "fontSize": 12}
-    return {"data": put_inline(labels), **mark("text", style, x=x, y=quantity("place"), text=category("name"))}
+    # The baseline's own name: which model is the best may change from training to training.
+    baseline = f"{_BASELINE} ({last['name']})"
+    labels = pl.DataFrame(
+        {
+            "training": last["training"],
+            "series": list(named),
+            "name": [baseline if name == _BASELINE else name for name in named],
+            "place": places,
+        }
+    )
+    return name_ends(labels, x, quantity("place"), {OURS: ACCENT, _BASELINE: MUTED})

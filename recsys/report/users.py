@@ -46,14 +46,14 @@ def gather_users(
         `titles`, `ids`, `details`: of the items, from `gather_items`; `near`: their neighbours. `sources`, `reasons`,
         `outcomes`, `models`: texts. `start`: index of the user to show first. `users`: per user `id`, `size` (distinct
         items of history), `history` as [item, day], newest first, `list` as [item, score, [source, …], reason] by rank,
-        `held` as [item, outcome, rank among our candidates or null], and `compared`, a list of items for each model,
-        where an item or text is its index. `day` is days since 1970-01-01; null without times.
+        `held` as [item, outcome, rank among our candidates or null] by that rank, and `compared`, a list of items for
+        each model, where an item or text is its index. `day` is days since 1970-01-01; null without times.
     """
     compared = empty(ModelLists) if compared is None else compared.filter(pl.col("model").is_in(list(models)))
     chosen, sizes = _sample_users(lists, history, compared, max_users)
     shown = lists.join(chosen, on="user_id", how="semi").sort("user_id", "rank")
     newest = _select_newest(history.join(chosen, on="user_id", how="semi"))
-    positives = held.join(chosen, on="user_id", how="semi") if held is not None else pl.DataFrame()
+    positives = _sort_held(held.join(chosen, on="user_id", how="semi")) if held is not None else pl.DataFrame()
     tested = compared.join(chosen, on="user_id", how="semi").sort("user_id", "model", "rank")
     listed = [frame["item_id"] for frame in (shown, tested, positives) if frame.height]
     detailed = _select_detailed(listed)
@@ -127,6 +127,11 @@ def _select_newest(history: pl.DataFrame) -> pl.DataFrame:
         .group_by("user_id", maintain_order=True)
         .head(HISTORY_LENGTH)
     )
+
+
+def _sort_held(held: pl.DataFrame) -> pl.DataFrame:
+    """Sort each user's test positives by their rank among our candidates; those that are no candidates come last."""
+    return held.sort("user_id", "rank", "item_id", nulls_last=True)
 
 
 def _select_detailed(listed: Sequence[pl.Series]) -> pl.Series:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from recsys.config import EvaluationConfig
-from recsys.evaluation.comparison import MEAN, OURS
-from recsys.evaluation.summaries import describe_verdict, find_best_baseline, select_row
+from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
+from recsys.evaluation.formatting import name_metric
+from recsys.evaluation.summaries import find_best_baseline, measure_gain, select_row
 from recsys.progress import format_count
-from recsys.report.grids import name_metric, write_number, write_p, write_spread
+from recsys.report.grids import write_spread
 
+# The model that ranks by the weighted scores of the sources alone.
+BLEND = "blend"
 # The answer to "is it better?" that a difference with its interval supports.
 _ANSWERS = {"ahead of": "Yes", "not distinguishable from": "Cannot tell", "behind": "No"}
 
@@ -66,30 +68,21 @@ def judge_metrics(metrics: pl.DataFrame, evaluation: EvaluationConfig) -> Verdic
             "Nothing to compare with",
             f"{name} {write_spread(ours, MEAN, 3)}, {measured}.",
         )
-    difference, low, high = (
-        write_number(baseline[part], 3, signed=True) for part in ("difference", "difference_low", "difference_high")
-    )
-    p = write_p(baseline["p_value"])
-    numbers = (
-        f"{name} {write_number(ours['mean'], 3)} vs {write_number(baseline['mean'], 3)}, difference {difference} "
-        f"({100 * evaluation.confidence:.4g}% CI {low} to {high}), p {p if p.startswith('≤') else f'= {p}'}"
-    )
-    relative = _relative(baseline)
+    gain = measure_gain(metrics, baseline, evaluation.confidence)
     return Verdict(
         f"Better than the best baseline ({baseline['model']})?",
-        _ANSWERS[describe_verdict(baseline)],
-        f"{f'{relative}: ' if relative else ''}{numbers}, {measured}.",
-        relative,
+        _ANSWERS[gain.verdict],
+        f"{f'{gain.relative}: ' if gain.relative else ''}{gain.numbers}, {measured}.",
+        gain.relative,
     )
 
 
-def _relative(baseline: dict[str, Any]) -> str:
-    """Return `31% better`, with a warning where the interval holds 0; nothing where the baseline scores 0."""
-    if baseline["mean"] <= 0:
-        return ""
-    gain = baseline["difference"] / baseline["mean"]
-    if not gain:
-        return "no difference"
-    unsure = describe_verdict(baseline) == "not distinguishable from"
-    size = f"{abs(gain):.0%}" if abs(gain) >= 0.005 else "under 1%"
-    return f"{size} {'better' if gain >= 0 else 'worse'}{', within chance' if unsure else ''}"
+def is_blend_only(metrics: pl.DataFrame) -> bool:
+    """Return whether our lists are those of the weighted blend, because the ranker's trees did not help.
+
+    Args:
+        metrics: a `MetricTable`.
+    """
+    rows = metrics.filter(pl.col("model") == BLEND)
+    same = rows.select(pl.all_horizontal((pl.col(name) == 0).fill_null(False) for name in DIFFERENCE).all())
+    return rows.height > 0 and bool(same.item())

@@ -57,9 +57,9 @@ def split_curve(name: str, values: Sequence[float], parts: Mapping[str, Sequence
     ends = [0, *accumulate(lengths)] if known and lengths is not None else [0, len(points)]
     found = [points[start:stop] for start, stop in pairwise(ends) if stop > start]
     names = ["training", *(f"refresh {number}" for number in range(1, len(found)))]
-    title = name.replace("_", " ").replace("ndcg", "nDCG")
+    title = name.replace("_", " ").replace("fine tuning", "fine-tuning").replace("ndcg", "nDCG")
     return Curve(
-        title,
+        title[:1].upper() + title[1:],
         _UNITS.get(name, "step"),
         dict(zip(names, found, strict=False)),
         joined=known or name not in _SEVERAL,

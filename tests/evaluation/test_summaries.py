@@ -54,16 +54,17 @@ def make_metrics(low: float, high: float) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("low", "high", "answer"),
     [
-        (0.01, 0.03, "20% better than blend: ndcg@10 0.120 against 0.100"),
-        (-0.01, 0.03, "not distinguishable from blend: 20% better, within chance; ndcg@10 0.120 against 0.100"),
-        (-0.03, -0.01, "20% worse than blend: ndcg@10 0.120 against 0.100"),
+        (0.01, 0.03, "20% better than blend: nDCG@10 0.120 vs 0.100"),
+        (-0.01, 0.03, "not distinguishable from blend: 20% better, within chance; nDCG@10 0.120 vs 0.100"),
+        (-0.03, -0.01, "20% worse than blend: nDCG@10 0.120 vs 0.100"),
     ],
 )
 def test_the_gain_over_the_best_baseline_in_per_cent(low: float, high: float, answer: str) -> None:
     table = make_metrics(low, high)
     best = find_best_baseline(table, "ndcg", 10)
     assert best is not None
-    difference = f", difference +0.020 [{low:+.3f}, {high:+.3f}] (95% interval), p = 0.003, 1,234 users"
+    ends = f"{low:+.3f} to {high:+.3f}".replace("-", "\N{MINUS SIGN}")
+    difference = f", difference +0.020 (95% CI {ends}), p = 0.003, 1,234 users"
     assert describe_gain(table, best, 0.95) == answer + difference
 
 

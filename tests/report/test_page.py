@@ -23,9 +23,10 @@ from recsys.artifacts.runs import read_run
 from recsys.cli.app import app
 from recsys.errors import ArtifactError
 from recsys.evaluation.drift import compare_lists
+from recsys.evaluation.formatting import write_number
 from recsys.progress import format_count
 from recsys.registry.tracking import connect, find_run_id
-from recsys.report.grids import write_number, write_p, write_spread
+from recsys.report.grids import write_p, write_spread
 from recsys.report.nights import find_nights
 from recsys.report.page import write_report
 from recsys.visuals.palette import DARK, LIGHT
