@@ -77,7 +77,8 @@ plot_lengths(tokens, "tokens", limit)
 # a history.
 
 # %%
-plot_curves({name: run.curves[name] for name in ("fine_tuning_loss", "interest_loss")})
+losses = {name: run.curves[name] for name in ("fine_tuning_loss", "interest_loss")}
+plot_curves(losses, run.measured.get("curve_parts"))
 
 # %% [markdown]
 # ## Lists from text alone, before and after fine-tuning

@@ -102,10 +102,11 @@ def draw_exposure(shares: pl.DataFrame) -> Spec:
     Args:
         shares: `group`, `of`, `share`.
     """
+    angle = {"expr": "width < 330 ? -40 : 0"}
     bars = mark(
         "bar",
         {"cornerRadiusEnd": 2},
-        x=category("group", title="items by number of users", sort=list(_NAMES), axis={"labelAngle": 0}),
+        x=category("group", title="items by number of users", sort=list(_NAMES), axis={"labelAngle": angle}),
         xOffset=category("of", sort=list(_SHARES)),
         y=quantity("share", title="share", axis={"format": "%", "tickCount": 5}),
         color=colours("of", _SHARES),

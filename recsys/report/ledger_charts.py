@@ -106,7 +106,8 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
         ["found_share", "proposed_share"], index=["source", "other"], variable_name="share", value_name="value"
     )
     names = pairs["source"].unique(maintain_order=True).to_list()
-    axis = {"labelAngle": {"expr": f"{_NARROW} ? -90 : -40"}, "orient": "top", "grid": False}
+    axis: Spec = {"orient": "top", "grid": False}
+    axis |= {"labelAngle": {"expr": f"{_NARROW} ? -90 : -40"}, "minExtent": {"expr": f"{_NARROW} ? 95 : 0"}}
     shown = {
         "x": category("other", title=None, sort=names, axis=axis),
         "y": category("source", title=None, sort=names),

@@ -94,8 +94,8 @@ def test_every_verdict_agrees_with_its_interval() -> None:
         low, high = map(float, re.findall(r"[-+]\d\.\d+", interval)[1:])
         assert verdict == ("better" if low > 0 else "worse" if high < 0 else "no clear difference")
     gain = re.search(
-        rf"^Ours is (?:(\d+)% (better|worse) than|not distinguishable from) \w+: .*ndcg@10 (\S+) against (\S+), "
-        rf"difference ({INTERVAL})",
+        r"^Ours is (?:(\d+)% (better|worse) than|not distinguishable from) \w+: .*nDCG@10 (\S+) vs (\S+), "
+        r"difference (\S+) \(95% CI (\S+) to (\S+)\)",
         read_answer(read_committed(NAMES[2])),
         re.M,
     )
@@ -123,7 +123,7 @@ def test_the_committed_run_is_the_one_in_the_docs() -> None:
     answers = {name: read_answer(read_committed(name)) for name in NAMES[1:4]}
     runs = {re.findall(r"\b[Rr]un (demo-[\w-]+)", answer)[0] for answer in answers.values()}
     assert len(runs) == 1
-    ours, blend = re.findall(r"ndcg@10 0(\.\d+) against 0(\.\d+)", answers[NAMES[2]])[0]
+    ours, blend = re.findall(r"nDCG@10 0(\.\d+) vs 0(\.\d+)", answers[NAMES[2]])[0]
     row = next(line for line in RESULTS.read_text("utf-8").splitlines() if line.startswith("| demo, last 7 days"))
     assert f"**{ours}**" in row
     assert f"| {blend} |" in row
