@@ -207,7 +207,8 @@ def answer_nights(monitored: Sequence[MonitoredNight]) -> Answer:
     names = ("outcomes.hit_rate", "lists.churn")
     name = next((name for name in names if any(name in night.figures for night in nights)), None)
     alerts = sum(not night.good for night in nights)
-    calm = f"{format_count(alerts, 'alert night')} in {format_count(len(nights), 'night')}."
+    count = format_count(alerts, "night with an alert", "nights with an alert") if alerts else "no alert"
+    calm = f"{count} in the last {format_count(len(nights), 'night')}."
     state: State = "bad" if not nights[-1].good else "plain"
     if name is None:
         return Answer("Nights", nights[-1].verdict.capitalize(), calm, "monitor", state)

@@ -99,21 +99,3 @@ def finish(chart: Spec, description: str, height: int) -> Spec:
     """Return the specification: as wide as its container, with a description for screen readers."""
     size = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
     return {**chart, **size, "description": description}
-
-
-def name_ends(labels: pl.DataFrame, x: Spec, y: Spec, palette: Mapping[str, str]) -> Spec:
-    """Write the names of lines at their right ends, each after a dot in the colour of its line.
-
-    Args:
-        labels: `name`, `series` (the name in the palette), and the columns of x and y.
-        x: the encoding of the lines.
-        y: of the positions of the names, far enough from each other.
-        palette: series -> colour.
-    """
-    style: Spec = {"align": "left", "dx": 18, "color": INK, "fontSize": 11, "clip": False, "limit": 110}
-    dot: Spec = {"filled": True, "size": 36, "opacity": 1, "xOffset": 10, "clip": False}
-    marks = [
-        mark("point", dot, x=x, y=y, color=colours("series", palette)),
-        mark("text", style, x=x, y=y, text=category("name")),
-    ]
-    return {"data": put_inline(labels), "layer": marks}

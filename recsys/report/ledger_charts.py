@@ -18,7 +18,6 @@ from recsys.report.chart_style import (
     finish,
     layer,
     mark,
-    name_ends,
     put_inline,
     quantity,
     when,
@@ -90,10 +89,25 @@ def draw_depths(depths: pl.DataFrame, palette: Mapping[str, str]) -> Spec:
         pl.col("source").replace(UNION, "any source").alias("name"),
         pl.lit(depths["depth"].to_numpy().max(initial=1)).alias("depth"),
     ).rename({"source": "series"})
-    names = name_ends(labels, x, quantity("place", scale=y_scale), palette)
+    names = _name_ends(labels, x, quantity("place", scale=y_scale), palette)
     chart = {"layer": [{"data": put_inline(depths), **lines}, names]}
     described = "Recall of each source, by the number of items that it proposes"
     return finish(chart, described, _DEPTHS_HEIGHT)
+
+
+def _name_ends(labels: pl.DataFrame, x: Spec, y: Spec, palette: Mapping[str, str]) -> Spec:
+    """Write the names of lines at their right ends, each after a dot in the colour of its line.
+
+    Args:
+        labels: `name`, `series` (the source), `depth` and `place`.
+        x: the encoding of the lines.
+        y: of the positions of the names, far enough from each other.
+        palette: source -> colour.
+    """
+    style = {"align": "left", "dx": 18, "color": INK, "fontSize": 11, "clip": False, "limit": 110}
+    dot = {"filled": True, "size": 36, "opacity": 1, "xOffset": 10, "clip": False}
+    dots = mark("point", dot, x=x, y=y, color=colours("series", palette))
+    return {"data": put_inline(labels), "layer": [dots, mark("text", style, x=x, y=y, text=category("name"))]}
 
 
 def draw_overlap(overlap: pl.DataFrame) -> Spec:
@@ -107,7 +121,8 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     )
     names = pairs["source"].unique(maintain_order=True).to_list()
     axis: Spec = {"orient": "top", "grid": False}
-    axis |= {"labelAngle": {"expr": f"{_NARROW} ? -90 : -40"}, "minExtent": {"expr": f"{_NARROW} ? 95 : 0"}}
+    axis |= {"labelAngle": {"expr": f"{_NARROW} ? -90 : -40"}, "minExtent": {"expr": f"{_NARROW} ? 100 : 0"}}
+    axis["labelFontSize"] = {"expr": f"{_NARROW} ? 10 : 12"}
     shown = {
         "x": category("other", title=None, sort=names, axis=axis),
         "y": category("source", title=None, sort=names),

@@ -18,13 +18,14 @@ from recsys.evaluation.summaries import find_best_baseline, select_row
 from recsys.progress import format_count
 from recsys.report.chart_style import (
     ACCENT,
+    INK,
     MUTED,
     Spec,
     category,
     finish,
     layer,
     mark,
-    name_ends,
+    put_inline,
     quantities,
     quantity,
 )
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 _SHOWN = 30
 _HEIGHT = 200
 _LABEL_HEIGHT = 15
+# The name at the end of a line may be wider than the browser measured it.
+_PADDING = {"left": 5, "top": 5, "bottom": 5, "right": 20}
 _BASELINE = "best baseline"
 
 
@@ -130,7 +133,7 @@ def show_trend(trainings: list[Training], evaluation: EvaluationConfig) -> Panel
         note = (
             f"{format_count(len(trainings), 'training')} of this config with the same split. Each was measured on the "
             "test window before its own end, so a change can come from the data as well as from the model. If the best "
-            "baseline of the same window changed alike, it comes from the data."
+            "baseline of the same windows changed in the same way, the data is the likely cause."
         )
     question = "Is it getting better from training to training?"
     return Panel("trend", "Trainings over time", question, figures=figures, grids=(grid,), notes=(note,))
@@ -172,7 +175,7 @@ def draw_trend(trainings: list[Training], metric: str) -> Spec:
     )
     chart = {"layer": [layer(rows, band, baseline, ours), _name_ends(rows, x)]}
     described = f"{metric} of each training: ours with its interval, and the best baseline"
-    return finish(chart, described, _HEIGHT)
+    return finish(chart, described, _HEIGHT) | {"padding": _PADDING}
 
 
 def _name_ends(rows: pl.DataFrame, x: Spec) -> Spec:
@@ -183,13 +186,7 @@ def _name_ends(rows: pl.DataFrame, x: Spec) -> Spec:
     spread = float(values.to_numpy().max()) - float(values.to_numpy().min())
     places = space_labels(list(named.values()), (spread or 1.0) * _LABEL_HEIGHT / _HEIGHT)
     # The baseline's own name: which model is the best may change from training to training.
-    baseline = f"{_BASELINE} ({last['name']})"
-    labels = pl.DataFrame(
-        {
-            "training": last["training"],
-            "series": list(named),
-            "name": [baseline if name == _BASELINE else name for name in named],
-            "place": places,
-        }
-    )
-    return name_ends(labels, x, quantity("place"), {OURS: ACCENT, _BASELINE: MUTED})
+    names = [f"{name} ({last['name']})" if name == _BASELINE else name for name in named]
+    labels = pl.DataFrame({"training": last["training"], "name": names, "place": places})
+    style = {"align": "left", "dx": 10, "color": INK, "fontSize": 11, "limit": 180}
+    return {"data": put_inline(labels), **mark("text", style, x=x, y=quantity("place"), text=category("name"))}

@@ -89,7 +89,13 @@ def _draw_figures(nights: Sequence[Night]) -> list[Drawing]:
     if not cells:
         return []
     grid = Markup('<dl class="stats figures-over-time">') + Markup("").join(cells) + Markup("</dl>")
-    return [Drawing("Figures of the last nights", grid, "Green: the normal range. Large dots: nights with an alert.")]
+    return [
+        Drawing(
+            "Figures of the last nights",
+            grid,
+            "Green: the normal range. Orange dots: nights with an alert. The last dot is tonight.",
+        )
+    ]
 
 
 def _list_alerts(night: Night) -> tuple[Grid, ...]:
