@@ -133,8 +133,7 @@ def draw_overlap(overlap: pl.DataFrame) -> Spec:
     cells = mark("rect", style, fillOpacity=opacity, **shown)
     size = {"expr": f"{_NARROW} ? 8 : 11"}
     numbers = mark("text", {"fontSize": size, "color": INK}, text=quantity("value", format=".0%"), **shown)
-    return finish(
-        choose(layer(pairs, cells, numbers), share="found_share"),
-        "Overlap of the sources as a heat map: share of the row's items that the column also has",
-        34 * len(names),
-    )
+    description = "Overlap of the sources as a heat map: share of the row's items that the column also has"
+    chart = finish(choose(layer(pairs, cells, numbers), share="found_share"), description, 34 * len(names))
+    # The browser reserves too little for turned names.
+    return chart | {"padding": {"left": 5, "top": 20, "bottom": 5, "right": 5}}
