@@ -9,9 +9,10 @@ from handmade import make_config, make_home
 
 from recsys.artifacts.runs import Run, read_run
 from recsys.artifacts.snapshots import read_snapshot
-from recsys.report.head import list_facts
+from recsys.report.head import list_facts, make_head
 from recsys.report.panels import compare_models, compare_segments, show_training, trace_losses
-from recsys.report.verdict import judge_metrics
+from recsys.report.serving import Serving
+from recsys.report.verdict import is_blend_only, judge_metrics
 
 
 @pytest.fixture
@@ -36,6 +37,21 @@ def test_the_verdict_follows_the_interval(
     assert verdict.answer == answer
     assert verdict.sentence.endswith(f"{chance}, measured on 60 users.")
     assert ("within chance" in verdict.sentence) == (answer == "Cannot tell")
+
+
+def test_a_ranker_that_is_the_blend_alone_is_named(run: Run) -> None:
+    same = pl.col("model") == "blend"
+    names = ("difference", "difference_low", "difference_high")
+    metrics = run.metrics.with_columns(pl.when(same).then(0.0).otherwise(pl.col(name)).alias(name) for name in names)
+    assert is_blend_only(metrics)
+    assert not is_blend_only(run.metrics)
+    assert not is_blend_only(run.metrics.filter(~same))
+    head = make_head(replace(run, metrics=metrics), Serving(), (), None)
+    assert head.warnings[0].startswith("Ours and blend are the same lists. Ranker: ")
+    title = next(
+        figure.title for figure in show_training(replace(run, metrics=metrics)).figures if figure.name == "importance"
+    )
+    assert title == "Feature importance in trees that were tried and do not rank, the first 20"
 
 
 def test_without_baselines_there_is_nothing_to_compare_with(run: Run) -> None:
