@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from recsys.artifacts.replaced_lists import CANARY
 from recsys.artifacts.runs import Run, read_run
@@ -33,7 +34,7 @@ from recsys.report.nights import Night, compare_nights, find_nights
 from recsys.report.panels import compare_models, compare_segments, show_beyond_accuracy, show_training, trace_losses
 from recsys.report.serving import Serving, read_serving
 from recsys.report.trend import read_trainings, show_trend
-from recsys.report.users import gather_users
+from recsys.report.users import gather_users, keep_users
 from recsys.report.watch import show_watch
 from recsys.storage.files import replace_text
 from recsys.storage.folders import read_manifest
@@ -43,8 +44,10 @@ from recsys.visuals.palette import write_css
 
 logger = logging.getLogger(__name__)
 
-# Bytes of the browser's data; the plotting library takes about 0.9 MB of a page that stays below 2 MB.
-_BROWSER_BYTES = 700_000
+# Of the page, and of the browser's data where the rest of the page leaves less; the plotting library takes 0.9 MB.
+_PAGE_BYTES, _LEAST_BROWSER_BYTES = 1_950_000, 200_000
+# Where the page has the browser's data; no text of the page can hold these, because its markup is escaped.
+_WHOSE, _BROWSER = "<!--whose-->", "<!--browser-->"
 _FEWEST_USERS = 10
 # Models whose lists are compared: ours, the blend, popularity, and the best of the others.
 _COMPARED, _ALWAYS = 6, (OURS, "blend", "popular")
@@ -103,8 +106,10 @@ def write_report(
     ]
     head = make_head(shown, serving, answer_questions(shown, serving, nights, monitored, trainings), now)
     path = out or report_file(home, shown.name)
-    whose, browser = _gather_browser(shown, source, users)
-    replace_text(path, render(head, [panel for panel in panels if panel], whose, browser, plotting_file(home)))
+    page = render(head, [panel for panel in panels if panel], plotting_file(home))
+    room = max(_LEAST_BROWSER_BYTES, _PAGE_BYTES - len(page.encode()))
+    whose, browser = _gather_browser(shown, source, users, room)
+    replace_text(path, page.replace(_WHOSE, escape(whose), 1).replace(_BROWSER, browser, 1))
     if store is None:
         raise problem or RegistryError(f"MLflow store of '{config.name}': does not answer")
     _log(store, serving, shown.name, path)
@@ -126,14 +131,14 @@ def _log(store: Store, serving: Serving, run: str, path: Path) -> None:
         log_file(store, serving.record.run_id, path)
 
 
-def render(head: Head, panels: list[Panel], whose: str, browser: str, cache: Path | None = None) -> str:
-    """Return the page's HTML: text is escaped, data is JSON, and the browser runs only scripts with the known hashes.
+def render(head: Head, panels: list[Panel], cache: Path | None = None) -> str:
+    """Return the page's HTML, with `_WHOSE` and `_BROWSER` in the places of the user browser's data.
+
+    Text is escaped, data is JSON, and the browser runs only scripts with the known hashes.
 
     Args:
         head: name, verdict and answers.
         panels: from top to bottom; users and items come last.
-        whose: sentence on whose lists the user browser shows.
-        browser: JSON of `gather_users`, safe in HTML.
         cache: of the plotting library.
     """
     environment = Environment(
@@ -146,8 +151,8 @@ def render(head: Head, panels: list[Panel], whose: str, browser: str, cache: Pat
         head=head,
         panels=panels,
         charts=Markup(embed_json({"config": CONFIG, "charts": charts})),
-        whose=whose,
-        browser=Markup(browser),
+        whose=Markup(_WHOSE),
+        browser=Markup(_BROWSER),
         style=Markup(write_css() + _read("drawings.css") + _read("page.css")),
         scripts=[Markup(plotting), Markup(script)],
         hashes=" ".join(f"'sha256-{hash_script(text)}'" for text in (plotting, script)),
@@ -190,30 +195,44 @@ def _find_lists(home: Path, run: Run, snapshot: Snapshot, nights: list[Night]) -
     return _Lists(night.lists, cut(known.interactions, night.end), known.items, whose)
 
 
-def _gather_browser(run: Run, source: _Lists, max_users: int) -> tuple[str, str]:
-    """Return a sentence on whose lists these are, and the browser's data as JSON of a limited size."""
-    models = _choose_models(run)
-    while True:
-        found = gather_users(
-            source.lists,
-            source.history,
-            source.items,
-            run.positives,
-            max_users,
-            compared=run.model_lists,
-            neighbours=run.neighbours,
-            models=models,
-        )
-        found["window"] = write_window(run.facts["test_start"], run.facts["test_end"])
+def _gather_browser(run: Run, source: _Lists, max_users: int, room: int) -> tuple[str, str]:
+    """Return a sentence on whose lists these are, and the browser's data as JSON of at most `room` bytes."""
+    found = gather_users(
+        source.lists,
+        source.history,
+        source.items,
+        run.positives,
+        max_users,
+        compared=run.model_lists,
+        neighbours=run.neighbours,
+        models=_choose_models(run),
+    )
+    found["window"] = write_window(run.facts["test_start"], run.facts["test_end"])
+    text = embed_json(found)
+    while (size := len(text.encode())) > room and (users := len(found["users"])) > _FEWEST_USERS:
+        found = keep_users(found, _estimate_users(users, size, len(embed_json(found["users"]).encode()), room))
         text = embed_json(found)
-        size = len(text.encode())
-        if size <= _BROWSER_BYTES or max_users <= _FEWEST_USERS:
-            break
-        max_users = max(_FEWEST_USERS, min(max_users - 1, int(0.95 * len(found["users"]) * _BROWSER_BYTES / size)))
     total, shown = source.lists["user_id"].n_unique(), len(found["users"])
     which = "all" if total == shown else f"{shown:,} of"
     how = "from the shortest to the longest history" if which == "all" else "chosen evenly from short to long histories"
     return f"{source.whose}: {which} {format_count(total, 'user')}, {how}.", text
+
+
+def _estimate_users(users: int, size: int, own: int, room: int) -> int:
+    """Return how many of some users fit.
+
+    Args:
+        users: of the data.
+        size: bytes of all data; that of the items grows more slowly than the number of users.
+        own: bytes of the users alone.
+        room: bytes that the data may have.
+    """
+    fit = (
+        number
+        for number in range(users - 1, _FEWEST_USERS, -1)
+        if (size - own) * math.sqrt(number / users) + own * number / users <= 0.98 * room
+    )
+    return next(fit, _FEWEST_USERS)
 
 
 def _choose_models(run: Run) -> list[str]:

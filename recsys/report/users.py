@@ -14,7 +14,7 @@ from recsys.tables import ItemNeighbours, ModelLists, empty
 # Maximum number of history items per user; the page also shows the total.
 HISTORY_LENGTH = 50
 # Items with a page of their own.
-_DETAILED = 1_500
+_DETAILED = 800
 # Share of the users for whom the models' lists can be compared, where there are so many.
 _COMPARED_SHARE = 2 / 3
 
@@ -70,9 +70,10 @@ def gather_users(
     }
     for row in newest.iter_rows(named=True):
         users[row["user_id"]]["history"].append([index[row["item_id"]], row["day"]])
+    source_index, reason_index = ({text: number for number, text in enumerate(texts)} for texts in (sources, reasons))
     for row in shown.iter_rows(named=True):
-        proposed_by = [sources.index(name) for name in row.get("sources", [])]
-        reason = reasons.index(row["reason"]) if "reason" in row else None
+        proposed_by = [source_index[name] for name in row.get("sources", [])]
+        reason = reason_index[row["reason"]] if "reason" in row else None
         users[row["user_id"]]["list"].append([index[row["item_id"]], round(row["score"], 4), proposed_by, reason])
     for row in positives.iter_rows(named=True):
         users[row["user_id"]]["held"].append([index[row["item_id"]], outcomes.index(row["outcome"]), row["rank"]])
@@ -89,6 +90,48 @@ def gather_users(
         "start": _choose_start(list(users.values()), models),
         "users": list(users.values()),
     }
+
+
+def keep_users(found: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return the data of fewer users, evenly chosen, and of what they need; nothing is read again.
+
+    Args:
+        found: from `gather_users`.
+        number: of users to keep.
+    """
+    users = [found["users"][place] for place in _space_evenly(len(found["users"]), number)]
+    listed = {item for user in users for item in _list_shown(user)}
+    details = {key: value for key, value in found["details"].items() if int(key) in listed}
+    near = {key: value for key, value in found["near"].items() if key in details}
+    used = listed | {row[0] for user in users for row in user["history"]}
+    used |= {item for links in near.values() for item, _ in links}
+    order = sorted(used)
+    new = {item: number for number, item in enumerate(order)}
+
+    def renumber(rows: list[list[Any]]) -> list[list[Any]]:
+        return [[new[item], *rest] for item, *rest in rows]
+
+    kept = [
+        {
+            **user,
+            **{name: renumber(user[name]) for name in ("history", "list", "held")},
+            "compared": [[new[item] for item in row] for row in user["compared"]],
+        }
+        for user in users
+    ]
+    return {
+        **found,
+        **{name: [found[name][item] for item in order] for name in ("titles", "ids")},
+        "details": {str(new[int(key)]): value for key, value in details.items()},
+        "near": {str(new[int(key)]): renumber(links) for key, links in near.items()},
+        "start": _choose_start(kept, found["models"]),
+        "users": kept,
+    }
+
+
+def _list_shown(user: dict[str, Any]) -> list[int]:
+    """Return the items of a user that may have a page of their own: listed, compared or chosen in the test window."""
+    return [*(row[0] for row in [*user["list"], *user["held"]]), *(item for row in user["compared"] for item in row)]
 
 
 def _sample_users(
@@ -113,9 +156,13 @@ def _sample_users(
 
 
 def _pick_evenly(rows: pl.DataFrame, most: int) -> pl.DataFrame:
-    shown = min(most, rows.height)
+    return rows[_space_evenly(rows.height, most)]
+
+
+def _space_evenly(total: int, most: int) -> list[int]:
+    shown = min(most, total)
     steps = max(1, shown - 1)
-    return rows[sorted({round(step * (rows.height - 1) / steps) for step in range(shown)})]
+    return sorted({round(step * (total - 1) / steps) for step in range(shown)})
 
 
 def _select_newest(history: pl.DataFrame) -> pl.DataFrame:
