@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -230,7 +229,7 @@ def _estimate_users(users: int, size: int, own: int, room: int) -> int:
     fit = (
         number
         for number in range(users - 1, _FEWEST_USERS, -1)
-        if (size - own) * math.sqrt(number / users) + own * number / users <= 0.98 * room
+        if (size - own) * (number / users) ** 0.25 + own * number / users <= 0.98 * room
     )
     return next(fit, _FEWEST_USERS)
 
