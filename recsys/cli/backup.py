@@ -34,7 +34,7 @@ def backup(
 
     Example: `recsys backup /backups/2025-03-01 --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.backup")
     from recsys.cli.prune_table import format_size
     from recsys.config import home
     from recsys.pipelines.backup import backup as backup_pipeline
