@@ -150,10 +150,13 @@ def train(config: Config | Path | str, *, run_date: str | None = None, home: Pat
     Raises:
         ArtifactError: there is no snapshot, or another training holds the lock.
         DataError: a window has no history or nothing to predict.
+        Refused: the run date is in the future, or long after the data.
     """
+    from recsys.pipelines.plausible_dates import check_run_date
     from recsys.pipelines.train import train as train_pipeline
 
     settings = _resolve(config)
+    check_run_date("train", settings, _home(home), run_date, datetime.now(UTC))
     return read_run(_home(home), settings.name, train_pipeline(settings, _home(home), run_date).run)
 
 

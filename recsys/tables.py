@@ -6,7 +6,7 @@ returns a frame that satisfies them or raises an error that lists every failure.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import dataframely as dy
 import polars as pl
@@ -235,6 +235,14 @@ class ItemNeighbours(dy.Schema):
     neighbour = dy.String(nullable=False, min_length=1)
     # Of the two embeddings.
     cosine = dy.Float32(nullable=False, min=-1.001, max=1.001)
+
+
+VariantName = Literal["champion", "challenger"]
+# Values of the column `variant` in a night with a canary.
+CHAMPION: VariantName = "champion"
+CHALLENGER: VariantName = "challenger"
+# Value of the column `variant`, and first of the `sources`, where the fallback chain filled in.
+FALLBACK = "fallback"
 
 
 class Recommendations(dy.Schema):

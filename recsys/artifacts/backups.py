@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recsys.errors import ArtifactError
+from recsys.progress import track
 from recsys.storage.files import hash_file, hash_text, read_json, replace_file, replace_text
 from recsys.storage.folders import MANIFEST, read_manifest, verify_folder
 from recsys.storage.home import file_below, restore_marker
@@ -151,7 +152,7 @@ def open_backup(folder: Path) -> Backup:
     present = measure(folder).keys() - {MANIFEST}
     if strange := sorted(present - hashes.keys()):
         raise ArtifactError(f"backup {folder}: {strange[0]!r} is not in its {MANIFEST}; remove it, then run again")
-    for name, digest in hashes.items():
+    for name, digest in track(hashes.items(), "Checking files"):
         _check_file(folder, name, digest, sizes[name])
     return Backup(folder, manifest, hashes)
 
@@ -233,7 +234,7 @@ def restore_files(backup: Backup, home: Path) -> int:
     """
     written = 0
     known: dict[tuple[int, int], Path] = {}
-    for name in backup.home_files:
+    for name in track(backup.home_files, "Writing files"):
         source, target = backup.folder / HOME / name, file_below(home, name)
         digest = backup.hashes[f"{HOME}/{name}"]
         if not (target.is_file() and hash_file(target) == digest):

@@ -19,7 +19,7 @@ from recsys.artifacts.table_output import count_users, remove_users
 from recsys.artifacts.user_rows import Rewrite, UserRows
 from recsys.config import Config
 from recsys.errors import RecsysError
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 from recsys.storage.access import copy_access
 from recsys.storage.files import replace_file
 from recsys.storage.folders import MANIFEST, read_manifest, rewrite_files
@@ -77,10 +77,9 @@ class UserRemoval:
         caches = (factors_folder(self._home), all_fine_tuning_folder(self._home))
         self._delete("", [folder for folder in caches if any(path.is_file() for path in folder.rglob("*"))])
         folders, files = _list_places(self._home)
-        for folder in folders:
-            self._try(folder, self._clean_folder)
-        for path in files:
-            self._try(path, self._clean_file)
+        places = [*((folder, self._clean_folder) for folder in folders), *((path, self._clean_file) for path in files)]
+        for path, clean in track(places, "Folders and files"):
+            self._try(path, clean)
 
     def clean_outputs(self, config: Config) -> None:
         """Take the users out of the table and the store, after the home.

@@ -74,7 +74,7 @@ def ab(
 
     Example: `recsys ab new_events.csv --config configs/demo.yaml --looks daily`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.ab")
     _check_choice("--metric", metric or "hit", _METRICS)
     _check_choice("--looks", looks, _LOOKS)
     _check_share("--share", share)

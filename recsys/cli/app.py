@@ -6,6 +6,7 @@ interrupted, 143 terminated.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated
 
@@ -19,6 +20,8 @@ from recsys.storage.access import keep_private
 
 # The first word of the last line, by exit code.
 _FAILURES = {2: "error", 3: "refused", 4: "alert"}
+# New container objects before the garbage collector looks at them.
+_GC_THRESHOLD = 50_000
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -64,6 +67,8 @@ def root(
 
 def main() -> None:
     """Run the command line; an error raised on purpose prints its message, not a traceback."""
+    # Imports make hundreds of thousands of objects that stay; the default threshold looks through them again and again.
+    gc.set_threshold(_GC_THRESHOLD, 20, 100)
     keep_private()
     sys.excepthook = setup.print_traceback
     with interruption.catching_termination():
@@ -88,3 +93,5 @@ def _run() -> None:
         if compilation := sys.modules.get("recsys.storage.compilation"):
             compilation.log_compilations()
         setup.stop_logging()
+        # The interpreter would look for cycles in all modules before it frees them.
+        gc.freeze()

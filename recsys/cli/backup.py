@@ -34,7 +34,7 @@ def backup(
 
     Example: `recsys backup /backups/2025-03-01 --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.backup")
     from recsys.cli.prune_table import format_size
     from recsys.config import home
     from recsys.pipelines.backup import backup as backup_pipeline
@@ -79,8 +79,10 @@ def restore(source: SourceArgument, as_json: JsonOption = False) -> None:
     Example: `RECSYS_HOME=/srv/recsys recsys restore /backups/2025-03-01`
     """
     from recsys.config import home
-    from recsys.pipelines.restore import restore as restore_pipeline
+    from recsys.progress import waiting
 
+    with waiting("loading"):
+        from recsys.pipelines.restore import restore as restore_pipeline
     done = restore_pipeline(source, home())
     if as_json:
         print_json(done.to_dict())

@@ -41,7 +41,7 @@ def canary(
         raise ConfigError("--stop: cannot be combined with --share or --version; give one of them")
     if version is not None and share is None:
         raise ConfigError(f"--version {version}: no --share of the users to give it to, such as --share .05")
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.canary")
     from recsys.config import home
     from recsys.pipelines.canary import show_canary, start_canary, stop_canary
 

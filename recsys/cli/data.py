@@ -70,7 +70,7 @@ def ingest(
 
     Example: `recsys ingest --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.ingest")
     from recsys.config import home
     from recsys.pipelines.ingest import run_ingest
 

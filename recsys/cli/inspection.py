@@ -86,11 +86,13 @@ def report(
 
     Example: `recsys report --config configs/demo.yaml --out report.html`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "report.page")
     from recsys.config import home
+    from recsys.progress import waiting
     from recsys.report.page import write_report
 
-    path = write_report(settings, home(), run=run, run_date=run_date, users=users, out=out, now=datetime.now(UTC))
+    with waiting("report"):
+        path = write_report(settings, home(), run=run, run_date=run_date, users=users, out=out, now=datetime.now(UTC))
     if as_json:
         print_json({"file": str(path)})
         return
@@ -104,13 +106,14 @@ def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
 
     Example: `recsys doctor --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.doctor")
     from recsys.cli.tables import finding_table
     from recsys.config import home
     from recsys.pipelines.doctor import examine
-    from recsys.progress import format_count
+    from recsys.progress import format_count, waiting
 
-    findings = examine(settings, home())
+    with waiting("checking"):
+        findings = examine(settings, home())
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
         print_json([vars(finding) for finding in findings])

@@ -56,7 +56,7 @@ def generate(
 
     Example: `recsys generate --config configs/demo.yaml --run-date 2025-03-02`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.generate")
     from recsys.config import home
     from recsys.pipelines.generate import NightOptions, generate_range
     from recsys.pipelines.generate import generate as generate_pipeline
@@ -65,7 +65,7 @@ def generate(
     if shards is not None:
         if until is not None:
             raise ConfigError("--shards and --until exclude each other; give one of them")
-        _generate_part(config, settings, run_date, _parse_part(shards), as_json=as_json)
+        _generate_part(config, settings, run_date, _parse_part(shards), allow_future=allow_future, as_json=as_json)
         return
     if until is None:
         published = [generate_pipeline(settings, home(), run_date, now, options)]
@@ -106,12 +106,14 @@ def refuse_unfollowed(lists: Generated) -> None:
         )
 
 
-def _generate_part(file: Path, settings: Config, run_date: str | None, part: Part, *, as_json: bool) -> None:
+def _generate_part(
+    file: Path, settings: Config, run_date: str | None, part: Part, *, allow_future: bool, as_json: bool
+) -> None:
     from recsys.config import home
     from recsys.pipelines.night_parts import generate_part
     from recsys.progress import format_count
 
-    made = generate_part(settings, home(), run_date, part, datetime.now(UTC))
+    made = generate_part(settings, home(), run_date, part, datetime.now(UTC), allow_future=allow_future)
     if as_json:
         print_json({"run_date": made.run_date, "shards": str(part), "counts": made.counts})
         return

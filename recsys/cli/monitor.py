@@ -40,12 +40,13 @@ def monitor(
 
     Example: `recsys monitor --config configs/demo.yaml --run-date 2025-03-02`
     """
-    settings = load_settings(config)
-    from recsys.cli.monitor_tables import alert_lines, area_table, figure_table, outcome_lines
+    settings = load_settings(config, "pipelines.monitor")
+    from recsys.cli.monitor_tables import alert_lines, area_table, describe_night, figure_table, outcome_lines
     from recsys.config import home
     from recsys.pipelines.monitor import accept as accept_pipeline
     from recsys.pipelines.monitor import monitor as monitor_pipeline
     from recsys.pipelines.monitor import track
+    from recsys.progress import waiting
     from recsys.report.monitor_page import write_monitor_page
 
     if accept is not None:
@@ -60,19 +61,21 @@ def monitor(
     now = datetime.now(UTC)
     done = monitor_pipeline(settings, home(), run_date, now)
     night = done.night
-    page = write_monitor_page(settings.name, home(), done.nights, done.reference)
-    run = track(settings, home(), night, page, now)
+    with waiting("page and MLflow"):
+        page = write_monitor_page(settings.name, home(), done.nights, done.reference)
+        run = track(settings, home(), night, page, now)
     if as_json:
         print_json({**asdict(night), "reference": list(done.reference), "page": str(page), "mlflow_run": run})
     else:
-        print_table(area_table(night))
-        if full:
-            print_table(figure_table(night))
-        print_lines(*outcome_lines(night), "")
+        print_text(describe_night(night), "")
         for alert in night.alerts:
             print_lines(*alert_lines(alert), "")
         if night.retrain:
             print_lines("retrain  yes: an alert above asks for a new training", "")
+        print_table(area_table(night))
+        if full:
+            print_table(figure_table(night))
+        print_lines(*outcome_lines(night), "")
         print_lines(f"page  {page}")
     if night.alerts:
         causes = "; ".join(f"{alert['cause']}: {alert['sentence']}" for alert in night.alerts)

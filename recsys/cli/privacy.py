@@ -34,7 +34,7 @@ def forget(
 
     Example: `recsys forget --config configs/demo.yaml --user u0000913`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.forget")
     from recsys.config import home
     from recsys.pipelines.forget import forget as forget_pipeline
     from recsys.pipelines.forget import read_users

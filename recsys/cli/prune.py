@@ -32,7 +32,7 @@ def prune(
 
     Example: `recsys prune --config configs/demo.yaml --dry-run`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.prune")
     from recsys.cli.prune_table import prune_table
     from recsys.config import home
     from recsys.pipelines.prune import prune as prune_pipeline

@@ -63,7 +63,7 @@ def promote(
         raise typer.BadParameter("--force needs a reason, and --why is only for --force: give both or none")
     if force and dry_run:
         raise typer.BadParameter("--force and --dry-run exclude each other")
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.promote")
     from recsys.config import home
     from recsys.pipelines.promote import NotPromoted, judge
     from recsys.pipelines.promote import promote as promote_pipeline
@@ -107,7 +107,7 @@ def rollback(config: ConfigOption, to: ToOption = None, as_json: JsonOption = Fa
 
     Example: `recsys rollback --config configs/demo.yaml --to 3`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.rollback")
     from recsys.config import home
     from recsys.pipelines.rollback import rollback as rollback_pipeline
 
@@ -149,10 +149,11 @@ def history(
     """
     if on is not None and entry is not None:
         raise typer.BadParameter("--on and --entry exclude each other; give one of them")
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.history")
     from recsys.cli.promotions import decision_lines, decision_table, entry_lines, history_lines, served_lines
     from recsys.config import home
     from recsys.pipelines.history import find_served, parse_time, read_decision, read_history
+    from recsys.progress import waiting
 
     if entry is not None:
         found, decision = read_decision(settings, home(), entry)
@@ -165,7 +166,8 @@ def history(
             print_lines(*decision_lines(decision))
         return
     period = parse_time(on) if on else None
-    log = read_history(settings, home())
+    with waiting("reading the log"):
+        log = read_history(settings, home())
     if on and period:
         served = find_served(log.entries, *period)
         if as_json:
@@ -192,7 +194,7 @@ def copy_version(
 
     Example: `recsys copy-version --config configs/demo.yaml --version 3`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.copy_version")
     from recsys.config import home
     from recsys.pipelines.copy_version import copy_version as copy_pipeline
 

@@ -26,13 +26,14 @@ def runs(config: ConfigOption, full: FullOption = False, as_json: JsonOption = F
 
     Example: `recsys runs --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.runs")
     from recsys.cli.tables import run_table
     from recsys.config import home
     from recsys.pipelines.runs import list_runs
-    from recsys.progress import format_count
+    from recsys.progress import format_count, waiting
 
-    found = list_runs(settings, home())
+    with waiting("reading runs and their versions"):
+        found = list_runs(settings, home())
     rows = [_describe(run) for run in found]
     if as_json:
         print_json(rows)

@@ -39,12 +39,14 @@ def show(
 
     Example: `recsys show u0000913 --config configs/demo.yaml --features`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, *(["pipelines.explain"] if features else []))
     from recsys.cli import user_lists
     from recsys.config import home
     from recsys.pipelines.show import show_user
+    from recsys.progress import waiting
 
-    found = show_user(settings, home(), user, run_date)
+    with waiting("reading"):
+        found = show_user(settings, home(), user, run_date)
     explained = None
     if features:
         from recsys.pipelines.explain import explain_list

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +28,14 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
 
     `torchrun --nproc-per-node 2 -m recsys.cli train --config shop.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.train")
     from recsys.cli.tables import main_metric_table
     from recsys.config import home
+    from recsys.pipelines.plausible_dates import check_run_date
     from recsys.pipelines.train import train_together
     from recsys.report.verdict import judge_metrics
 
+    check_run_date("train", settings, home(), run_date, datetime.now(UTC))
     trained = train_together(settings, home(), run_date)
     if trained is None:
         # Another process of the same training prints the result.
@@ -75,7 +78,7 @@ def register(
 
     Example: `recsys register --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.registration")
     from recsys.config import home
     from recsys.pipelines.registration import register_training
 
@@ -121,12 +124,14 @@ def tune(
 
     Example: `recsys tune -c configs/demo.yaml -s configs/spaces/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.tuning.search")
     from recsys.cli.tables import tuning_table
     from recsys.config import home
+    from recsys.pipelines.plausible_dates import check_run_date
     from recsys.pipelines.tuning.result import describe_search, summarise_search
     from recsys.pipelines.tuning.search import tune as tune_pipeline
 
+    check_run_date("tune", settings, home(), run_date, datetime.now(UTC))
     tuned = tune_pipeline(config, settings, space, home(), run_date, trials, out)
     if as_json:
         print_json(describe_search(tuned))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 
 Values = NDArray[np.float64]
 
@@ -190,7 +190,7 @@ def permutation_p_values(differences: Values, samples: int, seed: int) -> Values
 def _split_samples(samples: int, n_users: int) -> Iterator[tuple[int, int]]:
     """Yield start and stop of blocks of samples of at most `_CELLS_AT_ONCE` cells, at least one sample each."""
     step = max(1, _CELLS_AT_ONCE // max(1, n_users))
-    for start in range(0, samples, step):
+    for start in track(range(0, samples, step), "Drawing users"):
         yield start, min(samples, start + step)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -16,7 +16,7 @@ from recsys.errors import DataError
 from recsys.evaluation.two_samples import Sample
 from recsys.monitoring.nights import ServedNight, VariantNight
 from recsys.monitoring.outcomes import count_events, measure_night, select_events
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 
 MetricName = Literal["hit", "hits", "ndcg", "conversion", "events", "value"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
@@ -253,11 +253,11 @@ def summarize_history(history: pl.LazyFrame, users: pl.Series, start: datetime, 
 
 
 def _join(
-    nights: Iterable[VariantNight], variants: tuple[str, str], events: pl.DataFrame
+    nights: Collection[VariantNight], variants: tuple[str, str], events: pl.DataFrame
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Return the users with a list of either variant, and per night the users with a positive event."""
     users, rows = pl.DataFrame(), []
-    for number, night in enumerate(nights):
+    for number, night in enumerate(track(nights, "Nights")):
         happened = select_events(events, night.served)
         measured = measure_night(night.lists, happened).filter(pl.col("variant").is_in(variants))
         listed = measured.select(

@@ -20,7 +20,7 @@ from recsys.monitoring.figures import Figures, Observed, ShownLists, average_by_
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.outcomes import measure_night, select_events
 from recsys.monitoring.reference import STANDARD_ERRORS, pool_means, read_mean
-from recsys.serving.variants import CHALLENGER, CHAMPION
+from recsys.tables import CHALLENGER, CHAMPION
 
 CONFIDENCE = 0.95
 _WEEK = 7

@@ -27,7 +27,7 @@ from recsys.monitoring.ab import (
 )
 from recsys.monitoring.experiment import Experiment, MetricName
 from recsys.monitoring.nights import VariantNight, describe_gaps
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 
 # What a metric measures, for sentences.
 METRIC_NAMES: dict[MetricName, str] = {
@@ -65,7 +65,7 @@ def judge(
     days = experiment.count_days(len(experiment.nights))
     sample = experiment.sample(plan.metric)
     names = [plan.metric, *(name for name in experiment.metrics if name != plan.metric)]
-    comparisons = tuple(compare_metric(experiment, name, plan) for name in names)
+    comparisons = tuple(compare_metric(experiment, name, plan) for name in track(names, "Metrics"))
     looks = list_looks(experiment, plan)
     ratio = check_ratio(experiment, plan)
     verdict = decide(comparisons[0], sample, ratio, plan)

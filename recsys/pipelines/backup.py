@@ -19,7 +19,7 @@ from recsys.errors import ArtifactError
 from recsys.pipelines.backup_registry import copy_registry
 from recsys.pipelines.backup_work import BackedUp, BackupWork
 from recsys.pipelines.registration import find_kept
-from recsys.progress import format_count, log_stage
+from recsys.progress import format_count, log_stage, track
 from recsys.storage.code_version import find_code_version
 from recsys.storage.files import read_name
 from recsys.storage.folders import MANIFEST, read_manifest, sweep, write_folder
@@ -133,7 +133,7 @@ def _fill(
 def _copy_lists(work: BackupWork) -> None:
     """Copy all published nights, and the lists that `rollback` would publish again."""
     home, done = work.home, work.done
-    for run_date, folder in all_list_folders(home).items():
+    for run_date, folder in track(all_list_folders(home).items(), "Lists"):
         if not (folder / MANIFEST).is_file():
             continue
         try:
@@ -164,7 +164,7 @@ def _copy_snapshots(work: BackupWork) -> None:
     pointer = current_snapshot_file(home, work.config.name)
     current = read_name(pointer, "run 'recsys ingest'")
     of_nights = [read_manifest(work.target(list_folder(home, night)), "").get("snapshot") for night in done.nights]
-    for identity in dict.fromkeys([current, *of_nights]):
+    for identity in track(dict.fromkeys([current, *of_nights]), "Snapshots"):
         folder = snapshot_folder(home, str(identity))
         if not isinstance(identity, str):
             continue

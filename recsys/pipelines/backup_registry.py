@@ -12,6 +12,7 @@ from recsys.artifacts.backups import STORE
 from recsys.errors import ArtifactError
 from recsys.pipelines.backup_work import BackupWork
 from recsys.pipelines.registration import find_kept
+from recsys.progress import track
 from recsys.registry.copying import fetch_version, verify_bundles
 from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.pruned import PRUNED
@@ -40,7 +41,8 @@ def copy_registry(work: BackupWork, staging: Path) -> None:
     with _no_promotion(work):
         copy_database(database, work.target(database))
     _, keeping = _decide(work, store)
-    damaged = [version.number for version in _find_whole(keeping) if not _copy_version(work, store, version, keeping)]
+    versions = track(_find_whole(keeping), "Versions")
+    damaged = [version.number for version in versions if not _copy_version(work, store, version, keeping)]
     without = [version.number for version in keeping.outdated]
     if without or damaged:
         mark_left_out(work.target(database), work.config.model_name, [*without, *damaged], f"{work.now.date()}")
@@ -118,7 +120,7 @@ def _fetch_versions(work: BackupWork, folder: Path) -> None:
     folder.mkdir()
     entries = "".join(encode_json(entry.to_dict()) for entry in log.entries)
     (folder / "promotion_log.json").write_text(entries, encoding="utf-8")
-    for version in _find_whole(keeping):
+    for version in track(_find_whole(keeping), "Versions"):
         if not keeping.needs[version.number].in_use:
             continue
         try:

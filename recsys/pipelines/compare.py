@@ -20,6 +20,7 @@ from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.segments import compute_segments, parse_segments
 from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_names, select_row
 from recsys.evaluation.tied_ranks import TiedRanks
+from recsys.progress import waiting
 from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
     BUNDLE,
@@ -205,7 +206,7 @@ def measure_champion(
 
 def load_bundle(store: Store, version: Version, part: str) -> Bundle:
     """Fetch a version's `BUNDLE` or `EVALUATION_MODEL`, check its hashes and load it."""
-    with open_bundle(store, version, part) as folder:
+    with waiting("loading the model"), open_bundle(store, version, part) as folder:
         verify_folder(folder, f"{name_writer(folder)}; train and promote again, or roll back")
         return Bundle.load(folder)
 

@@ -20,6 +20,7 @@ from recsys.pipelines.night_inputs import NightInputs, Variant
 from recsys.pipelines.show import UserLists
 from recsys.progress import format_count, log_stage, progress_bar
 from recsys.ranking.contributions import find_contributions
+from recsys.ranking.evidence import Evidence, Nearness
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, need_number
 from recsys.serving.batch_recommender import BatchRecommender
@@ -129,8 +130,11 @@ def explain_list(config: Config, home: Path, user: UserLists) -> ExplainedList:
             cache = EmbeddingCache(embeddings_folder(home))
             recommender = bundle.prepare(items, histories, progress=progress, cache=cache)
         shown = night.find_shown_parts(home, user.run_date) if user.run_date in find_published(home) else []
+        # No reasons are written, so no evidence is counted for them.
+        evidence = Evidence.blank(items.height, Nearness(1.0, 1.0))
+        blocked_pairs = bundle.block_lists.pairs
         maker = BatchRecommender(
-            config, bundle, recommender, number, histories.ages_until, bundle.block_lists.pairs, shown
+            config, bundle, recommender, number, evidence, histories.ages_until, blocked_pairs, shown
         )
         own = histories.take(pl.Series([user.user_id], dtype=pl.String))
         limits = UserLimits.of(own, maker.blocked, maker.read_shown(own))

@@ -32,6 +32,7 @@ from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.errors import DataError, Refused
 from recsys.pipelines.canary import find_canary, load_canary
+from recsys.pipelines.plausible_dates import refuse_implausible
 from recsys.pipelines.promote import load_champion
 from recsys.pipelines.pseudonyms import check_key
 from recsys.progress import format_count, logger
@@ -41,10 +42,11 @@ from recsys.registry.tracking import connect
 from recsys.registry.versions import Version
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
-from recsys.serving.variants import CHALLENGER, CHAMPION, VariantName, draw_users
+from recsys.serving.variants import draw_users
 from recsys.storage.files import hash_text
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import list_folder
+from recsys.tables import CHALLENGER, CHAMPION, VariantName
 
 # Settings of the generation section that do not change a list: where lists are written, how long they are kept, and
 # when they are refused. Nights that differ only in these are the same night.
@@ -223,7 +225,17 @@ class NightInputs:
         )
         return [(variant, users) for variant, users in shares if users.n_users]
 
-    def refuse_leak(self, end: datetime | None) -> None:
+    def refuse_date(self, run_date: str, end: datetime | None, now: datetime, *, allow_future: bool) -> None:
+        """Refuse a run date that is not plausible, unless the future is allowed, and one whose lists would know it.
+
+        Raises:
+            Refused: the run date is in the future or long after the data, or a model learned from later events.
+        """
+        if not allow_future:
+            refuse_implausible("generate", self.config, run_date, self.data_end, now)
+        self._refuse_leak(end)
+
+    def _refuse_leak(self, end: datetime | None) -> None:
         """Refuse a night whose lists would use later events.
 
         Raises:

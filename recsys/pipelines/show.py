@@ -14,7 +14,7 @@ from recsys.config import Config
 from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.windows import cut, resolve_end
 from recsys.errors import ArtifactError, DataError
-from recsys.serving.variants import CHALLENGER
+from recsys.tables import CHALLENGER
 
 
 @dataclass(frozen=True)

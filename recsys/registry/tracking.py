@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.config import Config
 from recsys.errors import RegistryError
+from recsys.progress import waiting
 from recsys.registry.client import StoreClient, explain, time_limits
 from recsys.registry.moved_home import correct_places
 from recsys.storage.access import make_home
@@ -79,8 +80,10 @@ def connect(home: Path, config: Config) -> Store:
         if not given:
             make_home(home)
             correct_places(home)
-        store = Store(uri, StoreClient(address), config.experiment, artifacts)
-        store.client.get_experiment_by_name(store.experiment)
+        # Imports what the kind of store needs, and creates a database, which takes seconds.
+        with waiting("connecting to MLflow"):
+            store = Store(uri, StoreClient(address), config.experiment, artifacts)
+            store.client.get_experiment_by_name(store.experiment)
     # Not a database, a driver that is not installed, a home that is a file.
     except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
         reason = explain(address, error)

@@ -21,13 +21,13 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from recsys.config import AUTO, Config
 from recsys.errors import RegistryError
+from recsys.progress import track
 from recsys.registry.client import explain
 from recsys.registry.descriptions import describe_baseline, describe_experiment, describe_failure
 from recsys.registry.names import encode_name
 from recsys.registry.system_metrics import log_system_metrics
 from recsys.registry.tracking import NOTE, RUN_FOLDER, Store, asking, get_or_create_experiment
-from recsys.serving.bundle import WRITTEN_BY
-from recsys.storage.code_version import find_code_version, find_commit
+from recsys.storage.code_version import WRITTEN_BY, find_code_version, find_commit
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +238,7 @@ def _log_baselines(store: Store, run_id: str, experiment: str, results: Results)
         run.data.tags.get("mlflow.runName", ""): run
         for run in store.client.search_runs([experiment], f"tags.`{_PARENT}` = '{run_id}'", max_results=1000)
     }
-    for model, numbers in results.baselines.items():
+    for model, numbers in track(results.baselines.items(), "Logging baselines"):
         if model in known and known[model].info.status == "FINISHED":
             continue
         tags = {**results.facts, "kind": "baseline", _PARENT: run_id, NOTE: describe_baseline(model)}

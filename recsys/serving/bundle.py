@@ -23,7 +23,7 @@ from recsys.ranking.evidence import Evidence, Nearness
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.recommender import Recommender
-from recsys.storage.code_version import find_code_version
+from recsys.storage.code_version import WRITTEN_BY, find_code_version
 from recsys.storage.files import read_json, read_parquet, write_json
 from recsys.storage.folders import read_manifest
 from recsys.tables import Items
@@ -31,8 +31,6 @@ from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.item_text import ItemTexts, name_columns
 
-# Fact of a bundle's manifest, and tag of its version: the recsys that wrote it.
-WRITTEN_BY = "recsys"
 _READERS = "the recsys that wrote it can read it; with this one, train and promote again"
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from recsys.config import SanityConfig
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.drift import compare_scores
-from recsys.serving.fallback import FALLBACK
+from recsys.tables import FALLBACK
 
 # Users whose lists are compared item by item at once: about 200 MB.
 _USERS = 100_000

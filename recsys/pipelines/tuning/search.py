@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from recsys.extras import needs_extra
 from recsys.pipelines.tuning.result import Trial, Tuned, Verdict, judge
 from recsys.pipelines.tuning.space import Choices, Space, read_space
 from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
-from recsys.progress import format_count
+from recsys.progress import format_count, progress_bar
 from recsys.registry.searches import close_search, log_trial, open_search
 from recsys.registry.tracking import Store, connect
 from recsys.storage.files import read_parquet, replace_text, sqlite_url
@@ -98,7 +99,8 @@ def tune(
         logger.info(
             "search in %s: %s, measured on %s users%s", search.folder, format_count(trials, "trial"), users, as_of
         )
-        _run_trials(search, trials)
+        with progress_bar("Trials", trials, log=False) as progress:
+            _run_trials(search, trials, progress)
         ended = _read_trials(search.study)
         scores = {trial.number: _read_score(search, trial, trial.rung) for trial in ended if trial.state == "complete"}
         verdict = judge(ended, scores, config)
@@ -164,9 +166,10 @@ def _open(
     return _Search(config, space, study, bench, folder, store, run_id)
 
 
-def _run_trials(search: _Search, total: int) -> None:
+def _run_trials(search: _Search, total: int, progress: Callable[[int], None]) -> None:
     study = search.study
     repeats = 0
+    progress(min(total, len(_read_trials(study))))
     while (count := len(_read_trials(study))) < total and repeats < _MAX_REPEATS:
         known = study.get_trials(deepcopy=False)
         # Seeded by the number of draws: a search that is continued draws the same as one that was never killed.
@@ -183,6 +186,7 @@ def _run_trials(search: _Search, total: int) -> None:
             continue
         repeats = 0
         trial = _run_trial(search, drawn, config, changed)
+        progress(1)
         remaining_seconds = _estimate_seconds(study) * (total - count - 1)
         logger.info(
             "trial %d (%d of %d): %s", trial.number, count + 1, total, _describe(trial, config, remaining_seconds)
