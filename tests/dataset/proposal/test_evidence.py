@@ -97,6 +97,24 @@ def test_refunds_are_left_out_and_other_states_are_no_kinds(data: Path) -> None:
     interactions = read_dataset("export")["interactions"]
     assert interactions["keep_rows"] == ["Financial Status != refunded"]
     assert "event" not in interactions["columns"]
+    why = propose(("export",), "x", Decisions()).text.split("keep_rows: ")[1].splitlines()[0]
+    assert why.endswith("of the sampled rows are refunded, which is no sign of interest")
+
+
+def test_short_titles_without_english_words_are_not_called_english(data: Path) -> None:
+    def propose_checkpoint(titles: list[str]) -> str:
+        numbers = [(e.user, e.item.number) for e in make_world().events]
+        rows = [[f"u{user}", f"p{item}", f"{titles[item % len(titles)]} {item}"] for user, item in numbers]
+        write_csv(data / "x" / "log.csv", "user,item,title", rows)
+        lines = propose(("x",), "x", Decisions()).text.splitlines()
+        number = next(number for number, line in enumerate(lines) if "checkpoint: " in line)
+        return " ".join(lines[number - 3 : number + 1])
+
+    german = propose_checkpoint(["Großer Rucksack Grün", "Kleiner Kocher", "Warme Mütze"])
+    assert "CHECK The language of the texts seems not to be English (" in german
+    assert "bert-base-multilingual-cased" in german
+    assert "too short to show their language" in propose_checkpoint(["Xerox Zeta", "Acme Bolt"])
+    assert "# English texts" in propose_checkpoint(["The bolt of Acme", "A box for my hat"])
 
 
 def test_times_before_1990_are_left_out(data: Path) -> None:
