@@ -1,4 +1,4 @@
-"""Every command and every Python block of README, the tutorial, the how-to pages and the reference is executed.
+"""Every command and every Python block of README and docs/ is executed.
 
 A page runs as a reader would run it: in its order, in one shell, in a folder with the files that it speaks of. It fails
 at the first command that fails. tests/deploy executes the pages about deployment and backups.
@@ -38,10 +38,17 @@ LEFT_OUT = {
     ("docs/reference/cli.md", "recsys "): "usage lines, not commands; test_command_lines.py checks the examples",
     ("docs/reference/configuration.md", "torchrun"): "trains in two processes; tests/text/test_fine_tuning.py does so",
     ("docs/reference/metrics.md", "pip install"): "needs a package index",
+    ("docs/explanation/promotion.md", "recsys promote --config shop.yaml --force"): (
+        "needs a version that the gate refuses; tests/cli/test_promotion_commands.py forces one"
+    ),
+    ("docs/explanation/scale.md", "python tests/benchmarks/gpu.py"): "needs a GPU",
+    ("docs/explanation/servers.md", "mlflow ui"): "a server, which does not return",
+    ("docs/results.md", "RECSYS_DATA=/path/to/data/sets python"): "needs data sets",
     ("docs/reference/metrics.md", "RECSYS_DATA=/path/to/datasets python"): "needs data sets and other libraries",
 }
 ELSEWHERE = {"docs/how-to/backups.md": "tests/deploy/test_backup_drill.py"}
-PLACES = ("docs/tutorial", "docs/how-to", "docs/reference")
+# tests/deploy/test_pages.py executes these.
+DEPLOYMENT = "docs/deploy/"
 PYTHON_LEFT_OUT = {("README.md", "recsys.compare("): "docs/reference/api.md runs it"}
 DATES = {"2025-03-01": RUN_DATE, "2025-02-25": LAST_DAY, "2025-03-02": LAST_DAY, "2025-03-08": "2025-02-11"}
 QUICK = ("threads", "text", "candidates", "ranking", "evaluation")
@@ -228,6 +235,28 @@ def prepare_api(desk: Desk) -> None:
     desk.replaced = DATES
 
 
+def prepare_monitoring(desk: Desk) -> None:
+    desk.place_home()
+    desk.write_config("configs/demo.yaml")
+    desk.replaced = {"2025-03-02": RUN_DATE}
+
+
+def prepare_retention(desk: Desk) -> None:
+    desk.place_home()
+    desk.write_config("configs/demo.yaml")
+
+
+def prepare_promotion(desk: Desk) -> None:
+    desk.place_home()
+    desk.write_config("shop.yaml")
+    register_second(desk.home, desk.trained)
+    desk.replaced = {
+        "https://staging.example.org": f"sqlite:///{desk.home}/mlflow.db",
+        "https://production.example.org": f"sqlite:///{desk.folder}/production.db",
+        "--version 3": "--version 2",
+    }
+
+
 def prepare_nothing(desk: Desk) -> None:
     """Leave the folder empty."""
 
@@ -241,6 +270,9 @@ PAGES: dict[str, tuple[Prepare, Check]] = {
     "README.md": (prepare_readme, check_readme),
     "docs/tutorial/first-hour.md": (prepare_first_hour, check_nothing),
     "docs/tutorial/own-data.md": (prepare_own_data, check_own_data),
+    "docs/explanation/monitoring.md": (prepare_monitoring, check_nothing),
+    "docs/explanation/promotion.md": (prepare_promotion, check_nothing),
+    "docs/explanation/retention.md": (prepare_retention, check_nothing),
     "docs/how-to/ab.md": (prepare_ab, check_nothing),
     "docs/how-to/data.md": (prepare_data, check_nothing),
     "docs/how-to/encoder.md": (prepare_encoder, check_encoder),
@@ -258,8 +290,8 @@ def is_left_out(page: str, command: str) -> bool:
 
 
 def list_pages() -> list[str]:
-    folders = [path.relative_to(ROOT).as_posix() for place in PLACES for path in sorted((ROOT / place).glob("*.md"))]
-    return ["README.md", *folders]
+    pages = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
+    return ["README.md", *(page for page in pages if not page.startswith(DEPLOYMENT))]
 
 
 def list_commands(page: str) -> list[str]:
