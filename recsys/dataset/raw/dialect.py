@@ -110,7 +110,7 @@ def _find_below_title(what: str, source_name: str, head: bytes, files: RawFiles,
     text, _ = _read_head(what, source_name, head, dialect.encoding, fixed=files.encoding is not None)
     # The lines of the title may hold other separators than the table.
     below = _detect(what, source_name, head, files, min(_TITLE_LINES, text.count("\n") // 2))
-    if sum(not name.startswith("Unnamed: ") for name in dialect.names) > max(1, len(below.names) // 3):
+    if sum(not name.startswith("Unnamed: ") for name in dialect.names) > max(1, len(below.names) // 2):
         return None
     rows = _split_rows(text, below.separator, Quoting(below.quote.encode(), below.escape))
     title = count_title_rows(rows)
