@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -195,6 +196,15 @@ class Encoder:
         if self._config.precision == "auto":
             return "bfloat16" if has_fast_bfloat16(self.device) else "float32"
         return self._config.precision
+
+    def in_full_precision(self) -> Encoder:
+        """Return the same encoder, sharing its weights, with all products in float32.
+
+        Its vectors are those of sentence-transformers and transformers for the saved folder, up to rounding.
+        """
+        exact = copy.copy(self)
+        exact._config = self._config.model_copy(update={"precision": "float32"})
+        return exact
 
     def digest(self) -> str:
         """Return the SHA-256 of weights, head, tokenizer, token limit and precision.

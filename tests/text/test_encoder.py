@@ -48,6 +48,14 @@ def test_vectors_are_those_of_sentence_transformers(encoder):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+def test_vectors_in_full_precision_are_those_of_sentence_transformers(tmp_path):
+    fast = Encoder(DEFAULT_CHECKPOINT, TextConfig(precision="bfloat16"))
+    fast.save(tmp_path)
+    theirs = load_peer(str(tmp_path), fast.max_tokens).encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(fast.in_full_precision().encode(TEXTS), theirs, atol=1e-5)
+    assert np.abs(fast.encode(TEXTS) - theirs).max() > 1e-4, "bfloat16 rounds more, so the copy must not change it"
+
+
 def test_rows_are_unit_length_and_in_input_order(encoder):
     vectors = encoder.encode(TEXTS)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
