@@ -59,6 +59,7 @@ def init(
                 "file": str(out),
                 "config": proposal.content,
                 "questions": [vars(question) for question in proposal.questions],
+                "checks": proposal.checks,
                 "preview": vars(proposal.preview),
                 "notes": proposal.notes,
             }
@@ -67,6 +68,8 @@ def init(
     print_lines(f"config  {out}")
     for question in proposal.questions:
         print_facts({"CHECK ": f"{question.text} Assumed: {question.chosen}; change with {question.alternatives}"})
+    for check in proposal.checks:
+        print_facts({"CHECK ": check})
     for note in proposal.notes:
         print_facts({"note  ": note})
     print_text("", *_describe(proposal.preview))

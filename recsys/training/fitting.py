@@ -279,7 +279,9 @@ def _list_differences(ranker: Ranker, rows: pl.DataFrame, evaluated: Fitted) -> 
         differences.append(f"the refit has {fitted} trees, the evaluation model {wanted}: no split was left to make")
     for source, weight in chosen.blend.weights.items():
         score = f"{source}_z"
-        if rows[score].null_count() == rows.height > 0 and evaluated.rows[score].null_count() < evaluated.rows.height:
+        silent = rows[score].null_count() == rows.height > 0
+        # A source without weight changes no list.
+        if weight and silent and evaluated.rows[score].null_count() < evaluated.rows.height:
             differences.append(
                 f"source {source} scores no candidate of the refit; it had {weight:.2f} of the evaluation model's blend"
             )

@@ -172,12 +172,21 @@ def _propose_kinds(
 def _leave_out_kinds(draft: Draft, column: Column, kinds: list[Kind]) -> None:
     """Leave out the rows of statuses such as refunded; the other statuses of orders are alike."""
     negative = [kind.name for kind in kinds if kind.meaning == "negative"]
-    _add_filters(draft, [f"{column.name} != {name}" for name in negative])
+    _leave_out_values(draft, column, negative)
 
 
-def _add_filters(draft: Draft, filters: list[str]) -> None:
+def _leave_out_values(draft: Draft, column: Column, names: list[str]) -> None:
+    """Leave out the rows with values that take an event back or say the opposite of interest."""
+    share = int(column.known.is_in(names).sum()) / max(len(column.known), 1)
+    why = f"{share:.0%} of the sampled rows are {', '.join(names)}, which is no sign of interest"
+    _add_filters(draft, [f"{column.name} != {name}" for name in names], why)
+
+
+def _add_filters(draft: Draft, filters: list[str], why: str) -> None:
     if filters:
-        draft.put(_PUT + "keep_rows", [*(draft.get(_PUT + "keep_rows") or []), *filters])
+        path = _PUT + "keep_rows"
+        earlier = draft.evidence.get(tuple(path.split(" ")), "")
+        draft.put(path, [*(draft.get(path) or []), *filters], "; ".join(filter(None, [earlier, why])))
 
 
 def _weigh_kinds(draft: Draft, column: Column, kinds: list[Kind], decisions: Decisions) -> tuple[str, ...]:
@@ -186,7 +195,7 @@ def _weigh_kinds(draft: Draft, column: Column, kinds: list[Kind], decisions: Dec
     draft.put(_PUT + "columns event", column.name, shares)
     draft.note(_PUT + "columns event", decisions.is_open("event"))
     used = [kind for kind in kinds if kind.meaning != "negative"] or kinds
-    _add_filters(draft, [f"{column.name} != {kind.name}" for kind in kinds if kind not in used])
+    _leave_out_values(draft, column, [kind.name for kind in kinds if kind not in used])
     unknown = [kind.name for kind in used if not kind.known]
     check = f"The weights of {', '.join(unknown)} are a guess: what do these kinds mean?" if unknown else None
     draft.put(_PUT + "event_weights", {kind.name: kind.weight for kind in used}, check=check)
@@ -290,6 +299,6 @@ def _leave_out_blanks(draft: Draft, roles: Roles) -> None:
     """Leave out rows without an item, and rows without a user where they are many: events that are of no use."""
     item, user = roles.interactions.columns[roles.item], roles.interactions.columns[roles.user]
     if item.filled < 0.97:
-        _add_filters(draft, [f"{item.name} != "])
+        _add_filters(draft, [f"{item.name} != "], f"{1 - item.filled:.0%} of the sampled rows have no item")
     if user.filled < 0.6:
-        _add_filters(draft, [f"{user.name} != "])
+        _add_filters(draft, [f"{user.name} != "], f"{1 - user.filled:.0%} of the sampled rows have no user")

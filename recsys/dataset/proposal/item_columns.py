@@ -18,6 +18,7 @@ _TAG_MARKS = ("|", ";", ",", "/")
 _MOST_ATTRIBUTES = 8
 _MOST_SEGMENTS = 60
 _LEAST_DETERMINED = 0.97
+_EVENTS_PER_ITEM = 3
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,9 @@ def _propose_times_and_flags(draft: Draft, roles: Roles, columns: Sequence[Colum
     created = [
         c for c in columns if c.time is not None and match_name(c.name, "created") >= 0.7 and c.name not in taken
     ]
-    for column in created if not roles.is_one_table else ():
+    # Where most items have one event only, the time of the event would look like a time of the item.
+    many = roles.items.frame.height >= _EVENTS_PER_ITEM * roles.items.columns[roles.item_id].distinct
+    for column in created if many or not roles.is_one_table else ():
         if column.filled >= 0.5 and _is_before_events(roles, column):
             draft.put(
                 "dataset items columns created_at", column.name, f"before the items' first events; {column.shown}"

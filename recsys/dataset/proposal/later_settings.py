@@ -7,7 +7,7 @@ import os
 import polars as pl
 
 from recsys.config import Config
-from recsys.dataset.languages import LANGUAGES, count_languages
+from recsys.dataset.languages import ACCENTED, LANGUAGES, count_languages
 from recsys.dataset.proposal.draft import Draft
 from recsys.dataset.proposal.event_settings import EventFacts
 from recsys.dataset.proposal.item_columns import ItemFacts
@@ -179,14 +179,18 @@ def _name_language(texts: pl.Series) -> tuple[str, float]:
 
 def _propose_text(draft: Draft, items: ItemFacts) -> None:
     language, share = _name_language(items.texts)
-    check = None
+    evidence, check = "English texts", None
     if language != "English":
-        better = _CHECKPOINTS.get(language, _MULTILINGUAL)
+        found = f"seems to be {language}" if language != ACCENTED else "seems not to be English"
         check = (
-            f"The language of the texts seems to be {language} ({share:.0%} show it), but this checkpoint knows only "
-            f"English. If you can, set the folder or hub name of a BERT checkpoint for the language, such as {better}."
+            f"The language of the texts {found} ({share:.0%} show it), but this checkpoint knows only English. If you "
+            "can, set the folder or hub name of a BERT checkpoint for the language, such as "
+            f"{_CHECKPOINTS.get(language, _MULTILINGUAL)}."
         )
-    draft.put("text checkpoint", "all-MiniLM-L6-v2", "English texts" if check is None else "", check)
+        evidence = ""
+    elif share < _MAIN_SHARE:
+        evidence = "the texts are too short to show their language; this checkpoint knows only English"
+    draft.put("text checkpoint", "all-MiniLM-L6-v2", evidence, check)
     draft.put("text fields", items.fields, "the parts of an item's text, in order")
     wide = items.texts.str.count_matches(r"[^\x00-\x{24f}]")
     tokens = (items.texts.str.len_chars() - wide) / 4.5 + wide + 8

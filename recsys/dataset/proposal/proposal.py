@@ -31,7 +31,7 @@ class Proposal:
         content: its settings.
         preview: what it makes of the first rows.
         questions: what nobody answered; the file marks these settings with `# CHECK`.
-        checks: number of `# CHECK` marks.
+        checks: what else somebody should look at; marked in the same way.
         notes: files that were not used, and why.
     """
 
@@ -39,7 +39,7 @@ class Proposal:
     content: dict[str, Any]
     preview: Preview
     questions: list[Question]
-    checks: int
+    checks: list[str]
     notes: list[str]
 
 
@@ -78,15 +78,16 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequ
     _trim_fill_down(draft)
     text = write_yaml(draft, _header(paths, roles, decisions, has_checks=bool(draft.checks)))
     parse_config(parse_yaml(text), "proposed by recsys init")
-    checks = sum(map(len, draft.checks.values()))
+    asked = tuple(question.text for question in decisions.open)
+    checks = [line for lines in draft.checks.values() for line in lines if not line.startswith(asked)]
     return Proposal(
         text, draft.content(), make_preview(draft, roles, events), decisions.open, checks, unused + problems
     )
 
 
 def make_name(text: str) -> str:
-    """Return a name for a product: the registry allows no / : and quotes."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("_.-") or "shop"
+    """Return a name that a config may have, for any name of a file."""
+    return re.sub(r"[^a-z0-9_-]+", "_", text.lower()).strip("_-") or "shop"
 
 
 def _names(roles: Roles) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
-from recsys.dataset.raw.header import has_header, is_number
+from recsys.dataset.raw.header import count_title_rows, has_header, is_number
 from recsys.dataset.raw.quoting import Quoting, choose_quoting
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
@@ -72,6 +72,8 @@ def detect_dialect(what: str, source_name: str, head: bytes, files: RawFiles) ->
         DataError: the encoding cannot be told, or the header is malformed.
     """
     dialect = _detect(what, source_name, head, files)
+    if files.header is None and not files.names and files.query is None:
+        dialect = _find_below_title(what, source_name, head, files, dialect) or dialect
     _log(source_name, dialect, files)
     return dialect
 
@@ -101,6 +103,19 @@ def _find_header_below(
             logger.info("%s: line %d is the header; the lines above are left out", source_name, found.skipped_lines + 1)
             return found
     return None
+
+
+def _find_below_title(what: str, source_name: str, head: bytes, files: RawFiles, dialect: Dialect) -> Dialect | None:
+    """Return the dialect of text below lines such as a title, if the first line names few columns."""
+    text, _ = _read_head(what, source_name, head, dialect.encoding, fixed=files.encoding is not None)
+    # The lines of the title may hold other separators than the table.
+    below = _detect(what, source_name, head, files, min(_TITLE_LINES, text.count("\n") // 2))
+    if sum(not name.startswith("Unnamed: ") for name in dialect.names) > max(1, len(below.names) // 2):
+        return None
+    rows = _split_rows(text, below.separator, Quoting(below.quote.encode(), below.escape))
+    title = count_title_rows(rows)
+    names = [cell.strip() for cell in rows[title] if cell.strip()] if title else []
+    return _find_header_below(what, source_name, head, files, names) if names else None
 
 
 def _find_in_header(

@@ -26,6 +26,12 @@ def test_rare_languages_and_empty_columns_are_left_out():
     assert count_languages(pl.Series(["", ""])) == {}
 
 
+def test_accents_show_that_texts_without_common_words_are_not_english():
+    texts = ["Großer Rucksack Grün", "Wanderschuh Weiß", "Kleiner Kocher", "The Café of the World"]
+    shares = count_languages(pl.Series(texts))
+    assert shares == {"Latin script, not English": 0.5, "English": 0.25, "Latin script, language unclear": 0.25}
+
+
 def test_a_summary_comes_back_from_json():
     summary = Summary(
         *(2, 3, 1, 4, {"buy": 4}, 4, None, None, {"title": Texts(1.0, 5, 9)}, {"English": 1.0}),
