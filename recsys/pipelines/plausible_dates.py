@@ -37,9 +37,9 @@ def refuse_future(config: Config, run_date: str, data_end: datetime | None, now:
     Raises:
         Refused: the run date is after the last plausible one, or too long after the last event.
     """
-    advice = "give another --run-date, or add --allow-future for a simulation; the current lists remain published"
+    advice = "choose another --run-date, or add --allow-future for a simulation; the current lists remain published"
     if run_date > (last := find_last_plausible(data_end, now)):
-        raise Refused(f"generate for {run_date}: the run date is in the future, expected {last} at most; {advice}")
+        raise Refused(f"generate for {run_date}: the run date is in the future, expected at most {last}; {advice}")
     if data_end is None or config.generation.max_snapshot_age_hours is not None:
         return
     if date.fromisoformat(run_date) > data_end.date() + timedelta(days=_MAX_DAYS_AFTER_DATA):

@@ -87,7 +87,7 @@ class TestRunDates:
         assert generate(trained.config, home, DAY, NOW, future).readers == "2052-02-05"
         made = generate(trained.config, home, DAY, NOW)
         assert made.readers == DAY == read_pointer(home)
-        assert "readers followed run date 2052-02-05, which is in the future (after 2025-06-02)" in caplog.text
+        assert "readers followed run date 2052-02-05, which is in the future (later than 2025-06-02)" in caplog.text
 
 
 class TestReaders:
@@ -140,7 +140,7 @@ class TestLosses:
         with pytest.raises(Refused) as refused:
             generate(anything, home, DAY, NOW)
         message = str(refused.value)
-        assert "of the 132 users of the last good lists get none (limit 30%, generation.sanity.max_users" in message
+        assert "of the 132 users of the last good lists get no list (limit 30%, generation.sanity.max_users" in message
         assert "fewer rows than in the last good lists" in message
         assert f"compared with the lists of {RUN_DATE}" in message
         assert "--accept-loss REASON" in message
@@ -245,7 +245,7 @@ class TestIngest:
         run_ingest(trained.config, home, NOW)
         few = change(trained.config, dataset={"interactions": {"keep_rows": ["event == purchase"]}})
         run_ingest(few, home, NOW)
-        assert "the dataset settings changed: losses since snapshot" in caplog.text
+        assert "the dataset settings have changed, so losses since snapshot" in caplog.text
 
 
 def test_the_moves_are_one_json_line_each(home: Path, trained: Trained) -> None:
