@@ -339,7 +339,7 @@ def check(schema: type[Table], frame: pl.DataFrame, what: str, next_step: str) -
     _, failures = schema.filter(frame.select(list(columns)))
     counts = failures.counts()
     if counts:
-        broken = ", ".join(f"'{rule}' in {count:,} rows" for rule, count in counts.items())
+        broken = ", ".join(f"'{rule}' ({count:,})" for rule, count in counts.items())
         raise DataError(f"{what}: {len(failures):,} of {frame.height:,} rows break a rule: {broken}; {next_step}")
     return frame
 

@@ -107,7 +107,7 @@ class UserRemoval:
             work(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             name = _name(self._home, path)
-            self.left.append(f"{name}: cannot be read ({type(error).__name__}); delete it or make it again")
+            self.left.append(f"{name}: cannot be read ({type(error).__name__}); delete or recreate it")
 
     def _delete(self, what: str, paths: Iterable[Path]) -> None:
         for path in paths:
@@ -126,7 +126,7 @@ class UserRemoval:
                 continue
             if path.suffix == ".html":
                 if self._rows.mentioned_in(path):
-                    self.left.append(f"{_name(self._home, folder / name)}: mentions a user; make it again")
+                    self.left.append(f"{_name(self._home, folder / name)}: mentions a removed user; recreate it")
                 continue
             if (write := self._rows.find_rewrite(path)) is not None:
                 changes[name] = write
@@ -137,7 +137,8 @@ class UserRemoval:
         if _BLOCKED_PAIRS in changes:
             name = _name(self._home, folder)
             self.left.append(
-                f"{name}: a bundle of an older recsys with a blocked pair of a user; it goes with its version ('recsys "
+                f"{name}: a bundle written by an older version of recsys, with a blocked pair of a removed user; it "
+                "is deleted with its version ('recsys "
                 "prune')"
             )
             return
@@ -153,7 +154,8 @@ class UserRemoval:
         if path != mlflow_database(self._home) and self._rows.found_inside(path):
             name = _name(self._home, path)
             self.left.append(
-                f"{name}: mentions an id, in a form that recsys does not rewrite; if it is the user's, delete it"
+                f"{name}: contains a matching id in a format that recsys does not rewrite; if it is this user's, "
+                "delete the file"
             )
 
     def _copy_lists(self, folder: Path) -> Mapping[str, Rewrite]:

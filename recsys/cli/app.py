@@ -50,17 +50,17 @@ def root(
     quiet: QuietOption = False,
     log_file: LogFileOption = None,
 ) -> None:
-    """Recommend items every night from their texts and from what users did.
+    """Recommend items every night from their texts and users' interactions.
 
     New here? Run `recsys demo-data --out data/demo`, then `recsys run --config configs/demo.yaml`. With an export of
     your own, `recsys init PATH...` writes a config.
 
     All output goes below `RECSYS_HOME` (default `./data/home`). Relative data paths in a config start from
-    `RECSYS_DATA` (default: the working directory). `RECSYS_CONFIG` names the config where `--config` is not given.
-    Logs go to stderr, results to stdout. `-v`, `-q` and `--log-file` may stand before or after the command.
+    `RECSYS_DATA` (default: the working directory). `RECSYS_CONFIG` is the default of `--config`.
+    Logs go to stderr, results to stdout. `-v`, `-q` and `--log-file` can be placed before or after the command.
 
-    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, or not followed by readers, 4 alert
-    of the monitor, 130 interrupted, 143 terminated.
+    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, or published without moving
+    readers, 4 alert of the monitor, 130 interrupted, 143 terminated.
     """
     # The command reads these options with its own of the same names, and starts logging; see `loading`.
 

@@ -60,7 +60,7 @@ def search(
 ) -> None:
     """Find items by meaning, with the champion's encoder.
 
-    Read-only. Searches the texts of the newest snapshot, including items that the training has not seen.
+    Read-only. Searches the texts of the newest snapshot, including items that were not in the training data.
 
     Example: `recsys search -c configs/demo.yaml "a crew lost in space" -n 5`
     """

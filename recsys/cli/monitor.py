@@ -21,22 +21,24 @@ def monitor(
         typer.Option(
             "--run-date",
             metavar="YYYY-MM-DD",
-            help="Night to watch. Default: the one that readers follow. A frozen feed shows only if this is given.",
+            help="Run date to check. Default: the published night. Give it to detect a frozen feed.",
         ),
     ] = None,
     accept: Annotated[
         str | None,
-        typer.Option(metavar="REASON", help="Accept the night of --run-date as the new normal; nothing is computed."),
+        typer.Option(
+            metavar="REASON", help="Accept the night of --run-date as the new normal, without checking it again."
+        ),
     ] = None,
     full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare tonight's data and lists with the last good nights.
 
-    Watches the arrival of events, data, ids, abuse, the model, the lists and what users did with them. The exit code is
-    4 if something is outside its normal range; each alert says what moved, since when, the likely cause and what to do.
+    Checks data arrival, data quality, ids, abuse, the model, the lists and their outcomes. The exit code is 4 if a
+    figure is outside its normal range; each alert states what changed, since when, the likely cause and the next step.
     Writes a page and a text file for Prometheus below `RECSYS_HOME/monitoring` and logs the night to MLflow. In the
-    JSON, `retrain` says whether a new training would help. `--full` prints every figure with its normal range.
+    JSON, `retrain` is true if retraining would help. `--full` prints every figure with its normal range.
 
     Example: `recsys monitor --config configs/demo.yaml --run-date 2025-03-02`
     """
@@ -51,7 +53,7 @@ def monitor(
 
     if accept is not None:
         if run_date is None:
-            raise ConfigError("--accept: no --run-date; give the night to accept")
+            raise ConfigError("--accept: --run-date is missing; give the night to accept")
         night = accept_pipeline(settings, home(), run_date, accept)
         if as_json:
             print_json({"run_date": night.run_date, "accepted": night.accepted})

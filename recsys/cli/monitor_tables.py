@@ -58,16 +58,18 @@ def outcome_lines(night: Night) -> list[str]:
     if "outcomes.hit_rate" in figures:
         lines.append(
             f"outcomes  hit rate {_with_interval(night, 'outcomes.hit_rate')}, "
-            f"{figures['outcomes.users']:,.0f} users who chose something"
+            f"{format_count(round(figures['outcomes.users']), 'user')} who chose an item"
         )
     elif "outcomes.users" in figures:
-        lines.append("outcomes  no user with a list chose anything")
+        lines.append("outcomes  no user with a list has chosen an item")
     if "outcomes.week.sample_ndcg" in figures:
         parts = [("ours", "sample"), ("blend", "blend"), ("popularity", "popularity")]
         shown = ", ".join(f"{label} {figures[f'outcomes.week.{name}_ndcg']:.3f}" for label, name in parts)
         lines.append(f"week      nDCG {shown} on the same users")
     if "abuse.left_out" in figures:
-        lines.append(f"left out  {figures['abuse.left_out']:,.0f} events above dataset.max_events_per_user_day")
+        lines.append(
+            f"dropped   {format_count(round(figures['abuse.left_out']), 'event')} above dataset.max_events_per_user_day"
+        )
     return lines
 
 

@@ -16,11 +16,11 @@ _RUNS = 10
 
 
 def runs(config: ConfigOption, full: FullOption = False, as_json: JsonOption = False) -> None:
-    """List the trainings: date, snapshot, verdict, version and its state.
+    """List trainings with date, snapshot, verdict, model version and state.
 
-    Read-only. Newest first; the last ten, with `--full` all of them. The verdict compares our lists with the best
-    baseline of the same training, by the interval of their difference. Trainings whose folder `recsys prune` deleted
-    are in MLflow only.
+    Read-only. Prints the last ten, newest first; with `--full`, all of them. The verdict compares our lists with the
+    best baseline of the same training, by the interval of their difference. Trainings whose folder `recsys prune`
+    deleted are in MLflow only.
 
     Next: `recsys evaluate --run RUN`.
 

@@ -108,7 +108,7 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
     models = segments["model"].unique(maintain_order=True).to_list()
     if rival not in models:
         raise DataError(
-            f"segments: no model '{rival}'; found {', '.join(models) or 'none'}; choose one of those with --against"
+            f"segments: no model '{rival}'; found {', '.join(models) or 'none'}; choose one of these with --against"
         )
     rows = segments.filter(pl.col("metric") == evaluation.metric, pl.col("n") == evaluation.n)
     ours = rows.filter(pl.col("model") == OURS).select("dimension", "segment", pl.col("mean").alias("ours"))
@@ -128,7 +128,7 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
 
 def source_table(ledger: pl.DataFrame) -> Table:
     """Lay a `CandidateLedger` out: what each source proposed, and which share of the positives that includes."""
-    table = start_table("Candidate sources", "source", "proposed", "recall", "found by it alone", "share of our lists")
+    table = start_table("Candidate sources", "source", "proposed", "recall", "only by it", "share of our lists")
     for row in ledger.iter_rows(named=True):
         shares = [write_share(row[name]) for name in ("recall", "recall_alone", "list_share")]
         add_row(table, (row["source"], f"{row['proposed']:,}", *shares))

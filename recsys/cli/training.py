@@ -65,14 +65,15 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
 def register(
     config: ConfigOption,
     run: Annotated[
-        str | None, typer.Argument(help="Name of a run below RECSYS_HOME/runs. Default: all that wait.")
+        str | None, typer.Argument(help="Name of a run below RECSYS_HOME/runs. Default: all that are not registered.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Register a trained model whose registration failed.
 
-    If the MLflow server fails after a model was fitted, `recsys train` keeps it in `RECSYS_HOME/unregistered`. This
-    logs and registers it without fitting again, and deletes what was kept. It can be repeated after any failure.
+    If the MLflow server fails after a model was trained, `recsys train` keeps it in `RECSYS_HOME/unregistered`. This
+    command logs and registers it without training again, then deletes the kept files. It can be repeated after any
+    failure.
 
     Next: `recsys promote`.
 
@@ -87,7 +88,7 @@ def register(
         print_json([{"run": one.run, "model": one.version.name, "version": one.version.number} for one in registered])
         return
     lines = [f"run {one.run}: registered as {one.version.name} version {one.version.number}" for one in registered]
-    print_lines(*lines or ["no training waits for its registration"])
+    print_lines(*lines or ["no training needs to be registered"])
     if registered:
         print_next(name_command("promote", config))
 
@@ -103,7 +104,7 @@ def tune(
     trials: Annotated[
         int,
         typer.Option(
-            min=1, metavar="N", help="Total number of trials, including those of an earlier call of this search."
+            min=1, metavar="N", help="Total number of trials, including those of earlier calls of this search."
         ),
     ] = 20,
     out: Annotated[
@@ -117,8 +118,8 @@ def tune(
     """Tune hyperparameters for quality and run time.
 
     Needs a snapshot (`recsys ingest`). Trials are measured on a window before the test window, which the search never
-    sees. If it is stopped, run it again: finished trials are kept. Prints the trials that no other beats in both
-    quality and run time; with `--full`, all finished ones.
+    sees. If it is stopped, run it again: finished trials are kept. Prints the trials that no other trial beats in
+    both quality and run time; with `--full`, all finished trials.
 
     Next: `recsys train` with the new config file.
 

@@ -99,7 +99,7 @@ def interval(draws: Values, confidence: float) -> tuple[Values, Values]:
         DataError: `confidence` is not between 0 and 1.
     """
     if not 0.0 < confidence < 1.0:
-        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; give for example 0.95")
+        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; for example 0.95")
     low, high = np.quantile(draws, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0], axis=0)
     return low, high
 
@@ -203,7 +203,7 @@ def _check(values: Values, samples: int, dimensions: int) -> None:
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise DataError(
-            f"values per user: {count:,} not finite, expected finite numbers; leave out users without positives"
+            f"values per user: {count:,} not finite, expected finite numbers; exclude users without positives"
         )
     if samples < 1:
-        raise DataError(f"samples: {samples}, expected at least 1; give for example 1000")
+        raise DataError(f"samples: {samples}, expected at least 1; for example 1000")

@@ -152,7 +152,7 @@ def collect_events(
     start = nights[0].served.start
     last = events["time"].max()
     if not isinstance(last, datetime) or last < start:
-        state = f"the last is of {last:%Y-%m-%d %H:%M} UTC" if isinstance(last, datetime) else "none has a time"
+        state = f"the last is from {last:%Y-%m-%d %H:%M} UTC" if isinstance(last, datetime) else "no event has a time"
         raise DataError(
             f"outcomes: no event after the first list of {nights[0].served.run_date}; {state}; export the events of "
             "the days on which the lists were shown, or run 'recsys ingest' on newer files"
@@ -293,7 +293,7 @@ def _drop_changed(users: pl.DataFrame, variants: tuple[str, str]) -> tuple[pl.Da
         if counts.get(treated, 0) < 2:
             shown = format_count(users.height - constant.height, "user")
             raise DataError(
-                f"lists: {format_count(counts.get(treated, 0), 'user')} saw the variant '{name}' and no other, "
-                f"expected at least 2; {shown} saw both; check which users get which variant"
+                f"lists: {format_count(counts.get(treated, 0), 'user')} saw only the variant '{name}', expected at "
+                f"least 2; {shown} saw both; check which users get which variant"
             )
     return constant, users.height - constant.height

@@ -106,7 +106,7 @@ def _watch_hits(figures: Figures, observed: Observed, measured: pl.DataFrame, ha
 
 
 def _watch_items(figures: Figures, observed: Observed, lists: pl.LazyFrame, happened: pl.DataFrame) -> None:
-    """Add the share of the chosen items that the lists had, by item column."""
+    """Add the share of the chosen items that were in the lists, by item column."""
     chosen = happened.select("user_id", "item_id").unique()
     hits = lists.select("user_id", "item_id").with_columns(hit=pl.lit(1.0)).collect(engine="streaming")
     listed = hits.select(pl.col("user_id").unique())

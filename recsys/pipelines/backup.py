@@ -61,7 +61,7 @@ def backup(
     """
     target = target.absolute()
     if not home.is_dir():
-        raise ArtifactError(f"home {home}: does not exist, so there is nothing to back up; check RECSYS_HOME")
+        raise ArtifactError(f"home {home}: does not exist; check RECSYS_HOME")
     if target.resolve().is_relative_to(home.resolve()):
         raise ArtifactError(f"backup {target}: is inside the home {home}; choose a folder outside it")
     done = BackedUp(target)
@@ -91,9 +91,9 @@ def _check_target(target: Path, *, replace: bool) -> None:
     except ArtifactError:
         kind = None
     if kind != KIND:
-        raise ArtifactError(f"backup {target}: the folder exists and is no backup; choose another")
+        raise ArtifactError(f"backup {target}: the folder exists and is not a backup; choose another folder")
     if not replace:
-        raise ArtifactError(f"backup {target}: exists; choose another name, or replace it with --replace")
+        raise ArtifactError(f"backup {target}: already exists; choose another folder, or replace it with --replace")
 
 
 def _fill(
@@ -112,7 +112,7 @@ def _fill(
     (staging / CONFIG).mkdir()
     shutil.copyfile(config_file, staging / CONFIG / config_file.name)
     if kept := find_kept(home):
-        done.left_out.append(f"trainings that wait for their registration: {', '.join(kept)}; run 'recsys register'")
+        done.left_out.append(f"trainings that are not registered yet: {', '.join(kept)}; run 'recsys register'")
     if done.run_date:
         pointer = work.target(pointer_file(home))
         pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def _copy_lists(work: BackupWork) -> None:
     if done.run_date and done.run_date not in done.nights:
         missing = list_folder(home, done.run_date)
         raise ArtifactError(
-            f"lists {missing}: readers follow them, and they are missing; run 'recsys generate --run-date "
+            f"lists {missing}: readers follow them, but they are missing; run 'recsys generate --run-date "
             f"{done.run_date}', then back up again"
         )
     for parent in all_replaced_folders(home).values():

@@ -35,7 +35,7 @@ def copy_registry(work: BackupWork, staging: Path) -> None:
         return
     database = mlflow_database(work.home)
     if not database.exists():
-        work.done.left_out.append("the MLflow store: there is none yet")
+        work.done.left_out.append("the MLflow store: does not exist yet")
         return
     store = connect(work.home, work.config)
     with _no_promotion(work):
@@ -48,7 +48,7 @@ def copy_registry(work: BackupWork, staging: Path) -> None:
         mark_left_out(work.target(database), work.config.model_name, [*without, *damaged], f"{work.now.date()}")
     if without:
         work.done.left_out.append(
-            f"files of version {', '.join(without)}: not needed, as 'recsys prune' decides; marked as pruned"
+            f"files of version {', '.join(without)}: not needed under the retention settings; marked as pruned"
         )
     run = read_name(current_run_file(work.home, work.config.name), "run 'recsys train'")
     for name in dict.fromkeys([run, *(version.tags.get("run") for version in keeping.kept)]):
@@ -73,8 +73,8 @@ def _no_promotion(work: BackupWork) -> Iterator[None]:
             return
     except LockedError:
         work.done.left_out.append(
-            "the end of a promotion that was running; after a restore, 'recsys promote' finishes it if it had begun to "
-            "change what serves"
+            "the end of a promotion that was running; after a restore, 'recsys promote' completes it if the champion "
+            "was already being changed"
         )
     yield
 
@@ -131,4 +131,4 @@ def _fetch_versions(work: BackupWork, folder: Path) -> None:
         else:
             work.done.versions.append(version.number)
     work.done.store = store.place
-    work.done.left_out.append(f"the database and the files of {store.place}: back them up where they are")
+    work.done.left_out.append(f"the database and the files of {store.place}: back them up on that server")

@@ -98,8 +98,8 @@ def _check_free(out: Path) -> None:
     is_export = (out / SETTINGS).is_file() and (out / MANIFEST).is_file()
     if out.exists() and not is_export and (not out.is_dir() or any(out.iterdir())):
         raise ArtifactError(
-            f"export folder {out}: exists and is not an export; expected a new or empty folder, or an older export to "
-            "replace; choose another --out"
+            f"export folder {out}: exists and is not an export; expected a new or empty folder, or an existing export "
+            "to replace; choose another --out"
         )
 
 

@@ -227,5 +227,5 @@ def _refuse_unfit(
         compared = f" (compared with the lists of {previous[1].get('run_date')})" if previous else ""
         raise Refused(
             f"generate for {run_date}: {'; '.join(faults)}{compared}; the current lists remain published; {stop}check "
-            "the data and the champion, or change the limit; a loss that is right is accepted by --accept-loss REASON"
+            "the data and the champion, or change the limit; if a loss is intended, accept it with --accept-loss REASON"
         )

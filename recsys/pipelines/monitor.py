@@ -212,7 +212,7 @@ def _find_shown(config: Config, home: Path, run_date: str, end: datetime | None)
     try:
         lists, manifest = scan_recommendations(home, served.run_date)
     except ArtifactError as error:
-        logger.warning("%s; what users did with these lists is not watched", error)
+        logger.warning("%s; the outcomes of these lists are not monitored", error)
         return None
     if manifest.get("name") != config.name:
         return None

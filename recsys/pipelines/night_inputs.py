@@ -250,8 +250,8 @@ class NightInputs:
                     else "stop the canary with 'recsys canary --stop'"
                 )
                 raise Refused(
-                    f"generate for {end.date()}: the {variant.name}, version {variant.version.number}, learned from "
-                    f"events until {cutoff.isoformat()}, so its lists would know the future; choose a run date from "
+                    f"generate for {end.date()}: the {variant.name}, version {variant.version.number}, was trained on "
+                    f"events until {cutoff.isoformat()}, so its lists would leak future events; choose a run date from "
                     f"{cutoff.date()} on, or {advice}"
                 )
 
@@ -276,7 +276,7 @@ class NightInputs:
         hours = (end - last).total_seconds() / 3600
         if hours > limit:
             raise Refused(
-                f"generate for {run_date}: the snapshot's last event is {hours:,.0f} hours before it "
+                f"generate for {run_date}: the snapshot's last event is {format_count(round(hours), 'hour')} earlier "
                 f"({last.isoformat()}), expected at most generation.max_snapshot_age_hours {limit:g}; ingest newer "
                 "data; the current lists remain published"
             )
@@ -300,11 +300,11 @@ def list_run_dates(first: str, last: str, snapshot: OpenSnapshot) -> Sequence[st
     ends = [resolve_end(snapshot.interactions, run_date) for run_date in (first, last)]
     if None in ends:
         raise DataError(
-            "run dates from and until: the data has no times, so all nights are the same; give one run date"
+            "run dates from and until: the data has no times, so all nights are equal; choose a single run date"
         )
     start, stop = (end.date() for end in ends if end)
     if stop < start:
-        raise DataError(f"run dates {first} until {last}: the last is before the first; swap them")
+        raise DataError(f"run dates {first} until {last}: the first is after the last; swap them")
     return [date.fromordinal(day).isoformat() for day in range(start.toordinal(), stop.toordinal() + 1)]
 
 

@@ -45,7 +45,7 @@ def generate_part(
     """Make one part of the shards of a night; `generate` publishes the night when all parts are made.
 
     The parts may be made at the same time, by machines that share the home. Shards are the same whoever makes them,
-    so the published bytes are those of a night that one process made. `generate` makes what no part has made.
+    so the published bytes are those of a night that one process made. `generate` makes the missing lists.
 
     Args:
         config: as for `generate`.

@@ -48,7 +48,7 @@ def refuse_future(command: str, run_date: str, data_end: datetime | None, now: d
     """
     if run_date > (last := find_last_plausible(data_end, now)):
         raise Refused(
-            f"{command} for {run_date}: the run date is in the future, expected {last} at most; "
+            f"{command} for {run_date}: the run date is in the future, expected at most {last}; "
             f"{_ADVICE.get(command, _OTHER_DATE)}"
         )
 

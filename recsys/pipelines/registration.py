@@ -114,7 +114,7 @@ def register_training(config: Config, home: Path, run: str | None = None) -> lis
         if run is not None and run not in kept:
             waiting = ", ".join(kept) or "none"
             raise ArtifactError(
-                f"run '{run}': does not wait for its registration in {unregistered_folder(home)}; found {waiting}"
+                f"run '{run}': has no unfinished registration in {unregistered_folder(home)}; found {waiting}"
             )
         ours = [name for name in kept if open_run(run_folder(home, name)).config.name == config.name]
         wanted = ours if run is None else [run]
@@ -140,7 +140,7 @@ def finish_training(config: Config, home: Path, store: Store, run: str) -> Versi
         with log_stage("MLflow") as done, progress_bar("Logging and registering", _PARTS) as progress:
             if not has_run(store, run_id):
                 raise RegistryError(
-                    f"MLflow store {store.place}: has no run {run_id}, which was opened in {record['store']}; set "
+                    f"MLflow store {store.place}: has no run {run_id}, which was started in {record['store']}; set "
                     "MLFLOW_TRACKING_URI to that store"
                 )
             log_results(store, run_id, logged.config, results, logged.folder)
@@ -155,7 +155,7 @@ def finish_training(config: Config, home: Path, store: Store, run: str) -> Versi
             done(f"run {run_id}, {version.name} version {version.number} is registered")
     except RegistryError as error:
         raise RegistryError(
-            f"{error}; run {run} is fitted and kept in {folder}: 'recsys register' finishes it without fitting again"
+            f"{error}; run {run} is trained and kept in {folder}: 'recsys register' registers it without training again"
         ) from error
     shutil.rmtree(folder)
     return version

@@ -129,8 +129,8 @@ def find_experiment(store: Store) -> str | None:
     if experiment.lifecycle_stage == "deleted":
         raise RegistryError(
             f"MLflow store {store.place}: experiment {store.experiment} is deleted; restore it with "
-            f"'mlflow experiments restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, or "
-            "give registry.experiment another name"
+            f"'mlflow experiments restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, "
+            "or choose another registry.experiment"
         )
     return str(experiment.experiment_id)
 
@@ -146,7 +146,7 @@ def get_or_create_experiment(store: Store, description: str = "") -> str:
         RegistryError: it was deleted, the store cannot be written, or it does not answer.
     """
     experiment = find_experiment(store) or _create_experiment(store)
-    with asking(store, f"experiment {store.experiment} was not described"):
+    with asking(store, f"cannot write the description of experiment {store.experiment}"):
         if description and NOTE not in store.client.get_experiment(experiment).tags:
             store.client.set_experiment_tag(experiment, NOTE, description)
     return experiment

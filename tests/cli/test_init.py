@@ -42,14 +42,14 @@ def test_open_questions_are_printed_and_answered(call: Call, data: Path) -> None
     write_us_or_eu(data)
     config = data / "shop.yaml"
     answer = call("init", "export", "--out", config)
-    assert "CHECK   Is '" in answer.out
+    assert "CHECK   Does '" in answer.out
     assert "--answer time_format=%m/%d/%Y" in " ".join(answer.out.split())
     answered = call(
         "init", "export", "-o", config, "--force", "-a", "time_format=%m/%d/%Y", "-a", "zero=number", "--json"
     )
     content = json.loads(answered.out)
     assert content["questions"] == []
-    assert content["notes"] == ["the answer zero=number was not needed"]
+    assert content["notes"] == ["the answer zero=number was not used"]
     assert content["config"] == yaml.safe_load(config.read_text("utf-8"))
     assert content["config"]["dataset"]["interactions"]["time_format"] == "%m/%d/%Y"
     assert len(content["preview"]["items"]) == 5

@@ -35,7 +35,7 @@ def test_a_night_that_is_not_followed_is_moved_to(
     assert call("generate", "-c", config, "--run-date", DAY, "--until", LAST_DAY, home=home).code == 0
 
     moved = call("lists", "-c", config, "--point", DAY, home=home)
-    assert (moved.code, moved.out) == (0, f"readers follow {DAY} now (before: {LAST_DAY})\n")
+    assert (moved.code, moved.out) == (0, f"readers now follow {DAY} (before: {LAST_DAY})\n")
     shown = call("lists", "-c", config, home=home)
     assert shown.code == 0
     assert f"readers follow {DAY}\n" in shown.out

@@ -78,7 +78,7 @@ def test_a_dead_store_changes_neither_result_nor_exit_code(
 def test_accept(call: Call, write_config: Callable[..., Path], home: Path) -> None:
     config = write_config(monitoring={"mlflow": False})
     answer = call("monitor", "-c", config, "--accept", "why", home=home)
-    assert (answer.code, answer.err) == (2, "error: --accept: no --run-date; give the night to accept\n")
+    assert (answer.code, answer.err) == (2, "error: --accept: --run-date is missing; give the night to accept\n")
     call("monitor", "-c", config, home=home)
     answer = call("monitor", "-c", config, "--accept", "new shop", "--run-date", "2025-02-05", home=home)
     assert answer.code == 0

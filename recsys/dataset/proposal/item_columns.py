@@ -13,6 +13,7 @@ from recsys.dataset.proposal.draft import Draft
 from recsys.dataset.proposal.names import match_name, split_name
 from recsys.dataset.proposal.profile import Column
 from recsys.dataset.proposal.roles import Roles
+from recsys.progress import format_count
 
 _TAG_MARKS = ("|", ";", ",", "/")
 _MOST_ATTRIBUTES = 8
@@ -49,7 +50,9 @@ def propose_items(draft: Draft, roles: Roles) -> ItemFacts:
     if description:
         taken.add(description.name)
         draft.put(
-            put + "description", description.name, f"{description.shown}, {description.words:.0f} words on average"
+            put + "description",
+            description.name,
+            f"{description.shown}, {format_count(round(description.words), 'word')} on average",
         )
     tags, mark = _find_tags(columns, taken)
     if tags:

@@ -13,6 +13,7 @@ from recsys.dataset.proposal.event_settings import EventFacts
 from recsys.dataset.proposal.item_columns import ItemFacts
 from recsys.dataset.proposal.questions import Decisions
 from recsys.dataset.proposal.roles import Roles
+from recsys.progress import format_count
 
 _ENOUGH_USERS = 300
 _REPEATED = 0.15
@@ -67,10 +68,10 @@ def _propose_repeats(draft: Draft, roles: Roles, events: EventFacts, decisions: 
         ["no", "yes"],
         usual,
         clear=not unsure or events.meaning == "rating",
-        text="May lists hold items that the user already has?",
-        evidence=f"{share:.0%} of the sampled events repeat an earlier one of the same user and item",
+        text="May lists contain items that the user already has?",
+        evidence=f"{share:.0%} of the sampled events repeat an earlier event of the same user and item",
     )
-    shown = f"{share:.0%} of the sampled events repeat an earlier one on another day"
+    shown = f"{share:.0%} of the sampled events repeat an earlier event on another day"
     draft.put("dataset repeats", answer == "yes", shown if share else "")
     draft.note("dataset repeats", decisions.is_open("repeats"))
     return answer == "yes"
@@ -117,18 +118,20 @@ def _propose_windows(draft: Draft, roles: Roles, events: EventFacts) -> None:
     known = events.times.drop_nulls()
     returning = _share_returning(roles, events.times)
     if returning is not None and returning < 0.2:
-        share = f"only {returning:.0%} of the users in the last tenth of the events have earlier ones"
+        share = f"only {returning:.0%} of the users in the last tenth of the events have earlier events"
         draft.put(put + "protocol", "leave_last_out", f"{share}, so each user's last item is the test")
         draft.put(put + "label_windows", 1 if _count_users(roles) >= 1000 else 3)
         return
     days = (known.max() - known.min()).total_seconds() / 86_400 if len(known) else 0.0  # type: ignore[operator,union-attr]
     cut = known.quantile(0.9)
     last = (known.max() - cut).total_seconds() / 86_400 if len(known) else 0.0  # type: ignore[operator,union-attr]
-    draft.put(put + "protocol", "global_time", f"the sample spans {days:,.0f} days")
-    draft.put(put + "test_share", 0.1, f"the last tenth of the events, about {max(last, 1):,.0f} days")
+    draft.put(put + "protocol", "global_time", f"the sample spans {format_count(round(days), 'day')}")
+    draft.put(
+        put + "test_share", 0.1, f"the last tenth of the events, about {format_count(round(max(last, 1)), 'day')}"
+    )
     users = _users_of_window(roles, events.times)
     pooled = 1 if users >= _ENOUGH_USERS else 3
-    about = f"about {users:,} users in the last tenth" if roles.interactions.table.whole else ""
+    about = f"about {format_count(users, 'user')} in the last tenth" if roles.interactions.table.whole else ""
     draft.put(put + "label_windows", pooled, about)
 
 
@@ -196,4 +199,6 @@ def _propose_text(draft: Draft, items: ItemFacts) -> None:
     tokens = (items.texts.str.len_chars() - wide) / 4.5 + wide + 8
     need = float(tokens.quantile(0.75) or 24)
     length = next((size for size in _TOKENS if size >= need), _TOKENS[-1])
-    draft.put("text max_tokens", length, f"three out of four texts have at most about {need:.0f} tokens")
+    draft.put(
+        "text max_tokens", length, f"three out of four texts have at most about {format_count(round(need), 'token')}"
+    )

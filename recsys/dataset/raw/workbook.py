@@ -26,6 +26,7 @@ from recsys.dataset.raw.header import count_title_rows, has_header
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 from recsys.extras import needs_extra
+from recsys.progress import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def _read_sheet(what: str, source: Source, files: RawFiles) -> tuple[pl.DataFram
         else pl.Series([], dtype=pl.Boolean)
     )
     if not filled.any():
-        raise DataError(f"{source.name}: sheet '{sheet}' is empty; set {name_setting(what, 'sheet')} to another")
+        raise DataError(f"{source.name}: sheet '{sheet}' is empty; set {name_setting(what, 'sheet')} to another sheet")
     first = filled.arg_true()[0]
     return cells[first:], first + 1
 
@@ -153,7 +154,10 @@ def _choose_sheet(what: str, name: str, files: RawFiles, sheets: Sequence[str]) 
             raise DataError(f"{name}: no sheet '{files.sheet}'; found {listed}; fix {name_setting(what, 'sheet')}")
         return files.sheet
     if len(sheets) != 1:
-        raise DataError(f"{name}: has {len(sheets)} sheets, {listed}; set {name_setting(what, 'sheet')} to one of them")
+        raise DataError(
+            f"{name}: has {format_count(len(sheets), 'sheet')}, {listed}; set {name_setting(what, 'sheet')} to one of "
+            "them"
+        )
     return sheets[0]
 
 
@@ -218,7 +222,7 @@ def _find_columns(what: str, name: str, found: Sequence[str], names: Sequence[st
     indexes = {}
     for wanted in names:
         if found.count(wanted) > 1:
-            raise DataError(f"{name}: the header has '{wanted}' more than once; rename one")
+            raise DataError(f"{name}: the header contains '{wanted}' more than once; rename one of them")
         if wanted in found:
             indexes[wanted] = found.index(wanted)
         elif not header and wanted.isdecimal() and 1 <= int(wanted) <= len(found):

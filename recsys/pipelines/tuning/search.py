@@ -81,7 +81,7 @@ def tune(
     """
     target = out or tuned_config_file(home, config.name)
     if target.exists() and target.samefile(source):
-        raise ConfigError(f"config {source}: would be overwritten by the winner; give --out another file")
+        raise ConfigError(f"config {source}: would be overwritten by the tuned config; choose another --out")
     text = source.read_bytes().decode("utf-8")
     space = read_space(space_path, config)
     # Check before hours of trials that these settings can be replaced in the file.
@@ -156,7 +156,7 @@ def _open(
             study.enqueue_trial(
                 _fix(config, space) if "original" in trial.user_attrs else trial.params, trial.user_attrs
             )
-            logger.info("trial %d was killed; its settings are queued again", trial.number)
+            logger.info("trial %d was interrupted; its settings are queued again", trial.number)
     if not known:
         study.enqueue_trial(_fix(config, space), {"original": True})
     facts = {"snapshot": snapshot.id, "config": config.digest(), "space": space.digest()}
@@ -192,7 +192,7 @@ def _run_trials(search: _Search, total: int, progress: Callable[[int], None]) ->
             "trial %d (%d of %d): %s", trial.number, count + 1, total, _describe(trial, config, remaining_seconds)
         )
     if repeats:
-        logger.info("the last %d draws had all been tried before; the search ends early", repeats)
+        logger.info("the last %d draws were all tried before; the search ends early", repeats)
 
 
 def _estimate_seconds(study: optuna.Study) -> float:

@@ -271,7 +271,7 @@ class TestNothingUsable:
 
     def test_no_texts(self, data: Path) -> None:
         write_csv(data / "x" / "e.csv", "visitor,itemid,ts", [[e.user, e.item.number, 1] for e in make_world().events])
-        with pytest.raises(DataError, match="may hold interactions, but no table has texts of items"):
+        with pytest.raises(DataError, match="may contain interactions, but no table contains item texts"):
             read_dataset()
 
     def test_users_and_items_in_tables_to_join(self, data: Path) -> None:
