@@ -54,7 +54,7 @@ class Dialect:
     separator: str
     header: bool
     quote: str
-    escape: str
+    escape: Literal["doubled", "backslash"]
     names: tuple[str, ...]
     skipped_lines: int = 0
     carriage_returns: bool = False
