@@ -263,7 +263,7 @@ def prepare_promotion(desk: Desk) -> None:
     desk.replaced = {
         "https://staging.example.org": f"sqlite:///{desk.home}/mlflow.db",
         "https://production.example.org": f"sqlite:///{desk.folder}/production.db",
-        "--version 3": "--version 2",
+        "--version 3": "--version 1",
     }
     # The second version ranks as the first one does, so the gate cannot tell.
     refused = "recsys promote --config shop.yaml  "

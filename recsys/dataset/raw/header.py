@@ -42,14 +42,14 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
 def count_title_rows(rows: Sequence[Sequence[str]]) -> int:
     """Return how many rows stand above the header, such as a title and a blank line; 0 if the first row may be it.
 
-    Rows of a title fill at most a third of the cells that the rows of the table fill. Below the header a column must
+    Rows of a title fill at most half of the cells that the rows of the table fill. Below the header a column must
     hold numbers or times: a first row that fills few cells may also be a bad row of a table.
     """
     filled = [sum(not _is_blank(cell) for cell in row) for row in rows]
     width = sorted(filled)[len(filled) // 2] if filled else 0
     if width < _LEAST_WIDTH:
         return 0
-    above = next((index for index, count in enumerate(filled[: _TITLE_ROWS + 1]) if count > max(1, width // 3)), 0)
+    above = next((index for index, count in enumerate(filled[: _TITLE_ROWS + 1]) if count > max(1, width // 2)), 0)
     return above if filled[above] >= _FULL * width and _names_values(_pair(rows[above:])) else 0
 
 
