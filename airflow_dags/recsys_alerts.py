@@ -61,17 +61,17 @@ def report_failure(context: Mapping[str, Any]) -> None:
 
 
 def report_missed_deadline(context: Mapping[str, Any]) -> None:
-    """Send the alert for a night that has not ended in time; Airflow runs this on the executor."""
+    """Send the alert for a night that has not finished in time; Airflow runs this on the executor."""
     run = context["dag_run"]
     if run["run_type"] == "backfill":
         return
     answer = RecsysProcess().run("freshness", ["--json"], logger)
     send_alert(
         "late",
-        f"{run['dag_id']} (run {run['dag_run_id']}) has not ended in time; "
-        f"{describe_lists(answer.facts.get('lists'))}, and readers keep them; look in the grid for the first task that "
-        "is not green: its documentation names the next step; a task that stays scheduled waits for the pool 'recsys', "
-        "which may be missing ('airflow pools list')",
+        f"{run['dag_id']} (run {run['dag_run_id']}) has not finished in time; "
+        f"{describe_lists(answer.facts.get('lists'))}, which remain published; in the grid, find the first task that "
+        "is not green: its documentation has the next step; a task that stays scheduled is waiting for the pool "
+        "'recsys', which may be missing ('airflow pools list')",
     )
 
 
@@ -91,7 +91,7 @@ def describe_lists(run_date: str | None) -> str:
     if not run_date:
         return "no lists are published yet"
     hours = (datetime.now(UTC) - datetime.fromisoformat(run_date).replace(tzinfo=UTC)).total_seconds() / 3600
-    return f"lists are {hours:,.0f} hours old, last good night {run_date}"
+    return f"lists are {hours:,.0f} h old, last good night {run_date}"
 
 
 def _find_addresses() -> Iterator[str]:
@@ -130,6 +130,6 @@ def _deliver(address: str, text: str) -> None:
     logging.getLogger("apprise").disabled = True
     destination = apprise.Apprise()
     if not destination.add(address):
-        raise ValueError("apprise does not know this kind of address")
+        raise ValueError("apprise does not support this kind of address")
     if not destination.notify(body=text, title="recsys"):
         raise ConnectionError("apprise could not deliver")

@@ -179,13 +179,13 @@ class DataSensor(RecsysOperator):
             )
         age = describe_lists(answer.facts.get("lists"))
         late = (
-            f"{answer.reason.removeprefix('refused: ')}; the deadline has passed; {age}, and readers keep them; get "
-            "the feed running, then clear the task"
+            f"{answer.reason.removeprefix('refused: ')}; the deadline has passed; {age}, which remain published; "
+            "restart the feed, then clear the task"
         )
         send_alert("late", f"{describe_task(context)}: {late}; {find_log(context)}")
         if Variable.get("recsys_on_late_data", default="fail") != "continue":
             raise AlreadyReportedError(late)
-        self.log.warning("%s; recsys_on_late_data=continue: the night goes on with the data that has arrived", late)
+        self.log.warning("%s; recsys_on_late_data=continue: the night continues with the data that has arrived", late)
 
 
 def read_page(dag_file: str) -> str:

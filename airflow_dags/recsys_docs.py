@@ -6,25 +6,25 @@ What the task does, what its states mean, and what to do then.
 TASK_DOCS = {
     "wait_for_data": """
 Asks `recsys freshness` every ten minutes whether the raw interactions of the run date have arrived: their newest event
-is at most `generation.max_snapshot_age_hours` (24 where the config has none) before 00:00 UTC of the run date. Between
-two looks the task is deferred and occupies no worker.
+is at most `generation.max_snapshot_age_hours` (24 if it is null) before 00:00 UTC of the run date. Between
+checks the task is deferred and does not occupy a worker.
 
-**Failed**: the data did not arrive in time; the message has the newest event and the age of the lists. Readers keep
-their lists. Get the feed running, then clear this task. To make lists from what has arrived, set the Variable
-`recsys_on_late_data` to `continue` and clear this task.
+**Failed**: the data did not arrive in time; the message has the newest event and the age of the lists. The current
+lists remain published. Restart the feed, then clear this task. To make lists from the data that has arrived, set the
+Variable `recsys_on_late_data` to `continue` and clear this task.
 """,
     "ingest": """
-Reads the raw files into a checked snapshot.
+Reads the raw files, validates every row and writes a snapshot.
 
 **Failed**: a file is missing or unreadable, too many rows were rejected, or (refused, exit code 3) too much of the last
-snapshot is gone; the previous snapshot is still the current one. Fix what the log's last line names, then clear this
-task (Grid → task → Clear).
+snapshot is missing; the previous snapshot is still the current one. Fix the error in the log's last line, then clear
+this task (Grid → task → Clear).
 """,
     "train": """
-Fits the models, measures them on the newest window, fits them again on all data and registers the result as
+Trains the models, measures them on the newest window, trains them again on all data and registers the result as
 `challenger`.
 
-**Failed**: the champion still serves. Fix what the log's last line names, then clear this task. Fine-tuning that was
+**Failed**: the champion still serves. Fix the error in the log's last line, then clear this task. Fine-tuning that was
 interrupted continues from its last checkpoint.
 """,
     "evaluate": """
@@ -40,10 +40,10 @@ Writes the HTML report of the training; the XCom `file` is its path, and it is a
     "promote": """
 Compares the challenger with the champion on the same users and promotes it if it passes the gate.
 
-**Success**: the challenger is now the champion, and `recsys_nightly` starts.
-**Skipped**: the gate refused (exit code 3), or the version is already the champion. The XCom `reason` says which,
-`recsys history` has the numbers. The champion still serves; nothing to fix.
-**Failed**: the champion still serves. Fix what the log's last line names, then clear this task.
+**Success**: the challenger is now the champion, and `recsys_nightly` is triggered.
+**Skipped**: the gate refused (exit code 3), or the version is already the champion. The XCom `reason` has the reason,
+`recsys history` the numbers. The champion still serves; nothing to fix.
+**Failed**: the champion still serves. Fix the error in the log's last line, then clear this task.
 """,
     "plan_parts": """
 Reads the Variable `recsys_shard_tasks`: the number of tasks that make lists at the same time.
@@ -51,11 +51,11 @@ Reads the Variable `recsys_shard_tasks`: the number of tasks that make lists at 
 **Failed**: the Variable is not a whole number. Correct it, then clear this task.
 """,
     "make_part": """
-Makes one part of the night's lists, while other tasks make the others; `generate` publishes them.
+Makes one part of the night's lists, in parallel with other tasks; `generate` publishes them.
 
 **Skipped**: `recsys_shard_tasks` is not set, so `generate` makes all lists.
 **Failed**: as for `generate`. Finished shards are kept; clear this task, or set `recsys_shard_tasks` to 1 and clear
-`plan_parts`: `generate` makes what no part has made.
+`plan_parts`: `generate` makes the missing lists.
 """,
     "generate": """
 Makes the champion's lists for every active user and publishes them in one step. While a canary is running, its share of
@@ -64,27 +64,27 @@ the users gets the challenger's lists.
 **Failed with `refused`** (exit code 3): a check refused the lists (too old a snapshot, too many fallback items, a
 shifted score distribution …), or an older run date was published while readers follow a later one. If the message names
 the challenger, `recsys canary --stop` ends the canary. **Failed with exit code 2**: an error, such as a full disk or a
-database that does not answer. Either way readers still see the last published lists. Fix what the log's last line
-names, then clear this task: finished shards are kept, and only outputs that do not hold the night are filled.
+database that does not answer. Either way readers still see the last published lists. Fix the error in the log's last
+line, then clear this task: finished shards are kept, and only outputs without this night are filled.
 """,
     "monitor": """
-Compares tonight's data and lists with the last good nights; also after a failure, since it names the cause.
+Compares tonight's data and lists with the last good nights; also after a failure, to find the cause.
 
-**Success with an alert** (exit code 4): something is outside its normal range; the XCom `reason` has the causes, the
-XCom `page` the page that explains them. Tonight's lists are published.
-**Failed**: the night could not be watched; its lists are published. Fix what the log's last line names, then clear
+**Success with an alert** (exit code 4): a figure is outside its normal range; the XCom `reason` has the causes, and the
+XCom `page` the path of the page that explains them. Tonight's lists are published.
+**Failed**: the night could not be checked; its lists are published. Fix the error in the log's last line, then clear
 this task.
 """,
     "request_training": """
-Starts `recsys_train` if the monitor asks for it.
+Triggers `recsys_train` if the monitor recommends retraining.
 
-**Skipped**: it does not, or this run is a backfill or was started by a promotion.
+**Skipped**: the monitor does not ask for it, or this run is a backfill or was started by a promotion.
 **Failed**: trigger `recsys_train` by hand.
 """,
     "prune": """
-Deletes what no longer serves, as the section `retention` of the config says.
+Deletes what is no longer needed, under the section `retention` of the config.
 
 **Skipped**: pruning failed; tonight's lists are published, and the alert has the reason. Run
-`recsys prune --config FILE --dry-run` before the disk is full. **Failed**: never because of pruning.
+`recsys prune --config FILE --dry-run` before the disk is full. Pruning never fails the run.
 """,
 }

@@ -150,10 +150,13 @@ def train(config: Config | Path | str, *, run_date: str | None = None, home: Pat
     Raises:
         ArtifactError: there is no snapshot, or another training holds the lock.
         DataError: a window has no history or nothing to predict.
+        Refused: the run date is in the future, or long after the data.
     """
+    from recsys.pipelines.plausible_dates import check_run_date
     from recsys.pipelines.train import train as train_pipeline
 
     settings = _resolve(config)
+    check_run_date("train", settings, _home(home), run_date, datetime.now(UTC))
     return read_run(_home(home), settings.name, train_pipeline(settings, _home(home), run_date).run)
 
 
@@ -180,7 +183,7 @@ def open_run(
     if alias is None:
         return read_run(_home(home), settings.name, run)
     if run is not None:
-        raise ConfigError(f"open_run: found run '{run}' and alias '{alias}'; give one of them")
+        raise ConfigError(f"open_run: found run '{run}' and alias '{alias}'; use one of them")
     from recsys.pipelines.compare import read_logged_run
     from recsys.registry.tracking import connect
     from recsys.registry.versions import need_version
@@ -452,13 +455,13 @@ def _parse_histories(histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
     if not hasattr(histories, "columns"):
         raise DataError(
             f"histories: found {type(histories).__name__}; "
-            "give a polars or pandas frame with the columns user_id and item_id"
+            "pass a polars or pandas frame with the columns user_id and item_id"
         )
     missing = [name for name in columns if name not in histories.columns]
     if missing:
         raise DataError(
             f"histories: no column {' and '.join(missing)}; found {', '.join(map(str, histories.columns)) or 'none'}; "
-            "give user_id and item_id, one row per interaction"
+            "pass user_id and item_id, one row per interaction"
         )
     ids = {name: pl.Series(name, histories[name]) for name in columns}
     frame = pl.DataFrame({name: clean_ids(values) for name, values in ids.items()})
@@ -466,7 +469,7 @@ def _parse_histories(histories: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
         if empty := frame[name].null_count():
             row = frame[name].is_null().arg_max()
             raise DataError(
-                f"histories: {empty} of {frame.height} rows have no {name}, the first is row {row}; leave them out"
+                f"histories: {empty} of {frame.height:,} rows have no {name} (first: row {row}); remove these rows"
             )
     for name in ("time", "event", "value"):
         if name in histories.columns:

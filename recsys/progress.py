@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -18,11 +19,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+T = TypeVar("T")
+
 logger = logging.getLogger("recsys")
 # Progress and logs go to stderr, results to stdout.
 console = Console(stderr=True)
 # Seconds between two lines of a `ProgressLogger`.
 _PAUSE = 60.0
+# Seconds of a loop before its bar is drawn: most calls of `track` are shorter.
+_PATIENCE = 0.5
 
 
 def format_count(count: int, noun: str, plural: str | None = None) -> str:
@@ -78,7 +83,31 @@ def log_stage(name: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def progress_bar(description: str, total: int, *, log: bool = True) -> Iterator[Callable[[int], None]]:
+def waiting(name: str) -> Iterator[None]:
+    """Show a spinner with the time so far on a terminal, for a short wait that is worth no log line."""
+    columns = (SpinnerColumn(), TextColumn("{task.description} …"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as spinner:
+        spinner.add_task(name, total=None)
+        yield
+
+
+def track(parts: Collection[T], description: str) -> Iterator[T]:
+    """Yield the parts of some work, with a progress bar and the time left once it has taken half a second.
+
+    Args:
+        parts: of about equal size; more than a few.
+        description: what they are.
+    """
+    with progress_bar(description, len(parts), patience=_PATIENCE) as advance:
+        for part in parts:
+            yield part
+            advance(1)
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: int, *, log: bool = True, patience: float = 0.0
+) -> Iterator[Callable[[int], None]]:
     """Show a progress bar with the time left; the block calls the yielded function with each advance.
 
     Elsewhere than on a terminal, a line a minute is logged.
@@ -87,6 +116,7 @@ def progress_bar(description: str, total: int, *, log: bool = True) -> Iterator[
         description: what is counted.
         total: the count at the end.
         log: False: the caller logs.
+        patience: seconds before the bar is drawn, at the next advance.
     """
     if not console.is_terminal:
         pace = ProgressLogger(description, "", total)
@@ -100,9 +130,21 @@ def progress_bar(description: str, total: int, *, log: bool = True) -> Iterator[
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda count: progress.advance(task, count)
+    progress, begun = Progress(*columns, console=console, transient=True), time.monotonic()
+    task = progress.add_task(description, total=total)
+
+    def advance(count: int) -> None:
+        progress.advance(task, count)
+        if not progress.live.is_started and time.monotonic() - begun >= patience:
+            progress.start()
+
+    try:
+        if not patience:
+            progress.start()
+        yield advance
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 class ProgressLogger:

@@ -6,7 +6,7 @@ returns a frame that satisfies them or raises an error that lists every failure.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import dataframely as dy
 import polars as pl
@@ -237,6 +237,14 @@ class ItemNeighbours(dy.Schema):
     cosine = dy.Float32(nullable=False, min=-1.001, max=1.001)
 
 
+VariantName = Literal["champion", "challenger"]
+# Values of the column `variant` in a night with a canary.
+CHAMPION: VariantName = "champion"
+CHALLENGER: VariantName = "challenger"
+# Value of the column `variant`, and first of the `sources`, where the fallback chain filled in.
+FALLBACK = "fallback"
+
+
 class Recommendations(dy.Schema):
     """The lists of one run date, sorted by `user_id`, then `rank`."""
 
@@ -331,7 +339,7 @@ def check(schema: type[Table], frame: pl.DataFrame, what: str, next_step: str) -
     _, failures = schema.filter(frame.select(list(columns)))
     counts = failures.counts()
     if counts:
-        broken = ", ".join(f"'{rule}' in {count:,} rows" for rule, count in counts.items())
+        broken = ", ".join(f"'{rule}' ({count:,})" for rule, count in counts.items())
         raise DataError(f"{what}: {len(failures):,} of {frame.height:,} rows break a rule: {broken}; {next_step}")
     return frame
 

@@ -96,13 +96,14 @@ def settings() -> dict[str, Any]:
 
 def change(config: Config, **sections: Mapping[str, Any] | str | int) -> Config:
     """Return the config with settings replaced; mappings reach into sections, however deep."""
-    return parse_config(_merge(config.model_dump(exclude_unset=True), sections), "test")
+    return parse_config(merge(config.model_dump(exclude_unset=True), sections), "test")
 
 
-def _merge(old: Any, new: Any) -> Any:
+def merge(old: Any, new: Any) -> Any:
+    """Return settings with others in their place; mappings reach into sections, however deep."""
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return new
-    return {**old, **{key: _merge(old.get(key), value) for key, value in new.items()}}
+    return {**old, **{key: merge(old.get(key), value) for key, value in new.items()}}
 
 
 def copy_home(source: Path, target: Path) -> Path:

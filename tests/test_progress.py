@@ -1,11 +1,13 @@
 """What a long stage says of itself."""
 
 import logging
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from recsys import progress
-from recsys.progress import ProgressLogger, Steps, format_duration, progress_bar
+from recsys.progress import ProgressLogger, Steps, format_duration, progress_bar, track, waiting
 
 
 @pytest.fixture
@@ -70,3 +72,44 @@ def test_a_bar_logs_a_line_a_minute_where_there_is_no_terminal(clock, caplog):
         clock[0] += 61
         advance(100)
     assert len(caplog.records) == 1
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    written = StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=True, width=80))
+    return written
+
+
+def test_a_long_loop_has_a_bar_with_the_time_left(clock, terminal):
+    for part in track(range(4), "Nights"):
+        clock[0] += 2
+        if part == 1:
+            assert "Nights" in terminal.getvalue()
+            assert "1/4" in terminal.getvalue()
+            assert "left" in terminal.getvalue()
+
+
+def test_a_short_loop_draws_nothing(clock, terminal):
+    assert list(track(range(1000), "Nights")) == list(range(1000))
+    assert terminal.getvalue() == ""
+
+
+def test_a_loop_that_is_left_early_takes_its_bar_along(clock, terminal):
+    for _ in track(range(4), "Nights"):
+        clock[0] += 2
+        if "Nights" in terminal.getvalue():
+            break
+    # The cursor, hidden while a bar is drawn, is shown again.
+    assert terminal.getvalue().rfind("\x1b[?25h") > terminal.getvalue().rfind("\x1b[?25l")
+
+
+def test_a_wait_is_named_on_a_terminal_only(terminal, monkeypatch):
+    with waiting("loading"):
+        pass
+    assert "loading …" in terminal.getvalue()
+    file = StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=file))
+    with waiting("loading"):
+        pass
+    assert file.getvalue() == ""

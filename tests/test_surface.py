@@ -206,12 +206,12 @@ class TestRecommend:
     @pytest.mark.parametrize(
         ("histories", "message"),
         [
-            ([("u", "i")], "histories: found list; give a polars or pandas frame with the columns user_id and item_id"),
+            ([("u", "i")], "histories: found list; pass a polars or pandas frame with the columns user_id and item_id"),
             (pl.DataFrame({"user": ["u"], "item_id": ["i"]}), "histories: no column user_id; found user, item_id"),
             (pd.DataFrame(), "histories: no column user_id and item_id; found none"),
             (
                 pl.DataFrame({"user_id": ["u", "u"], "item_id": ["i", None]}),
-                "histories: 1 of 2 rows have no item_id, the first is row 1",
+                "histories: 1 of 2 rows have no item_id (first: row 1",
             ),
             (pd.DataFrame({"user_id": [None], "item_id": ["i"]}), "histories: 1 of 1 rows have no user_id"),
         ],

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recsys.errors import ArtifactError
+from recsys.progress import format_count, track
 from recsys.storage.files import hash_file, hash_text, read_json, replace_file, replace_text
 from recsys.storage.folders import MANIFEST, read_manifest, verify_folder
 from recsys.storage.home import file_below, restore_marker
@@ -43,7 +44,7 @@ class Copier:
         """Copy a file with its times; an existing target is replaced.
 
         Raises:
-            FileNotFoundError: there is no such file (any more).
+            FileNotFoundError: there is no such file.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         status = source.stat()
@@ -136,7 +137,7 @@ def open_backup(folder: Path) -> Backup:
         raise ArtifactError(f"backup {folder}: no such folder; give the folder that 'recsys backup' wrote")
     manifest = read_manifest(folder, "give the folder that 'recsys backup' wrote")
     if manifest.get("kind") != KIND:
-        raise ArtifactError(f"folder {folder}: is no backup; give the folder that 'recsys backup' wrote")
+        raise ArtifactError(f"folder {folder}: is not a backup; give the folder that 'recsys backup' wrote")
     if manifest.get("format") != FORMAT:
         raise ArtifactError(
             f"backup {folder}: has format {manifest.get('format')!r:.20}, expected {FORMAT}; restore it with recsys "
@@ -150,8 +151,10 @@ def open_backup(folder: Path) -> Backup:
     _check_kinds(folder)
     present = measure(folder).keys() - {MANIFEST}
     if strange := sorted(present - hashes.keys()):
-        raise ArtifactError(f"backup {folder}: {strange[0]!r} is not in its {MANIFEST}; remove it, then run again")
-    for name, digest in hashes.items():
+        raise ArtifactError(
+            f"backup {folder}: {strange[0]!r} is not listed in its {MANIFEST}; remove the file, then run again"
+        )
+    for name, digest in track(hashes.items(), "Checking files"):
         _check_file(folder, name, digest, sizes[name])
     return Backup(folder, manifest, hashes)
 
@@ -163,7 +166,7 @@ def _check_path(folder: Path, name: str) -> None:
     if not whole or ".." in parts or "\0" in name or "\\" in name:
         raise ArtifactError(
             f"backup {folder}: its {MANIFEST} lists the path {name!r:.80}, expected one below {HOME}, {CONFIG} or "
-            f"{STORE}; somebody else wrote it; {_OTHER_BACKUP}"
+            f"{STORE}; not written by recsys; {_OTHER_BACKUP}"
         )
 
 
@@ -176,7 +179,7 @@ def _check_kinds(folder: Path) -> None:
                 path = Path(root, name).relative_to(folder).as_posix()
                 raise ArtifactError(
                     f"backup {folder}: {path!r:.80} is a link or a special file, expected files and folders; "
-                    f"somebody else put it there; {_OTHER_BACKUP}"
+                    f"not written by recsys; {_OTHER_BACKUP}"
                 )
 
 
@@ -185,11 +188,11 @@ def _check_file(folder: Path, name: str, digest: object, size: object) -> None:
     try:
         found = path.stat().st_size
         if found != size:
-            raise ArtifactError(f"backup {folder}: file {name} has {found} bytes, expected {size}; {_OTHER_BACKUP}")
-        if hash_file(path) != digest:
             raise ArtifactError(
-                f"backup {folder}: file {name} is damaged: it differs from its SHA-256; {_OTHER_BACKUP}"
+                f"backup {folder}: file {name} has {format_count(found, 'byte')}, expected {size}; {_OTHER_BACKUP}"
             )
+        if hash_file(path) != digest:
+            raise ArtifactError(f"backup {folder}: file {name} is damaged: its SHA-256 does not match; {_OTHER_BACKUP}")
     except FileNotFoundError as error:
         raise ArtifactError(f"backup {folder}: file {name} is missing; {_OTHER_BACKUP}") from error
     except OSError as error:
@@ -215,9 +218,9 @@ def start_restoring(backup: Backup, home: Path, lock_file: Path) -> None:
     # A marker may have been being written when the process was killed.
     present = [name for name in present if not name.startswith(f".{marker.name}.")]
     if present:
-        what = "a restore of another backup that was interrupted" if marker.exists() else f"{present[0]!r:.60}"
+        what = "an interrupted restore of another backup" if marker.exists() else f"{present[0]!r:.60}"
         raise ArtifactError(
-            f"home {home}: is not empty ({what}); restore to a new RECSYS_HOME, or move this one away; nothing was "
+            f"home {home}: is not empty ({what}); restore into a new RECSYS_HOME, or move this one away; nothing was "
             "changed"
         )
     replace_text(marker, f'{{"backup": "{backup.identity}"}}\n')
@@ -233,7 +236,7 @@ def restore_files(backup: Backup, home: Path) -> int:
     """
     written = 0
     known: dict[tuple[int, int], Path] = {}
-    for name in backup.home_files:
+    for name in track(backup.home_files, "Writing files"):
         source, target = backup.folder / HOME / name, file_below(home, name)
         digest = backup.hashes[f"{HOME}/{name}"]
         if not (target.is_file() and hash_file(target) == digest):

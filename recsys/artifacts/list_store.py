@@ -303,7 +303,7 @@ class ListStore:
             return ArtifactError(str(error))
         next_step = advise(self._scheme) if self._scheme else "check the folder, its file system and its permissions"
         return ArtifactError(
-            f"{place}: {explain(error)}; {next_step}, then run again; until then its readers see the earlier lists"
+            f"{place}: {explain(error)}; {next_step}, then run again; until then readers there see the earlier lists"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a home holds that nothing needs any more: found by rule, not deleted here.
+"""What a home holds that is no longer needed: found by rule, not deleted here.
 
 Only what recsys wrote counts: a folder with a manifest of the expected kind and without foreign files, or a file with
 the name of a run. Symbolic links are left alone.
@@ -65,7 +65,7 @@ class Findings:
         """Add a folder that recsys wrote, unless it holds other files."""
         if foreign := find_foreign(path):
             more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
-            self.left.append(f"{path}: is kept, for it holds {foreign[0]}{more}, not written by recsys")
+            self.left.append(f"{path}: kept because it holds {foreign[0]}{more}, not written by recsys")
             return
         self.outdated.append(Outdated(kind, path, why))
 
@@ -188,7 +188,7 @@ def find_outdated_lists(home: Path, now: float, replaced: int, days: float) -> F
     kept = {*find_published(home)[-replaced:], read_pointer(home)}
     for run_date, folder in all_replaced_folders(home).items():
         for path in _find_ours(folder, "recommendations", findings) if run_date not in kept else ():
-            findings.add("replaced lists", path, f"not among the newest {replaced} nights")
+            findings.add("replaced lists", path, f"not among the newest {format_count(replaced, 'night')}")
     return findings
 
 

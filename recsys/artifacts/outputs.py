@@ -134,7 +134,7 @@ class Pointer:
     def fill(self, night: Night) -> None:
         """Point readers at this run date."""
         if move_readers(self.home, night.run_date, self.latest):
-            logger.info("readers follow %s now", night.run_date)
+            logger.info("readers now follow %s", night.run_date)
 
 
 def list_outputs(lists: ListFolder, settings: GenerationConfig) -> list[Output]:

@@ -56,7 +56,7 @@ def read_moves(home: Path) -> list[Move]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        logger.warning("log of moves %s: cannot be read (%s), left out", path, error.strerror)
+        logger.warning("log of moves %s: cannot be read (%s); skipped", path, error.strerror)
         return []
     moves = []
     for number, line in enumerate(lines, start=1):
@@ -64,7 +64,7 @@ def read_moves(home: Path) -> list[Move]:
         if move is not None:
             moves.append(move)
         elif line.strip():
-            logger.warning("log of moves %s: line %d is no move, left out", path, number)
+            logger.warning("log of moves %s: line %d is not a valid entry; skipped", path, number)
     return moves
 
 

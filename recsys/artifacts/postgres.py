@@ -38,8 +38,8 @@ def find_database(table: str) -> str:
     if url := os.environ.get(URL):
         return url
     raise ArtifactError(
-        f"table {table}: {URL} is not set; give it as postgresql://user:password@host:port/database, or leave "
-        "generation.postgres_table out"
+        f"table {table}: {URL} is not set; give it as postgresql://user:password@host:port/database, or remove "
+        "generation.postgres_table"
     )
 
 
@@ -137,7 +137,7 @@ def _count(cursor: Any, sql: Any, name: Any) -> int:
 
 
 def _import_psycopg() -> tuple[Any, Any]:
-    with needs_extra("postgres", "generation.postgres_table", ArtifactError, "leave postgres_table out"):
+    with needs_extra("postgres", "generation.postgres_table", ArtifactError, "remove generation.postgres_table"):
         import psycopg
         from psycopg import sql
     return psycopg, sql

@@ -103,8 +103,8 @@ def check_owner(home: Path, name: str) -> None:
             continue
         if owner != name:
             raise ArtifactError(
-                f"lists of '{name}': {recommendations_folder(home)} holds those of '{owner}'; choose another "
-                "RECSYS_HOME"
+                f"lists of '{name}': {recommendations_folder(home)} already holds the lists of '{owner}'; choose "
+                "another RECSYS_HOME"
             )
         return
 
@@ -193,7 +193,7 @@ def move_readers(home: Path, run_date: str, latest: str | None = None) -> bool:
         target = next((date for date in reversed(newer) if _is_whole(home, date)), run_date)
     point_at(home, target)
     if before.fault:
-        logger.warning("pointer repaired, readers follow %s now: %s", target, before.fault)
+        logger.warning("pointer repaired; readers now follow %s: %s", target, before.fault)
     return target == run_date
 
 
@@ -245,7 +245,7 @@ def find_followed(home: Path, latest: str | None = None) -> Followed:
     except ArtifactError as error:
         return Followed(None, str(error))
     if latest is not None and run_date > latest:
-        return Followed(None, f"readers followed run date {run_date}, which is in the future (after {latest})")
+        return Followed(None, f"readers followed run date {run_date}, which is in the future (later than {latest})")
     return Followed(run_date)
 
 

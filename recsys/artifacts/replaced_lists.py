@@ -94,7 +94,7 @@ def find_kept(home: Path, run_date: str) -> list[str]:
 
 
 def prune_replaced(home: Path) -> None:
-    """Delete the kept lists of run dates that are not published any more; the caller holds the generation lock."""
+    """Delete the kept lists of run dates that are no longer published; the caller holds the generation lock."""
     published = all_list_folders(home)
     for run_date, folder in all_replaced_folders(home).items():
         if run_date not in published:

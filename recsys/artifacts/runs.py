@@ -161,7 +161,7 @@ def open_run(folder: Path) -> Run:
     """
     facts = verify_folder(folder, _NEXT)
     if not isinstance(facts.get("run"), str):
-        raise ArtifactError(f"folder {folder}: its manifest names no run; not written by recsys; {_NEXT}")
+        raise ArtifactError(f"folder {folder}: its manifest does not name a run; not written by recsys; {_NEXT}")
     return Run(
         name=facts["run"],
         folder=folder,

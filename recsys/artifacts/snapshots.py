@@ -194,7 +194,7 @@ def find_current(home: Path, name: str) -> StoredSnapshot | None:
 
 
 def find_stored(home: Path, identity: str) -> StoredSnapshot | None:
-    """Return a snapshot by its id; None if it does not exist (any more) or is damaged."""
+    """Return a snapshot by its id; None if it does not exist or is damaged."""
     folder = snapshot_folder(home, identity)
     try:
         return StoredSnapshot(identity, folder, verify_folder(folder, "")) if identity else None
@@ -221,7 +221,7 @@ def _read_summary(folder: Path) -> Summary | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        logger.warning("summary %s: cannot be read (%s), left out; %s", path, error, _NEXT_STEP)
+        logger.warning("summary %s: cannot be read (%s); shown without it; %s", path, error, _NEXT_STEP)
         return None
 
 
@@ -239,7 +239,7 @@ def _find_folder(home: Path, name: str, dataset: Mapping[str, Any], identity: st
     written = verify_folder(folder, _NEXT_STEP).get("dataset")
     if not isinstance(written, dict) or select_meaning(written) != select_meaning(dataset):
         raise ArtifactError(
-            f"snapshot {identity} of '{name}': was ingested with dataset settings that differ from this config's; "
+            f"snapshot {identity} of '{name}': was ingested with other dataset settings than those of this config; "
             f"{_NEXT_STEP}"
         )
     return identity, folder

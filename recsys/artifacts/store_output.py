@@ -12,7 +12,7 @@ from recsys.artifacts.list_store import ListStore, name_folder, select_files
 from recsys.artifacts.night import Night, hash_lists, read_night_manifest
 from recsys.artifacts.recommendations import find_followed
 from recsys.errors import ArtifactError
-from recsys.progress import log_stage, logger
+from recsys.progress import format_count, log_stage, logger
 from recsys.storage.home import list_folder
 
 # Readers may still read last night's lists while tonight's are published.
@@ -57,7 +57,10 @@ class Store:
         with log_stage(f"store {self.address}") as done:
             written = self._store.write(folder, list_folder(self.home, night.run_date), manifest)
             self._store.point_at(folder)
-            done(f"{len(manifest['files'])} files, {written} of them new; readers follow {night.run_date}")
+            done(
+                f"{format_count(len(manifest['files']), 'file')}, {written} of them new; readers now follow "
+                f"{night.run_date}"
+            )
         try:
             if pruned := self._store.prune(max(self.keep, _LEAST_KEPT)):
                 logger.info("store %s: pruned run dates %s", self.address, ", ".join(pruned))
@@ -73,7 +76,7 @@ class Store:
 
         Args:
             name: of the config.
-            ids: of users whom the lists of the home do not have any more.
+            ids: of users who are no longer in the lists of the home.
             dry_run: change nothing.
 
         Raises:
@@ -113,7 +116,7 @@ class Store:
         owner = (self._store.read_manifest(folder) or {}).get("name") if folder else None
         if owner is not None and owner != manifest.get("name"):
             raise ArtifactError(
-                f"store {self.address}: holds the lists of '{owner}', these are of '{manifest.get('name')}'; choose "
+                f"store {self.address}: contains the lists of '{owner}', not of '{manifest.get('name')}'; choose "
                 "another generation.publish_to"
             )
 

@@ -12,7 +12,7 @@ from recsys.artifacts.night import Night, hash_lists
 from recsys.artifacts.postgres import find_database, upsert_lists
 from recsys.artifacts.recommendations import find_followed, find_parts
 from recsys.errors import ArtifactError
-from recsys.progress import log_stage, logger
+from recsys.progress import format_count, log_stage, logger
 from recsys.storage.addresses import CONNECTION_LIMITS, Address
 from recsys.storage.folders import MANIFEST
 from recsys.storage.home import list_folder
@@ -51,10 +51,10 @@ class Table:
                 run_date, rows = _look_up(cursor, self.name, "max(run_date), count(*)") or (None, 0)
                 if run_date is not None and run_date > date.fromisoformat(night.run_date):
                     if not self._is_followed(night):
-                        logger.info("table %s: holds the later run date %s", self.name, run_date)
+                        logger.info("table %s: contains the later run date %s", self.name, run_date)
                         return True
                     logger.warning(
-                        "table %s: holds run date %s, but readers follow %s; its rows are replaced",
+                        "table %s: contains run date %s, but readers follow %s; its rows are replaced",
                         *(self.name, run_date, night.run_date),
                     )
                 expected = (date.fromisoformat(night.run_date), lists, rows)
@@ -73,7 +73,7 @@ class Table:
                 lambda cursor: self._record(cursor, night),
                 replace_later=self._is_followed(night),
             )
-            done(f"{rows:,} rows")
+            done(f"{format_count(rows, 'row')}")
 
     def _is_followed(self, night: Night) -> bool:
         return find_followed(self.home).run_date == night.run_date
@@ -134,7 +134,8 @@ def _name_record(table: str) -> str:
     name = f"{table}_night"
     if len(name.rpartition(".")[2].encode()) > _NAME_BYTES:
         raise ArtifactError(
-            f"table {table}: its companion {name} is longer than the {_NAME_BYTES} bytes that PostgreSQL allows; give "
+            f"table {table}: the name of its companion table, {name}, is longer than the {_NAME_BYTES} bytes that "
+            "PostgreSQL allows; give "
             "generation.postgres_table a shorter name"
         )
     return name

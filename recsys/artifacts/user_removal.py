@@ -19,7 +19,7 @@ from recsys.artifacts.table_output import count_users, remove_users
 from recsys.artifacts.user_rows import Rewrite, UserRows
 from recsys.config import Config
 from recsys.errors import RecsysError
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 from recsys.storage.access import copy_access
 from recsys.storage.files import replace_file
 from recsys.storage.folders import MANIFEST, read_manifest, rewrite_files
@@ -77,10 +77,9 @@ class UserRemoval:
         caches = (factors_folder(self._home), all_fine_tuning_folder(self._home))
         self._delete("", [folder for folder in caches if any(path.is_file() for path in folder.rglob("*"))])
         folders, files = _list_places(self._home)
-        for folder in folders:
-            self._try(folder, self._clean_folder)
-        for path in files:
-            self._try(path, self._clean_file)
+        places = [*((folder, self._clean_folder) for folder in folders), *((path, self._clean_file) for path in files)]
+        for path, clean in track(places, "Folders and files"):
+            self._try(path, clean)
 
     def clean_outputs(self, config: Config) -> None:
         """Take the users out of the table and the store, after the home.
@@ -108,7 +107,7 @@ class UserRemoval:
             work(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             name = _name(self._home, path)
-            self.left.append(f"{name}: cannot be read ({type(error).__name__}); delete it or make it again")
+            self.left.append(f"{name}: cannot be read ({type(error).__name__}); delete or recreate it")
 
     def _delete(self, what: str, paths: Iterable[Path]) -> None:
         for path in paths:
@@ -127,7 +126,7 @@ class UserRemoval:
                 continue
             if path.suffix == ".html":
                 if self._rows.mentioned_in(path):
-                    self.left.append(f"{_name(self._home, folder / name)}: mentions a user; make it again")
+                    self.left.append(f"{_name(self._home, folder / name)}: mentions a removed user; recreate it")
                 continue
             if (write := self._rows.find_rewrite(path)) is not None:
                 changes[name] = write
@@ -138,7 +137,8 @@ class UserRemoval:
         if _BLOCKED_PAIRS in changes:
             name = _name(self._home, folder)
             self.left.append(
-                f"{name}: a bundle of an older recsys with a blocked pair of a user; it goes with its version ('recsys "
+                f"{name}: a bundle written by an older version of recsys, with a blocked pair of a removed user; it "
+                "is deleted with its version ('recsys "
                 "prune')"
             )
             return
@@ -154,7 +154,8 @@ class UserRemoval:
         if path != mlflow_database(self._home) and self._rows.found_inside(path):
             name = _name(self._home, path)
             self.left.append(
-                f"{name}: mentions an id, in a form that recsys does not rewrite; if it is the user's, delete it"
+                f"{name}: contains a matching id in a format that recsys does not rewrite; if it is this user's, "
+                "delete the file"
             )
 
     def _copy_lists(self, folder: Path) -> Mapping[str, Rewrite]:

@@ -12,6 +12,7 @@ from recsys.candidates.scores import DenseScores, Scores, SharedScores, SummedSc
 from recsys.candidates.source import Source
 from recsys.dataset.histories import Histories
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 
 class CheckedSource:
@@ -46,7 +47,8 @@ class CheckedSource:
         if own and (fault := scores.find_fault(*shape)):
             raise DataError(
                 f"source '{self.name}': score returned {type(scores).__name__} that {fault}; expected finite float32 "
-                f"scores of {shape[0]:,} users and {shape[1]:,} items, -inf or NaN for no score, as the class defines"
+                f"scores of {format_count(shape[0], 'user')} and {format_count(shape[1], 'item')}, with -inf or NaN "
+                "where there is no score"
             )
         return _CheckedScores(self.name, scores, shape)
 
@@ -65,7 +67,7 @@ class _CheckedScores:
         if not isinstance(top, np.ndarray) or top.dtype != np.int32 or top.ndim != 2 or len(top) != n_users:
             raise DataError(f"{where} returned {_describe(top)}; expected int32 of shape ({n_users}, at most {depth})")
         if top.shape[1] > depth:
-            raise DataError(f"{where} returned {top.shape[1]} items a user; expected at most {depth}")
+            raise DataError(f"{where} returned {format_count(top.shape[1], 'item')} per user; expected at most {depth}")
         if top.size and not (top.min() >= -1 and top.max() < n_items):
             raise DataError(
                 f"{where} proposed item {int(top.max() if top.max() >= n_items else top.min())} of a catalogue of "
@@ -98,7 +100,7 @@ def _check_array(name: str, method: str, scores: Any, shape: tuple[int, ...]) ->
 def _check_rows(where: str, top: NDArray[np.int32], exclusions: Exclusions) -> None:
     ordered = np.sort(top, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
-        raise DataError(f"{where} proposed an item twice to the same user; expected each at most once")
+        raise DataError(f"{where} proposed an item twice to the same user; expected each item at most once")
     excluded = exclusions.to_array()
     if excluded[np.arange(len(top))[:, None], np.maximum(top, 0)][top >= 0].any():
         raise DataError(f"{where} proposed an item that is excluded; expected none of `exclusions`")

@@ -37,7 +37,7 @@ def load_source(name: str) -> type[CandidateSource]:
     if not issubclass(target, CandidateSource):
         raise ConfigError(
             f"source '{name}': {target.__module__}.{target.__qualname__} is not a subclass of "
-            "recsys.candidates.source.CandidateSource; make it one"
+            "recsys.candidates.source.CandidateSource; make it a subclass"
         )
     return target
 

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import is_marked, mark_all, mark_new
 from recsys.candidates.top_k import empty_into, push
+from recsys.progress import format_count
 from recsys.storage.compilation import compiled
 
 # Columns whose largest score is compared first: most chunks of them hold nothing that would make a list.
@@ -84,11 +85,13 @@ class DenseScores:
         """Return what is wrong with the block for these users and this catalogue, "" if nothing."""
         columns, shape = self._columns, (n_users, len(self._columns))
         if self._values.dtype != np.float32 or self._values.shape != shape or self._n_items != n_items:
-            return f"has {self._values.dtype} of shape {self._values.shape} for {self._n_items:,} items"
+            return f"has {self._values.dtype} of shape {self._values.shape} for {format_count(self._n_items, 'item')}"
         if len(columns) and not (columns[0] >= 0 and columns[-1] < n_items and (np.diff(columns) > 0).all()):
-            return f"has columns from item {columns[0]} to {columns[-1]}, not rising within 0 to {n_items - 1}"
+            return (
+                f"has item columns from {columns[0]} to {columns[-1]}, expected increasing ones in 0 to {n_items - 1}"
+            )
         wrong = int((np.isnan(self._values) | np.isposinf(self._values)).sum())
-        return f"has {wrong:,} values that are NaN or infinite" if wrong else ""
+        return f"has {format_count(wrong, 'value')} that are NaN or infinite" if wrong else ""
 
 
 def add_up(
@@ -178,7 +181,7 @@ class SharedScores:
         """See `DenseScores`."""
         row, order = self._row, self._order
         if row.dtype != np.float32 or row.shape != (n_items,) or self._n_users != n_users:
-            return f"has a row of {row.dtype} of shape {row.shape} for {self._n_users:,} users"
+            return f"has a row of {row.dtype} of shape {row.shape} for {format_count(self._n_users, 'user')}"
         if len(order) and not (order.min() >= 0 and order.max() < n_items):
             return f"orders items from {order.min()} to {order.max()}, not within 0 to {n_items - 1}"
         return "" if np.isfinite(row[order]).all() and not np.isinf(row).any() else "has infinite or missing values"

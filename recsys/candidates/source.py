@@ -195,12 +195,12 @@ class CandidateSource(ABC):
             inputs: as of one cutoff.
             settings: the source's section.
         """
-        raise NotImplementedError(f"source '{cls.name}' names the model '{cls.model}', but has no method fit")
+        raise NotImplementedError(f"source '{cls.name}' declares the model '{cls.model}', but has no method fit")
 
     @classmethod
     def save(cls, model: Any, folder: Path) -> None:
         """Write the model into an existing folder, without pickle; the catalogue's ids are kept by the caller."""
-        raise NotImplementedError(f"source '{cls.name}' names the model '{cls.model}', but has no method save")
+        raise NotImplementedError(f"source '{cls.name}' declares the model '{cls.model}', but has no method save")
 
     @classmethod
     def load(cls, folder: Path, item_ids: pl.Series, settings: Any) -> Any:
@@ -211,7 +211,7 @@ class CandidateSource(ABC):
             item_ids: (n_items) of the catalogue that the model was saved over.
             settings: the source's section.
         """
-        raise NotImplementedError(f"source '{cls.name}' names the model '{cls.model}', but has no method load")
+        raise NotImplementedError(f"source '{cls.name}' declares the model '{cls.model}', but has no method load")
 
     @classmethod
     def align(cls, model: Any, trained_ids: pl.Series, item_ids: pl.Series) -> Any:

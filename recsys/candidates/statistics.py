@@ -141,7 +141,7 @@ def count_statistics(histories: Histories, items: pl.DataFrame, config: Candidat
     column = config.segment_column if config.counts_segments else None
     if column is not None and column not in items.columns:
         raise DataError(
-            f"catalogue: no column '{column}', which candidates.segment_column names; found "
+            f"catalogue: no column '{column}', which is set as candidates.segment_column; found "
             f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again"
         )
     return ItemStatistics.count(histories, config.half_life_days, None if column is None else items[column])

@@ -31,35 +31,38 @@ def ab(
     ] = None,
     first: Annotated[
         str | None,
-        typer.Option("--from", metavar="YYYY-MM-DD", help="First run date. Default: where the newest test begins."),
+        typer.Option("--from", metavar="YYYY-MM-DD", help="First run date. Default: the start of the newest test."),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last run date. Default: the newest.")] = None,
     metric: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Metric that decides: hit, hits, ndcg, conversion, events, value. Default: hit; value for a table.",
+            help=(
+                "Metric that decides the verdict: hit, hits, ndcg, conversion, events, value. Default: hit; value for "
+                "a table."
+            ),
         ),
     ] = None,
-    control: Annotated[str, typer.Option(metavar="VARIANT", help="Variant to compare with.")] = "champion",
+    control: Annotated[str, typer.Option(metavar="VARIANT", help="Control variant.")] = "champion",
     treatment: Annotated[
-        str | None, typer.Option(metavar="VARIANT", help="Variant that is tested. Default: the only other one.")
+        str | None, typer.Option(metavar="VARIANT", help="Variant under test. Default: the only other variant.")
     ] = None,
     share: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Planned share of users of the treatment. Default: that of the canary."),
+        typer.Option(metavar="SHARE", help="Planned share of users in the treatment. Default: the canary's share."),
     ] = None,
     looks: Annotated[
-        str, typer.Option(metavar="WHEN", help="once: at one planned day; daily: whenever you like.")
+        str, typer.Option(metavar="WHEN", help="once: one look on a planned day; daily: as often as you like.")
     ] = "once",
     horizon_days: Annotated[
-        float, typer.Option(min=1, metavar="DAYS", help="Days after which daily looks see most.")
+        float, typer.Option(min=1, metavar="DAYS", help="Days after which daily looks are most precise.")
     ] = 28,
     effect: Annotated[
-        float | None, typer.Option(metavar="LIFT", help="Relative effect that matters, such as 0.02.")
+        float | None, typer.Option(metavar="LIFT", help="Smallest relative effect that matters, such as 0.02.")
     ] = None,
     history_days: Annotated[
-        float, typer.Option(min=0, metavar="DAYS", help="Days before the test to adjust by; 0: none.")
+        float, typer.Option(min=0, metavar="DAYS", help="Days before the test used for adjustment (CUPED); 0: none.")
     ] = 28,
     served_from: Annotated[
         str, typer.Option(metavar="HH:MM", help="Time (UTC) at which new lists reach users.")
@@ -67,14 +70,14 @@ def ab(
     segments: Annotated[bool, typer.Option("--segments", help="Compare new, light and heavy users too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the lists of two variants by what users did: difference, interval, verdict.
+    """Compare two variants by user outcomes: difference, confidence interval, verdict.
 
-    Read-only. An event counts for the lists that its user saw when it happened. A user who saw both variants is left
-    out. If the numbers of users do not fit the planned share, the verdict is "not valid"; the exit code is 0.
+    Read-only. An event counts for the list that its user saw at the time. Users who saw both variants are excluded. If
+    the numbers of users do not match the planned share, the verdict is "not valid"; the exit code is 0.
 
     Example: `recsys ab new_events.csv --config configs/demo.yaml --looks daily`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.ab")
     _check_choice("--metric", metric or "hit", _METRICS)
     _check_choice("--looks", looks, _LOOKS)
     _check_share("--share", share)

@@ -39,7 +39,9 @@ def metric_table(result: Result) -> Table:
 
 def segment_effect_table(result: Result) -> Table:
     """Lay out the deciding metric by segment of users."""
-    title = f"{METRIC_NAMES[result.plan.metric]} by segment, corrected for {len(result.segments)} segments"
+    title = (
+        f"{METRIC_NAMES[result.plan.metric]} by segment, corrected for {format_count(len(result.segments), 'segment')}"
+    )
     table = start_table(title, "users", *map(_head, result.variants), "lift", "p")
     for row in result.segments:
         effect = row.effect
@@ -64,7 +66,7 @@ def list_remarks(result: Result) -> dict[str, str]:
             f"{found:.2%} of the users, planned {ratio.share:.4g}: {state}, p {write_p(ratio.p_value)}"
         )
     if result.smallest_lift is not None:
-        remarks["power"] = f"a true lift of ±{result.smallest_lift:.1%} shows in 80% of such tests"
+        remarks["power"] = f"a true lift of ±{result.smallest_lift:.1%} would be detected in 80% of such tests"
     if result.prediction is not None:
         remarks["time"] = describe_prediction(result.prediction, result.days)
     return remarks
@@ -81,8 +83,8 @@ def _head(variant: str) -> str:
 
 def _describe_adjustment(once: Effect, unadjusted: Effect) -> str:
     if once.variance_left is None:
-        return "none: what users did before the test does not help"
+        return "none: behaviour before the test does not reduce the variance"
     return (
-        f"by what users did before the test (CUPED), which leaves {once.variance_left:.0%} of the variance; "
+        f"by behaviour before the test (CUPED), which leaves {once.variance_left:.0%} of the variance; "
         f"without it {write_effect(unadjusted)}"
     )

@@ -6,6 +6,7 @@ interrupted, 143 terminated.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated
 
@@ -19,6 +20,8 @@ from recsys.storage.access import keep_private
 
 # The first word of the last line, by exit code.
 _FAILURES = {2: "error", 3: "refused", 4: "alert"}
+# New container objects before the garbage collector looks at them.
+_GC_THRESHOLD = 50_000
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -47,23 +50,25 @@ def root(
     quiet: QuietOption = False,
     log_file: LogFileOption = None,
 ) -> None:
-    """Recommend items every night from their texts and from what users did.
+    """Recommend items every night from their texts and users' interactions.
 
     New here? Run `recsys demo-data --out data/demo`, then `recsys run --config configs/demo.yaml`. With an export of
     your own, `recsys init PATH...` writes a config.
 
     All output goes below `RECSYS_HOME` (default `./data/home`). Relative data paths in a config start from
-    `RECSYS_DATA` (default: the working directory). `RECSYS_CONFIG` names the config where `--config` is not given.
-    Logs go to stderr, results to stdout. `-v`, `-q` and `--log-file` may stand before or after the command.
+    `RECSYS_DATA` (default: the working directory). `RECSYS_CONFIG` is the default of `--config`.
+    Logs go to stderr, results to stdout. `-v`, `-q` and `--log-file` can be placed before or after the command.
 
-    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, or not followed by readers, 4 alert
-    of the monitor, 130 interrupted, 143 terminated.
+    Exit codes: 0 done, 2 error, 3 refused by the promotion gate or a sanity check, or published without moving
+    readers, 4 alert of the monitor, 130 interrupted, 143 terminated.
     """
     # The command reads these options with its own of the same names, and starts logging; see `loading`.
 
 
 def main() -> None:
     """Run the command line; an error raised on purpose prints its message, not a traceback."""
+    # Imports make hundreds of thousands of objects that stay; the default threshold looks through them again and again.
+    gc.set_threshold(_GC_THRESHOLD, 20, 100)
     keep_private()
     sys.excepthook = setup.print_traceback
     with interruption.catching_termination():
@@ -88,3 +93,5 @@ def _run() -> None:
         if compilation := sys.modules.get("recsys.storage.compilation"):
             compilation.log_compilations()
         setup.stop_logging()
+        # The interpreter would look for cycles in all modules before it frees them.
+        gc.freeze()

@@ -23,18 +23,18 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace an exist
 def backup(
     to: TargetArgument, config: ConfigOption, replace: ReplaceOption = False, as_json: JsonOption = False
 ) -> None:
-    """Back up what a night needs: registry, promotion log, bundles in use, snapshots, lists, the config file.
+    """Back up what a night needs: registry, promotion log, bundles in use, snapshots, lists and config.
 
-    It may run at any time: nights and trainings go on meanwhile. The folder gets its name when it is complete, and
-    holds a SHA-256 of every file. Raw data, caches, searches and reports are not in it.
+    It can run at any time, also during nights and trainings. The folder gets its name when it is complete, and
+    contains a SHA-256 of every file. Raw data, caches, searches and reports are not included.
 
-    A former version, an older night or a run that is damaged is left out; the rest is backed up, with exit code 3.
+    Damaged former versions, older nights and runs are skipped; the rest is backed up, with exit code 3.
 
     Next: copy the folder to another machine, and try `recsys restore` there.
 
     Example: `recsys backup /backups/2025-03-01 --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.backup")
     from recsys.cli.prune_table import format_size
     from recsys.config import home
     from recsys.pipelines.backup import backup as backup_pipeline
@@ -63,29 +63,32 @@ def _refuse_damaged(done: BackedUp) -> None:
 
     if done.damaged:
         raise Refused(
-            f"backup {done.folder}: is complete but for what is damaged in the home: {'; '.join(done.damaged)}; "
-            "restore that from an earlier backup, or prune it, then back up again"
+            f"backup {done.folder}: is complete except for files that are damaged in the home: "
+            f"{'; '.join(done.damaged)}; "
+            "restore them from an earlier backup or prune them, then back up again"
         )
 
 
 def restore(source: SourceArgument, as_json: JsonOption = False) -> None:
     """Fill an empty RECSYS_HOME from a backup, on any machine and at any path.
 
-    Every file is checked first; nothing is written if one is damaged. A restore that was interrupted is continued by
-    running it again.
+    All files are checked first; nothing is written if one is damaged. To continue an interrupted restore, run the
+    command again.
 
     Next: `recsys doctor`, then `recsys generate`.
 
     Example: `RECSYS_HOME=/srv/recsys recsys restore /backups/2025-03-01`
     """
     from recsys.config import home
-    from recsys.pipelines.restore import restore as restore_pipeline
+    from recsys.progress import format_count, waiting
 
+    with waiting("loading"):
+        from recsys.pipelines.restore import restore as restore_pipeline
     done = restore_pipeline(source, home())
     if as_json:
         print_json(done.to_dict())
         return
-    lines = [f"restored '{done.name}' to {done.home}: {done.files} files"]
+    lines = [f"restored '{done.name}' to {done.home}: {format_count(done.files, 'file')}"]
     if done.run_date:
         lines.append(f"readers see {done.run_date}")
     if done.versions:

@@ -20,28 +20,33 @@ def canary(
     config: ConfigOption,
     share: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Start, or change the share: .05 gives 5 % of the users the other lists."),
+        typer.Option(
+            metavar="SHARE",
+            help="Start the canary or change its share: .05 gives 5 % of the users the other version's lists.",
+        ),
     ] = None,
     version: Annotated[
-        str | None, typer.Option(metavar="NUMBER", help="Version to give them. Default: the challenger.")
+        str | None, typer.Option(metavar="NUMBER", help="Version that these users get. Default: the challenger.")
     ] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End the canary.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show, start or stop the canary: a share of the users gets another version's lists in the same night.
+    """Show, start or stop a canary: a share of the users gets another version's lists on the same night.
 
-    The users are drawn by a hash of their id, so each gets the lists of the same version every night. A canary ends
-    with `--stop`, or when its version is promoted or rolled back.
+    Users are assigned by a hash of their id, so each gets lists of the same version every night. A canary ends with
+    `--stop`, or when its version is promoted or rolled back.
 
     Next: `recsys generate`.
 
     Example: `recsys canary --config configs/demo.yaml --share .05`
     """
     if stop and (share is not None or version is not None):
-        raise ConfigError("--stop: cannot be combined with --share or --version; give one of them")
+        raise ConfigError("--stop: cannot be combined with --share or --version; use one of them")
     if version is not None and share is None:
-        raise ConfigError(f"--version {version}: no --share of the users to give it to, such as --share .05")
-    settings = load_settings(config)
+        raise ConfigError(
+            f"--version {version}: --share is missing; add the share of users who get it, such as --share .05"
+        )
+    settings = load_settings(config, "pipelines.canary")
     from recsys.config import home
     from recsys.pipelines.canary import show_canary, start_canary, stop_canary
 
@@ -89,7 +94,7 @@ def _print_stopped(stopped: StoppedCanary, config: Path, as_json: bool) -> None:
     canary = f"version {version} is stopped" if version else "none was running"
     if stopped.republished:
         print_facts(
-            {"canary": canary, "published": f"{stopped.republished}: the champion's lists for every user again"}
+            {"canary": canary, "published": f"{stopped.republished}: every user has the champion's lists again"}
         )
         return
     print_facts({"canary": canary, "published": _describe_published(stopped.published)})
@@ -110,5 +115,5 @@ def _list_published(published: PublishedCanary | None) -> dict[str, Any] | None:
 
 def _describe_published(published: PublishedCanary | None) -> str:
     if published is None:
-        return "no canary in the lists that readers see"
+        return "lists without a canary"
     return f"{published.run_date}: {published.describe()}"

@@ -34,14 +34,12 @@ _CHECKS = "Results and checks"
 _ENCODER = "Encoder"
 
 ENTRIES = (
-    Entry(
-        _START, "demo-data", ("data", "demo_data"), "Write a synthetic catalogue and events, to try everything with."
-    ),
-    Entry(_START, "init", ("init", "init"), "Look at raw files and write a config that reads them."),
+    Entry(_START, "demo-data", ("data", "demo_data"), "Write a synthetic catalogue and events to try recsys with."),
+    Entry(_START, "init", ("init", "init"), "Inspect raw files and write a config that reads them."),
     Entry(_START, "run", ("run", "run"), "Run every step once: ingest, train, evaluate, promote, generate."),
     Entry(_TRAINING, "ingest", ("data", "ingest"), "Read the raw files, validate every row and write a snapshot."),
     Entry(_TRAINING, "train", ("training", "train"), "Train and measure a model, and register it as the challenger."),
-    Entry(_TRAINING, "runs", ("runs", "runs"), "List the trainings: date, snapshot, verdict, version and its state."),
+    Entry(_TRAINING, "runs", ("runs", "runs"), "List trainings with date, snapshot, verdict, model version and state."),
     Entry(_TRAINING, "register", ("training", "register"), "Register a trained model whose registration failed."),
     Entry(_TRAINING, "tune", ("training", "tune"), "Tune hyperparameters for quality and run time."),
     Entry(
@@ -54,19 +52,19 @@ ENTRIES = (
         _LISTS,
         "rollback",
         ("registry", "rollback"),
-        "Make an earlier champion the champion again, and publish its lists again.",
+        "Roll back to an earlier champion and publish its lists again.",
     ),
     Entry(
         _LISTS,
         "history",
         ("registry", "history"),
-        "Print the promotion log: what served, since when, who changed it, and why.",
+        "Print the promotion log: which version served when, who changed it, and why.",
     ),
     Entry(
         _LISTS,
         "copy-version",
         ("registry", "copy_version"),
-        "Copy a version to another MLflow store, such as from staging to production.",
+        "Copy a version to another MLflow store, for example from staging to production.",
     ),
     Entry(
         _LISTS,
@@ -78,27 +76,27 @@ ENTRIES = (
         _LISTS,
         "lists",
         ("published", "lists"),
-        "Show the published nights, who follows what, and whether every file is whole; or move readers.",
+        "Show the published nights, which one each output serves and whether files are intact; or move readers.",
     ),
-    Entry(_LISTS, "show", ("show", "show"), "Show a user's history and, below it, the list with its reasons."),
+    Entry(_LISTS, "show", ("show", "show"), "Show a user's history, and the recommended list with reasons below it."),
     Entry(
         _LISTS,
         "canary",
         ("canary", "canary"),
-        "Show, start or stop the canary: a share of the users gets another version's lists in the same night.",
+        "Show, start or stop a canary: a share of the users gets another version's lists on the same night.",
     ),
     Entry(_LISTS, "monitor", ("monitor", "monitor"), "Compare tonight's data and lists with the last good nights."),
     Entry(
         _LISTS,
         "prune",
         ("prune", "prune"),
-        "Delete what nothing needs any more: old snapshots, runs, files of model versions, caches, leftovers.",
+        "Delete what is no longer needed: old snapshots, runs, files of model versions, caches, leftovers.",
     ),
     Entry(
         _LISTS,
         "backup",
         ("backup", "backup"),
-        "Back up what a night needs: registry, promotion log, bundles in use, snapshots, lists, the config file.",
+        "Back up what a night needs: registry, promotion log, bundles in use, snapshots, lists and config.",
     ),
     Entry(
         _LISTS,
@@ -110,13 +108,13 @@ ENTRIES = (
         _PEOPLE,
         "forget",
         ("privacy", "forget"),
-        "Remove users from snapshots, lists, runs, caches, reports, the table and the store, for good.",
+        "Permanently remove users from snapshots, lists, runs, caches, reports, the table and the store.",
     ),
     Entry(
         _PEOPLE,
         "pseudonyms",
         ("privacy", "pseudonyms"),
-        "Write which pseudonym belongs to which user id, from the raw interactions.",
+        "Write a table of user ids and their pseudonyms, from the raw interactions.",
     ),
     Entry(
         _CHECKS,
@@ -135,13 +133,13 @@ ENTRIES = (
         _CHECKS,
         "freshness",
         ("inspection", "freshness"),
-        "Check whether the raw files hold the data of a night yet.",
+        "Check whether the data for a night has arrived in the raw files.",
     ),
     Entry(
         _CHECKS,
         "ab",
         ("ab", "ab"),
-        "Compare the lists of two variants by what users did: difference, interval, verdict.",
+        "Compare two variants by user outcomes: difference, confidence interval, verdict.",
     ),
     Entry(_ENCODER, "search", ("encoder", "search"), "Find items by meaning, with the champion's encoder."),
     Entry(_ENCODER, "embed", ("encoder", "embed"), "Embed texts with the champion's encoder (TSV)."),

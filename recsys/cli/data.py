@@ -31,17 +31,17 @@ def demo_data(
     language: Annotated[Language, typer.Option(help="Language of titles and descriptions.")] = Language.EN,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a synthetic catalogue and events, to try everything with.
+    """Write a synthetic catalogue and events to try recsys with.
 
     Example: `recsys demo-data --users 500 --language zh --out data/demo`
     """
     set_threads(2)
     from recsys.dataset.demo import write_demo
-    from recsys.progress import log_stage, progress_bar
+    from recsys.progress import format_count, log_stage, progress_bar
 
     with log_stage("demo data") as done, progress_bar("Users", users) as progress:
         write_demo(out, users=users, items=items, days=days, seed=seed, language=language.value, progress=progress)
-        done(f"{users:,} users, {items:,} items, {days} days")
+        done(f"{format_count(users, 'user')}, {format_count(items, 'item')}, {format_count(days, 'day')}")
     if as_json:
         print_json({"folder": str(out), "users": users, "items": items, "days": days, "seed": seed})
         return
@@ -54,23 +54,23 @@ def ingest(
     config: ConfigOption,
     accept_loss: Annotated[
         str | None,
-        typer.Option(metavar="REASON", help="Accept that users, items or interactions were lost; say why."),
+        typer.Option(metavar="REASON", help="Accept the loss of users, items or interactions, for this reason."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the raw files, validate every row and write a snapshot.
 
-    If too much of the last good snapshot is gone (`dataset.sanity` in the config), the exit code is 3 and the current
-    snapshot is unchanged.
+    If too much of the last good snapshot is missing (`dataset.sanity` in the config), the exit code is 3 and the
+    current snapshot is unchanged.
 
-    The snapshot goes to `RECSYS_HOME/snapshots`. Its `rejected.parquet` holds each rejected row and the rule it broke,
-    its `summary.json` what was read.
+    The snapshot goes to `RECSYS_HOME/snapshots`. Its `rejected.parquet` contains each rejected row and the rule it
+    broke, its `summary.json` a summary of the data.
 
     Next: `recsys train`.
 
     Example: `recsys ingest --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.ingest")
     from recsys.config import home
     from recsys.pipelines.ingest import run_ingest
 

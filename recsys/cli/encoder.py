@@ -31,7 +31,7 @@ def embed(
 
     Example: `recsys embed -c configs/demo.yaml < titles.txt > vectors.tsv`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.search")
     from recsys.config import home
     from recsys.pipelines.search import embed_texts
 
@@ -60,11 +60,11 @@ def search(
 ) -> None:
     """Find items by meaning, with the champion's encoder.
 
-    Read-only. Searches the texts of the newest snapshot, including items that the training has not seen.
+    Read-only. Searches the texts of the newest snapshot, including items that were not in the training data.
 
     Example: `recsys search -c configs/demo.yaml "a crew lost in space" -n 5`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.search")
     from recsys.cli.tables import nearest_table
     from recsys.config import home
     from recsys.pipelines.search import search as search_pipeline
@@ -93,7 +93,7 @@ def export(
 
     Example: `recsys export -c configs/demo.yaml --out encoder-onnx --int8`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.export")
     from recsys.config import home
     from recsys.pipelines.export import export_encoder, summarise_export
 

@@ -22,19 +22,21 @@ def init(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Config file to write.")] = Path("shop.yaml"),
     answer: Annotated[
         list[str] | None,
-        typer.Option("--answer", "-a", metavar="KEY=VALUE", help="Answer to a question, such as user=customer_no."),
+        typer.Option(
+            "--answer", "-a", metavar="KEY=VALUE", help="Answer to a question, such as user=customer_no; repeatable."
+        ),
     ] = None,
     query: Annotated[
         list[str] | None,
-        typer.Option("--query", metavar="SQL", help="Query of a database; give one for each table."),
+        typer.Option("--query", metavar="SQL", help="SQL query on the database, one for each table; repeatable."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing config file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at raw files and write a config that reads them.
+    """Inspect raw files and write a config that reads them.
 
-    The command reads a bounded sample of each file and explains each setting in a comment. Where the files can be read
-    in two ways, it asks on a terminal; elsewhere it assumes the more careful reading and marks the line with `# CHECK`.
+    The command reads a bounded sample of each file and explains each setting in a comment. If the files are ambiguous,
+    it asks on a terminal; otherwise it assumes the safer reading and marks the line with `# CHECK`.
 
     Next: `recsys doctor` and `recsys run`.
 
@@ -59,6 +61,7 @@ def init(
                 "file": str(out),
                 "config": proposal.content,
                 "questions": [vars(question) for question in proposal.questions],
+                "checks": proposal.checks,
                 "preview": vars(proposal.preview),
                 "notes": proposal.notes,
             }
@@ -67,6 +70,8 @@ def init(
     print_lines(f"config  {out}")
     for question in proposal.questions:
         print_facts({"CHECK ": f"{question.text} Assumed: {question.chosen}; change with {question.alternatives}"})
+    for check in proposal.checks:
+        print_facts({"CHECK ": check})
     for note in proposal.notes:
         print_facts({"note  ": note})
     print_text("", *_describe(proposal.preview))

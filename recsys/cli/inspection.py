@@ -18,14 +18,14 @@ def evaluate(
     config: ConfigOption,
     run: RunOption = None,
     against: Annotated[
-        str, typer.Option(metavar="MODEL", help="Model to compare with in the segments of --full.")
+        str, typer.Option(metavar="MODEL", help="Model to compare with in the segment tables of --full.")
     ] = "blend",
     full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show whether a run is better than the baselines, and by how much.
 
-    Read-only. `--full` adds the other metrics, what the lists show of the catalogue, the segments of users and items,
+    Read-only. `--full` adds the other metrics, catalogue coverage, the segments of users and items,
     the candidate sources, and where candidates were lost. Intervals are bootstrap intervals over users; `--json` has
     every number.
 
@@ -81,16 +81,18 @@ def report(
 ) -> None:
     """Write a self-contained HTML report: metrics, segments, losses, drift and sample lists.
 
-    The page works offline and from disk. It is also added to the run in MLflow. Before anything is published
+    The page works offline and from disk. It is also added to the run in MLflow. Until lists are published
     (`recsys generate`), it shows the lists that the run was measured on.
 
     Example: `recsys report --config configs/demo.yaml --out report.html`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "report.page")
     from recsys.config import home
+    from recsys.progress import waiting
     from recsys.report.page import write_report
 
-    path = write_report(settings, home(), run=run, run_date=run_date, users=users, out=out, now=datetime.now(UTC))
+    with waiting("report"):
+        path = write_report(settings, home(), run=run, run_date=run_date, users=users, out=out, now=datetime.now(UTC))
     if as_json:
         print_json({"file": str(path)})
         return
@@ -104,13 +106,14 @@ def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
 
     Example: `recsys doctor --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.doctor")
     from recsys.cli.tables import finding_table
     from recsys.config import home
     from recsys.pipelines.doctor import examine
-    from recsys.progress import format_count
+    from recsys.progress import format_count, waiting
 
-    findings = examine(settings, home())
+    with waiting("checking"):
+        findings = examine(settings, home())
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
         print_json([vars(finding) for finding in findings])
@@ -127,7 +130,7 @@ def freshness(
     config: ConfigOption,
     run_date: Annotated[
         str | None,
-        typer.Option("--run-date", metavar="YYYY-MM-DD", help="Night to ask for. Default: today in UTC."),
+        typer.Option("--run-date", metavar="YYYY-MM-DD", help="Run date to check. Default: today in UTC."),
     ] = None,
     tolerance_hours: Annotated[
         float | None,
@@ -135,15 +138,15 @@ def freshness(
             "--tolerance-hours",
             min=0,
             metavar="HOURS",
-            help="Largest age of the newest event at 00:00 UTC of the run date. Default: "
-            "generation.max_snapshot_age_hours, or 24 where the config has none.",
+            help="Maximum age of the newest event at 00:00 UTC of the run date. Default: "
+            "generation.max_snapshot_age_hours, or 24 if that is null.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check whether the raw files hold the data of a night yet.
+    """Check whether the data for a night has arrived in the raw files.
 
-    Reads the times of the raw interactions and nothing else. The exit code is 0 if the newest event is recent enough,
+    Reads only the times of the raw interactions. The exit code is 0 if the newest event is recent enough,
     and 3 if it is not or the files cannot be read yet. Read-only.
 
     Next: `recsys ingest`.
@@ -167,7 +170,7 @@ def freshness(
             }
         )
     if not found.fresh:
-        raise Refused(f"data for {found.run_date}: {found.describe()}; wait for the feed, then run again")
+        raise Refused(f"data for {found.run_date}: {found.describe()}; wait for the data, then run again")
     if not as_json:
         print_text(f"data for {found.run_date} has arrived: {found.describe()}")
         print_next(name_command("ingest", config))

@@ -28,35 +28,37 @@ def generate(
         typer.Option(metavar="YYYY-MM-DD", help="Last run date of a range that starts with --run-date."),
     ] = None,
     keep_pointer: Annotated[
-        bool, typer.Option("--keep-pointer", help="Leave readers on the lists that they follow, as a backfill does.")
+        bool, typer.Option("--keep-pointer", help="Do not move readers to these lists, as in a backfill.")
     ] = False,
     allow_future: Annotated[
         bool, typer.Option("--allow-future", help="Accept a run date in the future, for simulations.")
     ] = False,
     accept_loss: Annotated[
         str | None,
-        typer.Option(metavar="REASON", help="Accept fewer users and rows than in the last good lists; say why."),
+        typer.Option(
+            metavar="REASON", help="Accept fewer users and rows than in the last good lists, for this reason."
+        ),
     ] = None,
     shards: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Make only part I of N of the shards; publish with a call without --shards."),
+        typer.Option(metavar="I/N", help="Make only part I of N; afterwards, a call without --shards publishes."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the champion's lists for every active user and publish them in one step.
 
     While a canary is running (`recsys canary`), its share of the users gets the challenger's lists in the same step.
-    Readers follow `RECSYS_HOME/recommendations/CURRENT`, which changes last. The same snapshot, champion and run date
-    give the same bytes. If it is killed, run it again: finished shards are kept. With `--until`, every run date of the
-    range is made in order; those already published are skipped. With `--shards`, several processes or machines that
-    share RECSYS_HOME each make a part of the lists at the same time.
+    Readers follow `RECSYS_HOME/recommendations/CURRENT`, which is updated last. The same snapshot, champion and run
+    date give byte-identical lists. If it is killed, run it again: finished shards are kept. With `--until`, the lists
+    of every run date of the range are made in order; published dates are skipped. With `--shards`, several processes or
+    machines that share RECSYS_HOME each make a part of the lists at the same time.
 
-    The exit code is 3 if a check refuses the lists, and if they are published but readers keep following a later run
-    date: `recsys lists --point RUN_DATE` moves readers; with `--keep-pointer` nothing is wrong about that.
+    The exit code is 3 if a check refuses the lists, or if they are published but readers keep following a later run
+    date: `recsys lists --point RUN_DATE` moves readers. With `--keep-pointer` this is intended, and the exit code is 0.
 
     Example: `recsys generate --config configs/demo.yaml --run-date 2025-03-02`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.generate")
     from recsys.config import home
     from recsys.pipelines.generate import NightOptions, generate_range
     from recsys.pipelines.generate import generate as generate_pipeline
@@ -64,13 +66,13 @@ def generate(
     options, now = NightOptions(keep_pointer, allow_future, accept_loss), datetime.now(UTC)
     if shards is not None:
         if until is not None:
-            raise ConfigError("--shards and --until exclude each other; give one of them")
-        _generate_part(config, settings, run_date, _parse_part(shards), as_json=as_json)
+            raise ConfigError("--shards and --until exclude each other; use one of them")
+        _generate_part(config, settings, run_date, _parse_part(shards), allow_future=allow_future, as_json=as_json)
         return
     if until is None:
         published = [generate_pipeline(settings, home(), run_date, now, options)]
     elif run_date is None:
-        raise ConfigError(f"--until {until}: no --run-date to start from; give both")
+        raise ConfigError(f"--until {until}: --run-date is missing; give the first run date too")
     else:
         published = generate_range(settings, home(), run_date, until, now, options)
     if as_json:
@@ -102,22 +104,24 @@ def refuse_unfollowed(lists: Generated) -> None:
     if lists.readers != lists.run_date:
         raise Refused(
             f"lists for {lists.run_date}: published, but readers still follow the later run date {lists.readers}; run "
-            f"'recsys lists --point {lists.run_date}' to move them, or add --keep-pointer if they should stay"
+            f"'recsys lists --point {lists.run_date}' to move them; in a backfill, add --keep-pointer"
         )
 
 
-def _generate_part(file: Path, settings: Config, run_date: str | None, part: Part, *, as_json: bool) -> None:
+def _generate_part(
+    file: Path, settings: Config, run_date: str | None, part: Part, *, allow_future: bool, as_json: bool
+) -> None:
     from recsys.config import home
     from recsys.pipelines.night_parts import generate_part
     from recsys.progress import format_count
 
-    made = generate_part(settings, home(), run_date, part, datetime.now(UTC))
+    made = generate_part(settings, home(), run_date, part, datetime.now(UTC), allow_future=allow_future)
     if as_json:
         print_json({"run_date": made.run_date, "shards": str(part), "counts": made.counts})
         return
     users = format_count(made.counts.get("users", 0), "user")
     print_text(f"part {part} of {made.run_date}: lists for {users}")
-    print_next(f"{name_command('generate', file, '--run-date', made.run_date)}, when all parts are made")
+    print_next(f"{name_command('generate', file, '--run-date', made.run_date)}, when all parts are finished")
 
 
 def _parse_part(text: str) -> Part:

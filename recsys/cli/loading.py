@@ -110,7 +110,7 @@ def _add_global_options(function: Callable[..., None], before: Mapping[str, Any]
     def call(**values: Any) -> None:
         given = {name: values.pop(name) or before.get(name) for name in _GLOBAL}
         if given["verbose"] and given["quiet"]:
-            raise typer.BadParameter("--verbose and --quiet exclude each other; give one of them")
+            raise typer.BadParameter("--verbose and --quiet exclude each other; use one of them")
         setup.start_logging(
             verbose=bool(given["verbose"]), quiet=bool(given["quiet"]), log_file=given["log_file"] or None
         )

@@ -11,14 +11,25 @@ from recsys.cli.output import wrap
 from recsys.cli.tables import add_row, start_table
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.wording import AREAS, limit_interval, write_figure, write_range
+from recsys.progress import format_count
 
 _WIDTH = 80
+
+
+def describe_night(night: Night) -> str:
+    """Return the verdict of a night, and what it rests on, as one sentence."""
+    said = f"Night of {night.run_date}: {night.verdict}"
+    judged = f"{len(night.expected):,} of {format_count(len(night.figures), 'figure')} judged"
+    if not night.alerts:
+        return f"{said}; {judged}, none outside its normal range"
+    causes = ", ".join(dict.fromkeys(alert["cause"] for alert in night.alerts))
+    return f"{said}; {format_count(len(night.alerts), 'alert')} ({causes}); {judged}"
 
 
 def area_table(night: Night) -> Table:
     """Lay out a row per watched area: how many figures were judged, and those outside their range."""
     moved = {name for alert in night.alerts for name in (alert["figure"], *alert["also"])}
-    table = Table(title=f"Night of {night.run_date}: {night.verdict}", box=box.SIMPLE, title_justify="left")
+    table = Table(box=box.SIMPLE)
     for head in ("watched", "figures", "judged", "outside their range"):
         table.add_column(head, justify="left" if head in ("watched", "outside their range") else "right")
     for area in AREAS:
@@ -47,16 +58,18 @@ def outcome_lines(night: Night) -> list[str]:
     if "outcomes.hit_rate" in figures:
         lines.append(
             f"outcomes  hit rate {_with_interval(night, 'outcomes.hit_rate')}, "
-            f"{figures['outcomes.users']:,.0f} users who chose something"
+            f"{format_count(round(figures['outcomes.users']), 'user')} who chose an item"
         )
     elif "outcomes.users" in figures:
-        lines.append("outcomes  no user with a list chose anything")
+        lines.append("outcomes  no user with a list has chosen an item")
     if "outcomes.week.sample_ndcg" in figures:
         parts = [("ours", "sample"), ("blend", "blend"), ("popularity", "popularity")]
         shown = ", ".join(f"{label} {figures[f'outcomes.week.{name}_ndcg']:.3f}" for label, name in parts)
         lines.append(f"week      nDCG {shown} on the same users")
     if "abuse.left_out" in figures:
-        lines.append(f"left out  {figures['abuse.left_out']:,.0f} events above dataset.max_events_per_user_day")
+        lines.append(
+            f"dropped   {format_count(round(figures['abuse.left_out']), 'event')} above dataset.max_events_per_user_day"
+        )
     return lines
 
 

@@ -30,11 +30,9 @@ AliasOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FullOption = Annotated[bool, typer.Option("--full", help="Print everything.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log details too, and the traceback of an error.")]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Log warnings only, without progress bars and next steps.")
-]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log details, and the traceback of an error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings; no progress bars or next steps.")]
 LogFileOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Append the log, with dates, levels and modules, to this file too."),
+    typer.Option(metavar="FILE", help="Also append the log to this file, with dates, levels and modules."),
 ]

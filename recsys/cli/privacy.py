@@ -16,25 +16,25 @@ from recsys.cli.setup import load_settings
 def forget(
     config: ConfigOption,
     user: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="The user's id or pseudonym; may be given several times.")
+        list[str] | None, typer.Option(metavar="ID", help="The user's id or pseudonym; repeatable.")
     ] = None,
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Users, one id per line, or CSV with a column user_id.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be changed, and change nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be changed without changing anything.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove users from snapshots, lists, runs, caches, reports, the table and the store, for good.
+    """Permanently remove users from snapshots, lists, runs, caches, reports, the table and the store.
 
     Later ingests reject their rows by the rule `forgotten`: only keyed hashes of their ids are kept. Model weights that
-    also learned from their events stay until newer versions replace them. Raw files, backups and the files of a remote
-    MLflow server are not changed. Stopped half way, run it again.
+    were also trained on their events stay until newer versions replace them. Raw files, backups and the files of a
+    remote MLflow server are not changed. If it is interrupted, run it again.
 
     Example: `recsys forget --config configs/demo.yaml --user u0000913`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.forget")
     from recsys.config import home
     from recsys.pipelines.forget import forget as forget_pipeline
     from recsys.pipelines.forget import read_users
@@ -46,7 +46,7 @@ def forget(
         print_json(made.to_dict())
         return
     lines = [f"{one.what}: {one.name}" for one in made.removed]
-    lines += [f"still learned from them: {sentence}" for sentence in made.bundles]
+    lines += [f"trained on their events: {sentence}" for sentence in made.bundles]
     lines += [f"not reached: {sentence}" for sentence in made.left]
     users, places = format_count(made.users, "user"), format_count(len(made.removed), "place")
     print_text(f"{'would forget' if dry_run else 'forgot'} {users} in {places}", *lines)
@@ -55,23 +55,24 @@ def forget(
 def pseudonyms(
     config: ConfigOption,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="CSV file to write, outside RECSYS_HOME; its owner alone can read it.")
+        Path, typer.Option(metavar="FILE", help="CSV file to write, outside RECSYS_HOME; only its owner can read it.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Write which pseudonym belongs to which user id, from the raw interactions.
+    """Write a table of user ids and their pseudonyms, from the raw interactions.
 
-    Needs `dataset.pseudonyms: true` and the key in `RECSYS_PSEUDONYM_KEY`. Keep the file away from people who get the
-    lists: whoever has it can name the users.
+    Needs `dataset.pseudonyms: true` and the key in `RECSYS_PSEUDONYM_KEY`. Do not share the file with people who get
+    the lists: it identifies the users.
 
     Example: `recsys pseudonyms --config configs/demo.yaml --out ~/users.csv`
     """
     settings = load_settings(config)
     from recsys.config import home
     from recsys.pipelines.pseudonyms import write_mapping
+    from recsys.progress import format_count
 
     users = write_mapping(settings, home(), out)
     if as_json:
         print_json({"file": str(out), "users": users})
         return
-    print_text(f"{users:,} users: {out}")
+    print_text(f"{format_count(users, 'user')}: {out}")

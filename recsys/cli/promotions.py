@@ -30,7 +30,7 @@ _NAMES = {
     "refuse": "refused",
     "promote": "promoted",
     "rollback": "rolled back",
-    "imported": "taken over",
+    "imported": "imported",
     "copy": "copied",
 }
 
@@ -84,11 +84,11 @@ def entry_lines(entry: Entry) -> list[str]:
 def served_lines(asked: str, served: Sequence[Served]) -> list[str]:
     """Return what served at the asked time, a line per version."""
     if not served:
-        return [f"{asked}: unknown, the promotion log begins later"]
+        return [f"{asked}: unknown; the promotion log starts later"]
     lines = []
     for span in served:
         if span.start is None:
-            what = "before the promotion log begins"
+            what = "before the promotion log starts"
         elif span.version is None:
             what = "no version served"
         else:

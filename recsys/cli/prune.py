@@ -1,4 +1,4 @@
-"""The command that deletes what nothing needs any more."""
+"""The command that deletes what is no longer needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.cli.setup import load_settings
 if TYPE_CHECKING:
     from recsys.pipelines.prune import Pruned
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be deleted, and delete nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be deleted without deleting anything.")]
 
 
 # Rows that are printed, the largest; `--full` and `--json` have all.
@@ -24,15 +24,15 @@ _ROWS = 10
 def prune(
     config: ConfigOption, dry_run: DryRunOption = False, full: FullOption = False, as_json: JsonOption = False
 ) -> None:
-    """Delete what nothing needs any more: old snapshots, runs, files of model versions, caches, leftovers.
+    """Delete what is no longer needed: old snapshots, runs, files of model versions, caches, leftovers.
 
-    The section `retention` of the config says how much is kept. What serves, the anchor, a canary, every aliased
-    version and the last champions keep their files. A pruned version keeps its entry, its run and its metrics. What
-    another command is using is left for the next time. Prints the largest ten; with `--full`, all of them.
+    The section `retention` of the config sets how much is kept. The serving version, the anchor, a canary, every
+    aliased version and the last champions keep their files. A pruned version keeps its entry, its run and its metrics.
+    Files that another command is using are skipped. Prints the ten largest deletions; with `--full`, all of them.
 
     Example: `recsys prune --config configs/demo.yaml --dry-run`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.prune")
     from recsys.cli.prune_table import prune_table
     from recsys.config import home
     from recsys.pipelines.prune import prune as prune_pipeline

@@ -28,9 +28,9 @@ def lists(
     full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the published nights, who follows what, and whether every file is whole; or move readers.
+    """Show the published nights, which one each output serves and whether files are intact; or move readers.
 
-    Prints the last nights and moves; with `--full`, all of them. Without `--point` read-only. `--point` checks the
+    Prints the last nights and moves; with `--full`, all of them. Read-only without `--point`. `--point` checks the
     night's files, moves `RECSYS_HOME/recommendations/CURRENT` and fills the PostgreSQL table and the store, if they are
     configured. Readers stay there until the next later night is published.
 
@@ -46,7 +46,7 @@ def lists(
         if as_json:
             print_json(asdict(move))
         else:
-            print_text(f"readers follow {move.to_run_date} now (before: {move.from_run_date or 'none'})")
+            print_text(f"readers now follow {move.to_run_date} (before: {move.from_run_date or 'none'})")
         return
     shown = list_published(settings, home(), now)
     if as_json:
@@ -64,7 +64,7 @@ def _print(shown: PublishedLists, *, full: bool) -> None:
     if not shown.nights:
         print_text("no lists are published yet; run 'recsys generate'")
     if shown.fault:
-        print_text(f"readers: the pointer is not trusted: {shown.fault}")
+        print_text(f"readers: the pointer is invalid: {shown.fault}")
     elif shown.readers:
         print_text(f"readers follow {shown.readers}")
     print_text(*(output for output in (shown.table, shown.store) if output))

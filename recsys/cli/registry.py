@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from recsys.registry.gate.decision import Decision
 
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Promote even if the gate refuses. Needs --why; kept in the log for ever.")
+    bool, typer.Option("--force", help="Promote even if the gate refuses. Requires --why; logged permanently.")
 ]
 WhyOption = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Reason of a forced promotion.")]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the gate's answer and change nothing; exit code 3 where it refuses.")
+    bool,
+    typer.Option("--dry-run", help="Print the gate's decision without promoting; the exit code is 3 if it refuses."),
 ]
 ToOption = Annotated[
     str | None,
-    typer.Option("--to", metavar="VERSION", help="Version to return to. Default: the champion before the present one."),
+    typer.Option("--to", metavar="VERSION", help="Version to return to. Default: the previous champion."),
 ]
 OnOption = Annotated[
     str | None,
-    typer.Option("--on", metavar="DATE", help="Print what served on a day (YYYY-MM-DD) or at an ISO time, in UTC."),
+    typer.Option(
+        "--on", metavar="DATE", help="Print which version served on a day (YYYY-MM-DD) or at an ISO time, in UTC."
+    ),
 ]
 EntryOption = Annotated[
     int | None, typer.Option("--entry", metavar="NUMBER", help="Print one entry with its decision table.")
@@ -50,8 +53,8 @@ def promote(
 ) -> None:
     """Compare the challenger with the champion, and promote it if it passes the gate.
 
-    Both are measured on the same users. If the gate refuses, the decision table is on stdout, the message gives the
-    reason, the exit code is 3, and the champion continues to serve. Each answer is an entry of the promotion log.
+    Both are measured on the same users. If the gate refuses, stdout has the decision table, the message states the
+    reason, the exit code is 3, and the champion keeps serving. Each decision is an entry of the promotion log.
 
     If another process changes the champion at the same time, the exit code is 2 and the message names its entry.
 
@@ -60,17 +63,17 @@ def promote(
     Example: `recsys promote --config configs/demo.yaml --dry-run`
     """
     if force != (why is not None):
-        raise typer.BadParameter("--force needs a reason, and --why is only for --force: give both or none")
+        raise typer.BadParameter("--force needs a reason, and --why is only for --force; use both or neither")
     if force and dry_run:
         raise typer.BadParameter("--force and --dry-run exclude each other")
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.promote")
     from recsys.config import home
     from recsys.pipelines.promote import NotPromoted, judge
     from recsys.pipelines.promote import promote as promote_pipeline
 
     if dry_run:
         judged = judge(settings, home())
-        what = "would be promoted" if judged.promotable and judged.decision else "is judged"
+        what = "would be promoted" if judged.promotable and judged.decision else "was judged"
         facts = {"dry_run": True, "version": judged.version.number, "promoted": judged.promotable}
         sentence = f"{judged.version.name} version {judged.version.number} {what}: {judged.reason}"
         _print_answer(
@@ -98,16 +101,16 @@ def promote(
 
 
 def rollback(config: ConfigOption, to: ToOption = None, as_json: JsonOption = False) -> None:
-    """Make an earlier champion the champion again, and publish its lists again.
+    """Roll back to an earlier champion and publish its lists again.
 
-    The lists are published for the date that readers see, where they are kept. The version that is left is not
-    promoted again by `recsys promote`, unless it is forced.
+    The lists are published for the date that readers see, if they were kept. `recsys promote` does not promote the
+    replaced version again unless forced.
 
-    Next: `recsys generate`, where the lists were not kept.
+    Next: `recsys generate`, if the lists were not kept.
 
     Example: `recsys rollback --config configs/demo.yaml --to 3`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.rollback")
     from recsys.config import home
     from recsys.pipelines.rollback import rollback as rollback_pipeline
 
@@ -140,19 +143,20 @@ def history(
     full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the promotion log: what served, since when, who changed it, and why.
+    """Print the promotion log: which version served when, who changed it, and why.
 
-    Prints what serves and the last ten entries; with `--full`, all of them. The log is checked from its first entry; if
-    one was changed or is missing, the exit code is 2 and the message names it. The newest entry is the last.
+    Prints the serving version and the last ten entries, newest last; with `--full`, all of them. The log is verified
+    from its first entry; if an entry was changed or is missing, the exit code is 2 and the message names it.
 
     Example: `recsys history --config configs/demo.yaml --on 2025-03-01`
     """
     if on is not None and entry is not None:
-        raise typer.BadParameter("--on and --entry exclude each other; give one of them")
-    settings = load_settings(config)
+        raise typer.BadParameter("--on and --entry exclude each other; use one of them")
+    settings = load_settings(config, "pipelines.history")
     from recsys.cli.promotions import decision_lines, decision_table, entry_lines, history_lines, served_lines
     from recsys.config import home
     from recsys.pipelines.history import find_served, parse_time, read_decision, read_history
+    from recsys.progress import waiting
 
     if entry is not None:
         found, decision = read_decision(settings, home(), entry)
@@ -165,7 +169,8 @@ def history(
             print_lines(*decision_lines(decision))
         return
     period = parse_time(on) if on else None
-    log = read_history(settings, home())
+    with waiting("reading the log"):
+        log = read_history(settings, home())
     if on and period:
         served = find_served(log.entries, *period)
         if as_json:
@@ -182,17 +187,17 @@ def history(
 def copy_version(
     config: ConfigOption, version: VersionOption = None, to_home: ToHomeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Copy a version to another MLflow store, such as from staging to production.
+    """Copy a version to another MLflow store, for example from staging to production.
 
     The other store is the environment variable `RECSYS_TARGET_TRACKING_URI`, or the one of `--to-home`. Bundles keep
-    their hashes; tags, metrics and files of the run are copied; the log there gets an entry that names the origin. The
-    copy becomes the `challenger` there, and `recsys promote` there decides.
+    their hashes; tags, metrics and files of the run are copied; the target's log gets an entry that names the origin.
+    The copy becomes the target's `challenger`, to be promoted with `recsys promote` there.
 
     Next: `recsys promote`, with the other store as `MLFLOW_TRACKING_URI`.
 
     Example: `recsys copy-version --config configs/demo.yaml --version 3`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.copy_version")
     from recsys.config import home
     from recsys.pipelines.copy_version import copy_version as copy_pipeline
 
@@ -200,7 +205,7 @@ def copy_version(
     if as_json:
         print_json(copied.to_dict())
         return
-    verb = "was there already as" if copied.existed else "is there"
+    verb = "had been copied as" if copied.existed else "has been copied as"
     print_text(
         f"{copied.model} version {copied.version} of {copied.source}",
         f"{verb} version {copied.copy} of {copied.target}, bundle {copied.bundle[:12]}",

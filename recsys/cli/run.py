@@ -26,7 +26,7 @@ def run(
 
     Example: `recsys run --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.run")
     from recsys.cli.tables import main_metric_table
     from recsys.cli.user_lists import list_table, name_user, write_history
     from recsys.config import home

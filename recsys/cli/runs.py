@@ -16,23 +16,24 @@ _RUNS = 10
 
 
 def runs(config: ConfigOption, full: FullOption = False, as_json: JsonOption = False) -> None:
-    """List the trainings: date, snapshot, verdict, version and its state.
+    """List trainings with date, snapshot, verdict, model version and state.
 
-    Read-only. Newest first; the last ten, with `--full` all of them. The verdict compares our lists with the best
-    baseline of the same training, by the interval of their difference. Trainings whose folder `recsys prune` deleted
-    are in MLflow only.
+    Read-only. Prints the last ten, newest first; with `--full`, all of them. The verdict compares our lists with the
+    best baseline of the same training, by the interval of their difference. Trainings whose folder `recsys prune`
+    deleted are in MLflow only.
 
     Next: `recsys evaluate --run RUN`.
 
     Example: `recsys runs --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.runs")
     from recsys.cli.tables import run_table
     from recsys.config import home
     from recsys.pipelines.runs import list_runs
-    from recsys.progress import format_count
+    from recsys.progress import format_count, waiting
 
-    found = list_runs(settings, home())
+    with waiting("reading runs and their versions"):
+        found = list_runs(settings, home())
     rows = [_describe(run) for run in found]
     if as_json:
         print_json(rows)

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -26,16 +27,27 @@ _FILE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(module)s: %(messag
 _log_files: list[logging.FileHandler] = []
 
 
-def load_settings(path: Path) -> Config:
-    """Load a config file and set the thread counts that it asks for.
+def load_settings(path: Path, *modules: str) -> Config:
+    """Load a config file, set the thread counts that it asks for, and import what the command needs.
+
+    Args:
+        path: of the file.
+        modules: below `recsys`, whose imports take seconds: a spinner says so.
 
     Raises:
         ConfigError: the file is missing or invalid.
+        RecsysError: a module needs an extra that is not installed.
     """
     from recsys.config import load_config
 
     config = load_config(path)
     set_threads(config.threads)
+    if modules:
+        from recsys.progress import waiting
+
+        with waiting("loading"):
+            for module in modules:
+                import_module(f"recsys.{module}")
     return config
 
 

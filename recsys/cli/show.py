@@ -20,31 +20,31 @@ def show(
     user: Annotated[str, typer.Argument(metavar="USER", help="Id as in the raw files, or its pseudonym.")],
     run_date: Annotated[
         str | None,
-        typer.Option("--run-date", metavar="YYYY-MM-DD", help="Run date of the list. Default: the one readers follow."),
+        typer.Option("--run-date", metavar="YYYY-MM-DD", help="Run date of the list. Default: the published night."),
     ] = None,
     features: Annotated[
         bool,
-        typer.Option(
-            "--features", help="Why each item has its rank: scores by source, and the features that add most."
-        ),
+        typer.Option("--features", help="Explain each rank: scores by source, and the features that contribute most."),
     ] = False,
     full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a user's history and, below it, the list with its reasons.
+    """Show a user's history, and the recommended list with reasons below it.
 
-    Read-only. `--features` makes the list again with the model version that made it, which takes seconds to minutes;
-    if the data or the settings have changed since, the output says so. `--full` prints the whole history, scores and
-    sources, and with `--features` what each source and each feature says about each item.
+    Read-only. `--features` recomputes the list with the same model version, which takes seconds to minutes; a note in
+    the output warns if the data or the settings have changed since. `--full` prints the whole history, scores and
+    sources, and with `--features` the contribution of each source and feature to each item.
 
     Example: `recsys show u0000913 --config configs/demo.yaml --features`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, *(["pipelines.explain"] if features else []))
     from recsys.cli import user_lists
     from recsys.config import home
     from recsys.pipelines.show import show_user
+    from recsys.progress import waiting
 
-    found = show_user(settings, home(), user, run_date)
+    with waiting("reading"):
+        found = show_user(settings, home(), user, run_date)
     explained = None
     if features:
         from recsys.pipelines.explain import explain_list
@@ -65,12 +65,12 @@ def show(
     elif found.history:
         print_text(user_lists.write_history(found, length))
     if not found.rows:
-        print_text(f"no list for {found.run_date}: the user is not active, or had no event by then")
+        print_text(f"no list for {found.run_date}: the user was not active, or had no event before that date")
         return
     print_text(f"list for {found.run_date}, made by version {found.rows[0].model_version}", "")
     print_table(user_lists.list_table(found.rows, scores=full))
     if explained is None:
-        print_next(f"{name_command('show', config, quote(user), '--features')}, for why each item has its rank")
+        print_next(f"{name_command('show', config, quote(user), '--features')}, explains the rank of each item")
         return
     if explained.note:
         print_text(f"note: {explained.note}", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from recsys.cli.output import find_width
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
 from recsys.evaluation.comparison import DIFFERENCE, MEAN, OURS
@@ -27,6 +29,9 @@ _ACCURACY = ("ndcg", "recall", "mrr", "hit_rate", "precision", "f1", "map", "rec
 _SHORT_NAMES = {"recall_ips": "recall,\nIPS", "hit_rate": "hit\nrate"}
 # Columns of the table of nights that hold words.
 _WORDS = ("version", "state", "followed by")
+# Lines too short for numbers with their intervals on one line, as of `main_metric_table`.
+_STACKED_BELOW = 72
+_INTERVAL = re.compile(r"^([+−]?[\d.]+) (\[[^\[\]]+\])$")
 # Longest line of a changed setting in the table of trials.
 _SETTING_WIDTH = 30
 
@@ -103,7 +108,7 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
     models = segments["model"].unique(maintain_order=True).to_list()
     if rival not in models:
         raise DataError(
-            f"segments: no model '{rival}'; found {', '.join(models) or 'none'}; choose one of those with --against"
+            f"segments: no model '{rival}'; found {', '.join(models) or 'none'}; choose one of these with --against"
         )
     rows = segments.filter(pl.col("metric") == evaluation.metric, pl.col("n") == evaluation.n)
     ours = rows.filter(pl.col("model") == OURS).select("dimension", "segment", pl.col("mean").alias("ours"))
@@ -123,7 +128,7 @@ def segment_table(segments: pl.DataFrame, rival: str, evaluation: EvaluationConf
 
 def source_table(ledger: pl.DataFrame) -> Table:
     """Lay a `CandidateLedger` out: what each source proposed, and which share of the positives that includes."""
-    table = start_table("Candidate sources", "source", "proposed", "recall", "found by it alone", "share of our lists")
+    table = start_table("Candidate sources", "source", "proposed", "recall", "only by it", "share of our lists")
     for row in ledger.iter_rows(named=True):
         shares = [write_share(row[name]) for name in ("recall", "recall_alone", "list_share")]
         add_row(table, (row["source"], f"{row['proposed']:,}", *shares))
@@ -186,7 +191,7 @@ def nearest_table(nearest: pl.DataFrame) -> Table:
 
     table = start_table("", "rank", "item id", "title", "cosine", words=("rank", "item id", "title"))
     for rank, item_id, title, cosine in nearest.iter_rows():
-        add_row(table, (str(rank), show_id(item_id), title, write_number(cosine, 4)))
+        add_row(table, (str(rank), show_id(item_id), show_id(title), write_number(cosine, 4)))
     return table
 
 
@@ -258,6 +263,13 @@ def _pick(metrics: pl.DataFrame, names: Sequence[str], n: int) -> pl.DataFrame:
 
 
 def add_row(table: Table, cells: Sequence[str], *, bold: bool = False) -> None:
-    """Add a row of plain texts."""
+    """Add a row of plain texts, without control characters; where lines are short, intervals go below their numbers."""
+    stacked = find_width() < _STACKED_BELOW
+    shown = (_INTERVAL.sub(r"\1\n\2", cell) if stacked else cell for cell in map(_make_printable, cells))
     # Texts, not strings: brackets in a catalogue must not be read as styles.
-    table.add_row(*(Text(cell, no_wrap=False) for cell in cells), style="bold" if bold else None)
+    table.add_row(*(Text(cell, no_wrap=False) for cell in shown), style="bold" if bold else None)
+
+
+def _make_printable(cell: str) -> str:
+    """Return a cell without control characters; its line breaks are ours, for titles have none."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in cell)

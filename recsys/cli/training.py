@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +28,14 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
 
     `torchrun --nproc-per-node 2 -m recsys.cli train --config shop.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.train")
     from recsys.cli.tables import main_metric_table
     from recsys.config import home
+    from recsys.pipelines.plausible_dates import check_run_date
     from recsys.pipelines.train import train_together
     from recsys.report.verdict import judge_metrics
 
+    check_run_date("train", settings, home(), run_date, datetime.now(UTC))
     trained = train_together(settings, home(), run_date)
     if trained is None:
         # Another process of the same training prints the result.
@@ -62,20 +65,21 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
 def register(
     config: ConfigOption,
     run: Annotated[
-        str | None, typer.Argument(help="Name of a run below RECSYS_HOME/runs. Default: all that wait.")
+        str | None, typer.Argument(help="Name of a run below RECSYS_HOME/runs. Default: all that are not registered.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Register a trained model whose registration failed.
 
-    If the MLflow server fails after a model was fitted, `recsys train` keeps it in `RECSYS_HOME/unregistered`. This
-    logs and registers it without fitting again, and deletes what was kept. It can be repeated after any failure.
+    If the MLflow server fails after a model was trained, `recsys train` keeps it in `RECSYS_HOME/unregistered`. This
+    command logs and registers it without training again, then deletes the kept files. It can be repeated after any
+    failure.
 
     Next: `recsys promote`.
 
     Example: `recsys register --config configs/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.registration")
     from recsys.config import home
     from recsys.pipelines.registration import register_training
 
@@ -84,7 +88,7 @@ def register(
         print_json([{"run": one.run, "model": one.version.name, "version": one.version.number} for one in registered])
         return
     lines = [f"run {one.run}: registered as {one.version.name} version {one.version.number}" for one in registered]
-    print_lines(*lines or ["no training waits for its registration"])
+    print_lines(*lines or ["no training needs to be registered"])
     if registered:
         print_next(name_command("promote", config))
 
@@ -100,7 +104,7 @@ def tune(
     trials: Annotated[
         int,
         typer.Option(
-            min=1, metavar="N", help="Total number of trials, including those of an earlier call of this search."
+            min=1, metavar="N", help="Total number of trials, including those of earlier calls of this search."
         ),
     ] = 20,
     out: Annotated[
@@ -114,19 +118,21 @@ def tune(
     """Tune hyperparameters for quality and run time.
 
     Needs a snapshot (`recsys ingest`). Trials are measured on a window before the test window, which the search never
-    sees. If it is stopped, run it again: finished trials are kept. Prints the trials that no other beats in both
-    quality and run time; with `--full`, all finished ones.
+    sees. If it is stopped, run it again: finished trials are kept. Prints the trials that no other trial beats in
+    both quality and run time; with `--full`, all finished trials.
 
     Next: `recsys train` with the new config file.
 
     Example: `recsys tune -c configs/demo.yaml -s configs/spaces/demo.yaml`
     """
-    settings = load_settings(config)
+    settings = load_settings(config, "pipelines.tuning.search")
     from recsys.cli.tables import tuning_table
     from recsys.config import home
+    from recsys.pipelines.plausible_dates import check_run_date
     from recsys.pipelines.tuning.result import describe_search, summarise_search
     from recsys.pipelines.tuning.search import tune as tune_pipeline
 
+    check_run_date("tune", settings, home(), run_date, datetime.now(UTC))
     tuned = tune_pipeline(config, settings, space, home(), run_date, trials, out)
     if as_json:
         print_json(describe_search(tuned))

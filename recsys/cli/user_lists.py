@@ -63,8 +63,8 @@ def source_table(explanation: Explanation) -> Table:
 
 def rank_table(rows: Sequence[ListRow], explained: Sequence[Explanation]) -> Table:
     """Lay out the features that add most to the score of each item, with their values."""
-    words = ("item", "feature = value: adds")
-    table = start_table("What adds most to the score", "rank", *words, words=words)
+    words = ("item", "feature = value: contribution")
+    table = start_table("Largest contributions to the score", "rank", *words, words=words)
     for row, explanation in zip(rows, explained, strict=True):
         most = [
             f"{part.feature} = {write_number(part.value, 2)}: {write_number(part.added, 2, signed=True)}"
@@ -76,7 +76,7 @@ def rank_table(rows: Sequence[ListRow], explained: Sequence[Explanation]) -> Tab
 
 def contribution_table(explanation: Explanation) -> Table:
     """Lay out what each feature adds to an item's score, the largest first."""
-    table = start_table("What adds to the score", "feature", "value", "adds")
+    table = start_table("Contributions to the score", "feature", "value", "adds")
     for row in explanation.contributions:
         add_row(table, (row.feature, write_number(row.value, 3), write_number(row.added, 3, signed=True)))
     return table
@@ -86,6 +86,6 @@ def describe_ranking(explanation: Explanation) -> str:
     """Return what decided an item's rank."""
     return {
         "trees": "ranked by the trees",
-        "blend": "ranked by the blend of the sources alone",
-        "fallback": "no candidate; the fallback chain fills a short list with it",
+        "blend": "ranked by the weighted blend only",
+        "fallback": "not a candidate; added by the fallback chain to fill the list",
     }[explanation.ranked_by]

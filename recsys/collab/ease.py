@@ -14,6 +14,7 @@ from recsys.collab.neighbours import NeighbourModel
 from recsys.config import EaseConfig
 from recsys.dataset.histories import Histories
 from recsys.errors import ConfigError
+from recsys.progress import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _invert(counts: NDArray[np.float32], regularization: float) -> NDArray[np.fl
     factor, trouble = spotrf(counts.T, lower=True, clean=False, overwrite_a=True)
     if trouble:
         raise ConfigError(
-            f"collab.ease.regularization {regularization:g}: too small for float32 with {size:,} items; "
+            f"collab.ease.regularization {regularization:g}: too small for float32 with {format_count(size, 'item')}; "
             "give a larger one, or set collab.ease.max_items to 0 to switch EASE off"
         )
     lower, _ = spotri(factor, lower=True, overwrite_c=True)

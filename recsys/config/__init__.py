@@ -128,13 +128,13 @@ class Config(Section):
     """One product: its data, its models and its lists."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    """Name of the product: its snapshots, runs and registered model are called so."""
+    """Name of the product; snapshots, runs and the registered model are named after it."""
     seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
-    """Seed of every random draw."""
+    """Random seed."""
     threads: Count = 2
-    """Threads of one process, for all libraries."""
+    """Number of threads per process, for all libraries."""
     plugins: tuple[str, ...] = ()
-    """Modules that register sources, features or baselines when they are imported."""
+    """Python modules to import; they register plug-in sources, features or baselines."""
     dataset: DatasetConfig
     """The raw files."""
     windows: WindowsConfig
@@ -144,7 +144,7 @@ class Config(Section):
     collab: CollabConfig = CollabConfig()
     """Collaborative-filtering models."""
     candidates: CandidatesConfig = CandidatesConfig()
-    """The sources of candidates."""
+    """Candidate sources."""
     ranking: RankingConfig = RankingConfig()
     """The LightGBM ranker."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -154,7 +154,7 @@ class Config(Section):
     generation: GenerationConfig = GenerationConfig()
     """The nightly lists."""
     monitoring: MonitoringConfig = MonitoringConfig()
-    """What nights are compared with."""
+    """What each night is compared with, and when it causes an alert."""
     retention: RetentionConfig = RetentionConfig()
     """What `recsys prune` keeps."""
 
@@ -243,7 +243,7 @@ def load_config(path: Path | str) -> Config:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"config {path}: cannot be read ({error.strerror}); give --config an existing file"
+            f"config {path}: cannot be read ({error.strerror}); set --config to an existing file"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"config {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error

@@ -17,17 +17,17 @@ class ItemColumns(Section):
     """
 
     item_id: Columns = "item_id"
-    """Column of the item's id; several are joined with |."""
+    """Column with the item's id; several columns are joined with |."""
     title: Columns = "title"
-    """Column of the title; several are joined with a space."""
+    """Column with the title; several columns are joined with a space."""
     description: Columns | None = None
-    """Column of the description; several are joined with a space."""
+    """Column with the description; several columns are joined with a space."""
     tags: Columns | None = None
-    """Column of the tags, a list or a text with separators; the tags of several columns are put together."""
+    """Column with the tags, a list or a text with separators; tags of several columns are combined."""
     available: Columns | None = None
-    """Column that is false for items that are never recommended, but still learned from."""
+    """Column that is false for items to train on but never recommend."""
     created_at: Columns | None = None
-    """Column of the time when the item joined the catalogue; missing: it was always there."""
+    """Column with the time the item was added to the catalogue; missing: it has always been available."""
 
 
 class ItemFiles(RawFiles):
@@ -40,12 +40,12 @@ class ItemFiles(RawFiles):
     )
 
     columns: ItemColumns = ItemColumns()
-    """Raw column of each field."""
+    """Raw column for each field."""
     attributes: dict[Annotated[str, Field(pattern=r'^[^\s\[\]{}":,]+$')], Column] = Field(default={})
-    """Further columns to keep: name -> raw column. Names become part of the ranker's features, and LightGBM rejects
+    """Additional columns to keep: name -> raw column. Names become part of feature names, where LightGBM rejects
     white space and []{}":, in them."""
     tags_separator: Annotated[str, Field(min_length=1)] = ","
-    """Separator of tags in a text such as "drama|war"; a list needs none."""
+    """Separator of tags in a text such as "drama|war"; not needed for lists."""
 
     @model_validator(mode="after")
     def _attributes_do_not_shadow(self) -> Self:
@@ -62,20 +62,20 @@ class InteractionColumns(Section):
     """
 
     user_id: Columns = "user_id"
-    """Column of the user's id; several are joined with |."""
+    """Column with the user's id; several columns are joined with |."""
     item_id: Columns = "item_id"
-    """Column of the item's id; several are joined with |."""
+    """Column with the item's id; several columns are joined with |."""
     time: Columns | None = None
-    """Column of the event's time."""
+    """Column with the time of the event."""
     order: Columns | None = None
-    """Column of numbers that order each user's events, for data without times."""
+    """Column with numbers that order each user's events, for data without times."""
     event: Columns | None = None
-    """Column of the event kind."""
+    """Column with the event kind."""
     value: Columns | None = None
-    """Column of a number such as a rating or a quantity."""
+    """Column with a number such as a rating or a quantity."""
     position: Columns | None = None
-    """Column of the position at which the user was shown the item, 1 the first: items shown first are chosen more
-    often."""
+    """Column with the position at which the item was shown, from 1, to correct for position bias: items shown first are
+    chosen more often."""
 
 
 class InteractionFiles(RawFiles):
@@ -98,31 +98,32 @@ class InteractionFiles(RawFiles):
     )
 
     columns: InteractionColumns = InteractionColumns()
-    """Raw column of each field. Give time, or order, or neither."""
+    """Raw column for each field. Set time, or order, or neither."""
     time_zone: str = "UTC"
-    """Zone of times that have no zone."""
+    """Time zone of times without one."""
     earliest_time: AwareDatetime | None = None
-    """Earlier rows are rejected: some exports write 1970 or 1980 for an unknown time."""
+    """Rows with an earlier time are rejected: some exports write 1970 or 1980 for an unknown time."""
     event_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default={"interaction": 1.0}, min_length=1)
-    """Event kind -> weight; rows of other kinds are rejected. Without an event column all rows have the first."""
+    """Event kind -> weight; rows of other kinds are rejected. Without an event column, all rows are of the first
+    kind."""
     positive_events: tuple[str, ...] | None = None
     """Event kinds that the lists should predict; null: all of them but `owned_events`."""
     owned_events: tuple[str, ...] = ()
     """Event kinds after which the user has the item, but which the lists should not predict, such as a wish list or a
     to-read shelf."""
     positive_value: float | None = None
-    """Smallest value that makes an event positive; an event without a value is positive."""
+    """Minimum value of a positive event; an event without a value is positive."""
     value_weight: Literal["none", "linear", "log1p"] = "none"
-    """How the value changes the weight of its event: not at all, times the value, or times log(1 + value). A missing
+    """How the value scales the event's weight: not at all, by the value, or by log(1 + value). A missing
     value counts as 1."""
     negative_values: Literal["keep", "take_back"] | None = None
-    """What a negative value means: an ordinary number, or a return that takes earlier events of the user with the item
-    back. null: a number if `positive_value` is given, else a return."""
+    """What a negative value means: an ordinary number, or a return, which cancels earlier events of the user with the
+    item again. null: a number if `positive_value` is set, else a return."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.columns.time and self.columns.order:
-            raise ValueError("columns.time and columns.order are both given; keep the one that orders the events")
+            raise ValueError("columns.time and columns.order are both set; keep the one that orders the events")
         for setting in ("positive_events", "owned_events"):
             unknown = sorted(set(getattr(self, setting) or ()) - set(self.event_weights))
             if unknown:
@@ -149,14 +150,14 @@ class DatasetSanityConfig(Section):
     """
 
     max_users_lost: Share = 0.3
-    """Largest share of users lost: fewer users in all, or ids that are gone though their last events are newer than the
-    first event of the new data."""
+    """Maximum share of users lost: fewer users in total, or ids that are missing although their last events are newer
+    than the first event of the new data."""
     max_items_lost: Share = 0.3
-    """Largest share of the catalogue's items that are gone."""
+    """Maximum share of the catalogue's items that may be missing."""
     max_interactions_lost: Share = 0.3
-    """Largest share by which the interactions may become fewer."""
+    """Maximum drop in the number of interactions, as a share."""
     max_kind_lost: Share = 0.5
-    """The same for each event kind with at least 30 interactions: a kind that is gone or renamed is refused."""
+    """The same per event kind with at least 30 interactions: a kind that disappears or is renamed is refused."""
 
 
 class DatasetConfig(Section):
@@ -167,21 +168,21 @@ class DatasetConfig(Section):
     interactions: InteractionFiles
     """Raw files of the interactions."""
     pseudonyms: bool = False
-    """Whether keyed hashes take the place of user ids (HMAC-SHA256 with the key in RECSYS_PSEUDONYM_KEY), in
+    """Whether user ids are replaced by keyed hashes (HMAC-SHA256 with the key in RECSYS_PSEUDONYM_KEY), in
     interactions and in every list of users."""
     repeats: bool = False
-    """Whether lists may hold items that the user already has."""
+    """Whether lists may contain items that the user already has."""
     max_events_per_user_day: Count | None = None
-    """Number of events of a user and day (UTC) that are kept, the earliest; ingest leaves out the others, such as those
+    """Maximum events per user and day (UTC); ingest keeps the earliest and drops the others, such as those
     of a robot. null: all are kept. Needs times."""
     max_text_characters: Count = 100_000
-    """Longest title, description, tags or attribute of an item, in characters; an item with a longer one is rejected.
+    """Maximum length of a title, description, tags or attribute, in characters; items with a longer one are rejected.
     Ids have at most 1,000 characters."""
     max_rejected_share: Share = 0.05
-    """Largest share of a table's rows that may be rejected before ingest stops, unless the table's `max_rejected` sets
+    """Maximum share of rejected rows per table; above it, ingest stops, unless the table's `max_rejected` sets
     another limit."""
     sanity: DatasetSanityConfig = DatasetSanityConfig()
-    """How much data may be lost since the last good snapshot."""
+    """Limits on data lost since the last good snapshot."""
 
     @model_validator(mode="after")
     def _days_need_times(self) -> Self:
@@ -194,13 +195,13 @@ class WindowsConfig(Section):
     """How interactions are split into fit < rerank < test."""
 
     protocol: Literal["global_time", "leave_last_out", "random", "cold_items", "holdout_file"] = "global_time"
-    """How interactions are split; see the table of protocols."""
+    """How interactions are split into windows; see the table of protocols."""
     test_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
-    """global_time: days of the test window and of each label window. Give this or test_share."""
+    """global_time: length of the test window and of each label window, in days. Set this or test_share."""
     test_share: PositiveShare | None = None
-    """global_time: share of the events in the test window and in each label window. Give this or test_days."""
+    """global_time: share of the events in the test window and in each label window. Set this or test_days."""
     holdout_share: PositiveShare = 0.2
-    """random, cold_items: share of the pairs (of the items) in the test window; the same share goes to the label
+    """random, cold_items: share of the pairs (cold_items: of the items) in the test window, and again in the label
     window."""
     holdout_path: str | None = None
     """holdout_file: table of test pairs with the user and item columns of the interactions."""

@@ -19,47 +19,48 @@ class GuardrailsConfig(Section):
     """
 
     min_metric: Share = 0.0
-    """Smallest value of the metric itself; a model without any hit is always refused."""
+    """Minimum value of the metric; a model without any hit is always refused."""
     new_users: Share | None = 0.1
-    """Share of the champion's metric that new users may lose."""
+    """Maximum loss for new users, as a share of the champion's metric."""
     light_users: Share | None = 0.1
-    """Share of the champion's metric that light users may lose."""
+    """Maximum loss for light users, as a share of the champion's metric."""
     segments: Share | None = 0.15
-    """Share of the champion's metric that each segment of evaluation.segments.item_columns may lose."""
+    """Maximum loss for each segment of evaluation.segments.item_columns, as a share of the champion's metric."""
     cold_item_recall: Share | None = 0.3
-    """Share of the champion's recall of cold items that may be lost."""
+    """Maximum loss of recall of cold items, as a share of the champion's."""
     coverage: Share | None = 0.3
-    """Share of the champion's catalogue coverage that may be lost."""
+    """Maximum loss of catalogue coverage, as a share of the champion's."""
     fallback_share: Share | None = 0.1
-    """Points that the share of rows filled by the fallback chain may rise: 0.1 allows 0.15 after 0.05."""
+    """Maximum rise of the share of rows filled by the fallback chain: 0.1 allows 0.15 after 0.05."""
     churn: Share | None = 0.95
-    """Largest mean share of a user's list that the champion did not list for the same user."""
+    """Maximum mean share of a user's list that is not in the champion's list for the same user."""
     seconds: Factor | None = 3.0
-    """Largest seconds per 1,000 users, as a multiple of the champion's; both are timed in turns by `promote`."""
+    """Maximum seconds per 1,000 users, as a multiple of the champion's; `promote` times both alternately."""
     bytes: Factor | None = 3.0
-    """Largest memory of candidates and features per 1,000 users, as a multiple of the champion's."""
+    """Maximum memory of candidates and features per 1,000 users, as a multiple of the champion's."""
 
 
 class GateConfig(Section):
-    """When a challenger replaces the champion. Rules and reasons: docs/explanation/gate.md."""
+    """Promotion gate: when a challenger replaces the champion. Rules and reasons: docs/explanation/gate.md."""
 
     accept_equal: Literal["never", "fresher", "always"] = "fresher"
-    """Whether a challenger that is as good as the champion is promoted; fresher: if it learned from newer data."""
+    """Whether a challenger that is as good as the champion is promoted; fresher: only if it was trained on newer
+    data."""
     max_loss: Share = 0.02
-    """Share of the champion's metric within which a challenger is as good."""
+    """Non-inferiority margin, as a share of the champion's metric: within it, a challenger is as good."""
     max_total_loss: Share = 0.02
-    """Share of the anchor's metric that all promotions since the anchor may lose together."""
+    """Maximum total loss of all promotions since the anchor, as a share of the anchor's metric."""
     confidence: PositiveShare = 0.99
     """Confidence of the intervals against champion and anchor, for the first challenger on a window. Losses that refuse
     (baselines, guardrails) need evaluation.confidence only."""
     plausible_change: Annotated[float, Field(gt=0)] = 0.02
-    """Size of a usual true change between two trainings, as a share of the metric. Intervals are widened where their
-    standard error is not small against it, so a change that is too large to be plausible needs more proof."""
+    """Typical true change between two trainings, as a share of the metric. Intervals are widened where their
+    standard error is large compared with it, so an implausibly large change needs more evidence."""
     min_users: Count = 50
-    """Users who must be measured with both models; with fewer the gate cannot tell."""
+    """Minimum number of users measured with both models; with fewer, the answer is `cannot tell`."""
     min_users_with_hits: Count = 20
-    """Users who must have a hit with either model; with fewer the gate cannot tell."""
+    """Minimum number of users with a hit by either model; with fewer, the answer is `cannot tell`."""
     min_users_differing: Count = 10
-    """Users whose metric must differ between the models; with fewer the gate cannot tell."""
+    """Minimum number of users whose metric differs between the models; with fewer, the answer is `cannot tell`."""
     guardrails: GuardrailsConfig = GuardrailsConfig()
-    """What a challenger must not lose while its metric holds."""
+    """Limits on what a challenger may lose even if its metric is good enough."""

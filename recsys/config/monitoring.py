@@ -13,9 +13,9 @@ class LimitConfig(Section):
     """The range that a figure may have, in place of the learned one."""
 
     low: float | None = None
-    """Smallest normal value; null: no lower limit."""
+    """Lower limit of the normal range; null: none."""
     high: float | None = None
-    """Largest normal value; null: no upper limit."""
+    """Upper limit of the normal range; null: none."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -28,23 +28,23 @@ class MonitoringConfig(Section):
     """What `recsys monitor` compares each night with, and what it keeps."""
 
     reference_nights: Count = 28
-    """Number of last good nights that tonight is compared with; a night with an alert is not one of them."""
+    """Number of recent good nights that tonight is compared with; nights with an alert do not count."""
     min_reference_nights: Count = 5
-    """With fewer good nights, only the figures with a fixed limit are judged."""
+    """Minimum number of good nights for learned ranges; with fewer, only figures with a fixed limit are checked."""
     tolerance: Annotated[float, Field(gt=0)] = 5.0
-    """How far a figure may be from its expected value, in robust standard deviations of the reference nights."""
+    """Maximum distance of a figure from its expected value, in robust standard deviations of the reference nights."""
     sample_users: Count = 5_000
-    """Users whose histories and lists are compared with those of the last good night."""
+    """Number of sampled users whose histories and lists are compared with the last good night."""
     sample_items: Count = 5_000
-    """Items whose texts are compared with those of the last good night."""
+    """Number of sampled items whose texts are compared with the last good night."""
     keep_nights: Count = 400
-    """Nights whose figures are kept; older ones are deleted."""
+    """Number of nights whose figures are kept; older ones are deleted."""
     mlflow: bool = True
-    """Whether each night is logged to MLflow, in the experiment of the trainings with `-monitoring` added."""
+    """Whether each night is logged to MLflow, in an experiment named like that of the trainings plus `-monitoring`."""
     limits: dict[str, LimitConfig] = Field(default={})
-    """Figure -> the range to use instead of the learned one."""
+    """Figure -> fixed range that replaces the learned one."""
     ignore: tuple[str, ...] = ()
-    """Figures that never cause an alert; a name ending in * stands for all that start with it."""
+    """Figures that never cause an alert; a name ending in * matches all figures that start with it."""
 
     @model_validator(mode="after")
     def _reference_is_long_enough(self) -> Self:

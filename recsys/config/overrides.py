@@ -68,7 +68,7 @@ def rewrite(text: str, where: str, changed: Config, settings: Mapping[str, Any])
     if result != changed.digest():
         listed = "\n".join(f"  {path}: {_write(look_up(changed, path))}" for path in settings)
         raise ConfigError(
-            f"config {where}: its values cannot be replaced one by one, perhaps because of anchors (& and *); "
+            f"config {where}: values cannot be replaced in place, perhaps because of anchors (& and *); "
             f"set these by hand:\n{listed}"
         )
     return text

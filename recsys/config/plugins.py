@@ -159,7 +159,7 @@ def find_plugin(kind: Kind, name: str) -> Plugin | None:
     if target.name != name:
         raise ConfigError(
             f"{kind} '{name}': entry point '{point.value}' of {_name_distribution(point)} has the name "
-            f"'{target.name}'; give both the same name"
+            f"'{target.name}'; use the same name for both"
         )
     dist = point.dist
     return Plugin(kind, name, target, dist.name if dist else "", dist.version if dist else "")
@@ -182,7 +182,8 @@ def demand_plugin(kind: Kind, name: str) -> Plugin:
     if plugin is None:
         known = ", ".join((*SOURCES, *list_names(kind)) if kind == "source" else list_names(kind)) or "none"
         raise ConfigError(
-            f"no {kind} '{name}'; known: {known}; install the package that has it, or name its module under 'plugins'"
+            f"no {kind} '{name}'; known: {known}; install the package that contains it, or name its module under "
+            "'plugins'"
         )
     return plugin
 
@@ -243,7 +244,7 @@ def _register(kind: Kind, target: _Class) -> _Class:
     # A module that is imported again replaces its own classes.
     if known is not None and _path(known.target) != _path(target):
         raise ConfigError(
-            f"{kind} '{name}': the name is taken by {_path(known.target)} and by {_path(target)}; rename one of them"
+            f"{kind} '{name}': the name is used by both {_path(known.target)} and {_path(target)}; rename one of them"
         )
     _registered[kind, name] = Plugin(kind, name, target)
     return target

@@ -18,9 +18,9 @@ class AlsConfig(Section):
     regularization: Annotated[float, Field(gt=0)] = 0.05
     """L2 penalty on the factors."""
     alpha: Annotated[float, Field(gt=0)] = 5.0
-    """Confidence in an interaction: 1 + alpha x weight."""
+    """Factor of the weight in the confidence of an interaction, 1 + alpha x weight."""
     epochs: Count = 15
-    """Alternations of user and item updates."""
+    """Number of epochs; each updates all users, then all items."""
 
 
 class BprConfig(Section):
@@ -33,7 +33,7 @@ class BprConfig(Section):
     regularization: Annotated[float, Field(ge=0)] = 0.01
     """L2 penalty on the factors."""
     epochs: Count = 100
-    """Epochs; each draws as many pairs of items as the histories have entries."""
+    """Number of epochs; each draws as many item pairs as the histories have entries."""
 
 
 class ItemToItemConfig(DecayingSection):
@@ -42,7 +42,7 @@ class ItemToItemConfig(DecayingSection):
     weighting: Literal["cosine", "bm25", "tfidf"] = "cosine"
     """How co-occurrence is weighted."""
     k: Count = 200
-    """Neighbours kept per item."""
+    """Number of neighbours kept per item."""
 
 
 class Bm25Config(ItemToItemConfig):
@@ -56,22 +56,22 @@ class TransitionsConfig(DecayingSection):
     """Which item follows which: decayed counts of ordered pairs in a history."""
 
     max_distance: Count = 10
-    """Largest distance in a history between two items that count as a pair."""
+    """Maximum distance in a history between two items that count as a pair."""
     distance_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Weight of a pair, multiplied by this at each further step between its items."""
+    """Factor by which the weight of a pair falls with each step between its items."""
     k: Count = 200
-    """Followers kept per item."""
+    """Number of successors kept per item."""
 
 
 class EaseConfig(DecayingSection):
     """EASE: each item is predicted from all others by ridge regression (Steck 2019)."""
 
     regularization: Annotated[float, Field(ge=1)] = 200.0
-    """L2 penalty, in users: the larger, the more users an item's evidence needs. Below 1 float32 is inexact."""
+    """L2 penalty, in users: the larger it is, the more users an item's evidence needs. Below 1, float32 is inexact."""
     k: Count = 300
-    """Weights kept per predicted item, those of largest magnitude."""
+    """Number of weights kept per predicted item, largest magnitudes first."""
     max_items: Annotated[int, Field(ge=0)] = 12_000
-    """The model is skipped above this number of items with interactions: time grows with its cube, memory with its
+    """Maximum number of items with interactions; above it, EASE is skipped: time grows with its cube, memory with its
     square. 0: always skipped."""
 
 
@@ -87,9 +87,9 @@ class CollabConfig(Section):
     bm25: Bm25Config = Bm25Config()
     """Item-to-item neighbours weighted by BM25."""
     transitions: TransitionsConfig = TransitionsConfig()
-    """Ordered pairs."""
+    """Item-to-item transitions: which item follows which."""
     ease: EaseConfig = EaseConfig()
-    """Linear autoencoder."""
+    """Linear autoencoder (EASE)."""
 
 
 class CandidatesConfig(Section):
@@ -108,20 +108,20 @@ class CandidatesConfig(Section):
             "new_items": 50,
         }
     )
-    """Source -> number of items it proposes per user. Sources that are not listed are off."""
+    """Source -> number of items it proposes per user. Sources not listed here are off."""
     options: dict[str, dict[str, Any]] = Field(default={}, validate_default=True)
-    """Plug-in source -> its settings, validated by the section that it declares."""
+    """Plug-in source -> its settings, validated by the section that the plug-in declares."""
     max_candidates: Count | None = None
-    """Largest number of candidates per user, selected by reciprocal-rank fusion of the sources; null: no limit."""
+    """Maximum number of candidates per user, selected by reciprocal-rank fusion of the sources; null: no limit."""
     approximate_from: Count | None = 50_000
-    """From this number of items on, sources that multiply vectors search the nearest clusters only (faiss) and may miss
-    an item or two; null: they always search all."""
+    """Number of items from which vector sources use approximate search (faiss): only the nearest clusters, which may
+    miss an item or two. null: always exact search."""
     nearest_items: Count = 5
-    """Number of a history's newest items that nearest_text compares with."""
+    """Number of newest history items that nearest_text compares with."""
     nearest_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Weight in nearest_text of an item relative to the next newer one."""
+    """Decay in nearest_text: weight of a history item relative to the next newer one."""
     popularity_half_life_days: Annotated[float, Field(gt=0)] | Auto | None = AUTO
-    """Half-life of an interaction in recent popularity; null: interactions of all times count the same; auto: measured
+    """Half-life of an interaction in recent popularity; null: no decay; auto: measured
     on the newest label window."""
     segment_column: str | None = None
     """Item column (tags or an attribute) whose values divide the users into segments, for segment_popular."""
@@ -146,7 +146,7 @@ class CandidatesConfig(Section):
             unknown = sorted(name for name in depths if find_plugin("source", name) is None and name not in SOURCES)
         if unknown:
             raise ValueError(
-                f"no source {unknown}; sources are {known}; for one of your own, name its module under 'plugins' or "
+                f"no source {unknown}; sources are {known}; for your own source, name its module under 'plugins' or "
                 "install its package"
             )
         if not depths:
@@ -179,35 +179,36 @@ class RankingConfig(Section):
     """LightGBM LambdaMART over the candidates."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    """Weight of each tree."""
+    """Learning rate: weight of each tree."""
     num_leaves: Annotated[int, Field(ge=2, le=64)] = 15
     """Leaves per tree."""
     min_data_in_leaf: Count = 50
-    """Fewest rows per leaf."""
+    """Minimum number of rows per leaf."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Share of the features, drawn at random, that a tree may use: many features are similar, and this keeps trees
+    """Share of the features, drawn at random, that each tree may use: many features are similar, and this keeps trees
     different."""
     lambda_l2: Annotated[float, Field(ge=0)] = 1.0
     """L2 penalty on the values of leaves."""
     truncation_level: Count = 30
-    """LambdaMART uses pairs whose better item is among the first items, up to this many."""
+    """LambdaMART truncation level: pairs count if their better item is among the first items, up to this many."""
     max_trees: Count = 200
-    """Largest number of trees."""
+    """Maximum number of trees."""
     folds: Annotated[int, Field(ge=2, le=20)] = 4
-    """Folds of users, each held out in turn, that decide whether fewer trees are better and how much of the blend is
-    added to them."""
+    """Number of folds over users, each held out in turn, that decide whether fewer trees are better and how much of the
+    blend is added to them."""
     min_users_for_folds: Count = 50
-    """With fewer users with a positive, folds are noise: fixed_trees trees and half of the blend are used."""
+    """Minimum number of users with a positive for folds; with fewer, fixed_trees trees and half of the blend are
+    used."""
     fixed_trees: Count = 100
-    """Number of trees where there are too few users for folds."""
+    """Number of trees if there are too few users for folds."""
     max_users: Count = 5_000
-    """Largest number of users of each label window that the ranker learns from, drawn at random."""
+    """Maximum number of users of each label window to train on, drawn at random."""
     exclude_features: tuple[str, ...] = ()
-    """Features that the trees do not use: names, or patterns such as text_*."""
+    """Features hidden from the trees: names, or patterns such as text_*."""
     extra_features: dict[str, dict[str, Any]] = Field(default={})
-    """Plug-in feature -> its settings, validated by the section that it declares."""
+    """Plug-in feature -> its settings, validated by the section that the plug-in declares."""
     max_rows: Annotated[int, Field(ge=1000)] = 400_000
-    """Rows that the ranker learns from, over all label windows; above, negatives are dropped at random."""
+    """Maximum number of training rows, over all label windows; above it, negatives are sampled."""
 
     @field_validator("extra_features")
     @classmethod

@@ -35,9 +35,9 @@ class RowFilter(Section):
     column: str
     """Raw column."""
     operator: Literal["==", "!=", ">=", "<=", ">", "<"]
-    """How the cell is compared: as numbers if both sides are numbers, else as text."""
+    """Comparison: numeric if both sides are numbers, else as text."""
     value: str
-    """What the cell is compared with; empty: a blank cell."""
+    """Value to compare with; empty: a blank cell."""
 
 
 def _parse_filter(value: Any) -> Any:
@@ -45,7 +45,7 @@ def _parse_filter(value: Any) -> Any:
         return value
     match = _FILTER.fullmatch(value.strip())
     if match is None:
-        raise ValueError(f"'{value}' is not COLUMN OPERATOR VALUE, such as 'status != refunded'")
+        raise ValueError(f"found '{value}', expected COLUMN OPERATOR VALUE, such as 'status != refunded'")
     return {name: text.strip() for name, text in match.groupdict().items()}
 
 
@@ -57,9 +57,9 @@ class Unfold(Section):
     """
 
     column: Column
-    """Raw column whose cells hold lists, JSON lists, or texts with a separator."""
+    """Raw column whose cells contain lists, JSON lists, or texts with a separator."""
     separator: Annotated[str, Field(min_length=1)] = " "
-    """Separator of events in a text; a list needs none."""
+    """Separator of events in a text; not needed for lists."""
     pattern: str | None = None
     """Regular expression with named groups that an event must match, such as '(?P<item>.+)-(?P<outcome>[01])'."""
 
@@ -91,19 +91,19 @@ class RawFiles(Section):
     format: Literal["auto", "csv", "json", "parquet", "excel", "delta"] = "auto"
     """csv: text with any separator; json: JSON lines or a JSON array; auto: by the suffix and the first bytes."""
     sheet: str | None = None
-    """Sheet of a workbook; null: the only one."""
+    """Sheet of a workbook; null: the only sheet."""
     query: str | None = None
     """SQL query of a database."""
     separator: Annotated[str, Field(min_length=1)] | None = None
     """Separator of fields, one or several characters, such as ';', '|', '::' or a tab."""
     header: bool | None = None
-    """Whether the first line of a text file names the columns. Without a header, columns are 1, 2, ... or `names`."""
+    """Whether the first line of a text file is a header. Without one, columns are 1, 2, ... or `names`."""
     names: Annotated[tuple[Column, ...], Field(min_length=1)] | None = None
-    """Names of the columns, in their order, for files without a header."""
+    """Column names in order, for files without a header."""
     encoding: str | None = None
     """Encoding of text, such as utf-8, utf-16, latin-1 or windows-1252."""
     quote: Annotated[str, Field(max_length=1)] | None = None
-    """Character that encloses fields; empty: none does."""
+    """Quote character; empty: none."""
     escape: Literal["doubled", "backslash"] | None = None
     """How a quote inside a quoted field is written: "" or \\"."""
     decimal: Literal[".", ","] | None = None
@@ -112,24 +112,25 @@ class RawFiles(Section):
     """seconds, milliseconds, microseconds or nanoseconds since 1970; days (of a spreadsheet); iso; date (YYYY-MM-DD);
     compact (YYYYMMDD); or a pattern such as '%d-%m-%Y %H:%M'."""
     missing: dict[str, tuple[str, ...]] = Field(default={})
-    """Field -> words that mean a missing value there, such as '0', beside the usual ones (null, None, NA, nan, -)."""
+    """Field -> words that mean a missing value there, such as '0', in addition to the usual ones (null, None, NA, nan,
+    -)."""
     fill_down: tuple[Column, ...] = ()
-    """Raw columns whose blank cells repeat the cell above in the same file, as in orders whose first line alone names
-    the customer."""
+    """Raw columns whose blank cells take the value of the cell above in the same file, as in orders where only the
+    first line names the customer."""
     file_name: str | None = None
-    """Regular expression over a file's path; its named groups are further columns, such as '(?P<day>[0-9-]+)[.]csv'."""
+    """Regular expression on a file's path; its named groups become columns, such as '(?P<day>[0-9-]+)[.]csv'."""
     keep_rows: tuple[Annotated[RowFilter, BeforeValidator(_parse_filter), WithJsonSchema({"type": "string"})], ...] = ()
-    """Conditions that a row must meet, such as 'status != refunded'; other rows are left out and counted."""
+    """Conditions that a row must meet, such as 'status != refunded'; other rows are skipped and counted."""
     unfold: Unfold | None = None
-    """A column whose cells hold several events."""
+    """A column whose cells contain several events."""
     max_unpacked_gb: Annotated[float, Field(gt=0)] = 1.0
-    """Gigabytes that a compressed file, a workbook or a Parquet file may unpack to at any ratio; one that unpacks to
+    """Size in GB that a compressed file, a workbook or a Parquet file may unpack to at any ratio; one that unpacks to
     more is refused if that is also more than 200 times its stored size."""
     keep: Literal["first", "last"] = "first"
-    """Which of several rows with the same key and different fields stays: of an item's id, or of the same user, item,
+    """Which of several rows with the same key and different fields is kept; the key is an item's id, or the user, item,
     event kind and time."""
     max_rejected: dict[str, Share] = Field(default={})
-    """Rule -> largest share of the rows that may break it; `total`: of all rules that are not named, instead of
+    """Rule -> maximum share of rows that may break it; `total`: of all rules that are not listed, instead of
     `dataset.max_rejected_share`. A number is the total."""
 
     @field_validator("time_format")
@@ -161,10 +162,10 @@ class RawFiles(Section):
     @model_validator(mode="after")
     def _form_is_consistent(self) -> Self:
         if self.names and self.header:
-            raise ValueError("header: true and names are both given; names are for files without a header")
+            raise ValueError("header: true and names are both set; names are for files without a header")
         is_database = self.path.startswith(DATABASE_SCHEMES)
         if is_database != (self.query is not None):
-            raise ValueError("a database needs a query, and only a database has one")
+            raise ValueError("query is required for a database and not allowed otherwise")
         return self
 
     def rejected_limit(self, rule: str, share: float) -> float | None:

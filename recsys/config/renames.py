@@ -31,5 +31,5 @@ def find_renamed(content: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict) and old_name in section:
             del section[old_name]
-            messages.append(f"{path} is called {new_name} now")
+            messages.append(f"{path} was renamed to {new_name}")
     return messages, current

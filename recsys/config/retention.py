@@ -15,26 +15,26 @@ class RetentionConfig(Section):
     """What `recsys prune` keeps. What serves, or is needed by what serves, is always kept."""
 
     versions: Count = 3
-    """Newest model versions whose files are kept, whatever the gate said about them."""
+    """Number of newest model versions whose files are kept, even if the gate refused them."""
     former_champions: Annotated[int, Field(ge=0)] = 3
-    """Champions before the present one whose files are kept, so that `recsys rollback` can return to them."""
+    """Number of former champions whose files are kept, so that `recsys rollback` can return to them."""
     runs: Count = 8
-    """Newest runs of the config that are kept, with their snapshots and reports."""
+    """Number of newest runs that are kept, with their snapshots and reports."""
     snapshots: Count = 3
-    """Newest snapshots that are kept, even if nothing needs them."""
+    """Number of newest snapshots that are kept, even if nothing needs them."""
     snapshots_of_nights: Count = 7
-    """Newest published nights whose snapshots are kept; `recsys report --run-date` reads them."""
+    """Number of newest published nights whose snapshots are kept; `recsys report --run-date` reads them."""
     replaced_lists: Count = 7
-    """Newest published nights whose replaced lists are kept, so that a rollback can publish them again."""
+    """Number of newest published nights whose replaced lists are kept, so that a rollback can publish them again."""
     searches: Count = 5
-    """Newest searches of `recsys tune` whose trials are kept."""
+    """Number of newest searches of `recsys tune` whose trials are kept."""
     unregistered_days: Days = 30
-    """Age at which a training whose registration failed is deleted; until then `recsys register` finishes it."""
+    """Age at which an unregistered training is deleted; until then, `recsys register` can register it."""
     unfinished_days: Days = 7
-    """Age at which finished shards and fine-tuning checkpoints that nobody continued are deleted."""
+    """Age at which unused shards and fine-tuning checkpoints of interrupted commands are deleted."""
     cache_days: Days = 30
-    """Age of the last use at which the cached embeddings or factors of a model are deleted."""
+    """Time since the last use after which the cached embeddings or factors of a model are deleted."""
     cache_megabytes: Count = 2_000
-    """Largest size of each cache, embeddings and factors; above it, the files written first are deleted."""
+    """Maximum size of each cache, embeddings and factors; above it, the oldest files are deleted."""
     leftover_hours: Annotated[float, Field(gt=0)] = 24
     """Age at which temporary files of killed commands are deleted."""

@@ -27,7 +27,7 @@ class DecayingSection(Section):
     """A model that scores items by a history, whose newest items count most."""
 
     history_decay: Annotated[float, Field(gt=0, le=1)] | Auto = AUTO
-    """Weight of a history's item relative to the next newer one; auto: measured on the newest label window."""
+    """Decay: weight of a history item relative to the next newer one; auto: measured on the newest label window."""
 
     @property
     def decay(self) -> float:

@@ -33,56 +33,56 @@ def read_field(field: str) -> tuple[list[str], list[str]]:
             if column is None:
                 continue
             if not column or form or conversion:
-                raise ValueError("braces hold the name of a column and nothing else")
+                raise ValueError("braces may contain only the name of a column")
             columns.append(column)
             words.append("")
         if not columns:
-            raise ValueError("it names no column")
+            raise ValueError("it contains no column name")
     except ValueError as error:
         raise ValueError(
-            f"{field!r} is not a phrase: {error}; write it as 'by {{author}}', and double a brace that is meant as such"
+            f"{field!r} is not a valid phrase: {error}; write it like 'by {{author}}', and double literal braces"
         ) from error
     return words, columns
 
 
 class ObjectivesConfig(Section):
-    """What fine-tuning learns, each objective with its weight in the sum; 0 leaves it out."""
+    """Weights of the fine-tuning objectives in the total loss; 0: off."""
 
     next_item: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of: given the history so far, which item came next?"""
+    """Weight of next-item prediction from the history so far."""
     co_interaction: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of: given an item, which other item did the same user interact with near it?"""
+    """Weight of co-interaction: predict another item near it in the same user's history."""
     cf_alignment: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of: text vectors match the collaborative factors of their items, through a learned map."""
+    """Weight of alignment: text vectors match the items' collaborative factors, through a learned map."""
 
 
 class HardNegativesConfig(Section):
-    """Negatives near a target, in addition to those of the batch; how many of each kind per target."""
+    """Number of hard negatives per target, in addition to those of the batch."""
 
     als: Annotated[int, Field(ge=0)] = 0
-    """Negatives per target that are nearest by collaborative factors."""
+    """Number per target, nearest by collaborative factors."""
     text: Annotated[int, Field(ge=0)] = 0
-    """Negatives per target that are nearest by text, selected again in each epoch."""
+    """Number per target, nearest by text; selected again in each epoch."""
 
 
 class AugmentationConfig(Section):
-    """What is hidden of a text in training; chances per token or per text."""
+    """Text augmentation in training; probabilities per token or per text."""
 
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Chance that a token is hidden."""
+    """Probability that a token is dropped."""
     field_dropout: Share = 0.0
-    """Chance that a whole field of a text is hidden."""
+    """Probability that a whole field of a text is dropped."""
     span_crop: Share = 0.0
-    """Chance that only a contiguous span of a text is kept, at least half of it."""
+    """Probability that only a contiguous span of a text is kept, at least half of it."""
 
 
 class AdapterConfig(Section):
     """LoRA (Hu et al. 2022) and AdaLoRA (Zhang et al. 2023): low-rank changes of the attention's maps."""
 
     rank: Count = 8
-    """Rank of the added matrices."""
+    """Rank of the low-rank matrices."""
     alpha: Annotated[float, Field(gt=0)] = 16.0
-    """Their scale, divided by the rank."""
+    """LoRA alpha: scale of the low-rank change, divided by the rank."""
 
 
 class FineTuneConfig(Section):
@@ -93,74 +93,75 @@ class FineTuneConfig(Section):
     """
 
     epochs: Annotated[int, Field(ge=0)] = 1
-    """Passes over the items with interactions; 0: the checkpoint is used as it is."""
+    """Number of epochs over the items with interactions; 0: the checkpoint is used without fine-tuning."""
     max_steps_per_epoch: Count = 100
-    """Largest number of batches in an epoch, so that a large catalogue does not take all night."""
+    """Maximum number of batches per epoch, which limits the time for a large catalogue."""
     draw: Literal["items", "interactions"] = "interactions"
     """items: every item with interactions once per epoch. interactions: items in proportion to their interactions."""
     batch_size: Annotated[int, Field(ge=2)] = 128
-    """Items encoded per step."""
+    """Batch size: number of items encoded per step."""
     examples_per_item: Count = 8
-    """Histories that a step uses for each of its items (draw: items)."""
+    """Number of histories per item in a step (draw: items)."""
     objectives: ObjectivesConfig = ObjectivesConfig()
-    """What is learned, with weights; 0 leaves an objective out."""
+    """Objectives with their weights."""
     negatives: Literal["catalogue", "batch"] = "batch"
     """batch: the other items of the batch are the negatives. catalogue: all items with interactions are, with the
     vectors of their last encoding."""
     max_negatives: Count = 8192
-    """Largest number of negatives per step, drawn at random (negatives: catalogue)."""
+    """Maximum number of negatives per step, drawn at random (negatives: catalogue)."""
     log_q: bool = False
     """Correct for how often an item is drawn as a negative (negatives: batch, draw: interactions)."""
     hard_negatives: HardNegativesConfig = HardNegativesConfig()
-    """Further negatives near the target."""
+    """Hard negatives."""
     temperature: Annotated[float, Field(gt=0)] = 0.05
-    """Divides cosines in the softmax."""
+    """Softmax temperature, by which cosines are divided."""
     history_length: Count = 50
-    """Number of a history's newest items that make the user vector."""
+    """Number of newest history items in the user vector."""
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Weight of an item in the user vector relative to the next newer one."""
+    """Decay in the user vector: weight of an item relative to the next newer one."""
     max_distance: Count = 5
-    """Largest distance in a history between the two items of co_interaction."""
+    """Maximum distance in a history between the two items of co_interaction."""
     event_weights: bool = False
-    """Weigh examples by the weights of their events."""
+    """Whether examples are weighted by the weights of their events."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    """What is hidden of a text in training."""
+    """Text augmentation."""
     adversarial: Annotated[float, Field(ge=0)] = 0.0
-    """Length of the step against the gradient on the hidden states, per text (FGM, Miyato et al. 2017); 0: off."""
+    """Norm of the adversarial perturbation of the hidden states, per text (FGM, Miyato et al. 2017); 0: off."""
     method: Literal["layers", "full", "lora", "adalora"] = "layers"
-    """layers: the last trainable_layers, while the layers below run once per text. full: all layers and word vectors.
-    lora, adalora: low-rank changes in the last trainable_layers."""
+    """What is trained. layers: the last trainable_layers; the layers below run once per text. full: all layers and word
+    vectors. lora, adalora: low-rank changes in the last trainable_layers."""
     trainable_layers: Annotated[int, Field(ge=1)] = 1
-    """Number of layers that change."""
+    """Number of trainable layers, from the top."""
     adapter: AdapterConfig = AdapterConfig()
-    """Shape of lora and adalora."""
+    """Settings of lora and adalora."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Learning rate of the top layer."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Learning rate of a layer relative to the layer above it."""
     head_learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Learning rate of the maps that start untrained."""
+    """Learning rate of the randomly initialised maps."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Weight decay of AdamW."""
     warmup_share: Share = 0.1
-    """Share of the steps in which the learning rate rises from 0."""
+    """Warm-up: share of the steps in which the learning rate rises from 0."""
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients with a larger norm are scaled down to it."""
+    """Gradient clipping: larger norms are scaled down to this."""
     accumulation: Count = 1
-    """Batches whose gradients make a step of the optimiser."""
+    """Gradient accumulation: number of batches per optimiser step."""
     validation_share: Share = 0.0
-    """Share of the users whose newest item is held out to select the best epoch by recall; 0: the last epoch."""
+    """Share of users whose newest item is held out for early stopping: the epoch with the best recall is used; 0: the
+    last epoch."""
     validation_n: Count = 20
-    """List length of that recall."""
+    """List length n of that recall."""
     patience: Count = 2
-    """Epochs without a better recall after which training stops."""
+    """Number of epochs without a better recall after which training stops."""
     checkpoint_steps: Annotated[int, Field(ge=0)] = 50
-    """Steps between two checkpoints from which a killed training continues; 0: none."""
+    """Number of steps between checkpoints, from which an interrupted training resumes; 0: no checkpoints."""
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
         if not any(self.objectives.model_dump().values()):
-            raise ValueError("objectives are all 0; give one of them a weight, or set epochs: 0")
+            raise ValueError("objectives are all 0; set one of them above 0, or set epochs: 0")
         if self.negatives == "catalogue" and (self.hard_negatives.als or self.hard_negatives.text):
             raise ValueError("hard_negatives need negatives: batch; with catalogue all items are negatives already")
         return self
@@ -172,16 +173,16 @@ class OwnBertConfig(Section):
     vocabulary_size: Annotated[int, Field(ge=100)] = 8_000
     """Size of the WordPiece vocabulary."""
     layers: Count = 4
-    """Transformer layers."""
+    """Number of transformer layers."""
     embedding_size: Annotated[int, Field(ge=8)] = 256
-    """Size of the hidden states, a multiple of heads."""
+    """Hidden size, a multiple of heads."""
     heads: Count = 4
-    """Attention heads."""
+    """Number of attention heads."""
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> Self:
         if self.embedding_size % self.heads:
-            raise ValueError(f"embedding_size is {self.embedding_size}, which {self.heads} heads cannot share evenly")
+            raise ValueError(f"embedding_size is {self.embedding_size}, which is not a multiple of heads {self.heads}")
         return self
 
 
@@ -189,7 +190,7 @@ class AdaptationConfig(Section):
     """Masked-language modelling on the catalogue's texts, before fine-tuning (Gururangan et al. 2020)."""
 
     epochs: Annotated[int, Field(ge=0)] = 0
-    """Passes over the texts; 0: off."""
+    """Number of epochs over the texts; 0: off."""
     masked_share: PositiveShare = 0.15
     """Share of the tokens that are masked and must be predicted."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
@@ -197,16 +198,16 @@ class AdaptationConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Weight decay of AdamW."""
     warmup_share: Share = 0.1
-    """Share of the steps in which the learning rate rises from 0."""
+    """Warm-up: share of the steps in which the learning rate rises from 0."""
 
 
 class DistillationConfig(Section):
     """A student with fewer layers that learns the vectors of the fine-tuned encoder and serves in its place."""
 
     layers: Count | None = None
-    """Layers of the student, evenly spaced over those of the teacher; null: no student."""
+    """Number of layers of the student, evenly spaced over those of the teacher; null: no distillation."""
     epochs: Count = 3
-    """Passes over the texts."""
+    """Number of epochs over the texts."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     """Learning rate of AdamW."""
 
@@ -220,56 +221,57 @@ class InterestConfig(Section):
     """Length of the item vectors, a linear map of the text embeddings, compared by dot products. null: the embeddings
     plus a linear map that starts at zero, compared by cosines; the cheaper choice."""
     residual: bool = False
-    """Items seen in training also get a learned vector, for what texts do not express."""
+    """Whether items with interactions also get a learned vector (ID embedding), for what texts do not express."""
     residual_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the items that lose that vector in a step, so that the model also learns from the text alone."""
+    """Dropout of that vector: share of the items without it in a step, so that the model also learns from text
+    alone."""
     hashed_terms: Annotated[int, Field(ge=0)] = 0
     """Number of buckets that the texts' terms (one or two words) are hashed into; each bucket has a learned vector that
     is added to the items with the term, for names and series. 0: off."""
     hashed_terms_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Share of the items that lose their terms in a step."""
+    """Dropout of the terms: share of the items without them in a step."""
     hashed_terms_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
-    """Learning rate of the buckets' vectors."""
+    """Learning rate of the bucket vectors."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
-    """Divides cosines in the softmax."""
+    """Softmax temperature, by which cosines are divided."""
     history_length: Annotated[int, Field(ge=1)] = 50
-    """Number of a history's newest items that are used. Data without an order has no newest items: the mean then uses
+    """Number of newest history items used. Data without an order has no newest items: the mean then uses
     all."""
     history_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Weight of an item relative to the next newer one; attention starts from it."""
+    """Decay: weight of an item relative to the next newer one; attention is initialised with it."""
     layers: Count = 2
-    """Layers of the transformer."""
+    """Number of transformer layers."""
     heads: Count = 2
-    """Attention heads of the transformer; size must be a multiple."""
+    """Number of attention heads of the transformer; size must be a multiple of it."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Dropout of the transformer."""
     epochs: Annotated[int, Field(ge=0)] = 4
-    """Passes over the histories."""
+    """Number of epochs over the histories."""
     refresh_epochs: Annotated[int, Field(ge=0)] = 1
-    """Passes where training continues from the model of an older window."""
+    """Number of epochs when training continues from the model of an earlier window."""
     max_steps: Count = 800
-    """Largest number of batches, all epochs together."""
+    """Maximum number of batches, over all epochs."""
     batch_size: Count = 32
-    """Users per batch."""
+    """Batch size: number of users per batch."""
     targets: Count | None = 256
-    """Largest number of next items to predict per user, drawn at random; null: all."""
+    """Maximum number of next items to predict per user, drawn at random; null: all."""
     negatives: Count | None = None
-    """Items drawn per step as negatives; null: the whole catalogue."""
+    """Number of items drawn per step as negatives; null: the whole catalogue."""
     event_weights: bool = False
-    """Weigh a next item by the weights of its events."""
+    """Whether next items are weighted by the weights of their events."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Learning rate at the start."""
+    """Initial learning rate."""
     last_learning_share: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Share of the learning rate that is left at the last step."""
+    """Final learning rate, as a share of the initial one."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Weight decay of AdamW."""
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> Self:
         if self.tower == "transformer" and self.size is None:
-            raise ValueError("tower transformer needs a size, such as 64")
+            raise ValueError("tower: transformer needs a size, such as 64")
         if self.tower == "transformer" and self.size is not None and self.size % self.heads:
-            raise ValueError(f"size is {self.size}, which {self.heads} heads cannot share evenly")
+            raise ValueError(f"size is {self.size}, which is not a multiple of heads {self.heads}")
         return self
 
 
@@ -295,32 +297,33 @@ class TfidfConfig(DecayingSection):
     """Nearest items by shared words."""
 
     max_words: Annotated[int, Field(ge=1, le=5)] = 2
-    """Longest term, in words, or in characters for scripts without spaces."""
+    """Maximum n-gram length, in words, or in characters for scripts without spaces."""
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Terms in more than this share of the items are left out: they are the least informative and the most costly."""
+    """Maximum document frequency: terms in more than this share of the items are ignored, as uninformative and
+    costly."""
     k: Count = 200
-    """Neighbours kept per item."""
+    """Number of neighbours kept per item."""
 
 
 class TextConfig(Section):
     """Item text, the encoder, the interest model and TF-IDF neighbours."""
 
     checkpoint: str = "all-MiniLM-L6-v2"
-    """Installed package or folder of a BERT-family checkpoint, or its name on the hub with a pin:
+    """BERT-family checkpoint: an installed package, a folder, or a name on the Hugging Face hub with a pin:
     `NAME@COMMIT#SHA256`, the commit in full and the hash of `model.safetensors`."""
     fields: Annotated[tuple[str, ...], Field(min_length=1)] = ("title", "tags", "description")
-    """Parts of an item's text, in order: an item column, or a phrase around columns such as "by {author}", left out
-    where a column of it is empty. Attributes are columns too."""
+    """Parts of an item's text, in order: an item column, or a phrase around columns such as "by {author}", omitted
+    if one of its columns is empty. Attributes are columns too."""
     max_tokens: Annotated[int, Field(ge=8, le=512)] = 64
-    """Longest text, in tokens; the rest is cut off."""
+    """Maximum text length in tokens; longer texts are truncated."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the processor or GPU supports it, else float32."""
+    """auto: bfloat16 if the processor or GPU supports it, else float32."""
     batch_tokens: Annotated[int, Field(ge=512)] = 8192
-    """Largest encoder batch, in tokens including padding; on a CPU batches are smaller where that fits its cache."""
+    """Maximum encoder batch in tokens, including padding; on a CPU, batches are smaller if that fits its cache."""
     pooling: Literal["mean", "cls", "attention"] = "mean"
-    """How the token vectors of a text become a single vector; attention is learned in fine-tuning."""
+    """How token vectors are pooled into a text vector; attention is learned in fine-tuning."""
     projection: Annotated[int, Field(ge=2)] | None = None
-    """Size that vectors are projected to, initially by their principal axes; null: the checkpoint's size."""
+    """Size to project vectors to, initialised by principal components; null: the checkpoint's size."""
     own_bert: OwnBertConfig | None = None
     """Train a BERT on the catalogue instead of using a checkpoint; null: off."""
     adaptation: AdaptationConfig = AdaptationConfig()
@@ -328,13 +331,13 @@ class TextConfig(Section):
     fine_tune: FineTuneConfig = FineTuneConfig()
     """Training of the encoder on interactions."""
     distillation: DistillationConfig = DistillationConfig()
-    """A smaller encoder that imitates the fine-tuned one and serves instead."""
+    """Distillation into a smaller encoder, which serves instead."""
     interest: InterestConfig = InterestConfig()
-    """The model of the source text."""
+    """Interest model of the source `text`."""
     sequence: SequenceConfig = SequenceConfig()
-    """The model of the source sequence."""
+    """Interest model of the source `sequence`."""
     tfidf: TfidfConfig = TfidfConfig()
-    """Neighbours by shared words."""
+    """TF-IDF neighbours, for the source `tfidf`."""
 
     @field_validator("fields")
     @classmethod

@@ -54,7 +54,7 @@ def _check(loader: _Loader, node: Node, counts: dict[int, int | None]) -> int:
         children = node.value
     total = 1 + sum(_check(loader, child, counts) for child in children)
     if total > _MOST_VALUES:
-        raise ConstructorError(None, None, f"its aliases stand for more than {_MOST_VALUES:,} values", node.start_mark)
+        raise ConstructorError(None, None, f"its aliases expand to more than {_MOST_VALUES:,} values", node.start_mark)
     counts[id(node)] = total
     return total
 
@@ -68,6 +68,6 @@ def _refuse_repeats(loader: _Loader, node: MappingNode) -> None:
         line = key_node.start_mark.line + 1
         if key in lines:
             raise ConstructorError(
-                None, None, f"'{key}' is given twice, in lines {lines[key]} and {line}; keep one", key_node.start_mark
+                None, None, f"'{key}' appears twice, in lines {lines[key]} and {line}; keep one", key_node.start_mark
             )
         lines[key] = line

@@ -1,4 +1,4 @@
-"""The languages of texts, roughly: by the script of their letters, and by common words where the script is Latin."""
+"""The languages of texts, roughly: by the script of their letters, and by words and accents where it is Latin."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _WORDS = {
     "Polish": "i w z na do się nie to o za po jak od",
     "Turkish": "ve bir bu için ile de da",
 }
+# Short titles hold no common words; letters that English does not use show at least that they are not English.
+ACCENTED = "Latin script, not English"
+_ACCENTS = r"[\x{df}-\x{24f}\x{1e00}-\x{1eff}]"
 # Names that `count_languages` returns for texts with a known language or script.
-LANGUAGES = (*_SCRIPTS, *_WORDS)
+LANGUAGES = (*_SCRIPTS, *_WORDS, ACCENTED)
 _UNCLEAR = "Latin script, language unclear"
 _OTHER = "no letters"
 
@@ -37,7 +40,8 @@ def count_languages(texts: pl.Series) -> dict[str, float]:
     """Return the share of each language or script among texts, largest first; shares below 1 % are left out.
 
     A text counts for the first script of which it holds a letter; texts in Latin script for the language whose common
-    words they hold most.
+    words they hold most. Those without such words count as another language if they hold a letter that English does
+    not use, such as ü.
 
     Args:
         texts: any number; of many, evenly spread ones are looked at. Empty ones are left out.
@@ -53,7 +57,9 @@ def count_languages(texts: pl.Series) -> dict[str, float]:
     )
     most = hits.max_horizontal()
     winner = pl.coalesce(pl.when(pl.col(name) == most).then(pl.lit(name)) for name in _WORDS)
-    latin = hits.select(pl.when(most > 0).then(winner).otherwise(pl.lit(_UNCLEAR))).to_series()
+    accented = frame["text"].str.contains(_ACCENTS)
+    without = pl.when(accented).then(pl.lit(ACCENTED)).otherwise(pl.lit(_UNCLEAR))
+    latin = hits.select(pl.when(most > 0).then(winner).otherwise(without)).to_series()
     scripts = [pl.when(pl.col("text").str.contains(letters)).then(pl.lit(name)) for name, letters in _SCRIPTS.items()]
     in_latin = pl.when(pl.col("text").str.contains(r"\p{L}")).then("latin").otherwise(pl.lit(_OTHER))
     found = frame.with_columns(latin=latin).select(language=pl.coalesce(*scripts, in_latin))

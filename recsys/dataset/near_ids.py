@@ -21,7 +21,7 @@ class NearId:
 
 
 def find_near_ids(unknown: pl.Series, known: pl.Series) -> list[NearId]:
-    """Return the unknown ids that differ from a known one only in zeros in front, letter case, the Unicode form of
+    """Return the unknown ids that differ from a known one only in leading zeros, letter case, the Unicode form of
     accents, or invisible characters and spaces.
 
     Args:
@@ -44,7 +44,7 @@ def _simplify(ids: pl.Series) -> pl.Series:
 def _describe(one: str, near: str) -> str:
     steps: dict[str, Callable[[pl.Series], pl.Series]] = {
         "letter case": lambda ids: ids.str.to_lowercase(),
-        "zeros in front": lambda ids: ids.str.replace(_ZEROS, "${1}"),
+        "leading zeros": lambda ids: ids.str.replace(_ZEROS, "${1}"),
         "the Unicode form of accents (NFC)": lambda ids: ids.str.normalize("NFC"),
         "invisible characters or spaces": lambda ids: ids.str.replace_all(_INVISIBLE, ""),
     }

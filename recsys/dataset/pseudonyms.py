@@ -13,6 +13,7 @@ import polars as pl
 
 from recsys.config import DatasetConfig
 from recsys.errors import ConfigError
+from recsys.progress import format_count
 
 KEY = "RECSYS_PSEUDONYM_KEY"
 _LEAST_CHARACTERS = 32
@@ -44,7 +45,7 @@ class Pseudonyms:
         """
         key = os.environ.get(KEY, "").strip()
         if len(key) < _LEAST_CHARACTERS:
-            found = f"has {len(key)} characters" if key else "is not set"
+            found = f"has {format_count(len(key), 'character')}" if key else "is not set"
             raise ConfigError(
                 f"dataset.pseudonyms: {KEY} {found}, expected a secret of at least {_LEAST_CHARACTERS} characters; "
                 "make one with 'openssl rand -hex 32' and keep it outside RECSYS_HOME"

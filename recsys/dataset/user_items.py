@@ -62,7 +62,7 @@ def read_ids(path: Path, columns: list[str], what: str) -> pl.DataFrame:
     Raises:
         DataError: the file does not exist, is not CSV in UTF-8, or lacks a column.
     """
-    next_step = f"give a CSV file with a header and the columns {', '.join(columns)}, or leave the setting out"
+    next_step = f"give a CSV file with a header and the columns {', '.join(columns)}, or remove the setting"
     try:
         # As bytes: polars takes a path with * or [ in it for a pattern.
         rows = pl.read_csv(path.read_bytes(), infer_schema=False)
@@ -89,7 +89,7 @@ def warn_of_unknown_ids(
 ) -> int:
     """Log a warning if ids of a list are unknown, with their number and an example, and return that number.
 
-    An id that is nearly known, such as one with zeros in front, is the example, and the warning says how it differs.
+    An id that is nearly known, such as one with leading zeros, is the example, and the warning says how it differs.
 
     Args:
         ids: clean ids, repeated or not.
@@ -103,7 +103,7 @@ def warn_of_unknown_ids(
     unknown = distinct.filter(pl.Series(known.index_of(distinct) < 0))
     if len(unknown):
         near = next(iter(find_near_ids(unknown, known.ids)), None)
-        example = f"'{near.id}', while '{near.near}' is known: {near.difference}" if near else f"'{unknown[0]}'"
+        example = f"'{near.id}', but '{near.near}' is known: {near.difference}" if near else f"'{unknown[0]}'"
         logger.warning(
             "%s: %s of %s %s (such as %s) and %s",
             what,

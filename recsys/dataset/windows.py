@@ -17,6 +17,7 @@ import polars as pl
 
 from recsys.config import WindowsConfig
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 _PAIR = ["user_id", "item_id"]
 _SHOWN = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.UInt16()}
@@ -225,8 +226,8 @@ def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[
     share = config.test_share or 0.0
     if share * (config.label_windows + 1) >= 1.0:
         raise DataError(
-            f"windows: {config.label_windows + 1} windows of test_share {share} leave no history; "
-            "make test_share smaller"
+            f"windows: {format_count(config.label_windows + 1, 'window')} of test_share {share} leave no history; "
+            "choose a smaller test_share"
         )
     ordered = times.sort()
     size = max(1, round(len(ordered) * share))
@@ -272,7 +273,7 @@ def _split_by_keys(everything: pl.DataFrame, keys: Sequence[str], share: float, 
 
 def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share: float, seed: int) -> list[_Part]:
     if holdout is None:
-        raise DataError("windows: protocol holdout_file has no test pairs; check windows.holdout_path")
+        raise DataError("windows: the hold-out file has no test pairs; check windows.holdout_path")
     test = holdout.select(_PAIR).drop_nulls().unique().sort(_PAIR)
     rest = everything.join(test, on=_PAIR, how="anti").select(_PAIR).unique().sort(_PAIR)
     order = np.random.default_rng(seed).permutation(rest.height)

@@ -50,8 +50,8 @@ class LocalEngine:
                     raise
         except BrokenProcessPool as error:
             raise EngineError(
-                "local engine: a worker process died (killed, or out of memory); finished shards are kept; "
-                "run again, with fewer generation.engine.workers or a smaller generation.shard_size if memory is short"
+                "local engine: a worker process died (killed or out of memory); finished shards are kept; "
+                "run again, with fewer generation.engine.workers or a smaller generation.shard_size if memory ran out"
             ) from error
         finally:
             for name, value in previous.items():

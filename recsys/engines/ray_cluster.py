@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from recsys.errors import EngineError
 from recsys.extras import needs_extra
+from recsys.progress import format_count
 
 Result = TypeVar("Result")
 ADDRESS = "RECSYS_RAY_ADDRESS"
@@ -53,7 +54,7 @@ class RayEngine:
                 except ray.exceptions.RayError as error:
                     raise EngineError(
                         f"ray engine: task {number} was lost {1 + _RETRIES} times ({type(error).__name__}); finished "
-                        "shards are kept; check the cluster's machines, then run again"
+                        "shards are kept; check the machines of the cluster, then run again"
                     ) from error
         finally:
             if starts_ray:
@@ -82,8 +83,8 @@ class RayEngine:
         largest = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
         if largest < self._threads:
             raise EngineError(
-                f"ray engine: a task needs {self._threads} processors, and the largest machine of the cluster has "
-                f"{largest:g}; lower threads in the config, or add a larger machine"
+                f"ray engine: a task needs {format_count(self._threads, 'processor')}, but the largest machine of the "
+                f"cluster has {largest:g}; lower `threads` in the config, or add a larger machine"
             )
 
 

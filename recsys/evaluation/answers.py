@@ -53,11 +53,13 @@ def describe_data(
     measured = users.filter(~pl.col("without_history"))
     needed = _ENOUGH_SEGMENTS * config.segments.min_users
     if measured.height >= needed:
-        verdict = f"This data can carry a recommender: {measured.height:,} users can be measured."
+        verdict = (
+            f"There is enough data to evaluate a recommender: {format_count(measured.height, 'user')} can be measured."
+        )
     else:
         verdict = (
-            f"This data carries little: {measured.height:,} users can be measured, and below {needed:,} a segment of "
-            "10% is too small to measure. Use a longer test window or more data."
+            f"There is little data: {format_count(measured.height, 'user')} can be measured; with fewer than "
+            f"{needed:,}, a segment of 10% is too small to evaluate. Use a longer test window or more data."
         )
 
     def share(values: pl.Series, form: str = ".1%") -> str:
@@ -68,13 +70,14 @@ def describe_data(
     strength = "strong" if head > 0.5 else "weak"
     return [
         verdict,
-        f"{users.height:,} users have positives in the test window, {share(users['len'], '.2f')} each; "
-        f"{share(users['without_history'])} of them have no history and can only get popular items.",
-        f"Of the positives of the other users, {share(measured['warm'])} had events before, so collaborative filtering "
-        f"can find them; {share(measured['cold'])} are cold, so only text can find them; {share(measured['late'])} "
-        "joined the catalogue too late to be recommended.",
-        f"The median user has {format_count(int(np.median(lengths)), 'item')}. The most popular tenth of the items has "
-        f"{head:.0%} of the pairs, so popularity is a {strength} baseline.",
+        f"{format_count(users.height, 'user')} with positives in the test window, {share(users['len'], '.2f')} each; "
+        f"{share(users['without_history'])} of them have no history, so only popular items can be recommended to them.",
+        f"Of the positives of the other users, {share(measured['warm'])} had earlier events, so collaborative "
+        f"filtering can find them; {share(measured['cold'])} are cold, so only text can find them; "
+        f"{share(measured['late'])} "
+        "were added to the catalogue too late to be recommended.",
+        f"The median user has {format_count(int(np.median(lengths)), 'item')}. The most popular tenth of the items "
+        f"accounts for {head:.0%} of the user-item pairs, so popularity is a {strength} baseline.",
     ]
 
 
@@ -98,8 +101,8 @@ def describe_text_steps(user_metrics: pl.DataFrame, config: EvaluationConfig, se
         )
         row = select_row(summarise(pair, with_it, config, seed), model=without_it)
         lines.append(f"{step}: {format_difference(row)}: {_EFFECTS[describe_verdict(row)]}")
-    name = f"{config.metric}@{config.n} of lists from text alone, each step paired by user"
-    return [f"{name}:", *lines] if lines else ["The steps of the text source were not measured."]
+    name = f"{config.metric}@{config.n} of lists from text alone; each step is paired by user"
+    return [f"{name}:", *lines] if lines else ["The text source was not measured step by step."]
 
 
 def describe_neighbours(
@@ -185,7 +188,7 @@ def describe_new_users(segments: pl.DataFrame, config: EvaluationConfig) -> str:
 
 
 def _warn(row: Mapping[str, Any], config: EvaluationConfig) -> str:
-    return "" if row["enough"] else f" Fewer than {config.segments.min_users} users: not conclusive."
+    return "" if row["enough"] else f" Fewer than {format_count(config.segments.min_users, 'user')}: not conclusive."
 
 
 def _describe_mean(values: NDArray[np.float64], form: str, config: EvaluationConfig, seed: int) -> str:

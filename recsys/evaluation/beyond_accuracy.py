@@ -186,16 +186,16 @@ def take_first(lists: pl.DataFrame, n: int, what: str) -> pl.DataFrame:
     if missing:
         raise DataError(
             f"{what}: no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, lists.columns))}; "
-            "give the lists that 'recsys generate' wrote"
+            "pass the lists that 'recsys generate' wrote"
         )
     if n < 1:
-        raise DataError(f"{what}: n = {n}, expected at least 1; give the number of ranks that count")
+        raise DataError(f"{what}: n = {n}, expected at least 1; pass the number of ranks to evaluate")
     first = lists.select(columns).filter(pl.col("rank") <= n)
     broken = first.filter((pl.col("rank") < 1) | pl.struct("user_id", "item_id").is_duplicated())
     if broken.height:
         raise DataError(
-            f"{what}: {format_count(broken.height, 'row')} with a rank below 1 or an item that the user has twice, "
-            "expected ranks from 1 and different items; fix the code that makes the lists"
+            f"{what}: {format_count(broken.height, 'row')} with a rank below 1 or a repeated item for the same user, "
+            "expected ranks from 1 and distinct items; fix the code that makes the lists"
         )
     return first
 
@@ -205,7 +205,7 @@ def _count_listed(lists: Integers, recommendable: Flags, n: int) -> Counts:
     _check_catalogue(recommendable, "recommendable", "b", "bool")
     if not recommendable.any():
         raise DataError(
-            f"recommendable: none of {len(recommendable):,} items, expected at least 1; "
+            f"recommendable: none of {format_count(len(recommendable), 'item')}, expected at least 1; "
             "ingest items that are available before measuring the lists"
         )
     first = _take_first(lists, len(recommendable), n)
@@ -235,5 +235,5 @@ def _check_catalogue(values: NDArray[Any], name: str, kinds: str, expected: str)
     if values.ndim != 1 or values.dtype.kind not in kinds:
         raise DataError(
             f"{name}: shape {values.shape} of {values.dtype}, expected (n_items,) of {expected}; "
-            "give one value per item of the catalogue"
+            "pass one value per item of the catalogue"
         )

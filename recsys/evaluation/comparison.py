@@ -66,8 +66,9 @@ def label_values(model: str, user_ids: pl.Series, metric: str, n: int, values: V
     """
     if len(user_ids) != len(values) or user_ids.null_count() or user_ids.n_unique() != len(user_ids):
         raise DataError(
-            f"user ids for '{model}': {len(user_ids):,} ids, {user_ids.n_unique():,} different, "
-            f"{user_ids.null_count():,} null, expected {len(values):,} different ids; give one id per list"
+            f"user ids for '{model}': {format_count(len(user_ids), 'id')}, {user_ids.n_unique():,} different, "
+            f"{user_ids.null_count():,} null, expected {format_count(len(values), 'different id')}; pass one id per "
+            "list"
         )
     return pl.DataFrame({"user_id": user_ids.cast(pl.String)}).select(
         pl.lit(model).alias("model"),
@@ -148,7 +149,7 @@ def _list_columns(user_metrics: pl.DataFrame, ours: str) -> pl.DataFrame:
     unknown = sorted(set(user_metrics["metric"].unique()) - set(MEASURES))
     if unknown:
         raise DataError(
-            f"user metrics: unknown metrics {unknown}, expected only {', '.join(MEASURES)}; leave the others out"
+            f"user metrics: unknown metrics {unknown}, expected only {', '.join(MEASURES)}; remove the others"
         )
     in_order = pl.col("metric").cast(pl.Enum(MEASURES))
     measured = user_metrics.select("metric", "n").unique().sort(in_order, "n")
@@ -166,7 +167,8 @@ def _check_complete(user_metrics: pl.DataFrame, columns: pl.DataFrame) -> None:
         first = partial.row(0, named=True)
         raise DataError(
             f"user metrics: model '{first['model']}' has {first['metric']} at {first['n']} for "
-            f"{first['users']:,} of {n_users:,} users, expected all ({format_count(partial.height, 'such gap')}); "
+            f"{first['users']:,} of {format_count(n_users, 'user')}, expected all "
+            f"({format_count(partial.height, 'such gap')}); "
             "score all models on the same users"
         )
 

@@ -57,7 +57,7 @@ def sequence_p_value(statistic: float, observed: float, horizon: float, confiden
 def _spread(observed: float, horizon: float, confidence: float) -> float:
     """Return t rho²."""
     if not 0.0 < confidence < 1.0:
-        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; give for example 0.95")
+        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; for example 0.95")
     if observed <= 0 or horizon <= 0:
         raise DataError(f"days of an experiment: {observed:g} of {horizon:g}, expected numbers above 0")
     twice = -2 * math.log(1 - confidence)

@@ -77,7 +77,7 @@ def compare_scores(now: pl.Series, before: pl.Series, bins: int = 10) -> ScoreDr
         DataError: no scores, missing or infinite ones, or fewer than 2 bins.
     """
     if bins < 2:
-        raise DataError(f"bins: {bins}, expected at least 2; give for example 10")
+        raise DataError(f"bins: {bins}, expected at least 2; for example 10")
     new, old = _check_scores(now, "new scores"), _check_scores(before, "old scores")
     # Edges are observed scores, never interpolated between two of them.
     edges = np.unique(np.quantile(old, np.arange(1, bins) / bins, method="inverted_cdf"))
@@ -189,13 +189,13 @@ def _check_scores(scores: pl.Series, what: str) -> NDArray[np.float64]:
     if lacking or not len(numbers):
         raise DataError(
             f"{what}: {lacking:,} of {len(numbers):,} are not finite numbers, expected at least one score and only "
-            "finite numbers; give the score column of lists that 'recsys generate' wrote"
+            "finite numbers; pass the score column of lists that 'recsys generate' wrote"
         )
     return np.sort(numbers)
 
 
 def _check_lists(lists: pl.DataFrame, n: int, what: str) -> pl.DataFrame:
-    next_step = "give the lists that 'recsys generate' wrote"
+    next_step = "pass the lists that 'recsys generate' wrote"
     first = take_first(check(Recommendations, lists, what, next_step), n, what)
     if first.is_empty():
         raise DataError(f"{what}: 0 rows, expected at least one list; {next_step}")

@@ -26,7 +26,7 @@ def find_nearest(embeddings: NDArray[np.float32], query_items: NDArray[np.int64]
         DataError: there are fewer than k other items.
     """
     if not 1 <= k < len(embeddings):
-        raise DataError(f"nearest items: k is {k}, expected 1 to {len(embeddings) - 1}; ask for fewer neighbours")
+        raise DataError(f"nearest items: k is {k}, expected 1 to {len(embeddings) - 1}; choose a smaller k")
     nearest = np.empty((len(query_items), k), dtype=np.int64)
     step = max(1, _CELLS_AT_ONCE // len(embeddings))
     for start in range(0, len(query_items), step):

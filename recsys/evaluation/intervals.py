@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 
 Values = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ def interval(draws: Values, confidence: float) -> tuple[Values, Values]:
         DataError: `confidence` is not between 0 and 1.
     """
     if not 0.0 < confidence < 1.0:
-        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; give for example 0.95")
+        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; for example 0.95")
     low, high = np.quantile(draws, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0], axis=0)
     return low, high
 
@@ -190,7 +190,7 @@ def permutation_p_values(differences: Values, samples: int, seed: int) -> Values
 def _split_samples(samples: int, n_users: int) -> Iterator[tuple[int, int]]:
     """Yield start and stop of blocks of samples of at most `_CELLS_AT_ONCE` cells, at least one sample each."""
     step = max(1, _CELLS_AT_ONCE // max(1, n_users))
-    for start in range(0, samples, step):
+    for start in track(range(0, samples, step), "Drawing users"):
         yield start, min(samples, start + step)
 
 
@@ -203,7 +203,7 @@ def _check(values: Values, samples: int, dimensions: int) -> None:
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise DataError(
-            f"values per user: {count:,} not finite, expected finite numbers; leave out users without positives"
+            f"values per user: {count:,} not finite, expected finite numbers; exclude users without positives"
         )
     if samples < 1:
-        raise DataError(f"samples: {samples}, expected at least 1; give for example 1000")
+        raise DataError(f"samples: {samples}, expected at least 1; for example 1000")

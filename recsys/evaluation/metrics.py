@@ -1,7 +1,7 @@
 """Ranking metrics as pure functions: lists and positives in, one number per user out.
 
 Every metric takes three arguments: `hits`, which marks the positives in each list; `n_positives`, a `(n_users,)`
-integer array with the number of all positives of each user, also those that no list could contain; and `n`, how many
+integer array with the number of all positives of each user, including those that no list can contain; and `n`, how many
 ranks count. It returns `(n_users,)` float64 values between 0 and 1, 1 is the best. All metrics raise `DataError` when
 a user has no positives (the value would be undefined), when a list contains more hits than the user has positives, or
 when the lists are shorter than n (pad short lists with -1).
@@ -81,7 +81,8 @@ def find_hits(lists: Integers, positives: csr_array) -> NDArray[np.bool_]:
     n_users, n_items = positives.shape
     if len(lists) != n_users:
         raise DataError(
-            f"lists: {len(lists):,} rows, but positives have {n_users:,}; give both the same users, in order"
+            f"lists: {format_count(len(lists), 'row')}, but positives have {n_users:,}; pass both for the same users, "
+            "in the same order"
         )
     check_lists(lists, n_items)
     unique = _deduplicate(positives)
@@ -240,12 +241,12 @@ def _take_first(hits: Hits, n_positives: Counts, n: int) -> TiedHits:
     check_length(shape, n)
     if n_positives.shape != shape[:1]:
         raise DataError(
-            f"n_positives: shape {n_positives.shape}, expected ({shape[0]},), one count per list; "
-            "give both in the same user order"
+            f"n_positives: shape {n_positives.shape}, expected ({shape[0]},), one count per list; pass both in the "
+            "same user order"
         )
     lacking = int((n_positives < 1).sum())
     if lacking:
-        raise DataError(f"positives: {lacking:,} of {shape[0]:,} users have none, expected at least 1; leave them out")
+        raise DataError(f"positives: {lacking:,} of {shape[0]:,} users have none, expected at least 1; exclude them")
     if isinstance(hits, TiedHits):
         first = TiedHits(hits.positives[:, :n], hits.tie_sizes[:, :n], hits.above[:, :n])
         expected = hits.chance.sum(axis=1)
@@ -257,8 +258,8 @@ def _take_first(hits: Hits, n_positives: Counts, n: int) -> TiedHits:
     if too_many.any():
         row = int(np.argmax(too_many))
         raise DataError(
-            f"hits: row {row} has {expected[row]:g} hits, expected at most its {n_positives[row]} positives; "
-            "count all positives, also those that no list could contain"
+            f"hits: row {row} has {expected[row]:g}, expected at most {n_positives[row]}, its number of positives; "
+            "count all positives, including those that no list can contain"
         )
     return first
 
@@ -292,7 +293,7 @@ def check_lists(lists: Integers, n_items: int) -> None:
     """Raise `DataError` for lists that cannot come from the catalogue; see `find_hits`."""
     if lists.ndim != 2 or not np.issubdtype(lists.dtype, np.integer):
         raise DataError(
-            f"lists: shape {lists.shape} of {lists.dtype}, expected (n_users, n) of int32; give item indices"
+            f"lists: shape {lists.shape} of {lists.dtype}, expected (n_users, n) of int32; pass item indices"
         )
     ordered = np.sort(lists, axis=1)
     faults = {

@@ -107,7 +107,7 @@ def pair_values(
     """
     if ours.shape != theirs.shape or ours.ndim != 1:
         raise DataError(
-            f"paired values: shapes {ours.shape} and {theirs.shape}, expected the same single dimension; "
+            f"paired values: shapes {ours.shape} and {theirs.shape}, expected equal one-dimensional shapes; "
             "score both models on the same users"
         )
     weights = np.ones(len(ours), dtype=np.int64) if counts is None else counts
@@ -119,7 +119,7 @@ def pair_values(
         if not (values.min() >= 0.0 and values.max() <= 1.0 + 1e-9):
             raise DataError(
                 f"paired values: between {values.min()} and {values.max()}, expected metrics between 0 and 1; "
-                "compare another metric"
+                "choose a metric between 0 and 1"
             )
     differences = ours - theirs
     return Pairs(
@@ -136,7 +136,7 @@ def pair_values(
 def quantile(confidence: float, freedom: int) -> float:
     """Return the two-sided critical value of Student's t; cached, because simulations ask for the same many times."""
     if not 0.0 < confidence < 1.0:
-        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; give for example 0.95")
+        raise DataError(f"confidence: {confidence}, expected a share between 0 and 1; for example 0.95")
     from scipy.stats import t
 
     return float(t.isf((1.0 - confidence) / 2.0, freedom))

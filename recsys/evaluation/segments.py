@@ -13,6 +13,7 @@ from recsys.config import EvaluationConfig, SegmentsConfig
 from recsys.evaluation.comparison import estimate
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.tied_ranks import TiedRanks
+from recsys.progress import track
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def compute_segments(
     columns = models.join(pl.DataFrame({"metric": metrics}), how="cross", maintain_order="left_right")
     our_index = list(ranks_by_model).index(ours)
     tables = []
-    for segment in segments:
+    for segment in track(segments, "Segments"):
         cube = score_segment(segment, ranks_by_model, metrics, config.n)
         facts: list[pl.Expr] = [
             pl.lit(segment.dimension).alias("dimension"),

@@ -88,11 +88,11 @@ class Sample:
         """
         columns = [self.values] if self.before is None else [self.values, self.before]
         if any(column.shape != self.treated.shape or not np.isfinite(column).all() for column in columns):
-            raise DataError("values of two groups: expected one finite number per user; leave out users without one")
+            raise DataError("values of two groups: expected one finite number per user; exclude users without one")
         treated = int(self.treated.sum())
         if min(treated, len(self.treated) - treated) < 2:
             raise DataError(
-                f"values of two groups: {len(self.treated) - treated:,} and {treated:,} users, expected at least 2 each"
+                f"users of the two groups: {len(self.treated) - treated:,} and {treated:,}, expected at least 2 each"
             )
 
     def select(self, users: NDArray[np.bool_]) -> Sample:
@@ -194,7 +194,7 @@ def check_sample_ratio(control: int, treatment: int, share: float) -> float:
     if not 0.0 < share < 1.0:
         raise DataError(f"planned share of the treatment: {share}, expected a share between 0 and 1, such as 0.05")
     if control + treatment < 1:
-        raise DataError("sample ratio: no users; compare groups that have some")
+        raise DataError("sample ratio: no users; compare groups with users")
     counts = {name: Aggregates(count_=count) for name, count in (("control", control), ("treatment", treatment))}
     metric = tt.SampleRatio(share / (1 - share), method="auto", correction=False)
     return float(metric.analyze(counts, "control", "treatment").pvalue)

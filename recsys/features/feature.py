@@ -63,7 +63,7 @@ def make_features_of_plugins(config: Config) -> list[CandidateFeature]:
         if not issubclass(target, CandidateFeature):
             raise ConfigError(
                 f"feature '{name}': {target.__module__}.{target.__qualname__} is not a subclass of "
-                "recsys.features.feature.CandidateFeature; make it one"
+                "recsys.features.feature.CandidateFeature; make it a subclass"
             )
         features.append(target(read_settings("feature", name, options)))
     return features
@@ -84,7 +84,7 @@ def declare_extra(features: Sequence[CandidateFeature], taken: Mapping[str, str]
         names = feature.names()
         if clashing := sorted(set(names) & ({*taken} | {*declared})):
             raise ConfigError(
-                f"feature '{feature.name}': there already is a column {', '.join(map(repr, clashing))}; rename it"
+                f"feature '{feature.name}': there is already a column {', '.join(map(repr, clashing))}; rename it"
             )
         declared |= names
     return declared

@@ -12,11 +12,12 @@ from recsys.features.item_facts import ItemFacts
 
 ITEM_FEATURES = {
     "item_users": "Log of one plus the users who interacted with the item.",
-    "item_recent": "Log of one plus the same, each user's last interaction halved every half-life.",
-    "item_trend": "Difference of the two: near zero while the item is in fashion.",
-    "item_recent_share": "Share that is left of the item's users when each last interaction is halved every half-life.",
-    "item_percentile": "Share of the items with users that have fewer users.",
-    "item_age_days": "Days since the item joined the catalogue, else since its first interaction.",
+    "item_recent": "Log of one plus the same, with each user's last interaction halved every half-life.",
+    "item_trend": "Difference of the two: near zero while the item is trending.",
+    "item_recent_share": "Share of the item's users that remains when each user's last interaction is halved every "
+    "half-life.",
+    "item_percentile": "Popularity percentile: share of the items with users that have fewer users.",
+    "item_age_days": "Days since the item was added to the catalogue, else since its first interaction.",
     "item_days_since_last": "Days since the last interaction with the item.",
     "item_weight": "Mean weight of the events on the item.",
     "item_text_length": "Characters of title and description.",

@@ -11,7 +11,7 @@ from recsys.dataset.histories import Histories
 from recsys.storage.compilation import compiled
 
 REPEAT_FEATURES = {
-    "had_count": "How many times the user has already had the item.",
+    "had_count": "Number of times the user has already had the item.",
     "had_days": "Days since the user last had the item.",
     "had_interval_days": "Mean days between the user's interactions with the item.",
 }

@@ -25,17 +25,17 @@ VECTOR_FEATURES = {
     "recent_mean": "Mean cosine of the {vectors} with those of the five newest items.",
     "max": "Largest cosine of the {vectors} with those of the fifty newest items.",
     "mean": "Mean cosine of the {vectors} with those of the whole history.",
-    "decayed_mean": "Mean cosine of the {vectors} with those of the history, each step back weighing a tenth less.",
-    "distance": "Distance of the {vectors} from the mean of the history's.",
-    "breadth": "One minus the length of that mean: near zero where all the user's items are alike.",
+    "decayed_mean": "Mean cosine of the {vectors} with those of the history, each step back weighted a tenth less.",
+    "distance": "Distance of the {vectors} from their mean over the history.",
+    "breadth": "One minus the length of that mean: near zero if all the user's items are alike.",
 }
 
 # Name of the matrix -> what makes an item point at another.
-NEIGHBOURS = {"item_to_item": "users in common", "transitions": "what follows what"}
+NEIGHBOURS = {"item_to_item": "co-occurrence", "transitions": "transitions"}
 NEIGHBOUR_FEATURES = {
-    "last": "How strongly the user's newest item points at the item, by {meaning}.",
-    "recent": "How strongly the five newest items point at the item, summed, by {meaning}.",
-    "count": "How many of the fifty newest items point at the item, by {meaning}.",
+    "last": "Link strength from the user's newest item to the item, by {meaning}.",
+    "recent": "Sum of link strengths from the five newest items to the item, by {meaning}.",
+    "count": "Number of the fifty newest items with a link to the item, by {meaning}.",
 }
 
 

@@ -13,10 +13,10 @@ USER_FEATURES = {
     "user_items": "Log of one plus the distinct items of the user.",
     "user_days_since_last": "Days since the user's last interaction.",
     "user_gap_days": "Mean days from one item of the history to the next.",
-    "user_popularity": "Mean of item_users over the user's items: how popular they are.",
+    "user_popularity": "Mean of item_users over the user's items: how popular their choices are.",
     "user_item_age": "Mean of the log of one plus the age in days of the user's items at the first interaction.",
     "user_weight": "Mean weight of the user's events.",
-    "user_looked_share": "Share of the user's items that the user has not consumed.",
+    "user_looked_share": "Share of the user's items that are owned but not consumed.",
 }
 
 

@@ -160,7 +160,7 @@ def _choose_figure(cause: Cause, explained: Mapping[str, Movement]) -> Movement:
         fitting = [movement for name, movement in explained.items() if fnmatchcase(name, pattern)]
         if fitting:
             return max(fitting, key=lambda movement: (movement.distance, movement.figure))
-    raise ValueError("no movement to show")
+    raise ValueError("no figure moved")
 
 
 def rank_segments(name: str, values: Mapping[str, float], reference: Reference) -> list[SegmentMovement]:

@@ -17,8 +17,8 @@ IDENTITY_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "texts_permuted",
-        "the texts of the catalogue were permuted: titles belong to other items, while users' histories are unchanged",
-        "Check the join that writes the catalogue; ingest again before lists are made from wrong texts.",
+        "the texts of the catalogue were shuffled: titles belong to other items, while users' histories are unchanged",
+        "Check the join that writes the catalogue; ingest again before lists are generated from wrong texts.",
         lambda now: now.high("identity.text_moved"),
         ("identity.text_moved", "identity.text_unlike"),
         (*_TEXTS, "data.new_texts", "data.available", "data.attribute_*", *OUTPUT),
@@ -39,7 +39,7 @@ IDENTITY_CAUSES: tuple[Cause, ...] = (
 CATALOGUE_CAUSES: tuple[Cause, ...] = (
     Cause(
         "items_unavailable",
-        "many items are not available any more",
+        "many items are no longer available",
         "Check the availability column of the catalogue; unavailable items are never recommended.",
         lambda now: now.low("data.available"),
         ("data.available",),
@@ -55,7 +55,7 @@ CATALOGUE_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "meanings_moved",
-        "the encoder takes the texts of many items for those of other items: the catalogue was permuted and reworded",
+        "the encoder matches the texts of many items to other items: the catalogue was shuffled and reworded",
         "Compare titles with the last snapshot's by id; check the join that writes the catalogue.",
         lambda now: now.high("identity.vector_moved") and not now.high("model.vector_change"),
         ("identity.vector_moved",),
@@ -71,8 +71,8 @@ CATALOGUE_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "attribute_changed",
-        "an attribute of the items changed its scale or is missing",
-        "Check that column of the catalogue, such as the unit of a price; features that use it are wrong.",
+        "the scale of an item attribute changed, or it is missing",
+        "Check that column of the catalogue, such as the unit of a price; features based on it are wrong.",
         lambda now: any(now.high(name) or now.low(name) for name in ("data.attribute_*", "data.description_*")),
         ("data.attribute_median.*", "data.attribute_missing.*", "data.description_*"),
         ("data.title_length",),

@@ -19,7 +19,7 @@ CAUSES: tuple[Cause, ...] = (
 UNKNOWN = Cause(
     "unknown",
     "figures are outside their normal range",
-    "Look at these figures on the page; accept the night if the change is wanted.",
+    "Check these figures on the page; accept the night if the change is intended.",
     lambda now: bool(now.moved),
     ("*",),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -16,7 +16,7 @@ from recsys.errors import DataError
 from recsys.evaluation.two_samples import Sample
 from recsys.monitoring.nights import ServedNight, VariantNight
 from recsys.monitoring.outcomes import count_events, measure_night, select_events
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 
 MetricName = Literal["hit", "hits", "ndcg", "conversion", "events", "value"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
@@ -152,7 +152,7 @@ def collect_events(
     start = nights[0].served.start
     last = events["time"].max()
     if not isinstance(last, datetime) or last < start:
-        state = f"the last is of {last:%Y-%m-%d %H:%M} UTC" if isinstance(last, datetime) else "none has a time"
+        state = f"the last is from {last:%Y-%m-%d %H:%M} UTC" if isinstance(last, datetime) else "no event has a time"
         raise DataError(
             f"outcomes: no event after the first list of {nights[0].served.run_date}; {state}; export the events of "
             "the days on which the lists were shown, or run 'recsys ingest' on newer files"
@@ -253,11 +253,11 @@ def summarize_history(history: pl.LazyFrame, users: pl.Series, start: datetime, 
 
 
 def _join(
-    nights: Iterable[VariantNight], variants: tuple[str, str], events: pl.DataFrame
+    nights: Collection[VariantNight], variants: tuple[str, str], events: pl.DataFrame
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Return the users with a list of either variant, and per night the users with a positive event."""
     users, rows = pl.DataFrame(), []
-    for number, night in enumerate(nights):
+    for number, night in enumerate(track(nights, "Nights")):
         happened = select_events(events, night.served)
         measured = measure_night(night.lists, happened).filter(pl.col("variant").is_in(variants))
         listed = measured.select(
@@ -293,7 +293,7 @@ def _drop_changed(users: pl.DataFrame, variants: tuple[str, str]) -> tuple[pl.Da
         if counts.get(treated, 0) < 2:
             shown = format_count(users.height - constant.height, "user")
             raise DataError(
-                f"lists: {format_count(counts.get(treated, 0), 'user')} saw the variant '{name}' and no other, "
-                f"expected at least 2; {shown} saw both; check which users get which variant"
+                f"lists: {format_count(counts.get(treated, 0), 'user')} saw only the variant '{name}', expected at "
+                f"least 2; {shown} saw both; check which users get which variant"
             )
     return constant, users.height - constant.height

@@ -13,8 +13,7 @@ from recsys.evaluation.beyond_accuracy import churn
 from recsys.monitoring.events import EventCounts
 from recsys.monitoring.figures import Figures, Observed, average_by_item_column, divide
 from recsys.monitoring.sketches import ListSketch, is_sampled
-from recsys.serving.fallback import FALLBACK
-from recsys.tables import empty
+from recsys.tables import FALLBACK, empty
 
 _NAMED = 5
 

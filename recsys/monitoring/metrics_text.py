@@ -15,7 +15,7 @@ def format_metrics(name: str, night: Night) -> str:
 
     The metrics are `recsys_monitor_figure`, `_expected`, `_low` and `_high` with the labels `config` and `figure`,
     `recsys_monitor_alert` with the labels `config` and `cause` (1 for each alert), `recsys_monitor_alerts`,
-    `recsys_monitor_retrain` (1 if an alert asks for a new training), `recsys_monitor_run_date_seconds`, the run date as
+    `recsys_monitor_retrain` (1 if an alert recommends retraining), `recsys_monitor_run_date_seconds`, the run date as
     seconds since 1970, by which a missing night is noticed, and `recsys_monitor_serving_info`, whose labels name the
     version and the snapshot behind the lists.
 
@@ -37,10 +37,10 @@ def format_metrics(name: str, night: Night) -> str:
     for alert in night.alerts:
         cause.labels(name, alert["cause"]).set(1)
     _gauge(registry, "alerts", "Alerts of the last monitored night").labels(name).set(len(night.alerts))
-    _gauge(registry, "retrain", "1 if an alert asks for a new training").labels(name).set(float(night.retrain))
+    _gauge(registry, "retrain", "1 if an alert recommends retraining").labels(name).set(float(night.retrain))
     _gauge(registry, "run_date_seconds", "Run date of the last monitored night").labels(name).set(_to_seconds(night))
     # A gauge: node-exporter's textfile collector rejects a whole file with the type `info` of OpenMetrics.
-    serving = _gauge(registry, "serving_info", "What serves", "model_version", "snapshot")
+    serving = _gauge(registry, "serving_info", "Serving model and lists", "model_version", "snapshot")
     serving.labels(name, night.model_version, night.snapshot).set(1)
     content: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
     return content.decode("utf-8")

@@ -8,7 +8,7 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     Cause(
         "lists_old",
         "the published lists are not tonight's: another run date, or made from another snapshot",
-        "Run 'recsys generate' for this run date and see why it did not publish.",
+        "Run 'recsys generate' for this run date and find out why it did not publish.",
         lambda now: now.high("lists.age_days") or now.high("lists.other_snapshot"),
         ("lists.age_days", "lists.other_snapshot"),
         ("lists.*",),
@@ -23,7 +23,7 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "encoder_changed",
-        "the encoder gives other vectors to texts that did not change",
+        "the encoder returns different vectors for unchanged texts",
         "Compare the champion's encoder with the one of its training; check library versions and the embedding cache.",
         lambda now: now.high("model.vector_change"),
         ("model.vector_change",),
@@ -32,15 +32,15 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     Cause(
         "lists_narrow",
         "the lists show fewer items, or show one item to many users",
-        "Look at the named items; check the sources' weights and the rules.",
+        "Check the named items, the weights of the sources and the rules.",
         lambda now: now.low("lists.coverage") or now.high("lists.gini") or now.high("lists.top_item_share"),
         ("lists.top_item_share", "lists.coverage", "lists.gini"),
         ("lists.churn", "lists.cold_share", "model.*"),
     ),
     Cause(
         "features_shifted",
-        "the same model reads other features: their distributions moved, or some are missing",
-        "Look at the named features and at what they are made of; retrain if users or the catalogue really changed.",
+        "the features of the same model drifted, or some are missing",
+        "Check the named features and their inputs; retrain if users or the catalogue really changed.",
         lambda now: now.high("model.feature_*"),
         ("model.feature_ks.*", "model.feature_missing"),
         ("model.score_*", "lists.churn"),
@@ -48,7 +48,7 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "scores_shifted",
-        "the same model scores differently",
+        "the score distribution of the same model changed",
         "Compare the features of both nights; retrain if users really changed.",
         lambda now: now.high("model.score_*"),
         ("model.score_ks", "model.score_ks_low", "model.score_psi"),
@@ -57,8 +57,8 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "catalogue_shifted",
-        "the catalogue moved to other subjects: the mean of its text vectors shifted",
-        "Look at the new items; retrain so that the model learns them.",
+        "the topics of the catalogue changed: the mean of its text vectors shifted",
+        "Check the new items; retrain so that the model learns them.",
         lambda now: now.high("model.centroid_shift"),
         ("model.centroid_shift",),
         ("data.new_texts", *OUTPUT),
@@ -75,17 +75,18 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "world_changed",
-        "users choose other things than before: our lists and those of popularity would all have got less",
-        "Check that events are still recorded as before, then look outside: season, prices, a competitor. All lists "
-        "fall together, so the model is not the reason; the next scheduled training learns the new behaviour.",
+        "user behaviour changed: our lists, the blend and popularity all lost accuracy",
+        "Check that events are still recorded as before, then look for external reasons: season, prices, a "
+        "competitor. All lists fall together, so the model is not the cause; the next scheduled training learns the "
+        "new behaviour.",
         lambda now: _have_hits_fallen(now) and bool(_has_fallen_with_ours(now, "popularity")),
         ("outcomes.week.popularity_ndcg", "outcomes.week.ndcg", "outcomes.*"),
         ("outcomes.*",),
     ),
     Cause(
         "lists_worse",
-        "our lists got worse: users choose fewer of the items shown, while popularity would get what it did",
-        "See what changed before the first of these nights: version, settings, features. Roll back if it was a "
+        "our lists got worse: users choose fewer of the items shown, while popularity performs as before",
+        "Find out what changed before the first of these nights: version, settings, features. Roll back if it was a "
         "promotion; otherwise retrain.",
         lambda now: _have_hits_fallen(now) and _has_fallen_with_ours(now, "popularity") is False,
         ("outcomes.week.over_blend", "outcomes.week.ndcg", "outcomes.*"),
@@ -95,8 +96,9 @@ MODEL_CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "outcomes_low",
-        "users choose fewer of the items shown; what baseline lists got does not say why yet",
-        "Look at the changes of the last days. The next nights will tell more, if generate runs every night and keeps "
+        "users choose fewer of the items shown; the baseline lists do not show the reason yet",
+        "Check the changes of the last days. The next nights will give more evidence, if generate runs every night "
+        "and keeps "
         "baseline lists.",
         lambda now: _have_hits_fallen(now),
         ("outcomes.week.ndcg", "outcomes.*"),
@@ -122,7 +124,7 @@ def _describe_blend(now: Picture) -> str:
     if together is None:
         return ""
     if together:
-        return "the blend of the same sources fell with them, so the fitted sources are out of date"
+        return "the blend of the same sources fell too, so the fitted sources are out of date"
     return "the blend of the same sources did not fall, so the fault is in the ranker, its features or the rules"
 
 

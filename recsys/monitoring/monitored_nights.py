@@ -99,7 +99,7 @@ def read_nights(home: Path, name: str) -> list[Night]:
             night = Night(**content)
             date.fromisoformat(night.run_date)
         except (OSError, ValueError, TypeError) as error:
-            logger.warning("monitored night %s: cannot be read (%s), left out; %s", path, error, _NEXT_STEP)
+            logger.warning("monitored night %s: cannot be read (%s); skipped; %s", path, error, _NEXT_STEP)
             continue
         nights.append(night)
     return nights

@@ -101,8 +101,8 @@ def find_test(
     if not periods:
         raise DataError(
             f"lists from {first or published[0]} until {last or published[-1]}: none of the "
-            f"{format_count(len(published), 'published run date')} ({published[0]} until {published[-1]}) is between "
-            "them; give other dates"
+            f"{format_count(len(published), 'published run date')} ({published[0]} until {published[-1]}) is in this "
+            "range; choose other dates"
         )
     chosen: list[VariantNight] = []
     seen: dict[str, None] = {}
@@ -129,16 +129,16 @@ def find_test(
 def describe_gaps(nights: Sequence[VariantNight]) -> str | None:
     """Return a sentence about lists that users saw for longer than a day; None where there are none."""
     longer = [
-        f"{night.served.run_date} ({(night.served.end - night.served.start).days} days)"
+        f"{night.served.run_date} ({format_count((night.served.end - night.served.start).days, 'day')})"
         for night in nights
         if night.served.end - night.served.start > _LAST_NIGHT
     ]
     missing = [after.served.run_date for before, after in pairwise(nights) if after.served.start != before.served.end]
     sentences = []
     if longer:
-        sentences.append(f"shown for more than a day, until the next lists were published: {', '.join(longer)}")
+        sentences.append(f"lists shown for more than a day, until the next were published: {', '.join(longer)}")
     if missing:
-        sentences.append(f"nights without both variants are left out before {', '.join(missing)}")
+        sentences.append(f"excluded because a variant is missing: nights before {', '.join(missing)}")
     return "; ".join(sentences) or None
 
 
@@ -163,7 +163,7 @@ def _other_variant(night: VariantNight, control: str) -> str | None:
         return None
     if len(others) > 1:
         raise DataError(
-            f"lists of {night.served.run_date}: the variants {', '.join(others)} could all be compared with "
+            f"lists of {night.served.run_date}: the variants {', '.join(others)} can all be compared with "
             f"'{control}'; choose one with --treatment"
         )
     return others[0]

@@ -133,8 +133,8 @@ def _read_events(
 ) -> pl.DataFrame:
     if files.columns.time is None:
         raise DataError(
-            f"outcomes {files.path}: dataset.interactions has no column for the time of an event, so nothing shows "
-            f"which list a user saw; give a table with {', '.join(_USER_COLUMNS)}"
+            f"outcomes {files.path}: dataset.interactions has no column for the time of an event, so the list that a "
+            f"user saw is unknown; pass a table with {', '.join(_USER_COLUMNS)}"
         )
     return ingest_events(config.model_copy(update={"interactions": files}), item_ids, now=now, scratch=scratch)
 
@@ -152,7 +152,7 @@ def _read_users(place: str, config: DatasetConfig) -> pl.DataFrame:
         example = "" if config.pseudonyms else f", such as '{repeated[0]}'"
         raise DataError(
             f"outcomes {place}: {format_count(len(repeated), 'user')} in several rows{example}; "
-            "expected one row per user; add the values of a user up"
+            "expected one row per user; sum the values of each user"
         )
     columns = [name_users(config, users)]
     for name in fields[1:]:

@@ -14,7 +14,7 @@ from recsys.monitoring.nights import ServedNight
 from recsys.tables import Outcomes, check
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
-_NEXT_STEP = "internal error in the join of outcomes: report it"
+_NEXT_STEP = "internal error in the join of outcomes; please report it"
 
 
 def select_events(events: Frame, night: ServedNight) -> Frame:

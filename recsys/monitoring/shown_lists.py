@@ -20,7 +20,7 @@ from recsys.monitoring.figures import Figures, Observed, ShownLists, average_by_
 from recsys.monitoring.monitored_nights import Night
 from recsys.monitoring.outcomes import measure_night, select_events
 from recsys.monitoring.reference import STANDARD_ERRORS, pool_means, read_mean
-from recsys.serving.variants import CHALLENGER, CHAMPION
+from recsys.tables import CHALLENGER, CHAMPION
 
 CONFIDENCE = 0.95
 _WEEK = 7
@@ -106,7 +106,7 @@ def _watch_hits(figures: Figures, observed: Observed, measured: pl.DataFrame, ha
 
 
 def _watch_items(figures: Figures, observed: Observed, lists: pl.LazyFrame, happened: pl.DataFrame) -> None:
-    """Add the share of the chosen items that the lists had, by item column."""
+    """Add the share of the chosen items that were in the lists, by item column."""
     chosen = happened.select("user_id", "item_id").unique()
     hits = lists.select("user_id", "item_id").with_columns(hit=pl.lit(1.0)).collect(engine="streaming")
     listed = hits.select(pl.col("user_id").unique())

@@ -16,7 +16,7 @@ from recsys.tables import ItemVectors, empty
 ITEMS_PER_USER = 30
 # Characters of a text that are kept.
 _TEXT_LENGTH = 120
-_NEXT_STEP = "delete that folder; the next nights are compared with the other nights"
+_NEXT_STEP = "delete that folder; the next nights are compared with the remaining ones"
 _RESOLUTION = 2**20
 
 

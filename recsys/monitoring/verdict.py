@@ -27,7 +27,7 @@ from recsys.monitoring.ab import (
 )
 from recsys.monitoring.experiment import Experiment, MetricName
 from recsys.monitoring.nights import VariantNight, describe_gaps
-from recsys.progress import format_count
+from recsys.progress import format_count, track
 
 # What a metric measures, for sentences.
 METRIC_NAMES: dict[MetricName, str] = {
@@ -65,7 +65,7 @@ def judge(
     days = experiment.count_days(len(experiment.nights))
     sample = experiment.sample(plan.metric)
     names = [plan.metric, *(name for name in experiment.metrics if name != plan.metric)]
-    comparisons = tuple(compare_metric(experiment, name, plan) for name in names)
+    comparisons = tuple(compare_metric(experiment, name, plan) for name in track(names, "Metrics"))
     looks = list_looks(experiment, plan)
     ratio = check_ratio(experiment, plan)
     verdict = decide(comparisons[0], sample, ratio, plan)
@@ -105,9 +105,9 @@ def describe(
     control, treatment = variants
     if verdict == "not valid" and ratio is not None:
         return (
-            f"not valid: {ratio.users[0]:,} users saw {control} and {ratio.users[1]:,} saw {treatment}, but a share of "
-            f"{ratio.share:.4g} was planned for {treatment} ({format_p_value(ratio.p_value)}); users were lost or "
-            "added on one side, so do not trust any difference: find out which, then start the test again"
+            f"not valid: {format_count(ratio.users[0], 'user')} saw {control} and {ratio.users[1]:,} saw {treatment}, "
+            f"but the planned share of {treatment} is {ratio.share:.4g} ({format_p_value(ratio.p_value)}); users were "
+            "lost or added in one variant, so do not trust any difference; find the cause, then restart the test"
         )
     effect = compared.choose(plan.looks)
     old, new = (write_mean(plan.metric, mean) for mean in effect.means)
@@ -115,13 +115,13 @@ def describe(
     numbers = f"{measured}, {write_effect(effect)}"
     if verdict == "cannot tell" and smallest is None:
         return (
-            f"cannot tell: too little data ({format_count(users, 'user')}, {measured}); an interval needs "
-            f"{MIN_USERS} users of each variant and {MIN_USERS_WITH_OUTCOME} users with an outcome"
+            f"cannot tell: too little data ({format_count(users, 'user')}, {measured}); an interval needs {MIN_USERS} "
+            f"users per variant and {MIN_USERS_WITH_OUTCOME} users with an outcome"
         )
     if verdict == "cannot tell":
         return (
-            f"cannot tell {treatment} from {control}: {numbers}; a true difference of ±{smallest:.1%} would show in "
-            "80% of such tests"
+            f"cannot tell {treatment} from {control}: {numbers}; a true difference of ±{smallest:.1%} would be "
+            "detected in 80% of such tests"
         )
     if verdict == "as good":
         return f"{treatment} is as good as {control}, within ±{plan.lift:.1%}: {numbers}"
@@ -132,22 +132,27 @@ def describe_looks(plan: Plan) -> str:
     """Return what the leading interval is good for."""
     percent = f"{100 * plan.confidence:.4g}%"
     if plan.looks == "daily":
-        return f"{percent} confidence sequence: valid at every look, stop whenever it excludes 0"
-    return f"{percent} interval for one look at a planned day; with --looks daily it may be looked at every day"
+        return f"{percent} confidence sequence: valid at every look; stop as soon as it excludes 0"
+    return f"{percent} interval for one look on a planned day; use --looks daily to look every day"
 
 
 def describe_prediction(prediction: Prediction, days: float) -> str:
     """Return what it takes to show the wished lift."""
-    wished = f"to show {prediction.lift:+.1%}"
+    wished = f"to detect {prediction.lift:+.1%}"
     users = (
-        "no number of users is enough" if prediction.users is None else f"{prediction.users:,} users observed as long"
+        "no number of users is enough"
+        if prediction.users is None
+        else f"{format_count(prediction.users, 'user')} observed for the same time"
     )
     if prediction.days is None:
         return f"{wished}: {users}; more days with these users are not enough"
     left = max(0.0, prediction.days - days)
     if not left:
-        return f"{wished}: {users}; the {days:.0f} days so far are enough"
-    return f"{wished}: {users}, or about {left:,.0f} more days at this pace ({prediction.days:,.0f} in all)"
+        return f"{wished}: {users}; {format_count(round(days), 'day')} are enough"
+    return (
+        f"{wished}: {users}, or about {format_count(round(left), 'more day')} at this pace ({prediction.days:,.0f} in "
+        "total)"
+    )
 
 
 def write_effect(effect: Effect) -> str:
@@ -174,26 +179,26 @@ def _note(
     notes = []
     if experiment.changed:
         share = experiment.changed / (experiment.changed + experiment.users.height)
-        notes.append(f"{format_count(experiment.changed, 'user')} ({share:.1%}) saw both variants and are left out")
+        notes.append(f"{format_count(experiment.changed, 'user')} ({share:.1%}) saw both variants and are excluded")
     if experiment.strangers:
-        notes.append(f"{format_count(experiment.strangers, 'user')} of the outcomes had no list and are left out")
+        notes.append(f"{format_count(experiment.strangers, 'user')} of the outcomes had no list and are excluded")
     if experiment.missing:
-        notes.append(f"{format_count(experiment.missing, 'user')} with a list are not in the table and have value 0")
+        notes.append(f"{format_count(experiment.missing, 'user')} with a list are not in the table and count as 0")
     if unobserved := len(nights) - len(experiment.nights):
         notes.append(
             f"the events end at {experiment.observed_until:%Y-%m-%d %H:%M} UTC, before the last "
             f"{format_count(unobserved, 'night')}, which "
-            f"{'is' if unobserved == 1 else 'are'} left out"
+            f"{'is' if unobserved == 1 else 'are'} excluded"
         )
     if gaps := describe_gaps(nights):
         notes.append(f"lists {gaps}")
     if ratio is None:
-        notes.append("the numbers of users were not checked: no planned share is known; give it with --share")
+        notes.append("the sample ratio was not checked, because the planned share is unknown; set it with --share")
     if experiment.outcomes is None:
         # A user table holds no days.
-        notes.append("the outcomes have no days: each value counts as observed over all nights of the test")
+        notes.append("the outcomes have no dates: each value counts as observed over all nights of the test")
     if experiment.before is None:
-        notes.append("no history before the test: nothing was adjusted (CUPED), and there are no segments")
+        notes.append("no history before the test, so there is no adjustment (CUPED) and no segments")
     if plan.looks == "daily" and experiment.outcomes is None and len(experiment.nights) == 1:
-        notes.append("a test of one night makes the sequence for daily looks very wide")
+        notes.append("after one night, the interval for daily looks is very wide")
     return notes

@@ -85,7 +85,7 @@ def _open_snapshot(config: Config, home: Path, outcomes: str | None, notes: list
     except ArtifactError as error:
         if outcomes is None:
             raise
-        notes.append(f"no snapshot to take the history from ({error})")
+        notes.append(f"no snapshot for users' histories ({error})")
         return None
 
 
@@ -119,7 +119,7 @@ def _read_file(
     snapshot: OpenSnapshot | None,
     now: datetime,
 ) -> OutcomeFile:
-    """Read a file of outcomes; items that are in no catalogue any more are known if they were shown."""
+    """Read a file of outcomes; items that have left the catalogue are known if they were shown."""
     shown = [night.lists.select("item_id").unique().collect(engine="streaming")["item_id"] for night in nights]
     known = pl.concat([*shown, *([] if snapshot is None else [snapshot.items["item_id"]])]).unique().sort()
     with TemporaryDirectory() as scratch:
@@ -134,8 +134,8 @@ def _require_times(snapshot: OpenSnapshot) -> None:
     timed = snapshot.interactions.select(pl.col("time").is_not_null().any()).collect(engine="streaming").item()
     if not timed:
         raise DataError(
-            f"snapshot {snapshot.id}: its events have no times, so nothing shows which list a user saw; give a table "
-            "of one value per user (user_id, value)"
+            f"snapshot {snapshot.id}: its events have no times, so the list that a user saw is unknown; pass a table "
+            "with one value per user (user_id, value)"
         )
 
 

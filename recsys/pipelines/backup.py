@@ -19,7 +19,7 @@ from recsys.errors import ArtifactError
 from recsys.pipelines.backup_registry import copy_registry
 from recsys.pipelines.backup_work import BackedUp, BackupWork
 from recsys.pipelines.registration import find_kept
-from recsys.progress import format_count, log_stage
+from recsys.progress import format_count, log_stage, track
 from recsys.storage.code_version import find_code_version
 from recsys.storage.files import read_name
 from recsys.storage.folders import MANIFEST, read_manifest, sweep, write_folder
@@ -61,7 +61,7 @@ def backup(
     """
     target = target.absolute()
     if not home.is_dir():
-        raise ArtifactError(f"home {home}: does not exist, so there is nothing to back up; check RECSYS_HOME")
+        raise ArtifactError(f"home {home}: does not exist; check RECSYS_HOME")
     if target.resolve().is_relative_to(home.resolve()):
         raise ArtifactError(f"backup {target}: is inside the home {home}; choose a folder outside it")
     done = BackedUp(target)
@@ -91,9 +91,9 @@ def _check_target(target: Path, *, replace: bool) -> None:
     except ArtifactError:
         kind = None
     if kind != KIND:
-        raise ArtifactError(f"backup {target}: the folder exists and is no backup; choose another")
+        raise ArtifactError(f"backup {target}: the folder exists and is not a backup; choose another folder")
     if not replace:
-        raise ArtifactError(f"backup {target}: exists; choose another name, or replace it with --replace")
+        raise ArtifactError(f"backup {target}: already exists; choose another folder, or replace it with --replace")
 
 
 def _fill(
@@ -112,7 +112,7 @@ def _fill(
     (staging / CONFIG).mkdir()
     shutil.copyfile(config_file, staging / CONFIG / config_file.name)
     if kept := find_kept(home):
-        done.left_out.append(f"trainings that wait for their registration: {', '.join(kept)}; run 'recsys register'")
+        done.left_out.append(f"trainings that are not registered yet: {', '.join(kept)}; run 'recsys register'")
     if done.run_date:
         pointer = work.target(pointer_file(home))
         pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def _fill(
 def _copy_lists(work: BackupWork) -> None:
     """Copy all published nights, and the lists that `rollback` would publish again."""
     home, done = work.home, work.done
-    for run_date, folder in all_list_folders(home).items():
+    for run_date, folder in track(all_list_folders(home).items(), "Lists"):
         if not (folder / MANIFEST).is_file():
             continue
         try:
@@ -149,7 +149,7 @@ def _copy_lists(work: BackupWork) -> None:
     if done.run_date and done.run_date not in done.nights:
         missing = list_folder(home, done.run_date)
         raise ArtifactError(
-            f"lists {missing}: readers follow them, and they are missing; run 'recsys generate --run-date "
+            f"lists {missing}: readers follow them, but they are missing; run 'recsys generate --run-date "
             f"{done.run_date}', then back up again"
         )
     for parent in all_replaced_folders(home).values():
@@ -164,7 +164,7 @@ def _copy_snapshots(work: BackupWork) -> None:
     pointer = current_snapshot_file(home, work.config.name)
     current = read_name(pointer, "run 'recsys ingest'")
     of_nights = [read_manifest(work.target(list_folder(home, night)), "").get("snapshot") for night in done.nights]
-    for identity in dict.fromkeys([current, *of_nights]):
+    for identity in track(dict.fromkeys([current, *of_nights]), "Snapshots"):
         folder = snapshot_folder(home, str(identity))
         if not isinstance(identity, str):
             continue

@@ -12,6 +12,7 @@ from recsys.artifacts.backups import STORE
 from recsys.errors import ArtifactError
 from recsys.pipelines.backup_work import BackupWork
 from recsys.pipelines.registration import find_kept
+from recsys.progress import track
 from recsys.registry.copying import fetch_version, verify_bundles
 from recsys.registry.promotion_log import PromotionLog
 from recsys.registry.pruned import PRUNED
@@ -34,19 +35,20 @@ def copy_registry(work: BackupWork, staging: Path) -> None:
         return
     database = mlflow_database(work.home)
     if not database.exists():
-        work.done.left_out.append("the MLflow store: there is none yet")
+        work.done.left_out.append("the MLflow store: does not exist yet")
         return
     store = connect(work.home, work.config)
     with _no_promotion(work):
         copy_database(database, work.target(database))
     _, keeping = _decide(work, store)
-    damaged = [version.number for version in _find_whole(keeping) if not _copy_version(work, store, version, keeping)]
+    versions = track(_find_whole(keeping), "Versions")
+    damaged = [version.number for version in versions if not _copy_version(work, store, version, keeping)]
     without = [version.number for version in keeping.outdated]
     if without or damaged:
         mark_left_out(work.target(database), work.config.model_name, [*without, *damaged], f"{work.now.date()}")
     if without:
         work.done.left_out.append(
-            f"files of version {', '.join(without)}: not needed, as 'recsys prune' decides; marked as pruned"
+            f"files of version {', '.join(without)}: not needed under the retention settings; marked as pruned"
         )
     run = read_name(current_run_file(work.home, work.config.name), "run 'recsys train'")
     for name in dict.fromkeys([run, *(version.tags.get("run") for version in keeping.kept)]):
@@ -71,8 +73,8 @@ def _no_promotion(work: BackupWork) -> Iterator[None]:
             return
     except LockedError:
         work.done.left_out.append(
-            "the end of a promotion that was running; after a restore, 'recsys promote' finishes it if it had begun to "
-            "change what serves"
+            "the end of a promotion that was running; after a restore, 'recsys promote' completes it if the champion "
+            "was already being changed"
         )
     yield
 
@@ -118,7 +120,7 @@ def _fetch_versions(work: BackupWork, folder: Path) -> None:
     folder.mkdir()
     entries = "".join(encode_json(entry.to_dict()) for entry in log.entries)
     (folder / "promotion_log.json").write_text(entries, encoding="utf-8")
-    for version in _find_whole(keeping):
+    for version in track(_find_whole(keeping), "Versions"):
         if not keeping.needs[version.number].in_use:
             continue
         try:
@@ -129,4 +131,4 @@ def _fetch_versions(work: BackupWork, folder: Path) -> None:
         else:
             work.done.versions.append(version.number)
     work.done.store = store.place
-    work.done.left_out.append(f"the database and the files of {store.place}: back them up where they are")
+    work.done.left_out.append(f"the database and the files of {store.place}: back them up on that server")

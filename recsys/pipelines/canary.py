@@ -151,14 +151,16 @@ def stop_canary(config: Config, home: Path) -> StoppedCanary:
     canary, republished = log.canary, None
     if canary is None:
         return StoppedCanary(None, find_published_canary(home), None)
-    log.append("canary_stop", to_version=canary.version, reason=f"no user gets version {canary.version} any more")
+    log.append(
+        "canary_stop", to_version=canary.version, reason=f"version {canary.version} is no longer served to any user"
+    )
     logger.info("canary: '%s' version %s is stopped", name, canary.version)
     champion = find_version(store, name, CHAMPION)
     if champion and find_published_canary(home):
         try:
             republished = republish_lists(config, home, champion.number)
         except ArtifactError as error:
-            raise ArtifactError(f"the canary is stopped, but the published lists still hold it: {error}") from error
+            raise ArtifactError(f"the canary is stopped, but the published lists still contain it: {error}") from error
     return StoppedCanary(canary, find_published_canary(home), republished)
 
 
@@ -207,12 +209,12 @@ def find_published_canary(home: Path) -> PublishedCanary | None:
 def _choose_version(store: Store, name: str, number: str | None) -> Version:
     champion = need_version(store, name, CHAMPION, "run 'recsys train' and 'recsys promote' first")
     if number is None:
-        version = need_version(store, name, CHALLENGER, "run 'recsys train' first, or name a version with --version")
+        version = need_version(store, name, CHALLENGER, "run 'recsys train' first, or choose a version with --version")
     else:
         version = need_number(store, name, number, "choose another with --version")
     if version.number == champion.number:
         raise RegistryError(
-            f"canary of '{name}': version {version.number} is the champion, which all other users get; name another "
+            f"canary of '{name}': version {version.number} is the champion, which all other users get; choose another "
             "version with --version"
         )
     return version

@@ -20,6 +20,7 @@ from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.segments import compute_segments, parse_segments
 from recsys.evaluation.summaries import describe_segments, describe_verdict, format_difference, format_names, select_row
 from recsys.evaluation.tied_ranks import TiedRanks
+from recsys.progress import format_count, waiting
 from recsys.registry.tracking import Store, connect, open_run_folder
 from recsys.registry.versions import (
     BUNDLE,
@@ -52,7 +53,7 @@ class Evidence:
         config: the settings of its training.
         lists: `user_id`, `rank`, `item_id`, `score` of its lists.
         figures: what has no value per user, by the names of `registry.gate.guardrails`; what the run of an older
-            recsys does not have is missing.
+            version of recsys does not have is missing.
     """
 
     name: str
@@ -96,8 +97,8 @@ class Comparison:
         first, second = self.aliases
         if self.same:
             return [
-                f"{self.names[0]} is also the {second}, so there is nothing to compare yet; "
-                "change a setting and run 'recsys train' to get another challenger"
+                f"{self.names[0]} is also the {second}, so there is nothing to compare; change a setting and run "
+                "'recsys train' for another challenger"
             ]
         mine, theirs = (select_row(self.metrics, model=one, metric=self.metric, n=self.n) for one in self.aliases)
         changed = [f"{name} {a or 'not set'} against {b or 'not set'}" for name, a, b in self.settings.iter_rows()]
@@ -167,22 +168,22 @@ def measure_champion(
 
     Raises:
         Refused: both bundles of the champion have seen the window.
-        RegistryError: the version was registered by an older recsys.
+        RegistryError: the version was registered by an older version of recsys.
     """
     name = f"{alias} version {champion.number}"
     clocked = bool(challenger.tags.get("test_start"))
     if not clocked or _same_window(challenger, champion):
         stored = read_logged_run(store, champion)
         metrics = stored.user_metrics.filter(pl.col("model") == OURS)
-        measured_name = name if clocked else f"{name} (each on its own held-out pairs)"
+        measured_name = name if clocked else f"{name} (each on its own hold-out pairs)"
         figures = read_figures(stored)
         return Evidence(measured_name, metrics, stored.positives, stored.config, stored.lists, figures)
     part = _select_unseen_part(champion, challenger)
     if part is None:
         raise Refused(
             f"'{challenger.name}' version {challenger.number} against {name}: the test window starts at "
-            f"{challenger.tags['test_start']}, and both bundles of {name} learned from later events; "
-            "train with a later --run-date"
+            f"{challenger.tags['test_start']}, and both bundles of {name} were trained on later events; train with a "
+            "later --run-date"
         )
     bundle = load_bundle(store, champion, part)
     snapshot = _read_snapshot(config, home, challenger)
@@ -205,7 +206,7 @@ def measure_champion(
 
 def load_bundle(store: Store, version: Version, part: str) -> Bundle:
     """Fetch a version's `BUNDLE` or `EVALUATION_MODEL`, check its hashes and load it."""
-    with open_bundle(store, version, part) as folder:
+    with waiting("loading the model"), open_bundle(store, version, part) as folder:
         verify_folder(folder, f"{name_writer(folder)}; train and promote again, or roll back")
         return Bundle.load(folder)
 
@@ -326,7 +327,10 @@ def _describe_losses(outcomes: pl.DataFrame, lost: pl.DataFrame, first: str, sec
     mine = outcomes.row(OUTCOMES.index("listed"), named=True)
     both = mine["listed"]
     total, alone = int(outcomes.select(OUTCOMES).to_numpy().sum()), sum(mine[outcome] for outcome in OUTCOMES) - both
-    counted = f"of {total:,} positives both list {both:,}, only {first} {alone:,}, only {second} {lost.height:,}"
+    counted = (
+        f"of {format_count(total, 'positive')}: {both:,} in both lists, {alone:,} only in {first}, {lost.height:,} "
+        f"only in {second}"
+    )
     if lost.is_empty():
         return [counted]
     counts = dict(lost.group_by("outcome").len().iter_rows())
@@ -334,4 +338,4 @@ def _describe_losses(outcomes: pl.DataFrame, lost: pl.DataFrame, first: str, sec
     sources = lost[f"{second}_sources"].explode(keep_nulls=False, empty_as_null=False).alias("source").to_frame()
     proposed = sources.group_by("source").len().sort(["len", "source"], descending=[True, False])
     proposed_by = ", ".join(f"{name} ({count:,})" for name, count in proposed.iter_rows())
-    return [counted, f"{first} lost the last as: {lost_as}; {second} had them from: {proposed_by}"]
+    return [counted, f"why {first} missed the last group: {lost_as}; sources of {second}: {proposed_by}"]

@@ -65,7 +65,7 @@ def copy_version(config: Config, home: Path, number: str | None, to_home: Path |
     Raises:
         ConfigError: no target, two targets, or the source is the target.
         RegistryError: there is no such version, or a store does not answer.
-        ArtifactError: the version's bundle was tampered with, or cannot be read by this recsys.
+        ArtifactError: the version's bundle was tampered with, or cannot be read by this version of recsys.
     """
     target_uri = _find_target(to_home)
     source, name = connect(home, config), config.model_name
@@ -77,7 +77,9 @@ def copy_version(config: Config, home: Path, number: str | None, to_home: Path |
         with _environment(_STORE, target_uri):
             target = connect(to_home or home, config)
             if target.uri == source.uri:
-                raise ConfigError(f"copy-version: {source.place} is the source and the target; choose another target")
+                raise ConfigError(
+                    f"copy-version: {source.place} is both the source and the target; choose another target"
+                )
             existing = find_copy(target, name, fetched)
             copy = existing or register_copy(target, name, fetched)
             log = PromotionLog.open(target, to_home or home, name)
@@ -89,9 +91,10 @@ def copy_version(config: Config, home: Path, number: str | None, to_home: Path |
 def _find_target(to_home: Path | None) -> str | None:
     given = os.environ.get(TARGET)
     if bool(given) == (to_home is not None):
-        found = "both are given" if given else "neither is given"
+        found = "both are set" if given else "neither is set"
         raise ConfigError(
-            f"copy-version: the target is the environment variable {TARGET} or the home of --to-home; {found}; give one"
+            f"copy-version: the target is the environment variable {TARGET} or the home of --to-home; {found}; set "
+            "one of them"
         )
     return given if to_home is None else None
 
@@ -123,7 +126,7 @@ def _check_readable(fetched: FetchedVersion) -> None:
         Bundle.load(fetched.model / "artifacts" / BUNDLE)
     except ArtifactError as error:
         raise ArtifactError(
-            f"model '{name}' version {number}: this recsys cannot read its bundle ({error}); "
+            f"model '{name}' version {number}: this version of recsys cannot read its bundle ({error}); "
             f"mlflow.pyfunc.load_model('models:/{name}/{number}') reads it, with the code that was logged with it; "
             "it is not copied"
         ) from error

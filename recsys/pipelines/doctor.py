@@ -91,7 +91,7 @@ def _describe_home(home: Path) -> str:
 
 def _look_at_access(home: Path) -> Finding:
     if not home.is_dir():
-        return Finding("access", "note", "no home yet; it will be private")
+        return Finding("access", "note", "no home yet; it will be created as a private folder")
     exposed = list(find_readable(home))
     if not exposed:
         return Finding("access", "ok", "the home is private")
@@ -110,7 +110,7 @@ def _describe_snapshot(config: Config, home: Path) -> str:
         raise FileNotFoundError("none yet; run 'recsys ingest'")
     snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     interactions = snapshot.interactions.select(pl.len()).collect().item()
-    return f"{snapshot.id}: {snapshot.items.height:,} items, {interactions:,} interactions"
+    return f"{snapshot.id}: {format_count(snapshot.items.height, 'item')}, {format_count(interactions, 'interaction')}"
 
 
 def _describe_registry(config: Config, home: Path) -> str:
@@ -128,7 +128,7 @@ def _describe_registry(config: Config, home: Path) -> str:
     find_experiment(store)
     database = mlflow_database(home)
     if store.address.is_file and database.exists() and not os.access(database, os.W_OK):
-        raise PermissionError(f"{database} cannot be written; make it writable, or no training can be logged")
+        raise PermissionError(f"{database} cannot be written; make it writable, otherwise no training can be logged")
     if kept := find_kept(home):
         raise OSError(f"{store.place}: not registered yet: {', '.join(kept)}; run 'recsys register'")
     named = {alias: find_version(store, config.model_name, alias) for alias in (CHAMPION, CHALLENGER)}
@@ -138,7 +138,9 @@ def _describe_registry(config: Config, home: Path) -> str:
     states = [f"{alias} {'version ' + version.number if version else 'none'}" for alias, version in named.items()]
     log = PromotionLog.open(store, home, config.model_name, read_only=True)
     if old_ledger_file(home).exists():
-        states.append(f"{old_ledger_file(home).name} of an older recsys will be taken over by 'recsys history'")
+        states.append(
+            f"{old_ledger_file(home).name} of an older version of recsys will be imported by 'recsys history'"
+        )
         return f"{store.place}: {', '.join(states)}"
     problem = compare_with_alias(store, log).describe()
     if problem:

@@ -20,6 +20,7 @@ from recsys.pipelines.night_inputs import NightInputs, Variant
 from recsys.pipelines.show import UserLists
 from recsys.progress import format_count, log_stage, progress_bar
 from recsys.ranking.contributions import find_contributions
+from recsys.ranking.evidence import Evidence, Nearness
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, need_number
 from recsys.serving.batch_recommender import BatchRecommender
@@ -108,11 +109,11 @@ def explain_list(config: Config, home: Path, user: UserLists) -> ExplainedList:
 
     Raises:
         DataError: the user has no list.
-        RegistryError: the version does not exist any more, or its files were pruned.
+        RegistryError: the version no longer exists, or its files were pruned.
         ArtifactError: there is no snapshot, or the night's manifest is damaged.
     """
     if not user.rows:
-        raise DataError(f"user '{user.shown_id}': has no list for {user.run_date}; there is no rank to explain")
+        raise DataError(f"user '{user.shown_id}': has no list for {user.run_date}, so there is no rank to explain")
     number = user.rows[0].model_version
     store = connect(home, config)
     version = need_number(store, config.model_name, number, "its lists cannot be explained; run 'recsys generate'")
@@ -129,8 +130,11 @@ def explain_list(config: Config, home: Path, user: UserLists) -> ExplainedList:
             cache = EmbeddingCache(embeddings_folder(home))
             recommender = bundle.prepare(items, histories, progress=progress, cache=cache)
         shown = night.find_shown_parts(home, user.run_date) if user.run_date in find_published(home) else []
+        # No reasons are written, so no evidence is counted for them.
+        evidence = Evidence.blank(items.height, Nearness(1.0, 1.0))
+        blocked_pairs = bundle.block_lists.pairs
         maker = BatchRecommender(
-            config, bundle, recommender, number, histories.ages_until, bundle.block_lists.pairs, shown
+            config, bundle, recommender, number, evidence, histories.ages_until, blocked_pairs, shown
         )
         own = histories.take(pl.Series([user.user_id], dtype=pl.String))
         limits = UserLimits.of(own, maker.blocked, maker.read_shown(own))
@@ -146,10 +150,10 @@ def _note(manifest: dict[str, Any], snapshot: str) -> str:
     """Return why a list that is made again differs from the published one."""
     if manifest.get("snapshot") != snapshot:
         return (
-            f"the night read snapshot {manifest.get('snapshot')}, these numbers are from {snapshot}; with it the list "
-            "would be another"
+            f"the list was made from snapshot {manifest.get('snapshot')}, these numbers from {snapshot}, which would "
+            "change the list"
         )
-    return "made again, the list differs from the published one: settings, block lists or earlier lists have changed"
+    return "the recomputed list differs from the published one: settings, block lists or earlier lists have changed"
 
 
 def _explain(user: UserLists, maker: BatchRecommender, lists: Lists) -> tuple[Explanation, ...]:

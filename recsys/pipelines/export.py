@@ -10,7 +10,7 @@ import numpy as np
 from recsys.config import Config
 from recsys.errors import ArtifactError
 from recsys.pipelines.search import load_registered
-from recsys.progress import format_count, log_stage
+from recsys.progress import format_count, log_stage, progress_bar
 from recsys.registry.versions import CHAMPION
 from recsys.serving.bundle import Bundle
 from recsys.storage.folders import MANIFEST, write_folder
@@ -70,7 +70,8 @@ def export_encoder(config: Config, home: Path, out: Path, *, int8: bool = False,
     def fill(folder: Path) -> dict[str, float]:
         path = export_onnx(bundle.encoder, folder, int8=int8)
         exported = OnnxEncoder(folder, bundle.config.text.batch_tokens)
-        agreement = measure_agreement(exported.encode(texts), bundle.encoder.encode(texts))
+        with progress_bar("Comparing", 2 * len(texts)) as progress:
+            agreement = measure_agreement(exported.encode(texts, progress), bundle.encoder.encode(texts, progress))
         return {"megabytes": path.stat().st_size / 1e6, **vars(agreement)}
 
     facts = {"model": config.model_name, "version": version.number, "int8": int8, "texts": len(texts)}
@@ -97,8 +98,8 @@ def _check_free(out: Path) -> None:
     is_export = (out / SETTINGS).is_file() and (out / MANIFEST).is_file()
     if out.exists() and not is_export and (not out.is_dir() or any(out.iterdir())):
         raise ArtifactError(
-            f"export folder {out}: exists and is not an export; expected a new or empty folder, or an older export to "
-            "replace; choose another --out"
+            f"export folder {out}: exists and is not an export; expected a new or empty folder, or an existing export "
+            "to replace; choose another --out"
         )
 
 

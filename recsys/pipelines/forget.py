@@ -73,7 +73,7 @@ def read_users(ids: Sequence[str], path: Path | None) -> list[str]:
         texts += _read_file(path)
     cleaned: list[str] = clean_ids(pl.Series(texts, dtype=pl.String)).drop_nulls().unique(maintain_order=True).to_list()
     if not cleaned:
-        raise DataError("forget: no user is named; give --user ID or --file FILE")
+        raise DataError("forget: no user given; use --user ID or --file FILE")
     return cleaned
 
 
@@ -81,7 +81,9 @@ def _read_file(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list of users {path}: cannot be read ({error}); give one id per line, in UTF-8") from error
+        raise DataError(
+            f"list of users {path}: cannot be read ({error}); expected one id per line, in UTF-8"
+        ) from error
     if lines and "user_id" in [name.strip().strip('"') for name in lines[0].split(",")]:
         found: list[str] = read_ids(path, ["user_id"], "list of users")["user_id"].to_list()
         return found
@@ -149,7 +151,7 @@ def _describe_bundles(config: Config, home: Path, made: Forgotten, now: float) -
     """Say which models learned from the users, and until when they stay."""
     for run in find_kept(home):
         made.bundles.append(
-            f"training {run} (waits for 'recsys register'): item factors and weights that also learned from their "
+            f"training {run} (waits for 'recsys register'): item factors and weights were also trained on their "
             f"events; register it and let 'recsys prune' delete it, or delete unregistered/{run}"
         )
     if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
@@ -159,16 +161,16 @@ def _describe_bundles(config: Config, home: Path, made: Forgotten, now: float) -
         log = PromotionLog.open(store, home, config.model_name, read_only=True)
         keeping = decide_kept(store, log, config.retention, list(find_kept(home).values()), now)
     except RecsysError as error:
-        made.left.append(f"versions: were not looked up ({error})")
+        made.left.append(f"versions: cannot be listed ({error})")
         return
     for version in keeping.kept:
         reason = keeping.reasons.get(version.number, "its files are not pruned yet")
         made.bundles.append(
-            f"version {version.number} ({reason}): item factors and weights that also learned from their events; no "
-            "factors or ids of users; goes with 'recsys prune' once newer versions replace it"
+            f"version {version.number} ({reason}): item factors and weights were also trained on their events; it has "
+            "no factors or ids of users, and 'recsys prune' deletes it once newer versions replace it"
         )
     if os.environ.get("MLFLOW_TRACKING_URI"):
         made.left.append(
-            "MLflow server: run tables and reports of earlier trainings are on the server; delete those runs there "
+            "MLflow server: run tables and reports of earlier trainings are stored there; delete these runs "
             "('mlflow gc') or prune their versions"
         )

@@ -41,9 +41,9 @@ class Freshness:
         if self.problem:
             return self.problem
         if self.fresh and self.newest is None:
-            return "the data has no times, so there is nothing to wait for"
-        found = f"the newest event is of {self.newest.isoformat()}" if self.newest else "no event has a readable time"
-        return f"{found}, expected one at or after {self.needed.isoformat()}"
+            return "the data has no times, so freshness is not checked"
+        found = f"the newest event is from {self.newest.isoformat()}" if self.newest else "no event has a readable time"
+        return f"{found}; expected an event at or after {self.needed.isoformat()}"
 
 
 def examine_freshness(

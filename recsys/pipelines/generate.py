@@ -23,7 +23,7 @@ from recsys.errors import RecsysError, Refused
 from recsys.pipelines.last_good import Lists, find_last_good_lists
 from recsys.pipelines.night_inputs import NightInputs, hash_list_settings, list_run_dates
 from recsys.pipelines.night_lists import Counts, NightLists, forget_old_factors, sum_counts
-from recsys.pipelines.plausible_dates import find_last_plausible, refuse_future
+from recsys.pipelines.plausible_dates import find_last_plausible
 from recsys.progress import logger
 from recsys.serving.sanity import VariantLists, find_faults, find_losses
 from recsys.storage.folders import read_manifest
@@ -132,9 +132,7 @@ class _Nightly:
     options: NightOptions
 
     def check(self, run_date: str, end: datetime | None) -> None:
-        if not self.options.allow_future:
-            refuse_future(self.inputs.config, run_date, self.inputs.data_end, self.now)
-        self.inputs.refuse_leak(end)
+        self.inputs.refuse_date(run_date, end, self.now, allow_future=self.options.allow_future)
 
     def make(self, run_date: str, end: datetime | None) -> Generated:
         """Make and publish one night."""
@@ -229,5 +227,5 @@ def _refuse_unfit(
         compared = f" (compared with the lists of {previous[1].get('run_date')})" if previous else ""
         raise Refused(
             f"generate for {run_date}: {'; '.join(faults)}{compared}; the current lists remain published; {stop}check "
-            "the data and the champion, or change the limit; a loss that is right is accepted by --accept-loss REASON"
+            "the data and the champion, or change the limit; if a loss is intended, accept it with --accept-loss REASON"
         )

@@ -107,7 +107,8 @@ def read_decision(config: Config, home: Path, number: int) -> tuple[Entry, Decis
         return entry, parse_decision(json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise RegistryError(
-            f"{log.place}: the decision table of entry {number} was written by another recsys ({entry.code_version}) "
+            f"{log.place}: the decision table of entry {number} was written by another version of recsys "
+            f"({entry.code_version}) "
             f"and cannot be shown ({error})"
         ) from error
 

@@ -19,7 +19,7 @@ from recsys.dataset.ingestion.summary import Summary
 from recsys.errors import ArtifactError, Refused
 from recsys.pipelines.last_good import find_last_good_snapshot
 from recsys.pipelines.pseudonyms import FINGERPRINT, refuse_new_key
-from recsys.progress import log_stage, logger
+from recsys.progress import format_count, log_stage, logger
 from recsys.storage.files import explain_disk_error
 from recsys.storage.folders import scratch_folder
 from recsys.storage.home import forgotten_file
@@ -66,7 +66,10 @@ def run_ingest(config: Config, home: Path, now: datetime, accept_loss: str | Non
             notes=notes if accept_loss is None else {**notes, ACCEPTED: accept_loss},
         )
         summary = made.summary
-        done(f"snapshot {identity}: {summary.items:,} items, {summary.interactions:,} interactions")
+        done(
+            f"snapshot {identity}: {format_count(summary.items, 'item')}, "
+            f"{format_count(summary.interactions, 'interaction')}"
+        )
     return identity, summary
 
 
@@ -75,14 +78,14 @@ def _refuse_losses(config: Config, home: Path, made: StoredSnapshot) -> None:
     if before is None:
         return
     if select_meaning(before.manifest.get("dataset", {})) != select_meaning(made.manifest["dataset"]):
-        logger.info("the dataset settings changed: losses since snapshot %s are not checked", before.id)
+        logger.info("the dataset settings have changed, so losses since snapshot %s are not checked", before.id)
         return
     now, last = (Data(snapshot.scan("items"), snapshot.scan("interactions")) for snapshot in (made, before))
     if losses := find_losses(now, last, config.dataset.sanity):
         raise Refused(
             f"ingest of '{config.name}', compared with snapshot {before.id}: {'; '.join(losses)}; the current snapshot "
-            f"is unchanged, and the refused snapshot is in {made.folder} until the next ingest; check the export, or "
-            "accept the loss with 'recsys ingest --accept-loss REASON'"
+            f"is unchanged, and the refused snapshot is kept in {made.folder} until the next ingest; check the "
+            "export, or accept the loss with 'recsys ingest --accept-loss REASON'"
         )
 
 

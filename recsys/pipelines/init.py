@@ -39,7 +39,8 @@ def run_init(
         raise ConfigError(f"{out}: already exists; choose another --out, or replace it with --force")
     with log_stage("init") as done:
         proposal = propose(paths, out.stem, Decisions(answers=answers, ask=ask), queries)
-        done(f"{proposal.checks or 'no'} open question{'' if proposal.checks == 1 else 's'}")
+        count = len(proposal.questions) + len(proposal.checks)
+        done(f"{count or 'no'} open question{'' if count == 1 else 's'}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_text(out, proposal.text)

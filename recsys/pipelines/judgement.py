@@ -19,7 +19,7 @@ from recsys.evaluation.segments import Segment, parse_segments, score_segment
 from recsys.evaluation.tied_ranks import TiedRanks
 from recsys.pipelines.compare import Evidence, measure_champion, pair_up, read_figures, read_logged_run
 from recsys.pipelines.list_timing import time_lists
-from recsys.progress import log_stage, logger
+from recsys.progress import format_count, log_stage, logger
 from recsys.registry.gate.case import Case, Figure, FigureName, Rival, SegmentMargin, SegmentPairs
 from recsys.registry.gate.decide import BLEND, decide
 from recsys.registry.gate.decision import Decision
@@ -71,8 +71,8 @@ def judge_challenger(
     metric = _name_metric(config)
     if values.is_empty():
         raise DataError(
-            f"version {challenger.number} of '{challenger.name}': no user was measured with {metric}; "
-            "train again with this evaluation section"
+            f"version {challenger.number} of '{challenger.name}': no user has {metric}; train again with this "
+            "evaluation section"
         )
     own = Case(metric, float(values["value"].to_numpy().mean()), values.height, None)
     baselines = _pair_baselines(mine, config)
@@ -83,7 +83,7 @@ def judge_challenger(
         theirs = measure_champion(config, home, store, challenger, champion)
         rival = _pair_rival(f"{CHAMPION} version {champion.number}", values, theirs, config)
         best, champion_to_anchor = _measure_anchor(config, home, store, challenger, champion, anchor, theirs, values)
-        done(f"{metric} of {theirs.name} on {theirs.user_metrics['user_id'].n_unique():,} users")
+        done(f"{metric} of {theirs.name} on {format_count(theirs.user_metrics['user_id'].n_unique(), 'user')}")
     case = replace(
         own,
         champion=rival,
@@ -227,7 +227,7 @@ def _time_lists(config: Config, home: Path, store: Store, challenger: Version, c
     try:
         seconds, users = time_lists(config, home, store, {CHALLENGER: challenger, CHAMPION: champion})
     except ArtifactError as error:
-        logger.warning("%s; the speed of the lists is not compared", error)
+        logger.warning("%s; list generation times are not compared", error)
         return (Figure("seconds", None, None, 0),)
     return (Figure("seconds", seconds[CHALLENGER], seconds[CHAMPION], users),)
 

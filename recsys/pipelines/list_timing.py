@@ -15,7 +15,7 @@ from recsys.config import Config
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import resolve_end
 from recsys.pipelines.compare import load_bundle
-from recsys.progress import log_stage
+from recsys.progress import log_stage, track
 from recsys.registry.tracking import Store
 from recsys.registry.versions import BUNDLE, Version
 from recsys.serving.block_lists import BlockLists
@@ -84,7 +84,7 @@ def time_lists(
         for lists in timed.values():
             # The first time compiles and fills caches.
             lists.time()
-        rounds = [{name: lists.time() for name, lists in timed.items()} for _ in range(_ROUNDS)]
+        rounds = [{name: lists.time() for name, lists in timed.items()} for _ in track(range(_ROUNDS), "Rounds")]
         fastest = {name: min(each[name] for each in rounds) * 1_000 / users.n_users for name in timed}
         done(", ".join(f"{name} {seconds:.2f} s" for name, seconds in fastest.items()) + " per 1,000 users")
     return fastest, users.n_users

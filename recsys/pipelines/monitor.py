@@ -32,6 +32,7 @@ from recsys.monitoring.nights import list_periods
 from recsys.monitoring.observation import observe
 from recsys.monitoring.reference import select_reference
 from recsys.monitoring.sketches import read_list_sketch
+from recsys.pipelines.plausible_dates import refuse_future
 from recsys.progress import format_count, log_stage, logger
 from recsys.storage.access import let_readers_in
 from recsys.storage.files import replace_text
@@ -65,11 +66,12 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
         config: its snapshot and lists are watched; its section `monitoring` has the settings.
         home: the folder of snapshots, lists and monitored nights.
         run_date: YYYY-MM-DD; None: the run date that readers follow or, without lists, the day after the last event.
-        now: its day is the run date where the data has no times and nothing else gives one; otherwise unused.
+        now: limits the run date; its day is the run date where the data has no times and nothing else gives one.
 
     Raises:
         ArtifactError: there is no snapshot, the lists are damaged, or the home cannot be written.
         DataError: the run date is not YYYY-MM-DD.
+        Refused: it is in the future.
     """
     settings = config.monitoring
     with lock(home, f"monitoring-{config.name}"), log_stage("monitor") as done:
@@ -77,6 +79,9 @@ def monitor(config: Config, home: Path, run_date: str | None, now: datetime) -> 
         chosen = run_date or _find_followed(config, home)
         end = resolve_end(snapshot.interactions, chosen)
         day = chosen or (end or now).date().isoformat()
+        if run_date is not None:
+            # A night long after the data is what a frozen feed looks like; one in the future is a typing error.
+            refuse_future("monitor", run_date, resolve_end(snapshot.interactions, None), now)
         nights = [night for night in read_nights(home, config.name) if night.run_date < day]
         reference = select_reference(nights, day, settings)
         last = read_last(home, config.name, reference.nights)
@@ -207,7 +212,7 @@ def _find_shown(config: Config, home: Path, run_date: str, end: datetime | None)
     try:
         lists, manifest = scan_recommendations(home, served.run_date)
     except ArtifactError as error:
-        logger.warning("%s; what users did with these lists is not watched", error)
+        logger.warning("%s; the outcomes of these lists are not monitored", error)
         return None
     if manifest.get("name") != config.name:
         return None

@@ -32,6 +32,7 @@ from recsys.dataset.user_items import read_ids, warn_of_unknown_ids
 from recsys.dataset.windows import resolve_end
 from recsys.errors import DataError, Refused
 from recsys.pipelines.canary import find_canary, load_canary
+from recsys.pipelines.plausible_dates import refuse_implausible
 from recsys.pipelines.promote import load_champion
 from recsys.pipelines.pseudonyms import check_key
 from recsys.progress import format_count, logger
@@ -41,10 +42,11 @@ from recsys.registry.tracking import connect
 from recsys.registry.versions import Version
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
-from recsys.serving.variants import CHALLENGER, CHAMPION, VariantName, draw_users
+from recsys.serving.variants import draw_users
 from recsys.storage.files import hash_text
 from recsys.storage.folders import verify_folder
 from recsys.storage.home import list_folder
+from recsys.tables import CHALLENGER, CHAMPION, VariantName
 
 # Settings of the generation section that do not change a list: where lists are written, how long they are kept, and
 # when they are refused. Nights that differ only in these are the same night.
@@ -223,7 +225,17 @@ class NightInputs:
         )
         return [(variant, users) for variant, users in shares if users.n_users]
 
-    def refuse_leak(self, end: datetime | None) -> None:
+    def refuse_date(self, run_date: str, end: datetime | None, now: datetime, *, allow_future: bool) -> None:
+        """Refuse a run date that is not plausible, unless the future is allowed, and one whose lists would know it.
+
+        Raises:
+            Refused: the run date is in the future or long after the data, or a model learned from later events.
+        """
+        if not allow_future:
+            refuse_implausible("generate", self.config, run_date, self.data_end, now)
+        self._refuse_leak(end)
+
+    def _refuse_leak(self, end: datetime | None) -> None:
         """Refuse a night whose lists would use later events.
 
         Raises:
@@ -238,8 +250,8 @@ class NightInputs:
                     else "stop the canary with 'recsys canary --stop'"
                 )
                 raise Refused(
-                    f"generate for {end.date()}: the {variant.name}, version {variant.version.number}, learned from "
-                    f"events until {cutoff.isoformat()}, so its lists would know the future; choose a run date from "
+                    f"generate for {end.date()}: the {variant.name}, version {variant.version.number}, was trained on "
+                    f"events until {cutoff.isoformat()}, so its lists would leak future events; choose a run date from "
                     f"{cutoff.date()} on, or {advice}"
                 )
 
@@ -264,7 +276,7 @@ class NightInputs:
         hours = (end - last).total_seconds() / 3600
         if hours > limit:
             raise Refused(
-                f"generate for {run_date}: the snapshot's last event is {hours:,.0f} hours before it "
+                f"generate for {run_date}: the snapshot's last event is {format_count(round(hours), 'hour')} earlier "
                 f"({last.isoformat()}), expected at most generation.max_snapshot_age_hours {limit:g}; ingest newer "
                 "data; the current lists remain published"
             )
@@ -288,11 +300,11 @@ def list_run_dates(first: str, last: str, snapshot: OpenSnapshot) -> Sequence[st
     ends = [resolve_end(snapshot.interactions, run_date) for run_date in (first, last)]
     if None in ends:
         raise DataError(
-            "run dates from and until: the data has no times, so all nights are the same; give one run date"
+            "run dates from and until: the data has no times, so all nights are equal; choose a single run date"
         )
     start, stop = (end.date() for end in ends if end)
     if stop < start:
-        raise DataError(f"run dates {first} until {last}: the last is before the first; swap them")
+        raise DataError(f"run dates {first} until {last}: the first is after the last; swap them")
     return [date.fromordinal(day).isoformat() for day in range(start.toordinal(), stop.toordinal() + 1)]
 
 

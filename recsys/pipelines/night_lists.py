@@ -19,8 +19,8 @@ from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.embedding_task import embed_with_engine
 from recsys.serving.night_sample import find_share
 from recsys.serving.shard_task import ShardTask, add_counts, save_inputs
-from recsys.serving.variants import CHAMPION
 from recsys.storage.home import embeddings_folder, factors_folder
+from recsys.tables import CHAMPION
 from recsys.text.embedding_cache import EmbeddingCache
 
 Counts = dict[str, int]

@@ -39,11 +39,13 @@ class MadePart:
     counts: Counts
 
 
-def generate_part(config: Config, home: Path, run_date: str | None, part: Part, now: datetime) -> MadePart:
+def generate_part(
+    config: Config, home: Path, run_date: str | None, part: Part, now: datetime, *, allow_future: bool = False
+) -> MadePart:
     """Make one part of the shards of a night; `generate` publishes the night when all parts are made.
 
     The parts may be made at the same time, by machines that share the home. Shards are the same whoever makes them,
-    so the published bytes are those of a night that one process made. `generate` makes what no part has made.
+    so the published bytes are those of a night that one process made. `generate` makes the missing lists.
 
     Args:
         config: as for `generate`.
@@ -51,6 +53,7 @@ def generate_part(config: Config, home: Path, run_date: str | None, part: Part, 
         run_date: as for `generate`.
         part: which shards to make.
         now: as for `generate`.
+        allow_future: as in `NightOptions`.
 
     Raises:
         Refused: as for `generate`, except for the sanity checks, which need the whole night.
@@ -59,8 +62,8 @@ def generate_part(config: Config, home: Path, run_date: str | None, part: Part, 
     with lock(home, f"shards-{part.number}-of-{part.parts}"):
         inputs = NightInputs.load(config, home)
         end = resolve_end(inputs.snapshot.interactions, run_date)
-        inputs.refuse_leak(end)
         date = run_date or (end or now).date().isoformat()
+        inputs.refuse_date(date, end, now, allow_future=allow_future)
         night = Night(date, inputs.describe(home, date, end))
         with _share_shards(home, night) as shards:
             if shards is None:

@@ -112,7 +112,7 @@ def promote(config: Config, home: Path, *, why: str | None = None) -> Promoted:
         ArtifactError: another process is promoting or rolling back in this home.
     """
     if why is not None and not why.strip():
-        raise ConfigError("promote --force: the reason is empty; give one with --why TEXT")
+        raise ConfigError("promote --force: the reason is empty; state it with --why TEXT")
     store = connect(home, config)
     name = config.model_name
     with lock(home, "promotion"):
@@ -199,8 +199,8 @@ def _already(champion: Version) -> Judged:
 
 def _explain_rollback(entry: Entry) -> str:
     return (
-        f"version {entry.from_version} was rolled back (entry {entry.number}, {entry.author}); train another, or "
-        "promote it with --force --why TEXT"
+        f"version {entry.from_version} was rolled back (entry {entry.number}, {entry.author}); train another version, "
+        "or promote it with --force --why TEXT"
     )
 
 
@@ -233,7 +233,7 @@ def _find_anchor(store: Store, log: PromotionLog, champion: Version | None) -> V
     anchor = find_number(store, log.model, log.anchor)
     if anchor is None:
         logger.warning(
-            "%s: the anchor, version %s, does not exist any more; the champion takes its place", log.place, log.anchor
+            "%s: the anchor, version %s, no longer exists; the champion takes its place", log.place, log.anchor
         )
     return anchor or champion
 
@@ -265,8 +265,7 @@ def _find_forced(config: Config, store: Store, log: PromotionLog, champion: Vers
         challenger = find_number(store, name, head.from_version)
     elif challenger is None or (champion and challenger.number == champion.number):
         raise RegistryError(
-            f"promote '{name}' --force: no version waits to be promoted; {_TRAIN_FIRST}, or "
-            "use 'recsys rollback --to N'"
+            f"promote '{name}' --force: there is no version to promote; {_TRAIN_FIRST}, or use 'recsys rollback --to N'"
         )
     return challenger or need_version(store, name, CHALLENGER, _TRAIN_FIRST)
 

@@ -1,4 +1,4 @@
-"""`recsys prune`: delete what nothing needs any more.
+"""`recsys prune`: delete what is no longer needed.
 
 Each kind is deleted under the locks of the commands that write or read it; a kind whose lock is held is left for the
 next time. A folder of the home is renamed in one step under the lock and deleted after it, and a version is tagged
@@ -172,7 +172,7 @@ def _holding(work: _Work, what: str, names: Sequence[str]) -> Iterator[bool]:
                 stack.enter_context(lock(work.home, name))
         except LockedError as error:
             held = False
-            work.pruned.left.append(f"{what}: left for the next time: {error}")
+            work.pruned.left.append(f"{what}: skipped until the next run: {error}")
         yield held
 
 
@@ -253,7 +253,7 @@ def _find_caches(work: _Work) -> Findings:
 def _find_leftovers(work: _Work) -> Findings:
     hours = work.config.retention.leftover_hours
     before, artifacts = work.seconds - hours * 3600, mlflow_artifacts_folder(work.home)
-    why = "a command that was killed left it"
+    why = "left by a killed command"
     return Findings([Outdated("leftover", path, why) for path in find_leftovers(work.home, before, [artifacts])])
 
 
@@ -281,9 +281,11 @@ def _delete_outdated(work: _Work, store: Store, log: PromotionLog, keeping: Keep
     for files in found:
         if files.shared:
             version = files.version
-            work.pruned.left.append(f"version {version.number}: is kept, for {files.shared} has the same files")
+            work.pruned.left.append(f"version {version.number}: kept because {files.shared} has the same files")
         elif not files.parts and PRUNED not in files.version.tags:
-            work.pruned.left.append(f"version {files.version.number}: is kept, for recsys did not write its files")
+            work.pruned.left.append(
+                f"version {files.version.number}: kept because its files were not written by recsys"
+            )
     candidates = [files for files in found if not files.shared and (files.parts or PRUNED in files.version.tags)]
     work.pruned.bytes += measure_freed(path for files in candidates for path in files.paths)
     work.pruned.bytes += sum(files.size for files in candidates if not files.paths)
@@ -301,7 +303,7 @@ def _delete_outdated(work: _Work, store: Store, log: PromotionLog, keeping: Keep
         item, number = items[files.version.number], files.version.number
         if number in needed:
             unmark_pruned(store, files.version)
-            work.pruned.left.append(f"version {number}: is kept, for it is needed since now ({needed[number]})")
+            work.pruned.left.append(f"version {number}: kept because it is needed now ({needed[number]})")
             work.pruned.bytes -= item.bytes
             continue
         problem = delete_files(store, files)

@@ -34,22 +34,23 @@ def write_mapping(config: Config, home: Path, path: Path) -> int:
         ArtifactError: the file cannot be written.
     """
     if not config.dataset.pseudonyms:
-        raise ConfigError("dataset.pseudonyms: is false, so there is nothing to map; set it to true")
+        raise ConfigError("dataset.pseudonyms: is false, so there are no pseudonyms; set it to true to use them")
     target = path.expanduser().resolve()
     if target.is_relative_to(home.resolve()):
         raise ConfigError(
-            f"file {path}: is inside RECSYS_HOME, where nothing may map pseudonyms back; name another folder"
+            f"file {path}: is inside RECSYS_HOME, which must not contain the mapping of pseudonyms; choose another "
+            "folder"
         )
     pseudonyms, files = Pseudonyms.from_environment(), config.dataset.interactions
     users = UserNumbers(files.missing.get("user_id", ()))
     for batch in read_batches("interactions", files, {"user_id": files.columns.user_id}):
         users.read(batch.values["user_id"])
     ids = users.ids.alias("user_id").sort()
-    with replace_file(target, "name another file") as staging:
+    with replace_file(target, "choose another file") as staging:
         os.close(os.open(staging, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         pl.DataFrame([ids, pseudonyms.replace(ids).alias("pseudonym")]).write_csv(staging)
     if target.stat().st_mode & 0o077:
-        raise ArtifactError(f"file {path}: others can read it; name a file on a file system with permissions")
+        raise ArtifactError(f"file {path}: other accounts can read it; choose a file on a file system with permissions")
     return len(ids)
 
 
@@ -68,7 +69,7 @@ def refuse_new_key(config: Config, home: Path, *, accepted: bool) -> str:
     if used and used != fingerprint and not accepted:
         raise Refused(
             f"ingest of '{config.name}': {KEY} has the fingerprint {fingerprint}, but the current snapshot was made "
-            f"with {used}: every user would become another user; restore the key, or, to rotate it, run "
+            f"with {used}: every user would get a new pseudonym; restore the key, or, to rotate it, run "
             "'recsys ingest --accept-loss REASON', then train, promote and generate again"
         )
     return fingerprint

@@ -122,7 +122,7 @@ def move_pointer(config: Config, home: Path, run_date: str, now: datetime) -> Mo
         )
         if before != run_date:
             append_move(home, move)
-        logger.info("readers follow %s now", run_date)
+        logger.info("readers now follow %s", run_date)
         fill_outputs(list_other_outputs(home, outputs), Night(run_date, {}))
     return move
 

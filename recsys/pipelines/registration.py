@@ -8,25 +8,30 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.artifacts.runs import open_run
 from recsys.config import Config
 from recsys.errors import ArtifactError, RegistryError
-from recsys.progress import log_stage, logger
+from recsys.progress import log_stage, logger, progress_bar
 from recsys.registry.descriptions import describe_run, describe_version
 from recsys.registry.tracking import Store, connect, get_or_create_experiment
 from recsys.registry.training_run import Results, finish_run, has_run, log_results
 from recsys.registry.versions import BUNDLE, EVALUATION_MODEL, Version, describe_on_page, register
-from recsys.serving.bundle import WRITTEN_BY, Bundle
-from recsys.storage.code_version import find_code_version
+from recsys.storage.code_version import WRITTEN_BY, find_code_version
 from recsys.storage.files import read_json, write_json
 from recsys.storage.folders import read_manifest, sweep, verify_folder, write_folder
 from recsys.storage.home import kept_training_folder, run_folder, unregistered_folder
 from recsys.storage.locks import lock
 from recsys.storage.shared_files import share_files
 
+if TYPE_CHECKING:
+    # Imports torch, which commands that only look for waiting trainings do not need.
+    from recsys.serving.bundle import Bundle
+
 _RECORD = "registration.json"
+# Of a registration, for its progress bar: the results take about two, the model two, descriptions one.
+_PARTS = 5
 _TRAIN_AGAIN = "delete this folder and run 'recsys train'"
 
 
@@ -109,7 +114,7 @@ def register_training(config: Config, home: Path, run: str | None = None) -> lis
         if run is not None and run not in kept:
             waiting = ", ".join(kept) or "none"
             raise ArtifactError(
-                f"run '{run}': does not wait for its registration in {unregistered_folder(home)}; found {waiting}"
+                f"run '{run}': has no unfinished registration in {unregistered_folder(home)}; found {waiting}"
             )
         ours = [name for name in kept if open_run(run_folder(home, name)).config.name == config.name]
         wanted = ours if run is None else [run]
@@ -132,23 +137,25 @@ def finish_training(config: Config, home: Path, store: Store, run: str) -> Versi
     run_id, results = record["run_id"], Results(**record["results"])
     logged = open_run(run_folder(home, run))
     try:
-        with log_stage("MLflow") as done:
+        with log_stage("MLflow") as done, progress_bar("Logging and registering", _PARTS) as progress:
             if not has_run(store, run_id):
                 raise RegistryError(
-                    f"MLflow store {store.place}: has no run {run_id}, which was opened in {record['store']}; set "
+                    f"MLflow store {store.place}: has no run {run_id}, which was started in {record['store']}; set "
                     "MLFLOW_TRACKING_URI to that store"
                 )
             log_results(store, run_id, logged.config, results, logged.folder)
+            progress(2)
             writer = read_manifest(folder / BUNDLE, _TRAIN_AGAIN).get(WRITTEN_BY)
             facts = {**results.facts, "bundle": record["bundle"], **({WRITTEN_BY: writer} if writer else {})}
             version = register(store, config.model_name, run_id, folder / BUNDLE, folder / EVALUATION_MODEL, facts)
+            progress(2)
             experiment = get_or_create_experiment(store)
             describe_on_page(store, version, describe_version(logged, version.number, run_id, experiment))
             finish_run(store, run_id, describe_run(logged, version.number, run_id, experiment))
             done(f"run {run_id}, {version.name} version {version.number} is registered")
     except RegistryError as error:
         raise RegistryError(
-            f"{error}; run {run} is fitted and kept in {folder}: 'recsys register' finishes it without fitting again"
+            f"{error}; run {run} is trained and kept in {folder}: 'recsys register' registers it without training again"
         ) from error
     shutil.rmtree(folder)
     return version

@@ -36,5 +36,5 @@ def republish_lists(config: Config, home: Path, version: str) -> str | None:
         if run_date is None or not republish(home, run_date, version):
             return None
         fill_outputs(list_other_outputs(home, config.generation), Night(run_date, {}))
-        logger.info("lists for %s: readers see those of version %s", run_date, version)
+        logger.info("lists for %s: readers now see the lists of version %s", run_date, version)
         return run_date

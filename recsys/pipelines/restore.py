@@ -89,8 +89,9 @@ def _check_store(folder: Path, store: str) -> None:
     given = os.environ.get("MLFLOW_TRACKING_URI")
     if store == HOME and given:
         raise ArtifactError(
-            f"backup {folder}: holds the registry of a home, but MLFLOW_TRACKING_URI is {Address.parse(given).place}; "
-            "recsys does not restore into another store: unset it, then run again; nothing was restored"
+            f"backup {folder}: contains the registry of a home, but MLFLOW_TRACKING_URI is "
+            f"{Address.parse(given).place}; "
+            "recsys does not restore into another store; unset it, then run again; nothing was restored"
         )
     if store != HOME and not given:
         raise ArtifactError(

@@ -81,10 +81,11 @@ def _find_target(store: Store, log: PromotionLog, to: str | None) -> Version:
     number = to or log.previous_champion
     if number is None and log.champion is None:
         raise RegistryError(
-            f"model '{log.model}' in {store.place}: no version has the alias '{CHAMPION}'; no version was ever promoted"
+            f"model '{log.model}' in {store.place}: no version has the alias '{CHAMPION}', because no version was "
+            "ever promoted"
         )
     if number is None:
-        raise RegistryError(f"{log.place}: no champion before version {log.champion}; nothing to roll back to")
+        raise RegistryError(f"{log.place}: there is no champion before version {log.champion} to roll back to")
     version = find_number(store, log.model, number)
     if version is None or not is_complete(version):
         state = "does not exist" if version is None else "is not complete"

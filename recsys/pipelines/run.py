@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from recsys.artifacts.snapshots import open_snapshot
 from recsys.config import Config
-from recsys.dataset.windows import resolve_end
 from recsys.errors import Refused
 from recsys.pipelines.generate import Generated, generate
 from recsys.pipelines.ingest import run_ingest
-from recsys.pipelines.plausible_dates import refuse_future
+from recsys.pipelines.plausible_dates import check_run_date
 from recsys.pipelines.promote import promote
 from recsys.pipelines.train import N_STEPS, Trained, train
 from recsys.progress import Steps, logger
@@ -51,11 +49,7 @@ def run_all(config: Config, home: Path, run_date: str | None, now: datetime) -> 
     steps = Steps(N_STEPS + 3)
     steps.begin("ingest")
     run_ingest(config, home, now)
-    if run_date is not None:
-        # Found before a training that would learn until that date.
-        interactions = open_snapshot(home, config.name, config.dataset.model_dump(mode="json")).interactions
-        resolve_end(interactions, run_date)
-        refuse_future(config, run_date, resolve_end(interactions, None), now)
+    check_run_date("run", config, home, run_date, now)
     trained = train(config, home, run_date, steps)
     store = connect(home, config)
     steps.begin("promotion gate")

@@ -42,7 +42,7 @@ def embed_texts(config: Config, home: Path, texts: Sequence[str], alias: str = C
         RegistryError: no version has the alias.
     """
     if not texts:
-        raise DataError("embed: no text; give texts with --text, or one per line on standard input")
+        raise DataError("embed: no text; pass texts with --text, or one per line on standard input")
     for number, text in enumerate(texts, start=1):
         _check_unicode(text, f"text {number} of {len(texts)}")
     version, bundle = load_registered(config, home, alias)
@@ -75,20 +75,20 @@ def search(
         RegistryError: no version has the alias.
     """
     if not text.strip():
-        raise DataError("search: the text is empty; give words, such as 'a crew lost in space'")
+        raise DataError("search: the text is empty; enter words, such as 'a crew lost in space'")
     _check_unicode(text, "search: the text")
     snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     items = snapshot.items.filter(pl.col("available")) if available else snapshot.items
     if items.is_empty():
         raise DataError(
-            f"search: none of the {snapshot.items.height:,} items of snapshot {snapshot.id} is available; "
-            "give --all to search them, or ingest newer data"
+            f"search: none of the {format_count(snapshot.items.height, 'item')} of snapshot {snapshot.id} is "
+            "available; add --all to search all items, or ingest newer data"
         )
     version, bundle = load_registered(config, home, alias)
     if not _has_known_token(bundle, [text])[0]:
         raise DataError(
-            f"search: no word or letter of the text is in the vocabulary of {alias} version {version.number} "
-            f"({bundle.config.text.checkpoint}); give words of its languages, or train with another text.checkpoint"
+            f"search: no word or character of the text is in the vocabulary of {alias} version {version.number} "
+            f"({bundle.config.text.checkpoint}); use words of its languages, or train with another text.checkpoint"
         )
     with log_stage("catalogue") as done, progress_bar("Embedding", items.height) as progress:
         embeddings = bundle.embed(bundle.make_item_texts(items), progress, EmbeddingCache(embeddings_folder(home)))
@@ -132,7 +132,7 @@ def load_registered(config: Config, home: Path, alias: str) -> tuple[Version, Bu
         RegistryError: there is no store yet, or no version has the alias.
     """
     other = CHALLENGER if alias == CHAMPION else CHAMPION
-    next_step = f"run 'recsys train' and 'recsys promote' first, or give --alias {other}"
+    next_step = f"run 'recsys train' and 'recsys promote' first, or use --alias {other}"
     _check_unicode(alias, "alias")
     # Connecting creates a store where there is none, and this command is read-only.
     if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow_database(home).exists():
@@ -147,7 +147,8 @@ def _check_unicode(text: str, what: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{what}: letter {error.start + 1} is not valid Unicode (a byte that is not UTF-8, or half a character); "
+            f"{what}: character {error.start + 1} is not valid Unicode (a byte that is not UTF-8, or half a "
+            "character); "
             "expected UTF-8; convert it, as with iconv, or set a UTF-8 locale"
         ) from error
 
@@ -163,7 +164,7 @@ def _warn_unknown(bundle: Bundle, texts: Sequence[str]) -> None:
     if unknown:
         shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
         logger.warning(
-            "embed: %d of %d texts (number %s) have no word or letter in the vocabulary of %s; "
+            "embed: %d of %d texts (number %s) have no word or character in the vocabulary of %s; "
             "their vectors are meaningless",
             len(unknown),
             len(texts),

@@ -14,7 +14,7 @@ from recsys.config import Config
 from recsys.dataset.pseudonyms import name_users
 from recsys.dataset.windows import cut, resolve_end
 from recsys.errors import ArtifactError, DataError
-from recsys.serving.variants import CHALLENGER
+from recsys.tables import CHALLENGER
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def show_user(config: Config, home: Path, user: str, run_date: str | None) -> Us
         if found.history or found.rows:
             return found
     raise DataError(
-        f"user '{show_id(user)}': has no event before {run_date} and no list; give an id of the raw interactions, "
-        "without blanks around it"
+        f"user '{show_id(user)}': has no event before {run_date} and no list; use an id from the raw interactions, "
+        "without surrounding blanks"
     )
 
 

@@ -30,7 +30,7 @@ from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
 from recsys.pipelines.registration import find_kept, finish_training, keep_training
 from recsys.pipelines.run_plots import draw_run
-from recsys.progress import Steps, log_stage, logger
+from recsys.progress import Steps, format_count, log_stage, logger
 from recsys.ranking.importance import measure_importance
 from recsys.registry.pages import Page, find_page
 from recsys.registry.run_metrics import name_curves, name_measured, name_metrics
@@ -198,9 +198,9 @@ def _fit_and_measure(
     measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=encoder_inputs.embed_zero_shot())
     with log_stage("intervals") as done:
         tables = _summarise(config, measured, evaluated)
-        done(f"{tables['metrics'].height:,} rows, {tables['segments'].height:,} by segment")
+        done(f"{format_count(tables['metrics'].height, 'row')}, {tables['segments'].height:,} by segment")
     worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
-    logger.info("features that shifted most between training and test: %s", ", ".join(worst))
+    logger.info("features with the largest shift between training and test: %s", ", ".join(worst))
     curves = {**evaluated.curves, "ranker_validation_ndcg": list(evaluated.bundle.ranker.validation.curve)}
     steps.begin("training on everything, to serve")
     refit = fit(config, fold=windows.refit_fold, resume=resume / "refit", evaluated=evaluated)

@@ -49,7 +49,7 @@ class Blend:
         """Choose weights for a high mean nDCG@n over the training groups, source by source (Caruana et al. 2004, ICML).
 
         Starting from nothing, weight is added to the source that helps most, again and again, also to a source that
-        has weight already; when none helps any more, smaller steps are tried. A source that adds nothing keeps weight
+        has weight already; when none helps, smaller steps are tried. A source that adds nothing keeps weight
         0; ties go to the first source.
         """
         starts, groups = find_starts(rows), Groups(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from recsys.progress import track
 from recsys.ranking.blend import Groups
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import thin_negatives
@@ -46,7 +47,7 @@ def measure_importance(
 
     whole = measure()
     losses = {}
-    for place, feature in enumerate(ranker.booster.feature_name()):
+    for place, feature in enumerate(track(ranker.booster.feature_name(), "Importance of features")):
         kept = matrix[:, place].copy()
         matrix[:, place] = kept[shuffled]
         losses[feature] = whole - measure()

@@ -87,7 +87,7 @@ class Ranker:
         if rows.is_empty():
             raise DataError(
                 "training rows: no candidate of any label window is a positive; "
-                "use longer label windows, more depth in candidates.depths or more data"
+                "use longer label windows, larger candidates.depths or more data"
             )
         blend = Blend.tune(rows, sources, n)
         matrix = _matrix(rows, blend.score_rows(rows), features)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError
+from recsys.progress import format_count
 from recsys.storage.compilation import compiled
 
 # Rows that one tree scores together; their features stay in the processor's cache.
@@ -200,7 +201,10 @@ class _Reader:
         count = len(self.leaves) - self.leaf_starts[-1]
         self.most_leaves = max(self.most_leaves, count)
         if count > _MOST_LEAVES:
-            raise ArtifactError(f"trees: one has {count} leaves, expected at most {_MOST_LEAVES}; train again")
+            raise ArtifactError(
+                f"trees: a tree has {format_count(count, 'leaf', 'leaves')}, expected at most {_MOST_LEAVES}; train "
+                "again"
+            )
 
     def _walk(self, part: dict[str, Any]) -> tuple[int, float, int]:
         """Return the subtree's node index or, for a leaf, -1 - leaf index, its mean and its number of training rows."""
@@ -208,7 +212,9 @@ class _Reader:
             self.leaves.append(part["leaf_value"])
             return -len(self.leaves), part["leaf_value"], part.get("leaf_count", 1)
         if part["by_category"] or part["missing_type"] == "Zero":
-            raise ArtifactError("trees: a split by category, or zeros that stand for missing; train again")
+            raise ArtifactError(
+                "trees: found a categorical split or zeros as missing values, expected neither; train again"
+            )
         first = len(self.leaves) - self.leaf_starts[-1]
         left, left_mean, left_count = self._walk(part["left_child"])
         out_of_reach = (1 << (len(self.leaves) - self.leaf_starts[-1])) - (1 << first)

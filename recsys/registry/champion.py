@@ -69,7 +69,7 @@ class Serving:
             )
         if self.state == "unconfirmed" and entry and entry.action in _CHANGES:
             return (
-                f"version {entry.to_version} serves, but the command that made it champion was interrupted (entry "
+                f"version {entry.to_version} serves, but the command that promoted it was interrupted (entry "
                 f"{entry.number}, {entry.author}); the next promotion or rollback completes it"
             )
         if self.state == "moved":
@@ -127,7 +127,7 @@ def settle(store: Store, log: PromotionLog, *, allow_deleted: bool = False) -> t
             finished = serving.entry
             follow(store, log)
             if finished and finished.action in _CHANGES:
-                logger.warning("%s: the interrupted change is finished: %s", log.place, describe_change(finished))
+                logger.warning("%s: completed the interrupted change: %s", log.place, describe_change(finished))
         _confirm_head(log)
     elif serving.state == "moved":
         _record_by_hand(log, serving)
@@ -150,7 +150,7 @@ def follow(store: Store, log: PromotionLog) -> Entry:
     while True:
         head = log.head
         if head is None or head.to_version is None:
-            raise RegistryError(f"{log.place}: it names no champion; run 'recsys promote'")
+            raise RegistryError(f"{log.place}: it has no champion; run 'recsys promote'")
         set_alias(store, log.model, CHAMPION, head.to_version)
         # Another process may have added an entry, and moved the alias, before this one moved it.
         log.refresh()
@@ -176,7 +176,7 @@ def note_champion(store: Store, home: Path, model: str) -> Entry | None:
             _confirm_head(log)
             serving = compare_with_alias(store, log)
     except RegistryError as error:
-        logger.warning("%s; the lists are made with what the alias 'champion' names", error)
+        logger.warning("%s; the lists are made with the version that has the alias 'champion'", error)
         return None
     return serving.entry if serving.state in ("agreed", "unconfirmed") else None
 
@@ -216,10 +216,10 @@ def _was_deleted(store: Store, log: PromotionLog, serving: Serving) -> bool:
 def _record_by_hand(log: PromotionLog, serving: Serving) -> None:
     number = serving.number
     if number is None:
-        reason = "the alias 'champion' was found deleted"
+        reason = "the alias 'champion' had been deleted"
     else:
         before = f"the log had version {serving.champion}" if serving.champion else "the log had no champion"
-        reason = f"the alias 'champion' was found on version {number}; {before}"
+        reason = f"the alias 'champion' had been moved to version {number}; {before}"
     anchor, spent = log.find_budget(number) if number else (log.anchor, log.spent)
     log.append("hand_made", to_version=number, reason=reason, anchor=anchor, spent=spent)
     logger.warning("%s: recorded: %s", log.place, reason)

@@ -97,9 +97,9 @@ def explain(address: Address, error: Exception) -> str:
         return reason[:500]
     user = "; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     if _DENIED["401"].search(f"{code} {reason}"):
-        return f"the server refuses the credentials (401){user}"
+        return f"the server rejects the credentials (401){user}"
     if _DENIED["403"].search(f"{code} {reason}"):
-        return f"the server does not permit this user to do that (403){user} of a user who may"
+        return f"the server does not allow this user to do that (403){user} of a user with permission"
     return reason[:500]
 
 

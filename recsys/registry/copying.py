@@ -44,7 +44,9 @@ logger = logging.getLogger(__name__)
 ORIGIN = "origin"
 ORIGIN_VERSION = "origin_version"
 _MODEL_FOLDER = "bundle"
-_TAMPERED = "the version was tampered with and is not copied; train and promote another, or restore its artifacts"
+_TAMPERED = (
+    "the version was tampered with and is not copied; train and promote another version, or restore its artifacts"
+)
 _BATCH = 100
 T = TypeVar("T")
 
@@ -133,8 +135,9 @@ def verify_bundles(folder: Path, version: Version) -> str:
     for part in (BUNDLE, EVALUATION_MODEL):
         if not (folder / part).is_dir():
             raise ArtifactError(
-                f"model '{version.name}' version {version.number}: no {part}: an older recsys registered it; "
-                f"mlflow.pyfunc.load_model('models:/{version.name}/{version.number}') reads it, with the code that was "
+                f"model '{version.name}' version {version.number}: no {part}: it was registered by an older version "
+                f"of recsys; mlflow.pyfunc.load_model('models:/{version.name}/{version.number}') reads it, with the "
+                "code that was "
                 "logged with it; it is not copied: train again"
             )
     manifest = verify_folder(folder / BUNDLE, _TAMPERED)
@@ -156,7 +159,7 @@ def find_copy(store: Store, name: str, fetched: FetchedVersion) -> Version | Non
     Raises:
         RegistryError: the registry does not answer.
     """
-    with asking(store, f"copies of model '{name}' were not looked up"):
+    with asking(store, f"cannot list copies of model '{name}'"):
         if not store.client.search_registered_models(f"name = '{name}'"):
             return None
         versions = store.client.search_model_versions(f"name = '{name}'")
@@ -218,7 +221,7 @@ def _describe(store: Store, version: Version, fetched: FetchedVersion) -> None:
     try:
         run = open_run(fetched.files / RUN_FOLDER)
     except ArtifactError as error:
-        logger.debug("the copy of version %s has no description: %s", fetched.version.number, error)
+        logger.debug("cannot write the description of the copy of version %s: %s", fetched.version.number, error)
         return
     experiment = str(store.client.get_run(version.run_id).info.experiment_id)
     store.client.set_tag(version.run_id, NOTE, describe_run(run, version.number, version.run_id, experiment))

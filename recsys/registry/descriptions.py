@@ -43,18 +43,19 @@ def describe_experiment(name: str) -> str:
     return (
         f"Trainings of **{escape_markdown(name)}**, one run each. The nested runs are baselines, measured on the same "
         "users. Runs named *tune* are searches over settings, with a nested run for each trial.\n\n"
-        "| metrics | what they are |\n|---|---|\n"
+        "| metrics | meaning |\n|---|---|\n"
         "| `ndcg_at_10` and others without a group | accuracy of the lists on the test window, mean over users |\n"
         "| `ci/…` | ends of their confidence intervals |\n"
         "| `vs_blend/…` | ours minus the blend, the strongest simple baseline, paired by user |\n"
         "| `ours_minus_this/…` | the same for the baseline of a nested run |\n"
-        "| `lost/…` | what retrieval, the ranker and the rules cost |\n"
+        "| `lost/…` | loss due to retrieval, ranking and rules |\n"
         "| `cold/…` | items without earlier events: recall, and their share of the lists |\n"
         "| `lists/…`, `candidates/…`, `cost/…`, `ranker/…` | coverage, novelty, union recall, time, size |\n"
-        "| `training/…` | losses and validation by step |\n"
+        "| `training/…` | training loss and validation recall by step |\n"
         "| `system/…` | load of the machine |\n\n"
-        "To compare trainings, select runs without a parent and plot `vs_blend/ndcg_at_10`. A failed run has its "
-        "reason in the tag `failure`. `recsys evaluate`, `recsys report` and the notebooks show more."
+        "To compare trainings, select runs without a parent and plot `vs_blend/ndcg_at_10`. The tag "
+        "`failure` of a failed run has the reason. `recsys evaluate`, `recsys report` and the notebooks have more "
+        "detail."
     )
 
 
@@ -63,7 +64,7 @@ def describe_nights(name: str) -> str:
     return (
         f"Monitored nights of **{escape_markdown(name)}**, one run each, named by run date. Metrics are the figures of "
         "`recsys monitor`, in a group for each area; the groups `low` and `high` are their normal ranges. The tag "
-        "`verdict` says whether the night was calm, and `causes` what was not."
+        "`verdict` is the verdict of the night, and `causes` lists the causes of its alerts."
     )
 
 
@@ -71,13 +72,13 @@ def describe_model(name: str) -> str:
     """Return the description of the registered model."""
     return (
         f"Recommends items of **{escape_markdown(name)}**: a fine-tuned BERT encoder, collaborative filtering and a "
-        "LightGBM ranker in one bundle. Each version is a refit on all data; the page of its run has what its "
-        "evaluation model measured.\n\n"
+        "LightGBM ranker in one bundle. Each version is a refit on all data; the page of its run has the "
+        "metrics of its evaluation model.\n\n"
         "| alias | version |\n|---|---|\n"
-        "| `champion` | serves |\n"
-        "| `challenger` | the last training, until it is promoted or rolled back |\n"
+        "| `champion` | the serving version |\n"
+        "| `challenger` | the newest training, until it is promoted or rolled back |\n"
         "| `anchor` | the best champion so far |\n\n"
-        "`recsys promote` and `recsys rollback` move the aliases and log why (`recsys history`). Do not move "
+        "`recsys promote` and `recsys rollback` move the aliases and log the reason (`recsys history`). Do not move "
         "`champion` by hand.\n\n" + _explain_loading(name, "@champion")
     )
 
@@ -138,7 +139,7 @@ def _describe_verdict(run: Run) -> str:
     evaluation = run.config.evaluation
     best = find_best_baseline(run.metrics, evaluation.metric, evaluation.n)
     if best is None:
-        return "Measured without baselines: nothing to compare with."
+        return "Measured without baselines, so there is no comparison."
     name = escape_markdown(best["model"])
     sentence = describe_gain(run.metrics, best | {"model": _PLACE}, evaluation.confidence)
     verdict, _, numbers = sentence.partition(f"{_PLACE}: ")

@@ -97,7 +97,7 @@ def _find_model(store: Store, experiment: str, run_id: str) -> LoggedModel | Non
 def _link_to_earlier(store: Store, model: LoggedModel) -> None:
     """Let large files that an earlier model has too be hard links to its files, in a store on this machine.
 
-    Only ready models are linked: nothing is written into them any more. A failure costs space, never the model.
+    Only ready models are linked: nothing more is written into them. A failure costs space, never the model.
     """
     if (folder := _find_folder(model)) is None:
         return
@@ -115,9 +115,9 @@ def _link_to_earlier(store: Store, model: LoggedModel) -> None:
                     known = {**{digest: part / name for name, digest in files if (part / name).is_file()}, **known}
         saved = sum(link_equal_files(folder / name, known, folder.parent) for name in (BUNDLE, EVALUATION_MODEL))
         if saved:
-            logger.info("%.0f MB of the bundles are stored already, with an earlier version", saved / 1e6)
+            logger.info("%.0f MB of the bundles are already stored with an earlier version", saved / 1e6)
     except (MlflowException, ArtifactError, OSError) as error:
-        logger.debug("no file is shared with earlier versions: %s", error)
+        logger.debug("no files are shared with earlier versions: %s", error)
 
 
 def _find_folder(model: LoggedModel) -> Path | None:

@@ -50,14 +50,14 @@ def correct_places(home: Path) -> None:
         if "no such table" in str(error):
             return
         raise RegistryError(
-            f"home {home}: was moved or copied, so its MLflow store names folders of the old place, and {database} "
-            f"cannot be corrected ({error}); make it writable"
+            f"home {home}: was moved or copied, so its MLflow store refers to the old folder, and {database} cannot "
+            f"be updated ({error}); make it writable"
         ) from error
     except sqlite3.DatabaseError:
         # Not a database: opening the store gives the reason.
         return
     for other in others:
-        logger.info("home %s: was moved or copied from %s; its MLflow store now names the new folder", home, other)
+        logger.info("home %s: was moved or copied from %s; its MLflow store now refers to the new folder", home, other)
 
 
 def _find_others(store: sqlite3.Connection, folder: str) -> list[str]:

@@ -28,10 +28,10 @@ def refuse_pruned(store: Store, name: str, number: str, tags: Mapping[str, str])
     problem = describe_pruned(tags)
     if problem is None:
         return
-    with asking(store, f"versions of model '{name}' were not looked up"):
+    with asking(store, f"cannot list versions of model '{name}'"):
         versions = store.client.search_model_versions(f"name = '{name}'")
     kept = sorted(int(found.version) for found in versions if PRUNED not in found.tags)
     raise RegistryError(
-        f"model '{name}' in {store.place}: version {number}: {problem}, as the section 'retention' says; kept are "
-        f"{', '.join(map(str, kept)) or 'none'}: choose one of them, or train again"
+        f"model '{name}' in {store.place}: version {number}: {problem}, under the section 'retention'; kept: "
+        f"{', '.join(map(str, kept)) or 'none'}; choose one of these, or train again"
     )

@@ -35,10 +35,10 @@ _PARTS = (f"artifacts/{EVALUATION_MODEL}", f"artifacts/{BUNDLE}", "code/recsys")
 class Need(Enum):
     """What a version is needed for, the most important first."""
 
-    CHAMPION = "serves, or ought to"
+    CHAMPION = "serves, or should serve"
     CANARY = "serves some users"
-    ANCHOR = "is what promotions are compared with"
-    SERVED_BEFORE = "served before, so that a promotion can be taken back"
+    ANCHOR = "is the anchor of promotions"
+    SERVED_BEFORE = "served before, so a promotion can be undone"
     FORMER_CHAMPION = "can be rolled back to"
     ALIAS = "has an alias"
     NEWEST = "is among the newest versions"
@@ -120,7 +120,7 @@ def decide_kept(
         RegistryError: the registry does not answer.
     """
     name = log.model
-    with asking(store, f"versions of model '{name}' were not looked up"):
+    with asking(store, f"cannot list versions of model '{name}'"):
         found = store.client.search_model_versions(f"name = '{name}'")
         aliases = dict(store.client.get_registered_model(name).aliases) if found else {}
     found = sorted(found, key=lambda version: int(version.version))
@@ -191,7 +191,7 @@ def find_files(store: Store, keeping: Keeping, version: Version) -> VersionFiles
     Raises:
         RegistryError: the store does not answer.
     """
-    with asking(store, f"files of version {version.number} of '{version.name}' were not looked up"):
+    with asking(store, f"cannot list the files of version {version.number} of '{version.name}'"):
         address = find_address(store, version)
         run = store.client.get_run(version.run_id).info if version.run_id else None
         others = _find_others(store, keeping, version)
@@ -233,7 +233,7 @@ def mark_pruned(store: Store, version: Version, date: str, *, finished: bool) ->
     Raises:
         RegistryError: the registry does not answer.
     """
-    with asking(store, f"version {version.number} of '{version.name}' was not tagged"):
+    with asking(store, f"version {version.number} of '{version.name}' could not be tagged"):
         value = date if finished else date + UNFINISHED
         store.client.set_model_version_tag(version.name, version.number, PRUNED, value)
 
@@ -244,7 +244,7 @@ def unmark_pruned(store: Store, version: Version) -> None:
     Raises:
         RegistryError: the registry does not answer.
     """
-    with asking(store, f"version {version.number} of '{version.name}' was not tagged"):
+    with asking(store, f"version {version.number} of '{version.name}' could not be tagged"):
         store.client.delete_model_version_tag(version.name, version.number, PRUNED)
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from recsys.registry.tracking import Store, asking
+from recsys.storage.code_version import WRITTEN_BY
 
-# As in `serving.bundle`, which would import every model for it.
-WRITTEN_BY = "recsys"
 _COMMIT = "mlflow.source.git.commit"
 
 

@@ -48,7 +48,7 @@ def find_folders(store: Store, version: Version, artifacts: Path) -> tuple[Path,
     Raises:
         RegistryError: the files are elsewhere.
     """
-    with asking(store, f"files of version {version.number} of '{version.name}' were not looked up"):
+    with asking(store, f"cannot list the files of version {version.number} of '{version.name}'"):
         address = find_address(store, version)
         places = [address, *([store.client.get_run(version.run_id).info.artifact_uri] if version.run_id else [])]
     folders = []
@@ -57,7 +57,7 @@ def find_folders(store: Store, version: Version, artifacts: Path) -> tuple[Path,
         if path is None or not path.is_relative_to(artifacts.resolve()):
             raise RegistryError(
                 f"model '{version.name}' version {version.number}: its files are not in {artifacts}, so a backup of "
-                "the home would not hold them; copy the version with 'recsys copy-version' first"
+                "the home would not contain them; copy the version with 'recsys copy-version' first"
             )
         folders.append(path)
     outer = [path for path in folders if not any(path != other and path.is_relative_to(other) for other in folders)]

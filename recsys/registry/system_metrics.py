@@ -31,7 +31,7 @@ def log_system_metrics(client: StoreClient, run_id: str, uri: str) -> Iterator[N
         monitor = SystemMetricsMonitor(run_id, tracking_uri=uri)
     # psutil is not installed, or cannot read this system.
     except (MlflowException, ImportError, OSError) as error:
-        logger.debug("no system metrics: %s", error)
+        logger.debug("system metrics are not logged: %s", error)
         yield
         return
     ended = threading.Event()
@@ -57,7 +57,7 @@ def _sample(monitor: SystemMetricsMonitor, client: StoreClient, run_id: str, end
             client.log_batch(run_id, [Metric(f"system/{name}", value, now, step) for name, value in samples])
         except Exception as error:
             # Whatever a driver of this machine raises: the training is worth more than its load.
-            logger.debug("a sample of system metrics is left out: %s", error)
+            logger.debug("a sample of system metrics is skipped: %s", error)
             last = last or ended.is_set()
         for each in monitor.monitors:
             each.clear_metrics()

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.config import Config
 from recsys.errors import RegistryError
+from recsys.progress import waiting
 from recsys.registry.client import StoreClient, explain, time_limits
 from recsys.registry.moved_home import correct_places
 from recsys.storage.access import make_home
@@ -79,8 +80,10 @@ def connect(home: Path, config: Config) -> Store:
         if not given:
             make_home(home)
             correct_places(home)
-        store = Store(uri, StoreClient(address), config.experiment, artifacts)
-        store.client.get_experiment_by_name(store.experiment)
+        # Imports what the kind of store needs, and creates a database, which takes seconds.
+        with waiting("connecting to MLflow"):
+            store = Store(uri, StoreClient(address), config.experiment, artifacts)
+            store.client.get_experiment_by_name(store.experiment)
     # Not a database, a driver that is not installed, a home that is a file.
     except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
         reason = explain(address, error)
@@ -126,8 +129,8 @@ def find_experiment(store: Store) -> str | None:
     if experiment.lifecycle_stage == "deleted":
         raise RegistryError(
             f"MLflow store {store.place}: experiment {store.experiment} is deleted; restore it with "
-            f"'mlflow experiments restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, or "
-            "give registry.experiment another name"
+            f"'mlflow experiments restore -x {experiment.experiment_id}' and MLFLOW_TRACKING_URI set to this store, "
+            "or choose another registry.experiment"
         )
     return str(experiment.experiment_id)
 
@@ -143,7 +146,7 @@ def get_or_create_experiment(store: Store, description: str = "") -> str:
         RegistryError: it was deleted, the store cannot be written, or it does not answer.
     """
     experiment = find_experiment(store) or _create_experiment(store)
-    with asking(store, f"experiment {store.experiment} was not described"):
+    with asking(store, f"cannot write the description of experiment {store.experiment}"):
         if description and NOTE not in store.client.get_experiment(experiment).tags:
             store.client.set_experiment_tag(experiment, NOTE, description)
     return experiment

@@ -21,13 +21,13 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from recsys.config import AUTO, Config
 from recsys.errors import RegistryError
+from recsys.progress import track
 from recsys.registry.client import explain
 from recsys.registry.descriptions import describe_baseline, describe_experiment, describe_failure
 from recsys.registry.names import encode_name
 from recsys.registry.system_metrics import log_system_metrics
 from recsys.registry.tracking import NOTE, RUN_FOLDER, Store, asking, get_or_create_experiment
-from recsys.serving.bundle import WRITTEN_BY
-from recsys.storage.code_version import find_code_version, find_commit
+from recsys.storage.code_version import WRITTEN_BY, find_code_version, find_commit
 
 logger = logging.getLogger(__name__)
 
@@ -110,12 +110,12 @@ def open_training(
         RegistryError: the store cannot be written or does not answer, or the experiment was deleted.
     """
     experiment = get_or_create_experiment(store, describe_experiment(config.name))
-    with asking(store, "the run was not opened", "fix that, then train again; nothing was fitted"):
+    with asking(store, "the run was not created", "fix that, then train again; nothing was trained"):
         _end_dead_runs(store, experiment, home_id, kept)
         tags = {**resolve_tags(), **find_code_tags(), **facts, "kind": "training", "home": home_id}
         run_id = str(store.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     with _ending(store, run_id):
-        with asking(store, "the run was not opened", "fix that, then train again; nothing was fitted"):
+        with asking(store, "the run was not created", "fix that, then train again; nothing was trained"):
             _log_inputs(store, run_id, data)
             settled = [(path, value) for path, value in config.flatten() if value != AUTO]
             store.client.log_batch(run_id, params=_list_params(settled))
@@ -194,7 +194,8 @@ def _end(store: Store, run_id: str, status: str, reason: str) -> None:
     """End a run that failed; what cannot be written must not hide the reason."""
     if store.client.broken:
         logger.warning(
-            "MLflow run %s: stays RUNNING, for the store does not answer; the next training or 'recsys register' ends "
+            "MLflow run %s: stays RUNNING because the store does not respond; the next training or 'recsys register' "
+            "ends "
             "it",
             run_id,
         )
@@ -211,7 +212,7 @@ def _end_dead_runs(store: Store, experiment: str, home_id: str, kept: Collection
     query = f"attributes.status = 'RUNNING' and tags.home = '{home_id}' and tags.kind = 'training'"
     for run in store.client.search_runs([experiment], query):
         if run.info.run_id not in kept:
-            logger.info("MLflow run %s: its training was killed; it is ended as FAILED", run.info.run_id)
+            logger.info("MLflow run %s: its training was killed; marked as FAILED", run.info.run_id)
             _end(store, run.info.run_id, "FAILED", "the process of this training was killed")
 
 
@@ -238,7 +239,7 @@ def _log_baselines(store: Store, run_id: str, experiment: str, results: Results)
         run.data.tags.get("mlflow.runName", ""): run
         for run in store.client.search_runs([experiment], f"tags.`{_PARENT}` = '{run_id}'", max_results=1000)
     }
-    for model, numbers in results.baselines.items():
+    for model, numbers in track(results.baselines.items(), "Logging baselines"):
         if model in known and known[model].info.status == "FINISHED":
             continue
         tags = {**results.facts, "kind": "baseline", _PARENT: run_id, NOTE: describe_baseline(model)}

@@ -117,7 +117,7 @@ def describe_on_page(store: Store, version: Version, text: str) -> None:
     Raises:
         RegistryError: the registry does not answer.
     """
-    with asking(store, f"version {version.number} of model '{version.name}' was not described"):
+    with asking(store, f"cannot write the description of version {version.number} of model '{version.name}'"):
         store.client.update_model_version(version.name, version.number, text)
 
 
@@ -168,7 +168,7 @@ def find_version(store: Store, name: str, alias: str) -> Version | None:
 
 
 def _can_see(store: Store, name: str) -> bool:
-    with asking(store, f"model '{name}' was not looked up"):
+    with asking(store, f"cannot look up model '{name}'"):
         return bool(store.client.search_registered_models(f"name = '{name}'"))
 
 
@@ -226,7 +226,7 @@ def list_versions(store: Store, name: str) -> tuple[list[tuple[Version, datetime
     Raises:
         RegistryError: the registry does not answer.
     """
-    with asking(store, f"versions of model '{name}' were not looked up"):
+    with asking(store, f"cannot list versions of model '{name}'"):
         found = store.client.search_model_versions(f"name = '{name}'")
         aliases = dict(store.client.get_registered_model(name).aliases) if found else {}
     numbered: dict[str, list[str]] = {}
@@ -266,7 +266,7 @@ def set_alias(store: Store, name: str, alias: str, number: str) -> None:
         store.client.set_registered_model_alias(name, alias, number)
     except MlflowException as error:
         if error.error_code in _UNKNOWN:
-            what = f"version {number} does not exist any more ({explain(store.address, error)})"
+            what = f"version {number} no longer exists ({explain(store.address, error)})"
         else:
             what = f"alias '{alias}' cannot be set ({explain(store.address, error)}); run again"
         raise RegistryError(f"model '{name}' in {store.place}: {what}") from error
@@ -309,7 +309,7 @@ def find_address(store: Store, version: Version) -> str:
     """
     address: str = store.client.get_model_version_download_uri(version.name, version.number)
     if address.startswith("models:/"):
-        # Registered by an older recsys.
+        # Registered by an older version of recsys.
         address = store.client.get_logged_model(address.rpartition("/")[2]).artifact_location
     return address
 
@@ -319,7 +319,7 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
     """Give the local folder of a version's `BUNDLE` or `EVALUATION_MODEL`; a download is deleted when the block ends.
 
     Raises:
-        RegistryError: it cannot be fetched, it was pruned, or the version was registered by an older recsys.
+        RegistryError: it cannot be fetched, it was pruned, or the version was registered by an older version of recsys.
     """
     name, number = version.name, version.number
     refuse_pruned(store, name, number, version.tags)
@@ -343,7 +343,8 @@ def open_bundle(store: Store, version: Version, part: str) -> Iterator[Path]:
         folder = Path(root) / "artifacts" / part
         if not folder.is_dir():
             raise RegistryError(
-                f"model '{name}': version {number} was registered by an older recsys and has no {part}; train again"
+                f"model '{name}': version {number} was registered by an older version of recsys and has no {part}; "
+                "train again"
             )
         with open_whole(folder, folder.with_name(BUNDLE)) as whole:
             yield whole

@@ -202,7 +202,7 @@ def answer_trainings(run: Run, trainings: Sequence[Training]) -> Answer | None:
 def answer_nights(monitored: Sequence[MonitoredNight]) -> Answer:
     """Return how the last nights went: what users did with the lists or, before that is known, what changed."""
     if not monitored:
-        return Answer("Nights", "Not monitored", "'recsys monitor' has not looked at a night yet.", "drift")
+        return Answer("Nights", "Not monitored", "'recsys monitor' has not checked a night yet.", "drift")
     nights = monitored[-_NIGHTS:]
     names = ("outcomes.hit_rate", "lists.churn")
     name = next((name for name in names if any(name in night.figures for night in nights)), None)

@@ -13,7 +13,7 @@ def show_data(summary: Summary | None, facts: tuple[tuple[str, str], ...] = ()) 
     """Show how much was read, what of it was left out, and what looks wrong.
 
     Args:
-        summary: of the snapshot; None: an older recsys ingested it.
+        summary: of the snapshot; None: an older version of recsys ingested it.
         facts: of the measurement, (label, value).
     """
     stats: tuple[Stat, ...] = ()

@@ -26,7 +26,7 @@ class Serving:
         problem: why the registry could not be asked; empty: it answered.
         record: the training; None: the store does not have it.
         judged: the newest entry of the promotion log about its version; None: the gate has not judged it.
-        decision: the table of that entry; None: it has none, it cannot be read, or an older recsys wrote it.
+        decision: the table of that entry; None: it has none, it cannot be read, or an older version of recsys wrote it.
         champion: the entry since which the present champion serves; None: nothing was promoted yet.
     """
 

@@ -18,13 +18,13 @@ from recsys.dataset.histories import Histories
 from recsys.ranking.evidence import Evidence
 from recsys.ranking.rules import RELAXED_IN_ORDER
 from recsys.serving.bundle import Bundle
-from recsys.serving.fallback import FALLBACK
 from recsys.serving.list_maker import ListMaker, Lists, UserLimits
 from recsys.serving.night_sample import NightSample, sample_block
 from recsys.serving.recommender import Recommender
 from recsys.serving.sentences import Sentences
 from recsys.serving.sentences.verbs import list_verbs
 from recsys.storage.files import scan_parquet
+from recsys.tables import FALLBACK
 
 
 @dataclass(frozen=True)

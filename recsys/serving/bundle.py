@@ -23,7 +23,7 @@ from recsys.ranking.evidence import Evidence, Nearness
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.recommender import Recommender
-from recsys.storage.code_version import find_code_version
+from recsys.storage.code_version import WRITTEN_BY, find_code_version
 from recsys.storage.files import read_json, read_parquet, write_json
 from recsys.storage.folders import read_manifest
 from recsys.tables import Items
@@ -31,9 +31,7 @@ from recsys.text.embedding_cache import EmbeddingCache
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.item_text import ItemTexts, name_columns
 
-# Fact of a bundle's manifest, and tag of its version: the recsys that wrote it.
-WRITTEN_BY = "recsys"
-_READERS = "the recsys that wrote it can read it; with this one, train and promote again"
+_READERS = "only that version of recsys can read it; with this version, train and promote again"
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ class Bundle:
         statistics: of the histories at training.
         block_lists: as they were at training; the nightly batch reads those of tonight instead.
         checkpoint: SHA-256 of the weights that the encoder was fine-tuned from; empty: it was trained from scratch, or
-            an older recsys wrote the bundle.
-        stored_nearness: as the folder of the bundle has it; None for a new bundle and for one of an older recsys, which
-            did not store it: then it is measured.
+            an older version of recsys wrote the bundle.
+        stored_nearness: as the folder of the bundle has it; None for a new bundle and for one of an older version of
+            recsys, which did not store it: then it is measured.
     """
 
     config: Config
@@ -222,7 +220,8 @@ class Bundle:
             return cls._read(folder)
         except ConfigError as error:
             raise ArtifactError(
-                f"bundle {folder}: has settings that this recsys does not know: {name_writer(folder)}; {_READERS} "
+                f"bundle {folder}: has settings that this version of recsys does not know: {name_writer(folder)}; "
+                f"{_READERS} "
                 f"({error})"
             ) from error
         except (FileNotFoundError, KeyError) as error:
@@ -266,13 +265,13 @@ def name_writer(folder: Path) -> str:
         writer = read_manifest(folder, "").get(WRITTEN_BY)
     except ArtifactError:
         writer = None
-    return f"written by {f'recsys {writer}' if writer else 'an older recsys'}, {here}"
+    return f"written by {f'recsys {writer}' if writer else 'an older version of recsys'}, {here}"
 
 
 def _require_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
     lacking = [column for column in columns if column not in items.columns]
     if lacking:
         raise DataError(
-            f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle reads; found "
+            f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle needs; found "
             f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train again"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recsys.config import Config, TextConfig
 from recsys.engines import make_engine
-from recsys.progress import log_stage
+from recsys.progress import format_count, log_stage
 from recsys.serving.bundle import Bundle
 from recsys.storage.files import scan_parquet
 from recsys.storage.folders import scratch_folder
@@ -65,4 +65,4 @@ def embed_with_engine(bundle: Bundle, texts: ItemTexts, home: Path, config: Conf
         missing.alias("text").to_frame().write_parquet(folder / "texts.parquet")
         work = EmbeddingTask(folder, cache, size, bundle.config.text)
         engine = make_engine(config.generation.engine, config.threads)
-        done(f"{sum(count for _, count in engine.run(work, range(-(-len(missing) // size)))):,} texts")
+        done(f"{format_count(sum(count for _, count in engine.run(work, range(-(-len(missing) // size)))), 'text')}")

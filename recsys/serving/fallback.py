@@ -15,7 +15,6 @@ from recsys.dataset.histories import Histories
 from recsys.ranking.lists import fill_up
 from recsys.serving.recommender import Recommender
 
-FALLBACK = "fallback"
 # In this order: items that fit the texts of the history, items popular in the user's segment, popular items.
 _STEPS = ("text", "segment_popular", "popular")
 # The last step: any recommendable item, by item index.

@@ -84,7 +84,7 @@ def _interpret(history: pl.DataFrame, config: Config, cutoff: datetime | None) -
     if lacking := [name for name in ("user_id", "item_id") if name not in history.columns]:
         raise DataError(
             f"history: no column {', '.join(lacking)}; found {', '.join(history.columns) or 'none'}; "
-            "give one row per interaction with user_id and item_id"
+            "pass one row per interaction with user_id and item_id"
         )
     step = pl.int_range(pl.len(), dtype=pl.UInt32).over("user_id")
     history = _fill_events(history, config.dataset.interactions)
@@ -133,12 +133,12 @@ def _read_times(history: pl.DataFrame, cutoff: datetime | None) -> pl.Series:
         return pl.repeat(None, history.height, dtype=kind, eager=True)
     times = history["time"]
     if not isinstance(times.dtype, pl.Datetime):
-        raise DataError(f"history: column time is {times.dtype}, expected instants; convert it to datetimes in UTC")
+        raise DataError(f"history: column time is {times.dtype}, expected datetimes; convert it to datetimes in UTC")
     times = times.dt.replace_time_zone("UTC") if times.dtype.time_zone is None else times.dt.convert_time_zone("UTC")
     times = times.cast(kind)
     if cutoff is not None and (late := int((times >= cutoff).sum())):
         raise DataError(
             f"history: {late:,} interaction{'s are' if late != 1 else ' is'} not before {cutoff.isoformat()}, the "
-            "instant the model was trained as of; leave newer rows out, or train and promote with a later --run-date"
+            "cutoff of the model's training data; remove newer rows, or train and promote with a later --run-date"
         )
     return times

@@ -14,7 +14,8 @@ import polars as pl
 from recsys.config import SanityConfig
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.drift import compare_scores
-from recsys.serving.fallback import FALLBACK
+from recsys.progress import format_count
+from recsys.tables import FALLBACK
 
 # Users whose lists are compared item by item at once: about 200 MB.
 _USERS = 100_000
@@ -62,7 +63,7 @@ def find_faults(
         variants: of a night with a canary; the lists of each are checked alone too.
     """
     if not counts["rows"]:
-        return ["no user would get an item"]
+        return ["all lists are empty"]
     faults = _find_high_shares(counts, config)
     for variant in variants:
         faults += _name(variant, _find_variant_shares(variant.counts, config))
@@ -71,7 +72,7 @@ def find_faults(
     left = _count_items(lists) / max(1, _count_items(previous))
     if left < config.min_coverage_left:
         faults.append(
-            f"only {left:.1%} as many distinct items are listed as in the last lists (limit "
+            f"only {left:.1%} as many distinct items are recommended as in the last lists (limit "
             f"{config.min_coverage_left:.0%}, generation.sanity.min_coverage_left)"
         )
     if not same_settings:
@@ -101,7 +102,7 @@ def find_losses(
     gone = users[0].join(users[1], on="user_id", how="anti")
     before, lost = (int(counted.select(pl.len()).collect(engine="streaming").item()) for counted in (users[0], gone))
     if same_users and before >= _MIN_USERS and (share := lost / before) > config.max_users_lost:
-        what = f"of the {before:,} users of the last good lists get none"
+        what = f"of the {format_count(before, 'user')} of the last good lists get no list"
         faults.append(_describe(what, share, "max_users_lost", config.max_users_lost))
     rows, old = (int(night.select(pl.len()).collect(engine="streaming").item()) for night in (lists, previous))
     if same_settings and before >= _MIN_USERS and (share := 1 - rows / old) > config.max_rows_lost:
@@ -112,7 +113,7 @@ def find_losses(
 
 def _find_variant_shares(counts: Mapping[str, int], config: SanityConfig) -> list[str]:
     if counts["users"] and not counts["rows"]:
-        return ["no user would get an item"]
+        return ["all lists are empty"]
     return _find_high_shares(counts, config) if counts["users"] >= _MIN_USERS else []
 
 

@@ -21,9 +21,9 @@ from recsys.dataset.histories import Histories
 from recsys.ranking.evidence import Evidence
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
-from recsys.serving.fallback import FALLBACK
 from recsys.serving.night_sample import sample_vectors
 from recsys.storage.files import read_json, read_parquet, scan_parquet, write_json
+from recsys.tables import FALLBACK
 
 # The arrays of `Histories` that are read shard by shard.
 _ENTRIES = ("items", "weights", "counts", "consumed", "ages", "first_ages", "strongest")

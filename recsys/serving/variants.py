@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.storage.compilation import compiled
-
-VariantName = Literal["champion", "challenger"]
-# Values of the column `variant` in a night with a canary.
-CHAMPION: VariantName = "champion"
-CHALLENGER: VariantName = "challenger"
 
 
 def draw_users(user_ids: pl.Series, share: float, key: str) -> NDArray[np.bool_]:

@@ -46,7 +46,7 @@ def let_readers_in(home: Path, path: Path) -> None:
         path: below the home; of a folder all files but those in names that start with a dot or an underscore.
 
     Raises:
-        ConfigError: there is no such group, or this account is not a member of it.
+        ConfigError: the group does not exist, or this account is not a member of it.
     """
     group = os.environ.get(READERS_GROUP)
     if not group:
@@ -57,10 +57,10 @@ def let_readers_in(home: Path, path: Path) -> None:
         for each in (path, *(_visible(path) if path.is_dir() else ())):
             _give(each, group, _LIST if each.is_dir() else _READ)
     except (LookupError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "there is no such group"
+        reason = error.strerror if isinstance(error, OSError) else "the group does not exist"
         raise ConfigError(
-            f"{READERS_GROUP}={group}: cannot give it {path} ({reason}); name a group that this account is a member "
-            "of, or unset the variable"
+            f"{READERS_GROUP}={group}: cannot assign {path} to it ({reason}); choose a group that this account "
+            "belongs to, or unset the variable"
         ) from error
 
 

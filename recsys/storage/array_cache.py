@@ -191,7 +191,7 @@ def find_unused(root: Path, unused_since: float, max_bytes: int) -> list[tuple[P
         return []
     models = [path for path in sorted(root.iterdir()) if _MODEL.fullmatch(path.name) and not path.is_symlink()]
     unused = [path for path in models if path.stat().st_mtime < unused_since]
-    found = [(path, "no night has used this model since") for path in unused]
+    found = [(path, "not used by any night since") for path in unused]
     states = [
         (path.stat(), path)
         for model in models

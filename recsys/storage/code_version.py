@@ -12,6 +12,8 @@ from pathlib import Path
 
 from recsys import __version__
 
+# Key of the facts of a folder, a run and a version: the code version that wrote it.
+WRITTEN_BY = "recsys"
 _GIT_SECONDS = 5
 
 

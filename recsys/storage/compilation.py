@@ -82,14 +82,14 @@ def describe_folder() -> str:
     folder = find_folder()
     if folder is None:
         raise FileNotFoundError(
-            "not kept: neither the installation, RECSYS_HOME nor the folder for temporary files can hold a private "
-            "folder, so every run compiles again; set NUMBA_CACHE_DIR to a folder of your own"
+            "not cached: no private folder can be created in the installation, RECSYS_HOME or the folder for "
+            "temporary files, so every run compiles again; set NUMBA_CACHE_DIR to a folder of your own"
         )
     place = Path(folder) if folder else _PACKAGE
     # The index of a function; its machine code is in files of its own.
     functions = sum(1 for _ in place.rglob("*.nbi"))
     if not functions:
-        raise FileNotFoundError(f"{place}: none yet; the first run compiles them, which takes some seconds")
+        raise FileNotFoundError(f"{place}: empty; the first run compiles them, which takes some seconds")
     return f"{place}: {format_count(functions, 'function')}"
 
 
@@ -139,7 +139,7 @@ def _enable(dispatcher: Any, folder: str) -> None:
     try:
         dispatcher.enable_caching()
     except RuntimeError:
-        logger.debug("compiled loops: %s is not kept", dispatcher.py_func.__name__, exc_info=True)
+        logger.debug("compiled loops: %s is not cached", dispatcher.py_func.__name__, exc_info=True)
     finally:
         _numba_config.CACHE_DIR = before
 

@@ -89,8 +89,8 @@ def read_name(path: Path, next_step: str) -> str | None:
     except UnicodeDecodeError as error:
         raise ArtifactError(f"file {path}: is not UTF-8 text; not written by recsys; {next_step}") from error
     if not name or len(name) > _NAME_LENGTH or "/" in name or not name.isprintable() or name in (".", ".."):
-        found = f"holds '{name[:30]}'" if name.isprintable() and name else "holds no name" if name else "is empty"
-        raise ArtifactError(f"file {path}: {found}, expected one name; {next_step}")
+        found = f"contains '{name[:30]}'" if name.isprintable() and name else "contains no name" if name else "is empty"
+        raise ArtifactError(f"file {path}: {found}, expected a single name; {next_step}")
     return name
 
 

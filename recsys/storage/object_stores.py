@@ -85,7 +85,7 @@ def _connect_az(bucket: str) -> Any:
 
     account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
     if not account:
-        raise ValueError("no storage account is named")
+        raise ValueError("no storage account is set")
     endpoint = urlsplit(os.environ.get("AZURE_STORAGE_ENDPOINT", ""))
     places = {f"{api}_storage_authority": endpoint.netloc for api in ("blob", "dfs")}
     schemes = {f"{api}_storage_scheme": endpoint.scheme for api in ("blob", "dfs")}

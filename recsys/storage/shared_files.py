@@ -62,7 +62,7 @@ def open_whole(folder: Path, sibling: Path) -> Iterator[Path]:
         return
     for name in shared:
         if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ArtifactError(f"folder {folder}: its {MANIFEST} shares {name!r}, which is not a file of {sibling}")
+            raise ArtifactError(f"folder {folder}: its {MANIFEST} shares {name!r}, which is not a file in {sibling}")
     with tempfile.TemporaryDirectory(prefix="recsys-") as scratch:
         whole = Path(scratch, folder.name)
         own = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from recsys.errors import CheckpointError
 from recsys.extras import format_install
+from recsys.progress import format_count
 from recsys.storage.files import hash_file
 
 DEFAULT_CHECKPOINT = "all-MiniLM-L6-v2"
@@ -52,9 +53,9 @@ def find_checkpoint(name: str) -> str:
         _check_folder(folder)
         return str(folder.resolve())
     if folder.is_absolute() or folder.exists() or name.startswith((".", "~")):
-        problem = "is a file" if folder.exists() else "there is no such folder"
+        problem = "is a file" if folder.exists() else "no such folder"
         raise CheckpointError(
-            f"checkpoint '{name}': {problem}, looked at {folder.absolute()}; expected a folder written by "
+            f"checkpoint '{name}': {problem}: {folder.absolute()}; expected a folder written by "
             "save_pretrained, or a hub name such as bert-base-uncased; fix text.checkpoint"
         )
     if name == DEFAULT_CHECKPOINT:
@@ -70,8 +71,8 @@ def _fetch(name: str, pinned: str) -> Path:
     pin = _PIN.fullmatch(pinned)
     if pin is None:
         raise CheckpointError(
-            f"checkpoint '{name}': there is no such folder in {Path.cwd()}, and a name of the hub needs a pin, because "
-            "its files may change; set text.checkpoint to a folder written by save_pretrained, or to "
+            f"checkpoint '{name}': no such folder in {Path.cwd()}, and a hub name needs a pin, because its files may "
+            "change; set text.checkpoint to a folder written by save_pretrained, or to "
             "NAME@COMMIT#SHA256 with the commit of 40 digits and the SHA-256 of its model.safetensors"
         )
     try:
@@ -84,13 +85,13 @@ def _fetch(name: str, pinned: str) -> Path:
     digest = hash_file(folder / "model.safetensors")
     if pin["sha256"] is None:
         raise CheckpointError(
-            f"checkpoint '{name}': its model.safetensors has SHA-256 {digest}, and nothing to compare it with; where "
-            f"that is the published one, set text.checkpoint: {pinned}#{digest}"
+            f"checkpoint '{name}': its model.safetensors has SHA-256 {digest}, and there is no expected hash; if it "
+            f"matches the published one, set text.checkpoint: {pinned}#{digest}"
         )
     if digest != pin["sha256"]:
         raise CheckpointError(
             f"checkpoint '{name}': {folder / 'model.safetensors'} has SHA-256 {digest}, expected {pin['sha256']}; "
-            "these are other weights; delete the folder and fetch it again, or find out who changed it"
+            "these are different weights; delete the folder and download it again, or find out who changed it"
         )
     return folder
 
@@ -138,11 +139,14 @@ def describe_checkpoint(name: str) -> str:
         with safe_open(where / "model.safetensors", framework="numpy") as weights:
             shapes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{what}: cannot be read ({error!r}); looked at {where}; {_SAVE_AGAIN}") from error
+        raise CheckpointError(f"{what}: cannot be read ({error!r}); checked {where}; {_SAVE_AGAIN}") from error
     _check_family(what, str(config["model_type"]))
     if not any(key.endswith("embeddings.word_embeddings.weight") and shapes[key] == shape for key in shapes):
         _check_weights(what, ["embeddings.word_embeddings.weight"])
-    return f"{name}: {config['model_type']}, {config['num_hidden_layers']} layers, {config['hidden_size']} dimensions"
+    return (
+        f"{name}: {config['model_type']}, {format_count(config['num_hidden_layers'], 'layer')}, "
+        f"{format_count(config['hidden_size'], 'dimension')}"
+    )
 
 
 def load_pretrained(name: str) -> tuple[Any, Any]:
@@ -180,9 +184,7 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
     # The libraries raise errors of many types; each means that the checkpoint cannot be used.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{what}: no model could be loaded ({reason}); looked at {where}; {_SAVE_AGAIN}"
-        ) from error
+        raise CheckpointError(f"{what}: no model could be loaded ({reason}); checked {where}; {_SAVE_AGAIN}") from error
     _check_weights(what, [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])])
     _check_tokenizer(what, tokenizer, config)
     return tokenizer, model
@@ -212,20 +214,20 @@ def _check_weights(what: str, unusable: Iterable[str]) -> None:
     wanted = sorted(key for key in unusable if not key.startswith("pooler."))
     if wanted:
         raise CheckpointError(
-            f"{what}: {len(wanted):,} weights that config.json requires, such as {wanted[0]}, are not in "
-            "the file or have another shape; use the config.json and the weights of the same model"
+            f"{what}: {format_count(len(wanted), 'weight')} that config.json requires, such as {wanted[0]}, are "
+            "missing from the file or have another shape; use the config.json and the weights of the same model"
         )
 
 
 def _check_tokenizer(what: str, tokenizer: Any, config: Any) -> None:
-    next_step = "use the tokenizer the model was trained with"
+    next_step = "use the tokenizer that the model was trained with"
     if tokenizer.pad_token_id is None:
         raise CheckpointError(f"{what}: its tokenizer has no padding token; {next_step}")
     # Ids may have gaps, so the vocabulary size is the highest id plus 1.
     words = 1 + max(tokenizer.get_vocab().values())
     if words > config.vocab_size:
         raise CheckpointError(
-            f"{what}: its tokenizer has {words:,} tokens, the model {config.vocab_size:,}; {next_step}"
+            f"{what}: its tokenizer has {format_count(words, 'token')}, the model {config.vocab_size:,}; {next_step}"
         )
     if config.model_type in _POSITIONS_FROM_PADDING and tokenizer.pad_token_id != config.pad_token_id:
         raise CheckpointError(

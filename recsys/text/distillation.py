@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.config import DistillationConfig
 from recsys.errors import ConfigError, DataError
+from recsys.progress import format_count
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.training.batches import count_text_batches, mix_text_batches
 from recsys.text.training.loop import TrainingLoop
@@ -38,7 +39,7 @@ def prune_layers(encoder: Encoder, layers: int) -> Encoder:
     available = len(encoder.layers)
     if not 1 <= layers <= available:
         raise ConfigError(
-            f"text.distillation.layers: is {layers}, but the encoder has {available} layers; "
+            f"text.distillation.layers: is {layers}, but the encoder has {format_count(available, 'layer')}; "
             f"expected 1 to {available}, or null to train no student"
         )
     student = copy.deepcopy(encoder)

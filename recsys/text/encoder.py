@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from recsys.config import TextConfig
 from recsys.errors import ConfigError
+from recsys.progress import format_count
 from recsys.storage.files import hash_file, write_json
 from recsys.text.checkpoint import load_pretrained
 from recsys.text.device import has_fast_bfloat16, pick_device, products_in
@@ -180,7 +181,8 @@ class Encoder:
             return
         if size > self.embedding_size:
             raise ConfigError(
-                f"text.projection: is {size}, but the encoder's vectors have {self.embedding_size} dimensions; "
+                f"text.projection: is {size}, but the encoder's vectors have "
+                f"{format_count(self.embedding_size, 'dimension')}; "
                 f"expected at most {self.embedding_size}, or null for no projection"
             )
         self.head.add_projection(vectors, size)

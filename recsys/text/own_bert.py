@@ -75,7 +75,8 @@ def learn_vocabulary(texts: Sequence[str], size: int) -> list[str]:
     characters = _count_characters(texts)
     if not characters:
         raise DataError(
-            f"texts of {len(texts):,} items: no text has a word, but text.own_bert needs words for its vocabulary; "
+            f"texts of {len(texts):,} items: no text has a word, but text.own_bert needs words for its "
+            "vocabulary; "
             "fix text.fields, or remove text.own_bert"
         )
     ranked = sorted(characters, key=lambda piece: (-characters[piece], len(piece), piece))

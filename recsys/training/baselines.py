@@ -55,7 +55,7 @@ def _make_plugins(bundle: Bundle, recommender: Recommender, taken: set[str]) -> 
     for name in sorted(options):
         target = demand_plugin("baseline", name).target
         if name in taken or not issubclass(target, CandidateSource):
-            problem = "there already is a baseline of this name" if name in taken else "it is not a CandidateSource"
+            problem = "a baseline with this name already exists" if name in taken else "it is not a CandidateSource"
             raise ConfigError(f"baseline '{name}' of {target.__module__}.{target.__qualname__}: {problem}; change it")
         made.append(make_source(target, inputs))
     return made

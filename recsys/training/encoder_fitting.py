@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recsys.collab.als import AlsModel
 from recsys.config import Config
 from recsys.dataset.histories import Histories
-from recsys.progress import log_stage, progress_bar, training_progress_bar
+from recsys.progress import format_count, log_stage, progress_bar, training_progress_bar
 from recsys.text.distillation import count_distillation_steps, distil, prune_layers
 from recsys.text.encoder import Encoder
 from recsys.text.training.checkpoints import TrainingCheckpoint
@@ -70,7 +70,7 @@ def _fit_factors(config: Config, histories: Histories) -> NDArray[np.float32] | 
         return None
     with log_stage("ALS factors for fine-tuning") as done:
         factors = AlsModel.fit(histories, config.collab.als, config.seed, config.threads).item_factors
-        done(f"{int((~np.isnan(factors[:, 0])).sum()):,} items")
+        done(f"{format_count(int((~np.isnan(factors[:, 0])).sum()), 'item')}")
     return factors
 
 
@@ -85,10 +85,10 @@ def _distil(
     steps = count_distillation_steps(student, known_texts, settings, batch_tokens)
     with log_stage("distillation") as done, progress_bar("Distillation", steps) as progress:
         losses = distil(vectors[known], student, known_texts, settings, batch_tokens, config.seed, progress)
-        done(f"{len(teacher.layers)} to {len(student.layers)} layers, {_describe_losses(losses)}")
+        done(f"{len(teacher.layers)} to {format_count(len(student.layers), 'layer')}, {_describe_losses(losses)}")
     with log_stage("embedding") as done, progress_bar("Embedding", len(texts)) as progress:
         embeddings = student.encode(texts, progress)
-        done(f"{len(texts):,} texts")
+        done(f"{format_count(len(texts), 'text')}")
     return student, embeddings, losses
 
 
@@ -107,11 +107,11 @@ def _hash_training(config: Config, encoder: Encoder, histories: Histories) -> st
 
 def _describe(tuned: FineTuned, n: int) -> str:
     if not tuned.losses:
-        return "nothing to learn from"
+        return "no training data"
     recall = ""
     if tuned.recalls:
         recall = f", recall@{n} of held-out items {tuned.recalls[0]:.4f} to {max(tuned.recalls):.4f}"
-    return f"{len(tuned.losses):,} steps, {_describe_losses(tuned.losses)}{recall}"
+    return f"{format_count(len(tuned.losses), 'step')}, {_describe_losses(tuned.losses)}{recall}"
 
 
 def _describe_losses(losses: list[float]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.config import Config, TextConfig
 from recsys.dataset.histories import Histories
-from recsys.progress import log_stage, progress_bar
+from recsys.progress import format_count, log_stage, progress_bar
 from recsys.text.encoder import Encoder
 from recsys.text.item_text import ItemTexts
 from recsys.text.masked_language import adapt, count_adaptation_steps
@@ -69,7 +69,7 @@ class EncoderInputs:
         count = len(self.item_texts)
         with log_stage("zero-shot embedding") as done, progress_bar("Zero-shot embedding", count) as progress:
             embeddings = encode_inputs(self._encoder, self.layer_inputs, progress)
-            done(f"{count:,} texts")
+            done(f"{format_count(count, 'text')}")
         return embeddings
 
 
@@ -107,7 +107,10 @@ def _make_encoder(config: Config, texts: Sequence[str]) -> Encoder:
     with TemporaryDirectory() as folder, log_stage("own BERT") as done:
         build_own_bert(texts, text.own_bert, text.max_tokens, Path(folder), config.seed)
         encoder = Encoder(folder, text)
-        done(f"{encoder.model.config.vocab_size:,} tokens from {len(texts):,} texts, {len(encoder.layers)} layers")
+        done(
+            f"{format_count(encoder.model.config.vocab_size, 'token')} from {format_count(len(texts), 'text')}, "
+            f"{format_count(len(encoder.layers), 'layer')}"
+        )
     return encoder
 
 
@@ -118,7 +121,7 @@ def _adapt(config: Config, encoder: Encoder, texts: Sequence[str]) -> dict[str, 
     steps = count_adaptation_steps(encoder, texts, text.adaptation, text.batch_tokens)
     with log_stage("adaptation") as done, progress_bar("Adaptation", steps) as progress:
         losses = adapt(encoder, texts, text.adaptation, text.batch_tokens, config.seed, progress)
-        done(f"{len(losses):,} steps" + (f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if losses else ""))
+        done(f"{format_count(len(losses), 'step')}" + (f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if losses else ""))
     return {"adaptation_loss": losses}
 
 
@@ -127,8 +130,8 @@ def _make_layer_inputs(text: TextConfig, encoder: Encoder, texts: Sequence[str])
     with log_stage("encoder") as done, progress_bar("Fixed layers", len(texts)) as progress:
         if text.fine_tune.method == "full":
             layer_inputs = tokenize_texts(encoder, texts)
-            done(f"tokenized {len(texts):,} texts; no layer is fixed")
+            done(f"tokenized {format_count(len(texts), 'text')}; no layers are fixed")
         else:
             layer_inputs = freeze_states(encoder, texts, text.fine_tune.trainable_layers, progress)
-            done(f"ran the fixed layers over {len(texts):,} texts")
+            done(f"ran the fixed layers over {format_count(len(texts), 'text')}")
     return layer_inputs

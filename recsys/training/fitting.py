@@ -92,7 +92,7 @@ class TextModels:
                 return fitted
         with log_stage("TF-IDF") as done:
             fitted = fit_text_neighbours(texts, config.text.tfidf)
-            done(f"{fitted.similarity.nnz:,} neighbours")
+            done(f"{format_count(fitted.similarity.nnz, 'neighbour')}")
         self.neighbours.append((texts, fitted))
         return fitted
 
@@ -128,7 +128,7 @@ def fit_bundle(
     rows, recommender, config = _collect_rows(config, items, text, fold.labels)
     with log_stage("ranker") as done:
         ranker, differences = _fit_ranker(config, rows, recommender, evaluated)
-        done(f"{rows.height:,} rows; {ranker.describe()}")
+        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
     snapshot = text.history_snapshots[0]
     served = _prepare(config, _fit_candidate_models(config, items, text, snapshot), items, text, snapshot)
     bundle = Bundle(
@@ -202,7 +202,10 @@ def _fit_interest(
             )
             epochs = format_count(len(losses), "epoch")
             fall = f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if len(losses) > 1 else ""
-            done(f"{'trained' if start is None else 'refreshed'} on {histories.n_users:,} histories, {epochs}{fall}")
+            done(
+                f"{'trained' if start is None else 'refreshed'} on "
+                f"{format_count(histories.n_users, 'history', 'histories')}, {epochs}{fall}"
+            )
         models.append(model)
         curve.append(losses)
     return models[::-1], curve
@@ -232,7 +235,7 @@ def _collect_rows(
             # A user has one index in all windows: the index among all users known at the end.
             indexes = pl.Series("user_index", all_users.index_of(users.user_ids).astype(np.uint32))
             batches.append(labelled.with_columns(indexes.gather(labelled["user_index"])))
-            done(f"{batches[-1].height:,} rows of {users.n_users:,} users")
+            done(f"{format_count(batches[-1].height, 'row')} of {format_count(users.n_users, 'user')}")
     return pl.concat(batches), recommender, config
 
 
@@ -266,7 +269,7 @@ def _find_lack_of_users(config: Config, rows: pl.DataFrame, evaluated: Fitted) -
         return ""
     return (
         f"the refit has {format_count(users, 'user')} with a positive among the candidates, fewer than "
-        f"ranking.min_users_for_folds {least:,}; the evaluation model's ranker serves"
+        f"ranking.min_users_for_folds {least:,}; the ranker of the evaluation model serves"
     )
 
 
@@ -276,12 +279,18 @@ def _list_differences(ranker: Ranker, rows: pl.DataFrame, evaluated: Fitted) -> 
     differences = []
     fitted, wanted = ranker.booster.num_trees(), chosen.booster.num_trees()
     if fitted != wanted:
-        differences.append(f"the refit has {fitted} trees, the evaluation model {wanted}: no split was left to make")
+        differences.append(
+            f"the refit has {format_count(fitted, 'tree')}, the evaluation model {wanted}: no further split was "
+            "possible"
+        )
     for source, weight in chosen.blend.weights.items():
         score = f"{source}_z"
-        if rows[score].null_count() == rows.height > 0 and evaluated.rows[score].null_count() < evaluated.rows.height:
+        silent = rows[score].null_count() == rows.height > 0
+        # A source without weight changes no list.
+        if weight and silent and evaluated.rows[score].null_count() < evaluated.rows.height:
             differences.append(
-                f"source {source} scores no candidate of the refit; it had {weight:.2f} of the evaluation model's blend"
+                f"source {source} scores no candidates in the refit; it had {weight:.2f} of the evaluation model's "
+                "blend"
             )
     return differences
 
@@ -312,7 +321,7 @@ def _fit_candidate_models(
         inputs = FitInputs(histories, items, text.embeddings, config)
         fitted = {"interest": snapshot.interest, "sequence": snapshot.sequence, "tfidf": tfidf}
         models = CandidateModels.fit(inputs, fitted)
-        done(f"{histories.n_users:,} users, {len(histories.items):,} pairs")
+        done(f"{format_count(histories.n_users, 'user')}, {format_count(len(histories.items), 'pair')}")
     return models
 
 

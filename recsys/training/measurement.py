@@ -19,7 +19,7 @@ from recsys.evaluation.comparison import OURS, WITHOUT_RULES, label_values, scor
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.segments import Segment, cut_segments, label_positives
 from recsys.evaluation.tied_ranks import TiedRanks
-from recsys.progress import log_stage
+from recsys.progress import format_count, log_stage
 from recsys.ranking.lists import name_lists
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
@@ -84,8 +84,8 @@ def measure(
     """
     if window.cutoff is not None and (bundle.cutoff is None or bundle.cutoff > window.cutoff):
         raise DataError(
-            f"measuring on the {window.name} window from {window.cutoff.isoformat()}: the bundle learned from events "
-            f"until {bundle.cutoff}; measure with a bundle from before the window"
+            f"measuring on the {window.name} window from {window.cutoff.isoformat()}: the bundle was trained on "
+            f"events until {bundle.cutoff}; measure with a bundle from before the window"
         )
     with log_stage(f"measuring, {window.name}") as done:
         histories = build_histories(window.history, items, window.cutoff)
@@ -96,7 +96,10 @@ def measure(
             bundle, recommender, histories, find_recommendable(items, window.cutoff), alone, baselines
         )
         ranks_by_model, lists, ledger, features, costs = measurement.measure_shards(users, positives)
-        done(f"{len(ranks_by_model)} models on {users.n_users:,} users, {positives.height:,} positives")
+        done(
+            f"{format_count(len(ranks_by_model), 'model')} on {format_count(users.n_users, 'user')}, "
+            f"{format_count(positives.height, 'positive')}"
+        )
     absent = window.positives["user_id"].n_unique() - users.n_users
     metrics = _score(ranks_by_model, users.user_ids, positives, recommender, histories.n_users)
     segments = _cut(positives, users, recommender)

@@ -14,7 +14,7 @@ from recsys.dataset.raw.reading import read_all
 from recsys.dataset.raw.setting_names import HOLDOUT
 from recsys.dataset.user_items import warn_of_unknown_ids
 from recsys.dataset.windows import Windows, split_windows
-from recsys.progress import log_stage
+from recsys.progress import format_count, log_stage
 
 # Settings of the interactions that a hold-out file shares.
 _FORM = ("separator", "header", "names", "encoding", "quote", "escape")
@@ -46,6 +46,6 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
             seed=config.seed,
             holdout=holdout,
         )
-        sizes = [f"{window.name} {window.positives.height:,} positives" for window in windows.windows]
-        done(f"{windows.everything.height:,} interactions before {end or 'the end'}; " + ", ".join(sizes))
+        sizes = [f"{window.name} {format_count(window.positives.height, 'positive')}" for window in windows.windows]
+        done(f"{format_count(windows.everything.height, 'interaction')} before {end or 'the end'}; " + ", ".join(sizes))
     return windows

@@ -272,7 +272,7 @@ class TestWaitingForData:
         assert done["tasks"] == (green("recsys_nightly") if choice == "continue" else later)
         (alert,) = receiver.take()
         assert "data for 2025-03-01: not yet; the deadline has passed; lists are " in alert
-        assert "hours old, last good night 2025-02-27, and readers keep them; get the feed running, then clear" in alert
+        assert "h old, last good night 2025-02-27, which remain published; restart the feed, then clear" in alert
 
     def test_an_error_is_not_waited_for(self, airflow: Any, stub: Any, receiver: Any) -> None:
         stub.scripts["freshness"] = [{"code": 2, "err": "error: config x.yaml: no such file"}]

@@ -23,7 +23,12 @@ def test_damaged_lines_are_left_out_and_kept(tmp_path: Path, caplog: pytest.LogC
     path.write_bytes(path.read_bytes() + b'\xff\xfe\n[1]\n{"time": 3}')
     append_move(tmp_path, SECOND)
     assert read_moves(tmp_path) == [FIRST, SECOND]
-    assert [f"line {number} is no move" in caplog.text for number in (2, 3, 4, 5)] == [True, True, True, False]
+    assert [f"line {number} is not a valid entry" in caplog.text for number in (2, 3, 4, 5)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_log_that_cannot_be_read_does_not_hide_the_nights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,7 @@ class TestPublished:
     def test_a_home_publishes_the_lists_of_one_config(self, tmp_path: Path) -> None:
         publish(tmp_path, "shop", "2025-02-01", put(part="a"), {})
         with pytest.raises(
-            ArtifactError, match=r"lists of 'mini': .* holds those of 'shop'; choose another RECSYS_HOME"
+            ArtifactError, match=r"lists of 'mini': .* already holds the lists of 'shop'; choose another RECSYS_HOME"
         ):
             publish(tmp_path, "mini", "2025-02-02", put(part="b"), {})
         assert find_published(tmp_path) == ["2025-02-01"]
@@ -92,7 +92,7 @@ class TestPointer:
         assert find_followed(tmp_path).run_date is None
         assert publish(tmp_path, "mini", "2025-02-01", put(part="a"), {})
         assert read_pointer(tmp_path) == "2025-02-01"
-        assert "pointer repaired, readers follow 2025-02-01 now: file" in caplog.text
+        assert "pointer repaired; readers now follow 2025-02-01: file" in caplog.text
 
     @pytest.mark.parametrize("fault", ["deleted", "changed", "no manifest"])
     def test_a_later_run_date_whose_lists_are_not_whole(self, fault: str, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ class TestPointer:
         assert not publish(tmp_path, "mini", "2025-02-01", put(part="a"), {})
         assert publish(tmp_path, "mini", "2025-02-02", put(part="a"), {}, latest="2025-02-03")
         assert read_pointer(tmp_path) == "2025-02-02"
-        assert "readers followed run date 2052-02-05, which is in the future (after 2025-02-03)" in caplog.text
+        assert "readers followed run date 2052-02-05, which is in the future (later than 2025-02-03)" in caplog.text
         assert find_published(tmp_path)[-1] == "2052-02-05"
 
     def test_a_backfill_repairs_the_pointer_to_the_newest_whole_night(self, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ class TestPointer:
     def test_another_config_cannot_take_the_home_over_where_the_pointer_is_damaged(self, tmp_path: Path) -> None:
         publish(tmp_path, "shop", "2025-02-01", put(part="a"), {})
         (tmp_path / "recommendations/CURRENT").write_bytes(b"\xff")
-        with pytest.raises(ArtifactError, match="holds those of 'shop'"):
+        with pytest.raises(ArtifactError, match="already holds the lists of 'shop'"):
             publish_night(tmp_path, "2025-02-02")
 
 

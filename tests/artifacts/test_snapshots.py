@@ -72,7 +72,9 @@ class TestSnapshot:
 
     def test_settings_that_changed_since(self, tmp_path: Path) -> None:
         self.write(tmp_path, "a")
-        with pytest.raises(ArtifactError, match="dataset settings that differ from this config's; run 'recsys ingest'"):
+        with pytest.raises(
+            ArtifactError, match="other dataset settings than those of this config; run 'recsys ingest'"
+        ):
             read_snapshot(tmp_path, "books", {**self.dataset, "repeats": True})
 
     def test_the_same_tables_with_other_settings_are_another_snapshot(self, tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_readers_get_lists_without_the_users_before_theirs_are_deleted(
     fill(home, address, make(home, FIRST))
     store = Store(home, address, 30)
     before = list_keys(address)
-    with pytest.raises(ArtifactError, match="holds the lists of 'mini', these are of 'other'"):
+    with pytest.raises(ArtifactError, match="contains the lists of 'mini', not of 'other'"):
         store.remove_users("other", ["u1"])
     with pytest.raises(ArtifactError, match="the home publishes none to replace them"):
         Store(home / "new", address, 30).remove_users("mini", ["u1"])
@@ -351,7 +351,7 @@ def test_the_lists_of_another_config_are_left_alone(home: Path, address: str, tm
     fill(home, address, make(home, FIRST))
     other = tmp_path / "other"
     night = make(other, SECOND, name="other")
-    with pytest.raises(ArtifactError, match=r"holds the lists of 'mini', these are of 'other'; choose another"):
+    with pytest.raises(ArtifactError, match=r"contains the lists of 'mini', not of 'other'; choose another"):
         fill(other, address, night)
     assert read(address) == {f"item of 1, {FIRST}"}
 
@@ -389,7 +389,7 @@ class TestFailures:
         night = make(home, FIRST)
         with silent_server() as port:
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-            with pytest.raises(ArtifactError, match=r"s3://b/l/CURRENT: the server has not answered for 0\.3 s"):
+            with pytest.raises(ArtifactError, match=r"s3://b/l/CURRENT: the server did not respond within 0\.3 s"):
                 fill(home, "s3://b/l", night)
 
     def test_a_folder_that_is_not_mounted(self, home: Path, tmp_path: Path) -> None:

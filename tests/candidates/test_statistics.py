@@ -118,5 +118,7 @@ def test_segments_are_counted_where_the_source_is_on():
     on = CandidatesConfig(segment_column="tags", depths={"segment_popular": 5})
     assert count_statistics(SMALL, ITEMS, off).segments is None
     assert count_statistics(SMALL, ITEMS, on).segments is not None
-    with pytest.raises(DataError, match=r"no column 'genre', which candidates\.segment_column names; found 'item_id'"):
+    with pytest.raises(
+        DataError, match=r"no column 'genre', which is set as candidates\.segment_column; found 'item_id'"
+    ):
         count_statistics(SMALL, ITEMS, off.model_copy(update={"depths": {"segment_popular": 5}}))

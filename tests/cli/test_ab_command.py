@@ -47,7 +47,7 @@ def test_the_printed_result(ask: Call, shop: tuple[Path, pl.DataFrame], monkeypa
         "sample ratio",
         "fits, p",
         "power ",
-        "to show +5.0%",
+        "to detect +5.0%",
         "corrected for 3 segments",
         "daily looks",
     ):
@@ -120,7 +120,7 @@ def test_no_difference_says_what_would_have_shown(ask: Call, shop: tuple[Path, p
     )
     answer = ask(totals)
     assert "cannot tell challenger from champion: value per user" in answer.out
-    assert "would show in 80% of such tests" in answer.out
+    assert "would be detected in 80% of such tests" in answer.out
     few = ask(totals.filter(pl.col("value") > 1).head(10))
     assert "cannot tell: too little data (1,200 users, value per user" in few.out
 

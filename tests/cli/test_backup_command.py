@@ -16,7 +16,7 @@ def test_a_backup_and_a_restore_print_what_they_did(
     assert answer.code == 0, answer
     # Long paths fold the lines.
     assert " ".join(answer.out.split()).startswith(f"backup {folder}: versions 1, 1 snapshot, lists of 1 night; ")
-    expect(call("backup", folder, "-c", config, home=trained.home), "exists; choose another name", "--replace")
+    expect(call("backup", folder, "-c", config, home=trained.home), "exists; choose another folder", "--replace")
     answer = call("restore", folder, home=home)
     assert answer.code == 0, answer
     text = " ".join(answer.out.split())
@@ -37,7 +37,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_backed_up(
     table.write_bytes(b"damaged")
     answer = call("backup", tmp_path / "backup", "-c", write_config(), "--json", home=trained_copy)
     assert answer.code == 3
-    assert f"refused: backup {tmp_path / 'backup'}: is complete but for what is damaged" in answer.err
+    assert f"refused: backup {tmp_path / 'backup'}: is complete except for files that are damaged" in answer.err
     content = json.loads(answer.out)
     assert content["versions"] == ["1"]
     (sentence,) = content["damaged"]

@@ -13,7 +13,7 @@ def test_options_that_exclude_each_other(call: Call, write_config: Callable[...,
     config = write_config()
     for options in (("--share", ".1"), ("--version", "2")):
         expect(call("canary", "-c", config, "--stop", *options), "--stop: cannot be combined with --share or --version")
-    expect(call("canary", "-c", config, "--version", "2"), "--version 2: no --share of the users to give it to")
+    expect(call("canary", "-c", config, "--version", "2"), "--version 2: --share is missing")
 
 
 def test_without_a_champion(call: Call, write_config: Callable[..., Path]) -> None:
@@ -31,14 +31,14 @@ def test_from_start_to_end(call: Call, write_config: Callable[..., Path], traine
 
     assert ask() == [
         "canary     none: every user gets the champion's lists of recsys",
-        "published  no canary in the lists that readers see",
+        "published  lists without a canary",
     ]
     started = ask("--share", ".25")
     assert call("canary", "-c", config, home=home).err == f"next: recsys generate --config {config}\n"
     assert started[0] == "canary     version 2 of recsys, 0.25 of the users"
     assert started[1].startswith("since      20")
     assert started[2:] == [
-        "published  no canary in the lists that readers see",
+        "published  lists without a canary",
     ]
     made = " ".join(call("generate", "-c", config, "--run-date", RUN_DATE, home=home).out.split())
     assert " users canary: " in made
@@ -53,7 +53,7 @@ def test_from_start_to_end(call: Call, write_config: Callable[..., Path], traine
     # The champion's lists of this night were published before, and are kept.
     assert ask("--stop") == [
         "canary     version 2 is stopped",
-        f"published  {RUN_DATE}: the champion's lists for every user again",
+        f"published  {RUN_DATE}: every user has the champion's lists again",
     ]
     assert json.loads("\n".join(ask("--stop", "--json"))) == {"stopped": None, "republished": None, "published": None}
     assert ask("--stop")[0] == "canary     none was running"

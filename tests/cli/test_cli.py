@@ -48,7 +48,7 @@ class TestBadData:
         (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
         dataset = settings()["dataset"]
         dataset["interactions"]["path"] = str(tmp_path / "cut.csv.gz")
-        expect(call("ingest", "-c", write_config(dataset=dataset)), "cut.csv.gz: the compressed data is cut short")
+        expect(call("ingest", "-c", write_config(dataset=dataset)), "cut.csv.gz: the compressed data is truncated")
 
     def test_too_many_bad_rows(self, call: Call, write_config: Callable[..., Path], tmp_path: Path) -> None:
         with gzip.open(tmp_path / "bad.csv.gz", "wt", encoding="utf-8") as file:
@@ -57,7 +57,7 @@ class TestBadData:
         dataset["interactions"]["path"] = str(tmp_path / "bad.csv.gz")
         expect(
             call("ingest", "-c", write_config(dataset=dataset)),
-            "no row of interactions is left",
+            "no rows of interactions are left",
             "unknown_item 1, such as",
         )
 
@@ -73,7 +73,7 @@ class TestWrongOrder:
         expect(before["evaluate"], "run of 'mini': none in", "run 'recsys train' with this config first")
         expect(before["report"], "run of 'mini': none in", "run 'recsys train' with this config first")
         expect(before["promote"], "no version has the alias 'challenger'; run 'recsys train' first")
-        expect(before["rollback"], "no version has the alias 'champion'; no version was ever promoted")
+        expect(before["rollback"], "no version has the alias 'champion', because no version was ever promoted")
         expect(before["generate"], "run 'recsys ingest' with this config first")
         locks = {".generation.lock", ".promotion.lock", ".training.lock"}
         assert set(read_files(home)) <= {"mlflow.db", *locks}
@@ -81,7 +81,7 @@ class TestWrongOrder:
         assert call("ingest", "-c", config, home=home).code == 0
         expect(call("generate", "-c", config, home=home), "run 'recsys train' and 'recsys promote' first")
         other = write_config(dataset={**settings()["dataset"], "repeats": True})
-        expect(call("train", "-c", other, home=home), "that differ from this config's; run 'recsys ingest'")
+        expect(call("train", "-c", other, home=home), "than those of this config; run 'recsys ingest'")
 
     def test_an_unknown_run_or_an_invalid_run_date(
         self, call: Call, write_config: Callable[..., Path], trained: Trained
@@ -100,7 +100,7 @@ class TestWrongOrder:
     ) -> None:
         config = write_config()
         answer = call("generate", "-c", config, "--run-date", "2025-02-01", home=trained.home)
-        expect(answer, "learned from events until 2025-02-03", code=3)
+        expect(answer, "was trained on events until 2025-02-03", code=3)
         again = call("promote", "-c", config, home=trained.home)
         assert (again.code, again.out) == (0, "recsys version 1 is the champion: version 1 is already the champion\n")
         expect(call("rollback", "-c", config, home=trained.home), "no champion before version 1")

@@ -54,10 +54,10 @@ class TestTexts:
         config = write_config()
         pipe(b"")
         answer = call("embed", "-c", config, home=trained.home)
-        expect(answer, "embed: no text; give texts with --text, or one per line")
+        expect(answer, "embed: no text; pass texts with --text, or one per line")
         pipe("fine\ncafé".encode("latin-1"))
-        expect(call("embed", "-c", config, home=trained.home), "text 2 of 2: letter 4 is not valid Unicode")
-        expect(call("embed", "-c", config, "-t", "\udcff", home=trained.home), "text 1 of 1: letter 1 is not valid")
+        expect(call("embed", "-c", config, home=trained.home), "text 2 of 2: character 4 is not valid Unicode")
+        expect(call("embed", "-c", config, "-t", "\udcff", home=trained.home), "text 1 of 1: character 1 is not valid")
         expect(call("search", "-c", config, " ", home=trained.home), "search: the text is empty")
         expect(
             call("search", "-c", config, "x", "--alias", "nobody", home=trained.home), "no version has the alias 'no"

@@ -21,8 +21,8 @@ def test_data_that_has_not_arrived_yet(call: Call, write_config: Callable[..., P
     answer = call(*arguments)
     assert (answer.code, answer.out) == (3, "")
     last = answer.err.strip().splitlines()[-1]
-    assert last.startswith("refused: data for 2025-02-12: the newest event is of 2025-02-09T")
-    assert "expected one at or after 2025-02-11T12:00:00+00:00; wait for the feed" in last
+    assert last.startswith("refused: data for 2025-02-12: the newest event is from 2025-02-09T")
+    assert "expected an event at or after 2025-02-11T12:00:00+00:00; wait for the data" in last
     # The facts of `--json` are there whatever the answer is.
     answer = call(*arguments, "--json")
     assert (answer.code, json.loads(answer.out)["fresh"]) == (3, False)

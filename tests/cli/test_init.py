@@ -42,17 +42,26 @@ def test_open_questions_are_printed_and_answered(call: Call, data: Path) -> None
     write_us_or_eu(data)
     config = data / "shop.yaml"
     answer = call("init", "export", "--out", config)
-    assert "CHECK   Is '" in answer.out
+    assert "CHECK   Does '" in answer.out
     assert "--answer time_format=%m/%d/%Y" in " ".join(answer.out.split())
     answered = call(
         "init", "export", "-o", config, "--force", "-a", "time_format=%m/%d/%Y", "-a", "zero=number", "--json"
     )
     content = json.loads(answered.out)
     assert content["questions"] == []
-    assert content["notes"] == ["the answer zero=number was not needed"]
+    assert content["notes"] == ["the answer zero=number was not used"]
     assert content["config"] == yaml.safe_load(config.read_text("utf-8"))
     assert content["config"]["dataset"]["interactions"]["time_format"] == "%m/%d/%Y"
     assert len(content["preview"]["items"]) == 5
+
+
+def test_every_check_is_printed(call: Call, data: Path) -> None:
+    rows = "".join(f"u{n % 40};p{n % 30};第{n % 30}本好书的故事;{2020 + n % 5}-01-02\n" for n in range(600))
+    (data / "log.csv").write_text("user;item;title;time\n" + rows, "utf-8")
+    answer = call("init", "log.csv", "--out", data / "shop.yaml")
+    assert "CHECK   The language of the texts seems to be Chinese" in answer.out
+    assert "1 open question in" in answer.err
+    assert json.loads(call("init", "log.csv", "-o", data / "b.yaml", "--json").out)["checks"][0].startswith("The lang")
 
 
 def test_an_existing_file_stays(call: Call, data: Path) -> None:

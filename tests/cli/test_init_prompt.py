@@ -51,7 +51,7 @@ def test_a_question_is_asked_on_a_terminal(tmp_path: Path, answers: list[str], e
     write_us_or_eu(tmp_path)
     code, shown = answer_prompts(tmp_path, answers)
     assert code == 0, shown
-    assert "written with the day first or with the month first?" in shown
+    assert "start with the day or with the month?" in shown
     assert "  1  %d/%m/%Y  (proposed)\n  2  %m/%d/%Y\n" in shown
     assert ("'what?' is not one of the answers" in shown) == (len(answers) > 1)
     assert "no open questions" in shown

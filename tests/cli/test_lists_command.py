@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from miniature import LAST_DAY, RUN_DATE, Trained
+from miniature import LAST_DAY, RUN_DATE, Trained, read_files
 from shell import Call, expect
 
 DAY = "2025-02-05"
@@ -35,7 +35,7 @@ def test_a_night_that_is_not_followed_is_moved_to(
     assert call("generate", "-c", config, "--run-date", DAY, "--until", LAST_DAY, home=home).code == 0
 
     moved = call("lists", "-c", config, "--point", DAY, home=home)
-    assert (moved.code, moved.out) == (0, f"readers follow {DAY} now (before: {LAST_DAY})\n")
+    assert (moved.code, moved.out) == (0, f"readers now follow {DAY} (before: {LAST_DAY})\n")
     shown = call("lists", "-c", config, home=home)
     assert shown.code == 0
     assert f"readers follow {DAY}\n" in shown.out
@@ -48,9 +48,32 @@ def test_a_night_that_is_not_followed_is_moved_to(
     assert call("generate", "-c", config, "--run-date", LAST_DAY, home=home).code == 0
 
 
-def test_a_mistyped_run_date_is_refused(trained: Trained, call: Call, write_config: Callable[..., Path]) -> None:
-    answer = call("generate", "-c", write_config(), "--run-date", "2052-02-05", home=trained.home)
-    expect(answer, "2052-02-05: the run date is in the future", "--allow-future for a simulation", code=3)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("generate",),
+        ("generate", "--shards", "1/2"),
+        ("train",),
+        ("tune", "--space", "configs/spaces/demo.yaml"),
+        ("monitor",),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_run_date_is_refused(
+    command: tuple[str, ...], trained: Trained, call: Call, write_config: Callable[..., Path]
+) -> None:
+    before = read_files(trained.home / "recommendations")
+    answer = call(*command, "-c", write_config(), "--run-date", "2052-02-05", home=trained.home)
+    advice = "--allow-future for a simulation" if command[0] == "generate" else "give another --run-date"
+    expect(answer, f"{command[0]} for 2052-02-05: the run date is in the future", advice, code=3)
+    assert read_files(trained.home / "recommendations") == before
+
+
+def test_a_simulated_part_may_be_in_the_future(
+    trained_copy: Path, call: Call, write_config: Callable[..., Path]
+) -> None:
+    night = ("--run-date", "2052-02-05", "--shards", "1/2", "--allow-future")
+    assert call("generate", "-c", write_config(), *night, home=trained_copy).code == 0
 
 
 @pytest.mark.parametrize("command", ["lists"])

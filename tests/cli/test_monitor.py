@@ -35,6 +35,11 @@ def test_calm_and_alert(call: Call, write_config: Callable[..., Path], world: Wo
     put_night(home, parse_config(settings(), "test"), FAULTS[5].apply(world.night(FIRST + 1), world))
     alert = call("monitor", "-c", config, "--run-date", "2025-02-06", home=home)
     assert alert.code == 4
+    lines = alert.out.splitlines()
+    # The answer comes first, then what to do about it, then the table.
+    assert lines[0].startswith("Night of 2025-02-06: alert; 1 alert (texts_permuted)")
+    assert lines[2].startswith("ALERT")
+    assert lines.index(next(line for line in lines if "outside their range" in line)) > lines.index(lines[2])
     for part in ("ALERT", "texts_permuted", "identity.text_moved", "since    2025-02-06", "do       Check the join"):
         assert part in alert.out
     assert max(map(len, alert.out.splitlines()[:-1])) <= 80
@@ -73,7 +78,7 @@ def test_a_dead_store_changes_neither_result_nor_exit_code(
 def test_accept(call: Call, write_config: Callable[..., Path], home: Path) -> None:
     config = write_config(monitoring={"mlflow": False})
     answer = call("monitor", "-c", config, "--accept", "why", home=home)
-    assert (answer.code, answer.err) == (2, "error: --accept: no --run-date; give the night to accept\n")
+    assert (answer.code, answer.err) == (2, "error: --accept: --run-date is missing; give the night to accept\n")
     call("monitor", "-c", config, home=home)
     answer = call("monitor", "-c", config, "--accept", "new shop", "--run-date", "2025-02-05", home=home)
     assert answer.code == 0

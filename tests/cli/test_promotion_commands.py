@@ -97,7 +97,7 @@ class TestPromote:
 
     def test_force(self, run: Callable[..., Answer], gate: FakeGate, store: Store) -> None:
         gate.decision = decide("worse")
-        expect(run("promote", "--force", "--why", " "), "the reason is empty; give one with --why TEXT")
+        expect(run("promote", "--force", "--why", " "), "the reason is empty; state it with --why TEXT")
         facts = json.loads(run("promote", "--force", "--why", "we know", "--json").out)
         assert (facts["champion"], facts["entry"], facts["promoted"]) == ("2", 2, True)
         assert champion(store) == "2"
@@ -152,7 +152,7 @@ class TestHistory:
         assert f"{day}: version 1 since {day}" in run("history", "--on", day).out
         served = json.loads(run("history", "--on", "2100-01-01", "--json").out)["served"]
         assert [span["version"] for span in served] == ["1"]
-        assert "before the promotion log begins" in run("history", "--on", "2001-01-01").out
+        assert "before the promotion log starts" in run("history", "--on", "2001-01-01").out
         expect(run("history", "--on", "someday"), "expected YYYY-MM-DD or an ISO time")
 
     def test_an_empty_log(self, call: Call, write_config: Callable[..., Path], new_home: Callable[[], Path]) -> None:
@@ -180,10 +180,10 @@ class TestCopyVersion:
     def test_needs_one_target(
         self, run: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        expect(run("copy-version"), "RECSYS_TARGET_TRACKING_URI or the home of --to-home; neither is given")
+        expect(run("copy-version"), "RECSYS_TARGET_TRACKING_URI or the home of --to-home; neither is set")
         monkeypatch.setenv("RECSYS_TARGET_TRACKING_URI", "http://ana:secret@127.0.0.1:1")
         both = run("copy-version", "--to-home", tmp_path)
-        expect(both, "both are given; give one")
+        expect(both, "both are set; set one")
         assert "secret" not in both.err
 
     def test_names_the_versions(self, run: Callable[..., Answer], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_a_dry_run_prints_what_the_command_then_deletes(
     (home / "runs" / "mine.tmp").touch()
     answer = call("prune", "-c", config, "--dry-run", home=home)
     assert answer.code == 0, answer
-    assert "a command that was killed left it" in answer.out
+    assert "left by a killed command" in answer.out
     assert answer.out.splitlines()[0] == "would free 2 kB: leftover 1 (2 kB)"
     assert answer.err.splitlines()[-1] == f"next: recsys prune --config {config}"
     assert leftover.exists()

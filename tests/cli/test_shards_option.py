@@ -25,7 +25,7 @@ def test_a_part_names_the_next_step(call: Call, write_config: Callable[..., Path
     assert answer.code == 0
     assert answer.out.startswith(f"part 1/2 of {LAST_DAY}: lists for ")
     last = answer.err.splitlines()[-1]
-    assert last == f"next: recsys generate --config {config} --run-date {LAST_DAY}, when all parts are made"
+    assert last == f"next: recsys generate --config {config} --run-date {LAST_DAY}, when all parts are finished"
     answer = call(*arguments, "--json", home=trained_copy)
     facts = json.loads(answer.out)
     assert (facts["run_date"], facts["shards"]) == (LAST_DAY, "1/2")

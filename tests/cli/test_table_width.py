@@ -6,13 +6,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from recsys.cli import tables
+from recsys.cli import tables, user_lists
+from recsys.cli.output import wrap
 from recsys.config import EvaluationConfig
 from recsys.errors import DataError
 from recsys.evaluation.intervals import Estimate
+from recsys.pipelines.explain import Contribution, Explanation
+from recsys.pipelines.show import HistoryItem, ListRow, UserLists
 from recsys.pipelines.tuning.result import Trial, Tuned, Verdict
 
 MODELS = ("popular_all_time", "[red]blend", "ours")
@@ -150,3 +154,48 @@ def test_texts_of_the_catalogue_are_printed_unchanged() -> None:
         assert part in shown
     for command in ("\x07", "\u202e", "\x1b"):
         assert command not in shown
+
+
+EVIL = "\x1b[31mred\x1b[0m \u202eover\tride\x07"
+CHINESE = "少年讀者的宇宙航行指南：第二版修訂本" * 2
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_titles_neither_break_tables_nor_reach_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    titles = (EVIL, CHINESE, "שלום עולם", "plain")
+    rows = [ListRow(n, f"i{n}", title, 0.5, ("als",), title, "champion", "1") for n, title in enumerate(titles, 1)]
+    history = tuple(HistoryItem(f"i{n}", title, "2025-01-31T10:00", "click") for n, title in enumerate(titles))
+    user = UserLists("u\x1b[2J", "2025-02-01", True, history, tuple(rows))
+    added = (Contribution("item_age", 1.0, 0.5),)
+    explained = [Explanation(row.rank, row.item_id, "trees", (), added) for row in rows]
+    nearest = {"rank": [1, 2, 3, 4], "item_id": ["a", "b", "c", "d"], "title": titles, "cosine": [0.9, 0.8, 0.7, 0.6]}
+    for table in (
+        user_lists.list_table(rows),
+        user_lists.list_table(rows, scores=True),
+        user_lists.history_table(user, None),
+        user_lists.rank_table(rows, explained),
+        tables.nearest_table(pl.DataFrame(nearest)),
+    ):
+        text = show(table, width=width)
+        assert not [letter for letter in text if not letter.isprintable() and letter != "\n"]
+        assert max(map(cell_len, text.splitlines())) <= width
+        # Both halves of the wide title are there, each character whole.
+        assert text.count("宇") >= 2
+    spoken = (user_lists.name_user(user), user_lists.write_history(user, None))
+    shown = "\n".join(line for text in spoken for line in wrap(text, width))
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert max(map(cell_len, shown.splitlines())) <= width
+
+
+def test_intervals_are_below_their_numbers_where_lines_are_short(
+    metrics: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = show(tables.main_metric_table(metrics, EVALUATION), width=60)
+    assert max(map(cell_len, text.splitlines())) <= 60
+    assert "ours\n" not in text
+    assert "\nours " in text
+    # Each interval is whole, on one line.
+    assert text.count("[") == text.count("]") == len(re.findall(r"\[[^\[\]\n]+\]", text)) > 0

@@ -105,18 +105,18 @@ class TestSettings:
             ("by {", "Single '{' encountered"),
             ("{title} }", "Single '}' encountered"),
             ("{ti{tle}", "unexpected '{'"),
-            ("by {}", "braces hold the name of a column and nothing else"),
-            ("{title:>30}", "braces hold the name of a column and nothing else"),
-            ("{title!r}", "braces hold the name of a column and nothing else"),
-            ("{title:{description}}", "braces hold the name of a column and nothing else"),
-            ("{{title}}", "it names no column"),
+            ("by {}", "braces may contain only the name of a column"),
+            ("{title:>30}", "braces may contain only the name of a column"),
+            ("{title!r}", "braces may contain only the name of a column"),
+            ("{title:{description}}", "braces may contain only the name of a column"),
+            ("{{title}}", "it contains no column name"),
         ],
     )
     def test_a_phrase_that_cannot_be_read(self, field: str, reason: str, content: dict[str, Any]) -> None:
         message = reason_against({**content, "text": {"fields": ["title", field]}})
         assert message.startswith("config my.yaml: 1 invalid setting")
-        assert f"\n  text.fields: '{field}' is not a phrase: {reason}" in message
-        assert message.endswith("write it as 'by {author}', and double a brace that is meant as such")
+        assert f"\n  text.fields: '{field}' is not a valid phrase: {reason}" in message
+        assert message.endswith("write it like 'by {author}', and double literal braces")
 
     def test_a_phrase_around_columns(self, content: dict[str, Any]) -> None:
         fields = ["{tags} / {category}", "title", "{{{title}}}"]
@@ -162,7 +162,7 @@ class TestSectionsTogether:
             ("text", {"fields": ["{0}", "{title.upper}"]}, "text.fields ['0', 'title.upper'] are not item columns"),
             ("dataset.items.attributes", {"tags": "labels"}, "attributes ['tags'] have the names of item columns"),
             ("dataset.items.attributes", {"list price": "price"}, "String should match pattern"),
-            ("dataset.interactions.columns", {"time": "t", "order": "o"}, "are both given"),
+            ("dataset.interactions.columns", {"time": "t", "order": "o"}, "are both set"),
             ("dataset.interactions.columns", {"order": "o"}, "global_time needs dataset.interactions.columns.time"),
             ("dataset.interactions.positive_events", ["like", "wish"], "['wish'] are not in event_weights"),
             ("dataset.interactions.event_weights", {}, "at least 1 item"),

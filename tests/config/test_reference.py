@@ -43,7 +43,7 @@ def test_rows_name_choices_limits_and_defaults() -> None:
 
 
 def test_setting_of_a_subclass_keeps_the_description() -> None:
-    assert describe_setting(SequenceConfig, "max_steps") == "Largest number of batches, all epochs together."
+    assert describe_setting(SequenceConfig, "max_steps") == "Maximum number of batches, over all epochs."
 
 
 def test_separators_of_the_table_are_escaped() -> None:

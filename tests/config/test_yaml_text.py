@@ -11,13 +11,13 @@ from recsys.errors import ConfigError
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", "'a' is given twice, in lines 1 and 3; keep one"),
-        ("x:\n  y:\n    - {k: 1, k: 2}\n", "'k' is given twice, in lines 3 and 3; keep one"),
-        ("base: &b {a: 1}\nc: {<<: *b, a: 2, a: 3}\n", "'a' is given twice, in lines 2 and 2"),
-        ("1: a\n0x1: b\n", "'1' is given twice, in lines 1 and 2"),
+        ("a: 1\nb: 2\na: 3\n", "'a' appears twice, in lines 1 and 3; keep one"),
+        ("x:\n  y:\n    - {k: 1, k: 2}\n", "'k' appears twice, in lines 3 and 3; keep one"),
+        ("base: &b {a: 1}\nc: {<<: *b, a: 2, a: 3}\n", "'a' appears twice, in lines 2 and 2"),
+        ("1: a\n0x1: b\n", "'1' appears twice, in lines 1 and 2"),
         ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
         ("a: &a [*a]\n", "it contains itself through an alias"),
-        ("x: &x {<<: &y {a: 1}, b: 2, b: 3}\nz: {<<: *x}\n", "'b' is given twice"),
+        ("x: &x {<<: &y {a: 1}, b: 2, b: 3}\nz: {<<: *x}\n", "'b' appears twice"),
     ],
 )
 def test_what_is_refused(text, message):
@@ -46,5 +46,5 @@ def test_aliases_that_multiply_are_refused():
 def test_a_config_with_a_setting_given_twice_names_both_lines(tmp_path: Path):
     path = tmp_path / "twice.yaml"
     path.write_text("name: a\nthreads: 1\nname: b\n")
-    with pytest.raises(ConfigError, match=r"is not valid YAML: 'name' is given twice, in lines 1 and 3; keep one"):
+    with pytest.raises(ConfigError, match=r"is not valid YAML: 'name' appears twice, in lines 1 and 3; keep one"):
         load_config(path)

@@ -101,7 +101,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("wrong", "message"),
         [
-            ({"users": 0}, r"users is 0, expected 1 or more; give a larger --users"),
+            ({"users": 0}, r"users is 0, expected 1 or more; choose a larger --users"),
             ({"items": 19}, r"items is 19, expected 20 or more"),
             ({"days": 6}, r"days is 6, expected 7 or more"),
             ({"seed": -1}, r"seed is -1, expected 0 or more"),

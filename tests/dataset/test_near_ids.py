@@ -7,8 +7,8 @@ from recsys.dataset.near_ids import NearId, find_near_ids
 @pytest.mark.parametrize(
     ("unknown", "known", "difference"),
     [
-        ("007", "7", "zeros in front"),
-        ("7", "007", "zeros in front"),
+        ("007", "7", "leading zeros"),
+        ("7", "007", "leading zeros"),
         ("B00ABC", "b00abc", "letter case"),
         ("cafe\u0301", "café", "the Unicode form of accents (NFC)"),
         ("a\u200b1", "a1", "invisible characters or spaces"),

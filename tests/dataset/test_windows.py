@@ -461,7 +461,7 @@ def test_one_interaction_is_too_little(config):
 
 def test_holdout_file_without_pairs():
     rows = make_interactions(("u", "a"), ("u", "b"))
-    with pytest.raises(DataError, match="holdout_file has no test pairs"):
+    with pytest.raises(DataError, match="the hold-out file has no test pairs"):
         split_windows(rows, FILE, repeats=False, end=None, seed=0)
     nothing = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
     assert "the test window has no positives" in failure(rows, FILE, end=None, holdout=nothing)

@@ -7,7 +7,7 @@ import yaml
 from miniature import RUN_DATE, settings
 from pages import run_page
 
-PAGE = "../how-to/backups.md"
+PAGE = "docs/how-to/backups.md"
 
 
 def test_the_drill(trained_copy: Path, raw_in_place: Path, tmp_path: Path) -> None:

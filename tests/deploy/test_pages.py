@@ -12,13 +12,14 @@ import yaml
 from faulty_servers import object_store
 from miniature import LAST_DAY, settings
 from mlflow_servers import need_authentication
-from pages import PAGES, ROOT, read_blocks, run_page
+from pages import ROOT, read_blocks, run_page
 from postgres_server import run_server
 from pyarrow import fs
 
 from recsys.artifacts.recommendations import read_pointer
 from recsys.artifacts.store_output import find_store_run_date
 
+FOLDER = "docs/deploy"
 # Needs a cluster for every command; test_containers.py checks its files.
 NOT_RUN = {"kubernetes.md"}
 RUN = {"one-machine.md", "team.md", "many-machines.md", "containers.md"}
@@ -42,11 +43,11 @@ def find_port() -> str:
 
 
 def test_every_page_is_run_or_says_why_not() -> None:
-    pages = {page.name for page in PAGES.glob("*.md")}
+    pages = {page.name for page in (ROOT / FOLDER).glob("*.md")}
     assert pages == RUN | NOT_RUN | {"README.md"}
     for page in RUN | NOT_RUN:
-        blocks = read_blocks(page)
-        assert len(blocks) == len(re.findall(r"^```bash", (PAGES / page).read_text("utf-8"), re.MULTILINE))
+        blocks = read_blocks(f"{FOLDER}/{page}")
+        assert len(blocks) == len(re.findall(r"^```bash", (ROOT / FOLDER / page).read_text("utf-8"), re.MULTILINE))
         left_out = [block for block in blocks if block.reason]
         assert len(left_out) == len(blocks) if page in NOT_RUN else len(left_out) < len(blocks)
         assert all(len(block.reason.split()) >= 2 for block in left_out)
@@ -62,13 +63,13 @@ def test_one_machine(trained_copy: Path, raw_in_place: Path, tmp_path: Path) -> 
         "RUN_DATE": LAST_DAY,
         "TEXTFILES": str(folder),
     }
-    printed = run_page("one-machine.md", values, folder)
+    printed = run_page(f"{FOLDER}/one-machine.md", values, folder)
     assert f"readers follow {LAST_DAY}" in printed
     assert re.search(r'^recsys_monitor_alerts\{config="mini"\} ', printed, re.MULTILINE)
 
 
 def test_containers(tmp_path: Path) -> None:
-    run_page("containers.md", {}, tmp_path)
+    run_page(f"{FOLDER}/containers.md", {}, tmp_path)
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
     secrets = [tmp_path / secret["file"] for secret in compose["secrets"].values()]
     assert sorted((tmp_path / "secrets").iterdir()) == sorted(secrets)
@@ -106,7 +107,7 @@ def test_a_team(trained_copy: Path, raw_in_place: Path, tmp_path: Path, monkeypa
             "AWS_ENDPOINT_URL": store,
             **keys,
         }
-        printed = run_page("team.md", values, folder)
+        printed = run_page(f"{FOLDER}/team.md", values, folder)
         assert find_store_run_date("s3://shop/lists") == LAST_DAY
     # Long lines are folded.
     assert f"http://127.0.0.1:{values['MLFLOW_PORT']}: champion none, challenger none" in " ".join(printed.split())
@@ -144,6 +145,6 @@ def test_many_machines(trained_copy: Path, raw_in_place: Path, tmp_path: Path) -
         "LOCAL_CONFIG": write_config(tmp_path / "local", shard_size=20),
         "NEXT_DATE": LAST_DAY,
     }
-    printed = run_page("many-machines.md", values, folder)
+    printed = run_page(f"{FOLDER}/many-machines.md", values, folder)
     assert "readers follow 2025-02-09" in printed
     assert read_pointer(trained_copy) == LAST_DAY

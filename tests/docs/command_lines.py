@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pages import BLOCK, ROOT, read_blocks, split_commands
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from recsys.cli.reference import app
 
-ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^ *```(?:console|bash|)(?: [^\n]*)?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`(recsys [a-z][^`]*)`")
 _START = re.compile(r"(?:^|[|;&]|&&) *(?:\$ )?(?:[A-Z_]+=\S+ )*(?:[^\s=]*/)?recsys (?P<rest>[a-z][a-z-]*(?: .*)?)$")
 # What follows a command in a shell, and comments.
@@ -38,11 +37,11 @@ def find_command_lines(path: Path) -> Iterator[CommandLine]:
     """Yield the calls of a page, those of blocks first."""
     text = path.read_text("utf-8")
     page = path.relative_to(ROOT).as_posix()
-    for block in _BLOCK.findall(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            if match := _START.search(line.strip()):
+    for block in read_blocks(page):
+        for command in split_commands(block):
+            if match := _START.search(command.replace("\\\n", " ").strip()):
                 yield CommandLine(page, _split(match["rest"]), inline=False)
-    for call in _INLINE.findall(re.sub(r"\s+", " ", _BLOCK.sub("", text))):
+    for call in _INLINE.findall(re.sub(r"\s+", " ", BLOCK.sub("", text))):
         yield CommandLine(page, _split(call.removeprefix("recsys ")), inline=True)
 
 

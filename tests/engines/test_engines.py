@@ -77,7 +77,7 @@ def test_an_error_comes_through_unchanged(engine):
 
 @pytest.mark.ray
 def test_a_task_that_is_too_large_for_every_machine(cluster):
-    with pytest.raises(EngineError, match="needs 3 processors, and the largest machine of the cluster has 2;"):
+    with pytest.raises(EngineError, match="needs 3 processors, but the largest machine of the cluster has 2;"):
         list(RayEngine(3).run(TRIPLE, [1]))
 
 

@@ -37,7 +37,7 @@ def make_user_metrics(**means: float) -> pl.DataFrame:
 def test_each_step_of_the_text_source_has_its_own_line_and_verdict() -> None:
     values = make_user_metrics(ours=0.9, text_zero_shot=0.5, text_fine_tuned=0.4, text=0.501)
     head, *lines = describe_text_steps(values, CONFIG, 0)
-    assert head == "ndcg@10 of lists from text alone, each step paired by user:"
+    assert head == "ndcg@10 of lists from text alone; each step is paired by user:"
     assert [line.split(": ")[::2] for line in lines] == [
         ["fine-tuning", "worse"],
         ["interest model on top", "better"],
@@ -50,7 +50,7 @@ def test_steps_that_were_not_measured_are_left_out() -> None:
     lines = describe_text_steps(make_user_metrics(ours=0.9, text_fine_tuned=0.4, text=0.5), CONFIG, 0)
     assert [line.split(":")[0] for line in lines[1:]] == ["interest model on top"]
     assert describe_text_steps(make_user_metrics(ours=0.9), CONFIG, 0) == [
-        "The steps of the text source were not measured."
+        "The text source was not measured step by step."
     ]
 
 
@@ -64,18 +64,20 @@ def test_neighbours(after: float, moved: str) -> None:
     assert "(20.0% by chance)" in text
 
 
-@pytest.mark.parametrize(("users", "verdict"), [(600, "can carry a recommender"), (20, "carries little")])
+@pytest.mark.parametrize(
+    ("users", "verdict"), [(600, "There is enough data to evaluate a recommender"), (20, "There is little data")]
+)
 def test_data(users: int, verdict: str) -> None:
     flags = {"without_history": False, "cold": False, "recommendable": True}
     rows = [{"user_id": f"u{number}", **flags} for number in range(users)]
     rows.append({"user_id": "new", **flags, "without_history": True})
     lengths, item_users = np.array([1, 2, 3]), np.array([90, 1, 1, 1, 1, 1, 1, 1, 1, 2])
     lines = describe_data(pl.DataFrame(rows), lengths, item_users, CONFIG, 0)
-    assert lines[0].startswith(f"This data {verdict}: {users} users can be measured")
-    assert "100.0% [100.0%, 100.0%] had events before" in lines[2]
+    assert lines[0].startswith(f"{verdict}: {users} users can be measured")
+    assert "100.0% [100.0%, 100.0%] had earlier events" in lines[2]
     assert lines[3] == (
-        "The median user has 2 items. The most popular tenth of the items has 90% of the pairs, so popularity is a "
-        "strong baseline."
+        "The median user has 2 items. The most popular tenth of the items accounts for 90% of the user-item pairs, so "
+        "popularity is a strong baseline."
     )
 
 

@@ -81,7 +81,7 @@ def test_coverage(users: int, hit_rate: float) -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "message"),
     [
-        (np.zeros(2), np.zeros(3), "expected the same single dimension"),
+        (np.zeros(2), np.zeros(3), "expected equal one-dimensional shapes"),
         (np.zeros(0), np.zeros(0), "no user"),
         (np.array([1.5]), np.zeros(1), "expected metrics between 0 and 1"),
         (np.array([np.nan]), np.zeros(1), "expected metrics between 0 and 1"),

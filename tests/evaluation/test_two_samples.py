@@ -104,7 +104,7 @@ def test_users_needed_show_the_lift_with_the_power() -> None:
 
 
 def test_bad_samples() -> None:
-    with pytest.raises(DataError, match="9 and 1 users, expected at least 2 each"):
+    with pytest.raises(DataError, match="9 and 1, expected at least 2 each"):
         Sample(np.zeros(10), np.arange(10) < 1)
     for values in (np.array([1.0, np.nan, 1.0, 1.0]), np.zeros(3)):
         with pytest.raises(DataError, match="one finite number per user"):

@@ -103,9 +103,9 @@ class TestExperiment:
         for events, message in (
             (
                 make_interactions(("a", "x", 9.9)),
-                "no event after the first list of 2025-01-11; the last is of 2025-01-10",
+                "no event after the first list of 2025-01-11; the last is from 2025-01-10",
             ),
-            (make_interactions(("a", "x")), "no event after the first list of 2025-01-11; none has a time"),
+            (make_interactions(("a", "x")), "no event after the first list of 2025-01-11; no event has a time"),
             (make_interactions(("A", "x", 10.5)), "none of the 5 users with a list has a positive event"),
         ):
             with pytest.raises(DataError, match=message):
@@ -113,7 +113,7 @@ class TestExperiment:
         lists = make_lists([("a", CHAMPION, "x"), ("b", CHALLENGER, "x"), ("c", CHALLENGER, "x")])
         publish_lists(tmp_path / "few", "2025-01-11", lists)
         nights, _ = find_test(tmp_path / "few", CHAMPION, None)
-        with pytest.raises(DataError, match="1 user saw the variant 'champion' and no other, expected at least 2"):
+        with pytest.raises(DataError, match="1 user saw only the variant 'champion', expected at least 2"):
             collect_events(nights, (CHAMPION, CHALLENGER), make_interactions(("a", "x", 10.5)), None, 0)
 
 

@@ -37,7 +37,7 @@ def test_the_sources_behind_blend_and_ranker_fell() -> None:
     lists_worse = next(cause for cause in CAUSES if cause.name == "lists_worse")
     assert lists_worse.detail is not None
     stale = lists_worse.detail(Picture({}, {}, (), lose(0.5, 0.5, 0.0)))
-    assert stale == "the blend of the same sources fell with them, so the fitted sources are out of date"
+    assert stale == "the blend of the same sources fell too, so the fitted sources are out of date"
     ranker = lists_worse.detail(Picture({}, {}, (), lose(0.5, 0.0, 0.0)))
     assert ranker.endswith("so the fault is in the ranker, its features or the rules")
     assert lists_worse.detail(Picture({}, {}, ())) == ""

@@ -127,7 +127,7 @@ class TestFindTest:
         assert self.find(tmp_path)[0] == ["2025-01-03", "2025-01-04"]
         nights, _ = find_test(tmp_path, "champion", None, "2025-01-01")
         assert len(nights) == 3
-        assert "left out before 2025-01-03" in str(describe_gaps(nights))
+        assert "nights before 2025-01-03" in str(describe_gaps(nights))
 
     def test_errors_name_what_was_found(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"none are published .* run 'recsys generate' first"):
@@ -142,6 +142,6 @@ class TestFindTest:
         with pytest.raises(DataError, match=r"run date '2025-1-1': expected YYYY-MM-DD"):
             self.find(tmp_path, None, "2025-1-1")
         self.publish(tmp_path, 2, "cto")
-        with pytest.raises(DataError, match=r"challenger, other could all be compared .* --treatment"):
+        with pytest.raises(DataError, match=r"challenger, other can all be compared .* --treatment"):
             self.find(tmp_path)
         assert self.find(tmp_path, "other") == (["2025-01-02"], "other")

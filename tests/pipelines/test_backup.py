@@ -170,7 +170,7 @@ def test_a_restore_that_is_killed_goes_on_and_takes_no_other_backup(
     assert not (home / "recommendations" / "CURRENT").exists()
     (damaged / "home" / "promotion_log.jsonl").unlink()
     rewrite_manifest(damaged, lambda facts: facts)
-    with pytest.raises(ArtifactError, match="a restore of another backup that was interrupted"):
+    with pytest.raises(ArtifactError, match="an interrupted restore of another backup"):
         restore(damaged, home)
     done = restore(saved, home)
     assert 0 < done.written < done.files
@@ -203,7 +203,10 @@ def test_damage_is_named_before_anything_is_written(damaged: Path, tmp_path: Pat
         (lambda: replace(log, content[:-1] + b"x"), "promotion_log.jsonl is damaged"),
         (lambda: replace(log, content[:-1]), f"promotion_log.jsonl has {len(content) - 1} bytes, expected"),
         (log.unlink, "promotion_log.jsonl is missing"),
-        (lambda: (log.write_bytes(content), (damaged / "home" / "more").touch()), "'home/more' is not in its manifest"),
+        (
+            lambda: (log.write_bytes(content), (damaged / "home" / "more").touch()),
+            "'home/more' is not listed in its manifest",
+        ),
     ):
         change()
         with pytest.raises(ArtifactError, match=expected):
@@ -262,11 +265,11 @@ def test_only_an_older_backup_is_replaced_and_only_if_asked(
         backup(trained.config, config_file, trained.home, folder, NOW, replace=replace)
 
     (folder / "photos").mkdir(parents=True)
-    with pytest.raises(ArtifactError, match="exists and is no backup"):
+    with pytest.raises(ArtifactError, match="exists and is not a backup"):
         run(replace=True)
     shutil.rmtree(folder)
     write_folder(folder, lambda new: None, {"kind": "backup"})
-    with pytest.raises(ArtifactError, match="exists; choose another name, or replace it with --replace"):
+    with pytest.raises(ArtifactError, match="already exists; choose another folder, or replace it with --replace"):
         run(replace=False)
     run(replace=True)
     restore(folder, tmp_path / "home")
@@ -368,7 +371,7 @@ def test_of_a_store_elsewhere_the_bundles_in_use_are_backed_up(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     done = backup(trained.config, config_file, trained_copy, tmp_path / "backup", NOW)
     assert done.versions == ["1"]
-    assert "back them up where they are" in done.left_out[-1]
+    assert "back them up on that server" in done.left_out[-1]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with pytest.raises(ArtifactError, match="set MLFLOW_TRACKING_URI, then run again"):
         restore(tmp_path / "backup", tmp_path / "home")

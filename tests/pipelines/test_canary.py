@@ -358,7 +358,7 @@ class TestRefusals:
         before = read_files(home / "recommendations")
         with pytest.raises(
             Refused,
-            match=rf"the challenger, version {later.number}, learned from events until 2025-02-07.*canary --stop",
+            match=rf"the challenger, version {later.number}, was trained on events until 2025-02-07.*canary --stop",
         ):
             generate(config, home, DAY, NOW)
         assert read_files(home / "recommendations") == before
@@ -385,7 +385,7 @@ class TestRefusals:
 
         def find_faults(*_: Any, variants: Any, **__: Any) -> list[str]:
             given.append([variant.name for variant in variants])
-            return ["challenger version 2: no user would get an item"]
+            return ["challenger version 2: all lists are empty"]
 
         monkeypatch.setattr(generate_module, "find_faults", find_faults)
         with pytest.raises(Refused, match=r"challenger version 2: no user.*stop the canary with 'recsys canary"):

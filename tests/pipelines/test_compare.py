@@ -117,7 +117,7 @@ class TestTheSameWindow:
         assert lists.endswith(f"only champion {why.lost.height}")
         assert f"of {why.outcomes.select(OUTCOMES).to_numpy().sum()} positives" in lists
         assert "not proposed (" in lost
-        assert "champion had them from: " in lost
+        assert "sources of champion: " in lost
         assert segments.startswith("challenger is ahead of champion in ")
 
 
@@ -179,7 +179,7 @@ class TestWithoutAClock:
         self, home: Path, clockless: None, trained: Trained, why: Comparison, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = compare_versions(trained.config, home)
-        assert found.names[1] == "champion version 1 (each on its own held-out pairs)"
+        assert found.names[1] == "champion version 1 (each on its own hold-out pairs)"
         assert found.outcomes.equals(why.outcomes)
 
     def test_no_pair_in_common_leaves_the_means(
@@ -193,7 +193,7 @@ class TestWithoutAClock:
         assert shared == 0
         assert found.segments.is_empty()
         assert found.lost.is_empty()
-        assert "of 0 positives both list 0, only challenger 0, only champion 0" in found.describe()
+        assert "of 0 positives: 0 in both lists, 0 only in challenger, 0 only in champion" in found.describe()
         assert found.describe()[-1] == "no segment has enough users for a comparison"
 
 
@@ -201,7 +201,7 @@ class TestNothingToCompare:
     def test_one_version_with_both_aliases(self, trained: Trained) -> None:
         found = compare_versions(trained.config, trained.home)
         (sentence,) = found.describe()
-        assert sentence.startswith("challenger version 1 is also the champion, so there is nothing to compare yet")
+        assert sentence.startswith("challenger version 1 is also the champion, so there is nothing to compare")
         assert found.same
         assert found.settings.is_empty()
         assert found.lost.is_empty()

@@ -122,7 +122,7 @@ def test_the_target_of_the_environment(
     assert copied.target.endswith("mlflow.db")
     assert challenger(connect(production, CONFIG)) == "1"
     monkeypatch.setenv("RECSYS_TARGET_TRACKING_URI", f"sqlite:///{staging}/mlflow.db")
-    with pytest.raises(ConfigError, match="is the source and the target"):
+    with pytest.raises(ConfigError, match="is both the source and the target"):
         copy_version(CONFIG, staging, None, None)
 
 

@@ -68,7 +68,7 @@ def test_data_without_times_is_never_waited_for(config: Config, tmp_path: Path) 
     untimed = change(config, dataset={"interactions": {"columns": {"time": None}}}, windows={"protocol": "random"})
     found = examine_freshness(untimed, tmp_path, "2025-02-03", None, NOW)
     assert found.fresh
-    assert found.describe() == "the data has no times, so there is nothing to wait for"
+    assert found.describe() == "the data has no times, so freshness is not checked"
 
 
 def test_a_run_date_is_a_date(config: Config, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_first_champion_is_held_against_every_model_of_its_run(
     names = {check.name.removeprefix("source ") for check in decision.checks}
     assert names == models | {"floor"}
     assert (decision.promoted, decision.new_anchor) == (True, True)
-    assert decision.sentence.startswith("first champion, held against")
+    assert decision.sentence.startswith("first champion, compared with")
 
 
 def test_the_challenger_has_the_numbers_of_its_training(

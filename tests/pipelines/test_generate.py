@@ -126,7 +126,9 @@ class TestNight:
 
     def test_a_run_date_before_the_end_of_the_champions_data_is_refused(self, home: Path, trained: Trained) -> None:
         before = read_files(home / "recommendations")
-        with pytest.raises(Refused, match=r"version 1, learned from events until 2025-02-03.*run date from 2025-02-03"):
+        with pytest.raises(
+            Refused, match=r"version 1, was trained on events until 2025-02-03.*run date from 2025-02-03"
+        ):
             generate(trained.config, home, "2025-02-02", NOW)
         assert Refused.exit_code == 3
         assert read_files(home / "recommendations") == before
@@ -271,7 +273,7 @@ class TestNight:
         settings["dataset"]["items"]["attributes"] = {}
         config = parse_config(settings, "test")
         ingest(home, config, snapshot.items.drop("category"), snapshot.interactions)
-        with pytest.raises(DataError, match="no column 'category', which the bundle reads; found"):
+        with pytest.raises(DataError, match="no column 'category', which the bundle needs; found"):
             generate(config, home, RUN_DATE, NOW)
 
 

@@ -94,5 +94,5 @@ def test_who_excludes_whom(config: Config, home: Path, monkeypatch: pytest.Monke
 
 
 def test_a_part_is_refused_like_the_night(config: Config, home: Path) -> None:
-    with pytest.raises(Refused, match="its lists would know the future"):
+    with pytest.raises(Refused, match="its lists would leak future events"):
         generate_part(config, home, "2025-01-20", Part(1, 2), NOW)

@@ -263,7 +263,7 @@ def test_errors_of_the_outputs_are_found_before_a_list_is_made(
         make(trained, home, LAST_DAY, postgres_table="lists")
     manifest = home / "recommendations" / f"run_date={RUN_DATE}" / "manifest.json"
     manifest.write_text(manifest.read_text().replace(f'"name": "{trained.config.name}"', '"name": "another"'))
-    with pytest.raises(ArtifactError, match="holds those of 'another'; choose another RECSYS_HOME"):
+    with pytest.raises(ArtifactError, match="already holds the lists of 'another'; choose another RECSYS_HOME"):
         make(trained, home, LAST_DAY)
     manifest.write_bytes(before[f"run_date={RUN_DATE}/manifest.json"])
     assert read_files(home / "recommendations") == before
@@ -271,7 +271,7 @@ def test_errors_of_the_outputs_are_found_before_a_list_is_made(
 
 def test_an_old_snapshot_is_refused(trained: Trained, home: Path) -> None:
     make(trained, home, "2025-02-10", max_snapshot_age_hours=24)
-    with pytest.raises(Refused, match=r"last event is \d+ hours before it .*at most .*max_snapshot_age_hours 24"):
+    with pytest.raises(Refused, match=r"last event is \d+ hours earlier .*at most .*max_snapshot_age_hours 24"):
         make(trained, home, "2025-02-20", max_snapshot_age_hours=24)
 
 

@@ -107,7 +107,7 @@ def test_a_first_champion_is_held_against_every_baseline(trained: Trained) -> No
     assert (entry.action, entry.to_version, entry.from_version, entry.anchor) == ("promote", "1", None, "1")
     assert entry.snapshot == champion_of(trained).tags["snapshot"]
     models = read_logged_run(connect(trained.home, trained.config), champion_of(trained)).user_metrics["model"]
-    assert f"first champion, held against {models.n_unique() - 1} baselines: " in entry.reason
+    assert f"first champion, compared with {models.n_unique() - 1} baselines: " in entry.reason
 
 
 def test_a_first_champion_without_a_hit_is_refused(trained_copy: Path, trained: Trained) -> None:
@@ -169,7 +169,7 @@ class TestTheNextWeek:
         promoted = promote(config, home)
         reason = promoted.reason
         assert promoted.version.number == "3"
-        assert f"against {ndcg['value'].mean():.4f} of champion version 1 on {ndcg.height} users" in reason
+        assert f"vs {ndcg['value'].mean():.4f} of champion version 1 on {ndcg.height} users" in reason
 
     def test_an_ingest_in_between_changes_no_verdict(
         self, home: Path, store: Store, trained: Trained, snapshot: Snapshot
@@ -227,7 +227,7 @@ class TestTheNextWeek:
         challenge(store, "2")
         kept = need_version(store, NAME, CHALLENGER, "").tags
         store.client.set_model_version_tag(NAME, "2", "test_start", "")
-        with pytest.raises(Refused, match=r"of champion version 1 \(each on its own held-out pairs\) on"):
+        with pytest.raises(Refused, match=r"of champion version 1 \(each on its own hold-out pairs\) on"):
             promote(trained.config, home)
         store.client.set_model_version_tag(NAME, "2", "test_start", kept["test_start"])
 

@@ -133,7 +133,7 @@ class TestPromote:
         promote(CONFIG, home)
         assert gate.asked[-1]["anchor"] == "2"
         assert open_log(home).anchor == "2"
-        assert "the anchor, version 1, does not exist any more" in caplog.text
+        assert "the anchor, version 1, no longer exists" in caplog.text
 
     def test_a_dry_run_changes_nothing(self, promoted: Path, store: Store, gate: FakeGate) -> None:
         make_version(store)
@@ -213,11 +213,11 @@ class TestForce:
 
     @pytest.mark.parametrize("why", ["", " \n"])
     def test_needs_a_reason(self, why: str, promoted: Path) -> None:
-        with pytest.raises(ConfigError, match="the reason is empty; give one with --why TEXT"):
+        with pytest.raises(ConfigError, match="the reason is empty; state it with --why TEXT"):
             promote(CONFIG, promoted, why=why)
 
     def test_needs_a_version(self, promoted: Path) -> None:
-        with pytest.raises(RegistryError, match="no version waits to be promoted"):
+        with pytest.raises(RegistryError, match="there is no version to promote"):
             promote(CONFIG, promoted, why="hurry")
 
 
@@ -227,7 +227,7 @@ class TestRollback:
         assert (done.version, done.replaced, done.republished, done.run_date) == ("1", "2", False, None)
         assert steps(promoted)[-1] == ("rollback", "2", "1")
         assert (champion(store), state(promoted)) == ("1", "agreed")
-        with pytest.raises(RegistryError, match="no champion before version 1; nothing to roll back to"):
+        with pytest.raises(RegistryError, match="there is no champion before version 1 to roll back to"):
             rollback(CONFIG, promoted)
         assert champion(store) == "1"
 
@@ -235,7 +235,9 @@ class TestRollback:
         self, promoted: Path, store: Store, gate: FakeGate
     ) -> None:
         rollback(CONFIG, promoted)
-        message = r"version 2 was rolled back \(entry 3, .*\); train another, or promote it with --force --why TEXT"
+        message = (
+            r"version 2 was rolled back \(entry 3, .*\); train another version, or promote it with --force --why TEXT"
+        )
         for _ in range(2):
             with pytest.raises(NotPromoted, match=message):
                 promote(CONFIG, promoted)
@@ -328,7 +330,7 @@ class TestByHand:
         # The challenger was compared with what serves.
         assert gate.asked[-1]["champion"] == "1"
         assert steps(promoted)[2:] == [("hand_made", "2", "1"), ("promote", "1", "3")]
-        assert "the alias 'champion' was found on version 1; the log had version 2" in caplog.text
+        assert "the alias 'champion' had been moved to version 1; the log had version 2" in caplog.text
 
     def test_the_night_records_it_and_goes_on(
         self, promoted: Path, store: Store, caplog: pytest.LogCaptureFixture

@@ -116,7 +116,7 @@ class TestVersions:
     ) -> None:
         train_and_promote(shop, 5)
         run_prune(shop)
-        said = rf"version 3: its files were pruned on {shop.run_date}, .*; kept are 1, 4, 5: choose one of them"
+        said = rf"version 3: its files were pruned on {shop.run_date}, .*; kept: 1, 4, 5; choose one of these"
         with pytest.raises(RegistryError, match=said):
             rollback(shop.config, shop.home, "3")
         with pytest.raises(RegistryError, match=said):
@@ -156,7 +156,7 @@ class TestVersions:
         done = run_prune(shop)
         assert names(done, "version") == ["recsys version 3"]
         assert PRUNED not in tags(shop, "2")
-        assert any("version 2: is kept, for it is needed since now (alias 'elsewhere')" in line for line in done.left)
+        assert any("version 2: kept because it is needed now (alias 'elsewhere')" in line for line in done.left)
 
     def test_a_version_of_another_model_with_the_same_files_keeps_them(
         self, shop: SimulatedHome, gate: FakeGate
@@ -180,7 +180,7 @@ class TestVersions:
         train_and_promote(shop, 3)
         done = run_prune(shop)
         assert names(done, "version") == ["recsys version 3"]
-        assert "version 2: is kept, for recsys did not write its files" in done.left
+        assert "version 2: kept because its files were not written by recsys" in done.left
         assert (mine / "artifacts" / "bundle" / "thesis.txt").exists()
         assert PRUNED not in tags(shop, "2")
 
@@ -321,7 +321,7 @@ class TestHome:
         assert (outside / "manifest.json").exists()
         assert (shop.home / "snapshots" / "abcdef123456").exists()
         assert (shop.home / "reports" / "mine.html").exists()
-        assert f"{runs[0]}: is kept, for it holds notes.txt, not written by recsys" in done.left
+        assert f"{runs[0]}: kept because it holds notes.txt, not written by recsys" in done.left
 
     def test_a_linked_folder_is_not_followed(self, shop: SimulatedHome, tmp_path: Path) -> None:
         for _ in range(4):

@@ -140,12 +140,15 @@ def test_where_lists_go_does_not_change_what_they_are(config: Config, trained: T
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("lists", "is no place to publish to; expected s3://bucket/prefix, gs://bucket/prefix, or an absolute"),
-        ("s3://", "is no place to publish to"),
-        ("az://container/lists", "is no place to publish to"),
-        ("/mnt/../etc", "is no place to publish to"),
-        ("s3://key:hunter22@shop/lists", "holds credentials or parameters; give them in the environment"),
-        ("s3://shop/lists?access_key=hunter22", "holds credentials or parameters"),
+        (
+            "lists",
+            "is not a valid place to publish to; expected s3://bucket/prefix, gs://bucket/prefix, or an absolute",
+        ),
+        ("s3://", "is not a valid place to publish to"),
+        ("az://container/lists", "is not a valid place to publish to"),
+        ("/mnt/../etc", "is not a valid place to publish to"),
+        ("s3://key:hunter22@shop/lists", "contains credentials or parameters; set them in the environment"),
+        ("s3://shop/lists?access_key=hunter22", "contains credentials or parameters"),
     ],
 )
 def test_addresses_that_are_refused(trained: Trained, address: str, message: str) -> None:

@@ -59,7 +59,7 @@ class TestRunDates:
     @pytest.mark.parametrize("run_date", ["2052-02-05", "2025-06-03"])
     def test_a_run_date_after_tomorrow_is_refused(self, run_date: str, home: Path, trained: Trained) -> None:
         before = read_files(home / "recommendations")
-        with pytest.raises(Refused, match=f"{run_date}: the run date is in the future, expected 2025-06-02 at most"):
+        with pytest.raises(Refused, match=f"{run_date}: the run date is in the future, expected at most 2025-06-02"):
             generate(trained.config, home, run_date, NOW)
         with pytest.raises(Refused, match="in the future"):
             generate_range(trained.config, home, LAST_DAY, run_date, NOW)
@@ -75,7 +75,7 @@ class TestRunDates:
         early = datetime(2025, 1, 1, tzinfo=UTC)
         # The data is newer than the clock: a simulation on a machine with a wrong clock.
         assert generate(trained.config, home, LAST_DAY, early).readers == LAST_DAY
-        with pytest.raises(Refused, match=f"expected {LAST_DAY} at most"):
+        with pytest.raises(Refused, match=f"expected at most {LAST_DAY}"):
             generate(trained.config, home, "2025-02-11", early)
 
     def test_a_simulation_may_go_anywhere_and_the_next_night_brings_readers_back(
@@ -87,7 +87,7 @@ class TestRunDates:
         assert generate(trained.config, home, DAY, NOW, future).readers == "2052-02-05"
         made = generate(trained.config, home, DAY, NOW)
         assert made.readers == DAY == read_pointer(home)
-        assert "readers followed run date 2052-02-05, which is in the future (after 2025-06-02)" in caplog.text
+        assert "readers followed run date 2052-02-05, which is in the future (later than 2025-06-02)" in caplog.text
 
 
 class TestReaders:
@@ -140,7 +140,7 @@ class TestLosses:
         with pytest.raises(Refused) as refused:
             generate(anything, home, DAY, NOW)
         message = str(refused.value)
-        assert "of the 132 users of the last good lists get none (limit 30%, generation.sanity.max_users" in message
+        assert "of the 132 users of the last good lists get no list (limit 30%, generation.sanity.max_users" in message
         assert "fewer rows than in the last good lists" in message
         assert f"compared with the lists of {RUN_DATE}" in message
         assert "--accept-loss REASON" in message
@@ -245,7 +245,7 @@ class TestIngest:
         run_ingest(trained.config, home, NOW)
         few = change(trained.config, dataset={"interactions": {"keep_rows": ["event == purchase"]}})
         run_ingest(few, home, NOW)
-        assert "the dataset settings changed: losses since snapshot" in caplog.text
+        assert "the dataset settings have changed, so losses since snapshot" in caplog.text
 
 
 def test_the_moves_are_one_json_line_each(home: Path, trained: Trained) -> None:

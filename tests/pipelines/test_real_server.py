@@ -58,7 +58,7 @@ def test_wrong_credentials(
 ) -> None:
     assert ask(f"{mlflow_server.uri}/api/2.0/mlflow/experiments/search?max_results=1") == 401
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
-    expected = r"refuses the credentials \(401\); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    expected = r"rejects the credentials \(401\); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     with pytest.raises(RegistryError, match=expected):
         connect(tmp_path, config)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)

@@ -100,7 +100,7 @@ def test_each_request_may_fail(
             register_training(config, home)
         assert failures.name == "", f"no request {name}"
         # Without the store nothing was begun.
-        assert name == STEPS[0] or "'recsys register' finishes it without fitting again" in str(caught.value)
+        assert name == STEPS[0] or "'recsys register' registers it without training again" in str(caught.value)
         assert kept_training_folder(home, run).is_dir()
     assert [each.run for each in register_training(config, home)] == [run]
     check_registered(config, home, run, run_id)
@@ -117,7 +117,7 @@ def test_a_training_that_cannot_be_registered_is_kept_and_shown(
 
     with monkeypatch.context() as patch:
         patch.setattr("recsys.pipelines.registration.register", fail)
-        with pytest.raises(RegistryError, match=rf"no answer; run {run} is fitted and kept in .*'recsys register'"):
+        with pytest.raises(RegistryError, match=rf"no answer; run {run} is trained and kept in .*'recsys register'"):
             keep(config, home, run, connect(home, config), finish=True)
     store = connect(home, config)
     (run_id,) = find_kept(home).values()
@@ -152,7 +152,7 @@ def test_another_store_is_named(
 ) -> None:
     keep(trained.config, home, run, connect(home, trained.config), finish=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
-    with pytest.raises(RegistryError, match=r"has no run .*which was opened in .*mlflow\.db; set MLFLOW_TRACKING_URI"):
+    with pytest.raises(RegistryError, match=r"has no run .*which was started in .*mlflow\.db; set MLFLOW_TRACKING_URI"):
         register_training(trained.config, home)
     assert list(find_kept(home)) == [run]
 

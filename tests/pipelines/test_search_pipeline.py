@@ -146,12 +146,12 @@ def test_unusual_texts_have_results(text: str, trained: Trained):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ("search: the text is empty", "give words, such as")),
+        ("", ("search: the text is empty", "enter words, such as")),
         (" \t\u3000\n", ("search: the text is empty",)),
-        ("\0\0", ("vocabulary of champion version 1 (all-MiniLM-L6-v2)", "give words of its")),
+        ("\0\0", ("vocabulary of champion version 1 (all-MiniLM-L6-v2)", "use words of its")),
         # WordPiece maps words of more than 100 letters to the unknown token.
-        ("x" * 100_000, ("no word or letter of the text is in the vocabulary",)),
-        ("🎬", ("no word or letter of the text is in the vocabulary", "train with another text.checkpoint")),
+        ("x" * 100_000, ("no word or character of the text is in the vocabulary",)),
+        ("🎬", ("no word or character of the text is in the vocabulary", "train with another text.checkpoint")),
         ("caf\udce9", ("search: the text: letter 4 is not valid Unicode", "expected UTF-8", "convert it")),
         ("\ud83c", ("search: the text: letter 1 is not valid Unicode",)),
     ],
@@ -168,7 +168,7 @@ def test_nothing_available(trained: Trained, snapshot: Snapshot, tmp_path: Path)
     items = snapshot.items.with_columns(available=pl.lit(False))
     tables = {"items": items, "interactions": snapshot.interactions, "rejected": empty(Rejected)}
     write_snapshot(tmp_path, trained.config.name, tables, trained.config.dataset.model_dump(mode="json"))
-    with pytest.raises(DataError, match=r"none of the 120 items of snapshot [0-9a-f]{12} is available; give --all"):
+    with pytest.raises(DataError, match=r"none of the 120 items of snapshot [0-9a-f]{12} is available; add --all"):
         search(trained.config, tmp_path, "a crew")
 
 
@@ -183,7 +183,7 @@ def test_an_unknown_alias(alias: str, trained: Trained):
             ask(trained.config, trained.home, texts, alias=alias)
         message = str(caught.value)
         assert f"no version has the alias '{alias}'; run 'recsys train' and 'recsys promote'" in message
-        assert message.endswith("or give --alias champion")
+        assert message.endswith("or use --alias champion")
     assert read_files(trained.home) == before
 
 
@@ -194,7 +194,7 @@ def test_the_challenger_can_be_used_before_any_champion(trained: Trained, traine
     client = connect(trained_copy, trained.config).client
     client.set_registered_model_alias(trained.config.model_name, "challenger", "1")
     client.delete_registered_model_alias(trained.config.model_name, "champion")
-    with pytest.raises(RegistryError, match=r"no version has the alias 'champion'.* or give --alias challenger$"):
+    with pytest.raises(RegistryError, match=r"no version has the alias 'champion'.* or use --alias challenger$"):
         embed_texts(trained.config, trained_copy, ["x"])
     assert embed_texts(trained.config, trained_copy, ["x"], "challenger").shape == (1, 384)
 
@@ -220,11 +220,11 @@ def test_vectors_are_those_of_the_encoder(trained: Trained, bundle: Bundle, capl
     assert np.array_equal(vectors[0], vectors[3])
     # Items without any text have this vector too.
     (warning,) = (record.message for record in caplog.records if record.levelname == "WARNING")
-    assert "1 of 4 texts (number 2) have no word or letter in the vocabulary of all-MiniLM-L6-v2" in warning
+    assert "1 of 4 texts (number 2) have no word or character in the vocabulary of all-MiniLM-L6-v2" in warning
 
 
 def test_embed_needs_texts_in_unicode(trained: Trained):
-    with pytest.raises(DataError, match="embed: no text; give texts with --text, or one per line"):
+    with pytest.raises(DataError, match="embed: no text; pass texts with --text, or one per line"):
         embed_texts(trained.config, trained.home, [])
     with pytest.raises(DataError, match="text 2 of 2: letter 3 is not valid Unicode"):
         embed_texts(trained.config, trained.home, ["fine", "ab\udcff"])

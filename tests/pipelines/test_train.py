@@ -79,7 +79,7 @@ class TestWithoutTimes:
         # Another seed draws other test pairs; the gate must not treat them as the same.
         train(config.model_copy(update={"seed": 1}), home, None)
         reason = promote(config, home).reason
-        assert "of champion version 1 (each on its own held-out pairs) on" in reason
+        assert "of champion version 1 (each on its own hold-out pairs) on" in reason
 
 
 class TestRepeats:

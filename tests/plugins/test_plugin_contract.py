@@ -273,10 +273,13 @@ class Custom(DenseScores):
         (shared([1, 2, 3], 1, 1), "proposed an item twice to the same user"),
         (DenseScores(array([1, 2, 3])), r"DenseScores that has float32 of shape \(1, 3\) for 3 items"),
         (DenseScores(array([1, 2, np.inf], [1, np.nan, 3])), "DenseScores that has 2 values that are NaN or infinite"),
-        (DenseScores(array([1], [2]), 3, np.array([5], dtype=np.int32)), "has columns from item 5 to 5, not rising"),
+        (
+            DenseScores(array([1], [2]), 3, np.array([5], dtype=np.int32)),
+            "has item columns from 5 to 5, expected increasing",
+        ),
         (add_up(np.arange(4), np.arange(3), np.ones(3), csr_array(np.eye(3))), r"of shape \(3, 3\) for 3 items"),
         (Custom(np.full((2, 1), 9, dtype=np.int32)), r"find_top\(3\) proposed item 9 of a catalogue of 3; expected"),
-        (Custom(np.zeros((2, 4), dtype=np.int32)), r"find_top\(3\) returned 4 items a user; expected at most 3"),
+        (Custom(np.zeros((2, 4), dtype=np.int32)), r"find_top\(3\) returned 4 items per user; expected at most 3"),
         (
             Custom(np.zeros((1, 3), dtype=np.int32)),
             r"find_top\(3\) returned int32 of shape \(1, 3\); expected int32 of",
@@ -359,9 +362,9 @@ def test_features_that_break_the_contract_are_refused(answer, message):
 
 
 def test_a_column_name_that_is_taken_is_refused():
-    with pytest.raises(ConfigError, match="feature 'scripted': there already is a column 'two'; rename it"):
+    with pytest.raises(ConfigError, match="feature 'scripted': there is already a column 'two'; rename it"):
         declare_extra([ScriptedFeature(None)], {"two": "Another."})
-    with pytest.raises(ConfigError, match="there already is a column 'one', 'two'"):
+    with pytest.raises(ConfigError, match="there is already a column 'one', 'two'"):
         declare_extra([ScriptedFeature(None), ScriptedFeature(None)], {})
 
 
@@ -421,7 +424,7 @@ def test_a_source_that_breaks_its_contract_stops_before_anything_is_fitted(retur
     [
         ("fine", "np.zeros(2, 'float32')", DataError, r"column 'fine' is float32 of shape \(2,\); expected float32 of"),
         ("fine", "np.full(len(rows.items), np.inf, 'float32')", DataError, "infinite values"),
-        ("item_users", "np.zeros(len(rows.items), 'float32')", ConfigError, "there already is a column 'item_users'"),
+        ("item_users", "np.zeros(len(rows.items), 'float32')", ConfigError, "there is already a column 'item_users'"),
     ],
 )
 def test_a_feature_that_breaks_its_contract_stops_before_anything_is_fitted(

@@ -134,8 +134,8 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("status", "expected"),
         [
-            (b"401 Unauthorized", r"refuses the credentials \(401\); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING"),
-            (b"403 Forbidden", r"does not permit this user to do that \(403\); set MLFLOW_TRACKING_USERNAME"),
+            (b"401 Unauthorized", r"rejects the credentials \(401\); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING"),
+            (b"403 Forbidden", r"does not allow this user to do that \(403\); set MLFLOW_TRACKING_USERNAME"),
             (b"500 Internal Server Error", "does not answer"),
             (b"404 Not Found", "does not answer"),
         ],

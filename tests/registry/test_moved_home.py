@@ -86,5 +86,5 @@ def test_another_path_to_the_same_home_changes_nothing(home: Path, config: Confi
 def test_a_moved_home_that_cannot_be_written(home: Path, config: Config, tmp_path: Path) -> None:
     moved = home.rename(tmp_path / "moved")
     (moved / "mlflow.db").chmod(0o444)
-    with pytest.raises(RegistryError, match="was moved or copied, so its MLflow store names folders of the old place"):
+    with pytest.raises(RegistryError, match="was moved or copied, so its MLflow store refers to the old folder"):
         connect(moved, config)

@@ -95,7 +95,7 @@ class TestOpening:
         with sqlite3.connect(home / "mlflow.db") as database:
             # Unlike a file without the permission, this stops the superuser too.
             database.execute("CREATE TRIGGER readonly BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'readonly'); END")
-        expected = r"the run was not opened .*readonly.* nothing was fitted"
+        expected = r"the run was not created .*readonly.* nothing was trained"
         with pytest.raises(RegistryError, match=expected), open_run(store, config):
             pytest.fail("the block was entered")
 

@@ -250,7 +250,7 @@ class TestVersion:
 
         set_champion(store, "books", "1")
         assert find_version(store, "books", CHAMPION) == first
-        with pytest.raises(RegistryError, match="version 9 does not exist any more"):
+        with pytest.raises(RegistryError, match="version 9 no longer exists"):
             set_champion(store, "books", "9")
         assert find_version(store, "books", CHAMPION) == first
 
@@ -258,7 +258,9 @@ class TestVersion:
         with open_bundle(store, second, EVALUATION_MODEL) as folder:
             rmtree(folder)
         with (
-            pytest.raises(RegistryError, match="version 2 was registered by an older recsys and has no evaluation_mod"),
+            pytest.raises(
+                RegistryError, match="version 2 was registered by an older version of recsys and has no evaluation_mod"
+            ),
             open_bundle(store, second, EVALUATION_MODEL),
         ):
             pass

@@ -13,7 +13,7 @@ ALERT: dict[str, Any] = {
     "advice": "Check <filters>.",
     "since": "2025-02-02",
     "figure": "data.users_kept",
-    "meaning": "share of earlier users that are still there",
+    "meaning": "share of earlier users that still exist",
     "value": 0.5,
     "expected": 1.0,
     "low": 0.95,

@@ -7,12 +7,10 @@ from miniature import Trained
 
 from recsys.artifacts.runs import find_run
 from recsys.errors import RegistryError
-from recsys.registry import run_record
 from recsys.registry.promotion_log import Entry, PromotionLog
 from recsys.registry.tracking import connect
 from recsys.report.limits import show_limits
 from recsys.report.serving import read_serving
-from recsys.serving import bundle
 
 
 def test_a_promoted_training_has_its_version_decision_and_code(
@@ -26,7 +24,6 @@ def test_a_promoted_training_has_its_version_decision_and_code(
     assert found.record is not None
     assert (found.version, found.record.ended is not None) == ("1", True)
     assert found.record.code_version
-    assert run_record.WRITTEN_BY == bundle.WRITTEN_BY
     assert found.judged is not None
     assert found.judged.action == "promote"
     assert found.decision is not None

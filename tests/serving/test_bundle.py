@@ -23,7 +23,7 @@ from recsys.text.item_text import ItemTexts
 
 def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
-        ArtifactError, match=r"no plugins\.json; written by an older recsys, this is recsys 0\.\S+; the"
+        ArtifactError, match=r"no plugins\.json; written by an older version of recsys, this is recsys 0\.\S+; the"
     ):
         Bundle.load(tmp_path)
     with pytest.raises(ArtifactError, match=r"bundle .*nowhere: no plugins\.json"):
@@ -45,13 +45,13 @@ def test_a_folder_of_a_version_that_counted_less_says_so(bundle: Bundle, tmp_pat
     assert all((arrays[name] == values).all() for name, values in counted.items())
     del arrays["last_age"]
     save_file(arrays, tmp_path / "catalogue.safetensors")
-    with pytest.raises(ArtifactError, match=r"no last_age; written by .*; with this one, train and promote again"):
+    with pytest.raises(ArtifactError, match=r"no last_age; written by .*; with this version, train and promote again"):
         Bundle.load(tmp_path)
 
 
 def test_a_catalogue_without_an_attribute_gives_no_features(bundle: Bundle) -> None:
     histories = build_histories(make_interactions(("u", "0", 1)), titled("Dune"), at(2))
-    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads; found"):
+    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle needs; found"):
         bundle.prepare(titled("Dune").drop("author"), histories)
 
 
@@ -111,5 +111,5 @@ def test_what_the_bundle_knows_costs_no_digest_and_leaves_no_trace(bundle: Bundl
 
 
 def test_a_column_within_a_phrase_is_missed(bundle: Bundle) -> None:
-    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle reads; found"):
+    with pytest.raises(DataError, match="catalogue: no column 'author', which the bundle needs; found"):
         bundle.make_item_texts(titled("Dune").drop("author"))

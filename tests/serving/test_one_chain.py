@@ -173,7 +173,7 @@ class TestHistoriesFromOutside:
         [
             ({"user_id": ["u"]}, "history: no column item_id; found user_id"),
             ({"user_id": ["u"], "item_id": ["i"], "event": ["bought"]}, "unknown event kind 'bought'; expected one of"),
-            ({"user_id": ["u"], "item_id": ["i"], "time": ["2025"]}, "column time is String, expected instants"),
+            ({"user_id": ["u"], "item_id": ["i"], "time": ["2025"]}, "column time is String, expected datetimes"),
             ({"user_id": ["u"], "item_id": ["i"], "time": [CUTOFF]}, "1 interaction is not before 2025-02-03"),
         ],
     )

@@ -72,13 +72,15 @@ def test_a_share_above_its_limit_is_refused(limit: str, counts: dict[str, int], 
 
 
 def test_no_row_at_all_is_refused() -> None:
-    assert check(TONIGHT.head(0), counts={"rows": 0}) == ["no user would get an item"]
+    assert check(TONIGHT.head(0), counts={"rows": 0}) == ["all lists are empty"]
 
 
 def test_lost_coverage_is_refused() -> None:
     few = make_lists(["a", "a"], [2.0, 1.0])
     (fault,) = check(few, TONIGHT, same_settings=False, min_coverage_left=0.5)
-    assert fault.startswith("only 25.0% as many distinct items are listed as in the last lists (limit 50%, generation.")
+    assert fault.startswith(
+        "only 25.0% as many distinct items are recommended as in the last lists (limit 50%, generation."
+    )
     assert check(few, TONIGHT, same_settings=False, min_coverage_left=0.25) == []
 
 
@@ -161,7 +163,7 @@ class TestVariants:
 
     def test_a_variant_without_any_item_is_refused_however_small(self) -> None:
         (fault,) = check(TONIGHT, variants=self.describe(users=2, rows=0, empty_lists=2))
-        assert fault == "challenger version 2: no user would get an item"
+        assert fault == "challenger version 2: all lists are empty"
 
     def test_churn_and_scores_are_compared_for_each_version(self) -> None:
         before = self.split(TONIGHT, TONIGHT)

@@ -92,7 +92,7 @@ def test_a_group_reads_the_lists_and_nothing_else(tmp_path, monkeypatch):
 
 def test_an_unknown_group_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv(READERS_GROUP, "nobody-knows-it")
-    with pytest.raises(ConfigError, match=r"RECSYS_READERS_GROUP=nobody-knows-it: .*there is no such group"):
+    with pytest.raises(ConfigError, match=r"RECSYS_READERS_GROUP=nobody-knows-it: .*the group does not exist"):
         let_readers_in(tmp_path, tmp_path)
 
 

@@ -76,8 +76,8 @@ class TestReplaceFile:
 
     def test_the_next_step_is_the_callers(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        expected = r"cannot be written \(.*\); give another --out; the existing"
-        with pytest.raises(ArtifactError, match=expected), replace_file(tmp_path / "file/x", "give another --out"):
+        expected = r"cannot be written \(.*\); choose another --out; the existing"
+        with pytest.raises(ArtifactError, match=expected), replace_file(tmp_path / "file/x", "choose another --out"):
             pass
 
     def test_content_is_on_the_disk_before_the_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ class TestSharedFiles:
     def test_a_manifest_cannot_name_files_elsewhere(self, name: object, pair: tuple[Path, Path]) -> None:
         manifest = json.loads((pair[0] / MANIFEST).read_text("utf-8"))
         (pair[0] / MANIFEST).write_text(encode_json({**manifest, "shared": [name]}), "utf-8")
-        with pytest.raises(ArtifactError, match="which is not a file of"), open_whole(*pair):
+        with pytest.raises(ArtifactError, match="which is not a file in"), open_whole(*pair):
             pass
 
     def test_folders_that_are_equal_throughout(self, tmp_path: Path) -> None:

@@ -198,5 +198,5 @@ def test_a_resumed_training_ends_with_the_same_bits(write_checkpoint, tmp_path, 
 def test_a_model_without_the_named_maps_is_rejected(tiny):
     for layer in tiny.layers:
         layer.attention = torch.nn.Identity()
-    with pytest.raises(CheckpointError, match="no linear maps called query or value"):
+    with pytest.raises(CheckpointError, match="no linear layers named query or value"):
         attach(tiny, "lora")

@@ -199,7 +199,7 @@ def test_an_incomplete_environment_is_rejected(monkeypatch, name, value):
 
 
 def test_a_wrong_number_of_vectors_is_rejected():
-    with pytest.raises(ValueError, match="process 1 of 2 gave 3 vectors, its share of 5 is 2"):
+    with pytest.raises(ValueError, match="process 1 of 2 returned 3 vectors, expected its share of 5, 2"):
         Processes(1, 2).gather(torch.zeros(3, 4), 5)
 
 

@@ -76,7 +76,7 @@ def test_too_few_users_are_served_by_the_ranker_of_the_evaluation_model(users: i
     assert refit is evaluated.bundle.ranker
     assert differences == [
         f"the refit has {users} user{'s' * (users != 1)} with a positive among the candidates, fewer than "
-        "ranking.min_users_for_folds 20; the evaluation model's ranker serves"
+        "ranking.min_users_for_folds 20; the ranker of the evaluation model serves"
     ]
 
 
@@ -93,7 +93,7 @@ def test_a_source_that_vanished_is_named(config: Config) -> None:
     weight = evaluated.bundle.ranker.blend.weights["text"]
     gone = make_rows(seed=1, text_z=pl.lit(None, dtype=pl.Float32))
     assert fit(config, gone, evaluated)[1] == [
-        f"source text scores no candidate of the refit; it had {weight:.2f} of the evaluation model's blend"
+        f"source text scores no candidates in the refit; it had {weight:.2f} of the evaluation model's blend"
     ]
 
 

@@ -85,9 +85,9 @@ def test_positives_outside_the_catalogue_measure_nobody(
 
 def test_a_bundle_that_saw_the_window_is_turned_away(bundle: Bundle, snapshot: Snapshot, users: list[str]) -> None:
     early = make_window(snapshot, (users[0], "i000000"), cutoff=CUTOFF - timedelta(microseconds=1))
-    with pytest.raises(DataError, match=r"learned from events until 2025-02-03.*a bundle from before the window"):
+    with pytest.raises(DataError, match=r"was trained on events until 2025-02-03.*a bundle from before the window"):
         measure(bundle, early, snapshot.items, baselines=False)
-    with pytest.raises(DataError, match="learned from events until None"):
+    with pytest.raises(DataError, match="was trained on events until None"):
         measure(
             replace(bundle, cutoff=None),
             make_window(snapshot, (users[0], "i000000")),

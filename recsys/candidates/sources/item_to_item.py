@@ -18,7 +18,7 @@ class ItemToItemSource(NeighbourSource):
     name = "item_to_item"
     section_path: ClassVar[str] = "collab.item_to_item"
     model: ClassVar[str] = "item_to_item"
-    item_neighbours: ClassVar[str] = "users in common"
+    item_neighbours: ClassVar[str] = "co-occurrence"
 
     @classmethod
     def fit(cls, inputs: FitInputs, settings: ItemToItemConfig) -> NeighbourModel:

@@ -18,7 +18,7 @@ class TransitionsSource(NeighbourSource):
     name = "transitions"
     section_path: ClassVar[str] = "collab.transitions"
     model: ClassVar[str] = "transitions"
-    item_neighbours: ClassVar[str] = "what follows what"
+    item_neighbours: ClassVar[str] = "transitions"
 
     @classmethod
     def fit(cls, inputs: FitInputs, settings: TransitionsConfig) -> NeighbourModel:

@@ -12,6 +12,7 @@ import polars as pl
 from recsys.dataset.cleaning.missing import drop_missing
 from recsys.dataset.cleaning.numbers import find_decimal
 from recsys.dataset.cleaning.times import UNITS, parse_times
+from recsys.progress import format_count
 
 # Numbers are taken for times only if they fall between these instants.
 _EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -76,7 +77,7 @@ def detect_time_format(values: pl.Series) -> TimeGuess:
     in order of time under one format only.
     """
     if isinstance(values.dtype, pl.Datetime):
-        return TimeGuess("iso", "the column has a type of times", share=1.0)
+        return TimeGuess("iso", "the column has a date or time type", share=1.0)
     texts = drop_missing(values).drop_nulls().head(_EVIDENCE).unique(maintain_order=True)
     if not len(texts):
         return TimeGuess(None, "no values")
@@ -86,7 +87,7 @@ def detect_time_format(values: pl.Series) -> TimeGuess:
         counts |= {pattern: _count(sample, pattern) for pattern in _list_patterns(sample)}
     most = max(counts.values())
     if 2 * most <= len(sample):
-        return TimeGuess(None, f"no format reads most of {len(sample):,} values, such as '{sample[0]}'")
+        return TimeGuess(None, f"no format reads most of {format_count(len(sample), 'value')}, such as '{sample[0]}'")
     best = [name for name, count in counts.items() if count == most]
     return _choose(texts, best)
 
@@ -101,12 +102,12 @@ def _choose(texts: pl.Series, best: list[str]) -> TimeGuess:
         if differing:
             ordered = _find_ordered(texts, [best[0], *differing])
             if ordered is None:
-                evidence = f"all {len(texts):,} values can be read in two ways"
+                evidence = f"all {format_count(len(texts), 'value')} can be read in two ways"
                 return TimeGuess(None, evidence, (best[0], *differing), counts[best[0]] / len(texts))
-            evidence = f"the rows are in order of time if read so: {span(texts, ordered)}"
+            evidence = f"read this way, the rows are in time order: {span(texts, ordered)}"
             return TimeGuess(ordered, evidence, share=counts[ordered] / len(texts))
     count = _count(texts, best[0])
-    read = f"{count:,} of {len(texts):,} distinct values"
+    read = f"{count:,} of {format_count(len(texts), 'distinct value')}"
     return TimeGuess(best[0], f"reads {read}: {span(texts, best[0])}", share=count / len(texts))
 
 

@@ -66,9 +66,9 @@ def write_demo(
     found = {"users": users, "items": items, "days": days, "seed": seed}
     for name, least in _LEAST.items():
         if found[name] < least:
-            raise ConfigError(f"demo data: {name} is {found[name]}, expected {least} or more; give a larger --{name}")
+            raise ConfigError(f"demo data: {name} is {found[name]}, expected {least} or more; choose a larger --{name}")
     if language not in _LANGUAGES:
-        raise ConfigError(f"demo data: language is {language!r}, expected en or zh; give --language en")
+        raise ConfigError(f"demo data: language is {language!r}, expected en or zh; use --language en")
     catalogue = draw_catalogue(items, days, seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def write_demo(
                     progress(block["user_id"].n_unique())
     except OSError as error:
         raise ArtifactError(
-            f"demo data in {out}: cannot be written ({error.strerror or error}); give another --out"
+            f"demo data in {out}: cannot be written ({error.strerror or error}); choose another --out"
         ) from error
 
 
@@ -93,7 +93,7 @@ def _replace(path: Path) -> Iterator[IO[bytes]]:
     """Open a gzip stream that becomes the file at the path when the block ends; after an error nothing changes."""
     # Neither name nor time goes into the header: equal contents are equal bytes.
     with (
-        replace_file(path, "give another --out") as staging,
+        replace_file(path, "choose another --out") as staging,
         staging.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0, compresslevel=6) as stream,
     ):

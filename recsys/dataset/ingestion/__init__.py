@@ -27,7 +27,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Interactions, Items, Rejected, check, empty
 
-_NEXT_STEP = "internal error in ingest: report it"
+_NEXT_STEP = "internal error in ingest; please report it"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,9 @@ def ingest_blocks(
         ConfigError: the time zone does not exist.
     """
     if now.tzinfo is None:
-        raise DataError(f"ingest: now is {now.isoformat()} without a zone; expected an aware instant such as UTC")
+        raise DataError(
+            f"ingest: now is {now.isoformat()} without a time zone; expected an aware datetime, for example in UTC"
+        )
     _check_time_zone(config.interactions.time_zone)
     rejected = SpilledFrames(scratch, "rejected")
     items, item_counts = read_items(config, now, rejected)

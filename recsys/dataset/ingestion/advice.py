@@ -30,13 +30,13 @@ def advise_on_times(values: pl.Series, column: TimeColumn) -> str:
     guess = detect_time_format(values)
     unit = column.fitting_unit(values)
     if unit is not None:
-        return f"{expected}; '{values[0]}' would be read by time_format: '{unit}', which gives {span(values, unit)}"
+        return f"{expected}; '{values[0]}' can be read with time_format: '{unit}', which gives {span(values, unit)}"
     if guess.format is not None and guess.format != column.format:
         value = _deciding_value(values, guess.format)
-        return f"{expected}; '{value}' would be read by time_format: '{guess.format}'"
+        return f"{expected}; '{value}' can be read with time_format: '{guess.format}'"
     if guess.ambiguous:
         ways = " or ".join(f"'{name}'" for name in guess.ambiguous)
-        return f"{expected}; '{values[0]}' would be read by time_format: {ways}"
+        return f"{expected}; '{values[0]}' can be read with time_format: {ways}"
     return expected
 
 
@@ -51,11 +51,11 @@ def _deciding_value(values: pl.Series, time_format: str) -> str:
 def advise_on_numbers(values: pl.Series) -> str:
     """Return the decimal separator that would read the values; empty if none would."""
     if find_decimal(values) == ",":
-        return f"'{values[0]}' would be read by decimal: ','"
+        return f"'{values[0]}' can be read with decimal: ','"
     thousands = values.str.contains(r"^-?[0-9]{1,3}(,[0-9]{3})+$")
     if len(values) and thousands.all():
-        return f"'{values[0]}' has thousands by decimal: '.', or three decimals by decimal: ','"
-    return "a number is expected; words for a missing one go to missing"
+        return f"'{values[0]}' is in the thousands with decimal: '.', or has three decimals with decimal: ','"
+    return "expected a number; list words for missing numbers under missing"
 
 
 def advise_on_items(values: pl.Series, known: pl.Series, column: str | tuple[str, ...]) -> str:
@@ -72,7 +72,7 @@ def advise_on_items(values: pl.Series, known: pl.Series, column: str | tuple[str
             if 2 * int(clean_ids(pl.Series(found.ids)).is_in(known.implode()).sum()) >= len(found.ids):
                 shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
                 return (
-                    f"'{shown}' holds several ids; give each a row with dataset.interactions.unfold: "
+                    f"'{shown}' contains several ids; split them into rows with dataset.interactions.unfold: "
                     f"{found.unfold} and dataset.interactions.columns.item_id: {found.item_id}"
                 )
     near = find_near_ids(clean_ids(values).drop_nulls(), known)
@@ -88,18 +88,18 @@ def advise_on_lists(values: pl.Series, table: str, field: str, column: str | tup
         field: the field of the ids.
         column: the raw column that they come from, or several.
     """
-    expected = "a single id per row is expected"
+    expected = "expected a single id per row"
     if not isinstance(column, str):
         return expected
     ways = next((way for value in values.head(10) for way in find_several_ids(value, column)), None)
     if ways is None:
         return f"{expected}; name a field inside the object, such as {column}.id, in dataset.{table}.columns.{field}"
     return (
-        f"{expected}; give each id a row with dataset.{table}.unfold: {ways.unfold} and "
+        f"{expected}; split the ids into rows with dataset.{table}.unfold: {ways.unfold} and "
         f"dataset.{table}.columns.{field}: {ways.item_id}"
     )
 
 
 def advise_on_events(kinds: Sequence[str]) -> str:
     """Return which event kinds the settings know."""
-    return f"event_weights has {', '.join(kinds)}; add the kinds that count, or leave the others out with keep_rows"
+    return f"event_weights has {', '.join(kinds)}; add the kinds to use, or exclude the others with keep_rows"

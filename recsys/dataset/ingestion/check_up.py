@@ -102,9 +102,9 @@ def _look_at_interactions(config: DatasetConfig, now: datetime, folder: Path) ->
 
 def _look_at_rules(name: str, judge: Judge, rules: Mapping[str, int]) -> Look:
     if not rules:
-        return Look(name, True, f"good in {format_count(judge.read, 'row')} looked at")
+        return Look(name, True, f"good in {format_count(judge.read, 'row')} checked")
     share = sum(rules.values()) / judge.read
-    found = f"{share:.1%} of {format_count(judge.read, 'row')} looked at break a rule: {judge.explain(list(rules))}"
+    found = f"{share:.1%} of {format_count(judge.read, 'row')} checked break a rule: {judge.explain(list(rules))}"
     return Look(name, not judge.exceeds(rules), found)
 
 
@@ -127,7 +127,7 @@ class _Heads:
 
     def describe(self) -> str:
         files, rows = format_count(len(self._names), "file"), format_count(self._rows, "row")
-        return f"{files}, such as {next(iter(self._names), 'none')}; {rows} looked at"
+        return f"{files}, such as {next(iter(self._names), 'none')}; {rows} checked"
 
 
 def _read_item_ids(config: DatasetConfig) -> tuple[pl.Series, bool]:

@@ -13,6 +13,7 @@ from recsys.dataset.cleaning.numbers import find_decimal, parse_numbers
 from recsys.dataset.cleaning.time_formats import detect_time_format, span
 from recsys.dataset.cleaning.times import UNITS, parse_times
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,8 @@ class TimeColumn:
                 f"'{name}' ({span(pl.Series([example]), name).split()[0]})" for name in guess.ambiguous
             )
             raise DataError(
-                f"{self._table}: {self._field} such as '{example}' can be read in two ways, and no value decides; "
-                f"set dataset.{self._table}.time_format to {readings}"
+                f"{self._table}: {self._field} such as '{example}' is ambiguous, and no value decides; set "
+                f"dataset.{self._table}.time_format to {readings}"
             )
         self.format = guess.format or "iso"
         # Plain ISO times go without saying.
@@ -123,12 +124,12 @@ class TimeColumn:
         fitting = self.fitting_unit(values)
         if fitting is not None:
             raise DataError(
-                f"{self._table}: {wrong:,} of {self._read:,} values of {self._field} cannot be right if read as "
-                f"{self.format}: {values[0]} is in {first}; read as {fitting} they run {span(values, fitting)}; "
-                f"set dataset.{self._table}.time_format to '{fitting}'"
+                f"{self._table}: {wrong:,} of {format_count(self._read, 'value')} of {self._field} are implausible if "
+                f"read as {self.format}: {values[0]} is in {first}; read as {fitting}, they are from "
+                f"{span(values, fitting)}; set dataset.{self._table}.time_format to '{fitting}'"
             )
         logger.warning(
-            "%s: %d of %d values of %s, read as %s, lie before 1990 or in the future, such as %s in %s",
+            "%s: %d of %d values of %s, read as %s, are before 1990 or in the future, such as %s in %s",
             *(self._table, wrong, self._read, self._field, self.format, values[0], first),
         )
 

@@ -107,8 +107,8 @@ def make_blocks(
         yield block
     if not counts.kept:
         raise DataError(
-            "no interaction is left: returns (negative values) took all events back; if negative values are ordinary "
-            "numbers, set dataset.interactions.negative_values to keep"
+            "no interactions are left: returns (negative values) cancelled all events; if negative values are "
+            "ordinary numbers, set dataset.interactions.negative_values to keep"
         )
 
 

@@ -262,6 +262,6 @@ def _check_single(values: pl.DataFrame, field: str, files: InteractionFiles) -> 
     if isinstance(values.schema[field], pl.List):
         name = getattr(files.columns, field)
         raise DataError(
-            f"interactions: column '{name}' holds lists, expected a single value per row for {field}; give each event "
-            f"a row with dataset.interactions.unfold: {{column: {name}}}, or name another column"
+            f"interactions: column '{name}' contains lists, expected a single value per row for {field}; split them "
+            f"into rows with dataset.interactions.unfold: {{column: {name}}}, or name another column"
         )

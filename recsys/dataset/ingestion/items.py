@@ -117,7 +117,7 @@ class ItemReader:
             return advise_on_times(values, self.created)
         if rule == "text_too_long":
             return f"dataset.max_text_characters allows {self._longest:,}"
-        return "true or false is expected" if rule == "bad_available" else ""
+        return "expected true or false" if rule == "bad_available" else ""
 
 
 class _Catalogue:
@@ -208,6 +208,6 @@ def _check_single(values: pl.DataFrame, columns: Mapping[str, Column | tuple[Col
     for field in ("item_id", "available", "created_at"):
         if field in columns and isinstance(values.schema[field], pl.List):
             raise DataError(
-                f"items: column '{columns[field]}' holds lists, expected a single value per row for {field}; "
-                "name another column in dataset.items.columns"
+                f"items: column '{columns[field]}' contains lists, expected a single value per row for {field}; name "
+                "another column in dataset.items.columns"
             )

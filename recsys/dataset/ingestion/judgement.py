@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recsys.config.raw_files import TOTAL, RawFiles
 from recsys.dataset.raw.batches import RawBatch
 from recsys.errors import DataError
+from recsys.progress import format_count
 from recsys.storage.spilled_frames import SpilledFrames
 
 logger = logging.getLogger(__name__)
@@ -158,12 +159,14 @@ class Judge:
         """
         bad = sum(breaches.count for breaches in self._breaches.values())
         if not self.read:
-            left = f"; keep_rows left out all {self.skipped:,} rows" if self.skipped else ", only a header"
+            left = (
+                f"; keep_rows excluded all {format_count(self.skipped, 'row')}" if self.skipped else ", only a header"
+            )
             raise DataError(
                 f"{self._table} {self._files.path}: no rows of data{left}; check the export and the settings"
             )
         if bad == self.read:
-            raise DataError(f"no row of {self._table} is left: {self.explain(list(self._breaches))}; {self._fix()}")
+            raise DataError(f"no rows of {self._table} are left: {self.explain(list(self._breaches))}; {self._fix()}")
         for setting, names in self._group(list(self._breaches)).items():
             count, limit = self._count(names), self._limit(setting)
             if count > limit * self.read:
@@ -208,7 +211,8 @@ class Judge:
     def _refuse(self, names: list[str], count: int, limit: float, setting: str) -> str:
         share = count / self.read
         return (
-            f"{self._table}: {count:,} of {self.read:,} rows rejected ({share:.1%}), expected at most {limit:.1%}: "
+            f"{self._table}: {count:,} of {format_count(self.read, 'row')} rejected ({share:.1%}), expected at most "
+            f"{limit:.1%}: "
             f"{self.explain(names)}; {self._fix()}, or allow more with "
             f"dataset.{self._table}.max_rejected: {{{setting}: {_round_up(share)}}}"
         )

@@ -75,7 +75,7 @@ class _Count:
 
     def describe(self, limit: float) -> str:
         return (
-            f"{self.lost:.1%} of the {self.what} are gone ({self.now:,} left of {self.before:,}; limit {limit:.0%}, "
+            f"{self.lost:.1%} of the {self.what} are missing ({self.now:,} of {self.before:,} left; limit {limit:.0%}, "
             f"dataset.sanity.{self.limit})"
         )
 

@@ -90,7 +90,8 @@ class Summary:
             f"interactions: {self.interactions:,} ({kinds}), {self.positive:,} positive",
             f"time: {span}",
             *(
-                f"{field}: {texts.share:.1%} of the items, median {texts.median_length} characters, 90 % at most "
+                f"{field}: {texts.share:.1%} of the items, median {format_count(texts.median_length, 'character')}, "
+                "90 % at most "
                 f"{texts.long_length}"
                 for field, texts in self.texts.items()
             ),
@@ -103,18 +104,19 @@ class Summary:
 def _describe_rows(counts: TableCounts) -> str:
     """Return what became of a table's raw rows as text."""
     rejected = ", ".join(f"{rule} {count:,}" for rule, count in counts.rejected.items()) or "none"
-    parts = [f"{counts.kept:,} of {counts.read:,} rows kept", f"rejected: {rejected}"]
+    parts = [f"{counts.kept:,} of {format_count(counts.read, 'row')} kept", f"rejected: {rejected}"]
     if counts.repeats or counts.differing:
-        parts.append(f"repeats folded: {counts.repeats:,}, and {counts.differing:,} that differ in other fields")
+        parts.append(f"repeated rows merged: {counts.repeats:,}, and {counts.differing:,} that differ in other fields")
     if counts.returns:
         parts.append(
-            f"returns: {counts.returns:,} took {counts.taken_back:,} events back, {counts.lone_returns:,} found none"
+            f"returns: {counts.returns:,} cancelled {format_count(counts.taken_back, 'event')}; "
+            f"{counts.lone_returns:,} matched no event"
         )
     if counts.excess:
         days = format_count(counts.crowded_days, "day of a user", "days of users")
-        parts.append(f"left out by max_events_per_user_day: {counts.excess:,} on {days}")
+        parts.append(f"excluded by max_events_per_user_day: {counts.excess:,} on {days}")
     if counts.skipped:
-        parts.append(f"left out by keep_rows: {counts.skipped:,}")
+        parts.append(f"excluded by keep_rows: {counts.skipped:,}")
     return "; ".join(parts)
 
 
@@ -169,8 +171,8 @@ def _compare_times(created: pl.Series, first: int | None, last: int | None) -> l
         return []
     count, relation = (late, "after the last event") if late > early else (early, "decades before the first event")
     return [
-        f"created_at of {count:,} of {len(times):,} items, such as {times[0]:%Y-%m-%d}, is {relation}; the events run "
-        f"{start:%Y-%m-%d} ... {end:%Y-%m-%d}; check the column and time_format of both tables"
+        f"created_at of {count:,} of {format_count(len(times), 'item')}, such as {times[0]:%Y-%m-%d}, is {relation}; "
+        f"events are from {start:%Y-%m-%d} to {end:%Y-%m-%d}; check the column and time_format of both tables"
     ]
 
 
@@ -182,10 +184,12 @@ def _find_faults(titles: pl.Series) -> list[str]:
     commonest, count = given.value_counts(sort=True).row(0)
     if count > _MOSTLY * len(given):
         warnings.append(
-            f"{count:,} of {len(given):,} titles are '{commonest}', so texts tell these items apart no more; is title "
-            "the right column?"
+            f"{count:,} of {format_count(len(given), 'title')} are '{commonest}', so texts cannot distinguish these "
+            "items; is title the right column?"
         )
     marked = int(given.str.contains(_MARKUP).sum())
     if marked > _MOSTLY * len(given):
-        warnings.append(f"{marked:,} of {len(given):,} titles hold markup that is not HTML; clean them in the export")
+        warnings.append(
+            f"{marked:,} of {format_count(len(given), 'title')} contain markup other than HTML; remove it in the export"
+        )
     return warnings

@@ -22,6 +22,7 @@ from recsys.dataset.proposal.names import match_name
 from recsys.dataset.proposal.profile import Column
 from recsys.dataset.proposal.questions import Decisions
 from recsys.dataset.proposal.roles import Roles
+from recsys.progress import format_count
 
 _PUT = "dataset interactions "
 _NONE = "none"
@@ -85,7 +86,7 @@ def _propose_time(draft: Draft, roles: Roles, decisions: Decisions) -> tuple[pl.
         [best, *close, *names, _NONE, *others],
         best,
         clear=len(close) <= 1,
-        text="Which column is the time of the event?",
+        text="Which column contains the time of the event?",
         evidence="; ".join(roles.interactions.columns[name].shown for name in close),
     )
     if answer == _NONE:
@@ -108,7 +109,7 @@ def _propose_format(draft: Draft, column: Column, decisions: Decisions) -> pl.Se
         draft.put(
             _PUT + "time_format",
             "auto",
-            check=f"The times in '{column.name}' are in no known format; set one.",
+            check=f"The times in '{column.name}' are in an unknown format; set one.",
         )
         return None
     if guess.other is not None:
@@ -119,7 +120,7 @@ def _propose_format(draft: Draft, column: Column, decisions: Decisions) -> pl.Se
             list(readings),
             guess.format,
             clear=False,
-            text=f"Is {column.known[0]!r} written with the day first or with the month first?",
+            text=f"Does {column.known[0]!r} start with the day or with the month?",
             evidence=spans,
         )
         guess = readings[answer]
@@ -134,7 +135,7 @@ def _propose_format(draft: Draft, column: Column, decisions: Decisions) -> pl.Se
         draft.put(
             _PUT + "earliest_time",
             f"{_OLD:%Y-%m-%dT%H:%M:%SZ}",
-            f"{old:,} sampled rows are older: not real times",
+            f"{format_count(int(old), 'sampled row')} with an older, invalid time",
         )
         times = times.set(times < _OLD, None)
     return times
@@ -152,7 +153,7 @@ def _propose_kinds(
         [best, *close, _NONE, *(column.name for column in list_columns(roles))],
         best,
         clear=len(close) <= 1,
-        text="Which column is the kind of event?",
+        text="Which column contains the kind of event?",
         evidence="; ".join(roles.interactions.columns[name].shown for name in close),
     )
     kinds = next((kinds for _, column, kinds in rated if column.name == chosen), None)
@@ -172,12 +173,21 @@ def _propose_kinds(
 def _leave_out_kinds(draft: Draft, column: Column, kinds: list[Kind]) -> None:
     """Leave out the rows of statuses such as refunded; the other statuses of orders are alike."""
     negative = [kind.name for kind in kinds if kind.meaning == "negative"]
-    _add_filters(draft, [f"{column.name} != {name}" for name in negative])
+    _leave_out_values(draft, column, negative)
 
 
-def _add_filters(draft: Draft, filters: list[str]) -> None:
+def _leave_out_values(draft: Draft, column: Column, names: list[str]) -> None:
+    """Leave out the rows with values that take an event back or say the opposite of interest."""
+    share = int(column.known.is_in(names).sum()) / max(len(column.known), 1)
+    why = f"{share:.0%} of the sampled rows are {', '.join(names)}, which is no sign of interest"
+    _add_filters(draft, [f"{column.name} != {name}" for name in names], why)
+
+
+def _add_filters(draft: Draft, filters: list[str], why: str) -> None:
     if filters:
-        draft.put(_PUT + "keep_rows", [*(draft.get(_PUT + "keep_rows") or []), *filters])
+        path = _PUT + "keep_rows"
+        earlier = draft.evidence.get(tuple(path.split(" ")), "")
+        draft.put(path, [*(draft.get(path) or []), *filters], "; ".join(filter(None, [earlier, why])))
 
 
 def _weigh_kinds(draft: Draft, column: Column, kinds: list[Kind], decisions: Decisions) -> tuple[str, ...]:
@@ -186,21 +196,21 @@ def _weigh_kinds(draft: Draft, column: Column, kinds: list[Kind], decisions: Dec
     draft.put(_PUT + "columns event", column.name, shares)
     draft.note(_PUT + "columns event", decisions.is_open("event"))
     used = [kind for kind in kinds if kind.meaning != "negative"] or kinds
-    _add_filters(draft, [f"{column.name} != {kind.name}" for kind in kinds if kind not in used])
+    _leave_out_values(draft, column, [kind.name for kind in kinds if kind not in used])
     unknown = [kind.name for kind in used if not kind.known]
-    check = f"The weights of {', '.join(unknown)} are a guess: what do these kinds mean?" if unknown else None
+    check = f"The weights of {', '.join(unknown)} are a guess; what do these kinds mean?" if unknown else None
     draft.put(_PUT + "event_weights", {kind.name: kind.weight for kind in used}, check=check)
     owned = [kind.name for kind in used if kind.meaning == "owned"]
     positive = [kind.name for kind in used if kind.meaning == "positive"]
     if owned and positive:
         answer = decisions.decide("wishes", ["owned", "positive"], "owned", clear=True)
         if answer == "owned":
-            draft.put(_PUT + "owned_events", owned, "users have these already; lists do not predict them")
+            draft.put(_PUT + "owned_events", owned, "users already have these; lists do not predict them")
         else:
             positive += owned
     shown = [kind.name for kind in used if kind.meaning == "shown"]
     if shown and positive:
-        draft.put(_PUT + "positive_events", positive, f"{', '.join(shown)} means only that the item was shown")
+        draft.put(_PUT + "positive_events", positive, f"{', '.join(shown)} only means that the item was shown")
     return tuple(positive)
 
 
@@ -233,10 +243,14 @@ def _propose_value(draft: Draft, roles: Roles, decisions: Decisions, taken: set[
     if meaning == "rating":
         _propose_rating(draft, value.column, decisions)
     else:
-        draft.put(_PUT + "value_weight", "log1p", "more counts more, but ten times as much does not count ten times")
+        draft.put(_PUT + "value_weight", "log1p", "log scale: larger values count more, but not in proportion")
         negative = (value.column.numbers < 0).sum()
         if negative:
-            draft.put(_PUT + "negative_values", "take_back", f"{negative:,} sampled rows are negative: returns")
+            draft.put(
+                _PUT + "negative_values",
+                "take_back",
+                f"{format_count(int(negative), 'sampled row')} with a negative value: returns",
+            )
     return _name_events(draft, roles, meaning, has_kinds)
 
 
@@ -254,14 +268,18 @@ def _propose_rating(draft: Draft, column: Column, decisions: Decisions) -> None:
             "missing",
             clear=zeros > 2 * ones,
             text="Does a rating of 0 mean that the item was not rated?",
-            evidence=f"0 occurs {zeros:,} times in the sample, 1 occurs {ones:,} times",
+            evidence=f"0 occurs {format_count(int(zeros), 'time')} in the sample, 1 {format_count(int(ones), 'time')}",
         )
         if missing == "missing":
             absent.append("0")
             numbers = numbers.filter(numbers != 0)
     if absent:
         share = 1 - numbers.len() / column.numbers.drop_nulls().len()
-        draft.put(_PUT + "missing", {"value": absent}, f"{share:.0%} are {' or '.join(absent)}, which means not rated")
+        draft.put(
+            _PUT + "missing",
+            {"value": absent},
+            f"{share:.0%} are {' or '.join(absent)}, which means that the item was not rated",
+        )
         draft.note(_PUT + "missing", decisions.is_open("zero"))
     if not len(numbers):
         return
@@ -290,6 +308,6 @@ def _leave_out_blanks(draft: Draft, roles: Roles) -> None:
     """Leave out rows without an item, and rows without a user where they are many: events that are of no use."""
     item, user = roles.interactions.columns[roles.item], roles.interactions.columns[roles.user]
     if item.filled < 0.97:
-        _add_filters(draft, [f"{item.name} != "])
+        _add_filters(draft, [f"{item.name} != "], f"{1 - item.filled:.0%} of the sampled rows have no item")
     if user.filled < 0.6:
-        _add_filters(draft, [f"{user.name} != "])
+        _add_filters(draft, [f"{user.name} != "], f"{1 - user.filled:.0%} of the sampled rows have no user")

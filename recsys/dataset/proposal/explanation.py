@@ -29,11 +29,11 @@ def explain_nothing(views: Sequence[View]) -> str:
             f"join the two{through} into one table of interactions"
         )
     elif both and not texts:
-        step = f"{both[0].table.name} may hold interactions, but no table has texts of items: add one with titles"
+        step = f"{both[0].table.name} may contain interactions, but no table contains item texts; add one with titles"
     elif alone := next((view for view in views if _is_of_one_person(view)), None):
         step = (
-            f"no column looks like users: {alone.table.name} looks like the history of one person, and a recommender "
-            "learns from many; put a file for each person, named after them, into one folder, or add a column of users"
+            f"no column looks like users: {alone.table.name} looks like the history of one person; a recommender "
+            "needs many users: put one file per person, named after them, into a folder, or add a user column"
         )
     elif not with_users:
         step = "no column looks like users: give a table with a row per event, its user and its item"

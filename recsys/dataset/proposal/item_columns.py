@@ -13,11 +13,13 @@ from recsys.dataset.proposal.draft import Draft
 from recsys.dataset.proposal.names import match_name, split_name
 from recsys.dataset.proposal.profile import Column
 from recsys.dataset.proposal.roles import Roles
+from recsys.progress import format_count
 
 _TAG_MARKS = ("|", ";", ",", "/")
 _MOST_ATTRIBUTES = 8
 _MOST_SEGMENTS = 60
 _LEAST_DETERMINED = 0.97
+_EVENTS_PER_ITEM = 3
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ def propose_items(draft: Draft, roles: Roles) -> ItemFacts:
     if description:
         taken.add(description.name)
         draft.put(
-            put + "description", description.name, f"{description.shown}, {description.words:.0f} words on average"
+            put + "description",
+            description.name,
+            f"{description.shown}, {format_count(round(description.words), 'word')} on average",
         )
     tags, mark = _find_tags(columns, taken)
     if tags:
@@ -207,7 +211,9 @@ def _propose_times_and_flags(draft: Draft, roles: Roles, columns: Sequence[Colum
     created = [
         c for c in columns if c.time is not None and match_name(c.name, "created") >= 0.7 and c.name not in taken
     ]
-    for column in created if not roles.is_one_table else ():
+    # Where most items have one event only, the time of the event would look like a time of the item.
+    many = roles.items.frame.height >= _EVENTS_PER_ITEM * roles.items.columns[roles.item_id].distinct
+    for column in created if many or not roles.is_one_table else ():
         if column.filled >= 0.5 and _is_before_events(roles, column):
             draft.put(
                 "dataset items columns created_at", column.name, f"before the items' first events; {column.shown}"

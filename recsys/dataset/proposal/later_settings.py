@@ -7,12 +7,13 @@ import os
 import polars as pl
 
 from recsys.config import Config
-from recsys.dataset.languages import LANGUAGES, count_languages
+from recsys.dataset.languages import ACCENTED, LANGUAGES, count_languages
 from recsys.dataset.proposal.draft import Draft
 from recsys.dataset.proposal.event_settings import EventFacts
 from recsys.dataset.proposal.item_columns import ItemFacts
 from recsys.dataset.proposal.questions import Decisions
 from recsys.dataset.proposal.roles import Roles
+from recsys.progress import format_count
 
 _ENOUGH_USERS = 300
 _REPEATED = 0.15
@@ -67,10 +68,10 @@ def _propose_repeats(draft: Draft, roles: Roles, events: EventFacts, decisions: 
         ["no", "yes"],
         usual,
         clear=not unsure or events.meaning == "rating",
-        text="May lists hold items that the user already has?",
-        evidence=f"{share:.0%} of the sampled events repeat an earlier one of the same user and item",
+        text="May lists contain items that the user already has?",
+        evidence=f"{share:.0%} of the sampled events repeat an earlier event of the same user and item",
     )
-    shown = f"{share:.0%} of the sampled events repeat an earlier one on another day"
+    shown = f"{share:.0%} of the sampled events repeat an earlier event on another day"
     draft.put("dataset repeats", answer == "yes", shown if share else "")
     draft.note("dataset repeats", decisions.is_open("repeats"))
     return answer == "yes"
@@ -117,18 +118,20 @@ def _propose_windows(draft: Draft, roles: Roles, events: EventFacts) -> None:
     known = events.times.drop_nulls()
     returning = _share_returning(roles, events.times)
     if returning is not None and returning < 0.2:
-        share = f"only {returning:.0%} of the users in the last tenth of the events have earlier ones"
+        share = f"only {returning:.0%} of the users in the last tenth of the events have earlier events"
         draft.put(put + "protocol", "leave_last_out", f"{share}, so each user's last item is the test")
         draft.put(put + "label_windows", 1 if _count_users(roles) >= 1000 else 3)
         return
     days = (known.max() - known.min()).total_seconds() / 86_400 if len(known) else 0.0  # type: ignore[operator,union-attr]
     cut = known.quantile(0.9)
     last = (known.max() - cut).total_seconds() / 86_400 if len(known) else 0.0  # type: ignore[operator,union-attr]
-    draft.put(put + "protocol", "global_time", f"the sample spans {days:,.0f} days")
-    draft.put(put + "test_share", 0.1, f"the last tenth of the events, about {max(last, 1):,.0f} days")
+    draft.put(put + "protocol", "global_time", f"the sample spans {format_count(round(days), 'day')}")
+    draft.put(
+        put + "test_share", 0.1, f"the last tenth of the events, about {format_count(round(max(last, 1)), 'day')}"
+    )
     users = _users_of_window(roles, events.times)
     pooled = 1 if users >= _ENOUGH_USERS else 3
-    about = f"about {users:,} users in the last tenth" if roles.interactions.table.whole else ""
+    about = f"about {format_count(users, 'user')} in the last tenth" if roles.interactions.table.whole else ""
     draft.put(put + "label_windows", pooled, about)
 
 
@@ -179,17 +182,23 @@ def _name_language(texts: pl.Series) -> tuple[str, float]:
 
 def _propose_text(draft: Draft, items: ItemFacts) -> None:
     language, share = _name_language(items.texts)
-    check = None
+    evidence, check = "English texts", None
     if language != "English":
-        better = _CHECKPOINTS.get(language, _MULTILINGUAL)
+        found = f"seems to be {language}" if language != ACCENTED else "seems not to be English"
         check = (
-            f"The language of the texts seems to be {language} ({share:.0%} show it), but this checkpoint knows only "
-            f"English. If you can, set the folder or hub name of a BERT checkpoint for the language, such as {better}."
+            f"The language of the texts {found} ({share:.0%} show it), but this checkpoint knows only English. If you "
+            "can, set the folder or hub name of a BERT checkpoint for the language, such as "
+            f"{_CHECKPOINTS.get(language, _MULTILINGUAL)}."
         )
-    draft.put("text checkpoint", "all-MiniLM-L6-v2", "English texts" if check is None else "", check)
+        evidence = ""
+    elif share < _MAIN_SHARE:
+        evidence = "the texts are too short to show their language; this checkpoint knows only English"
+    draft.put("text checkpoint", "all-MiniLM-L6-v2", evidence, check)
     draft.put("text fields", items.fields, "the parts of an item's text, in order")
     wide = items.texts.str.count_matches(r"[^\x00-\x{24f}]")
     tokens = (items.texts.str.len_chars() - wide) / 4.5 + wide + 8
     need = float(tokens.quantile(0.75) or 24)
     length = next((size for size in _TOKENS if size >= need), _TOKENS[-1])
-    draft.put("text max_tokens", length, f"three out of four texts have at most about {need:.0f} tokens")
+    draft.put(
+        "text max_tokens", length, f"three out of four texts have at most about {format_count(round(need), 'token')}"
+    )

@@ -76,20 +76,22 @@ def find_groups(paths: Sequence[str], queries: Sequence[str] = ()) -> list[FileG
     for group in groups:
         known.setdefault((group.files, group.query), group)
     if not known:
-        raise DataError(f"{', '.join(paths)}: no data file; give recsys init the files or the folder of an export")
+        raise DataError(
+            f"{', '.join(paths)}: no data file found; pass the files or the folder of an export to recsys init"
+        )
     return list(known.values())
 
 
 def _check_queries(databases: Sequence[str], queries: Sequence[str]) -> None:
     if len(databases) > 1:
-        raise ConfigError("recsys init reads one database at a time; give one address, and a --query for each table")
+        raise ConfigError("recsys init reads one database at a time; pass one address, and a --query for each table")
     if databases and not queries:
         raise ConfigError(
             "a database needs a query for each table, such as --query 'SELECT customer, product, day FROM lines' "
             "--query 'SELECT id, name FROM products'"
         )
     if queries and not databases:
-        raise ConfigError("--query is for a database only; give its address, such as postgresql://HOST/NAME")
+        raise ConfigError("--query works only with a database; pass its address, such as postgresql://HOST/NAME")
 
 
 def _group_remote(path: str) -> list[FileGroup]:
@@ -140,7 +142,8 @@ def _match(pattern: str) -> FileGroup:
         files = []
     if not files:
         raise DataError(
-            f"{pattern}: no such file or folder; give an existing one, or set RECSYS_DATA to the folder it starts from"
+            f"{pattern}: no such file or folder; pass an existing one, or set RECSYS_DATA to the folder that the path "
+            "starts from"
         )
     return FileGroup(config_path(place), tuple(files), _fixed_part(place))
 
@@ -162,7 +165,7 @@ def _group_folder(folder: Path) -> list[FileGroup]:
     """
     files = list(_walk(folder))
     if len(files) == _MANY:
-        raise DataError(f"{folder}: more than {_MANY:,} files; give recsys init the folders of the tables")
+        raise DataError(f"{folder}: more than {_MANY:,} files; pass only the folders of the tables to recsys init")
     kinds: dict[tuple[str, str], list[Path]] = {}
     for file in files:
         kinds.setdefault(_kind(folder, file), []).append(file)

@@ -61,6 +61,8 @@ def _read_items(draft: Draft, roles: Roles) -> list[dict[str, str]]:
         if path[:3] == ("dataset", "items", "columns") or path[:3] == ("dataset", "items", "attributes")
     }
     frame = pl.DataFrame({name: view.columns[column].values for name, column in fields.items()})
+    if (created := fields.get("created_at")) and (guess := view.columns[created].time) is not None:
+        frame = frame.with_columns(created_at=guess.times.dt.to_string("%Y-%m-%d %H:%M"))
     frame = frame.filter(pl.col("item_id").is_not_null()).unique("item_id", keep="first", maintain_order=True)
     step = max(frame.height // _ITEMS, 1)
     return [

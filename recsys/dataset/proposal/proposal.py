@@ -20,6 +20,7 @@ from recsys.dataset.proposal.samples import Table, load_tables
 from recsys.dataset.proposal.views import View, make_views
 from recsys.dataset.proposal.yaml_writer import write_yaml
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Proposal:
         content: its settings.
         preview: what it makes of the first rows.
         questions: what nobody answered; the file marks these settings with `# CHECK`.
-        checks: number of `# CHECK` marks.
+        checks: what else somebody should look at; marked in the same way.
         notes: files that were not used, and why.
     """
 
@@ -39,7 +40,7 @@ class Proposal:
     content: dict[str, Any]
     preview: Preview
     questions: list[Question]
-    checks: int
+    checks: list[str]
     notes: list[str]
 
 
@@ -73,20 +74,21 @@ def propose(paths: Sequence[str], name: str, decisions: Decisions, queries: Sequ
     for key, setting in (("title", "title"), ("item_id", "item_id"), ("items", "item_id")):
         draft.note(f"dataset items columns {setting}", decisions.is_open(key))
     propose_rest(draft, roles, items, events, decisions)
-    unused = [f"{table.name} is not used" for table in tables if table.name not in _names(roles)]
-    unused += [f"the answer {key}={text} was not needed" for key, text in decisions.unused.items()]
+    unused = [f"{table.name} is unused" for table in tables if table.name not in _names(roles)]
+    unused += [f"the answer {key}={text} was not used" for key, text in decisions.unused.items()]
     _trim_fill_down(draft)
     text = write_yaml(draft, _header(paths, roles, decisions, has_checks=bool(draft.checks)))
     parse_config(parse_yaml(text), "proposed by recsys init")
-    checks = sum(map(len, draft.checks.values()))
+    asked = tuple(question.text for question in decisions.open)
+    checks = [line for lines in draft.checks.values() for line in lines if not line.startswith(asked)]
     return Proposal(
         text, draft.content(), make_preview(draft, roles, events), decisions.open, checks, unused + problems
     )
 
 
 def make_name(text: str) -> str:
-    """Return a name for a product: the registry allows no / : and quotes."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("_.-") or "shop"
+    """Return a name that a config may have, for any name of a file."""
+    return re.sub(r"[^a-z0-9_-]+", "_", text.lower()).strip("_-") or "shop"
 
 
 def _names(roles: Roles) -> set[str]:
@@ -97,17 +99,17 @@ def _propose_files(draft: Draft, what: str, view: View, decisions: Decisions) ->
     table = view.table
     shape = view.shape if what == "interactions" or view.unfolding is not None else dict(view.shape)
     used = {key: value for key, value in shape.items() if what == "interactions" or key in ("fill_down", "unfold")}
-    rows = f"about {table.rows:,} rows" if table.rows is not None else "rows not counted"
-    rows = f"{table.rows:,} rows" if table.whole and table.rows is not None else rows
-    count = f"{len(table.files):,} files, " if len(table.files) > 1 else ""
+    rows = f"about {format_count(table.rows, 'row')}" if table.rows is not None else "rows not counted"
+    rows = f"{format_count(table.rows, 'row')}" if table.whole and table.rows is not None else rows
+    count = f"{format_count(len(table.files), 'file')}, " if len(table.files) > 1 else ""
     draft.put(f"dataset {what} path", table.path, f"{count}{rows}; {table.described}".strip("; "))
     draft.note(f"dataset {what} path", decisions.is_open(what))
     for key, value in table.form.items():
         draft.put(f"dataset {what} {key}", value)
     evidence = {
-        "fill_down": "blank on all lines of an order but the first",
-        "unfold": "its cells hold several events",
-        "file_name": "a column that only the names of the files give",
+        "fill_down": "only filled on the first line of each order",
+        "unfold": "its cells contain several events",
+        "file_name": "a column from the file names",
     }
     for key, value in used.items():
         draft.put(f"dataset {what} {key}", value, evidence[key])
@@ -138,12 +140,12 @@ def _header(paths: Sequence[str], roles: Roles, decisions: Decisions, *, has_che
     tables: list[Table] = [roles.interactions.table, roles.items.table]
     lines = [
         f"Proposed by 'recsys init {' '.join(paths)}' from a sample of the files.",
-        "The comments give the evidence for each setting. Relative paths start at RECSYS_DATA.",
+        "The comments show the evidence for each setting. Relative paths start at RECSYS_DATA.",
     ]
     if decisions.answered:
         lines.append("Answered: " + ", ".join(f"{key}={value}" for key, value in decisions.answered.items()))
     if roles.is_one_table:
         lines.append(f"Items and interactions both come from {tables[0].name}.")
     if has_checks:
-        lines.append("Lines with CHECK are open questions: the files can also be read in another way.")
+        lines.append("Lines with CHECK are open questions: there is another way to read the files.")
     return lines

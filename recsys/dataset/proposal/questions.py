@@ -22,8 +22,8 @@ KEYS = {
     "value": "the column of a number such as a rating or a quantity, or none",
     "value_meaning": "what the number is: rating, quantity or count",
     "zero": "what a rating of 0 means: missing or number",
-    "wishes": "whether lists predict wishes and to-read marks, or only know them: owned or positive",
-    "repeats": "whether lists may hold items that the user already has: yes or no",
+    "wishes": "whether lists should predict wishes and to-read marks (positive) or only exclude them (owned)",
+    "repeats": "whether lists may contain items that the user already has: yes or no",
 }
 _SHOWN_OPTIONS, _SHOWN_ALTERNATIVES = 12, 4
 
@@ -104,7 +104,7 @@ class Decisions:
         near = [option for option in options if option.lower() == answer.strip().lower()]
         if answer.strip() not in options and len(near) != 1:
             shown = ", ".join(options[:_SHOWN_OPTIONS]) + (", ..." if len(options) > _SHOWN_OPTIONS else "")
-            raise ConfigError(f"answer {key}={answer}: is not possible; choose one of {shown}")
+            raise ConfigError(f"answer {key}={answer}: not possible; choose one of {shown}")
         self.answered[key] = answer.strip() if answer.strip() in options else near[0]
         return self.answered[key]
 
@@ -123,6 +123,6 @@ def parse_answers(texts: Sequence[str]) -> dict[str, str]:
             known = ", ".join(KEYS)
             raise ConfigError(f"--answer {text}: expected key=value with one of the keys {known}")
         if answers.get(key, value.strip()) != value.strip():
-            raise ConfigError(f"--answer {key}: is given twice, as {answers[key]} and {value.strip()}; keep one")
+            raise ConfigError(f"--answer {key}: is set twice, to {answers[key]} and {value.strip()}; keep one")
         answers[key] = value.strip()
     return answers

@@ -246,7 +246,7 @@ def _decide_table(found: list[Roles], decisions: Decisions, key: str, role: str)
         [name, *close, *best],
         name,
         clear=len(close) == 1,
-        text=f"Which table holds the {role}?",
+        text=f"Which table contains the {role}?",
         evidence=f"{', '.join(close)} fit about equally well",
     )
     return [roles for roles in found if getattr(roles, role).table.name == answer]

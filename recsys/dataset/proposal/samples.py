@@ -143,7 +143,7 @@ def _find_encoding(source: Source, decisions: Decisions) -> str | None:
     except DataError as error:
         guess = guess_encoding(head)
         if guess is None and "encoding" not in decisions.answers:
-            message = "the encoding of the text is not clear; give it with --answer encoding=NAME, such as windows-1251"
+            message = "cannot detect the text encoding; set it with --answer encoding=NAME, such as windows-1251"
             raise DataError(f"{source.name}: {message}") from error
         chosen = guess or decisions.answers["encoding"]
         return decisions.decide("encoding", [chosen, *ENCODINGS], chosen, clear=True)

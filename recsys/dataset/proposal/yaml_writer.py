@@ -47,7 +47,9 @@ def _write(draft: Draft, node: dict[str, Any], path: Path, lines: list[str]) -> 
 
 def _fold(text: str, indent: str) -> list[str]:
     flat = " ".join(text.split())
-    return textwrap.wrap(flat, _WIDTH, initial_indent=f"{indent}{_CHECK}", subsequent_indent=f"{indent}#   ")
+    first, later = f"{indent}{_CHECK}", f"{indent}#   "
+    # Names of checkpoints and files have hyphens, and are copied from here.
+    return textwrap.wrap(flat, _WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
 
 
 def _flow(value: Any) -> str:

@@ -82,7 +82,7 @@ def as_plain(what: str, source: str, name: str, column: pl.Series) -> pl.Series:
         if is_nested and isinstance(dtype, pl.List | pl.Array):
             step = f"give each member a row with {name_setting(what, 'unfold')}: {{column: {name}}}, and then {step}"
         raise DataError(
-            f"{source}: column '{name}' is {dtype} and does not read as text ({reason}); expected text, "
+            f"{source}: column '{name}' is {dtype} and cannot be read as text ({reason}); expected text, "
             f"numbers, times or a list of text; {step}"
         ) from error
 
@@ -93,7 +93,8 @@ def _check_exact(source: str, name: str, column: pl.Series) -> None:
     largest = column.fill_nan(None).abs().max() if bits else None
     if bits and isinstance(largest, float) and largest >= 2**bits:
         raise DataError(
-            f"{source}: column '{name}' holds ids as {column.dtype} up to {largest:.0f}; from 2^{bits} on such numbers "
+            f"{source}: column '{name}' contains ids as {column.dtype} up to {largest:.0f}; from 2^{bits} on such "
+            "numbers "
             "are rounded, so different ids become equal; write the column as integers or text"
         )
 
@@ -146,13 +147,13 @@ def missing_column(
     steps = []
     if not header:
         steps.append(
-            f"its first line looks like data: name columns by position, or set {name_setting(what, 'header')}: true;"
+            f"its first line looks like data; name columns by position, or set {name_setting(what, 'header')}: true;"
         )
     near = _similar(name, found)
     if near:
         steps.append(f"did you mean '{near}'?")
     if len(found) == 1 and re.search(r"[^\w. ]", found[0]):
-        steps.append(f"one column only: is the separator right? set {name_setting(what, 'separator')};")
+        steps.append(f"there is only one column: check the separator; set {name_setting(what, 'separator')};")
     steps.append(f"fix {name_setting(what)} in the config")
     return MissingColumnError(f"{source}: no column '{name}'; found {', '.join(map(repr, found))}; {' '.join(steps)}")
 

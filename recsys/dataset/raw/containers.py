@@ -140,8 +140,8 @@ def check_expansion(name: str, expanded: int, stored: Callable[[], int], limit: 
     """
     if expanded > limit and expanded > RATIO * stored():
         raise DataError(
-            f"{name}: expands to more than {limit / GIGABYTE:g} GB and {RATIO} times its stored size, as tables rarely "
-            "do; if it is right, set max_unpacked_gb of this table higher, or unpack it"
+            f"{name}: expands to more than {limit / GIGABYTE:g} GB and {RATIO} times its stored size, which is "
+            "unusual for a table; if it is correct, set max_unpacked_gb of this table higher, or unpack it"
         )
 
 
@@ -151,13 +151,13 @@ def explain(name: str, error: Exception) -> DataError:
         return error
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, NotImplementedError):
-        return DataError(f"{name}: is packed in a way that cannot be read ({reason}); unpack it")
+        return DataError(f"{name}: uses an unsupported compression method ({reason}); unpack it")
     if isinstance(error, RuntimeError) and "password" in reason:
-        return DataError(f"{name}: is encrypted with a password; unpack it")
+        return DataError(f"{name}: is encrypted with a password; decrypt it")
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(f"{name}: cannot be read ({error.strerror}); check the file and its permissions")
     if isinstance(error, (*_DAMAGE, OSError, pa.ArrowException)):
-        return DataError(f"{name}: the compressed data is cut short or damaged ({reason}); copy it again")
+        return DataError(f"{name}: the compressed data is truncated or damaged ({reason}); copy it again")
     return DataError(f"{name}: cannot be read ({reason}); check the file")
 
 
@@ -214,8 +214,8 @@ def spool(name: str, stream: BinaryIO) -> BinaryIO:
     except OSError as error:
         copy.close()
         raise DataError(
-            f"{name}: cannot be unpacked into {tempfile.gettempdir()} ({error.strerror}); make room there, or set "
-            "TMPDIR to another folder"
+            f"{name}: cannot be unpacked into {tempfile.gettempdir()} ({error.strerror}); free some space there, or "
+            "set TMPDIR to another folder"
         ) from error
     except DataError:
         copy.close()

@@ -46,7 +46,9 @@ def query_source(what: str, files: RawFiles) -> Source:
     _import_psycopg(what)
     settings, name = _parse_address(what, files.path)
     if files.format not in ("auto", "csv"):
-        raise ConfigError(f"{name_setting(what, 'format')} is {files.format}, but a query gives rows; leave it out")
+        raise ConfigError(
+            f"{name_setting(what, 'format')} is {files.format}, but a query returns rows; remove the format"
+        )
     open_query = partial(_open_query, name, settings, files.query or "")
     return Source(name=name, format="csv", open=open_query, open_seekable=partial(_spool, name, open_query))
 
@@ -58,13 +60,13 @@ def _parse_address(what: str, address: str) -> tuple[dict[str, str], str]:
     query = dict(parts.parameters)
     if parts.holds_credentials:
         raise ConfigError(
-            f"{setting}: the address holds a user or a password; take them out of the configuration and give them in "
-            f"the environment ({_CREDENTIALS})"
+            f"{setting}: the address contains a user or a password; remove them from the config and set them in the "
+            f"environment ({_CREDENTIALS})"
         )
     if unknown := sorted(set(query) - set(_PARAMETERS)):
         raise ConfigError(f"{setting}: unknown parameters {unknown}; expected some of {', '.join(_PARAMETERS)}")
     if not parts.is_certain:
-        raise ConfigError(f"{setting}: is no address of a database; expected postgresql://HOST/NAME")
+        raise ConfigError(f"{setting}: is not a database address; expected postgresql://HOST/NAME")
     port, database = parts.port, unquote(parts.path.strip("/"))
     settings = {"host": unquote(parts.hostname), "port": port, "dbname": database} | query
     settings = {key: value for key, value in settings.items() if value}
@@ -165,7 +167,9 @@ class _Rows(io.RawIOBase):
             while not selector.select(_SILENCE):
                 # What is sent while the server is asked comes a moment later.
                 if not self._is_working() and not selector.select(1):
-                    raise DataError(f"{self._name}: the connection broke half way; check the network, then try again")
+                    raise DataError(
+                        f"{self._name}: the connection was lost during the transfer; check the network, then run again"
+                    )
         self._guard(self._pq.consume_input)
 
     def _is_working(self) -> bool:
@@ -180,7 +184,8 @@ class _Rows(io.RawIOBase):
         except DataError as error:
             seconds = _SILENCE + time.monotonic() - started
             raise DataError(
-                f"{self._name}: the server has stopped answering ({seconds:.0f} s); check that it runs, then try again"
+                f"{self._name}: the server stopped responding ({seconds:.0f} s); check that it is running, then run "
+                "again"
             ) from error
         return state is not None and state[0] == "active" and state[1] != "Client"
 
@@ -191,15 +196,15 @@ class _Rows(io.RawIOBase):
             raise self._broken(error) from error
 
     def _broken(self, error: Exception) -> DataError:
-        return DataError(f"{self._name}: the connection broke half way ({_reason(error)}); try again")
+        return DataError(f"{self._name}: the connection was lost during the transfer ({_reason(error)}); run again")
 
     def _check(self, result: Any) -> None:
         if result is not None and result.status == _FATAL_ERROR:
             reason = result.get_error_message().strip().splitlines()[0]
-            raise DataError(f"{self._name}: the database refuses the query or ends it ({reason}); fix the query")
+            raise DataError(f"{self._name}: the database rejected or cancelled the query ({reason}); fix the query")
 
     def _cancel(self) -> None:
-        """Stop a query whose rows nobody reads any more; a server that does not answer is left alone."""
+        """Stop a query whose rows are no longer read; a server that does not answer is left alone."""
         with suppress(*self._errors):
             self._connection.cancel_safe(timeout=2)
 
@@ -212,7 +217,7 @@ def _connect(name: str, settings: dict[str, str]) -> Any:
     except psycopg.Error as error:
         missing = "" if os.environ.get("PGUSER") else "; PGUSER is not set"
         raise DataError(
-            f"{name}: cannot be connected to ({_reason(error)}); check that the server runs, and user and password in "
+            f"{name}: cannot connect ({_reason(error)}); check the server, and the user and password in "
             f"the environment ({_CREDENTIALS}){missing}"
         ) from error
 

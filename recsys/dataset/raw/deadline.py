@@ -36,7 +36,7 @@ def answer(name: str, request: Callable[[], T], seconds: float | None = None) ->
         value, error = results.get(timeout=limit)
     except Empty:
         raise DataError(
-            f"{name}: the server has not answered for {limit:g} s; check that it runs and can be reached, then try "
+            f"{name}: the server did not respond within {limit:g} s; check that it is running and reachable, then run "
             "again"
         ) from None
     if error is not None:

@@ -82,7 +82,7 @@ class Fields:
         indexes: dict[str, int] = {}
         for name in names:
             if found.count(name) > 1 and not every:
-                raise DataError(f"{self._name}: the header has '{name}' more than once; rename one")
+                raise DataError(f"{self._name}: the header contains '{name}' more than once; rename one of them")
             if name in found:
                 indexes[name] = found.index(name)
             elif not self._dialect.header and name.isdecimal() and 1 <= int(name) <= len(found):
@@ -162,7 +162,7 @@ class Fields:
         expected = "the header" if self._dialect.header else "the first line"
         return DataError(
             f"{self._name}: {line} has {row.actual_columns} field{'s' * (row.actual_columns != 1)}, expected "
-            f"{row.expected_columns} as in {expected}: {shown!r}; quote fields that hold the separator "
+            f"{row.expected_columns} as in {expected}: {shown!r}; quote fields that contain the separator "
             f"{self._dialect.separator!r}, fix the line, or set {name_setting(self._what, 'separator')} or .quote"
         )
 

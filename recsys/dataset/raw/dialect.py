@@ -14,10 +14,11 @@ from typing import Literal
 
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.raw.encoding import Utf8Reader, detect_encoding
-from recsys.dataset.raw.header import has_header, is_number
+from recsys.dataset.raw.header import count_title_rows, has_header, is_number
 from recsys.dataset.raw.quoting import Quoting, choose_quoting
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Dialect:
     separator: str
     header: bool
     quote: str
-    escape: str
+    escape: Literal["doubled", "backslash"]
     names: tuple[str, ...]
     skipped_lines: int = 0
     carriage_returns: bool = False
@@ -72,6 +73,8 @@ def detect_dialect(what: str, source_name: str, head: bytes, files: RawFiles) ->
         DataError: the encoding cannot be told, or the header is malformed.
     """
     dialect = _detect(what, source_name, head, files)
+    if files.header is None and not files.names and files.query is None:
+        dialect = _find_below_title(what, source_name, head, files, dialect) or dialect
     _log(source_name, dialect, files)
     return dialect
 
@@ -98,9 +101,22 @@ def _find_header_below(
     for skipped in range(1, _TITLE_LINES + 1):
         found = _detect(what, source_name, head, files.model_copy(update={"header": True}), skipped)
         if set(columns) <= set(found.names):
-            logger.info("%s: line %d is the header; the lines above are left out", source_name, found.skipped_lines + 1)
+            logger.info("%s: line %d is the header; the lines above are skipped", source_name, found.skipped_lines + 1)
             return found
     return None
+
+
+def _find_below_title(what: str, source_name: str, head: bytes, files: RawFiles, dialect: Dialect) -> Dialect | None:
+    """Return the dialect of text below lines such as a title, if the first line names few columns."""
+    text, _ = _read_head(what, source_name, head, dialect.encoding, fixed=files.encoding is not None)
+    # The lines of the title may hold other separators than the table.
+    below = _detect(what, source_name, head, files, min(_TITLE_LINES, text.count("\n") // 2))
+    if sum(not name.startswith("Unnamed: ") for name in dialect.names) > max(1, len(below.names) // 2):
+        return None
+    rows = _split_rows(text, below.separator, Quoting(below.quote.encode(), below.escape))
+    title = count_title_rows(rows)
+    names = [cell.strip() for cell in rows[title] if cell.strip()] if title else []
+    return _find_header_below(what, source_name, head, files, names) if names else None
 
 
 def _find_in_header(
@@ -113,10 +129,11 @@ def _find_in_header(
     numbers = all(map(is_number, named.names))
     if len(values) == len(set(columns)) and not numbers:
         return named
-    kind = "every cell is a number" if numbers else "it looks like the lines below"
+    kind = "every cell is a number" if numbers else "it looks like the rows below"
     raise DataError(
         f"{source_name}: the first line is data, not a header ({kind}): {', '.join(map(repr, named.names))}, but "
-        f"column '{values[0]}' of the config is a value in it; set {name_setting(what, 'header')}: false and name the "
+        f"column '{values[0]}' of the config is one of its values; set {name_setting(what, 'header')}: false and name "
+        "the "
         f"columns by position, 1 to {len(dialect.names)}, or set header: true if the line is a header"
     )
 
@@ -248,7 +265,7 @@ def _single_byte(block: bytes, separator: str) -> tuple[bytes, bytes]:
         return block, found
     stand_in = next((byte for byte in (STAND_INS[i : i + 1] for i in range(len(STAND_INS))) if byte not in block), None)
     if stand_in is None:
-        raise DataError(f"the separator '{separator}' cannot be read in text with so many control characters")
+        raise DataError(f"the separator '{separator}' is not possible in text with so many control characters")
     return block.replace(found, stand_in), stand_in
 
 
@@ -289,7 +306,8 @@ def _names(what: str, source: str, rows: list[list[str]], files: RawFiles, *, he
         names = list(files.names or ())
         if names and len(names) > width:
             raise DataError(
-                f"{source}: {width} columns, expected {len(names)} as in {name_setting(what, 'names')}; "
+                f"{source}: {format_count(width, 'column')}, expected {len(names)} as in "
+                f"{name_setting(what, 'names')}; "
                 f"fix the names, or {name_setting(what, 'separator')} (now {files.separator or 'detected'!r})"
             )
         return (*names, *(str(index) for index in range(len(names) + 1, width + 1)))
@@ -309,7 +327,7 @@ def _log(name: str, dialect: Dialect, files: RawFiles) -> None:
     if files.header is None and not files.names and not dialect.header:
         found.append("no header (the first line looks like data), columns " + ", ".join(dialect.names))
     if files.quote is None and not dialect.quote:
-        found.append("quotes are letters of the text")
+        found.append("quotes are ordinary characters")
     if files.escape is None and dialect.escape == "backslash":
         found.append("quotes escaped with a backslash")
     if found:

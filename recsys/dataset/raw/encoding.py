@@ -110,7 +110,7 @@ class Utf8Reader:
         try:
             found = codecs.lookup(encoding)
             if not getattr(found, "_is_text_encoding", True):
-                raise LookupError("it is no encoding of text")  # such as zlib
+                raise LookupError("it is not a text encoding")  # such as zlib
             self.encoding = found.name
         except LookupError as error:
             raise DataError(
@@ -175,7 +175,7 @@ class Utf8Reader:
         setting = name_setting(self._what, "encoding")
         found = f"{self._name}: line {line} is not {self.encoding.upper().removesuffix('-SIG')} text{byte}"
         if not self._utf8 and _is_utf8(data):
-            return DataError(f"{found}, but looks like UTF-8; set {setting} to utf-8, or leave it out")
+            return DataError(f"{found}, but looks like UTF-8; set {setting} to utf-8, or remove the setting")
         western = _is_western(data) and _NOT_TEXT.search(data) is None
         likely = FALLBACK if western else _OTHERS
         above = ", unlike the lines above; fix the line, or" if self._utf8 and line > 1 and western else ";"

@@ -147,7 +147,7 @@ class _Cursor:
             except (ValueError, RecursionError):
                 pass
         if rest or wrapped:
-            raise self._broken("more follows the array of objects")
+            raise self._broken("there is more text after the array of objects")
 
     def _broken(self, reason: str) -> DataError:
         shown = self.buffer[self._at : self._at + 60]

@@ -69,9 +69,9 @@ def _struct_of(names: Iterable[str]) -> pl.Struct:
         for key in parents:
             node = node.setdefault(key, {})
             if not isinstance(node, dict):
-                raise pl.exceptions.SchemaError("a name is inside another")
+                raise pl.exceptions.SchemaError("a name contains another")
         if isinstance(node.setdefault(last, pl.String), dict):
-            raise pl.exceptions.SchemaError("a name is inside another")
+            raise pl.exceptions.SchemaError("a name contains another")
         tree[name] = pl.String
 
     def build(node: dict[str, Any]) -> pl.Struct:

@@ -76,7 +76,7 @@ def delta_table(name: str, place: str) -> StoredFile:
     """Return a Delta table, which only its own reader can open."""
 
     def refuse() -> BinaryIO:
-        raise DataError(f"{name}: is a Delta table, which has no bytes of its own; read it as a table")
+        raise DataError(f"{name}: is a Delta table and cannot be read as a file; read it as a table")
 
     return StoredFile(name, name, refuse, refuse, None, place, format="delta")
 
@@ -131,7 +131,7 @@ def _is_file(file: Path) -> bool:
     """Return whether a path is a file; a link to data that is not there is an error rather than no data."""
     if file.is_symlink() and not file.exists() and split_suffixes(file.name)[1]:
         raise DataError(
-            f"{file}: is a link to {file.readlink()}, which is not there; restore the file or remove the link"
+            f"{file}: is a link to {file.readlink()}, which does not exist; restore the file or remove the link"
         )
     return file.is_file()
 

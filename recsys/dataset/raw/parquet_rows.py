@@ -100,12 +100,12 @@ def _finishing(whole: _WholeRows) -> Iterator[None]:
 
 @contextmanager
 def parquet_errors(source: Source) -> Iterator[None]:
-    """Raise `DataError` where the content is not whole Parquet."""
+    """Raise `DataError` where the content is damaged or truncated Parquet."""
     try:
         yield
     except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{source.name}: is not whole Parquet ({reason}); copy or write it again") from error
+        raise DataError(f"{source.name}: is damaged or truncated Parquet ({reason}); copy or write it again") from error
 
 
 class _WholeRows:

@@ -83,11 +83,12 @@ def find_sources(what: str, files: RawFiles) -> list[Source]:
 def _nothing_found(what: str, path: str, *, is_remote: bool) -> DataError:
     fix = f"fix {name_setting(what, 'path')}"
     if is_remote:
-        return DataError(f"{what} {path}: no such object, and no data file matches it; expected {SUFFIXES}; {fix}")
+        return DataError(f"{what} {path}: no such object or matching data file; expected {SUFFIXES}; {fix}")
     is_folder = data_path(path).is_dir()
-    reason = "no data file in this folder" if is_folder else "no such file, and no file matches it"
+    reason = "no data file in this folder" if is_folder else "no such file or matching file"
     return DataError(
-        f"{what} {path}: {reason}; expected {SUFFIXES}; {fix}, or set RECSYS_DATA to the folder it starts from"
+        f"{what} {path}: {reason}; expected {SUFFIXES}; {fix}, or set RECSYS_DATA to the folder that the path starts "
+        "from"
     )
 
 
@@ -125,7 +126,7 @@ def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> lis
     left_out = [file.name for file in found if file.path not in kept]
     if chosen and left_out:
         _log.info(
-            "%s %s: %d files that are no tables by their suffix, such as %s, are left out",
+            "%s %s: skipped %d files without a data suffix, such as %s",
             what,
             files.path,
             len(left_out),
@@ -140,7 +141,7 @@ def _check_copies(what: str, path: str, chosen: Sequence[StoredFile]) -> None:
         unpacked, dot, packing = file.path.rpartition(".")
         if dot and packing.lower() in ("gz", "gzip", "zst", "bz2") and unpacked in plain:
             name = PurePosixPath(unpacked).name
-            raise DataError(f"{what} {path}: {name} is there twice, plain and as {name}.{packing}; remove one")
+            raise DataError(f"{what} {path}: {name} exists twice, uncompressed and as {name}.{packing}; remove one")
 
 
 def _to_sources(
@@ -161,12 +162,12 @@ def _to_sources(
         by_head = identify_members(file)
         if by_head == ZIP:
             if is_member:
-                raise DataError(f"{file.name}: is an archive in an archive; unpack it")
+                raise DataError(f"{file.name}: is an archive inside an archive; unpack it")
             return _from_archive(what, files, file)
     # Text with the suffix of Parquet is a damaged file; text with that of a workbook is what some shops export.
     found = by_name if by_head in ("csv", "json") and by_name in ("json", "parquet") else by_head
     if by_name and found != by_name:
-        _log.info("%s: is read as %s, as its first bytes say, not its name", file.name, FORMAT_NAMES[found])
+        _log.info("%s: is read as %s, which its first bytes indicate, despite its name", file.name, FORMAT_NAMES[found])
     place = "" if is_compressed or is_member or not file.is_local else file.place
     return [_make_source(file, _agree(what, files, file.name, found), place=place)]
 
@@ -205,7 +206,7 @@ def _agree(what: str, files: RawFiles, name: str, found: str) -> str:
         return found if expected == "auto" else expected
     raise DataError(
         f"{name}: is {FORMAT_NAMES[found]}, but {name_setting(what, 'format')} is {expected}; set it to {found}, or "
-        "leave it out"
+        "remove the setting"
     )
 
 
@@ -233,7 +234,7 @@ def _open_checked(file: StoredFile, expected: str) -> BinaryIO:
     if found in (ZIP, "parquet", "excel") and found != expected:
         content.close()
         raise DataError(
-            f"{file.name}: is {FORMAT_NAMES[found]}, not {FORMAT_NAMES[expected]} as its name says; rename it"
+            f"{file.name}: is {FORMAT_NAMES[found]}, not {FORMAT_NAMES[expected]} as its name suggests; rename it"
         )
     return content
 

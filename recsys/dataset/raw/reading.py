@@ -24,6 +24,7 @@ from recsys.dataset.raw.setting_names import name_setting
 from recsys.dataset.raw.shaping import ORIGIN, Shaper
 from recsys.dataset.raw.workbook import read_workbook
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 Columns = Mapping[str, str | tuple[str, ...]]
 
@@ -66,7 +67,9 @@ def read_batches(what: str, files: RawFiles, columns: Columns, *, limit: int | N
     if limit is None:
         check.finish(what)
     if not rows:
-        reason = f"keep_rows leaves none of {skipped:,} rows" if skipped else "no rows of data, only a header"
+        reason = (
+            f"keep_rows excludes all {format_count(skipped, 'row')}" if skipped else "no rows of data, only a header"
+        )
         step = f"fix {name_setting(what, 'keep_rows')}" if skipped else "check the export"
         raise DataError(f"{what} {files.path}: {reason}; {step}")
 
@@ -84,7 +87,7 @@ def _name_others(what: str, files: RawFiles, others: Sequence[tuple[Source, Shap
     names = ", ".join(PurePosixPath(other.name).name for other, _ in others[:_SHOWN])
     more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
     return (
-        f"; {files.path} also has {names}{more}: if these are different tables, read one of them, such as "
+        f"; {files.path} also contains {names}{more}: if these are different tables, read one of them, such as "
         f"{name_setting(what, 'path')}: {other.name}"
     )
 
@@ -158,7 +161,7 @@ def read_all(what: str, files: RawFiles, columns: Columns) -> pl.DataFrame:
         kinds = {frame.schema[field] for frame in frames if frame[field].null_count() < frame.height}
         if any(isinstance(kind, pl.List) for kind in kinds) and len(kinds) > 1:
             raise DataError(
-                f"{what} {files.path}: the files differ in a column's type: {field} is a list in some; "
+                f"{what} {files.path}: the type of a column differs between files: {field} is a list in some of them; "
                 "write all files with the same types"
             )
         target = next(iter(kinds)) if len(kinds) == 1 else pl.String() if kinds else None

@@ -114,8 +114,8 @@ class RecordReader:
                 line += ready.count(b"\n")
             if max(len(pending), len(tail)) > _LARGEST_RECORD:
                 raise DataError(
-                    f"{self._name}: line {line}: a cell of more than 16 MB; is a quote left "
-                    f"open? Close it, or set {name_setting(self._what, 'quote')}: '' if quotes are letters of the text"
+                    f"{self._name}: line {line}: a cell of more than 16 MB, perhaps an unclosed quote; close it, or "
+                    f"set {name_setting(self._what, 'quote')}: '' if quotes are ordinary characters"
                 )
 
     def _with_single_byte(self, lines: bytes) -> bytes:
@@ -127,7 +127,7 @@ class RecordReader:
             self.separator = free[0] if free else STAND_INS[:1]
         if self.separator in lines:
             raise DataError(
-                f"{self._name}: holds the control character 0x{self.separator.hex()}, so that the separator "
+                f"{self._name}: contains the control character 0x{self.separator.hex()}, so that the separator "
                 f"'{self._dialect.separator}' cannot be read; remove it, or write the file with another separator"
             )
         return lines.replace(self._found, self.separator)
@@ -163,9 +163,9 @@ class RecordReader:
         offset = misplaced_quote(block, self.separator, quoting) if at is None else at
         at_line = line + block.count(b"\n", 0, offset)
         return DataError(
-            f"{self._name}: line {at_line} opens or closes a quote in the wrong place; "
-            f"write a quote inside a field as \"\", or set {name_setting(self._what, 'quote')}: '' if quotes are "
-            f'letters of the text, or {name_setting(self._what, "escape")}: backslash if they are written as \\"'
+            f'{self._name}: line {at_line} has a misplaced quote; write a quote inside a field as "", or set '
+            f"{name_setting(self._what, 'quote')}: '' if quotes are "
+            f'ordinary characters, or {name_setting(self._what, "escape")}: backslash if they are written as \\"'
         )
 
     def _records(self, data: bytes, line: int, layout: Layout) -> Records:

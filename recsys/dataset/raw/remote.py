@@ -39,8 +39,8 @@ def find_remote(what: str, address: str) -> tuple[list[StoredFile], bool]:
         raise DataError(f"{name_setting(what, 'path')}: {scheme}:// is unknown; expected a path, or one of {_SCHEMES}")
     if "@" in parts.netloc or any(_SIGNATURES.fullmatch(key) for key, _ in parse_qsl(parts.query, True)):
         raise ConfigError(
-            f"{name_setting(what, 'path')}: the address of {parts.hostname} holds credentials; take them out of the "
-            f"configuration and give them in the environment ({', '.join(STORES.get(scheme, ('a netrc file',)))})"
+            f"{name_setting(what, 'path')}: the address of {parts.hostname} contains credentials; remove them from "
+            f"the config and set them in the environment ({', '.join(STORES.get(scheme, ('a netrc file',)))})"
         )
     if scheme in STORES:
         # Unlike in a web address, `?` and `#` are letters of an object's name.
@@ -140,5 +140,5 @@ def _read_object(store: Store, key: str, opened: Any, start: int, length: int) -
     length = min(length, _REQUEST)
     data: bytes = store.ask(key, lambda _: opened.read_at(length, start))
     if len(data) < length:
-        raise DataError(f"{store.name(key)}: the object ends before its size; try again")
+        raise DataError(f"{store.name(key)}: the object is shorter than its stated size; run again")
     return data

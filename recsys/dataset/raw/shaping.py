@@ -98,7 +98,7 @@ def _name_groups(what: str, name: str, files: RawFiles) -> dict[str, str | None]
     if match is None:
         raise DataError(
             f"{name}: its path does not match {name_setting(what, 'file_name')} '{files.file_name}'; fix the "
-            "pattern, or name files that match it"
+            "pattern, or name the files to match it"
         )
     return dict(match.groupdict())
 

@@ -43,7 +43,7 @@ _AS_TEXT = "export it as CSV, JSON lines or Parquet"
 _UNPACK = "unpack it"
 # First bytes -> what has them, and what to do.
 _FOREIGN = (
-    (b"version https://git-lfs", "a pointer of Git LFS and not the data", "fetch the data with 'git lfs pull'"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the data itself", "fetch the data with 'git lfs pull'"),
     (b"PARE", "an encrypted Parquet file", "write it without encryption"),
     (b"%PDF", "a PDF document", _AS_TEXT),
     (b"SQLite format 3\0", "an SQLite database", _AS_TEXT),
@@ -53,7 +53,7 @@ _FOREIGN = (
     (b"ARROW1", "an Arrow or Feather file", "write it as Parquet"),
     (b"FEA1", "a Feather file", "write it as Parquet"),
     (b"\x93NUMPY", "a NumPy array", _AS_TEXT),
-    (b"PGDMP", "a dump of PostgreSQL", "restore it, and give the database as postgresql://HOST/NAME with a query"),
+    (b"PGDMP", "a PostgreSQL dump", "restore it, and give the database as postgresql://HOST/NAME with a query"),
     (b"\xff\xd8\xff", "a picture", _AS_TEXT),
     (b"\x89PNG", "a picture", _AS_TEXT),
     (b"GIF8", "a picture", _AS_TEXT),
@@ -112,14 +112,14 @@ def identify(head: bytes) -> str:
     if head[257:262] == b"ustar":
         raise ValueError(f"is a tar archive; {_UNPACK}")
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" and head[1:2]:
-        raise ValueError(f"is a Python pickle, which may run any program when it is read; {_AS_TEXT}")
+        raise ValueError(f"is a Python pickle, which can run arbitrary code when it is loaded; {_AS_TEXT}")
     if text is None:
         raise ValueError(f"is neither text nor a known format; {_AS_TEXT}")
     start = text[:100].lower()
     if start.startswith(("<!doctype html", "<html")):
-        raise ValueError("is a web page (HTML), perhaps one that asks to log in; download the table itself as CSV")
+        raise ValueError("is a web page (HTML), perhaps a login page; download the table itself as CSV")
     if start.startswith("<?xml") or _ELEMENTS.match(text):
-        raise ValueError(f"is XML or HTML, perhaps an error of the server; {_AS_TEXT}")
+        raise ValueError(f"is XML or HTML, perhaps an error page; {_AS_TEXT}")
     return "json" if _starts_like_json(text) else "csv"
 
 

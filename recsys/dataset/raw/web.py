@@ -17,6 +17,7 @@ from recsys.dataset.raw.containers import Layer, StoredFile, spool
 from recsys.dataset.raw.deadline import answer
 from recsys.dataset.raw.requested_file import RequestedFile
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 # Seconds that a try may wait for the next bytes.
 _TIMEOUT = 10.0
@@ -65,7 +66,7 @@ def _request(name: str, address: str, range_: str | None = None) -> Any:
         return answer(name, lambda: _try_twice(request))
     except urllib.error.HTTPError as error:
         error.close()
-        raise DataError(f"{name}: the server answers {error.code} {error.reason}; {_advise(error)}") from error
+        raise DataError(f"{name}: the server returned {error.code} {error.reason}; {_advise(error)}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise DataError(
@@ -86,8 +87,8 @@ def _try_twice(request: urllib.request.Request) -> Any:
 
 def _advise(error: urllib.error.HTTPError) -> str:
     if error.code in (401, 403):
-        return "check that the file is public, or give the user and password of the host in ~/.netrc"
-    return "check the address; patterns and folders are for object stores" if error.code == 404 else "try again later"
+        return "check that the file is public, or put the user and password for the host into ~/.netrc"
+    return "check the address; patterns and folders are for object stores" if error.code == 404 else "run again later"
 
 
 def _find_credentials(name: str, host: str) -> str | None:
@@ -117,12 +118,15 @@ class _Stream(io.RawIOBase):
             data = answer(self._name, lambda: self._response.read(wanted))
         except (OSError, http.client.HTTPException) as error:
             raise DataError(
-                f"{self._name}: the connection broke ({error or type(error).__name__}); try again"
+                f"{self._name}: the connection was lost ({error or type(error).__name__}); run again"
             ) from error
         self._received += len(data)
         expected = self._response.headers.get("Content-Length")
         if not data and wanted and expected is not None and self._received < int(expected):
-            raise DataError(f"{self._name}: the connection ended after {self._received} of {expected} bytes; try again")
+            raise DataError(
+                f"{self._name}: the connection ended after {self._received} of {format_count(expected, 'byte')}; run "
+                "again"
+            )
         buffer[: len(data)] = data
         return len(data)
 
@@ -138,7 +142,7 @@ def _read_range(name: str, address: str, start: int, length: int) -> bytes:
     filled = 0
     with _Stream(name, response) as stream:
         if response.status != http.client.PARTIAL_CONTENT:
-            raise DataError(f"{name}: the server no longer sends parts of the file; try again")
+            raise DataError(f"{name}: the server no longer supports range requests for the file; run again")
         while filled < length and (count := stream.readinto(memoryview(data)[filled:])):
             filled += count
     return bytes(data[:filled])

@@ -22,10 +22,11 @@ from recsys.dataset.raw.batches import Source
 from recsys.dataset.raw.blocks import NO_COLUMN, RawBlock
 from recsys.dataset.raw.columns import missing_column
 from recsys.dataset.raw.containers import check_expansion
-from recsys.dataset.raw.header import has_header
+from recsys.dataset.raw.header import count_title_rows, has_header
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 from recsys.extras import needs_extra
+from recsys.progress import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +60,15 @@ def read_workbook(what: str, source: Source, files: RawFiles, names: Sequence[st
     """
     cells, first_line = _read_sheet(what, source, files)
     found, header = _names(cells, files)
+    title = 0
     if header and names and not set(names) & set(found):
-        title = _count_title_rows(cells, names)
+        title = _find_names(cells, names)
+    elif names is None and files.header is None and not files.names:
+        title = count_title_rows(_head(cells))
+    if title:
         cells, first_line = cells[title:], first_line + title
         found, header = _names(cells, files)
+        logger.info("%s: line %d is the header; the lines above are left out", source.name, first_line)
     if header:
         cells, first_line = cells[1:], first_line + 1
     cells.columns = [str(index) for index in range(cells.width)]
@@ -114,7 +120,7 @@ def _read_sheet(what: str, source: Source, files: RawFiles) -> tuple[pl.DataFram
         else pl.Series([], dtype=pl.Boolean)
     )
     if not filled.any():
-        raise DataError(f"{source.name}: sheet '{sheet}' is empty; set {name_setting(what, 'sheet')} to another")
+        raise DataError(f"{source.name}: sheet '{sheet}' is empty; set {name_setting(what, 'sheet')} to another sheet")
     first = filled.arg_true()[0]
     return cells[first:], first + 1
 
@@ -148,7 +154,10 @@ def _choose_sheet(what: str, name: str, files: RawFiles, sheets: Sequence[str]) 
             raise DataError(f"{name}: no sheet '{files.sheet}'; found {listed}; fix {name_setting(what, 'sheet')}")
         return files.sheet
     if len(sheets) != 1:
-        raise DataError(f"{name}: has {len(sheets)} sheets, {listed}; set {name_setting(what, 'sheet')} to one of them")
+        raise DataError(
+            f"{name}: has {format_count(len(sheets), 'sheet')}, {listed}; set {name_setting(what, 'sheet')} to one of "
+            "them"
+        )
     return sheets[0]
 
 
@@ -189,7 +198,7 @@ def _unpack(stream: BinaryIO, part: zipfile.ZipInfo) -> Iterator[int]:
 
 def _names(cells: pl.DataFrame, files: RawFiles) -> tuple[list[str], bool]:
     """Return the names of the columns, and whether the first row holds them."""
-    sample = [[cell or "" for cell in row] for row in cells.head(_HEADER_ROWS).iter_rows()]
+    sample = _head(cells)
     header = files.header if files.header is not None else not files.names and has_header(sample)
     if header:
         return [cell.strip() or f"Unnamed: {index}" for index, cell in enumerate(sample[0])], True
@@ -197,7 +206,11 @@ def _names(cells: pl.DataFrame, files: RawFiles) -> tuple[list[str], bool]:
     return [*given, *(str(index) for index in range(len(given) + 1, cells.width + 1))], False
 
 
-def _count_title_rows(cells: pl.DataFrame, names: Sequence[str]) -> int:
+def _head(cells: pl.DataFrame) -> list[list[str]]:
+    return [[cell or "" for cell in row] for row in cells.head(_HEADER_ROWS).iter_rows()]
+
+
+def _find_names(cells: pl.DataFrame, names: Sequence[str]) -> int:
     """Return how many rows stand above the one that names all columns; 0 if there is no such row among the first."""
     for index, row in enumerate(cells.head(_TITLE_ROWS + 1).iter_rows()):
         if set(names) <= {(cell or "").strip() for cell in row}:
@@ -209,7 +222,7 @@ def _find_columns(what: str, name: str, found: Sequence[str], names: Sequence[st
     indexes = {}
     for wanted in names:
         if found.count(wanted) > 1:
-            raise DataError(f"{name}: the header has '{wanted}' more than once; rename one")
+            raise DataError(f"{name}: the header contains '{wanted}' more than once; rename one of them")
         if wanted in found:
             indexes[wanted] = found.index(wanted)
         elif not header and wanted.isdecimal() and 1 <= int(wanted) <= len(found):

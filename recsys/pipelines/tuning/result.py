@@ -106,11 +106,11 @@ def judge(trials: Sequence[Trial], scores: Mapping[int, Score], config: Config) 
     original = next((trial for trial in complete if not trial.changed), winner)
     gain = compare_scores(scores[winner.number], scores[original.number], config) if original != winner else None
     if winner == best:
-        reason = f"trial {winner.number} wins: it is the best, and no faster trial is as good within the interval"
+        reason = f"trial {winner.number} wins: it is the best, and no faster trial is equally good within the interval"
     else:
         gap = show_difference(behind[winner.number])
         reason = (
-            f"trial {winner.number} wins: it is as good as the best, trial {best.number}, within the interval ({gap}), "
+            f"trial {winner.number} wins: it is as good as the best trial {best.number} within the interval ({gap}), "
             f"and faster: {winner.seconds:.1f} s against {best.seconds:.1f} s"
         )
     return Verdict(winner, best, _find_front(complete), behind, gain, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from recsys.extras import needs_extra
 from recsys.pipelines.tuning.result import Trial, Tuned, Verdict, judge
 from recsys.pipelines.tuning.space import Choices, Space, read_space
 from recsys.pipelines.tuning.trials import Bench, Score, count_measured, find_prune_reason, split_before
-from recsys.progress import format_count
+from recsys.progress import format_count, progress_bar
 from recsys.registry.searches import close_search, log_trial, open_search
 from recsys.registry.tracking import Store, connect
 from recsys.storage.files import read_parquet, replace_text, sqlite_url
@@ -80,7 +81,7 @@ def tune(
     """
     target = out or tuned_config_file(home, config.name)
     if target.exists() and target.samefile(source):
-        raise ConfigError(f"config {source}: would be overwritten by the winner; give --out another file")
+        raise ConfigError(f"config {source}: would be overwritten by the tuned config; choose another --out")
     text = source.read_bytes().decode("utf-8")
     space = read_space(space_path, config)
     # Check before hours of trials that these settings can be replaced in the file.
@@ -98,7 +99,8 @@ def tune(
         logger.info(
             "search in %s: %s, measured on %s users%s", search.folder, format_count(trials, "trial"), users, as_of
         )
-        _run_trials(search, trials)
+        with progress_bar("Trials", trials, log=False) as progress:
+            _run_trials(search, trials, progress)
         ended = _read_trials(search.study)
         scores = {trial.number: _read_score(search, trial, trial.rung) for trial in ended if trial.state == "complete"}
         verdict = judge(ended, scores, config)
@@ -154,7 +156,7 @@ def _open(
             study.enqueue_trial(
                 _fix(config, space) if "original" in trial.user_attrs else trial.params, trial.user_attrs
             )
-            logger.info("trial %d was killed; its settings are queued again", trial.number)
+            logger.info("trial %d was interrupted; its settings are queued again", trial.number)
     if not known:
         study.enqueue_trial(_fix(config, space), {"original": True})
     facts = {"snapshot": snapshot.id, "config": config.digest(), "space": space.digest()}
@@ -164,9 +166,10 @@ def _open(
     return _Search(config, space, study, bench, folder, store, run_id)
 
 
-def _run_trials(search: _Search, total: int) -> None:
+def _run_trials(search: _Search, total: int, progress: Callable[[int], None]) -> None:
     study = search.study
     repeats = 0
+    progress(min(total, len(_read_trials(study))))
     while (count := len(_read_trials(study))) < total and repeats < _MAX_REPEATS:
         known = study.get_trials(deepcopy=False)
         # Seeded by the number of draws: a search that is continued draws the same as one that was never killed.
@@ -183,12 +186,13 @@ def _run_trials(search: _Search, total: int) -> None:
             continue
         repeats = 0
         trial = _run_trial(search, drawn, config, changed)
+        progress(1)
         remaining_seconds = _estimate_seconds(study) * (total - count - 1)
         logger.info(
             "trial %d (%d of %d): %s", trial.number, count + 1, total, _describe(trial, config, remaining_seconds)
         )
     if repeats:
-        logger.info("the last %d draws had all been tried before; the search ends early", repeats)
+        logger.info("the last %d draws were all tried before; the search ends early", repeats)
 
 
 def _estimate_seconds(study: optuna.Study) -> float:

@@ -144,7 +144,7 @@ def read_space(path: Path, config: Config) -> Space:
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"space {path}: cannot be read ({error}); give --space an existing UTF-8 file") from error
+        raise ConfigError(f"space {path}: cannot be read ({error}); set --space to an existing UTF-8 file") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"space {path}: is not valid YAML: {error}; fix that line") from error
     if not isinstance(content, dict) or not content:
@@ -195,12 +195,12 @@ def _check_exists(config: Config, path: str) -> None:
     parts = path.split(".")
     if parts[0] not in SEARCHABLE:
         raise ConfigError(
-            f"is not below {', '.join(SEARCHABLE[:-1])} or {SEARCHABLE[-1]}; the other sections decide what is measured"
+            f"is not below {', '.join(SEARCHABLE[:-1])} or {SEARCHABLE[-1]}; the other sections define the measurement"
         )
     for number, part in enumerate(parts):
         if not isinstance(value, Section):
             if not isinstance(value, dict) or number < len(parts) - 1:
-                raise ConfigError(f"{'.'.join(parts[:number])} is a value and has no settings below it")
+                raise ConfigError(f"{'.'.join(parts[:number])} is a value, not a section")
             return
         known = list(type(value).model_fields)
         if part not in known:

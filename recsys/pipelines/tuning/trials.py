@@ -16,7 +16,7 @@ from recsys.dataset.windows import Window, Windows, split_windows
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import Estimate, Values, compare_paired
-from recsys.progress import logger
+from recsys.progress import format_count, logger
 from recsys.serving.block_lists import BlockLists
 from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs
 from recsys.training.fitting import TextModels, fit_bundle, fit_text
@@ -74,8 +74,8 @@ def compare_scores(score: Score, other: Score, config: Config) -> Estimate:
     """
     if not score.users["user_id"].equals(other.users["user_id"]):
         raise DataError(
-            f"values of two trials: {score.users.height:,} and {other.users.height:,} users that are not the same; "
-            "delete the folder and the database of this search and run it again"
+            f"values of two trials: {score.users.height:,} and {format_count(other.users.height, 'user')} that "
+            "differ; delete the folder and the database of this search and run it again"
         )
     evaluation = config.evaluation
     return compare_paired(score.values, other.values, evaluation.bootstrap_samples, evaluation.confidence, config.seed)

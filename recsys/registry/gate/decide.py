@@ -54,12 +54,12 @@ def _decide_first(case: Case, config: GateConfig, confidence: float) -> Decision
     verdicts = {check.verdict for check in baselines}
     # A ranker that is the blend alone differs for no user; it is as good, however few the users.
     unsure = [check for check in baselines if check.verdict == "cannot tell" and check.difference]
-    held = f"first champion, held against {format_count(len(baselines), 'baseline')}"
+    held = f"first champion, compared with {format_count(len(baselines), 'baseline')}"
     if unsure or not baselines:
         hardest = max(unsure, key=lambda check: check.against or 0.0).sentence if unsure else floor.sentence
         reason = (
-            f"{held}: not surely worse than any, but for {len(unsure)} of them the users cannot tell; promoted because "
-            f"nothing serves yet. Strongest of them: {hardest}"
+            f"{held}: not significantly worse than any, but inconclusive for {len(unsure)} of them; promoted because "
+            f"no version serves yet. Strongest of them: {hardest}"
         )
         return Decision("cannot tell", True, reason, checks, 0.0, True)
     hardest = max(baselines, key=lambda check: check.against or 0.0).sentence
@@ -163,7 +163,7 @@ def _accepts_equal(case: Case, config: GateConfig) -> bool:
 
 def _explain_unwanted(config: GateConfig) -> str:
     if config.accept_equal == "fresher":
-        return "it learned from no newer data than the champion (registry.gate.accept_equal: fresher)"
+        return "it was not trained on newer data than the champion (registry.gate.accept_equal: fresher)"
     return "an equal model is not promoted (registry.gate.accept_equal: never)"
 
 

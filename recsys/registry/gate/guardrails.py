@@ -9,7 +9,7 @@ from recsys.evaluation.paired import Pairs, holm
 from recsys.progress import format_count
 from recsys.registry.gate.case import Case, Figure, SegmentPairs
 from recsys.registry.gate.decision import Check, Verdict
-from recsys.registry.gate.rivals import describe_power
+from recsys.registry.gate.rivals import describe_difference, describe_power
 
 
 def judge_guardrails(case: Case, config: GateConfig, confidence: float) -> list[Check]:
@@ -75,7 +75,7 @@ def _judge_segment(segment: SegmentPairs, max_loss: float, sure: bool | None, co
     """Return the check of one segment; `sure`: whether its difference from 0 is, None without enough evidence."""
     pairs = segment.pairs
     if pairs is None:
-        return _report_missing(segment.name, segment.metric, "no user has a positive in the segment")
+        return _report_missing(segment.name, segment.metric, "no user has a positive in this segment")
     margin = max_loss * pairs.theirs
     estimate = pairs.interval(confidence)
     verdict: Verdict = "cannot tell"
@@ -84,8 +84,8 @@ def _judge_segment(segment: SegmentPairs, max_loss: float, sure: bool | None, co
     elif sure is not None and estimate.low >= -margin:
         verdict = "pass"
     sentence = (
-        f"{segment.name}: {segment.metric} {pairs.ours:.4f} against {pairs.theirs:.4f} on "
-        f"{format_count(pairs.users, 'user')}: {estimate.mean:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}], "
+        f"{segment.name}: {segment.metric} {pairs.ours:.4f} vs {pairs.theirs:.4f} on "
+        f"{format_count(pairs.users, 'user')}: {describe_difference(estimate, confidence)}, "
         f"allowed loss {margin:.4f} ({max_loss:.1%})"
     )
     if sure is None:
@@ -111,14 +111,14 @@ def _judge_segment(segment: SegmentPairs, max_loss: float, sure: bool | None, co
 def _judge_figure(figure: Figure, setting: float) -> Check:
     name, value, against = figure.name.replace("_", " "), figure.figure, figure.against
     if value is None:
-        return _report_missing(name, figure.name, "the challenger's was not measured")
+        return _report_missing(name, figure.name, "not measured for the challenger")
     if against is None and figure.name != "churn":
-        return _report_missing(name, figure.name, "the champion's was not measured", value)
+        return _report_missing(name, figure.name, "not measured for the champion", value)
     limit, margin, falls = _set_limit(figure, setting, against or 0.0)
     passed = value >= limit if falls else value <= limit
-    rival = "" if figure.name == "churn" else f" against {_format(against or 0.0)} of the champion"
+    rival = "" if figure.name == "churn" else f" (champion: {_format(against or 0.0)})"
     unit = " per 1,000 users" if figure.name in ("seconds", "bytes") else ""
-    sentence = f"{name}{unit} {_format(value)}{rival}, {'at least' if falls else 'at most'} {_format(limit)} is allowed"
+    sentence = f"{name}{unit} {_format(value)}{rival}, allowed: {'at least' if falls else 'at most'} {_format(limit)}"
     return Check(
         name=name,
         kind="guardrail",
@@ -158,5 +158,5 @@ def _report_missing(name: str, metric: str, why: str, figure: float = 0.0) -> Ch
         figure=figure,
         verdict="cannot tell",
         users=0,
-        sentence=f"{name}: left out, {why}",
+        sentence=f"{name}: skipped, {why}",
     )

@@ -105,8 +105,8 @@ def judge_rival(
     missing = find_missing_evidence(pairs, metric, config)
     verdict: Answer = answer(estimate, margin) if missing is None else "cannot tell"
     sentence = (
-        f"{metric} {pairs.ours:.4f} against {pairs.theirs:.4f} of {rival.full_name or rival.name} on "
-        f"{format_count(pairs.users, 'user')}: {estimate.mean:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}], "
+        f"{metric} {pairs.ours:.4f} vs {pairs.theirs:.4f} of {rival.full_name or rival.name} on "
+        f"{format_count(pairs.users, 'user')}: {describe_difference(estimate, confidence)}, "
         f"{_explain(verdict, margin, max_loss)}"
     )
     if missing is not None:
@@ -129,22 +129,27 @@ def judge_rival(
     )
 
 
+def describe_difference(estimate: Estimate, confidence: float) -> str:
+    """Return a difference with its interval, such as `+0.0086 (99% CI +0.0062 to +0.0110)`."""
+    return f"{estimate.mean:+.4f} ({100 * confidence:.4g}% CI {estimate.low:+.4f} to {estimate.high:+.4f})"
+
+
 def describe_power(pairs: Pairs, confidence: float, widening: float) -> str:
     """Return the end of a sentence: the smallest difference that this many users could show."""
     if math.isinf(widening):
         return ""
     smallest = pairs.smallest_difference(confidence, widening)
     share = f" ({smallest / pairs.theirs:.1%})" if pairs.theirs else ""
-    return f"; this many users would show a difference of {smallest:.4f}{share} or more"
+    return f"; with this many users, a difference of {smallest:.4f}{share} or more can be detected"
 
 
 def _explain(verdict: Answer, margin: float, max_loss: float) -> str:
     allowed = f"the allowed loss of {margin:.4f} ({max_loss:.1%})"
     return {
-        "better": "surely better",
-        "as good": f"surely within {allowed}",
-        "worse": f"surely worse, and not within {allowed}",
-        "cannot tell": f"not surely within {allowed}",
+        "better": "significantly better",
+        "as good": f"lower bound within {allowed}",
+        "worse": f"significantly worse, and not within {allowed}",
+        "cannot tell": f"lower bound not within {allowed}",
     }[verdict]
 
 

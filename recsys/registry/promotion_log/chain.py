@@ -40,11 +40,11 @@ def find_break(entries: Sequence[Entry]) -> tuple[int, str] | None:
     previous_hash = ""
     for number, entry in enumerate(entries, start=1):
         if entry.number != number:
-            return number, f"is missing, the next one has number {entry.number}"
+            return number, f"is missing; the next entry has number {entry.number}"
         if entry.hash != entry.compute_hash():
-            return number, "was changed: its hash is not that of its content"
+            return number, "was changed: its hash does not match its content"
         if entry.previous_hash != previous_hash:
-            return number, "does not follow the entry before it: that one was replaced"
+            return number, "does not follow the entry before it, which was replaced"
         previous_hash = entry.hash
     return None
 

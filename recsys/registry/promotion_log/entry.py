@@ -95,8 +95,8 @@ class Entry:
         entry = replace(short, hash=short.compute_hash())
         if len(entry.to_text()) > MAX_CHARACTERS:
             raise RegistryError(
-                f"promotion log of '{self.model}': the details of '{self.action}' have {len(entry.to_text()):,} "
-                f"characters, at most {MAX_CHARACTERS:,} fit; shorten them"
+                f"promotion log of '{self.model}': the details of '{self.action}' have a length of "
+                f"{len(entry.to_text()):,}, expected at most {MAX_CHARACTERS:,} characters; shorten them"
             )
         return entry
 
@@ -110,7 +110,7 @@ def parse_entry(text: str) -> Entry:
     content = json.loads(text)
     names = {field.name for field in fields(Entry)}
     if not isinstance(content, dict) or set(content) != names:
-        raise ValueError("the fields are not those of an entry")
+        raise ValueError("the fields do not match those of an entry")
     text_fields = ("who", "host", "model", "reason", "code_version", "previous_hash", "hash")
     optional = ("from_version", "to_version", "decision", "snapshot", "anchor", "window")
     spent = content["spent"]
@@ -140,7 +140,7 @@ def describe_change(entry: Entry) -> str:
         "force": "was promoted by force",
         "rollback": "was rolled back to",
         "hand_made": "was given the alias 'champion' by hand",
-        "imported": "was taken over from an older log",
+        "imported": "was imported from an older log",
     }
     return f"version {entry.to_version} {verbs.get(entry.action, f'had {entry.action}')}"
 

@@ -203,7 +203,7 @@ def _explain_lost_run(store: Store, model: str, experiment: Experiment, deleted:
     if deleted:
         run_id = deleted[0].info.run_id
         return f"{where}: its run was deleted; restore it with 'mlflow runs restore --run-id {run_id}', then run again"
-    return f"{where}: experiment '{experiment.name}' has no run any more; restore the store from a backup"
+    return f"{where}: experiment '{experiment.name}' no longer has a run; restore the store from a backup"
 
 
 def _by_number(params: Mapping[str, str], prefix: str) -> dict[int, str]:

@@ -61,7 +61,7 @@ class Mirror:
             if number > len(entries):
                 found = f"entry {number} is missing: the store has only {len(entries)}"
             elif entries[number - 1].hash != seen.hash:
-                found = f"entry {number} is not the one that this home saw on {seen.time:%Y-%m-%d}"
+                found = f"entry {number} is not the entry that this home saw on {seen.time:%Y-%m-%d}"
             else:
                 continue
             raise RegistryError(
@@ -100,7 +100,7 @@ def _read_lines(path: Path) -> list[_Line]:
     lines = [_read_line(number, text) for number, text in enumerate(texts, start=1) if text.strip()]
     for line in lines:
         if line.entry is None:
-            logger.warning("promotion log: line %d of %s is no entry and is skipped", line.number, path)
+            logger.warning("promotion log: line %d of %s is not a valid entry; skipped", line.number, path)
     # A damaged line warns once; the next writing leaves it out.
     return [line for line in lines if line.entry is not None]
 

@@ -65,7 +65,7 @@ def read_old_ledger(home: Path) -> tuple[list[OldEntry], int]:
         entry = _parse_line(number, text)
         if entry is None:
             skipped += 1
-            logger.warning("old promotion log %s: line %d is no entry and is skipped", path, number)
+            logger.warning("old promotion log %s: line %d is not a valid entry; skipped", path, number)
         else:
             entries.append(entry)
     return entries, skipped
@@ -83,11 +83,11 @@ def retire_old_ledger(home: Path, taken_over: int, skipped: int) -> None:
         path.replace(target)
     except OSError as error:
         raise RegistryError(
-            f"old promotion log {path}: taken over, but cannot be renamed to {target.name} ({error.strerror}); "
+            f"old promotion log {path}: imported, but cannot be renamed to {target.name} ({error.strerror}); "
             "rename it by hand, then run again"
         ) from error
     logger.info(
-        "promotion log: %s of %s taken over, %d skipped; the file is now %s",
+        "promotion log: imported %s from %s, skipped %d; the file is now %s",
         format_count(taken_over, "line"),
         path,
         skipped,

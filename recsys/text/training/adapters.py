@@ -148,7 +148,7 @@ def _find_linear(model: nn.Module, layers: nn.ModuleList, suffixes: tuple[str, .
     ]
     if not names:
         raise CheckpointError(
-            f"adapters: the {type(model).__name__} has no linear maps called {' or '.join(suffixes)} in its layers; "
+            f"adapters: the {type(model).__name__} has no linear layers named {' or '.join(suffixes)} in its layers; "
             "choose a BERT-family text.checkpoint, or train layers instead of adapters"
         )
     return names

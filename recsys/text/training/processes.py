@@ -13,6 +13,7 @@ import torch
 from torch import distributed, nn
 
 from recsys.errors import ConfigError, RecsysError
+from recsys.progress import format_count
 from recsys.text.device import claim_device
 
 
@@ -67,7 +68,8 @@ class Processes:
         own = len(range(n)[self.share(n)])
         if len(vectors) != own:
             raise ValueError(
-                f"process {self.rank} of {self.size} gave {len(vectors)} vectors, its share of {n} is {own}"
+                f"process {self.rank} of {self.size} returned {format_count(len(vectors), 'vector')}, expected its "
+                f"share of {n}, {own}"
             )
         if not own and torch.is_grad_enabled():
             # A process without rows takes part in the backward pass too.

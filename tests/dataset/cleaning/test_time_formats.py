@@ -65,7 +65,7 @@ def test_rows_in_order_of_time_decide_between_day_and_month(step):
     dates = [f"{month:02}/{day:02}/2016" for month in range(1, 13) for day in range(1, 13)]
     guess = detect_time_format(pl.Series(dates[::step]))
     assert (guess.format, guess.ambiguous) == ("%m/%d/%Y", ())
-    assert guess.evidence == "the rows are in order of time if read so: 2016-01-01 ... 2016-12-12"
+    assert guess.evidence == "read this way, the rows are in time order: 2016-01-01 ... 2016-12-12"
 
 
 def test_evidence_names_the_days_read():

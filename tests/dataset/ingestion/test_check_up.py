@@ -22,8 +22,8 @@ def test_good_data(shop):
         *("raw items", "item rows", "raw interactions"),
         *("users and items", "times", "event kinds", "values"),
     ]
-    assert found["raw interactions"].found == "1 file, such as log.csv; 2 rows looked at"
-    assert found["times"].found == "good in 2 rows looked at"
+    assert found["raw interactions"].found == "1 file, such as log.csv; 2 rows checked"
+    assert found["times"].found == "good in 2 rows checked"
 
 
 def test_each_fault_is_named(shop):
@@ -64,4 +64,4 @@ def test_every_file_is_looked_at_and_only_its_head(shop):
     assert not found["raw interactions"].good
     assert "9.csv: no column 'user_id'" in found["raw interactions"].found
     (folder / "9.csv").unlink()
-    assert look(shop, path="log")["raw interactions"].found == "3 files, such as log/0.csv; 3,000 rows looked at"
+    assert look(shop, path="log")["raw interactions"].found == "3 files, such as log/0.csv; 3,000 rows checked"

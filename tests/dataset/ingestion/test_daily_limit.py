@@ -44,7 +44,7 @@ def test_the_first_of_each_user_and_day_stay(shop: Shop) -> None:
     assert found.interactions["step"].to_list() == [0, 1, 2, 0, 1]
     counts = found.counts["interactions"]
     assert (counts.excess, counts.crowded_days, counts.kept, counts.read) == (1, 1, 5, 6)
-    assert "left out by max_events_per_user_day: 1 on 1 day of a user" in "\n".join(found.summary.lines())
+    assert "excluded by max_events_per_user_day: 1 on 1 day of a user" in "\n".join(found.summary.lines())
     assert read(shop, None).counts["interactions"].excess == 0
 
 

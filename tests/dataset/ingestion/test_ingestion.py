@@ -433,7 +433,7 @@ def test_limits_are_of_each_table_alone(shop):
 
 def test_no_row_left_stops_whatever_the_limits_and_names_none(shop):
     shop.interactions("user_id,item_id", "u,zzz")
-    message = "no row of interactions is left: unknown_item 1, such as 'zzz' in log.csv line 2; fix the rows or"
+    message = "no rows of interactions are left: unknown_item 1, such as 'zzz' in log.csv line 2; fix the rows or"
     with pytest.raises(DataError, match=message) as caught:
         shop.ingest(share=1.0)
     assert "max_rejected" not in str(caught.value)
@@ -471,7 +471,7 @@ def test_a_list_written_as_text_is_no_id(shop, suffix):
     assert sorted(result.interactions["user_id"]) == ["[7] x", "[REC]", "{3F25-04E0}"]
     assert {rule for _, _, rule in rules(result)} == {"list_item_id", "list_user_id"}
     message = (
-        r"list_item_id 6, such as '\[\"a\", \"b\"\]' in .*a single id per row is expected; give each id a row with "
+        r"list_item_id 6, such as '\[\"a\", \"b\"\]' in .*expected a single id per row; split the ids into rows with "
         r"dataset\.items\.unfold: \{column: item_id\} and dataset\.items\.columns\.item_id: item_id"
     )
     with pytest.raises(DataError, match=message):

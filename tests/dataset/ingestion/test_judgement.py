@@ -33,8 +33,8 @@ def test_other_date_form_is_named_with_a_value_that_decides(shop):
     shop.interactions("user_id,item_id,at", "u,a,01-01-2021", "u,b,05-02-2021", "u,c,27-04-2021")
     refuse(
         shop,
-        "no row of interactions is left: bad_time 3, such as '01-01-2021' in log.csv line 2, '05-02-2021' in log.csv",
-        "time_format date expects YYYY-MM-DD; '27-04-2021' would be read by time_format: '%d-%m-%Y'",
+        "no rows of interactions are left: bad_time 3, such as '01-01-2021' in log.csv line 2, '05-02-2021' in log.csv",
+        "time_format date expects YYYY-MM-DD; '27-04-2021' can be read with time_format: '%d-%m-%Y'",
         columns={"time": "at"},
         time_format="date",
     )
@@ -99,7 +99,7 @@ def test_decimal_commas_are_read_or_explained(shop, caplog):
     with caplog.at_level(logging.INFO):
         assert shop.ingest(columns={"value": "stars"}).interactions["value"].to_list() == [4.5, 3.0, 2.0]
     assert "value are read with a decimal comma" in caplog.text
-    refuse(shop, "'4,5' would be read by decimal: ','", columns={"value": "stars"}, decimal=".")
+    refuse(shop, "'4,5' can be read with decimal: ','", columns={"value": "stars"}, decimal=".")
 
 
 def test_blank_cells_are_missing_and_not_unknown(shop):
@@ -116,7 +116,7 @@ def test_blank_cells_are_missing_and_not_unknown(shop):
 
 def test_unknown_kinds_show_the_known_ones(shop):
     shop.interactions("user_id,item_id,kind", "u,a,buy", "u,b,look")
-    parts = ("unknown_event 1, such as 'look' in log.csv line 3", "event_weights has buy; add the kinds that count")
+    parts = ("unknown_event 1, such as 'look' in log.csv line 3", "event_weights has buy; add the kinds to use")
     refuse(shop, *parts, columns={"event": "kind"}, event_weights={"buy": 1})
 
 
@@ -141,7 +141,7 @@ def test_unknown_kinds_show_the_known_ones(shop):
 )
 def test_cells_with_several_ids_are_to_be_unfolded(shop, cell, advice):
     shop.interactions("user_id,things", f"u,{cell}", f"v,{cell}")
-    message = refuse(shop, "holds several ids; give each a row with ", columns={"item_id": "things"})
+    message = refuse(shop, "contains several ids; split them into rows with ", columns={"item_id": "things"})
     assert advice in message
     # The advice reads the file.
     found = re.search(r"\.unfold: (.*) and dataset\.interactions\.columns\.item_id: (.*?)\);", message)
@@ -154,7 +154,7 @@ def test_cells_with_several_ids_are_to_be_unfolded(shop, cell, advice):
 def test_nearly_known_ids_are_named(shop):
     shop.items("item_id,title", "7,A")
     shop.interactions("user_id,item_id", "u,007", "v,8")
-    refuse(shop, "'007' is unknown but '7' is not: zeros in front")
+    refuse(shop, "'007' is unknown but '7' is not: leading zeros")
 
 
 def test_parquet_has_rows_and_no_lines(shop):
@@ -206,7 +206,7 @@ def test_return_of_the_same_instant_follows_the_purchase(shop):
 
 def test_nothing_left_after_returns_is_an_error(shop):
     shop.interactions("user_id,item_id,n", "u,a,-1", "u,a,1")
-    refuse(shop, "no interaction is left: returns (negative values) took all events back", columns={"value": "n"})
+    refuse(shop, "no interactions are left: returns (negative values) cancelled all events", columns={"value": "n"})
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_summary_tells_what_was_read(shop):
     assert (summary.texts["description"].share, summary.texts["description"].median_length) == (0.25, 5)
     assert summary.languages["English"] == 0.75
     assert summary.warnings == [
-        "3 of 4 titles are 'The one', so texts tell these items apart no more; is title the right column?"
+        "3 of 4 titles are 'The one', so texts cannot distinguish these items; is title the right column?"
     ]
     assert json.loads(json.dumps(summary.as_dict()))["rows"]["items"]["kept"] == 4
     assert summary.lines()[-2:] == [
@@ -294,7 +294,7 @@ def test_files_with_day_and_month_exchanged_are_named(shop):
         rows = [f"u{day},a,{form.format(month=4, day=day)}" for day in range(1, 29)]
         (shop.folder / "log").mkdir(exist_ok=True)
         (shop.folder / "log" / f"{name}.csv").write_text("\n".join(["user_id,item_id,at", *rows]), encoding="utf-8")
-    parts = ("bad_time 16, such as '13/04/2025' in log/b.csv line 14", "would be read by time_format: '%d/%m/%Y'")
+    parts = ("bad_time 16, such as '13/04/2025' in log/b.csv line 14", "can be read with time_format: '%d/%m/%Y'")
     refuse(shop, *parts, path="log", columns={"time": "at"}, share=0.05)
 
 

@@ -26,6 +26,12 @@ def test_rare_languages_and_empty_columns_are_left_out():
     assert count_languages(pl.Series(["", ""])) == {}
 
 
+def test_accents_show_that_texts_without_common_words_are_not_english():
+    texts = ["Großer Rucksack Grün", "Wanderschuh Weiß", "Kleiner Kocher", "The Café of the World"]
+    shares = count_languages(pl.Series(texts))
+    assert shares == {"Latin script, not English": 0.5, "English": 0.25, "Latin script, language unclear": 0.25}
+
+
 def test_a_summary_comes_back_from_json():
     summary = Summary(
         *(2, 3, 1, 4, {"buy": 4}, 4, None, None, {"title": Texts(1.0, 5, 9)}, {"English": 1.0}),
@@ -40,8 +46,8 @@ def test_a_summary_comes_back_from_json():
         "title: 100.0% of the items, median 5 characters, 90 % at most 9",
         "titles by language: English 100%",
         "warning: odd",
-        "items: 3 of 5 rows kept; rejected: empty_text 1; repeats folded: 1, and 0 that differ in other fields; "
-        "left out by keep_rows: 7",
+        "items: 3 of 5 rows kept; rejected: empty_text 1; repeated rows merged: 1, and 0 that differ in other fields; "
+        "excluded by keep_rows: 7",
     ]
 
 
@@ -49,7 +55,7 @@ def test_a_summary_comes_back_from_json():
     ("created", "events", "warning"),
     [
         ("2025-01-03", "1999-01-01", "created_at of 3 of 3 items, such as 2025-01-03, is after the last event"),
-        ("1970-01-02", "2025-01-01", "is decades before the first event; the events run 2025-01-01 ... 2025-02-01"),
+        ("1970-01-02", "2025-01-01", "is decades before the first event; events are from 2025-01-01 to 2025-02-01"),
         ("2024-01-03", "2025-01-01", None),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from dataset.proposal.layouts import write_hive, write_shop_orders
 from dataset.proposal.world import make_world
 
-from recsys.dataset.proposal.proposal import propose
+from recsys.dataset.proposal.proposal import make_name, propose
 from recsys.dataset.proposal.questions import Decisions
 from recsys.errors import DataError
 
@@ -97,6 +97,54 @@ def test_refunds_are_left_out_and_other_states_are_no_kinds(data: Path) -> None:
     interactions = read_dataset("export")["interactions"]
     assert interactions["keep_rows"] == ["Financial Status != refunded"]
     assert "event" not in interactions["columns"]
+    why = propose(("export",), "x", Decisions()).text.split("keep_rows: ")[1].splitlines()[0]
+    assert why.endswith("of the sampled rows are refunded, which is no sign of interest")
+
+
+def test_short_titles_without_english_words_are_not_called_english(data: Path) -> None:
+    def propose_checkpoint(titles: list[str]) -> str:
+        numbers = [(e.user, e.item.number) for e in make_world().events]
+        rows = [[f"u{user}", f"p{item}", f"{titles[item % len(titles)]} {item}"] for user, item in numbers]
+        write_csv(data / "x" / "log.csv", "user,item,title", rows)
+        lines = propose(("x",), "x", Decisions()).text.splitlines()
+        number = next(number for number, line in enumerate(lines) if "checkpoint: " in line)
+        return " ".join(lines[number - 3 : number + 1])
+
+    german = propose_checkpoint(["Großer Rucksack Grün", "Kleiner Kocher", "Warme Mütze"])
+    assert "CHECK The language of the texts seems not to be English (" in german
+    assert "bert-base-multilingual-cased" in german
+    assert "too short to show their language" in propose_checkpoint(["Xerox Zeta", "Acme Bolt"])
+    assert "# English texts" in propose_checkpoint(["The bolt of Acme", "A box for my hat"])
+
+
+def test_items_in_the_log_of_events_have_times_of_their_own(data: Path) -> None:
+    world = make_world()
+    lines = [
+        {
+            "ts": int(e.time.timestamp() * 1000),
+            "user": {"device": f"d{e.user}"},
+            "article": {
+                "id": f"a{e.item.number}",
+                "title": e.item.title,
+                "published_at": 1577836800000 + e.item.number,
+            },
+        }
+        for e in world.events
+    ]
+    (data / "x").mkdir()
+    (data / "x" / "clicks.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    proposal = propose(("x",), "x", Decisions())
+    assert proposal.content["dataset"]["items"]["columns"]["created_at"] == "article.published_at"
+    assert proposal.content["dataset"]["items"]["time_format"] == "milliseconds"
+    assert proposal.content["dataset"]["interactions"]["columns"]["time"] == "ts"
+    assert proposal.preview.items[0]["created_at"] == "2020-01-01 00:00"
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("Shop", "shop"), ("Mein Büro.v2", "mein_b_ro_v2"), ("图书", "shop"), ("a-b_c", "a-b_c")]
+)
+def test_every_name_of_a_file_gives_a_name(name: str, made: str) -> None:
+    assert make_name(name) == made
 
 
 def test_times_before_1990_are_left_out(data: Path) -> None:
@@ -223,7 +271,7 @@ class TestNothingUsable:
 
     def test_no_texts(self, data: Path) -> None:
         write_csv(data / "x" / "e.csv", "visitor,itemid,ts", [[e.user, e.item.number, 1] for e in make_world().events])
-        with pytest.raises(DataError, match="may hold interactions, but no table has texts of items"):
+        with pytest.raises(DataError, match="may contain interactions, but no table contains item texts"):
             read_dataset()
 
     def test_users_and_items_in_tables_to_join(self, data: Path) -> None:

@@ -74,16 +74,16 @@ class TestDatabase:
         assert count_read(proposal) == len(make_world().events)
 
     def test_what_the_database_refuses(self, address: str) -> None:
-        with pytest.raises(DataError, match=r"no table can be read: .*the database refuses the query"):
+        with pytest.raises(DataError, match=r"no table can be read: .*the database rejected or cancelled the query"):
             propose([address], "x", Decisions(), ["SELECT * FROM nothing"])
-        with pytest.raises(ConfigError, match="holds a user or a password"):
+        with pytest.raises(ConfigError, match="contains a user or a password"):
             propose(["postgresql://me:secret@host/shop"], "x", Decisions(), [ORDERS])
 
 
 def test_a_database_and_its_queries_go_together(data: Path) -> None:
     with pytest.raises(ConfigError, match="a database needs a query for each table"):
         propose(["postgresql://host/shop"], "x", Decisions())
-    with pytest.raises(ConfigError, match="--query is for a database only"):
+    with pytest.raises(ConfigError, match="--query works only with a database"):
         propose(["orders.csv"], "x", Decisions(), [ORDERS])
 
 

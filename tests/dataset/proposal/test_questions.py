@@ -59,7 +59,7 @@ def test_an_impossible_answer_is_an_error(propose_layout: Callable[..., Proposal
     [
         (["user"], "expected key=value"),
         (["colour=red"], "one of the keys items, interactions"),
-        (["user=a", "user=b"], "given twice, as a and b"),
+        (["user=a", "user=b"], "set twice, to a and b"),
     ],
 )
 def test_answers_that_are_none(texts: list[str], message: str) -> None:

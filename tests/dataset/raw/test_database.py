@@ -129,7 +129,7 @@ def test_credentials_in_an_address_are_refused_and_not_shown(address):
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("postgresql://host:port/shop", "no address of a database"),
+        ("postgresql://host:port/shop", "not a database address"),
         ("postgresql://host/shop?options=-c%20x", "unknown parameters ['options']"),
     ],
 )
@@ -148,7 +148,7 @@ def test_missing_driver_names_the_extra(monkeypatch):
 def test_server_that_cannot_be_reached_says_what_to_check(tmp_path, monkeypatch):
     monkeypatch.delenv("PGUSER", raising=False)
     message = failure(tmp_path, "SELECT 1")
-    assert "cannot be connected to" in message
+    assert "cannot connect" in message
     assert "PGUSER is not set" in message
 
 
@@ -172,7 +172,7 @@ def test_connection_that_breaks_half_way_is_an_error(proxied):
     proxy = proxied(2_000_000, "cut")
     with source(proxy.folder, _LONG).open() as content:
         assert len(content.read(1_000_000)) == 1_000_000
-        with pytest.raises(DataError, match="broke half way"):
+        with pytest.raises(DataError, match="was lost during the transfer"):
             content.read()
 
 
@@ -181,7 +181,7 @@ def test_server_that_stops_answering_is_an_error(proxied, impatient):
     proxy.silent_from = 2
     with source(proxy.folder, _LONG).open() as content:
         assert len(content.read(1_000_000)) == 1_000_000
-        with pytest.raises(DataError, match="has stopped answering"):
+        with pytest.raises(DataError, match="stopped responding"):
             content.read()
 
 
@@ -189,13 +189,13 @@ def test_rows_that_do_not_arrive_are_an_error_though_the_server_runs(proxied, cu
     proxy = proxied(2_000_000, "hang")
     with source(proxy.folder, _LONG).open() as content:
         assert len(content.read(1_000_000)) == 1_000_000
-        with pytest.raises(DataError, match="broke half way"):
+        with pytest.raises(DataError, match="was lost during the transfer"):
             content.read()
 
 
 def test_server_that_never_answers_is_an_error(proxied, impatient):
     proxy = proxied(0, "hang")
-    assert "has not answered for 2 s" in failure(proxy.folder, "SELECT 1")
+    assert "did not respond within 2 s" in failure(proxy.folder, "SELECT 1")
 
 
 def test_query_that_takes_long_is_waited_for(sockets, curious):
@@ -217,4 +217,4 @@ def test_backend_that_is_stopped_is_an_error(sockets):
     thread.start()
     message = failure(sockets, "SELECT 1 FROM pg_sleep(20)")
     thread.join()
-    assert "terminating connection" in message or "broke half way" in message
+    assert "terminating connection" in message or "was lost during the transfer" in message

@@ -101,7 +101,7 @@ def test_a_later_block_that_contradicts_is_named(tmp_path, monkeypatch):
         [f'{n}\t"a{n}"' for n in range(50)] + ['50\t"Heroes', "51\tb", '52\tWar"'] + [f"{n}\tb" for n in range(53, 99)]
     )
     path = write(tmp_path / "a.tsv", "id\tname\n" + "\n".join(lines) + "\n")
-    assert "a.tsv: line 52 opens or closes a quote in the wrong place" in failure(path)
+    assert "a.tsv: line 52 has a misplaced quote" in failure(path)
     assert read(path, quote="").values[50] == ("50", '"Heroes')
 
 
@@ -186,11 +186,11 @@ BAD_FILES = {
     "missing column": ("a.csv", b"id,nmae\n1,a\n", ["a.csv: no column 'name'", "'id', 'nmae'", "did you mean 'nmae'"]),
     "other spelling": ("a.csv", b"id,Full_Name,NAME\n1,a,b\n", ["no column 'name'", "did you mean 'NAME'"]),
     "one column": ("a.csv", b"id~name\n1~a\n", ["no column 'id'", "'id~name'", "set dataset.items.separator"]),
-    "repeated column": ("a.csv", b"id,id,name\n1,2,3\n", ["a.csv: the header has 'id' more than once", "rename"]),
+    "repeated column": ("a.csv", b"id,id,name\n1,2,3\n", ["a.csv: the header contains 'id' more than once", "rename"]),
     "too many fields": ("a.csv", b"id,name\n1,a\n\n2,b,c\n", ["a.csv: line 4 has 3 fields, expected 2", "2,b,c"]),
     "too few fields": ("a.tsv", b"id\tname\n1\ta\n2\n", ["a.tsv: line 3 has 1 field, expected 2", "separator"]),
-    "open quote": ("a.csv", b'id,name\n1,"a,b"\n2,"c\n3,d\n4\n', ["a.csv: line 3 ", "quote in the wrong place", '""']),
-    "closed quote": ("a.csv", b'id,name\n1,"a,b" c\n2,"x\ny"\n', ["a.csv: line 2 ", "quote in the wrong place"]),
+    "open quote": ("a.csv", b'id,name\n1,"a,b"\n2,"c\n3,d\n4\n', ["a.csv: line 3 ", "misplaced quote", '""']),
+    "closed quote": ("a.csv", b'id,name\n1,"a,b" c\n2,"x\ny"\n', ["a.csv: line 2 ", "misplaced quote"]),
     "control characters": (
         "a.csv",
         b"id||name\n" + b"1||a\n" * 20_000 + b"1||\x1f\x1e\x1d\x1c\x02\x03\x04\x05\n",
@@ -219,7 +219,7 @@ def test_a_cell_that_never_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(delimited.Fields.__init__, "__defaults__", (4096,))
     body = "".join(f"{n},b{n}\n" for n in range(9_000))
     path = write(tmp_path / "a.csv", 'id,name\n1,"x"\n2,"open\n' + body)
-    assert "line 3: a cell of more than 16 MB; is a quote left open?" in failure(path, quote='"')
+    assert "line 3: a cell of more than 16 MB, perhaps an unclosed quote" in failure(path, quote='"')
     path = write(tmp_path / "b.csv", "id,name\n1,a\n2," + "x" * 50_000 + "\n")
     assert "line 3: a cell of more than 16 MB" in failure(path)
 

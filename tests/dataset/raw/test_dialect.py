@@ -55,7 +55,8 @@ WITHOUT_HEADER = {
     "MovieLens u.data": "196\t242\t3\t881250949\n186\t302\t3\t891717742\n",
     "Steam": '151603712,"The Elder Scrolls V Skyrim",purchase,1.0,0\n151603712,"Fallout 4",play,87.0,0\n',
     "Last.fm": "user_000001\t2009-05-04T23:08:57Z\tf1b1cf71\tDeep Dish\nuser_000001\t2009-05-04T13:54:10Z\ta7\tX\n",
-    "MIND news": "N55528\tlifestyle\tThe Brands\thttps://x\nN19639\thealth\t50 Habits\thttps://y\nN6\tnews\tZ\thttps://z\n",
+    "MIND news": "N55528\tlifestyle\tThe Brands\thttps://x\nN19639\thealth\t50 "
+    "Habits\thttps://y\nN6\tnews\tZ\thttps://z\n",
     "missing word first": "1,\\N,x\n2,5,y\n",
     "dates": "a,12/05/2020\nb,13/05/2020\n",
 }

@@ -71,6 +71,6 @@ def test_a_line_in_another_encoding_is_to_be_fixed(tmp_path):
 def test_encodings_that_are_not_of_text_and_utf8_in_another_encoding(tmp_path):
     path = write(tmp_path / "a.csv", "id,name\n1,Äpfel\n")
     assert "no encoding 'zlib'" in failure(path, encoding="zlib")
-    assert "but looks like UTF-8; set dataset.items.encoding to utf-8, or leave it out" in failure(
+    assert "but looks like UTF-8; set dataset.items.encoding to utf-8, or remove the setting" in failure(
         path, encoding="utf-16"
     )

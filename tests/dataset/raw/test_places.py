@@ -120,7 +120,7 @@ def test_texts_of_a_folder_count_where_there_is_no_table(folder, caplog):
     write(folder / "ml/a.csv")
     with caplog.at_level(logging.INFO):
         assert found("ml") == [("ml/a.csv", "csv")]
-    assert "2 files that are no tables by their suffix, such as ml/movies.dat, are left out" in caplog.text
+    assert "skipped 2 files without a data suffix, such as ml/movies.dat" in caplog.text
     assert found("ml/*") == [("ml/a.csv", "csv"), ("ml/movies.dat", "csv"), ("ml/ratings.dat", "csv")]
 
 
@@ -143,7 +143,7 @@ def test_files_of_a_folder_that_are_left_out_are_said(folder, caplog):
 def test_same_file_plain_and_compressed_is_not_read_twice(folder):
     write(folder / "set/a.csv")
     write(folder / "set/a.csv.gz", gzip.compress(CSV))
-    assert "a.csv is there twice, plain and as a.csv.gz; remove one" in failure("set")
+    assert "a.csv exists twice, uncompressed and as a.csv.gz; remove one" in failure("set")
 
 
 def test_mixed_formats_need_a_pattern_or_a_format(folder):
@@ -158,7 +158,7 @@ def test_mixed_formats_need_a_pattern_or_a_format(folder):
 def test_format_that_is_set_may_not_contradict_the_content(folder):
     write(folder / "a.csv", PARQUET)
     message = failure("a.csv", format="csv")
-    assert "a.csv: is Parquet, but dataset.items.format is csv; set it to parquet, or leave it out" in message
+    assert "a.csv: is Parquet, but dataset.items.format is csv; set it to parquet, or remove the setting" in message
     write(folder / "b.txt", b'{"a" = 1}\n')
     assert found("b.txt", format="csv") == [("b.txt", "csv")]
     assert "Delta table" not in failure("a.csv", format="delta").partition("but")[0]
@@ -263,7 +263,7 @@ def test_archive_without_a_table_lists_what_it_holds(folder):
     assert found("b.zip") == [("b.zip/u.item", "csv")]
     inner = (folder / "b.zip").read_bytes()
     pack(folder / "c.zip", {"b.zip": inner})
-    assert "an archive in an archive; unpack it" in failure("c.zip")
+    assert "an archive inside an archive; unpack it" in failure("c.zip")
 
 
 def test_archive_beside_its_content_is_not_read_twice(folder):

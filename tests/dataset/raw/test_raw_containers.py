@@ -51,10 +51,10 @@ def test_compressed_content_is_read_whatever_the_name(tmp_path, packer):
 @pytest.mark.parametrize("packer", PACKERS)
 def test_damage_is_an_error_that_names_the_file(tmp_path, packer):
     packed = PACKERS[packer](ROWS)
-    assert "cut.csv: the compressed data is cut short or damaged" in failure(stored(tmp_path / "cut.csv", packed[:-9]))
+    assert "cut.csv: the compressed data is truncated or damaged" in failure(stored(tmp_path / "cut.csv", packed[:-9]))
     middle = len(packed) // 2
     broken = packed[:middle] + bytes(byte ^ 255 for byte in packed[middle : middle + 99]) + packed[middle + 99 :]
-    assert "odd.csv: the compressed data is cut short or damaged" in failure(stored(tmp_path / "odd.csv", broken))
+    assert "odd.csv: the compressed data is truncated or damaged" in failure(stored(tmp_path / "odd.csv", broken))
 
 
 @pytest.mark.parametrize("packer", PACKERS)
@@ -93,9 +93,9 @@ def test_members_of_an_archive_are_read_and_checked(tmp_path):
 
     whole = path.read_bytes()
     path.write_bytes(whole[:2000] + b"\0" * 50 + whole[2050:])
-    assert "b/rows.csv.gz: the compressed data is cut short or damaged" in failure(members[1])
+    assert "b/rows.csv.gz: the compressed data is truncated or damaged" in failure(members[1])
     path.write_bytes(whole[:-50])
-    with pytest.raises(DataError, match=r"all\.zip: the compressed data is cut short or damaged"):
+    with pytest.raises(DataError, match=r"all\.zip: the compressed data is truncated or damaged"):
         list_members(store_local(path))
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

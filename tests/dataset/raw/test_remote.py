@@ -125,7 +125,7 @@ def test_single_object_is_known_by_its_bytes(bucket):
     assert (source.format, source.place) == ("csv", "")
     (source,) = find(f"{bucket}/odd/renamed.csv")
     assert source.format == "parquet"
-    assert "s3://shop/odd/renamed.csv: is Parquet, not CSV as its name says; rename it" in failure(f"{bucket}/odd")
+    assert "s3://shop/odd/renamed.csv: is Parquet, not CSV as its name suggests; rename it" in failure(f"{bucket}/odd")
 
 
 def test_archive_and_its_members_are_read_in_place(bucket):
@@ -177,8 +177,8 @@ def test_store_that_does_not_answer_is_an_error(monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         started = time.monotonic()
-        assert "s3://shop/a.csv: the server has not answered" in failure("s3://shop/a.csv")
-        assert "gs://shop/a.csv: the server has not answered" in failure("gs://shop/a.csv")
+        assert "s3://shop/a.csv: the server did not respond" in failure("s3://shop/a.csv")
+        assert "gs://shop/a.csv: the server did not respond" in failure("gs://shop/a.csv")
         assert time.monotonic() - started < 20
 
 

@@ -47,6 +47,37 @@ def test_small_and_compressed_text(tmp_path):
     assert sample(write(tmp_path / "day=1/b.csv", "id\n7\n")).frame.to_dicts() == [{"id": "7", "day": "1"}]
 
 
+TITLES = ([["Loans of the library, Anytown"]], [["Loans"], [], ["Printed on", "2025-01-02"]], [["a b"] + [""] * 3])
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_lines_of_a_title_above_the_header_are_left_out(tmp_path, title):
+    table = [["Reader", "Book", "Title", "Date"], *([f"R{n}", f"B{n}", f"A, {n}", "01/02/2024"] for n in range(9))]
+    book = openpyxl.Workbook()
+    for row in [*title, *table]:
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    text = "".join(";".join(row) + "\n" for row in [*title, *table])
+    for path in (tmp_path / "a.xlsx", write(tmp_path / "a.csv", text)):
+        result = sample(path)
+        assert result.frame.columns == table[0]
+        assert [list(row) for row in result.frame.rows()] == table[1:]
+        assert result.rows_estimate == 9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id\n1\n2\n3\n",
+        "text\nHello, a, 1\nWell, b, 2\n",
+        "word;;\na;b;c\nd;e;f\n",
+        "a;b;c\n1;2;3\n4;5;6\n",
+    ],
+)
+def test_a_first_line_that_may_be_the_header_is_no_title(tmp_path, text):
+    assert sample(write(tmp_path / "a.csv", text)).frame.height == text.count("\n") - 1
+
+
 def test_json_lines_with_objects_inside(tmp_path):
     count = 40_000
     rows = [{"id": n, "meta": {"who": "A", "n": {"deep": n}}, "items": [{"a": n}]} for n in range(count)]

@@ -157,7 +157,7 @@ def test_filters_see_filled_and_unfolded_cells_and_other_types(tmp_path):
 
 def test_filter_that_leaves_nothing_and_filter_of_an_unknown_column(tmp_path):
     path = write(tmp_path / "a.csv", "id,name\n1,a\n2,b\n")
-    assert "keep_rows leaves none of 2 rows; fix dataset.items.keep_rows" in failure(path, keep_rows=["id > 5"])
+    assert "keep_rows excludes all 2 rows; fix dataset.items.keep_rows" in failure(path, keep_rows=["id > 5"])
     assert "no column 'state'" in failure(path, keep_rows=["state == paid"])
 
 

@@ -37,7 +37,7 @@ def test_content_is_told_by_its_first_bytes(head, expected):
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"Obj\x01\x04", "Avro"),
         (b"ORC\x08\0\0\0\0" * 20, "ORC"),
-        (b"\x80\x04\x95\x10", "pickle, which may run any program"),
+        (b"\x80\x04\x95\x10", "pickle, which can run arbitrary code"),
         (b"7z\xbc\xaf\x27\x1c\0\x04", "7z archive; unpack it"),
         (b"Rar!\x1a\x07\0", "RAR"),
         (b"\xfd7zXZ\0", "xz"),
@@ -73,6 +73,6 @@ def test_a_few_control_characters_in_a_small_text_do_not_matter():
 
 def test_error_pages_are_no_tables():
     for page in (b"<Error><Code>AccessDenied</Code></Error>", b"<head>\n<title>x</title>"):
-        with pytest.raises(ValueError, match="is XML or HTML, perhaps an error of the server"):
+        with pytest.raises(ValueError, match="is XML or HTML, perhaps an error page"):
             identify(page)
     assert identify(b"<b>Title</b>,1\n") == "csv"

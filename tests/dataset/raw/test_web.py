@@ -123,8 +123,8 @@ def test_ranges_leave_the_rest_of_a_file_where_it_is(address):
 
 
 def test_refusals_say_what_to_do(address, tmp_path, monkeypatch):
-    assert "the server answers 404 Not Found; check the address" in failure(f"{address}/x/absent.csv")
-    assert "401 Unauthorized; check that the file is public, or give" in failure(f"{address}/private/a.csv")
+    assert "the server returned 404 Not Found; check the address" in failure(f"{address}/x/absent.csv")
+    assert "401 Unauthorized; check that the file is public, or put" in failure(f"{address}/private/a.csv")
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ann password pass\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     assert read(f"{address}/private/a.csv") == CSV
@@ -142,8 +142,8 @@ def test_server_that_hangs_is_an_error_at_the_start_and_half_way(address, monkey
     monkeypatch.setattr(web, "_TIMEOUT", 0.3)
     with silent_server() as port:
         assert "cannot be reached (timed out; 2 tries)" in failure(f"http://127.0.0.1:{port}/a.csv")
-    assert "the connection broke (timed out)" in failure(f"{address}/stuck/rows.csv")
+    assert "the connection was lost (timed out)" in failure(f"{address}/stuck/rows.csv")
     monkeypatch.setattr(web, "_TIMEOUT", 10)
     monkeypatch.setattr(deadline, "SECONDS", 0.3)
     with silent_server() as port:
-        assert "has not answered for 0.3 s" in failure(f"http://127.0.0.1:{port}/a.csv")
+        assert "did not respond within 0.3 s" in failure(f"http://127.0.0.1:{port}/a.csv")

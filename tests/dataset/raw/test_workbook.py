@@ -140,4 +140,4 @@ def test_rows_of_a_title_above_the_header_are_left_out(tmp_path):
     table = read(tmp_path / "a.xlsx", {"id": "id"})
     assert table.values == [("1",)]
     assert table.lines == [4]
-    assert "the header has 'name' more than once; rename one" in failure(tmp_path / "a.xlsx")
+    assert "the header contains 'name' more than once; rename one" in failure(tmp_path / "a.xlsx")

@@ -61,7 +61,7 @@ def test_the_fastest_trial_as_good_as_the_best_wins(config: Config) -> None:
 def test_among_equal_run_times_the_higher_quality_wins(config: Config) -> None:
     found = decide([score(0.0, 5.0), score(0.001, 5.2, seed=2), score(-0.05, 1.0)], config)
     assert found.winner.number == found.best.number == 1
-    assert "it is the best, and no faster trial is as good within the interval" in found.reason
+    assert "it is the best, and no faster trial is equally good within the interval" in found.reason
 
 
 def test_the_original_config_may_win(config: Config) -> None:
@@ -95,7 +95,7 @@ def test_a_trial_is_pruned_if_it_is_clearly_worse_and_not_faster(
 
 def test_other_users_are_refused(config: Config) -> None:
     one = score(0.0, 1.0)
-    with pytest.raises(DataError, match="400 and 399 users that are not the same"):
+    with pytest.raises(DataError, match="400 and 399 users that differ"):
         compare_scores(one, Score(one.users.tail(-1), 1.0), config)
 
 

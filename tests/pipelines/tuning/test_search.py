@@ -79,7 +79,7 @@ class FakeBench:
         rate = config.ranking.learning_rate
         self.ran.append((rate, size, rung))
         if size == self.refuses:
-            raise DataError("nothing to learn from")
+            raise DataError("no training data")
         users = 40 if rung == 0 else 160
         values = np.random.default_rng(int(rate * 1e6)).normal(0.3 + rate, 0.01, users)
         frame = pl.DataFrame({"user_id": [f"u{number:03d}" for number in range(users)], "value": values})
@@ -166,12 +166,12 @@ class TestTrials:
         bench.refuses = 8
         tuned = place.tune(6)
         failed = [trial for trial in tuned.trials if trial.state == "failed"]
-        assert {trial.reason for trial in failed} == {"nothing to learn from"}
+        assert {trial.reason for trial in failed} == {"no training data"}
         assert {trial.changed["collab.als.embedding_size"] for trial in failed} == {8}
         assert len(tuned.trials) == 6
         bench.refuses = 64
         place.space.write_text("ranking.min_data_in_leaf: {low: 5, high: 9}")
-        with pytest.raises(DataError, match="nothing to learn from"):
+        with pytest.raises(DataError, match="no training data"):
             place.tune(6)
 
     def test_an_exhausted_space_ends_the_search(
@@ -269,7 +269,7 @@ class TestWhatIsWritten:
         before = place.source.read_bytes()
         (tmp_path / "link.yaml").symlink_to(place.source)
         for out in (place.source, tmp_path / "link.yaml"):
-            with pytest.raises(ConfigError, match="give --out another file"):
+            with pytest.raises(ConfigError, match="choose another --out"):
                 place.tune(1, out)
         assert place.source.read_bytes() == before
         assert bench.ran == []

@@ -60,7 +60,7 @@ def test_all_example_spaces_are_valid() -> None:
     ("line", "expected"),
     [
         ("collab.als.regularisation: {low: 0.1, high: 0.2}", "no setting collab.als.regularisation; did you mean regu"),
-        ("text.max_tokens.x: {low: 10, high: 20}", "text.max_tokens is a value and has no settings below it"),
+        ("text.max_tokens.x: {low: 10, high: 20}", "text.max_tokens is a value, not a section"),
         ("windows.test_days: {low: 1.0, high: 3.0}", "is not below text, collab, candidates or ranking"),
         ("evaluation.metric: {choices: [mrr]}", "is not below text, collab, candidates or ranking"),
         ("text.max_tokens: {low: 100, high: 20}", "low 100 is above high 20; swap them"),
@@ -105,7 +105,7 @@ def test_all_invalid_lines_are_named_at_once(config: Config, tmp_path: Path) -> 
 
 
 def test_a_missing_file_is_named(config: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --space an existing"):
+    with pytest.raises(ConfigError, match="set --space to an existing"):
         read_space(tmp_path / "none.yaml", config)
 
 

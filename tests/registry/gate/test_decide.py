@@ -36,9 +36,7 @@ class TestAnswers:
     def test_better_becomes_champion_and_anchor(self) -> None:
         decision = judge(case(+0.05))
         assert (decision.answer, decision.promoted, decision.new_anchor, decision.spent) == ("better", True, True, 0.0)
-        assert decision.sentence.startswith(
-            "better: ndcg@10 0.1050 against 0.1000 of champion version 3 on 5,000 users"
-        )
+        assert decision.sentence.startswith("better: ndcg@10 0.1050 vs 0.1000 of champion version 3 on 5,000 users")
 
     @pytest.mark.parametrize("change", [0.0, -0.005])
     def test_as_good_spends_what_it_loses(self, change: float) -> None:
@@ -158,9 +156,7 @@ class TestBaselines:
     def test_guardrails_refuse_a_better_challenger(self) -> None:
         decision = judge(case(0.05, figures=(Figure("coverage", 0.1, 0.4, 5_000),)))
         assert (decision.answer, decision.promoted) == ("worse", False)
-        assert decision.sentence == (
-            "worse: coverage 0.1000 against 0.4000 of the champion, at least 0.2800 is allowed"
-        )
+        assert decision.sentence == ("worse: coverage 0.1000 (champion: 0.4000), allowed: at least 0.2800")
 
 
 class TestFirstChampion:
@@ -171,7 +167,7 @@ class TestFirstChampion:
     def test_better_than_all(self) -> None:
         decision = judge(self.first(pairs(0.3), pairs(0.2)))
         assert (decision.answer, decision.promoted, decision.new_anchor) == ("better", True, True)
-        assert decision.sentence.startswith("first champion, held against 2 baselines: better")
+        assert decision.sentence.startswith("first champion, compared with 2 baselines: better")
 
     def test_surely_worse_than_a_single_source_is_refused(self) -> None:
         decision = judge(self.first(pairs(0.3), pairs(-0.2), pairs(0.1)))
@@ -181,7 +177,7 @@ class TestFirstChampion:
     def test_few_users_get_a_champion_and_are_told(self) -> None:
         decision = judge(self.first(pairs(0.1, 0.3, users=120), pairs(-0.1, 0.3, users=120)))
         assert (decision.answer, decision.promoted, decision.new_anchor) == ("cannot tell", True, True)
-        assert "for 2 of them the users cannot tell; promoted because nothing serves yet" in decision.sentence
+        assert "inconclusive for 2 of them; promoted because no version serves yet" in decision.sentence
 
     def test_a_ranker_that_is_the_blend_alone_is_as_good(self) -> None:
         blend = Rival("blend", Pairs(5_000, 0.1, 0.1, 0.0, 1_500, 0))

@@ -38,7 +38,7 @@ class TestSegments:
     def test_a_large_loss_that_is_not_sure_cannot_tell(self) -> None:
         check = judge("light_users", scale(0.8, 30, noise=0.8))
         assert check.verdict == "cannot tell"
-        assert "this many users would show a difference of" in check.sentence
+        assert "with this many users, a difference of" in check.sentence
 
     def test_few_hits_cannot_tell(self) -> None:
         ours, theirs = np.zeros(500), np.where(np.arange(500) < 19, 1.0, 0.0)
@@ -54,7 +54,7 @@ class TestSegments:
     def test_without_users_the_row_says_so(self) -> None:
         check = judge("light_users", None)
         assert (check.verdict, check.users) == ("cannot tell", 0)
-        assert check.sentence == "users: light: left out, no user has a positive in the segment"
+        assert check.sentence == "users: light: skipped, no user has a positive in this segment"
 
     def test_more_segments_need_more_proof(self) -> None:
         # A loss with a p-value between 0.05 / 20 and 0.05.
@@ -95,7 +95,7 @@ class TestFigures:
     def test_what_was_not_recorded_is_left_out(self, figure: float | None, against: float | None) -> None:
         (check,) = judge_figure("coverage", figure, against)
         assert check.verdict == "cannot tell"
-        assert check.sentence.startswith("coverage: left out, the ")
+        assert check.sentence.startswith("coverage: skipped, not measured for the ")
 
     def test_null_switches_off(self) -> None:
         assert judge_figure("coverage", 0.0, 0.4, coverage=None) == []

@@ -86,7 +86,7 @@ class TestEvidence:
         check = judge(pair_values(values, values), max_loss=1.0)
         assert check.verdict == "cannot tell"
         assert "is the same for all 100,000 users" in check.sentence
-        assert "this many users would show a difference of 0.0" in check.sentence
+        assert "with this many users, a difference of 0.0" in check.sentence
 
 
 class TestWidening:
@@ -118,8 +118,9 @@ def test_the_sentence_has_the_numbers() -> None:
     pairs = pair_values(theirs * 0.8, theirs)
     check = judge(pairs)
     assert check.sentence.startswith(
-        f"ndcg@10 {pairs.ours:.4f} against {pairs.theirs:.4f} of champion version 3 on 1,000 users: "
-        f"{pairs.difference:+.4f} [{check.low:+.4f}, {check.high:+.4f}], surely worse, and not within the allowed loss "
+        f"ndcg@10 {pairs.ours:.4f} vs {pairs.theirs:.4f} of champion version 3 on 1,000 users: "
+        f"{pairs.difference:+.4f} (95% CI {check.low:+.4f} to {check.high:+.4f}), significantly worse, and not within "
+        "the allowed loss "
     )
     assert check.margin == pytest.approx(0.02 * pairs.theirs)
 

@@ -68,7 +68,7 @@ def test_a_whole_chain() -> None:
 @pytest.mark.parametrize("number", range(1, 6))
 def test_a_changed_entry_is_named(number: int) -> None:
     changed = [replace(entry, who="eve") if entry.number == number else entry for entry in MONTH]
-    assert find_break(changed) == (number, "was changed: its hash is not that of its content")
+    assert find_break(changed) == (number, "was changed: its hash does not match its content")
 
 
 @pytest.mark.parametrize("number", range(1, 5))
@@ -83,7 +83,7 @@ def test_an_entry_that_was_replaced_with_its_hash_is_noticed_at_the_next(number:
 @pytest.mark.parametrize("number", range(1, 5))
 def test_a_missing_entry_is_named(number: int) -> None:
     rest = [entry for entry in MONTH if entry.number != number]
-    assert find_break(rest) == (number, f"is missing, the next one has number {number + 1}")
+    assert find_break(rest) == (number, f"is missing; the next entry has number {number + 1}")
 
 
 def test_champion_and_the_one_before() -> None:

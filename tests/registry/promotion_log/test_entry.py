@@ -83,5 +83,6 @@ def test_a_long_reason_is_shortened_and_long_details_are_an_error() -> None:
     assert entry.reason.startswith("several lines xxx")
     assert entry.reason.endswith("…")
     assert len(entry.to_text()) < MAX_CHARACTERS
-    with pytest.raises(RegistryError, match=r"details of 'promote' have 6,\d\d\d characters, at most 5,900 fit"):
+    message = r"details of 'promote' have a length of 6,\d\d\d, expected at most 5,900 characters"
+    with pytest.raises(RegistryError, match=message):
         make_entry(details={"text": "x" * 6000})

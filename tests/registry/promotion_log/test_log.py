@@ -108,7 +108,7 @@ class TestTampering:
     def test_a_missing_entry_in_the_middle(self, home: Path) -> None:
         fill(home)
         change_store(home, "DELETE FROM params WHERE key = 'entry-000002'")
-        with pytest.raises(RegistryError, match="entry 2 is missing, the next one has number 3"):
+        with pytest.raises(RegistryError, match="entry 2 is missing; the next entry has number 3"):
             open_log(home)
 
     @pytest.mark.parametrize("text", ["", "null", "{", '{"number": 1}', "\0"])
@@ -131,7 +131,7 @@ class TestTampering:
             change_store(
                 home, "UPDATE params SET value = ? WHERE key = ?", entry.to_text(), f"entry-{entry.number:06d}"
             )
-        with pytest.raises(RegistryError, match="entry 1 is not the one that this home saw on "):
+        with pytest.raises(RegistryError, match="entry 1 is not the entry that this home saw on "):
             open_log(home)
 
     def test_a_store_that_begins_again(self, home: Path, new_home: Callable[[], Path]) -> None:
@@ -283,7 +283,7 @@ class TestCopy:
         path.write_text("\n".join([lines[0], "{", "null", "[1]", '{"store": "x"}', *lines[1:2]]))
         assert len(open_log(home).entries) == 3
         for number in (2, 3, 4, 5):
-            assert f"line {number} of {path} is no entry" in caplog.text
+            assert f"line {number} of {path} is not a valid entry" in caplog.text
         assert path.read_text().splitlines() == lines
 
     def test_one_that_cannot_be_written_stops_nothing(self, home: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -332,7 +332,7 @@ class TestOldLedger:
         assert log.champion == "1"
         assert log.entries[0].details["skipped_lines"] == 4
         for number in (2, 4, 5, 8):
-            assert f"line {number} is no entry and is skipped" in caplog.text
+            assert f"line {number} is not a valid entry; skipped" in caplog.text
         assert not old_ledger_file(home).exists()
         assert (home / "ledger.jsonl.imported").read_text().splitlines() == lines
         assert open_log(home).entries == log.entries
@@ -342,7 +342,7 @@ class TestOldLedger:
         old_ledger_file(home).write_text(f"{self.line('1', None)}\n{self.line('2', '1')}\n")
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(5, "I/O error")))
-            with pytest.raises(RegistryError, match="taken over, but cannot be renamed"):
+            with pytest.raises(RegistryError, match="imported, but cannot be renamed"):
                 open_log(home)
         assert [entry.to_version for entry in open_log(home).entries] == ["1", "2"]
 

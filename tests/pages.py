@@ -1,8 +1,9 @@
-"""Runs the commands of a page of documentation in their order, in one shell.
+"""Reads the blocks of README and docs/, and runs the commands of a page in their order, in one shell.
 
-A block that starts with ```bash is run. One that starts with ```bash setup only sets variables that differ from machine
-to machine; the test gives other values for them. ```bash server is a service, which runs until the page ends. A block
-below `<!-- not executed: REASON -->` is left out.
+Commands are in blocks that start with ```bash, or with ```console, where they follow the prompt `$ ` and other lines
+are output. In pages about deployment, ```bash setup only sets variables that differ from machine to machine, for which
+the test gives other values; and ```bash server is a service, which runs until the page ends. A block below
+`<!-- not executed: REASON -->` is left out.
 """
 
 from __future__ import annotations
@@ -12,33 +13,46 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PAGES = ROOT / "docs" / "deploy"
-_BLOCK = re.compile(
-    r"(?:^<!-- not executed: (?P<reason>[^\n]+) -->\n)?^```bash *(?P<kind>\w*)\n(?P<commands>.*?)^```$",
+ROOT = Path(__file__).parents[1]
+# Any fenced block; in lists it is indented.
+BLOCK = re.compile(
+    r"(?:^<!-- not executed: (?P<reason>[^\n]+) -->\n)?"
+    r"^(?P<indent> *)```(?P<language>[^\s`]*)(?: +(?P<kind>[^\n]*))?\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
+_SHELL = {"bash", "console"}
+_PROMPT = re.compile(r"^\$ (?P<command>[^\n]*(?:\\\n[^\n]*)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Commands of a page.
+    """A block of a page.
 
     Attributes:
+        language: after the backquotes, such as bash, python or console; empty without one.
         kind: setup, server, or empty.
-        commands: as on the page.
-        reason: why they are not executed; empty: they are.
+        text: as on the page, without the indent.
+        reason: why it is not executed; empty: it is.
     """
 
+    language: str
     kind: str
-    commands: str
+    text: str
     reason: str
+
+    @property
+    def commands(self) -> str:
+        """The commands of a shell block, without prompts and output."""
+        if self.language == "console":
+            return "".join(f"{found['command']}\n" for found in _PROMPT.finditer(self.text))
+        return self.text
 
     @property
     def names(self) -> set[str]:
@@ -46,10 +60,20 @@ class Block:
         return set(re.findall(r"(?:^|(?<= ))([A-Z_]+)=", self.commands, re.MULTILINE))
 
 
-def read_blocks(page: str) -> list[Block]:
-    """Return the blocks of a page, in order."""
-    text = (PAGES / page).read_text("utf-8")
-    return [Block(found["kind"], found["commands"], found["reason"] or "") for found in _BLOCK.finditer(text)]
+def read_blocks(page: str, languages: set[str] = _SHELL) -> list[Block]:
+    """Return the blocks of a page with some languages, in order; the page's path starts at the project's folder."""
+    text = (ROOT / page).read_text("utf-8")
+    return [
+        Block(found["language"], found["kind"] or "", textwrap.dedent(found["text"]), found["reason"] or "")
+        for found in BLOCK.finditer(text)
+        if found["language"] in languages
+    ]
+
+
+def split_commands(block: Block) -> list[str]:
+    """Return the commands of a shell block one by one; a backslash at the end of a line continues it."""
+    lines = re.sub(r"\\\n", lambda found: "\0", block.commands).splitlines()
+    return [line.replace("\0", "\\\n") for line in lines if line.strip()]
 
 
 def write_script(blocks: list[Block], values: Mapping[str, str]) -> str:
@@ -80,6 +104,15 @@ def run_page(page: str, values: Mapping[str, str], folder: Path, seconds: float 
     """
     for name in ("schedules", "airflow_dags"):
         (folder / name).symlink_to(ROOT / name)
+    return run_script(page, write_script(read_blocks(page), values), values, folder, seconds)
+
+
+def run_script(page: str, script: str, values: Mapping[str, str], folder: Path, seconds: float) -> str:
+    """Run the script of a page in a folder, with values in the environment, and return what it printed.
+
+    Raises:
+        AssertionError: a command failed; the message has the output and the logs of the services.
+    """
     binaries = str(Path(sys.executable).parent)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "RECSYS", "MLFLOW"))},
@@ -88,11 +121,12 @@ def run_page(page: str, values: Mapping[str, str], folder: Path, seconds: float 
         "PYTHONWARNINGS": "ignore",
         **values,
     }
-    command = ["bash", "-c", write_script(read_blocks(page), values)]
     output, errors = folder / "stdout.log", folder / "stderr.log"
     with output.open("wb") as out, errors.open("wb") as err:
         # What the page starts is a session of its own, which ends with the page.
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True)
+        process = subprocess.Popen(
+            ["bash", "-c", script], cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True
+        )
     try:
         process.wait(timeout=seconds)
     finally:
