@@ -49,4 +49,4 @@ def test_a_single_training_has_no_chart(handmade_home: Path) -> None:
     run = read_run(handmade_home, "mini")
     panel = show_trend(read_trainings(handmade_home, run), run.config.evaluation)
     assert panel.figures == ()
-    assert panel.notes[0].startswith("1 training of this config")
+    assert panel.notes[0].startswith("The first training of this config")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import polars as pl
 from worlds import make_interactions, make_items
 
-from recsys.report.users import HISTORY_LENGTH, gather_users
+from recsys.report.users import HISTORY_LENGTH, gather_users, keep_users
 from recsys.tables import ItemNeighbours, TestPositives
 
 
@@ -85,3 +85,16 @@ def test_lists_are_compared_for_users_who_have_them_and_they_are_preferred() -> 
     assert "i5" not in index
     assert "i2" not in {item for item in index if item in found["details"]}
     assert set(TestPositives.columns()) >= {"outcome", "rank"}
+    # Fewer users: the same rows by id, and no item that nobody needs.
+    fewer = keep_users(found, 2)
+    assert [user["id"] for user in fewer["users"]] == [found["users"][0]["id"], found["users"][-1]["id"]]
+    for before, after in zip((found["users"][0], found["users"][-1]), fewer["users"], strict=True):
+        for name in ("history", "list", "held"):
+            ids = [found["ids"][row[0]] for row in before[name]]
+            assert [fewer["ids"][row[0]] for row in after[name]] == ids
+        ids = [[found["ids"][item] for item in row] for row in before["compared"]]
+        assert [[fewer["ids"][item] for item in row] for row in after["compared"]] == ids
+    for key, details in fewer["details"].items():
+        assert found["details"][str(index[fewer["ids"][int(key)]])] == details
+    assert set(fewer["ids"]) <= set(found["ids"])
+    assert keep_users(found, 3)["users"] == found["users"]
