@@ -114,7 +114,7 @@ class TestTheSameWindow:
         assert verdict.startswith("challenger version 2 is behind champion version 1: ndcg@10 0.")
         assert "candidates.depths.als 10 against 50" in settings
         assert "candidates.depths.text not set against 50" in settings
-        assert lists.endswith(f"only champion {why.lost.height}")
+        assert lists.endswith(f"{why.lost.height} only in champion")
         assert f"of {why.outcomes.select(OUTCOMES).to_numpy().sum()} positives" in lists
         assert "not proposed (" in lost
         assert "sources of champion: " in lost

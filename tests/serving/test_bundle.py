@@ -23,7 +23,7 @@ from recsys.text.item_text import ItemTexts
 
 def test_a_folder_that_lacks_a_part_says_which_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
-        ArtifactError, match=r"no plugins\.json; written by an older version of recsys, this is recsys 0\.\S+; the"
+        ArtifactError, match=r"no plugins\.json; written by an older version of recsys, this is recsys 0\.\S+; only"
     ):
         Bundle.load(tmp_path)
     with pytest.raises(ArtifactError, match=r"bundle .*nowhere: no plugins\.json"):
