@@ -93,7 +93,8 @@ def _describe_relative(baseline: Mapping[str, Any], verdict: str) -> str:
     if not gain:
         return "no difference"
     size = f"{abs(gain):.0%}" if abs(gain) >= 0.005 else "under 1%"
-    return f"{size} {'better' if gain > 0 else 'worse'}{', within chance' if verdict == _UNCLEAR else ''}"
+    better = verdict == _AHEAD or (verdict == _UNCLEAR and gain > 0)
+    return f"{size} {'better' if better else 'worse'}{', within chance' if verdict == _UNCLEAR else ''}"
 
 
 def describe_gain(metrics: pl.DataFrame, baseline: Mapping[str, Any], confidence: float) -> str:
