@@ -18,9 +18,9 @@ from recsys.errors import Refused
 # Without another limit, a run date that is later than this after the last event is a typing error or a dead feed.
 _MAX_DAYS_AFTER_DATA = 31
 _ADVICE = {
-    "generate": "give another --run-date, or add --allow-future for a simulation; the current lists remain published"
+    "generate": "choose another --run-date, or add --allow-future for a simulation; the current lists remain published"
 }
-_OTHER_DATE = "give another --run-date"
+_OTHER_DATE = "choose another --run-date"
 
 
 def find_last_plausible(data_end: datetime | None, now: datetime) -> str:

@@ -64,7 +64,7 @@ def test_a_mistyped_run_date_is_refused(
 ) -> None:
     before = read_files(trained.home / "recommendations")
     answer = call(*command, "-c", write_config(), "--run-date", "2052-02-05", home=trained.home)
-    advice = "--allow-future for a simulation" if command[0] == "generate" else "give another --run-date"
+    advice = "--allow-future for a simulation" if command[0] == "generate" else "choose another --run-date"
     expect(answer, f"{command[0]} for 2052-02-05: the run date is in the future", advice, code=3)
     assert read_files(trained.home / "recommendations") == before
 
