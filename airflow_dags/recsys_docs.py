@@ -84,7 +84,7 @@ Triggers `recsys_train` if the monitor recommends retraining.
     "prune": """
 Deletes what is no longer needed, under the section `retention` of the config.
 
-**Skipped**: pruning failed; tonight's lists are published, and the alert has the reason. Run
-`recsys prune --config FILE --dry-run` before the disk is full. Pruning never fails the run.
+**Failed** is shown as skipped, and the run still succeeds: tonight's lists are published, and the alert has the reason.
+Run `recsys prune --config FILE --dry-run` before the disk is full.
 """,
 }
