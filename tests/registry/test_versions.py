@@ -166,7 +166,7 @@ class TestRun:
         model = store.client.get_registered_model(NAME).description
         note, of_version = run.data.tags["mlflow.note.content"], store.client.get_model_version(NAME, "1").description
         for text in (note, of_version):
-            assert re.match(r"\*\*.+:\*\* .*ndcg@10 0\.\d{3} against", text), text
+            assert re.match(r"\*\*.+:\*\* .*nDCG@10 0\.\d{3} vs", text), text
             assert 'mlflow.pyfunc.load_model("models:/recsys/1")' in text
             assert f"/runs/{version.run_id}" in text
         assert re.search(r"\n\| \*\*ours\*\* \| 0\.\d{3} \[", note)
