@@ -75,7 +75,7 @@ def test_the_schedule_starts_a_night_that_waits_for_data_and_misses_its_deadline
     late = [alert for alert in receiver.take() if "has not ended in time" in alert]
     assert len(late) == 1
     assert "last good night 2025-02-27, which remain published" in late[0]
-    assert "waits for the pool 'recsys', which may be missing" in late[0]
+    assert "is waiting for the pool 'recsys'" in late[0]
 
 
 def test_a_promotion_starts_a_night_whose_refusal_is_not_tried_again(

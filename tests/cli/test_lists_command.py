@@ -85,4 +85,4 @@ def test_damaged_nights_are_named(
     assert answer.code == 0
     assert "damaged" in answer.out
     assert "part-00000.parquet is changed" in answer.out
-    assert "the pointer is not trusted" in answer.out
+    assert "the pointer is invalid" in answer.out

@@ -207,7 +207,7 @@ def test_jsonl_and_csv_have_the_same_rows(trained: Trained, home: Path) -> None:
         ({"max_fallback_share": 0.0}, {"n": 110}, r"[\d.]+% of rows are fallback items \(limit 0%"),
         ({"max_churn": 0.0}, {}, r"[\d.]+% of list items are new since the last lists \(limit 0%, generation"),
         ({"max_score_shift": 0.0}, {}, r"the score distribution shifted by [\d.]+ \(KS distance\)"),
-        ({"min_coverage_left": 1.0}, {"n": 1}, r"only [\d.]+% as many distinct items are listed"),
+        ({"min_coverage_left": 1.0}, {"n": 1}, r"only [\d.]+% as many distinct items are recommended"),
     ],
 )
 def test_lists_that_fail_a_sanity_check_are_refused(

@@ -114,7 +114,7 @@ def test_a_name_taken_twice_is_refused(write_module, tmp_path):
     write_module("second_shop", SOURCE.format(name="seasonal"))
     write_module("third_shop", SOURCE.format(name="als"))
     assert parse(plugins=["first_shop", "first_shop"]).plugins == ("first_shop", "first_shop")
-    with pytest.raises(ConfigError, match=r"source 'seasonal': the name is taken by first_shop\.Plain and by second"):
+    with pytest.raises(ConfigError, match=r"source 'seasonal': the name is used by both first_shop\.Plain and second"):
         parse(plugins=["first_shop", "second_shop"])
     with pytest.raises(
         ConfigError, match=r"source 'als' of third_shop\.Plain: a built-in source has this name; rename"

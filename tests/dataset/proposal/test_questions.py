@@ -48,7 +48,7 @@ def test_a_rating_by_answer_gets_a_limit(propose_layout: Callable[..., Proposal]
 
 
 def test_an_impossible_answer_is_an_error(propose_layout: Callable[..., Proposal]) -> None:
-    with pytest.raises(ConfigError, match=r"answer time_format=iso: is not possible; choose one of %d/%m/%Y"):
+    with pytest.raises(ConfigError, match=r"answer time_format=iso: not possible; choose one of %d/%m/%Y"):
         propose_layout("us_or_eu", {"time_format": "iso"})
     with pytest.raises(ConfigError, match=r"answer user=nobody: .* choose one of"):
         propose_layout("us_or_eu", {"user": "nobody"})
