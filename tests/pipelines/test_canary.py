@@ -276,7 +276,7 @@ class TestControl:
             start_canary(config, home, SHARE, "77")
         connect(home, config).client.delete_registered_model_alias(NAME, CHALLENGER)
         with pytest.raises(
-            RegistryError, match="no version has the alias 'challenger'; run 'recsys train' first, or nam"
+            RegistryError, match="no version has the alias 'challenger'; run 'recsys train' first, or choose a version"
         ):
             start_canary(config, home, SHARE)
 

@@ -158,4 +158,4 @@ class TestFaults:
 def test_a_number_in_the_path_of_a_store_is_no_answer_of_a_server() -> None:
     error = MlflowException("cannot write /srv/run-403/mlflow.db: readonly")
     assert explain(Address.parse("sqlite:////srv/run-403/mlflow.db"), error) == str(error)
-    assert "does not permit" in explain(Address.parse("http://host"), MlflowException("403 Forbidden"))
+    assert "does not allow this user" in explain(Address.parse("http://host"), MlflowException("403 Forbidden"))

@@ -110,7 +110,7 @@ def judge(trials: Sequence[Trial], scores: Mapping[int, Score], config: Config) 
     else:
         gap = show_difference(behind[winner.number])
         reason = (
-            f"trial {winner.number} wins: it is as good as the best trial {best.number} within the interval ({gap}), "
+            f"trial {winner.number} wins: it is as good as the best, trial {best.number}, within the interval ({gap}), "
             f"and faster: {winner.seconds:.1f} s against {best.seconds:.1f} s"
         )
     return Verdict(winner, best, _find_front(complete), behind, gain, reason)
