@@ -72,7 +72,7 @@ def test_the_schedule_starts_a_night_that_waits_for_data_and_misses_its_deadline
     day = run["logical_date"][:10]
     assert [call[3:5] for call in stub.calls() if call[0] == "generate"] == [["--run-date", day]]
     # The alert has the lists that `freshness` names; the night still ended well.
-    late = [alert for alert in receiver.take() if "has not ended in time" in alert]
+    late = [alert for alert in receiver.take() if "has not finished in time" in alert]
     assert len(late) == 1
     assert "last good night 2025-02-27, which remain published" in late[0]
     assert "is waiting for the pool 'recsys'" in late[0]

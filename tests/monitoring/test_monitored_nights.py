@@ -39,7 +39,7 @@ def test_a_damaged_night_is_left_out(tmp_path: Path, content: str, caplog: pytes
     (tmp_path / "monitoring/mini/nights/2025-02-01.json").write_text(content)
     with caplog.at_level(logging.WARNING):
         assert [night.run_date for night in read_nights(tmp_path, "mini")] == ["2025-02-02"]
-    assert "left out; run 'recsys monitor' for that date again" in caplog.text
+    assert "skipped; run 'recsys monitor' for that date again" in caplog.text
 
 
 def test_damaged_samples_do_not_stop_the_monitor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
