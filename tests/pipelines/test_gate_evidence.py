@@ -127,7 +127,7 @@ def test_an_anchor_that_has_seen_the_window_is_left_out(
     row = find_check(decision, "anchor version 2")
     assert row.verdict == "cannot tell"
     assert "anchor version 2 was not compared: " in row.sentence
-    assert "learned from later events" in row.sentence
+    assert "were trained on later events" in row.sentence
     # The same model differs for no user.
     assert (decision.answer, decision.promoted) == ("cannot tell", False)
     assert "ndcg@10 is the same for all" in decision.sentence
@@ -145,7 +145,7 @@ def test_a_metric_that_was_not_measured(
     trained: Trained, home: Path, store: Store, champion: Version, challenger: Version
 ) -> None:
     other = change(trained.config, evaluation={"n": 7, "n_values": [7]})
-    with pytest.raises(DataError, match="version 2 of 'recsys': no user was measured with ndcg@7; train again"):
+    with pytest.raises(DataError, match="version 2 of 'recsys': no user has ndcg@7; train again"):
         judge_challenger(other, home, store, challenger, champion, champion, spent=0.0, tries=0)
 
 
