@@ -219,7 +219,7 @@ class TestTheNextWeek:
     ) -> None:
         set_champion(store, NAME, "3")
         challenge(store, "2")
-        with pytest.raises(Refused, match=r"starts at 2025-01-27.*both bundles of champion version 3 learned"):
+        with pytest.raises(Refused, match=r"starts at 2025-01-27.*both bundles of champion version 3 were trained"):
             promote(trained.config, home)
         assert champion(store) == "3"
 

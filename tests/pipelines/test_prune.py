@@ -168,7 +168,7 @@ class TestVersions:
         store.client.create_model_version("prod", source, need_run(shop, "2"))
         done = run_prune(shop)
         assert not names(done, "version")
-        assert "version 2: is kept, for version 1 of 'prod' has the same files" in done.left
+        assert "version 2: kept because version 1 of 'prod' has the same files" in done.left
 
     def test_files_that_recsys_did_not_register_are_kept(self, shop: SimulatedHome, gate: FakeGate) -> None:
         train_and_promote(shop, 1)
@@ -230,7 +230,7 @@ class TestVersions:
         kill(process)
         assert tags(shop, "2")[PRUNED] == f"{shop.run_date} (unfinished)"
         with pytest.raises(
-            RegistryError, match=r"version 2: its files were pruned on 2025-\d\d-\d\d, .* kept are 1, 3, 4"
+            RegistryError, match=r"version 2: its files were pruned on 2025-\d\d-\d\d, .* kept: 1, 3, 4"
         ):
             rollback(shop.config, shop.home, "2")
         assert champion(connect(shop.home, shop.config)) == "4"

@@ -65,7 +65,7 @@ def test_only_what_no_home_needs_is_deleted(
     assert pruned is not None
     assert pruned.tags[PRUNED] == here.run_date
     assert store.client.get_run(pruned.run_id).data.metrics["ndcg_at_10"] == 0.5
-    with pytest.raises(RegistryError, match=r"version 2: its files were pruned on .*; kept are 1, 3, 5, 6"):
+    with pytest.raises(RegistryError, match=r"version 2: its files were pruned on .*; kept: 1, 3, 5, 6"):
         rollback(config, there.home, "2")
     # The other home comes to the same answer.
     assert not [item for item in prune(config, there.home, here.now).items if item.kind == "version"]

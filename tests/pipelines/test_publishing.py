@@ -228,7 +228,7 @@ class TestIngest:
         assert find_last_good_snapshot(home, "mini").id == first  # type: ignore[union-attr]
         # A quarter more is gone: a small step from the bad snapshot, but not from the good one.
         self.drop(files, pl.col("user_id").hash(seed=1) % 100 < 56)
-        with pytest.raises(Refused, match=f"compared with snapshot {first}: .* of the users are gone"):
+        with pytest.raises(Refused, match=f"compared with snapshot {first}: .* of the users are missing"):
             run_ingest(trained.config, home, NOW)
 
     def test_a_limit_is_no_setting_of_the_data(self, trained: Trained, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_training_that_cannot_be_registered_is_kept_and_shown(
     found = next(finding for finding in examine(config, home) if finding.name == "registry")
     assert (found.state, run in found.found, "recsys register" in found.found) == ("problem", True, True)
 
-    with pytest.raises(ArtifactError, match=f"run 'other': does not wait .*found {run}"):
+    with pytest.raises(ArtifactError, match=f"run 'other': has no unfinished registration .*found {run}"):
         register_training(config, home, "other")
     assert [each.run for each in register_training(config, home, run)] == [run]
     check_registered(config, home, run, run_id)

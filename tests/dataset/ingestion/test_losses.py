@@ -48,18 +48,18 @@ def until(day: int) -> pl.Expr:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda e: e.filter(pl.col("user_id").hash(seed=1) % 2 == 0), r"\d+\.\d% of the users are gone"),
+        (lambda e: e.filter(pl.col("user_id").hash(seed=1) % 2 == 0), r"\d+\.\d% of the users are missing"),
         (
             lambda e: e.filter(~until(DAYS - 1)),
-            r"98\.3% of the interactions are gone \(40 left of 2,400; limit 30%, dat",
+            r"98\.3% of the interactions are missing \(40 of 2,400 left; limit 30%, dat",
         ),
-        (lambda e: e.filter(pl.col("event") == "view"), r"100\.0% of the interactions of the kind 'purchase' are gone"),
+        (lambda e: e.filter(pl.col("event") == "view"), r"100\.0% of the interactions of the kind 'purchase' are missing"),
         (lambda e: e.with_columns(event=pl.col("event").replace("purchase", "buy")), "100.0% .* kind 'purchase'"),
         (
             lambda e: e.with_columns(user_id="x" + pl.col("user_id")),
-            r"100\.0% of the users with events since the start of the new data are gone",
+            r"100\.0% of the users with events since the start of the new data are missing",
         ),
-        (lambda e: e.head(0), "100.0% of the interactions are gone"),
+        (lambda e: e.head(0), "100.0% of the interactions are missing"),
     ],
     ids=["half the users", "only the last day", "a kind gone", "a kind renamed", "all users new", "no event"],
 )
@@ -71,7 +71,7 @@ def test_faults_of_an_export_are_found(change: Change, sentence: str) -> None:
 
 def test_lost_items_are_found() -> None:
     (fault,) = find(lambda events: events, items=ITEMS.head(60))
-    assert fault.startswith("40.0% of the items of the last good snapshot are gone (60 left of 100; limit 30%")
+    assert fault.startswith("40.0% of the items of the last good snapshot are missing (60 of 100 left; limit 30%")
     assert find(lambda events: events, items=ITEMS.head(60), max_items_lost=0.4) == []
 
 
