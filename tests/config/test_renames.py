@@ -24,7 +24,7 @@ def test_old_name_is_rejected_with_the_new_name(path: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(content, "my.yaml")
     assert str(caught.value) == (
-        f"config my.yaml: 1 invalid setting; fix and run again:\n  {path} is called {RENAMED[path]} now"
+        f"config my.yaml: 1 invalid setting; fix and run again:\n  {path} was renamed to {RENAMED[path]}"
     )
     # The settings that were given are left alone.
     assert content == with_old(path, settings())
@@ -44,7 +44,7 @@ def test_old_names_are_listed_with_all_other_faults() -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "config my.yaml: 4 invalid settings; fix and run again:"
     assert lines[1:3] == [
-        "  candidates.at_most is called max_candidates now",
-        "  ranking.leave_out is called exclude_features now",
+        "  candidates.at_most was renamed to max_candidates",
+        "  ranking.leave_out was renamed to exclude_features",
     ]
     assert {line.split(":")[0] for line in lines[3:]} == {"  text", "  ranking.max_trees"}

@@ -274,7 +274,7 @@ class TestChurn:
             churn(good, good.drop("rank"), 2)
         with pytest.raises(DataError, match="lists: n = 0"):
             churn(good, good, 0)
-        with pytest.raises(DataError, match=r"previous lists: 2 rows .* twice"):
+        with pytest.raises(DataError, match=r"previous lists: 2 rows .* a repeated item"):
             churn(good, frame(ann="aa", bob="a"), 2)
         with pytest.raises(DataError, match="lists: 1 row with a rank below 1"):
             churn(good.with_columns(pl.col("rank") - 1), good, 2)

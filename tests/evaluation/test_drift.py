@@ -167,5 +167,5 @@ class TestListDrift:
             compare_lists(good.clear(), good, 2)
         with pytest.raises(DataError, match="new lists: n = 0"):
             compare_lists(good, good, 0)
-        with pytest.raises(DataError, match=r"old lists: 2 rows .* twice"):
+        with pytest.raises(DataError, match=r"old lists: 2 rows .* a repeated item"):
             compare_lists(good, recommend(ann="aa"), 2)

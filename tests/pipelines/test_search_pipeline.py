@@ -152,8 +152,8 @@ def test_unusual_texts_have_results(text: str, trained: Trained):
         # WordPiece maps words of more than 100 letters to the unknown token.
         ("x" * 100_000, ("no word or character of the text is in the vocabulary",)),
         ("🎬", ("no word or character of the text is in the vocabulary", "train with another text.checkpoint")),
-        ("caf\udce9", ("search: the text: letter 4 is not valid Unicode", "expected UTF-8", "convert it")),
-        ("\ud83c", ("search: the text: letter 1 is not valid Unicode",)),
+        ("caf\udce9", ("search: the text: character 4 is not valid Unicode", "expected UTF-8", "convert it")),
+        ("\ud83c", ("search: the text: character 1 is not valid Unicode",)),
     ],
 )
 def test_a_text_without_known_tokens_is_one_clear_error(text: str, parts: tuple[str, ...], trained: Trained):
@@ -226,5 +226,5 @@ def test_vectors_are_those_of_the_encoder(trained: Trained, bundle: Bundle, capl
 def test_embed_needs_texts_in_unicode(trained: Trained):
     with pytest.raises(DataError, match="embed: no text; pass texts with --text, or one per line"):
         embed_texts(trained.config, trained.home, [])
-    with pytest.raises(DataError, match="text 2 of 2: letter 3 is not valid Unicode"):
+    with pytest.raises(DataError, match="text 2 of 2: character 3 is not valid Unicode"):
         embed_texts(trained.config, trained.home, ["fine", "ab\udcff"])

@@ -327,7 +327,7 @@ def _log(name: str, dialect: Dialect, files: RawFiles) -> None:
     if files.header is None and not files.names and not dialect.header:
         found.append("no header (the first line looks like data), columns " + ", ".join(dialect.names))
     if files.quote is None and not dialect.quote:
-        found.append("quotes are ordinary characters")
+        found.append("quotes as ordinary characters")
     if files.escape is None and dialect.escape == "backslash":
         found.append("quotes escaped with a backslash")
     if found:

@@ -35,6 +35,7 @@ from recsys.dataset.raw.signatures import (
     split_suffixes,
 )
 from recsys.errors import DataError
+from recsys.progress import format_count
 
 _log = logging.getLogger(__name__)
 
@@ -126,10 +127,10 @@ def _choose_data(what: str, files: RawFiles, found: Sequence[StoredFile]) -> lis
     left_out = [file.name for file in found if file.path not in kept]
     if chosen and left_out:
         _log.info(
-            "%s %s: skipped %d files without a data suffix, such as %s",
+            "%s %s: skipped %s without a data suffix, such as %s",
             what,
             files.path,
-            len(left_out),
+            format_count(len(left_out), "file"),
             left_out[0],
         )
     return chosen

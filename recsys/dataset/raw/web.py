@@ -124,7 +124,7 @@ class _Stream(io.RawIOBase):
         expected = self._response.headers.get("Content-Length")
         if not data and wanted and expected is not None and self._received < int(expected):
             raise DataError(
-                f"{self._name}: the connection ended after {self._received} of {format_count(expected, 'byte')}; run "
+                f"{self._name}: the connection ended after {self._received} of {format_count(int(expected), 'byte')}; run "
                 "again"
             )
         buffer[: len(data)] = data

@@ -350,7 +350,7 @@ def test_time_zone_of_the_config_holds_for_times_without_one(shop):
 
 def test_now_needs_a_zone(shop):
     config = DatasetConfig.model_validate({"items": {"path": "items.csv"}, "interactions": {"path": "log.csv"}})
-    with pytest.raises(DataError, match="without a zone"):
+    with pytest.raises(DataError, match="without a time zone"):
         ingest(config, now=datetime.fromisoformat("2025-01-01"))
 
 
@@ -448,7 +448,7 @@ def test_missing_column_names_the_section_to_mend(shop):
 def test_a_list_is_no_id(shop):
     pl.DataFrame({"user_id": [["u"]], "item_id": ["a"]}).write_parquet(shop.folder / "log.parquet")
     with pytest.raises(
-        DataError, match=r"column 'user_id' holds lists, .*dataset.interactions.unfold: \{column: user_id\}"
+        DataError, match=r"column 'user_id' contains lists, .*dataset.interactions.unfold: \{column: user_id\}"
     ):
         shop.ingest(path="log.parquet")
 

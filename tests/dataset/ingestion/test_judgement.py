@@ -53,7 +53,7 @@ def test_unit_that_cannot_be_right_is_refused_with_the_one_that_fits(shop, given
 def test_days_of_a_spreadsheet_read_as_seconds_are_refused(shop):
     shop.interactions("user_id,item_id,at", *(f"u,{item},{44197 + n}.5" for n, item in enumerate("abc")))
     given = {"columns": {"time": "at"}, "time_format": "seconds"}
-    refuse(shop, "3 of 3 values of time cannot be right", "set dataset.interactions.time_format to 'days'", **given)
+    refuse(shop, "3 of 3 values of time are implausible", "set dataset.interactions.time_format to 'days'", **given)
     # Times that no unit explains may be counters.
     shop.interactions("user_id,item_id,at", "u,a,1", "u,b,2")
     assert shop.ingest(**given).interactions.height == 2
@@ -72,7 +72,7 @@ def test_creation_times_in_another_unit_are_refused_with_the_one_that_fits(shop,
     shop.interactions("user_id,item_id,at", "u,a,2022-05-01", "u,b,2022-05-02")
     files = {"columns": {"created_at": "born"}, "time_format": given}
     message = refuse(
-        shop, "items: 3 of 3 values of created_at cannot be right", items=files, columns={"time": "at"}, share=1.0
+        shop, "items: 3 of 3 values of created_at are implausible", items=files, columns={"time": "at"}, share=1.0
     )
     assert f"set dataset.items.time_format to '{fitting}'" in message
     read = shop.ingest(items={**files, "time_format": fitting}, columns={"time": "at"})
@@ -90,7 +90,7 @@ def test_time_format_is_detected_once_and_logged(shop, caplog):
 
 def test_day_and_month_that_cannot_be_told_apart_are_asked_for(shop):
     shop.interactions("user_id,item_id,at", "u,a,01/02/2021", "u,b,12/02/2021")
-    parts = ("'01/02/2021' can be read in two ways", "'%d/%m/%Y' (2021-02-01) or '%m/%d/%Y' (2021-01-02)")
+    parts = ("'01/02/2021' is ambiguous, and no value decides", "'%d/%m/%Y' (2021-02-01) or '%m/%d/%Y' (2021-01-02)")
     refuse(shop, *parts, columns={"time": "at"})
 
 

@@ -53,7 +53,10 @@ def until(day: int) -> pl.Expr:
             lambda e: e.filter(~until(DAYS - 1)),
             r"98\.3% of the interactions are missing \(40 of 2,400 left; limit 30%, dat",
         ),
-        (lambda e: e.filter(pl.col("event") == "view"), r"100\.0% of the interactions of the kind 'purchase' are missing"),
+        (
+            lambda e: e.filter(pl.col("event") == "view"),
+            r"100\.0% of the interactions of the kind 'purchase' are missing",
+        ),
         (lambda e: e.with_columns(event=pl.col("event").replace("purchase", "buy")), "100.0% .* kind 'purchase'"),
         (
             lambda e: e.with_columns(user_id="x" + pl.col("user_id")),

@@ -124,7 +124,7 @@ def test_quotes_that_enclose_are_letters_or_have_backslashes(caplog):
     assert detect('id,name\n1,"a, b"\n').quote == '"'
     assert not caplog.text
     assert detect('id\tname\n1\t"Heroes\n2\tb\n', "a.tsv").quote == ""
-    assert "quotes are letters" in caplog.text
+    assert "quotes as ordinary characters" in caplog.text
     assert detect('id,name\n1,"a \\"b\\" c"\n').escape == "backslash"
     assert "backslash" in caplog.text
     assert detect("id,name\n1,'a, b'\n", quote="'").quote == "'"

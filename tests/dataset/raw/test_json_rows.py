@@ -108,7 +108,11 @@ BAD_FILES = {
     "a text": ("a.json", b'"x"\n', ["a.json:1: holds '\"x\"'", "a JSON object per line"]),
     "array without an end": ("a.json", b'[{"id": 1},\n{"id": 2}', ["a.json:2: is not JSON"]),
     "array cut in an object": ("a.json", b'[{"id": 1},\n{"id": ', ["a.json:2: is not JSON"]),
-    "more after an array": ("a.json", b'[{"id": 1}]\n[{"id": 2}]', ["a.json:2: is not JSON (more follows"]),
+    "more after an array": (
+        "a.json",
+        b'[{"id": 1}]\n[{"id": 2}]',
+        ["a.json:2: is not JSON (there is more text after the array"],
+    ),
     "deep": ("a.json", b'[{"id": ' + b"[" * 200_000, ["a.json:1: is not JSON"]),
     "empty array": ("a.json", b"[]", ["no rows of data"]),
 }

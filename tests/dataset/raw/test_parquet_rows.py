@@ -183,7 +183,7 @@ def test_ids_as_floats_that_are_rounded_are_refused_by_name(tmp_path, dtype, bit
     for large in (2**bits, -(2**bits)):
         frame.with_columns(code=pl.lit(large, dtype=dtype)).write_parquet(path)
         for message in map(partial(failure, path), (columns, {"item_id": ("code", "price")})):
-            assert f"a.parquet: column 'code' holds ids as {dtype} up to {2**bits}" in message
+            assert f"a.parquet: column 'code' contains ids as {dtype} up to {2**bits}" in message
             assert "as integers or text" in message
 
 

@@ -137,7 +137,7 @@ def test_files_of_a_folder_that_are_left_out_are_said(folder, caplog):
     write(folder / "events/day=2", b"../archive/feb")
     with caplog.at_level(logging.INFO):
         assert found("events") == [("events/day=1/x.csv", "csv")]
-    assert "such as events/day=2, are left out" in caplog.text
+    assert "skipped 1 file without a data suffix, such as events/day=2" in caplog.text
 
 
 def test_same_file_plain_and_compressed_is_not_read_twice(folder):

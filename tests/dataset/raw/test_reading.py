@@ -96,7 +96,7 @@ def test_a_missing_column_names_the_other_members_that_have_it(tmp_path):
         message = failure(path)
         assert "orders.csv: no column 'id'; found 'user', 'sku'; fix dataset.items in the config;" in message
         chosen = f"{path}/products.csv"
-        assert "also has people.csv, products.csv: if these are different tables, read one of them" in message
+        assert "also contains people.csv, products.csv: if these are different tables, read one of them" in message
         assert message.endswith(f"such as dataset.items.path: {chosen}")
         assert read(chosen).values == [("1", "a")]
         assert "also has" not in failure(path, {"id": "number"})
