@@ -124,8 +124,8 @@ class _Stream(io.RawIOBase):
         expected = self._response.headers.get("Content-Length")
         if not data and wanted and expected is not None and self._received < int(expected):
             raise DataError(
-                f"{self._name}: the connection ended after {self._received} of {format_count(int(expected), 'byte')}; run "
-                "again"
+                f"{self._name}: the connection ended after {self._received:,} of "
+                f"{format_count(int(expected), 'byte')}; run again"
             )
         buffer[: len(data)] = data
         return len(data)

@@ -135,7 +135,9 @@ def test_busy_server_is_asked_a_second_time(address):
 
 
 def test_body_that_ends_early_is_an_error(address):
-    assert f"the connection ended after {len(ROWS) // 2} of {len(ROWS)} bytes" in failure(f"{address}/short/rows.csv")
+    assert f"the connection ended after {len(ROWS) // 2:,} of {len(ROWS):,} bytes" in failure(
+        f"{address}/short/rows.csv"
+    )
 
 
 def test_server_that_hangs_is_an_error_at_the_start_and_half_way(address, monkeypatch):
