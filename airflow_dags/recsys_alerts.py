@@ -12,8 +12,8 @@ Airflow Variables (Admin → Variables, or environment variables such as `AIRFLO
 
 Without an address nothing is sent. An alert that cannot be sent is logged and never fails a task.
 
-The alert about a night that has not finished in time comes from a callback, which may not read Variables of Airflow's own
-database: for this one, set the environment variables for the scheduler and the workers, or use a secrets backend.
+The alert about a night that has not finished in time comes from a callback, which may not read Variables of Airflow's
+own database: for this one, set the environment variables for the scheduler and the workers, or use a secrets backend.
 """
 
 from __future__ import annotations
