@@ -169,7 +169,7 @@ def test_another_family_is_rejected_with_its_name(write_checkpoint, family):
 def test_weights_that_do_not_match_the_config_are_rejected(write_checkpoint, change, count):
     """Transformers would fill them with random numbers and only warn."""
     message = failure(change_config(write_checkpoint(), **change))
-    assert f"{count} weights that config.json requires, such as e" in message
+    assert f"{count} weight{'s' * (count > 1)} that config.json requires, such as e" in message
 
 
 def test_a_missing_pooler_is_accepted_and_deterministic(write_checkpoint):
