@@ -291,7 +291,8 @@ def run_night(config: Config, bundle: Path, items: pl.DataFrame, users: Historie
     """Print how long the lists of all users take, and return them."""
     loaded = Bundle.load(bundle)
     before, recommender = _clock(lambda: loaded.prepare(items, users))
-    night = BatchRecommender(config, loaded, recommender, "1")
+    evidence = loaded.count_evidence(recommender, users)
+    night = BatchRecommender(config, loaded, recommender, "1", evidence)
     night.recommend(users.select(slice(0, 256)))
     seconds, lists = _clock(lambda: night.recommend(users))
     print(f"  on {name}: {users.n_users / seconds:,.0f} users/s; {before:.1f} s to prepare")
