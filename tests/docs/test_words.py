@@ -152,7 +152,7 @@ def list_messages(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def list_bare_counts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The counts in f-strings with a plural that is wrong for 1; `of 1 rows` and upper-case constants may stay."""
+    """Return counts in f-strings whose plural noun is wrong for 1, except `of N rows` and upper-case constants."""
     for text in (node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)):
         before = ""
         for value, after in zip(text.values, [*text.values[1:], None], strict=True):
