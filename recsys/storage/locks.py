@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,8 @@ def lock(home: Path, name: str, *, shared: bool = False, wait_seconds: float = 0
     path = lock_file(home, name)
     try:
         make_home(home)
-        opened = path.open("a+", encoding="utf-8")
+        # Private whatever the umask, like the home itself.
+        opened = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
     except OSError as error:
         raise ArtifactError(
             f"home {home}: cannot be written ({error.strerror}); make it writable or choose another RECSYS_HOME"

@@ -40,6 +40,7 @@ def test_a_new_home_is_private_and_an_existing_one_keeps_its_mode(tmp_path):
     with lock(tmp_path / "a" / "home", "training"):
         pass
     assert mode(tmp_path / "a" / "home") == 0o700
+    assert mode(tmp_path / "a" / "home" / ".training.lock") == 0o600
     (tmp_path / "mounted").mkdir(mode=0o755)
     before = mode(tmp_path / "mounted")
     make_home(tmp_path / "mounted")
