@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import Fitted, fit_bundle
+from recsys.training.fitting import Fitted, fit_bundle, refit_bundle
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.report_samples import find_neighbours, sample_lists
@@ -117,11 +116,9 @@ def train_together(config: Config, home: Path, run_date: str | None) -> Trained 
 def _follow(config: Config, home: Path, run_date: str | None) -> None:
     """Take part in the fine-tuning of the first process: same snapshot, same batches, nothing is written."""
     snapshot, windows = _read(config, home, run_date)
-    folds = (windows.measurement_fold, windows.refit_fold)
-    encoder_inputs = prepare_encoder_inputs(config, snapshot.items, folds[0].labels[-1].cutoff)
-    for fold in folds:
-        oldest = fold.labels[-1]
-        fit_encoder(config, encoder_inputs, build_histories(oldest.history, snapshot.items, oldest.cutoff))
+    oldest = windows.measurement_fold.labels[-1]
+    encoder_inputs = prepare_encoder_inputs(config, snapshot.items, oldest.cutoff)
+    fit_encoder(config, encoder_inputs, build_histories(oldest.history, snapshot.items, oldest.cutoff))
 
 
 def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, Windows]:
@@ -190,8 +187,8 @@ def _fit_and_measure(
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     resume = fine_tuning_folder(home, config.name)
     steps.begin("training for measurement" + (f" (data to {test.cutoff.date()})" if test.cutoff else ""))
-    fit = partial(fit_bundle, items=items, encoder_inputs=encoder_inputs, block_lists=block_lists)
-    evaluated = fit(config, fold=windows.measurement_fold, resume=resume / "measured")
+    fold = windows.measurement_fold
+    evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=block_lists)
     # From here on with the measured values of `auto` settings: the refit serves what was measured.
     config = evaluated.bundle.config
     steps.begin("measuring on the test window")
@@ -201,9 +198,9 @@ def _fit_and_measure(
         done(f"{format_count(tables['metrics'].height, 'row')}, {tables['segments'].height:,} by segment")
     worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
     logger.info("features with the largest shift between training and test: %s", ", ".join(worst))
-    curves = {**evaluated.curves, "ranker_validation_ndcg": list(evaluated.bundle.ranker.validation.curve)}
+    curves = {**evaluated.text.curves, "ranker_validation_ndcg": list(evaluated.bundle.ranker.validation.curve)}
     steps.begin("training on everything, to serve")
-    refit = fit(config, fold=windows.refit_fold, resume=resume / "refit", evaluated=evaluated)
+    refit = refit_bundle(items, windows.refit_fold, evaluated)
     for difference in refit.differences:
         logger.warning("refit: %s", difference)
     summary = _describe_measured(config, home, run, measured, evaluated, refit)
@@ -264,7 +261,7 @@ def _describe_measured(
         "blend": evaluated.bundle.ranker.blend.weights,
         "ranker": evaluated.bundle.ranker.describe(),
         "refit_differences": refit.differences,
-        "curve_parts": evaluated.curve_parts,
+        "curve_parts": evaluated.text.curve_parts,
         "users_without_history": measured.users_without_history,
         # The seconds are logged with the MLflow run: a repeated training must leave the same bytes here.
         "fallback_share": measured.costs.fallback_share,

@@ -8,7 +8,7 @@
         RUN/                             one training: tables, settings, plots
         NAME.current                     the run that the config NAME trained last
       unregistered/RUN/                  bundles of a training whose registration failed, until 'recsys register'
-      fine_tuning/NAME/PART/             checkpoint of a training that has not finished; PART: measured, refit
+      fine_tuning/NAME/                  checkpoint of a training that has not finished
       tuning/
         STUDY/                           values of every trial of one search
         NAME.db                          optuna's storage for the searches of the config NAME

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from recsys.candidates.models import CandidateModels, FitInputs, fit_text_neighbours
+from recsys.candidates.models import CandidateModels, FitInputs
 from recsys.candidates.statistics import count_statistics
-from recsys.collab.neighbours import NeighbourModel
-from recsys.config import Config, InterestConfig
-from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.config import Config
+from recsys.dataset.histories import Histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
 from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.ranking.ranker import Ranker, count_trees
@@ -25,76 +21,26 @@ from recsys.ranking.training_rows import label_rows
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
-from recsys.text.encoder import Encoder
-from recsys.text.interest import InterestModel
-from recsys.text.item_text import ItemTexts
 from recsys.training.calibration import calibrate
-from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import EncoderInputs
+from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A bundle, the rows that its ranker learned from, and the loss curves of the text models.
+    """A bundle, and what it was made of.
 
     Attributes:
         bundle: all fitted parts.
-        rows: `TrainingRows`.
-        curves: losses by the name of the model.
-        differences: sentences on where the ranker differs from the choice of the evaluation model.
-        curve_parts: name of a curve of several trainings -> number of values of each.
+        rows: `TrainingRows` that its ranker learned from.
+        text: the text models of all cutoffs.
+        differences: sentences on where a refitted ranker differs from the choice of the evaluation model.
     """
 
     bundle: Bundle
     rows: pl.DataFrame
-    curves: dict[str, list[float]]
+    text: TextModels
     differences: list[str] = field(default_factory=list)
-    curve_parts: dict[str, list[int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class HistorySnapshot:
-    """The histories at one cutoff, and the interest models that learned from them."""
-
-    histories: Histories
-    interest: InterestModel
-    sequence: InterestModel
-
-
-@dataclass(frozen=True)
-class TextModels:
-    """The models that read the catalogue's texts.
-
-    Attributes:
-        item_texts: of the catalogue.
-        encoder: the same in every window and at night, and so are the embeddings.
-        embeddings: (n_items, embedding_size) float32, rows unit length.
-        history_snapshots: the one that serves, then those of the label windows, newest first.
-        curves: losses of the fine-tuning, and of the interest models by epoch, from the oldest snapshot to the newest:
-            all the training that the newest models had.
-        curve_parts: name of a curve of several trainings -> number of values of each.
-        neighbours: TF-IDF neighbours for each set of known texts; in most catalogues it is the same for all windows.
-    """
-
-    item_texts: ItemTexts
-    encoder: Encoder
-    embeddings: NDArray[np.float32]
-    history_snapshots: list[HistorySnapshot]
-    curves: dict[str, list[float]]
-    curve_parts: dict[str, list[int]] = field(default_factory=dict)
-    neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
-
-    def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
-        """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
-        texts = self.item_texts.as_of(cutoff)
-        for known, fitted in self.neighbours:
-            if known.equals(texts):
-                return fitted
-        with log_stage("TF-IDF") as done:
-            fitted = fit_text_neighbours(texts, config.text.tfidf)
-            done(f"{format_count(fitted.similarity.nnz, 'neighbour')}")
-        self.neighbours.append((texts, fitted))
-        return fitted
 
 
 def fit_bundle(
@@ -105,7 +51,6 @@ def fit_bundle(
     *,
     text: TextModels | None = None,
     resume: Path | None = None,
-    evaluated: Fitted | None = None,
     block_lists: BlockLists | None = None,
 ) -> Fitted:
     """Fit all parts of one bundle.
@@ -121,16 +66,14 @@ def fit_bundle(
         fold: the label windows, and what the serving parts may know.
         text: from `fit_text` with the same fold, where several bundles share it; None: fitted here.
         resume: folder in which a killed fine-tuning is resumed; None: it starts from scratch.
-        evaluated: the evaluation model, whose choices about the ranker are kept; None: they are made here.
         block_lists: kept in the bundle for the lists that it makes; None: nothing is blocked.
     """
     text = text or fit_text(config, items, encoder_inputs, fold, resume=resume)
-    rows, recommender, config = _collect_rows(config, items, text, fold.labels)
+    rows, recommender, config = _collect_rows(config, items, text, fold)
     with log_stage("ranker") as done:
-        ranker, differences = _fit_ranker(config, rows, recommender, evaluated)
+        ranker, differences = _fit_ranker(config, rows, recommender, None)
         done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
-    snapshot = text.history_snapshots[0]
-    served = _prepare(config, _fit_candidate_models(config, items, text, snapshot), items, text, snapshot)
+    served = _prepare(config, _fit_candidate_models(config, items, text, text.serving), items, text, text.serving)
     bundle = Bundle(
         config,
         fold.cutoff,
@@ -144,99 +87,100 @@ def fit_bundle(
         block_lists or BlockLists(),
         encoder_inputs.checkpoint,
     )
-    return Fitted(bundle, rows, text.curves, differences, text.curve_parts)
+    return Fitted(bundle, rows, text, differences)
 
 
-def fit_text(
-    config: Config, items: pl.DataFrame, encoder_inputs: EncoderInputs, fold: Fold, *, resume: Path | None = None
-) -> TextModels:
-    """Fit the text models: the encoder on the oldest histories, interest models on each; see `fit_bundle`."""
-    known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
-    histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
-    encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
-    item_texts = encoder_inputs.item_texts
-    texts, precision = item_texts.texts, encoder.precision
-    sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
-    parts: dict[str, list[int]] = {}
+def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
+    """Move an evaluation model to the next fold: the model that serves.
 
-    def fit(name: Literal["interest", "sequence"]) -> list[InterestModel]:
-        models, losses = _fit_interest(config, name, texts, histories, embeddings, precision)
-        curves[f"{name}_loss"] = [loss for own in losses for loss in own]
-        parts[f"{name}_loss"] = [len(own) for own in losses]
-        return models
+    The evaluation model knows everything before its test window, which is what a label window at that place may know.
+    So its candidate models make the rows of the newest label window, its rows of the other windows stay, and its
+    interest models continue on the whole history. The encoder stays: it has not seen any label window, like at night.
+    The ranker is fitted on the new rows, with the choices of the evaluation model; the collaborative models are fitted
+    on the whole history.
 
-    interest = fit("interest")
-    if "sequence" in config.candidates.depths:
-        sequence = fit("sequence")
-    snapshots = [*map(HistorySnapshot, histories, interest, sequence)]
-    return TextModels(item_texts, encoder, embeddings, snapshots, curves, parts)
-
-
-def _fit_interest(
-    config: Config,
-    name: Literal["interest", "sequence"],
-    texts: pl.Series,
-    snapshots: Sequence[Histories],
-    embeddings: NDArray[np.float32],
-    precision: str,
-) -> tuple[list[InterestModel], list[list[float]]]:
-    """Return an interest model for each snapshot, and the losses of each training from the oldest on.
-
-    Each continues from the next older one.
+    Args:
+        items: `Items`, the same.
+        fold: `Windows.refit_fold` of the windows whose `measurement_fold` the evaluation model was fitted on.
+        evaluated: the evaluation model.
     """
-    settings: InterestConfig = getattr(config.text, name)
-    models: list[InterestModel] = []
-    curve: list[list[float]] = []
-    for histories in reversed(snapshots):
-        model, start = InterestModel(embeddings.shape[1], settings), models[-1] if models else None
-        steps = model.count_steps(histories, start)
-        with log_stage(f"{name} model") as done, progress_bar(f"{name.capitalize()} model", steps) as progress:
-            losses = model.fit(
-                histories,
-                embeddings,
-                config.seed,
-                progress,
-                texts=texts,
-                start=start,
-                precision=precision,
-            )
-            epochs = format_count(len(losses), "epoch")
-            fall = f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if len(losses) > 1 else ""
-            done(
-                f"{'trained' if start is None else 'refreshed'} on "
-                f"{format_count(histories.n_users, 'history', 'histories')}, {epochs}{fall}"
-            )
-        models.append(model)
-        curve.append(losses)
-    return models[::-1], curve
+    before = evaluated.bundle
+    config, text = before.config, extend_text(before.config, items, evaluated.text, fold)
+    newest, *_ = text.labels
+    recommender = _prepare(config, before.candidate_models, items, text, newest)
+    known = text.serving.histories
+    rows = pl.concat(
+        [
+            _make_rows(config, recommender, fold, 0, newest.histories, known),
+            _move_windows(evaluated.rows, evaluated.text.serving.histories, known, len(fold.labels)),
+        ]
+    )
+    with log_stage("ranker") as done:
+        ranker, differences = _fit_ranker(config, rows, recommender, evaluated)
+        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
+    served = _prepare(config, _fit_candidate_models(config, items, text, text.serving), items, text, text.serving)
+    bundle = replace(
+        before,
+        cutoff=fold.cutoff,
+        candidate_models=served.candidate_models,
+        ranker=ranker,
+        statistics=served.statistics,
+    )
+    return Fitted(bundle, rows, text, differences)
 
 
 def _collect_rows(
-    config: Config, items: pl.DataFrame, text: TextModels, labels: Sequence[Window]
+    config: Config, items: pl.DataFrame, text: TextModels, fold: Fold
 ) -> tuple[pl.DataFrame, Recommender, Config]:
     """Return `TrainingRows` of all label windows, a recommender (all have the same features), and the settings.
 
     The settings are the config's with each `auto` measured on the newest label window.
     """
-    batches, all_users = [], text.history_snapshots[0].histories.user_map
-    for number, (window, snapshot) in enumerate(zip(labels, text.history_snapshots[1:], strict=True)):
+    batches, known = [], text.serving.histories
+    for number, (window, snapshot) in enumerate(zip(fold.labels, text.labels, strict=True)):
         models = _fit_candidate_models(config, items, text, snapshot)
-        users = snapshot.histories.take(_draw_users(window, snapshot.histories, config))
-        positives = users.number_pairs(window.positives.drop("events"))
         if number == 0:
-            config = _calibrate(config, models, snapshot.histories, users, positives, items)
+            config = _calibrate(config, models, window, snapshot.histories, items)
         recommender = _prepare(config, models, items, text, snapshot)
-        name = f"training rows, {window.name}"
-        with log_stage(name) as done, progress_bar(name.capitalize(), users.n_users) as progress:
-            described = recommender.describe_candidates(users, progress)
-            max_rows, seed = config.ranking.max_rows // len(labels), config.seed + number
-            shown = users.number_pairs(window.shown)
-            labelled = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)
-            # A user has one index in all windows: the index among all users known at the end.
-            indexes = pl.Series("user_index", all_users.index_of(users.user_ids).astype(np.uint32))
-            batches.append(labelled.with_columns(indexes.gather(labelled["user_index"])))
-            done(f"{format_count(batches[-1].height, 'row')} of {format_count(users.n_users, 'user')}")
+        batches.append(_make_rows(config, recommender, fold, number, snapshot.histories, known))
     return pl.concat(batches), recommender, config
+
+
+def _make_rows(
+    config: Config, recommender: Recommender, fold: Fold, number: int, histories: Histories, known: Histories
+) -> pl.DataFrame:
+    """Return `TrainingRows` of one label window.
+
+    Args:
+        config: the ranking section and the seed.
+        recommender: as of the window's cutoff.
+        fold: has the window.
+        number: of the window, 0 the newest.
+        histories: as of the window's cutoff.
+        known: of all users at the end: a user has one index in all windows, the one there.
+    """
+    window = fold.labels[number]
+    users = histories.take(_draw_users(window, histories, config))
+    positives, shown = users.number_pairs(window.positives.drop("events")), users.number_pairs(window.shown)
+    name = f"training rows, label window {number + 1}"
+    with log_stage(name) as done, progress_bar(name.capitalize(), users.n_users) as progress:
+        described = recommender.describe_candidates(users, progress)
+        max_rows, seed = config.ranking.max_rows // len(fold.labels), config.seed + number
+        rows = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)
+        done(f"{format_count(rows.height, 'row')} of {format_count(users.n_users, 'user')}")
+    return _renumber_users(rows, users, known)
+
+
+def _renumber_users(rows: pl.DataFrame, users: Histories, known: Histories) -> pl.DataFrame:
+    """Return the rows with the user indexes of other histories, which know the same users and maybe more."""
+    indexes = pl.Series("user_index", known.user_map.index_of(users.user_ids).astype(np.uint32))
+    return rows.with_columns(indexes.gather(rows["user_index"]))
+
+
+def _move_windows(rows: pl.DataFrame, users: Histories, known: Histories, n_windows: int) -> pl.DataFrame:
+    """Return the rows of label windows that are now one window older, without the window that is now too old."""
+    moved = rows.with_columns(pl.col("window") + 1).filter(pl.col("window") < n_windows)
+    return _renumber_users(moved, users, known)
 
 
 def _fit_ranker(
@@ -296,13 +240,10 @@ def _list_differences(ranker: Ranker, rows: pl.DataFrame, evaluated: Fitted) -> 
 
 
 def _calibrate(
-    config: Config,
-    models: CandidateModels,
-    histories: Histories,
-    users: Histories,
-    positives: pl.DataFrame,
-    items: pl.DataFrame,
+    config: Config, models: CandidateModels, window: Window, histories: Histories, items: pl.DataFrame
 ) -> Config:
+    users = histories.take(_draw_users(window, histories, config))
+    positives = users.number_pairs(window.positives.drop("events"))
     with log_stage("auto settings") as done:
         recommendable = find_recommendable(items, histories.cutoff)
         config, messages = calibrate(config, models, histories, users, positives, recommendable)

@@ -30,9 +30,10 @@ from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import TextModels, fit_bundle, fit_text
+from recsys.training.fitting import fit_bundle
 from recsys.training.list_measurement import BLEND
 from recsys.training.measurement import Measured, measure
+from recsys.training.text_models import TextModels, fit_text
 
 _TEXT = ("text", "new_items", "tfidf", "nearest_text", "sequence")
 _CF = ("als", "bpr", "item_to_item", "bm25", "transitions", "ease")

@@ -1,11 +1,12 @@
-"""What it costs or gains that the refit keeps the evaluation model's choices about the ranker, such as its trees.
+"""What the refit gains or loses by continuing from the evaluation model, beside one that is trained from scratch.
 
     RECSYS_DATA=… python tests/benchmarks/refit_choice.py --config configs/demo.yaml
     RECSYS_DATA=… python tests/benchmarks/refit_choice.py --config configs/demo.yaml --trees 110 200
 
 A refit has no label window after it, so this one is as of the start of the config's test window: an evaluation model is
-fitted on the windows one test window earlier, then two refits on the same texts and windows, one with its choices and
-one that chooses again. Both make lists for the test window; differences are paired by user, with 95 % bootstrap
+fitted on the windows one test window earlier, then two models that could serve: one trained from scratch on the moved
+windows, which fine-tunes the encoder again and chooses its own ranker, and one that continues from the evaluation
+model, as `recsys train` does. Both make lists for the test window; differences are paired by user, with 95 % bootstrap
 intervals. `--trees` compares two refits with these numbers of trees and otherwise the evaluation model's choices.
 """
 
@@ -13,18 +14,22 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 
+import polars as pl
 from ablations import describe, read_values
 
-from recsys.config import load_config
+from recsys.config import Config, load_config
 from recsys.dataset.ingestion import ingest
-from recsys.dataset.windows import resolve_end, split_windows
+from recsys.dataset.windows import Fold, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import Fitted, fit_bundle, fit_text
+from recsys.training.fitting import Fitted, fit_bundle, refit_bundle
 from recsys.training.measurement import measure
 
 
@@ -40,27 +45,35 @@ def main() -> None:
     items, repeats = found.items, config.dataset.repeats
     end = resolve_end(found.interactions, None)
     test = split_windows(found.interactions, config.windows, repeats=repeats, end=end, seed=config.seed).test
-    earlier = split_windows(found.interactions, config.windows, repeats=repeats, end=test.cutoff, seed=config.seed)
+    earlier = split_windows(test.history, config.windows, repeats=repeats, end=test.cutoff, seed=config.seed)
     encoder_inputs = prepare_encoder_inputs(config, items, earlier.measurement_fold.labels[-1].cutoff)
     evaluated = fit_bundle(config, items, encoder_inputs, earlier.measurement_fold)
     # From here on with the measured values of `auto` settings, as a training does.
     config = evaluated.bundle.config
-    text = fit_text(config, items, encoder_inputs, earlier.refit_fold)
-    metric, n = config.evaluation.metric, config.evaluation.n
-    refits: dict[str, Fitted | None] = {"chooses again": None, "keeps the choice": evaluated}
+    metric, n, fold = config.evaluation.metric, config.evaluation.n, earlier.refit_fold
+    fits: dict[str, Callable[[], Fitted]] = {
+        "trained from scratch": lambda: _train_from_scratch(config, items, fold),
+        "continued": partial(refit_bundle, items, fold, evaluated),
+    }
     if given.trees:
-        refits = {f"{trees} trees": _with_trees(evaluated, trees) for trees in given.trees}
+        fits = {f"{n} trees": partial(refit_bundle, items, fold, _with_trees(evaluated, n)) for n in given.trees}
     values = {}
-    for name, choice in refits.items():
-        fitted = fit_bundle(config, items, encoder_inputs, earlier.refit_fold, text=text, evaluated=choice)
+    for name, fit in fits.items():
+        start = perf_counter()
+        fitted = fit()
+        seconds = perf_counter() - start
         measured = measure(fitted.bundle, test, items, baselines=False)
         values[name] = read_values(measured, OURS, metric, n)
-        print(f"{name}: {fitted.bundle.ranker.describe()}", flush=True)
+        print(f"{name}: {seconds:.1f} s; {fitted.bundle.ranker.describe()}", flush=True)
     (first, a), (second, b) = values.items()
     print(f"{config.name}, {len(a):,} users, {metric}@{n}")
     print(describe(first, a, None))
     print(describe(second, b, a))
     print(f"ratio {b.mean() / a.mean():.3f}")
+
+
+def _train_from_scratch(config: Config, items: pl.DataFrame, fold: Fold) -> Fitted:
+    return fit_bundle(config, items, prepare_encoder_inputs(config, items, fold.labels[-1].cutoff), fold)
 
 
 def _with_trees(evaluated: Fitted, trees: int) -> Fitted:

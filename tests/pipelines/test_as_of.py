@@ -147,9 +147,9 @@ def test_items_of_the_label_window_do_not_reach_the_text_models(trained: Trained
     # The ranker must learn the value of a text score on events that the text model has not seen.
     fitted, _ = fit_evaluation_model(trained, snapshot, TEST_START - timedelta(days=7), TEST_START)
     curves = json.loads((find_run(trained.home) / "curves.json").read_text(encoding="utf-8"))
-    assert fitted.curves["fine_tuning_loss"] == curves["fine_tuning_loss"]
+    assert fitted.text.curves["fine_tuning_loss"] == curves["fine_tuning_loss"]
     # First the interest model of the label window, then the one that serves, which may have seen those items.
-    label, served = zip(fitted.curves["interest_loss"], curves["interest_loss"], strict=True)
+    label, served = zip(fitted.text.curves["interest_loss"], curves["interest_loss"], strict=True)
     assert label[0] == label[1]
     assert served[0] != served[1]
     rows = pl.read_parquet(find_run(trained.home) / "training_rows.parquet", glob=False)

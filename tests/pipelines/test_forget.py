@@ -88,7 +88,7 @@ def add_remains(home: Path, user: str) -> None:
     search.mkdir(parents=True)
     pl.DataFrame({"user_id": [user, "other"], "value": [0.5, 0.25]}).write_parquet(search / "0.parquet")
     # Weights that learned from them, of a training that was killed.
-    weights = home / "fine_tuning" / "mini" / "measured"
+    weights = home / "fine_tuning" / "mini"
     weights.mkdir(parents=True)
     (weights / "training.safetensors").write_bytes(b"weights")
 

@@ -22,7 +22,7 @@ from recsys.pipelines.promote import promote
 from recsys.pipelines.run import run_all
 from recsys.pipelines.train import train
 from recsys.training import fitting
-from recsys.training.fitting import HistorySnapshot, TextModels
+from recsys.training.text_models import HistorySnapshot, TextModels
 
 
 def leak(monkeypatch: pytest.MonkeyPatch) -> None:

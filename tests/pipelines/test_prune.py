@@ -380,8 +380,8 @@ class TestHome:
             "tuning/mini.db",
             "tuning/other-0000000a/trials.json",
             "recommendations/.run_date=2025-02-01.shards/part-00000.parquet",
-            "fine_tuning/mini/measured/training.safetensors",
-            "fine_tuning/other/measured/training.safetensors",
+            "fine_tuning/mini/training.safetensors",
+            "fine_tuning/other/training.safetensors",
         ]
         for path in made:
             (shop.home / path).parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from recsys.registry.tracking import connect
 from recsys.registry.versions import EVALUATION_MODEL, need_version, open_bundle
 from recsys.serving.bundle import Bundle
 from recsys.training.fitting import Fitted, _fit_ranker
+from recsys.training.text_models import TextModels
 
 SOURCES = ["als", "text"]
 
@@ -54,7 +55,7 @@ def evaluate(config: Config, rows: pl.DataFrame, choice: RankerChoice | None = N
     assert differences == []
     if choice is not None:
         ranker = Ranker(ranker.trees_text, ranker.blend, ranker.features, choice)
-    return Fitted(cast(Bundle, SimpleNamespace(ranker=ranker)), rows, {})
+    return Fitted(cast(Bundle, SimpleNamespace(ranker=ranker)), rows, cast(TextModels, None))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, None])

@@ -19,8 +19,9 @@ from recsys.evaluation.intervals import Estimate, Values, compare_paired
 from recsys.progress import format_count, logger
 from recsys.serving.block_lists import BlockLists
 from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs
-from recsys.training.fitting import TextModels, fit_bundle, fit_text
+from recsys.training.fitting import fit_bundle
 from recsys.training.measurement import measure
+from recsys.training.text_models import TextModels, fit_text
 
 # The first rung has a share of the users, unless fewer than RUNG_USERS of them can be measured: too few to prune.
 RUNG_SHARE = 0.25

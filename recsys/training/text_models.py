@@ -1,0 +1,158 @@
+"""The models that read the catalogue's texts, as of each cutoff of a fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.candidates.models import fit_text_neighbours
+from recsys.collab.neighbours import NeighbourModel
+from recsys.config import Config, InterestConfig
+from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.windows import Fold
+from recsys.progress import format_count, log_stage, progress_bar
+from recsys.text.encoder import Encoder
+from recsys.text.interest import InterestModel
+from recsys.text.item_text import ItemTexts
+from recsys.training.encoder_fitting import fit_encoder
+from recsys.training.encoder_inputs import EncoderInputs
+
+
+@dataclass(frozen=True)
+class HistorySnapshot:
+    """The histories at one cutoff, and the interest models that learned from them."""
+
+    histories: Histories
+    interest: InterestModel
+    sequence: InterestModel
+
+
+@dataclass(frozen=True)
+class TextModels:
+    """The models that read the catalogue's texts.
+
+    Attributes:
+        item_texts: of the catalogue.
+        encoder: the same in every window and at night, and so are the embeddings.
+        embeddings: (n_items, embedding_size) float32, rows unit length.
+        history_snapshots: the one that serves, then those of the label windows, newest first.
+        curves: losses of the fine-tuning, and of the interest models by epoch, from the oldest snapshot to the newest:
+            all the training that the newest models had.
+        curve_parts: name of a curve of several trainings -> number of values of each.
+        neighbours: TF-IDF neighbours for each set of known texts; in most catalogues it is the same for all windows.
+    """
+
+    item_texts: ItemTexts
+    encoder: Encoder
+    embeddings: NDArray[np.float32]
+    history_snapshots: list[HistorySnapshot]
+    curves: dict[str, list[float]]
+    curve_parts: dict[str, list[int]] = field(default_factory=dict)
+    neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
+
+    @property
+    def serving(self) -> HistorySnapshot:
+        """What the models that serve know."""
+        return self.history_snapshots[0]
+
+    @property
+    def labels(self) -> list[HistorySnapshot]:
+        """What is known at the cutoff of each label window, newest first."""
+        return self.history_snapshots[1:]
+
+    def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
+        """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
+        texts = self.item_texts.as_of(cutoff)
+        for known, fitted in self.neighbours:
+            if known.equals(texts):
+                return fitted
+        with log_stage("TF-IDF") as done:
+            fitted = fit_text_neighbours(texts, config.text.tfidf)
+            done(f"{format_count(fitted.similarity.nnz, 'neighbour')}")
+        self.neighbours.append((texts, fitted))
+        return fitted
+
+
+def fit_text(
+    config: Config, items: pl.DataFrame, encoder_inputs: EncoderInputs, fold: Fold, *, resume: Path | None = None
+) -> TextModels:
+    """Fit the text models: the encoder on the oldest histories, interest models on each.
+
+    The arguments are those of `fit_bundle`.
+    """
+    known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
+    histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
+    encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
+    text = TextModels(encoder_inputs.item_texts, encoder, embeddings, [], curves)
+    for each in reversed(histories):
+        text = _add_snapshot(config, text, each)
+    return text
+
+
+def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fold) -> TextModels:
+    """Return the text models of the next fold: the interest models continue, the encoder stays.
+
+    Args:
+        config: the settings that the models were fitted with.
+        items: `Items`, the same.
+        text: of a fold; its oldest snapshot is dropped.
+        fold: the one whose newest label window begins where the other's history ends.
+    """
+    extended = _add_snapshot(config, text, build_histories(fold.history, items, fold.cutoff))
+    return replace(extended, history_snapshots=extended.history_snapshots[:-1])
+
+
+def _add_snapshot(config: Config, text: TextModels, histories: Histories) -> TextModels:
+    """Return the text models with newer histories; their interest models continue from the newest ones so far."""
+    newest = text.history_snapshots[0] if text.history_snapshots else None
+    curves, parts = dict(text.curves), dict(text.curve_parts)
+
+    def fit(name: Literal["interest", "sequence"], start: InterestModel | None) -> InterestModel:
+        model, losses = _fit_interest(config, name, text, histories, start)
+        curve = f"{name}_loss"
+        curves[curve], parts[curve] = [*curves.get(curve, []), *losses], [*parts.get(curve, []), len(losses)]
+        return model
+
+    interest = fit("interest", newest.interest if newest else None)
+    if "sequence" in config.candidates.depths:
+        sequence = fit("sequence", newest.sequence if newest else None)
+    else:
+        sequence = InterestModel(text.encoder.embedding_size, config.text.sequence)
+    added = HistorySnapshot(histories, interest, sequence)
+    return replace(text, history_snapshots=[added, *text.history_snapshots], curves=curves, curve_parts=parts)
+
+
+def _fit_interest(
+    config: Config,
+    name: Literal["interest", "sequence"],
+    text: TextModels,
+    histories: Histories,
+    start: InterestModel | None,
+) -> tuple[InterestModel, list[float]]:
+    """Return an interest model that learned from the histories, continuing from an older one, and its losses."""
+    settings: InterestConfig = getattr(config.text, name)
+    model = InterestModel(text.encoder.embedding_size, settings)
+    steps = model.count_steps(histories, start)
+    with log_stage(f"{name} model") as done, progress_bar(f"{name.capitalize()} model", steps) as progress:
+        losses = model.fit(
+            histories,
+            text.embeddings,
+            config.seed,
+            progress,
+            texts=text.item_texts.texts,
+            start=start,
+            precision=text.encoder.precision,
+        )
+        epochs = format_count(len(losses), "epoch")
+        fall = f", loss {losses[0]:.3f} to {losses[-1]:.3f}" if len(losses) > 1 else ""
+        done(
+            f"{'trained' if start is None else 'refreshed'} on "
+            f"{format_count(histories.n_users, 'history', 'histories')}, {epochs}{fall}"
+        )
+    return model, losses
