@@ -13,16 +13,34 @@ from recsys.cli.output import name_command, print_json, print_lines, print_next,
 from recsys.cli.setup import load_settings
 
 
-def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOption = False) -> None:
+def train(
+    config: ConfigOption,
+    run_date: RunDateOption = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="ALIAS",
+            help="Continue from a registered version, such as champion: keep its encoder and refresh its interest "
+            "models. Trains from scratch where there is none, every `continuation.full_every` trainings, and if the "
+            "monitor recommends it.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Train and measure a model, and register it as the challenger.
 
-    Needs a snapshot (`recsys ingest`). Trains once to measure on the test window, then again on all data, to serve.
+    Needs a snapshot (`recsys ingest`). Trains to measure on the test window, then continues on all data, to serve.
     Writes `RECSYS_HOME/runs/RUN` and an MLflow run. If it is killed, run it again: fine-tuning continues from its last
     checkpoint.
 
     Next: `recsys evaluate`, then `recsys promote`.
 
     Example: `recsys train --config configs/demo.yaml`
+
+    The week after, in a fraction of the time:
+
+    `recsys train --config configs/demo.yaml --from champion`
 
     Fine-tuning with two processes:
 
@@ -31,22 +49,25 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
     settings = load_settings(config, "pipelines.train")
     from recsys.cli.tables import main_metric_table
     from recsys.config import home
+    from recsys.pipelines.continuation import CONTINUED_FROM
     from recsys.pipelines.plausible_dates import check_run_date
     from recsys.pipelines.train import train_together
     from recsys.report.verdict import judge_metrics
 
     check_run_date("train", settings, home(), run_date, datetime.now(UTC))
-    trained = train_together(settings, home(), run_date)
+    trained = train_together(settings, home(), run_date, start)
     if trained is None:
         # Another process of the same training prints the result.
         return
     version = trained.version
+    before = version.tags.get(CONTINUED_FROM)
     if as_json:
         print_json(
             {
                 "run": trained.run,
                 "model": version.name,
                 "version": version.number,
+                "continued_from": before,
                 "metrics": trained.metrics.to_dicts(),
                 "mlflow_page": trained.page.url,
             }
@@ -54,7 +75,9 @@ def train(config: ConfigOption, run_date: RunDateOption = None, as_json: JsonOpt
         return
     print_text(
         judge_metrics(trained.metrics, settings.evaluation).line,
-        f"run {trained.run}: {version.name} version {version.number} is the challenger",
+        f"run {trained.run}: {version.name} version {version.number}"
+        + (f", continued from version {before}," if before else "")
+        + " is the challenger",
         f"MLflow: {' then '.join(filter(None, (trained.page.command, trained.page.url)))}",
         "",
     )

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from recsys.config.continuation import ContinuationConfig
 from recsys.config.dataset import (
     DatasetConfig,
     DatasetSanityConfig,
@@ -82,6 +83,7 @@ __all__ = [
     "CandidatesConfig",
     "CollabConfig",
     "Config",
+    "ContinuationConfig",
     "DatasetConfig",
     "DatasetSanityConfig",
     "DistillationConfig",
@@ -147,6 +149,8 @@ class Config(Section):
     """Candidate sources."""
     ranking: RankingConfig = RankingConfig()
     """The LightGBM ranker."""
+    continuation: ContinuationConfig = ContinuationConfig()
+    """Trainings that continue from an earlier one."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Metrics, intervals and segments."""
     registry: RegistryConfig = RegistryConfig()

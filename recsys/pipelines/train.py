@@ -6,9 +6,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,13 @@ from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
 from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Windows, resolve_end
+from recsys.errors import ConfigError
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.intervals import mean_interval
 from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
+from recsys.pipelines.continuation import Continuation, find_continuation
 from recsys.pipelines.registration import find_kept, finish_training, keep_training
 from recsys.pipelines.run_plots import draw_run
 from recsys.progress import Steps, format_count, log_stage, logger
@@ -46,11 +47,12 @@ from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import Fitted, fit_bundle, refit_bundle
+from recsys.training.fitting import Fitted, complete_bundle, fit_bundle, refit_bundle
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.report_samples import find_neighbours, sample_lists
 from recsys.training.splitting import split_snapshot
+from recsys.training.text_models import continue_text
 
 # Of `train`: texts, training for measurement, measuring, training to serve, registration.
 N_STEPS = 5
@@ -73,7 +75,9 @@ class Trained:
     page: Page
 
 
-def train(config: Config, home: Path, run_date: str | None, steps: Steps | None = None) -> Trained:
+def train(
+    config: Config, home: Path, run_date: str | None, steps: Steps | None = None, start: str | None = None
+) -> Trained:
     """Fit, measure on the test window, refit with all windows moved to the end, log and register.
 
     Args:
@@ -81,32 +85,41 @@ def train(config: Config, home: Path, run_date: str | None, steps: Steps | None 
         home: folder of snapshots, runs and the default MLflow store.
         run_date: the run is as of 00:00 UTC of this day; None: the day after the snapshot's last event.
         steps: of the command that the training is a part of, `N_STEPS` of them its own; None: it is the whole command.
+        start: alias of the version whose text models the training continues, unless a full training is due (see
+            `find_continuation`); None: it starts from the checkpoint.
 
     Raises:
+        ConfigError: the version's text models are other ones than the config's.
+        DataError: its models have seen a label window, or belong to another catalogue.
         ArtifactError: another training is running in this home.
     """
     own = Steps(N_STEPS) if steps is None else steps
     with lock(home, "training"):
         sweep(runs_folder(home))
-        trained = _train(config, home, run_date, own)
+        trained = _train(config, home, run_date, own, start)
     if steps is None:
         own.finish()
     return trained
 
 
-def train_together(config: Config, home: Path, run_date: str | None) -> Trained | None:
+def train_together(config: Config, home: Path, run_date: str | None, start: str | None = None) -> Trained | None:
     """Train with the other processes that torchrun started: all fine-tune, the first one does everything else.
 
     Returns:
         As `train`; None for all processes but the first.
 
     Raises:
+        ConfigError: several processes were started for a training that continues, which fine-tunes nothing.
         RecsysError: another process has stopped or is stuck.
     """
     processes = join_training()
     try:
+        if start and processes.size > 1:
+            raise ConfigError(
+                "train --from: continues in one process and fine-tunes nothing; start it without torchrun"
+            )
         if processes.is_first:
-            return train(config, home, run_date)
+            return train(config, home, run_date, start=start)
         _follow(config, home, run_date)
         return None
     finally:
@@ -126,19 +139,21 @@ def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, W
     return snapshot, split_snapshot(config, snapshot, resolve_end(snapshot.interactions, run_date))
 
 
-def _train(config: Config, home: Path, run_date: str | None, steps: Steps) -> Trained:
+def _train(config: Config, home: Path, run_date: str | None, steps: Steps, start: str | None) -> Trained:
     snapshot, windows = _read(config, home, run_date)
     store = connect(home, config)
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset)
-    run = _name_run(config, snapshot, windows.end, block_lists)
-    facts = _facts(config, snapshot, windows, run, block_lists)
+    earlier = start and find_continuation(config, home, store, start, windows.measurement_fold, snapshot.items)
+    inputs = _Inputs(snapshot, windows, block_lists, earlier or None)
+    run = _name_run(config, inputs)
+    facts = _facts(config, inputs, run)
     kept = find_kept(home)
     # Write to the store before hours of fitting, not after.
     with open_training(
         store, run, config, facts, _describe_data(config, snapshot), identify_home(home), kept.values()
     ) as run_id:
         page = find_page(store)
-        fitted = _fit_and_measure(config, home, run, facts, snapshot, windows, block_lists, steps)
+        fitted = _fit_and_measure(config, home, run, facts, inputs, steps)
         steps.begin("registration in MLflow")
         keep_training(home, run, run_id, store, fitted.refit, fitted.evaluated, fitted.results)
         version = finish_training(config, home, store, run)
@@ -160,6 +175,16 @@ def _name_type(kind: pl.DataType) -> str:
 
 
 @dataclass(frozen=True)
+class _Inputs:
+    """What a training works on; `earlier` is None for a full one."""
+
+    snapshot: Snapshot
+    windows: Windows
+    block_lists: BlockLists
+    earlier: Continuation | None
+
+
+@dataclass(frozen=True)
 class _Trained:
     """What was fitted and measured: the bundles, the results for MLflow and the `MetricTable`."""
 
@@ -170,29 +195,16 @@ class _Trained:
 
 
 def _fit_and_measure(
-    config: Config,
-    home: Path,
-    run: str,
-    facts: Mapping[str, str],
-    snapshot: Snapshot,
-    windows: Windows,
-    block_lists: BlockLists,
-    steps: Steps,
+    config: Config, home: Path, run: str, facts: Mapping[str, str], inputs: _Inputs, steps: Steps
 ) -> _Trained:
     """Fit, measure, refit, and write the run's folder."""
-    items, test = snapshot.items, windows.test
-    steps.begin("texts and encoder")
-    oldest = windows.measurement_fold.labels[-1]
-    rehearse_plugins(config, items, build_histories(oldest.history, items, oldest.cutoff))
-    encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
+    items, windows, test = inputs.snapshot.items, inputs.windows, inputs.windows.test
     resume = fine_tuning_folder(home, config.name)
-    steps.begin("training for measurement" + (f" (data to {test.cutoff.date()})" if test.cutoff else ""))
-    fold = windows.measurement_fold
-    evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=block_lists)
+    evaluated, zero_shot = _fit_evaluation_model(config, inputs, resume, steps)
     # From here on with the measured values of `auto` settings: the refit serves what was measured.
     config = evaluated.bundle.config
     steps.begin("measuring on the test window")
-    measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=encoder_inputs.embed_zero_shot())
+    measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=zero_shot and zero_shot())
     with log_stage("intervals") as done:
         tables = _summarise(config, measured, evaluated)
         done(f"{format_count(tables['metrics'].height, 'row')}, {tables['segments'].height:,} by segment")
@@ -225,6 +237,28 @@ def _fit_and_measure(
     ended = time.time_ns() // 1_000_000
     results = Results({**facts, **differences}, numbers, baselines, name_curves(curves), ended)
     return _Trained(evaluated.bundle, refit.bundle, results, tables["metrics"])
+
+
+def _fit_evaluation_model(
+    config: Config, inputs: _Inputs, resume: Path, steps: Steps
+) -> tuple[Fitted, Callable[[], NDArray[np.float32]] | None]:
+    """Return the evaluation model, and what embeds the catalogue for the baseline without fine-tuning.
+
+    A training that continues does not have the encoder before fine-tuning, and leaves that baseline out.
+    """
+    steps.begin("texts and encoder")
+    items, fold, test = inputs.snapshot.items, inputs.windows.measurement_fold, inputs.windows.test
+    oldest, blocked = fold.labels[-1], inputs.block_lists
+    rehearse_plugins(config, items, build_histories(oldest.history, items, oldest.cutoff))
+    name = "training for measurement" + (f" (data to {test.cutoff.date()})" if test.cutoff else "")
+    if inputs.earlier:
+        steps.begin(name)
+        text = continue_text(config, items, fold, inputs.earlier.evaluated)
+        return complete_bundle(config, items, text, fold, blocked), None
+    encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
+    steps.begin(name)
+    evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=blocked)
+    return evaluated, encoder_inputs.embed_zero_shot
 
 
 def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:
@@ -288,26 +322,34 @@ def _estimate(config: Config, values: NDArray[np.float64]) -> tuple[float, float
     return found.mean, found.low, found.high
 
 
-def _name_run(config: Config, snapshot: Snapshot, end: datetime | None, block_lists: BlockLists) -> str:
-    """The same snapshot, settings, block lists and end give the same name."""
+def _name_run(config: Config, inputs: _Inputs) -> str:
+    """The same snapshot, settings, block lists, end and earlier model give the same name."""
+    end, blocked, earlier = inputs.windows.end, inputs.block_lists, inputs.earlier
     day = end.date().isoformat() if end else "all"
-    blocked = [] if block_lists.empty else block_lists.hashes()
-    key = " ".join([snapshot.id, config.digest(), *blocked])
+    key = " ".join(
+        [
+            inputs.snapshot.id,
+            config.digest(),
+            *([] if blocked.empty else blocked.hashes()),
+            *([earlier.version.tags["bundle"]] if earlier else []),
+        ]
+    )
     return f"{config.name}-{day}-" + hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def _facts(config: Config, snapshot: Snapshot, windows: Windows, run: str, block_lists: BlockLists) -> dict[str, str]:
-    test = windows.test
+def _facts(config: Config, inputs: _Inputs, run: str) -> dict[str, str]:
+    windows, test = inputs.windows, inputs.windows.test
     return {
         "run": run,
-        "snapshot": snapshot.id,
+        "snapshot": inputs.snapshot.id,
         "config": config.digest(),
         "end": windows.end.isoformat() if windows.end else "",
         "test_start": test.cutoff.isoformat() if test.cutoff else "",
         "test_end": test.end.isoformat() if test.end else "",
         "protocol": config.windows.protocol,
-        "rules": _hash_rules(config, block_lists),
+        "rules": _hash_rules(config, inputs.block_lists),
         "test_pairs": hashlib.sha256(test.positives.drop("events").write_csv().encode()).hexdigest()[:12],
+        **(inputs.earlier.tags if inputs.earlier else {}),
     }
 
 

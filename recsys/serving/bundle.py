@@ -23,6 +23,7 @@ from recsys.ranking.evidence import Evidence, Nearness
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.recommender import Recommender
+from recsys.serving.starting_point import StartingPoint
 from recsys.storage.code_version import WRITTEN_BY, find_code_version
 from recsys.storage.files import read_json, read_parquet, write_json
 from recsys.storage.folders import read_manifest
@@ -53,6 +54,8 @@ class Bundle:
             an older version of recsys wrote the bundle.
         stored_nearness: as the folder of the bundle has it; None for a new bundle and for one of an older version of
             recsys, which did not store it: then it is measured.
+        start: of an evaluation model: where a later training can continue; None without times, in a refit, and where
+            an older version of recsys wrote the bundle.
     """
 
     config: Config
@@ -67,6 +70,7 @@ class Bundle:
     block_lists: BlockLists = field(default_factory=BlockLists)
     checkpoint: str = ""
     stored_nearness: Nearness | None = None
+    start: StartingPoint | None = None
 
     @cached_property
     def nearness(self) -> Nearness:
@@ -198,10 +202,13 @@ class Bundle:
             "encoder": self.encoder.digest(),
             "checkpoint": self.checkpoint,
             "nearness": list(self.nearness),
+            "start": self.start.cutoff.isoformat() if self.start else None,
         }
         write_json(folder / "bundle.json", facts)
         self.encoder.save(folder / "encoder")
         self.candidate_models.save(folder)
+        if self.start:
+            self.start.save(folder)
         self.ranker.save(folder)
         self.items.write_parquet(folder / "items.parquet")
         # Nights read the pairs of their own day, so a bundle holds no id of a user.
@@ -236,7 +243,7 @@ class Bundle:
         content = read_json(folder / "config.json")
         config = parse_config(content, str(folder / "config.json"))
         facts = read_json(folder / "bundle.json")
-        cutoff, nearness = facts["cutoff"], facts.get("nearness")
+        cutoff, nearness, start = facts["cutoff"], facts.get("nearness"), facts.get("start")
         items = read_parquet(folder / "items.parquet")
         arrays = load_file(folder / "catalogue.safetensors")
         statistics = ItemStatistics.from_arrays(arrays)
@@ -255,6 +262,9 @@ class Bundle:
             block_lists=BlockLists.load(folder),
             checkpoint=facts.get("checkpoint", ""),
             stored_nearness=Nearness(*nearness) if nearness else None,
+            start=StartingPoint.load(folder, items["item_id"], config, datetime.fromisoformat(start))
+            if start
+            else None,
         )
 
 

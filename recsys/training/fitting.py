@@ -49,7 +49,6 @@ def fit_bundle(
     encoder_inputs: EncoderInputs,
     fold: Fold,
     *,
-    text: TextModels | None = None,
     resume: Path | None = None,
     block_lists: BlockLists | None = None,
 ) -> Fitted:
@@ -64,11 +63,17 @@ def fit_bundle(
         items: `Items`.
         encoder_inputs: from `prepare_encoder_inputs`.
         fold: the label windows, and what the serving parts may know.
-        text: from `fit_text` with the same fold, where several bundles share it; None: fitted here.
         resume: folder in which a killed fine-tuning is resumed; None: it starts from scratch.
         block_lists: kept in the bundle for the lists that it makes; None: nothing is blocked.
     """
-    text = text or fit_text(config, items, encoder_inputs, fold, resume=resume)
+    text = fit_text(config, items, encoder_inputs, fold, resume=resume)
+    return complete_bundle(config, items, text, fold, block_lists)
+
+
+def complete_bundle(
+    config: Config, items: pl.DataFrame, text: TextModels, fold: Fold, block_lists: BlockLists | None = None
+) -> Fitted:
+    """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle`."""
     rows, recommender, config = _collect_rows(config, items, text, fold)
     with log_stage("ranker") as done:
         ranker, differences = _fit_ranker(config, rows, recommender, None)
@@ -85,7 +90,8 @@ def fit_bundle(
         text.embeddings,
         served.statistics,
         block_lists or BlockLists(),
-        encoder_inputs.checkpoint,
+        text.checkpoint,
+        start=text.starting_point,
     )
     return Fitted(bundle, rows, text, differences)
 
@@ -125,6 +131,7 @@ def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
         candidate_models=served.candidate_models,
         ranker=ranker,
         statistics=served.statistics,
+        start=None,
     )
     return Fitted(bundle, rows, text, differences)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.windows import Fold
 from recsys.progress import format_count, log_stage, progress_bar
+from recsys.serving.bundle import Bundle
+from recsys.serving.starting_point import StartingPoint
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import ItemTexts
@@ -41,6 +44,7 @@ class TextModels:
         item_texts: of the catalogue.
         encoder: the same in every window and at night, and so are the embeddings.
         embeddings: (n_items, embedding_size) float32, rows unit length.
+        checkpoint: SHA-256 of the weights that the encoder was fine-tuned from; empty: trained from scratch.
         history_snapshots: the one that serves, then those of the label windows, newest first.
         curves: losses of the fine-tuning, and of the interest models by epoch, from the oldest snapshot to the newest:
             all the training that the newest models had.
@@ -51,6 +55,7 @@ class TextModels:
     item_texts: ItemTexts
     encoder: Encoder
     embeddings: NDArray[np.float32]
+    checkpoint: str
     history_snapshots: list[HistorySnapshot]
     curves: dict[str, list[float]]
     curve_parts: dict[str, list[int]] = field(default_factory=dict)
@@ -65,6 +70,15 @@ class TextModels:
     def labels(self) -> list[HistorySnapshot]:
         """What is known at the cutoff of each label window, newest first."""
         return self.history_snapshots[1:]
+
+    @property
+    def starting_point(self) -> StartingPoint | None:
+        """Where a later training can continue; None without times."""
+        oldest = self.history_snapshots[-1]
+        if oldest.histories.cutoff is None:
+            return None
+        models = {"interest": oldest.interest, "sequence": oldest.sequence}
+        return StartingPoint(oldest.histories.cutoff, {name: model for name, model in models.items() if model.trained})
 
     def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
         """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
@@ -89,9 +103,36 @@ def fit_text(
     known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
     histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
-    text = TextModels(encoder_inputs.item_texts, encoder, embeddings, [], curves)
+    text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, [], curves)
     for each in reversed(histories):
         text = _add_snapshot(config, text, each)
+    return text
+
+
+def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bundle) -> TextModels:
+    """Continue the text models of an earlier training on the windows of a later one.
+
+    The encoder stays, so only texts that are new to it are encoded. The interest models start as of the oldest label
+    window of the earlier training, and continue through the cutoffs of the fold on all events before each: old events
+    are replayed with the new ones.
+
+    Args:
+        config: settings; those of the text models are the earlier training's.
+        items: `Items` of today.
+        fold: of the later training.
+        earlier: an evaluation model from which the fold can continue; see `recsys.training.continuation`.
+    """
+    known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
+    histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
+    item_texts = earlier.make_item_texts(items)
+    new = len(earlier.find_new_texts(item_texts))
+    with log_stage("embedding") as done, progress_bar("Embedding", len(item_texts)) as progress:
+        embeddings = earlier.embed(item_texts, progress)
+        done(f"{format_count(new, 'new text')} of {len(item_texts):,}")
+    text = TextModels(item_texts, earlier.encoder, embeddings, earlier.checkpoint, [], {})
+    start = earlier.start.models if earlier.start else {}
+    for each in reversed(histories):
+        text = _add_snapshot(config, text, each, start)
     return text
 
 
@@ -108,20 +149,27 @@ def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fol
     return replace(extended, history_snapshots=extended.history_snapshots[:-1])
 
 
-def _add_snapshot(config: Config, text: TextModels, histories: Histories) -> TextModels:
-    """Return the text models with newer histories; their interest models continue from the newest ones so far."""
-    newest = text.history_snapshots[0] if text.history_snapshots else None
+def _add_snapshot(
+    config: Config, text: TextModels, histories: Histories, start: Mapping[str, InterestModel] | None = None
+) -> TextModels:
+    """Return the text models with newer histories.
+
+    Their interest models continue from the newest ones so far; the first ones from `start`, where it has them.
+    """
+    newest = dict(start or {})
+    if text.history_snapshots:
+        newest = {"interest": text.serving.interest, "sequence": text.serving.sequence}
     curves, parts = dict(text.curves), dict(text.curve_parts)
 
-    def fit(name: Literal["interest", "sequence"], start: InterestModel | None) -> InterestModel:
-        model, losses = _fit_interest(config, name, text, histories, start)
+    def fit(name: Literal["interest", "sequence"]) -> InterestModel:
+        model, losses = _fit_interest(config, name, text, histories, newest.get(name))
         curve = f"{name}_loss"
         curves[curve], parts[curve] = [*curves.get(curve, []), *losses], [*parts.get(curve, []), len(losses)]
         return model
 
-    interest = fit("interest", newest.interest if newest else None)
+    interest = fit("interest")
     if "sequence" in config.candidates.depths:
-        sequence = fit("sequence", newest.sequence if newest else None)
+        sequence = fit("sequence")
     else:
         sequence = InterestModel(text.encoder.embedding_size, config.text.sequence)
     added = HistorySnapshot(histories, interest, sequence)

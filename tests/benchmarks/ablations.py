@@ -30,7 +30,7 @@ from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import compare_paired, mean_interval
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import fit_bundle
+from recsys.training.fitting import complete_bundle
 from recsys.training.list_measurement import BLEND
 from recsys.training.measurement import Measured, measure
 from recsys.training.text_models import TextModels, fit_text
@@ -62,7 +62,7 @@ class Laboratory:
         fold = self.windows.measurement_fold
         fold = replace(fold, labels=fold.labels[:windows])
         text = replace(text, history_snapshots=text.history_snapshots[: 1 + len(fold.labels)])
-        fitted = fit_bundle(config, self.items, self.catalogue, fold, text=text)
+        fitted = complete_bundle(config, self.items, text, fold)
         print("   ", fitted.bundle.ranker.describe(), flush=True)
         measured = measure(fitted.bundle, self.windows.test, self.items, baselines=True)
         return measured, time.perf_counter() - started

@@ -26,7 +26,7 @@ from recsys.evaluation.comparison import OURS, summarise
 from recsys.evaluation.segments import compute_segments
 from recsys.features.shift import measure_shift
 from recsys.ranking.importance import measure_importance
-from recsys.training.fitting import fit_bundle
+from recsys.training.fitting import complete_bundle
 from recsys.training.measurement import measure
 
 _SHOWN = 12
@@ -46,7 +46,7 @@ def main() -> None:
     reading = time.perf_counter() - started
     test = laboratory.windows.test
     catalogue, text = laboratory.catalogue, laboratory.text
-    fitted = fit_bundle(config, laboratory.items, catalogue, laboratory.windows.measurement_fold, text=text)
+    fitted = complete_bundle(config, laboratory.items, text, laboratory.windows.measurement_fold)
     fitting = time.perf_counter() - started - reading
     measured = measure(fitted.bundle, test, laboratory.items, baselines=True, zero_shot=catalogue.embed_zero_shot())
     measuring = time.perf_counter() - started - reading - fitting

@@ -53,7 +53,7 @@ from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
 from recsys.serving.reasons import ReasonFinder
 from recsys.serving.recommender import Recommender
-from recsys.training.fitting import fit_bundle
+from recsys.training.fitting import complete_bundle
 
 # Users in one product of the floor; as large as torch likes.
 _AT_ONCE = 1024
@@ -115,9 +115,7 @@ def prepare(config: Config, folder: Path) -> tuple[BatchRecommender, Histories, 
     """
     if not (folder / "bundle.json").exists():
         laboratory = Laboratory(config)
-        fold = laboratory.windows.measurement_fold
-        catalogue, text = laboratory.catalogue, laboratory.text
-        fitted = fit_bundle(config, laboratory.items, catalogue, fold, text=text)
+        fitted = complete_bundle(config, laboratory.items, laboratory.text, laboratory.windows.measurement_fold)
         folder.mkdir(parents=True, exist_ok=True)
         fitted.bundle.save(folder)
     found = ingest(config.dataset, now=datetime.now(UTC))

@@ -19,7 +19,7 @@ from recsys.evaluation.intervals import Estimate, Values, compare_paired
 from recsys.progress import format_count, logger
 from recsys.serving.block_lists import BlockLists
 from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs
-from recsys.training.fitting import fit_bundle
+from recsys.training.fitting import complete_bundle
 from recsys.training.measurement import measure
 from recsys.training.text_models import TextModels, fit_text
 
@@ -148,7 +148,7 @@ class Bench:
             start = perf_counter()
             block_lists = BlockLists.read(config.generation.rules, self._items["item_id"], config.dataset)
             fold = windows.measurement_fold
-            fitted = fit_bundle(config, self._items, catalogue, fold, text=text, block_lists=block_lists)
+            fitted = complete_bundle(config, self._items, text, fold, block_lists)
             measured = measure(fitted.bundle, test, self._items, baselines=False)
             seconds = perf_counter() - start
         evaluation = config.evaluation
