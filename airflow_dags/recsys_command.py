@@ -12,7 +12,8 @@ What becomes of an exit code is decided in one place, `RecsysOperator.execute`:
 The last line of the command is the XCom `reason` and the last line of the task's log.
 
 Further Airflow Variables: `recsys_data_deadline_minutes` (180), `recsys_data_poll_minutes` (10),
-`recsys_data_tolerance_hours` (the config's), `recsys_on_late_data` (`fail` or `continue`), `recsys_shard_tasks` (1).
+`recsys_data_tolerance_hours` (the config's), `recsys_on_late_data` (`fail` or `continue`), `recsys_shard_tasks` (1),
+`recsys_train_from` (none).
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ TASK_SETTINGS: dict[str, Any] = {
 # Runs that are triggered by hand or by an asset have no logical date, only the time from which they may run.
 RUN_DATE = "{{ params.run_date or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
 DATED = ("--run-date", RUN_DATE)
+# An alias to continue from; empty: from scratch.
+START = "--from={{ var.value.get('recsys_train_from', '') }}"
 
 # Facts of a command's JSON that become XComs: what other tasks and people look for.
 _FACTS = ("snapshot", "run", "model", "version", "file", "promoted", "champion", "entry", "run_date", "folder")

@@ -11,6 +11,7 @@ from recsys_command import (
     DATED,
     OTHER_POOL,
     RETRAINING,
+    START,
     TASK_SETTINGS,
     RecsysOperator,
     read_page,
@@ -32,7 +33,12 @@ with DAG(
     (
         RecsysOperator(stage="ingest", execution_timeout=timedelta(hours=1))
         # Training may take hours and has a lock of its own: the nights need not wait for it.
-        >> RecsysOperator(stage="train", arguments=DATED, pool=OTHER_POOL, execution_timeout=timedelta(hours=12))
+        >> RecsysOperator(
+            stage="train",
+            arguments=(*DATED, START),
+            pool=OTHER_POOL,
+            execution_timeout=timedelta(hours=12),
+        )
         >> RecsysOperator(stage="evaluate", as_json=False, pool=OTHER_POOL, execution_timeout=timedelta(hours=2))
         >> RecsysOperator(stage="report", pool=OTHER_POOL, execution_timeout=timedelta(hours=1))
         >> RecsysOperator(

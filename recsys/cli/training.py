@@ -55,7 +55,7 @@ def train(
     from recsys.report.verdict import judge_metrics
 
     check_run_date("train", settings, home(), run_date, datetime.now(UTC))
-    trained = train_together(settings, home(), run_date, start)
+    trained = train_together(settings, home(), run_date, start or None)
     if trained is None:
         # Another process of the same training prints the result.
         return

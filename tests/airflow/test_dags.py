@@ -45,6 +45,7 @@ LATE = {"code": 3, "err": "refused: data for 2025-03-01: not yet", "out": {"fres
 def call(stage: str, run_date: str, config: str = "configs/demo.yaml", *more: str) -> list[str]:
     """Return the arguments of one command and the folder it starts in."""
     dated = ["--run-date", run_date] if stage in DATED else []
+    dated += ["--from="] if stage == "train" and not more else []
     return [stage, "--config", config, *dated, *more, *(["--json"] if stage != "evaluate" else []), str(CHECKOUT)]
 
 
@@ -94,6 +95,12 @@ def test_a_promotion_starts_the_nightly_lists(airflow: Any, stub: Any) -> None:
     assert done["xcoms"]["report"]["file"] == "/home/reports/a.html"
     assert done["xcoms"]["train"] == {"run": "demo-1", "version": "2", "mlflow": "https://mlflow.example/a"}
     assert done["xcoms"]["promote"] == {"promoted": True, "champion": "2"}
+
+
+def test_a_variable_makes_trainings_continue(airflow: Any, stub: Any) -> None:
+    environment = stub.environment(AIRFLOW_VAR_RECSYS_TRAIN_FROM="champion")
+    airflow.run("recsys_train", environment, logical_date="2025-03-09T06:00:00+00:00")
+    assert stub.calls()[1] == call("train", "2025-03-09", "configs/demo.yaml", "--from=champion")
 
 
 def test_a_promotion_that_changes_nothing_starts_nothing(airflow: Any, stub: Any) -> None:
