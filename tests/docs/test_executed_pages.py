@@ -239,6 +239,15 @@ def prepare_tune(desk: Desk) -> None:
     desk.replaced = {"--trials 30": "--trials 1"}
 
 
+def prepare_retrain(desk: Desk) -> None:
+    desk.place_home()
+    desk.write_config("configs/demo.yaml")
+
+
+def check_retrain(desk: Desk, printed: str) -> None:
+    assert "recsys version 2, continued from version 1, is the challenger" in " ".join(printed.split())
+
+
 def prepare_api(desk: Desk) -> None:
     desk.place_home()
     desk.write_config("configs/demo.yaml")
@@ -292,6 +301,7 @@ PAGES: dict[str, tuple[Prepare, Check]] = {
     "docs/how-to/incident.md": (prepare_shop, check_nothing),
     "docs/how-to/operations.md": (prepare_operations, check_nothing),
     "docs/how-to/privacy.md": (prepare_privacy, check_nothing),
+    "docs/how-to/retrain.md": (prepare_retrain, check_retrain),
     "docs/how-to/tune.md": (prepare_tune, check_nothing),
     "docs/reference/api.md": (prepare_api, check_nothing),
     "docs/reference/commands.md": (prepare_nothing, check_nothing),
