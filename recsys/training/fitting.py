@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -18,6 +18,7 @@ from recsys.candidates.statistics import count_statistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.dataset.windows import Fold, Window
 from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.ranking.ranker import Ranker, count_trees
@@ -155,12 +156,12 @@ def fit_text(
     histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
     item_texts = encoder_inputs.item_texts
-    texts, precision = item_texts.texts, encoder.precision
+    texts, vectors, precision = item_texts.texts, read_vectors(items), encoder.precision
     sequence = [InterestModel(encoder.embedding_size, config.text.sequence)] * len(histories)
     parts: dict[str, list[int]] = {}
 
     def fit(name: Literal["interest", "sequence"]) -> list[InterestModel]:
-        models, losses = _fit_interest(config, name, texts, histories, embeddings, precision)
+        models, losses = _fit_interest(config, name, texts, vectors, histories, embeddings, precision)
         curves[f"{name}_loss"] = [loss for own in losses for loss in own]
         parts[f"{name}_loss"] = [len(own) for own in losses]
         return models
@@ -176,6 +177,7 @@ def _fit_interest(
     config: Config,
     name: Literal["interest", "sequence"],
     texts: pl.Series,
+    vectors: Mapping[str, Vectors],
     snapshots: Sequence[Histories],
     embeddings: NDArray[np.float32],
     precision: str,
@@ -197,6 +199,7 @@ def _fit_interest(
                 config.seed,
                 progress,
                 texts=texts,
+                vectors=vectors,
                 start=start,
                 precision=precision,
             )
