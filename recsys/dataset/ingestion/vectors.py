@@ -107,11 +107,11 @@ def check_vectors(what: str, rows: pl.DataFrame) -> pl.DataFrame:
     lengths = rows["vector"].list.len()
     # Of equally frequent lengths the longest: a short vector is more likely cut off than a long one made up.
     size = int(lengths.value_counts().sort("count", "vector")["vector"][-1])
-    faults = []
     if size < 2:
-        faults.append(f"most vectors have {format_count(size, 'number')}, expected at least 2")
-    else:
-        faults += _describe(rows.filter(lengths != size), f"of another length than the other vectors' {size:,} numbers")
+        raise DataError(
+            f"{what}: most vectors have {format_count(size, 'number')}, expected at least 2; check the export"
+        )
+    faults = _describe(rows.filter(lengths != size), f"of another length than the other vectors' {size:,} numbers")
     equal = rows.filter(lengths == size)
     values = _to_matrix(equal["vector"], size)
     finite = np.isfinite(values).all(axis=1)
