@@ -184,6 +184,8 @@ class DatasetSanityConfig(Section):
     """Maximum drop in the number of interactions, as a share."""
     max_kind_lost: Share = 0.5
     """The same per event kind with at least 30 interactions: a kind that disappears or is renamed is refused."""
+    max_vectors_lost: Share = 0.3
+    """Maximum drop in the number of items with a vector, as a share, for each of `dataset.items.vectors`."""
 
 
 class DatasetConfig(Section):
