@@ -10,7 +10,6 @@ import numpy as np
 from recsys.candidates.source import SourceInputs
 from recsys.candidates.sources.nearest_text import NearestTextSource
 from recsys.config.plugins import name_vector_source
-from recsys.dataset.item_vectors import PREFIX, read_vectors
 from recsys.errors import ConfigError
 
 
@@ -28,13 +27,15 @@ class NearestVectorsSource(NearestTextSource):
         Raises:
             ConfigError: the catalogue has no such vectors.
         """
-        found = read_vectors(inputs.items.select(f"^{PREFIX}{cls.vectors}$")).get(cls.vectors)
+        found = inputs.vectors.get(cls.vectors)
         if found is None:
             raise ConfigError(
                 f"source '{cls.name}': the catalogue has no vectors '{cls.vectors}'; name them in "
                 "dataset.items.vectors and ingest again"
             )
-        rows = np.where(found.known[:, None], found.rows, np.float32(np.nan))
+        rows = found.rows
+        if not found.known.all():
+            rows = np.where(found.known[:, None], rows, np.float32(np.nan))
         return cls(rows, inputs.config.nearest_items, inputs.config.nearest_decay)
 
 

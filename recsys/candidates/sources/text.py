@@ -44,8 +44,8 @@ class InterestSource(CandidateSource):
     @classmethod
     def make(cls, inputs: SourceInputs) -> Self:
         """See `CandidateSource`."""
-        model, vectors = inputs.model(cls), read_vectors(inputs.items)
-        return cls(cls.name, cls.reason, model, inputs.embeddings, inputs.config.approximate_from, vectors)
+        model, approximate_from = inputs.model(cls), inputs.config.approximate_from
+        return cls(cls.name, cls.reason, model, inputs.embeddings, approximate_from, inputs.vectors)
 
     def index_items(self, items: NDArray[np.int32]) -> ItemIndex | None:
         """Return the vectors of items (by number, rising) ready to be scored; None if the model is untrained."""
