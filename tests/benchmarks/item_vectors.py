@@ -6,7 +6,8 @@
 `lsa` are TF-IDF vectors of the texts on their first 128 singular vectors, learned from the items known before the label
 windows; `untouched` is the checkpoint without the fine-tuning; `random` carries nothing. Each line is a training of its
 own on the config's test window over the same encoder. Differences are to `texts alone`, paired by user, with 95 %
-bootstrap intervals. Seconds are of lists for 1,000 users, and of the interest model's training.
+bootstrap intervals. `--rounds` times the lists of all users of each line, in turns, in seconds of the processor, which
+other work on the machine hardly changes.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from recsys.config import Config, load_config
 from recsys.config.overrides import apply_settings
 from recsys.config.plugins import name_vector_source
+from recsys.dataset.histories import build_histories
 from recsys.dataset.item_vectors import Vectors, make_column, read_vectors
 from recsys.evaluation.comparison import OURS
+from recsys.serving.batch_recommender import BatchRecommender
+from recsys.serving.bundle import Bundle
 from recsys.text.interest import InterestModel
 from recsys.training.fitting import TextModels, fit_bundle
-from recsys.training.measurement import Measured, measure
+from recsys.training.measurement import measure
 
 _AXES, _DEPTH = 128, 50
 _ALONE = ("text", "nearest_text", "nearest_lsa", "nearest_untouched", "nearest_random")
@@ -84,17 +88,37 @@ def refit(config: Config, text: TextModels, items: pl.DataFrame) -> TextModels:
     return replace(text, history_snapshots=snapshots[::-1])
 
 
-def run(
-    laboratory: Laboratory, vectors: dict[str, NDArray[np.float32]], names: Sequence[str]
-) -> tuple[Measured, float]:
-    """Return what lists with some vectors reach, and the seconds of the interest model."""
+def fit(laboratory: Laboratory, vectors: dict[str, NDArray[np.float32]], names: Sequence[str]) -> tuple[Bundle, float]:
+    """Return a bundle of some vectors, and the processor's seconds for its interest models."""
     config, items = attach(laboratory, vectors, names)
-    started = time.perf_counter()
+    started = time.process_time()
     text = refit(config, laboratory.text, items)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     fold = laboratory.windows.measurement_fold
-    bundle = fit_bundle(config, items, laboratory.catalogue, fold, text=text).bundle
-    return measure(bundle, laboratory.windows.test, items, baselines=True), seconds
+    return fit_bundle(config, items, laboratory.catalogue, fold, text=text).bundle, seconds
+
+
+def time_nights(laboratory: Laboratory, bundles: dict[str, Bundle], rounds: int) -> None:
+    """Print the least processor's seconds that the lists of all users took, for each line."""
+    test, nights = laboratory.windows.test, {}
+    users = build_histories(test.history, laboratory.items, test.cutoff)
+    for line, bundle in bundles.items():
+        recommender = bundle.prepare(bundle.items, users)
+        evidence = bundle.count_evidence(recommender, users)
+        nights[line] = BatchRecommender(bundle.config, bundle, recommender, "1", evidence)
+        nights[line].recommend(users.select(slice(0, 200)))
+    seconds: dict[str, list[float]] = {line: [] for line in nights}
+    for _ in range(rounds):
+        for line, night in nights.items():
+            started = time.process_time()
+            night.recommend(users)
+            seconds[line].append(time.process_time() - started)
+    for line, found in seconds.items():
+        print(
+            f"{line}: lists of {users.n_users:,} users x {users.n_items:,} items in {min(found):.2f} s of "
+            f"{', '.join(f'{one:.2f}' for one in found)}; {users.n_users / min(found):,.0f} users/s",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -103,6 +127,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument("--only", default="", help="lines, separated by semicolons, beside `texts alone`")
+    parser.add_argument("--rounds", type=int, default=0, help="how often the lists of all users are timed")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     changes = {path: yaml.safe_load(value) for path, _, value in (one.partition("=") for one in given.set)}
@@ -112,21 +137,22 @@ def main() -> None:
     laboratory = Laboratory(config)
     vectors = make_vectors(laboratory)
     reference: dict[str, NDArray[np.float64]] = {}
+    bundles: dict[str, Bundle] = {}
     for line, names in LINES.items():
         if line not in wanted:
             continue
-        measured, seconds = run(laboratory, vectors, names)
-        costs = measured.costs.seconds_per_1000_users
-        print(
-            f"{line}: interest model {seconds:.1f} s, lists {costs:.2f} s, "
-            f"union recall {measured.ledger.union_recall:.3f}",
-            flush=True,
-        )
+        bundles[line], seconds = fit(laboratory, vectors, names)
+        items = bundles[line].items
+        measured = measure(bundles[line], laboratory.windows.test, items, baselines=True)
+        recall = measured.ledger.union_recall
+        print(f"{line}: interest models in {seconds:.1f} s, union recall {recall:.3f}", flush=True)
         models = [OURS, *(name for name in _ALONE if name in measured.ranks_by_model)]
         for model in models:
             values = read_values(measured, model, metric, n)
             print("   ", describe(f"{model} {metric}@{n}", values, reference.get(model)), flush=True)
             reference.setdefault(model, values)
+    if given.rounds:
+        time_nights(laboratory, bundles, given.rounds)
 
 
 if __name__ == "__main__":
