@@ -1,13 +1,14 @@
 """What vectors of the items from elsewhere add on a real set, whose second modality is a second reading of its texts.
 
     RECSYS_DATA=… python tests/benchmarks/item_vectors.py --config configs/ifdb.yaml
-    RECSYS_DATA=… python tests/benchmarks/item_vectors.py --config configs/ml100k.yaml --only 'with lsa'
+    RECSYS_DATA=… python tests/benchmarks/item_vectors.py --config configs/ml100k.yaml --only "with lsa" --rounds 3
+    RECSYS_DATA=… python tests/benchmarks/item_vectors.py --config configs/ifdb.yaml --alone
 
 `lsa` are TF-IDF vectors of the texts on their first 128 singular vectors, learned from the items known before the label
 windows; `untouched` is the checkpoint without the fine-tuning; `random` carries nothing. Each line is a training of its
 own on the config's test window over the same encoder. Differences are to `texts alone`, paired by user, with 95 %
-bootstrap intervals. `--rounds` times the lists of all users of each line, in turns, in seconds of the processor, which
-other work on the machine hardly changes.
+bootstrap intervals. `--alone` asks the interest model alone, over the untouched checkpoint. `--rounds` times the
+lists of all users of each line, in turns, in seconds of the processor, which other work on the machine hardly changes.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import numpy as np
 import polars as pl
 import yaml
 from ablations import Laboratory, describe, read_values
+from interest_alone import Question
 from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from recsys.candidates.sources.text import InterestSource
 from recsys.config import Config, load_config
 from recsys.config.overrides import apply_settings
 from recsys.config.plugins import name_vector_source
@@ -35,7 +38,9 @@ from recsys.dataset.item_vectors import Vectors, make_column, read_vectors
 from recsys.evaluation.comparison import OURS
 from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.bundle import Bundle
+from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
+from recsys.text.item_text import ItemTexts
 from recsys.training.fitting import TextModels, fit_bundle
 from recsys.training.measurement import measure
 
@@ -54,12 +59,38 @@ def make_vectors(laboratory: Laboratory) -> dict[str, NDArray[np.float32]]:
     """Return (n_items, size) float32 by name; an item without a text gets zeros."""
     catalogue = laboratory.catalogue
     texts = catalogue.item_texts.texts
-    known = texts.filter(pl.Series(catalogue.known)).to_list()
+    lsa = make_lsa(texts, texts.filter(pl.Series(catalogue.known)))
+    return {"lsa": lsa, "untouched": catalogue.embed_zero_shot(), "random": draw(len(texts))}
+
+
+def make_lsa(texts: pl.Series, known: pl.Series) -> NDArray[np.float32]:
     terms = TfidfVectorizer(sublinear_tf=True, min_df=2, max_df=0.2)
-    axes = TruncatedSVD(_AXES, random_state=0).fit(terms.fit_transform(known))
-    lsa = axes.transform(terms.transform(texts.to_list())).astype(np.float32)
-    random = np.random.default_rng(0).normal(size=(len(texts), _AXES)).astype(np.float32)
-    return {"lsa": lsa, "untouched": catalogue.embed_zero_shot(), "random": random}
+    axes = TruncatedSVD(_AXES, random_state=0).fit(terms.fit_transform(known.to_list()))
+    return axes.transform(terms.transform(texts.to_list())).astype(np.float32)
+
+
+def draw(n_items: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=(n_items, _AXES)).astype(np.float32)
+
+
+def measure_alone(config: Config, last_out: bool) -> None:
+    """Print what the interest model reaches as one source, with and without vectors, by the dropout of modalities."""
+    question = Question(config, last_out)
+    texts = ItemTexts.from_items(question.items, config.text.fields).texts
+    embeddings = Encoder(config.text.checkpoint, config.text).encode(texts.to_list())
+    lsa, random = {"lsa": Vectors.normalise(make_lsa(texts, texts))}, {"random": Vectors.normalise(draw(len(texts)))}
+    lines = {
+        "texts alone": ({}, None),
+        **{f"with lsa, dropout {share}": ({"vector_dropout": share}, lsa) for share in (0.0, 0.1, 0.2)},
+        "with random": ({}, random),
+    }
+    reference: dict[str, NDArray[np.float64]] = {}
+    for line, (changes, vectors) in lines.items():
+        model = InterestModel(embeddings.shape[1], config.text.interest.model_copy(update=changes))
+        model.fit(question.histories, embeddings, config.seed, texts=texts, vectors=vectors)
+        found = question.measure(InterestSource("text", "text", model, embeddings, None, vectors))
+        print(f"{line}:", " | ".join(describe(name, found[name], reference.get(name)) for name in found), flush=True)
+        reference = reference or found
 
 
 def attach(
@@ -127,11 +158,16 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument("--only", default="", help="lines, separated by semicolons, beside `texts alone`")
+    parser.add_argument("--alone", action="store_true", help="measure the interest model alone")
+    parser.add_argument("--last-out", action="store_true", help="with --alone: ask for last items")
     parser.add_argument("--rounds", type=int, default=0, help="how often the lists of all users are timed")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     changes = {path: yaml.safe_load(value) for path, _, value in (one.partition("=") for one in given.set)}
     config = apply_settings(load_config(given.config), changes)
+    if given.alone:
+        measure_alone(config, given.last_out)
+        return
     wanted = {"texts alone", *(name.strip() for name in given.only.split(";"))} if given.only else set(LINES)
     metric, n = config.evaluation.metric, config.evaluation.n
     laboratory = Laboratory(config)
