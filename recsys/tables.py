@@ -19,7 +19,11 @@ def _instant(nullable: bool) -> dy.Datetime:
 
 
 class Items(dy.Schema):
-    """The catalogue, sorted by `item_id`. Further string columns (attributes) may follow."""
+    """The catalogue, sorted by `item_id`.
+
+    Further string columns (attributes) may follow, then vectors from elsewhere in columns `vector:NAME`: List(Float32),
+    all equally long and of unit length, null for an item without one.
+    """
 
     item_id = dy.String(primary_key=True, min_length=1)
     title = dy.String(nullable=False)

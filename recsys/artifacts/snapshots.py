@@ -211,7 +211,16 @@ def select_meaning(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _drop_limits(files: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in files.items() if name != "max_unpacked_gb"}
+    meant = {name: value for name, value in files.items() if name != "max_unpacked_gb"}
+    # Snapshots of versions without vectors lack that setting.
+    vectors = meant.pop("vectors", None)
+    if vectors:
+        limit = "max_unknown_share"
+        meant["vectors"] = {
+            name: {setting: value for setting, value in own.items() if setting != limit}
+            for name, own in vectors.items()
+        }
+    return meant
 
 
 def _read_summary(folder: Path) -> Summary | None:

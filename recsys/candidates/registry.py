@@ -15,7 +15,7 @@ from recsys.candidates.source import CandidateSource, Source, SourceInputs
 from recsys.candidates.statistics import ItemStatistics
 from recsys.collab.factor_cache import FactorCache
 from recsys.config import CandidatesConfig
-from recsys.config.plugins import SOURCES, demand_plugin, order_sources
+from recsys.config.plugins import SOURCES, demand_plugin, find_vectors, order_sources
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def load_source(name: str) -> type[CandidateSource]:
     Raises:
         ConfigError: no source has this name, or its class is not a `CandidateSource`.
     """
+    if (vectors := find_vectors(name)) is not None:
+        module = import_module("recsys.candidates.sources.nearest_vectors")
+        return cast(type[CandidateSource], module.find_vector_source(vectors))
     if name in SOURCES:
         import_module(f"recsys.candidates.sources.{name}")
     target = demand_plugin("source", name).target

@@ -19,6 +19,7 @@ from recsys.candidates.statistics import ItemStatistics
 from recsys.collab.factor_cache import FactorCache
 from recsys.config import CandidatesConfig, Config, Section
 from recsys.dataset.histories import Histories, find_known
+from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.errors import ConfigError
 from recsys.text.item_text import ItemTexts
 
@@ -88,6 +89,11 @@ class SourceInputs:
     models: Mapping[str, Any]
     factor_cache: FactorCache | None = None
     _made: dict[type[CandidateSource], CandidateSource] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def vectors(self) -> dict[str, Vectors]:
+        """The items' vectors from elsewhere, by name."""
+        return read_vectors(self.items)
 
     def model(self, source: type[CandidateSource]) -> Any:
         """Return the fitted model of a source.

@@ -21,6 +21,14 @@ def embed(
             "--text", "-t", metavar="TEXT", help="A text to embed; repeatable. Default: one text per line of stdin."
         ),
     ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Embed the items of the newest snapshot instead, into this Parquet file, which "
+            "`dataset.items.vectors` of another config can name.",
+        ),
+    ] = None,
     alias: AliasOption = "champion",
     as_json: JsonOption = False,
 ) -> None:
@@ -33,8 +41,19 @@ def embed(
     """
     settings = load_settings(config, "pipelines.search")
     from recsys.config import home
-    from recsys.pipelines.search import embed_texts
+    from recsys.errors import ConfigError
+    from recsys.pipelines.search import embed_items, embed_texts
+    from recsys.progress import format_count
 
+    if items is not None:
+        if text:
+            raise ConfigError("embed: --items and --text are both set; embed either the catalogue or texts")
+        count = embed_items(settings, home(), items, alias)
+        if as_json:
+            print_json({"items": count, "file": str(items)})
+        else:
+            print_text(f"vectors of {format_count(count, 'item')} written to {items}")
+        return
     texts = text or _read_lines()
     vectors = embed_texts(settings, home(), texts, alias)
     # The shortest digits that parse back to the same float32.

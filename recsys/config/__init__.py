@@ -23,12 +23,13 @@ from recsys.config.dataset import (
     InteractionFiles,
     ItemColumns,
     ItemFiles,
+    VectorFiles,
     WindowsConfig,
 )
 from recsys.config.gate import GateConfig, GuardrailsConfig
 from recsys.config.monitoring import LimitConfig, MonitoringConfig
 from recsys.config.plugin_records import check_plugins, record_plugins
-from recsys.config.plugins import SOURCES, Kind, as_value_error, load_modules
+from recsys.config.plugins import SOURCES, Kind, as_value_error, find_vectors, load_modules, name_vector_source
 from recsys.config.ranking import (
     AlsConfig,
     Bm25Config,
@@ -39,6 +40,7 @@ from recsys.config.ranking import (
     ItemToItemConfig,
     RankingConfig,
     TransitionsConfig,
+    add_vector_sources,
 )
 from recsys.config.renames import find_renamed
 from recsys.config.retention import RetentionConfig
@@ -116,6 +118,7 @@ __all__ = [
     "TextConfig",
     "TfidfConfig",
     "TransitionsConfig",
+    "VectorFiles",
     "WindowsConfig",
     "check_plugins",
     "data_path",
@@ -162,6 +165,11 @@ class Config(Section):
     retention: RetentionConfig = RetentionConfig()
     """What `recsys prune` keeps."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _add_vector_sources(cls, content: Any) -> Any:
+        return add_vector_sources(content)
+
     @field_validator("plugins")
     @classmethod
     def _import_plugins(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
@@ -200,6 +208,14 @@ class Config(Section):
             raise ValueError(
                 f"generation.rules.max_per_value {ruled} are neither tags nor attributes of dataset.items; "
                 f"known: {', '.join(sorted(columns))}"
+            )
+        own = {name_vector_source(name) for name in self.dataset.items.vectors}
+        absent = [name for name in self.candidates.depths if find_vectors(name) and name not in own]
+        if absent:
+            sources = ", ".join((*SOURCES, *sorted(own)))
+            raise ValueError(
+                f"candidates.depths has '{absent[0]}', but dataset.items.vectors has no '{find_vectors(absent[0])}'; "
+                f"sources are {sources}"
             )
         if self.generation.active_days is not None and not has_times:
             raise ValueError("generation.active_days needs dataset.interactions.columns.time")

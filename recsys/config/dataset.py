@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from recsys.config.plugins import SOURCES, name_vector_source
 from recsys.config.raw_files import Column, Columns, RawFiles
 from recsys.config.section import Count, PositiveShare, Section, Share
 
@@ -30,6 +31,20 @@ class ItemColumns(Section):
     """Column with the time the item was added to the catalogue; missing: it has always been available."""
 
 
+class VectorFiles(Section):
+    """Vectors of the items from elsewhere, such as an image encoder's."""
+
+    path: str | None = None
+    """Parquet file, folder or glob pattern with a row per item, relative to RECSYS_DATA; null: the files of the
+    items."""
+    item_id: Columns = "item_id"
+    """Column with the item's id, if there is a path; several columns are joined with |."""
+    column: Column = "vector"
+    """Column with lists of numbers, all equally long; null for an item without a vector."""
+    max_unknown_share: Share = 0.2
+    """Maximum share of the vectors whose items the catalogue lacks; they are left out. Above it, ingest stops."""
+
+
 class ItemFiles(RawFiles):
     """Files and columns of the raw items."""
 
@@ -46,6 +61,17 @@ class ItemFiles(RawFiles):
     white space and []{}":, in them."""
     tags_separator: Annotated[str, Field(min_length=1)] = ","
     """Separator of tags in a text such as "drama|war"; not needed for lists."""
+
+    vectors: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")], VectorFiles] = Field(default={})
+    """Vectors from elsewhere: name -> where they are. Names become part of names of sources and features."""
+
+    @model_validator(mode="after")
+    def _vectors_do_not_shadow(self) -> Self:
+        if taken := sorted(name for name in self.vectors if name_vector_source(name) in SOURCES):
+            raise ValueError(
+                f"vectors '{taken[0]}': there is a built-in source {name_vector_source(taken[0])}; choose another name"
+            )
+        return self
 
     @model_validator(mode="after")
     def _attributes_do_not_shadow(self) -> Self:
@@ -158,6 +184,8 @@ class DatasetSanityConfig(Section):
     """Maximum drop in the number of interactions, as a share."""
     max_kind_lost: Share = 0.5
     """The same per event kind with at least 30 interactions: a kind that disappears or is renamed is refused."""
+    max_vectors_lost: Share = 0.3
+    """Maximum drop in the number of items with a vector, as a share, for each of `dataset.items.vectors`."""
 
 
 class DatasetConfig(Section):

@@ -44,6 +44,8 @@ SOURCES = (
     "new_items",
     "repeat",
 )
+# Sources of `dataset.items.vectors`: one for each name.
+_NEAREST = "nearest_"
 _BUILT_IN = "recsys.candidates.sources."
 _GROUPS: dict[Kind, str] = {"source": "recsys.sources", "feature": "recsys.features", "baseline": "recsys.baselines"}
 _METHODS: dict[Kind, tuple[str, ...]] = {
@@ -186,6 +188,18 @@ def demand_plugin(kind: Kind, name: str) -> Plugin:
             "'plugins'"
         )
     return plugin
+
+
+def name_vector_source(vectors: str) -> str:
+    """Return the name of the source of the items that are nearest by vectors from elsewhere, `nearest_NAME`."""
+    return f"{_NEAREST}{vectors}"
+
+
+def find_vectors(source: str) -> str | None:
+    """Return the name of the item vectors that a source `nearest_NAME` compares; None: it is another source."""
+    if not source.startswith(_NEAREST) or source in SOURCES or find_plugin("source", source) is not None:
+        return None
+    return source.removeprefix(_NEAREST) or None
 
 
 def order_sources(names: Iterable[str]) -> list[str]:

@@ -6,8 +6,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from recsys.config.plugins import SOURCES, as_value_error, find_plugin, list_names, resolve_options
+from recsys.config.plugins import (
+    SOURCES,
+    as_value_error,
+    find_plugin,
+    find_vectors,
+    list_names,
+    name_vector_source,
+    resolve_options,
+)
 from recsys.config.section import AUTO, Auto, Count, DecayingSection, Section
+
+# Number of items that the source of each of the items' vectors proposes by default.
+_VECTOR_DEPTH = 50
 
 
 class AlsConfig(Section):
@@ -108,7 +119,8 @@ class CandidatesConfig(Section):
             "new_items": 50,
         }
     )
-    """Source -> number of items it proposes per user. Sources not listed here are off."""
+    """Source -> number of items it proposes per user. Sources not listed here are off. By default, a source
+    nearest_NAME is on for each of `dataset.items.vectors`, with 50 items."""
     options: dict[str, dict[str, Any]] = Field(default={}, validate_default=True)
     """Plug-in source -> its settings, validated by the section that the plug-in declares."""
     max_candidates: Count | None = None
@@ -117,9 +129,9 @@ class CandidatesConfig(Section):
     """Number of items from which vector sources use approximate search (faiss): only the nearest clusters, which may
     miss an item or two. null: always exact search."""
     nearest_items: Count = 5
-    """Number of newest history items that nearest_text compares with."""
+    """Number of newest history items that nearest_text and nearest_NAME compare with."""
     nearest_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Decay in nearest_text: weight of a history item relative to the next newer one."""
+    """Decay in nearest_text and nearest_NAME: weight of a history item relative to the next newer one."""
     popularity_half_life_days: Annotated[float, Field(gt=0)] | Auto | None = AUTO
     """Half-life of an interaction in recent popularity; null: no decay; auto: measured
     on the newest label window."""
@@ -143,7 +155,9 @@ class CandidatesConfig(Section):
     def _known_sources(cls, depths: dict[str, int]) -> dict[str, int]:
         known = ", ".join((*SOURCES, *list_names("source")))
         with as_value_error():
-            unknown = sorted(name for name in depths if find_plugin("source", name) is None and name not in SOURCES)
+            # Whether there are such vectors is checked together with the dataset section.
+            others = [name for name in depths if name not in SOURCES and find_vectors(name) is None]
+            unknown = sorted(name for name in others if find_plugin("source", name) is None)
         if unknown:
             raise ValueError(
                 f"no source {unknown}; sources are {known}; for your own source, name its module under 'plugins' or "
@@ -156,8 +170,9 @@ class CandidatesConfig(Section):
     @field_validator("options")
     @classmethod
     def _valid_options(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        used = [name for name in info.data.get("depths", ()) if name not in SOURCES]
         with as_value_error():
+            others = [name for name in info.data.get("depths", ()) if name not in SOURCES]
+            used = [name for name in others if find_vectors(name) is None]
             return resolve_options("source", options, used)
 
     @model_validator(mode="after")
@@ -166,6 +181,20 @@ class CandidatesConfig(Section):
         if asking and self.segment_column is None:
             raise ValueError(f"depths has '{asking[0]}', but no segment_column; name tags or an attribute of items")
         return self
+
+
+def add_vector_sources(content: Any) -> Any:
+    """Return the content of a config in which, unless it sets `depths`, each of the items' vectors has its source."""
+    try:
+        vectors, candidates = content["dataset"]["items"]["vectors"], content.get("candidates") or {}
+        names = [name_vector_source(name) for name in vectors]
+        if not names or "depths" in candidates:
+            return content
+    except (AttributeError, KeyError, TypeError):
+        # Sections of a wrong form are refused by their own checks.
+        return content
+    depths = {**CandidatesConfig().depths, **dict.fromkeys(names, _VECTOR_DEPTH)}
+    return {**content, "candidates": {**candidates, "depths": depths}}
 
 
 def _needs_segments(source: str) -> bool:

@@ -232,6 +232,9 @@ class InterestConfig(Section):
     """Dropout of the terms: share of the items without them in a step."""
     hashed_terms_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     """Learning rate of the bucket vectors."""
+    vector_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout of modalities, if there are `dataset.items.vectors`: share of the items whose text, or one of whose other
+    vectors, is left out in a step, never all of them, so that the model also learns from each alone."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Softmax temperature, by which cosines are divided."""
     history_length: Annotated[int, Field(ge=1)] = 50

@@ -34,7 +34,10 @@ FIT_FEATURES = {
 
 
 def declare_features(
-    sources: Sequence[str], attributes: Sequence[str], extra: Sequence[CandidateFeature] = ()
+    sources: Sequence[str],
+    attributes: Sequence[str],
+    extra: Sequence[CandidateFeature] = (),
+    modalities: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the feature columns in order, each with a sentence of meaning.
 
@@ -42,6 +45,7 @@ def declare_features(
         sources: names of the sources.
         attributes: names of the items' attribute columns.
         extra: features of plug-ins.
+        modalities: names of the items' vectors from elsewhere.
 
     Raises:
         ConfigError: a plug-in's column has a name that is taken.
@@ -58,7 +62,7 @@ def declare_features(
         **FIT_FEATURES,
         **{
             f"{name}_{kind}": text.format(vectors=vectors)
-            for name, vectors in _list_vectors(sources).items()
+            for name, vectors in _list_vectors(sources, modalities).items()
             for kind, text in VECTOR_FEATURES.items()
         },
         **{
@@ -107,12 +111,14 @@ def describe_rows(
     columns |= describe_matches(rows, histories, facts)
     columns |= describe_repeats(rows, histories)
     columns |= describe_extra(facts.extra_features, rows, histories, facts)
-    return {name: columns[name] for name in declare_features(sources, facts.attributes, facts.extra_features)}
+    declared = declare_features(sources, facts.attributes, facts.extra_features, facts.modalities)
+    return {name: columns[name] for name in declared}
 
 
-def _list_vectors(sources: Sequence[str]) -> dict[str, str]:
-    """Return the vectors that are compared: built-in ones, and those that plug-ins among the sources offer."""
-    return VECTORS | {source.name: source.item_vectors for source in _find_plugins(sources) if source.item_vectors}
+def _list_vectors(sources: Sequence[str], modalities: Sequence[str]) -> dict[str, str]:
+    """Return the vectors that are compared: built-in ones, those of plug-ins among the sources, and the items' own."""
+    of_plugins = {source.name: source.item_vectors for source in _find_plugins(sources) if source.item_vectors}
+    return VECTORS | of_plugins | {f"vector_{name}": f"vectors {name}" for name in modalities}
 
 
 def _list_neighbours(sources: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import SECONDS_PER_DAY, find_known
+from recsys.dataset.item_vectors import Vectors, name_vectors, read_vectors
 from recsys.dataset.values import mark_values
 from recsys.features.feature import CandidateFeature
 
@@ -35,26 +36,6 @@ _SCRIPTS = {
     "Japanese": r"[\p{Hiragana}\p{Katakana}]",
     "Han": r"\p{Han}",
 }
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """A unit vector per item.
-
-    Attributes:
-        rows: (n_items, size) float32, zeros for an item without a vector.
-        known: (n_items) bool, the item has a vector.
-    """
-
-    rows: NDArray[np.float32]
-    known: NDArray[np.bool_]
-
-    @classmethod
-    def normalise(cls, rows: NDArray[np.float32]) -> Vectors:
-        """Return the rows scaled to unit length; an item with a row of NaN or zeros has no vector."""
-        filled = np.nan_to_num(rows)
-        lengths = np.sqrt(np.vecdot(filled, filled))
-        return cls((filled / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32), lengths > 0)
 
 
 @dataclass(frozen=True)
@@ -85,7 +66,7 @@ class ItemFacts:
         joined: (n_items) float64, seconds from 1970 to when the item joined the catalogue; NaN: it was always there.
         text_lengths: (n_items) float32, characters of title and description.
         scripts: (n_items, n_scripts) float32 sparse: 1 for the script of most letters of title and description.
-        vectors: `text`, and of the sources that offer some (`als`).
+        vectors: `text`, of the sources that offer some (`als`), and `vector_NAME` of the items' vectors from elsewhere.
         neighbours: of the sources that offer some (`item_to_item` and `transitions`).
         values: of `tags` and of each attribute, (n_items, n_values) float32 sparse: 1 where the item has the value.
         numbers: of each attribute, (n_items) float64: its value; NaN where that is not a number.
@@ -141,6 +122,7 @@ class ItemFacts:
             vectors={
                 "text": Vectors(embeddings, np.any(embeddings, axis=1)),
                 **{name: Vectors.normalise(rows) for name, rows in candidate_models.item_vectors.items()},
+                **{f"vector_{name}": vectors for name, vectors in read_vectors(items).items()},
             },
             neighbours={
                 name: Neighbours.from_similarity(matrix) for name, matrix in candidate_models.item_neighbours.items()
@@ -156,6 +138,11 @@ class ItemFacts:
     def attributes(self) -> list[str]:
         """Names of the attributes, sorted."""
         return list(self.numbers)
+
+    @cached_property
+    def modalities(self) -> list[str]:
+        """Names of the items' vectors from elsewhere."""
+        return list(name_vectors(self.items))
 
     @cached_property
     def percentiles(self) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Similarity of the candidate to the user's items: by text, by factors, and by item-to-item neighbours."""
+"""Similarity of the candidate to the user's items: by text, factors, other vectors, and item-to-item neighbours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from recsys.candidates.marks import is_marked, mark_new
 from recsys.candidates.merge import CandidateRows
 from recsys.dataset.histories import Histories
-from recsys.features.item_facts import Neighbours, Vectors
+from recsys.dataset.item_vectors import Vectors
+from recsys.features.item_facts import Neighbours
 from recsys.storage.compilation import compiled
 
 # Newest items that are "recent", and the most items that are compared one by one.

@@ -77,6 +77,14 @@ CATALOGUE_CAUSES: tuple[Cause, ...] = (
         ("data.attribute_median.*", "data.attribute_missing.*", "data.description_*"),
         ("data.title_length",),
     ),
+    Cause(
+        "vectors_missing",
+        "many items lack a vector of dataset.items.vectors",
+        "Check the files of these vectors; meanwhile the models score such items by their texts.",
+        lambda now: now.high("data.vectors_missing.*"),
+        ("data.vectors_missing.*",),
+        OUTPUT,
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from recsys.dataset.item_vectors import PREFIX
 from recsys.dataset.languages import count_languages
 from recsys.monitoring.events import EventCounts
 from recsys.monitoring.figures import Figures, Observed, average_by_item_column, divide
@@ -41,6 +42,7 @@ def watch_data(
     _watch_texts(figures, observed)
     _watch_new_texts(figures, observed, last, last_sketches, sample_items)
     _watch_attributes(figures, observed.items)
+    watch_item_vectors(figures, observed.items)
     _watch_rows(figures, observed)
 
 
@@ -156,6 +158,15 @@ def _watch_attributes(figures: Figures, items: pl.DataFrame) -> None:
         numbers = given[name].cast(pl.Float64, strict=False).drop_nulls()
         if given.height and len(numbers) >= _NUMERIC * given.height:
             figures.add(f"data.attribute_median.{name}", float(numbers.median() or 0.0))  # type: ignore[arg-type]
+
+
+def watch_item_vectors(figures: Figures, items: pl.DataFrame) -> None:
+    """Add the share of items without a vector, for each of the items' vectors from elsewhere."""
+    for column in items.columns:
+        if column.startswith(PREFIX):
+            figures.add(
+                f"data.vectors_missing.{column.removeprefix(PREFIX)}", divide(items[column].null_count(), items.height)
+            )
 
 
 def _watch_rows(figures: Figures, observed: Observed) -> None:

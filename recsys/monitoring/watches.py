@@ -71,6 +71,7 @@ _WATCHES: dict[str, Watch] = {
     "data.*_length": Watch("median length in characters", "size", log(1.5)),
     "data.language.*": Watch("share of titles in the language", "share", 0.15),
     "data.attribute_missing.*": Watch("share of items without the attribute", "share", 0.1, "high"),
+    "data.vectors_missing.*": Watch("share of items without a vector", "share", 0.1, "high"),
     "data.attribute_median.*": Watch("median of the attribute", "size", log(1.5)),
     "data.rejected.*.unknown_event": Watch("share of raw rows of an unknown event kind", "share", 0.003, "high"),
     "data.rejected.*.*": Watch("share of raw rows that broke the rule", "share", 0.02, "high", high=0.3),

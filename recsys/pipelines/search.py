@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from recsys.artifacts.snapshots import read_snapshot
 from recsys.config import Config
+from recsys.dataset.item_vectors import Vectors, make_column
 from recsys.errors import DataError, RegistryError
 from recsys.pipelines.compare import load_bundle
 from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.registry.tracking import connect
 from recsys.registry.versions import BUNDLE, CHALLENGER, CHAMPION, Version, need_version
 from recsys.serving.bundle import Bundle
+from recsys.storage.files import replace_file
 from recsys.storage.home import embeddings_folder, mlflow_database
 from recsys.text.embedding_cache import EmbeddingCache
 
@@ -51,6 +53,31 @@ def embed_texts(config: Config, home: Path, texts: Sequence[str], alias: str = C
         vectors = bundle.encoder.in_full_precision().encode(texts, progress)
         done(f"{format_count(len(texts), 'text')} embedded with {alias} version {version.number}")
     return vectors
+
+
+def embed_items(config: Config, home: Path, out: Path, alias: str = CHAMPION) -> int:
+    """Embed the items of the newest snapshot with a registered encoder, for `dataset.items.vectors` of another config.
+
+    Args:
+        config: the names of the model and the snapshot.
+        home: the folder of snapshots and the default MLflow store.
+        out: Parquet file to write: `item_id`, and `vector` as lists of float32, unit length; replaced if it exists.
+        alias: of the version whose encoder is used.
+
+    Returns:
+        The number of items.
+
+    Raises:
+        ArtifactError: there is no snapshot, or the file cannot be written.
+        RegistryError: no version has the alias.
+    """
+    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+    version, bundle = load_registered(config, home, alias)
+    embeddings = _embed_catalogue(bundle, snapshot.items, home, f"{alias} version {version.number}")
+    column = make_column("", Vectors(embeddings, np.asarray(embeddings.any(axis=1)))).alias("vector")
+    with replace_file(out) as staging:
+        snapshot.items.select("item_id", column).write_parquet(staging)
+    return snapshot.items.height
 
 
 def search(
@@ -90,9 +117,7 @@ def search(
             f"search: no word or character of the text is in the vocabulary of {alias} version {version.number} "
             f"({bundle.config.text.checkpoint}); use words of its languages, or train with another text.checkpoint"
         )
-    with log_stage("catalogue") as done, progress_bar("Embedding", items.height) as progress:
-        embeddings = bundle.embed(bundle.make_item_texts(items), progress, EmbeddingCache(embeddings_folder(home)))
-        done(f"{format_count(items.height, 'item')} embedded with {alias} version {version.number}")
+    embeddings = _embed_catalogue(bundle, items, home, f"{alias} version {version.number}")
     nearest = find_nearest(embeddings, bundle.encoder.encode([text])[0], items["item_id"], n)
     titles = items.select("item_id", "title")
     return nearest.join(titles, on="item_id", how="left", maintain_order="left").select(
@@ -140,6 +165,13 @@ def load_registered(config: Config, home: Path, alias: str) -> tuple[Version, Bu
     store = connect(home, config)
     version = need_version(store, config.model_name, alias, next_step)
     return version, load_bundle(store, version, BUNDLE)
+
+
+def _embed_catalogue(bundle: Bundle, items: pl.DataFrame, home: Path, encoder: str) -> NDArray[np.float32]:
+    with log_stage("catalogue") as done, progress_bar("Embedding", items.height) as progress:
+        embeddings = bundle.embed(bundle.make_item_texts(items), progress, EmbeddingCache(embeddings_folder(home)))
+        done(f"{format_count(items.height, 'item')} embedded with {encoder}")
+    return embeddings
 
 
 def _check_unicode(text: str, what: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from recsys.dataset.item_vectors import PREFIX
 from recsys.dataset.values import list_values
 
 # Of each text, so that one long description does not fill the page.
@@ -36,6 +37,7 @@ def gather_items(
         name
         for name in items.columns
         if name not in ("item_id", "title", "description", "tags", "available", "created_at")
+        and not name.startswith(PREFIX)
     ]
     wanted = set(detailed)
     # Only the detailed ones, so that a large catalogue is not looked through.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,9 @@ from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config, check_plugins, parse_config, required_plugins
 from recsys.dataset.histories import Histories
+from recsys.dataset.item_vectors import drop_vectors, name_vectors
 from recsys.errors import ArtifactError, ConfigError, DataError
+from recsys.progress import format_count
 from recsys.ranking.evidence import Evidence, Nearness
 from recsys.ranking.ranker import Ranker
 from recsys.serving.block_lists import BlockLists
@@ -83,7 +86,12 @@ class Bundle:
     @property
     def attributes(self) -> list[str]:
         """Item columns that the ranker's features read: attributes of the catalogue at training, not of tonight's."""
-        return [column for column in self.items.columns if column not in Items.column_names()]
+        return [column for column in drop_vectors(self.items).columns if column not in Items.column_names()]
+
+    @cached_property
+    def vector_lengths(self) -> dict[str, int]:
+        """Names of the items' vectors from elsewhere that the models learned from, each with the vectors' length."""
+        return name_vectors(self.items)
 
     def make_item_texts(self, items: pl.DataFrame) -> ItemTexts:
         """Make the texts of a catalogue from the same fields as at training.
@@ -156,9 +164,10 @@ class Bundle:
             factor_cache: where users' ALS factors are looked up and kept; None: all of them are computed.
 
         Raises:
-            DataError: the catalogue lacks a column that the texts or the features are made of.
+            DataError: the catalogue lacks a column that the texts or the features are made of, or vectors.
         """
         _require_columns(items, self.attributes)
+        _require_vectors(items, self.vector_lengths)
         texts = texts or self.make_item_texts(items)
         statistics = count_statistics(histories, items, self.config.candidates)
         embeddings = self.embed(texts, progress, cache)
@@ -174,6 +183,8 @@ class Bundle:
         factor_cache: FactorCache | None = None,
     ) -> Recommender:
         """Return the recommender over a catalogue whose texts, embeddings and statistics are already made."""
+        # Vectors that came since the training are not used.
+        items = drop_vectors(items, self.vector_lengths)
         models = self.candidate_models.align(items["item_id"])
         known = texts.as_of(cutoff)
         if not known.equals(self.item_texts.as_of(self.cutoff)):
@@ -197,13 +208,15 @@ class Bundle:
         write_json(folder / "plugins.json", required_plugins(self.config))
         write_json(folder / "config.json", self.config.resolved())
         cutoff = self.cutoff.isoformat() if self.cutoff else None
-        facts = {
+        facts: dict[str, Any] = {
             "cutoff": cutoff,
             "encoder": self.encoder.digest(),
             "checkpoint": self.checkpoint,
             "nearness": list(self.nearness),
             "start": self.start.cutoff.isoformat() if self.start else None,
         }
+        if self.vector_lengths:
+            facts["vectors"] = self.vector_lengths
         write_json(folder / "bundle.json", facts)
         self.encoder.save(folder / "encoder")
         self.candidate_models.save(folder)
@@ -285,3 +298,14 @@ def _require_columns(items: pl.DataFrame, columns: Sequence[str]) -> None:
             f"catalogue: no column {', '.join(map(repr, lacking))}, which the bundle needs; found "
             f"{', '.join(map(repr, items.columns))}; name it in dataset.items and ingest again, or train again"
         )
+
+
+def _require_vectors(items: pl.DataFrame, lengths: Mapping[str, int]) -> None:
+    found = name_vectors(items)
+    for name, length in lengths.items():
+        if found.get(name) != length:
+            actual = f"vectors of {format_count(found[name], 'number')}" if name in found else "none"
+            raise DataError(
+                f"catalogue: the bundle needs vectors '{name}' of {format_count(length, 'number')}, found {actual}; "
+                f"fix dataset.items.vectors.{name} and ingest again, or train again"
+            )

@@ -94,7 +94,8 @@ class Recommender:
     @property
     def features(self) -> list[str]:
         """Names of the feature columns, in order."""
-        return list(declare_features(self.source_names, self.facts.attributes, self.facts.extra_features))
+        facts = self.facts
+        return list(declare_features(self.source_names, facts.attributes, facts.extra_features, facts.modalities))
 
     def make_sources(self, names: Sequence[str]) -> list[Source]:
         """Return sources by name, in the order of the names, whether or not the config proposes from them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from torch import nn
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.id_map import IdMap
+from recsys.dataset.item_vectors import Vectors
+from recsys.errors import DataError
+from recsys.progress import format_count
 from recsys.text.device import keep_on, pick_device, seeded
 from recsys.text.encoder import Progress
 from recsys.text.hashed_terms import count_hashed_terms, scale_terms, weigh_buckets
-from recsys.text.interest_network import InterestLoss, InterestNetwork
+from recsys.text.interest_network import InterestLoss, InterestNetwork, read_lengths
 from recsys.text.next_item_batches import NextItemBatch, NextItemSampler, look_up_items, select_spans, span_length
 from recsys.text.towers import INITIAL_STD, HistorySpans
 from recsys.text.training.loop import TrainingLoop
@@ -40,21 +44,25 @@ class InterestModel:
     the histories, with a softmax over the catalogue or over shared, uniformly drawn negatives (Klenitskiy and Vasilev
     2023, RecSys: with a softmax over enough items the plain architecture matches later ones).
 
+    Vectors of the items from elsewhere, such as an image encoder's, are added too, each by a linear map of its own.
+    Texts and vectors are dropped out at random in training, so that an item without one is scored well by the others.
+
     Args:
         embedding_size: length of the encoder's vectors.
         config: shape and training.
+        lengths: of the items' vectors from elsewhere, by name; `fit` takes those that it is given.
 
     Attributes:
         device: where it trains and runs.
         trained: False until `fit` found something to learn from.
     """
 
-    def __init__(self, embedding_size: int, config: InterestConfig) -> None:
+    def __init__(self, embedding_size: int, config: InterestConfig, lengths: Mapping[str, int] | None = None) -> None:
         self._config = config
         self.device = pick_device()
         # Seeded, so that an untrained model is saved as the same bytes each time.
         with seeded(0, self.device):
-            self._network = InterestNetwork(embedding_size, config).to(self.device).eval()
+            self._network = InterestNetwork(embedding_size, config, lengths).to(self.device).eval()
         self._item_ids: pl.Series | None = None
         self._residuals: torch.Tensor | None = None
         # The weight of each bucket of hashed terms, and for each item the sum of its terms' vectors.
@@ -75,6 +83,7 @@ class InterestModel:
         progress: Progress | None = None,
         *,
         texts: pl.Series | None = None,
+        vectors: Mapping[str, Vectors] | None = None,
         start: InterestModel | None = None,
         precision: str = "float32",
     ) -> list[float]:
@@ -88,6 +97,7 @@ class InterestModel:
             seed: draws initial weights, order, spans, negatives and dropout.
             progress: called with 1 after each step.
             texts: (n_items) of all items; needed for hashed terms.
+            vectors: of the items from elsewhere, by name.
             start: a model of the same config as of an earlier cutoff, from which training continues.
             precision: of matrix products, `float32` or `bfloat16`; the weights stay float32.
 
@@ -99,11 +109,18 @@ class InterestModel:
         pool = np.flatnonzero(interacted)
         sampler = NextItemSampler(histories, pool, config, seed)
         with seeded(seed, self.device):
-            network, residuals = self._initialize(histories, embeddings, start)
+            network, residuals = self._initialize(histories, embeddings, vectors or {}, start)
             terms = self._weigh_terms(texts, pool, start)
             optimizer = self._make_optimizer(network, residuals)
             loss = InterestLoss(
-                network, self._to_device(embeddings), residuals, terms, histories.ordered, config, precision
+                network,
+                self._to_device(embeddings),
+                residuals,
+                terms,
+                self._gather(network, vectors),
+                histories.ordered,
+                config,
+                precision,
             )
             loop = TrainingLoop(
                 loss.compute,
@@ -154,15 +171,26 @@ class InterestModel:
             model._term_vectors = self._sum_term_vectors(terms)
         return model
 
-    def item_vectors(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n_items, size) float32 of the model's catalogue, unit rows if the config has no size."""
+    def item_vectors(
+        self, embeddings: NDArray[np.float32], vectors: Mapping[str, Vectors] | None = None
+    ) -> NDArray[np.float32]:
+        """Return (n_items, size) float32 of the model's catalogue, unit rows if the config has no size.
+
+        Args:
+            embeddings: (n_items, embedding_size) float32, unit rows.
+            vectors: of the items from elsewhere, by name; others than those of the training are not used.
+
+        Raises:
+            DataError: there are no vectors of a name that the model was trained with, or they have another length.
+        """
         with torch.inference_mode():
-            vectors: NDArray[np.float32] = (
-                self._network.item_vectors(self._to_device(embeddings), self._residuals, self._term_vectors)
+            own = self._gather(self._network, vectors)
+            item_vectors: NDArray[np.float32] = (
+                self._network.item_vectors(self._to_device(embeddings), self._residuals, self._term_vectors, own)
                 .cpu()
                 .numpy()
             )
-        return vectors
+        return item_vectors
 
     def user_vectors(self, histories: Histories, item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_users, size) float32 of histories over the model's catalogue; zeros for an empty history.
@@ -199,7 +227,7 @@ class InterestModel:
     def load(cls, path: Path, item_ids: pl.Series, config: InterestConfig) -> InterestModel:
         """Load what `save` wrote, over the same catalogue."""
         state = load_file(path)
-        model = cls(state["map.weight"].shape[1], config)
+        model = cls(state["map.weight"].shape[1], config, read_lengths(state))
         model.trained = bool(state.pop("trained"))
         residuals = state.pop("residuals", None)
         model._item_ids, model._residuals = item_ids, None if residuals is None else residuals.to(model.device)
@@ -209,13 +237,18 @@ class InterestModel:
         return model
 
     def _initialize(
-        self, histories: Histories, embeddings: NDArray[np.float32], start: InterestModel | None
+        self,
+        histories: Histories,
+        embeddings: NDArray[np.float32],
+        vectors: Mapping[str, Vectors],
+        start: InterestModel | None,
     ) -> tuple[InterestNetwork, nn.Parameter | None]:
         """Return the weights, and residuals if any, of an earlier model or newly initialised."""
         if start is not None and start.trained:
             network, residuals = deepcopy(start._network), start.align(histories.item_ids)._residuals
         else:
-            network, residuals = InterestNetwork(embeddings.shape[1], self._config), None
+            lengths = {name: own.rows.shape[1] for name, own in vectors.items()}
+            network, residuals = InterestNetwork(embeddings.shape[1], self._config, lengths), None
             if self._config.residual:
                 # Added to unit vectors residuals may start at zero; added to a random map they may not.
                 std = 0.0 if self._config.size is None else INITIAL_STD
@@ -250,6 +283,20 @@ class InterestModel:
         if terms is None or self._network.words is None:
             return None
         return self._to_device(terms @ self._network.words.detach().cpu().numpy())
+
+    def _gather(self, network: InterestNetwork, vectors: Mapping[str, Vectors] | None) -> list[torch.Tensor]:
+        """Return (n_items, length) float32 of each of the names that a network has a map for."""
+        gathered = []
+        for name, length in network.lengths.items():
+            own = (vectors or {}).get(name)
+            found = "none" if own is None else format_count(own.rows.shape[1], "number")
+            if own is None or own.rows.shape[1] != length:
+                raise DataError(
+                    f"interest model: was trained with vectors '{name}' of {format_count(length, 'number')}, found "
+                    f"{found}; ingest the items with the vectors of the training, or train again"
+                )
+            gathered.append(self._to_device(own.rows))
+        return gathered
 
     def _to_device(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,23 @@ from recsys.text.towers import INITIAL_STD, HistorySpans, gather_rows, make_towe
 
 # A logit without weight in a softmax, whose gradients are still finite.
 _EXCLUDED_LOGIT = -1e9
+# The weights of a map of vectors in a saved model.
+_MAP_KEY = re.compile(r"vector_maps[.](?P<name>.+)_map[.]weight")
 
 
 class InterestNetwork(nn.Module):
-    """The weights of an interest model, except residuals: the map of texts, the tower, and the vectors of terms."""
+    """The weights of an interest model, except residuals: the maps of texts and vectors, the tower, and term vectors.
 
-    def __init__(self, embedding_size: int, config: InterestConfig) -> None:
+    Args:
+        embedding_size: length of the texts' embeddings.
+        config: shape.
+        lengths: of the items' vectors from elsewhere, by name.
+
+    Attributes:
+        lengths: the same, sorted by name, which is the order of the vectors in `item_vectors`.
+    """
+
+    def __init__(self, embedding_size: int, config: InterestConfig, lengths: Mapping[str, int] | None = None) -> None:
         super().__init__()
         size = config.size or embedding_size
         self._unit = config.size is None
@@ -34,20 +46,60 @@ class InterestNetwork(nn.Module):
         self.tower = make_tower(size, config)
         # One vector per bucket of hashed terms. Saved models know it by this name.
         self.words = nn.Parameter(torch.zeros(config.hashed_terms, size)) if config.hashed_terms else None
+        # By name, so that a loaded model adds them up in the same order.
+        self.lengths = dict(sorted((lengths or {}).items()))
+        self.vector_maps = nn.ModuleDict(
+            {_name_map(name): nn.Linear(length, size, bias=False) for name, length in self.lengths.items()}
+        )
+        for weight in self.vector_maps.parameters():
+            if self._unit:
+                # Cosines of the vectors count from the start, like those of the texts.
+                nn.init.orthogonal_(weight)
+            else:
+                nn.init.normal_(weight, 0.0, INITIAL_STD)
 
     def item_vectors(
-        self, embeddings: torch.Tensor, residuals: torch.Tensor | None, terms: torch.Tensor | None = None
+        self,
+        embeddings: torch.Tensor,
+        residuals: torch.Tensor | None,
+        terms: torch.Tensor | None = None,
+        vectors: Sequence[torch.Tensor] = (),
+        kept: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return (n, size) item vectors of (n, embedding_size) embeddings, with residuals and term vectors added."""
-        vectors: torch.Tensor = embeddings + self.map(embeddings) if self._unit else self.map(embeddings)
-        for addend in (residuals, terms):
-            vectors = vectors if addend is None else vectors + addend
-        return functional.normalize(vectors, dim=-1) if self._unit else vectors
+        """Return (n, size) item vectors of (n, embedding_size) embeddings, with everything else added.
+
+        Args:
+            embeddings: (n, embedding_size) of the texts.
+            residuals: (n, size), if there are any.
+            terms: (n, size) term vectors, if there are any.
+            vectors: (n, length) of each of `lengths`, zeros where an item has none.
+            kept: (n, 1 + n_lengths) 1 where the text and each vector count, 0 where they are dropped out; None: all
+                count.
+        """
+        parts = [embeddings + self.map(embeddings) if self._unit else self.map(embeddings)]
+        parts += [self.vector_maps[_name_map(name)](own) for name, own in zip(self.lengths, vectors, strict=True)]
+        if kept is not None:
+            parts = [part * kept[:, place, None] for place, part in enumerate(parts)]
+        vectors_of_items: torch.Tensor = parts[0]
+        for addend in (*parts[1:], residuals, terms):
+            vectors_of_items = vectors_of_items if addend is None else vectors_of_items + addend
+        return functional.normalize(vectors_of_items, dim=-1) if self._unit else vectors_of_items
 
     def user_vectors(self, item_vectors: torch.Tensor, spans: HistorySpans) -> torch.Tensor:
         """Return (n_queries, size) user vectors from (n, size) item vectors."""
         states: torch.Tensor = self.tower(item_vectors, spans)
         return functional.normalize(states, dim=-1) if self._unit else states
+
+
+def read_lengths(state: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """Return the lengths of the vectors that saved weights have maps for, by name."""
+    found = {name: _MAP_KEY.fullmatch(name) for name in state}
+    return {match["name"]: state[key].shape[1] for key, match in found.items() if match}
+
+
+def _name_map(name: str) -> str:
+    # A module may not have the name of one of the attributes that all modules have.
+    return f"{name}_map"
 
 
 @dataclass(frozen=True)
@@ -59,6 +111,7 @@ class InterestLoss:
         embeddings: (n_items, embedding_size) float32.
         residuals: (n_items, size), which learn too, if there are any.
         terms: (n_items, hashed_terms) weighted terms of the items' texts, if they are used.
+        vectors: (n_items, length) float32 of each of the network's `lengths`, zeros where an item has none.
         ordered: whether the data has an order.
         config: dropout and temperature.
         precision: of matrix products, `float32` or `bfloat16`.
@@ -68,6 +121,7 @@ class InterestLoss:
     embeddings: torch.Tensor
     residuals: nn.Parameter | None
     terms: csr_array | None
+    vectors: Sequence[torch.Tensor]
     ordered: bool
     config: InterestConfig
     precision: str
@@ -105,7 +159,16 @@ class InterestLoss:
         if self.terms is not None and network.words is not None:
             terms = sum_rows(network.words, self.terms[items])
             terms = terms * (self._draw(len(items)) >= config.hashed_terms_dropout)
-        return network.item_vectors(self.embeddings[rows], residuals, terms)
+        embeddings, vectors = self.embeddings[rows], [own[rows] for own in self.vectors]
+        kept = self._draw_kept([embeddings, *vectors]) if vectors else None
+        return network.item_vectors(embeddings, residuals, terms, vectors, kept)
+
+    def _draw_kept(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return (n, n_parts) 1 for kept parts of items, else 0; never 0 for all parts that an item has."""
+        has = torch.stack([part.any(dim=1) for part in parts], dim=1)
+        drawn = torch.rand(has.shape, device=has.device) >= self.config.vector_dropout
+        kept = has & drawn
+        return torch.where(kept.any(dim=1, keepdim=True), kept, has).float()
 
     def _draw(self, n: int) -> torch.Tensor:
         """Draw (n, 1) numbers from 0 to 1."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from recsys.config import AUTO, Config
+from recsys.dataset.item_vectors import name_vectors
 from recsys.dataset.windows import Fold
 from recsys.errors import ConfigError, DataError
 from recsys.progress import format_count
@@ -30,7 +33,8 @@ def check_continuation(config: Config, items: pl.DataFrame, fold: Fold, earlier:
     Raises:
         ConfigError: the protocol has no common clock, settings of the text models differ, or the earlier version has no
             starting point.
-        DataError: the earlier models have seen a label window, or they know too few of the catalogue's texts.
+        DataError: the earlier models have seen a label window, know too few of the catalogue's texts, or have learned
+            from other vectors.
     """
     oldest = fold.labels[-1].cutoff
     if oldest is None:
@@ -53,6 +57,11 @@ def check_continuation(config: Config, items: pl.DataFrame, fold: Fold, earlier:
             f"continuing from {name}: its models have seen events until {earlier.start.cutoff.isoformat()}, after the "
             f"start of the oldest label window at {oldest.isoformat()}; choose a later --run-date, or {_SCRATCH}"
         )
+    if earlier.vector_lengths != name_vectors(items):
+        raise DataError(
+            f"continuing from {name}: it was trained with {_list_vectors(earlier.vector_lengths)}, found "
+            f"{_list_vectors(name_vectors(items))}; set dataset.items.vectors back and ingest again, or {_SCRATCH}"
+        )
     texts = earlier.make_item_texts(items)
     known = len(texts) - len(earlier.find_new_texts(texts))
     if known < _MIN_KNOWN_TEXTS * len(texts):
@@ -72,6 +81,11 @@ def _list_changes(config: Config, earlier: Config) -> list[str]:
         if fixed and value not in (AUTO, before.get(path)):
             changes.append(f"{path} is {_show(value)}, there {_show(before.get(path))}")
     return changes
+
+
+def _list_vectors(lengths: Mapping[str, int]) -> str:
+    named = [f"vectors '{name}' of {format_count(length, 'number')}" for name, length in lengths.items()]
+    return ", ".join(named) or "no vectors"
 
 
 def _show(value: object) -> str:

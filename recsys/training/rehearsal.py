@@ -17,7 +17,7 @@ from recsys.candidates.registry import load_source, make_source
 from recsys.candidates.source import CandidateSource, FitInputs, SourceInputs
 from recsys.candidates.statistics import count_statistics
 from recsys.config import CandidatesConfig, Config
-from recsys.config.plugins import SOURCES, demand_plugin, order_sources
+from recsys.config.plugins import SOURCES, demand_plugin, find_vectors, order_sources
 from recsys.dataset.histories import Histories
 from recsys.features.feature import describe_extra, make_features_of_plugins
 from recsys.features.features import declare_features
@@ -46,7 +46,7 @@ def rehearse_plugins(config: Config, items: pl.DataFrame, histories: Histories) 
     extra = make_features_of_plugins(config)
     attributes = list(config.dataset.items.attributes)
     # A column that two features declare is refused here.
-    declare_features(order_sources(config.candidates.depths), attributes, extra)
+    declare_features(order_sources(config.candidates.depths), attributes, extra, list(config.dataset.items.vectors))
     sources = [(source, options) for source, options in _list_sources(config) if not source.uses]
     if not sources and not extra:
         return
@@ -69,7 +69,7 @@ def rehearse_plugins(config: Config, items: pl.DataFrame, histories: Histories) 
 def _list_sources(config: Config) -> Iterator[tuple[type[CandidateSource], CandidatesConfig]]:
     """Yield the plug-in sources and baselines of a config, each with the section that holds its settings."""
     for name in config.candidates.depths:
-        if name not in SOURCES:
+        if name not in SOURCES and find_vectors(name) is None:
             yield load_source(name), config.candidates
     options = config.evaluation.extra_baselines
     for name in options:

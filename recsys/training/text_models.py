@@ -16,6 +16,7 @@ from recsys.candidates.models import fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
 from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.dataset.windows import Fold
 from recsys.progress import format_count, log_stage, progress_bar
 from recsys.serving.bundle import Bundle
@@ -45,6 +46,7 @@ class TextModels:
         encoder: the same in every window and at night, and so are the embeddings.
         embeddings: (n_items, embedding_size) float32, rows unit length.
         checkpoint: SHA-256 of the weights that the encoder was fine-tuned from; empty: trained from scratch.
+        vectors: of the items from elsewhere, by name.
         history_snapshots: the one that serves, then those of the label windows, newest first.
         curves: losses of the fine-tuning, and of the interest models by epoch, from the oldest snapshot to the newest:
             all the training that the newest models had.
@@ -56,6 +58,7 @@ class TextModels:
     encoder: Encoder
     embeddings: NDArray[np.float32]
     checkpoint: str
+    vectors: Mapping[str, Vectors]
     history_snapshots: list[HistorySnapshot]
     curves: dict[str, list[float]]
     curve_parts: dict[str, list[int]] = field(default_factory=dict)
@@ -103,7 +106,8 @@ def fit_text(
     known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
     histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
-    text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, [], curves)
+    vectors = read_vectors(items)
+    text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, vectors, [], curves)
     for each in reversed(histories):
         text = _add_snapshot(config, text, each)
     return text
@@ -129,7 +133,7 @@ def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bund
     with log_stage("embedding") as done, progress_bar("Embedding", len(item_texts)) as progress:
         embeddings = earlier.embed(item_texts, progress)
         done(f"{format_count(new, 'new text')} of {len(item_texts):,}")
-    text = TextModels(item_texts, earlier.encoder, embeddings, earlier.checkpoint, [], {})
+    text = TextModels(item_texts, earlier.encoder, embeddings, earlier.checkpoint, read_vectors(items), [], {})
     start = earlier.start.models if earlier.start else {}
     for each in reversed(histories):
         text = _add_snapshot(config, text, each, start)
@@ -194,6 +198,7 @@ def _fit_interest(
             config.seed,
             progress,
             texts=text.item_texts.texts,
+            vectors=text.vectors,
             start=start,
             precision=text.encoder.precision,
         )

@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 from recsys.config import Config, load_config
 from recsys.config.overrides import apply_settings
+from recsys.config.plugins import name_vector_source
 from recsys.dataset.ingestion import ingest
+from recsys.dataset.item_vectors import drop_vectors
 from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS
 from recsys.evaluation.intervals import compare_paired, mean_interval
@@ -50,21 +52,22 @@ class Laboratory:
             found.interactions, config.windows, repeats=config.dataset.repeats, end=end, seed=config.seed
         )
         self.catalogue = prepare_encoder_inputs(config, self.items, self.windows.measurement_fold.labels[-1].cutoff)
-        self.text = self._read(config)
+        self.text = self._read(config, self.items)
 
-    def _read(self, config: Config) -> TextModels:
-        return fit_text(config, self.items, self.catalogue, self.windows.measurement_fold)
+    def _read(self, config: Config, items: pl.DataFrame) -> TextModels:
+        return fit_text(config, items, self.catalogue, self.windows.measurement_fold)
 
     def train(self, config: Config, windows: int | None, anew: bool) -> tuple[Measured, float]:
         """Return what lists of these settings reach, and the seconds that took beyond reading the texts."""
         started = time.perf_counter()
-        text = self._read(config) if anew else self.text
+        items = drop_vectors(self.items, config.dataset.items.vectors)
+        text = self._read(config, items) if anew else self.text
         fold = self.windows.measurement_fold
         fold = replace(fold, labels=fold.labels[:windows])
         text = replace(text, history_snapshots=text.history_snapshots[: 1 + len(fold.labels)])
-        fitted = complete_bundle(config, self.items, text, fold)
+        fitted = complete_bundle(config, items, text, fold)
         print("   ", fitted.bundle.ranker.describe(), flush=True)
-        measured = measure(fitted.bundle, self.windows.test, self.items, baselines=True)
+        measured = measure(fitted.bundle, self.windows.test, items, baselines=True)
         return measured, time.perf_counter() - started
 
 
@@ -94,10 +97,26 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
             None,
             True,
         ),
+        **without_vectors(config),
         "one label window": ({}, 1, False),
         **{f"{most} candidates": ({"candidates.max_candidates": most}, None, False) for most in (50, 100, 200, 400)},
     }
     return {name: (apply_settings(config, changes), windows, anew) for name, (changes, windows, anew) in found.items()}
+
+
+def without_vectors(config: Config) -> dict[str, tuple[dict[str, Any], int | None, bool]]:
+    """Return the lines of the items' vectors from elsewhere: without each, and without all if there are several."""
+    vectors = config.resolved()["dataset"]["items"]["vectors"]
+    left_out = {f"without vectors {name}": {name} for name in vectors} if len(vectors) > 1 else {}
+    if vectors:
+        left_out["without vectors"] = set(vectors)
+    lines = {}
+    for line, names in left_out.items():
+        sources = {name_vector_source(name) for name in names}
+        kept = {source: depth for source, depth in config.candidates.depths.items() if source not in sources}
+        own = {name: settings for name, settings in vectors.items() if name not in names}
+        lines[line] = ({"candidates.depths": kept, "dataset.items.vectors": own}, None, True)
+    return lines
 
 
 def read_values(measured: Measured, model: str, metric: str, n: int) -> NDArray[np.float64]:

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from miniature import Trained, read_files
 from shell import Call, expect
+
+from recsys.config import VectorFiles
+from recsys.dataset.ingestion.vectors import check_vectors, read_vector_files
 
 
 class TestTexts:
@@ -34,6 +38,22 @@ class TestTexts:
         # A matrix product may round equal rows differently.
         np.testing.assert_allclose(first, second, atol=1e-5)
         np.testing.assert_allclose(first, rows[0], atol=1e-3)
+        assert read_files(trained.home) == before
+
+    def test_embed_the_catalogue_as_item_vectors_of_another_config(
+        self, call: Call, write_config: Callable[..., Path], trained: Trained, tmp_path: Path
+    ) -> None:
+        before, out = read_files(trained.home), tmp_path / "vectors.parquet"
+        answer = call("embed", "-c", write_config(), "--items", out, home=trained.home)
+        assert (answer.code, answer.out) == (0, f"vectors of 120 items written to {out}\n")
+        answer = call("embed", "-c", write_config(), "--items", out, "--json", home=trained.home)
+        assert json.loads(answer.out) == {"items": 120, "file": str(out)}
+        files = VectorFiles(path=str(out))
+        rows = check_vectors("items.vectors.other", pl.concat(read_vector_files("other", files)))
+        assert rows["item_id"].n_unique() == 120
+        assert rows["vector"].list.len().unique().to_list() == [384]
+        answer = call("embed", "-c", write_config(), "--items", out, "-t", "x", home=trained.home)
+        expect(answer, "--items and --text are both set")
         assert read_files(trained.home) == before
 
     def test_search(self, call: Call, write_config: Callable[..., Path], trained: Trained) -> None:

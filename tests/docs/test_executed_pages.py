@@ -210,6 +210,16 @@ def check_encoder(desk: Desk, printed: str) -> None:
     assert [len(vector) for vector in vectors] == [384, 384]
 
 
+def prepare_vectors(desk: Desk) -> None:
+    desk.place_home()
+    desk.write_config("configs/demo.yaml")
+
+
+def check_vectors(desk: Desk, printed: str) -> None:
+    vectors = pl.read_parquet(desk.folder / "vectors.parquet")
+    assert vectors.schema == {"item_id": pl.String, "vector": pl.List(pl.Float32)}
+
+
 def prepare_shop(desk: Desk) -> None:
     desk.place_home()
     desk.write_config("shop.yaml")
@@ -303,6 +313,7 @@ PAGES: dict[str, tuple[Prepare, Check]] = {
     "docs/how-to/privacy.md": (prepare_privacy, check_nothing),
     "docs/how-to/retrain.md": (prepare_retrain, check_retrain),
     "docs/how-to/tune.md": (prepare_tune, check_nothing),
+    "docs/how-to/vectors.md": (prepare_vectors, check_vectors),
     "docs/reference/api.md": (prepare_api, check_nothing),
     "docs/reference/commands.md": (prepare_nothing, check_nothing),
 }

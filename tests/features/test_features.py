@@ -219,5 +219,5 @@ def test_every_name_is_declared_and_told():
     page = (Path(__file__).parents[2] / "docs/reference/features.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
     told = {cells[1].strip().strip("`"): cells[2].strip() for cells in rows}
-    assert told == declare_features(["{source}"], ["{attribute}"])
+    assert told == declare_features(["{source}"], ["{attribute}"], modalities=["{vectors}"])
     assert all(sentence.endswith(".") for sentence in told.values())

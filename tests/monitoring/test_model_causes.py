@@ -58,6 +58,7 @@ def test_too_few_nights_or_no_baselines_say_nothing() -> None:
         ("model.centroid_shift", "catalogue_shifted"),
         ("identity.vector_moved", "meanings_moved"),
         ("data.new_texts", "many_new_texts"),
+        ("data.vectors_missing.image", "vectors_missing"),
         ("lists.short_share", "fallback"),
     ],
 )

@@ -5,6 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 from worlds import make_items
 
+from recsys.monitoring.data import watch_item_vectors
 from recsys.monitoring.figures import Figures
 from recsys.monitoring.vectors import watch_vectors
 
@@ -58,3 +59,12 @@ def test_new_subjects_shift_the_mean() -> None:
 
 def test_vectors_of_another_size_are_not_compared() -> None:
     assert watch(np.ones((N, 8))) == {}
+
+
+def test_items_without_a_vector_from_elsewhere() -> None:
+    figures = Figures()
+    items = make_items("a", "b", "c", "d")
+    vectors = {"image": [[1.0, 0.0], None, None, None], "audio": [[1.0], [1.0], [1.0], None]}
+    columns = [pl.Series(f"vector:{name}", rows, dtype=pl.List(pl.Float32)) for name, rows in vectors.items()]
+    watch_item_vectors(figures, items.with_columns(columns))
+    assert figures.values == {"data.vectors_missing.image": 0.75, "data.vectors_missing.audio": 0.25}

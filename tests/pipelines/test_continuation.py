@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from miniature import LAST_DAY, RUN_DATE, Trained, change, copy_home
 
@@ -143,7 +144,7 @@ def earlier(trained: Trained) -> Bundle:
 class TestRefusals:
     def check(self, config: Config, trained: Trained, earlier: Bundle, run_date: str = LAST_DAY, **titles: Any) -> None:
         snapshot, windows = train_module._read(trained.config, trained.home, run_date)
-        items = snapshot.items.with_columns(**titles)
+        items = snapshot.items.with_columns(**{name: pl.Series(values) for name, values in titles.items()})
         check_continuation(config, items, windows.measurement_fold, earlier, "champion version 1")
 
     def test_the_same_settings_a_week_later_are_fine(self, trained: Trained, earlier: Bundle) -> None:
@@ -171,7 +172,12 @@ class TestRefusals:
 
     def test_another_language(self, trained: Trained, earlier: Bundle) -> None:
         with pytest.raises(DataError, match=r"knows 0 of the catalogue's 120 texts.*another catalogue or language"):
-            self.check(trained.config, trained, earlier, title=np.repeat("別の題名", 120))
+            self.check(trained.config, trained, earlier, title=["別の題名"] * 120)
+
+    def test_other_vectors(self, trained: Trained, earlier: Bundle) -> None:
+        photos = {"vector:photo": [[1.0, 0.0]] * 120}
+        with pytest.raises(DataError, match="trained with no vectors, found vectors 'photo' of 2 numbers"):
+            self.check(trained.config, trained, earlier, **photos)
 
     def test_a_version_of_an_older_recsys(self, trained: Trained, earlier: Bundle) -> None:
         with pytest.raises(ConfigError, match="no models to start from"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -16,6 +17,7 @@ from recsys.candidates.source import CandidateSource, FitInputs, SourceInputs
 from recsys.config import InterestConfig
 from recsys.config.plugins import register_source
 from recsys.dataset.histories import Histories
+from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.text.interest import InterestModel
 
 
@@ -29,19 +31,21 @@ class InterestSource(CandidateSource):
         model: InterestModel,
         embeddings: NDArray[np.float32],
         approximate_from: int | None = None,
+        vectors: Mapping[str, Vectors] | None = None,
     ) -> None:
-        """Take the model, the texts' embeddings, and the number of items from which the index is searched."""
+        """Take the model, the texts' embeddings, the number of items from which the index is searched, and vectors."""
         self.name = name
         self.reason = reason
         self._model = model
         self._approximate_from = approximate_from
-        self._items = model.item_vectors(embeddings) if model.is_informative else None
+        self._items = model.item_vectors(embeddings, vectors) if model.is_informative else None
         self._index = self.index_items(np.arange(len(embeddings), dtype=np.int32))
 
     @classmethod
     def make(cls, inputs: SourceInputs) -> Self:
         """See `CandidateSource`."""
-        return cls(cls.name, cls.reason, inputs.model(cls), inputs.embeddings, inputs.config.approximate_from)
+        model, approximate_from = inputs.model(cls), inputs.config.approximate_from
+        return cls(cls.name, cls.reason, model, inputs.embeddings, approximate_from, inputs.vectors)
 
     def index_items(self, items: NDArray[np.int32]) -> ItemIndex | None:
         """Return the vectors of items (by number, rising) ready to be scored; None if the model is untrained."""
@@ -65,7 +69,8 @@ class InterestSource(CandidateSource):
     def fit(cls, inputs: FitInputs, settings: InterestConfig) -> InterestModel:
         """See `CandidateSource`."""
         model = InterestModel(inputs.embeddings.shape[1], settings)
-        model.fit(inputs.histories, inputs.embeddings, inputs.config.seed, texts=inputs.texts)
+        vectors = read_vectors(inputs.items)
+        model.fit(inputs.histories, inputs.embeddings, inputs.config.seed, texts=inputs.texts, vectors=vectors)
         return model
 
     @classmethod

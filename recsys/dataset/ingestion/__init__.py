@@ -23,6 +23,7 @@ from recsys.dataset.ingestion.items import read_items
 from recsys.dataset.ingestion.judgement import Judge, TableCounts
 from recsys.dataset.ingestion.read_ahead import read_ahead
 from recsys.dataset.ingestion.summary import Summary, summarize
+from recsys.dataset.ingestion.vectors import attach_vectors
 from recsys.errors import ConfigError, DataError
 from recsys.storage.spilled_frames import SpilledFrames
 from recsys.tables import Interactions, Items, Rejected, check, empty
@@ -135,7 +136,7 @@ def ingest_blocks(
     _check_time_zone(config.interactions.time_zone)
     rejected = SpilledFrames(scratch, "rejected")
     items, item_counts = read_items(config, now, rejected)
-    items = check(Items, items, "ingested items", _NEXT_STEP)
+    items = check(Items, attach_vectors(config.items, items), "ingested items", _NEXT_STEP)
     events = read_interactions(config, items["item_id"], now, scratch, rejected, forgotten)
     kinds = tuple(config.interactions.event_weights)
     counts = EventCounts(np.zeros(items.height, dtype=np.bool_), np.zeros(len(kinds), dtype=np.int64))

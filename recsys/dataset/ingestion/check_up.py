@@ -17,6 +17,7 @@ from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.ingestion.interactions import InteractionReader
 from recsys.dataset.ingestion.items import ItemReader
 from recsys.dataset.ingestion.judgement import Judge
+from recsys.dataset.ingestion.vectors import check_vectors, name_place, read_vector_files
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
 from recsys.errors import DataError
@@ -58,7 +59,8 @@ def look_at_raw_data(config: DatasetConfig, now: datetime) -> list[Look]:
     """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        return [*_look_at_items(config, now, folder), *_look_at_interactions(config, now, folder)]
+        items = [*_look_at_items(config, now, folder), *_look_at_vectors(config)]
+        return [*items, *_look_at_interactions(config, now, folder)]
 
 
 def _look_at_items(config: DatasetConfig, now: datetime, folder: Path) -> list[Look]:
@@ -75,6 +77,20 @@ def _look_at_items(config: DatasetConfig, now: datetime, folder: Path) -> list[L
     except DataError as error:
         rows = Look("item rows", False, str(error))
     return [Look("raw items", True, heads.describe()), rows]
+
+
+def _look_at_vectors(config: DatasetConfig) -> Iterator[Look]:
+    """Yield a look at the vectors of each name that has files of its own; others are in the files of the items."""
+    for name, settings in config.items.vectors.items():
+        if settings.path is None:
+            continue
+        try:
+            rows = check_vectors(name_place(name), pl.concat(read_vector_files(name, settings, _HEAD_ROWS)))
+        except DataError as error:
+            yield Look(f"vectors {name}", False, str(error))
+        else:
+            length = format_count(len(rows["vector"][0]), "number")
+            yield Look(f"vectors {name}", True, f"{format_count(rows.height, 'vector')} of {length} checked")
 
 
 def _look_at_interactions(config: DatasetConfig, now: datetime, folder: Path) -> list[Look]:

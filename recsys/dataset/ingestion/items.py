@@ -32,6 +32,8 @@ from recsys.dataset.ingestion.advice import ADVICE_ON_MISSING, advise_on_lists, 
 from recsys.dataset.ingestion.column_forms import TimeColumn
 from recsys.dataset.ingestion.judgement import Judge, TableCounts
 from recsys.dataset.ingestion.read_ahead import read_ahead
+from recsys.dataset.ingestion.vectors import as_numbers, name_place
+from recsys.dataset.item_vectors import PREFIX
 from recsys.dataset.raw.batches import RawBatch
 from recsys.dataset.raw.reading import read_batches
 from recsys.errors import DataError
@@ -54,7 +56,8 @@ def read_items(config: DatasetConfig, now: datetime, rejected: SpilledFrames) ->
         rejected: where bad rows go.
 
     Returns:
-        `Items`, then the attributes in the order of the config, as text, empty where missing; and the counts.
+        `Items`, then the attributes in the order of the config, as text, empty where missing, and the raw vectors that
+        the files of the items hold; and the counts.
 
     Raises:
         DataError: files cannot be read, or too many rows break a rule.
@@ -81,6 +84,9 @@ class ItemReader:
         self._files, self._longest = files, config.max_text_characters
         self.columns = {field: name for field, name in dict(files.columns).items() if name is not None}
         self.columns |= files.attributes
+        # Vectors with a path of their own are read apart.
+        self._vectors = {PREFIX + name: own.column for name, own in files.vectors.items() if own.path is None}
+        self.columns |= self._vectors
         self.created = TimeColumn("items", "created_at", files, config.interactions.time_zone, now)
         self.judge = Judge("items", files, config.max_rejected_share, _FIELDS, self._advise, rejected)
         self._catalogue = _Catalogue(files.keep)
@@ -93,8 +99,13 @@ class ItemReader:
             _read_attribute(batch.values[name], self._files.missing.get(name, ())).alias(name)
             for name in self._files.attributes
         ]
+        vectors = [
+            as_numbers(name_place(field.removeprefix(PREFIX)), name, batch.values[field]).alias(field)
+            for field, name in self._vectors.items()
+        ]
         good = self.judge.judge(batch, _find_broken(parsed, attributes, self._longest))
-        self._catalogue.add(parsed.select(Items.column_names()).with_columns(attributes).filter(pl.Series(good)))
+        rows = parsed.select(Items.column_names()).with_columns(*attributes, *vectors)
+        self._catalogue.add(rows.filter(pl.Series(good)))
 
     @property
     def items(self) -> pl.DataFrame:
@@ -129,7 +140,7 @@ class _Catalogue:
         self.repeats = self.differing = 0
 
     def add(self, rows: pl.DataFrame) -> None:
-        fields = rows.select(pl.exclude("item_id", "tags"), pl.col("tags").list.join("\x1f"))
+        fields = rows.select(pl.exclude("item_id", "tags", f"^{PREFIX}.*$"), pl.col("tags").list.join("\x1f"))
         rows = rows.with_columns(fields.hash_rows(seed=0).alias("\n"))
         rows = rows if self._rows is None else pl.concat([self._rows, rows])
         first = pl.col("item_id").is_first_distinct() if self._keep == "first" else pl.col("item_id").is_last_distinct()

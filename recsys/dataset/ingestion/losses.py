@@ -1,4 +1,4 @@
-"""What new data lost since the last good snapshot: users, items and interactions, in all and by event kind.
+"""What new data lost since the last good snapshot: users, items, vectors and interactions, in all and by event kind.
 
 An export may lack a partition, a filter may be wrong, or a kind of event is missing, while every row that is left is
 valid. Ordinary feeds pass: one that grows, one that holds a fixed number of days (old events and their users leave, but
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from recsys.config import DatasetSanityConfig
+from recsys.dataset.item_vectors import PREFIX
 
 # Fewer than this many users, items or events are not judged.
 _FEW = 30
+_VECTORS_LIMIT = "max_vectors_lost"
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,15 @@ def find_losses(now: Data, before: Data, config: DatasetSanityConfig) -> list[st
     counts.append(_Count("users with events since the start of the new data", still, expected, "max_users_lost"))
     kept, old_items = _count_known(before.items, now.items, "item_id")
     counts.append(_Count("items of the last good snapshot", kept, old_items, "max_items_lost"))
+    counts += [
+        _Count(f"vectors '{name}'", _count_vectors(now.items, name), _count_vectors(before.items, name), _VECTORS_LIMIT)
+        for name in _name_vectors(before.items)
+    ]
     lost = [count for count in counts if count.before >= _FEW and count.lost > getattr(config, count.limit)]
     # Where users are fewer in all, their missing ids need no second sentence.
     named: dict[str, _Count] = {}
     for count in lost:
-        named.setdefault(count.what if count.limit == "max_kind_lost" else count.limit, count)
+        named.setdefault(count.what if count.limit in ("max_kind_lost", _VECTORS_LIMIT) else count.limit, count)
     return [count.describe(getattr(config, count.limit)) for count in named.values()]
 
 
@@ -87,6 +93,18 @@ def _count_kinds(interactions: pl.LazyFrame) -> Mapping[str, int]:
 
 def _count(table: pl.LazyFrame, column: str) -> int:
     return int(table.select(pl.col(column).n_unique()).collect(engine="streaming").item())
+
+
+def _name_vectors(items: pl.LazyFrame) -> list[str]:
+    columns = items.collect_schema().names()
+    return [column.removeprefix(PREFIX) for column in columns if column.startswith(PREFIX)]
+
+
+def _count_vectors(items: pl.LazyFrame, name: str) -> int:
+    """Return the number of items with a vector."""
+    if name not in _name_vectors(items):
+        return 0
+    return int(items.select(pl.col(PREFIX + name).count()).collect(engine="streaming").item())
 
 
 def _count_known(before: pl.LazyFrame, now: pl.LazyFrame, column: str) -> tuple[int, int]:

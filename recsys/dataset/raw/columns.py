@@ -12,6 +12,7 @@ from recsys.config.dataset import ItemFiles
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
 from recsys.dataset.cleaning.lists import join_lists, split_tags
+from recsys.dataset.item_vectors import PREFIX
 from recsys.dataset.raw.setting_names import name_setting
 from recsys.errors import DataError
 
@@ -32,6 +33,8 @@ def names_of(columns: Columns) -> list[str]:
 def pick_columns(what: str, source: str, frame: pl.DataFrame, columns: Columns, files: RawFiles) -> pl.DataFrame:
     """Return a column per field as String, List(String) or Datetime (microseconds; UTC, or no zone).
 
+    Vectors keep the type that they have in the file.
+
     Of several raw columns, those of an id are joined by `|` (a `|` inside a part is doubled; null if a part is blank),
     those of a text by a space, the tags of all are put together, and for other fields the first that is not blank
     counts.
@@ -49,6 +52,9 @@ def pick_columns(what: str, source: str, frame: pl.DataFrame, columns: Columns, 
     picked = {}
     for field, names in columns.items():
         names = (names,) if isinstance(names, str) else names
+        if field.startswith(PREFIX):
+            picked[field] = frame[names[0]]
+            continue
         for name in names:
             if field in ID_FIELDS:
                 _check_exact(source, name, frame[name])

@@ -106,3 +106,25 @@ def test_small_data_is_not_judged() -> None:
     assert (
         find_losses(Data(ITEMS.lazy(), few.head(1).lazy()), Data(ITEMS.lazy(), few.lazy()), DatasetSanityConfig()) == []
     )
+
+
+def with_vectors(known: int, name: str = "image") -> pl.LazyFrame:
+    vectors = [[1.0, 0.0] if number < known else None for number in range(ITEMS.height)]
+    return ITEMS.with_columns(pl.Series(f"vector:{name}", vectors, dtype=pl.List(pl.Float32))).lazy()
+
+
+def test_vectors_that_are_gone() -> None:
+    events = EVENTS.lazy()
+
+    def compare(now: pl.LazyFrame, before: pl.LazyFrame) -> list[str]:
+        return find_losses(Data(now, events), Data(before, events), DatasetSanityConfig())
+
+    assert compare(with_vectors(60), with_vectors(100)) == [
+        "40.0% of the vectors 'image' are missing (60 of 100 left; limit 30%, dataset.sanity.max_vectors_lost)"
+    ]
+    assert compare(with_vectors(75), with_vectors(100)) == []
+    assert compare(with_vectors(100), with_vectors(50)) == []
+    # Few are not judged, and other settings have other names.
+    assert compare(with_vectors(1), with_vectors(20)) == []
+    assert len(compare(with_vectors(100, "other"), with_vectors(100))) == 1
+    assert compare(with_vectors(100), ITEMS.lazy()) == []
