@@ -41,8 +41,9 @@ from recsys.serving.bundle import Bundle
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import ItemTexts
-from recsys.training.fitting import TextModels, fit_bundle
+from recsys.training.fitting import complete_bundle
 from recsys.training.measurement import measure
+from recsys.training.text_models import TextModels
 
 _AXES, _DEPTH = 128, 50
 _ALONE = ("text", "nearest_text", "nearest_lsa", "nearest_untouched", "nearest_random")
