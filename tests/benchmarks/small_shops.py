@@ -125,7 +125,7 @@ def write_shop(folder: Path, data: Path, name: str, seed: int) -> Config:
     steps.write_csv(folder / "interactions.tsv", separator="\t")
     used = set(events["item"])
     with gzip.open(data / catalogue / "items.jsonl.gz", "rt", encoding="utf-8") as file:
-        lines = [line for line in file if json.loads(line)["id"] in used]
+        lines = [line for line in file if str(json.loads(line)["id"]) in used]
     (folder / "items.jsonl").write_text("".join(lines), encoding="utf-8")
     run_init([str(folder)], folder / "shop.yaml", answers={"repeats": "yes" if repeats else "no"})
     counts = (events["user"].n_unique(), len(lines), events.height, events.select("user", "item").n_unique())
