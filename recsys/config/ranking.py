@@ -135,6 +135,9 @@ class CandidatesConfig(Section):
     popularity_half_life_days: Annotated[float, Field(gt=0)] | Auto | None = AUTO
     """Half-life of an interaction in recent popularity; null: no decay; auto: measured
     on the newest label window."""
+    repeat_decay: Annotated[float, Field(gt=0, le=1)] | Auto = AUTO
+    """Decay in repeat: weight of an item relative to the next newer one; auto: measured on the newest label window, 1
+    where windows have a common clock, because popularity_half_life_days decays by days there."""
     segment_column: str | None = None
     """Item column (tags or an attribute) whose values divide the users into segments, for segment_popular."""
     new_item_users: Annotated[int, Field(ge=0)] = 3
@@ -144,6 +147,11 @@ class CandidatesConfig(Section):
     def half_life_days(self) -> float | None:
         """`popularity_half_life_days`; until it is measured, interactions of all times count the same."""
         return None if self.popularity_half_life_days in (AUTO, None) else float(self.popularity_half_life_days)
+
+    @property
+    def decay_of_repeats(self) -> float:
+        """`repeat_decay`; until it is measured, all items weigh the same."""
+        return 1.0 if self.repeat_decay == AUTO else float(self.repeat_decay)
 
     @property
     def counts_segments(self) -> bool:

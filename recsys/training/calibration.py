@@ -16,6 +16,7 @@ from recsys.candidates.models import NEIGHBOUR_SECTIONS, CandidateModels
 from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.scores import Scores
 from recsys.candidates.sources.popular import PopularSource
+from recsys.candidates.sources.repeat import RepeatSource
 from recsys.candidates.statistics import ItemStatistics
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import AUTO, Config
@@ -28,6 +29,7 @@ from recsys.progress import progress_bar
 # Decays from "the order does not matter" to "only the last items matter", and half-lives from a week to no decay. The
 # first value of each is kept unless another is significantly better.
 _DECAYS = (0.9, 1.0, 0.98, 0.95, 0.8, 0.7, 0.6, 0.4)
+_REPEAT_DECAYS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.4)
 _HALF_LIVES = (30.0, 7.0, 90.0, 365.0, None)
 _DRAWS = 1000
 # Users that values are measured on; more would cost time and change little.
@@ -98,10 +100,19 @@ def _list_choices(
                 model = NeighbourModel.blank(histories.n_items, 1.0)
             decays: Sequence[float] = _DECAYS if histories.ordered and model.similarity.nnz else (1.0,)
             yield f"{path}.history_decay", decays, partial(_score_decayed, model)
+    path = "candidates.repeat_decay"
+    if look_up(config, path) == AUTO:
+        decays = _REPEAT_DECAYS if _repeats_by_step(config, histories) else (1.0,)
+        yield path, decays, lambda decay: RepeatSource(None, decay).score
     path = "candidates.popularity_half_life_days"
     if look_up(config, path) == AUTO:
         half_lives: Sequence[float | None] = (None,) if histories.cutoff is None else _HALF_LIVES
         yield path, half_lives, partial(_score_recent, histories)
+
+
+def _repeats_by_step(config: Config, histories: Histories) -> bool:
+    """Whether the source `repeat` can tell new from old only by the order of a history."""
+    return "repeat" in config.candidates.depths and histories.ordered and histories.cutoff is None
 
 
 def _score_decayed(model: NeighbourModel, decay: float) -> _Scorer:

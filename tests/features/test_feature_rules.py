@@ -60,6 +60,16 @@ def test_data_without_times_has_no_ages():
     for name in (*timed, "age_fit", "had_days", "had_interval_days"):
         assert features[name].to_list() == [None, None], name
     assert features["had_count"].to_list() == [2.0, 0.0]
+    assert features["had_steps"].to_list() == [0.0, None]
+
+
+def test_steps_back_count_the_newer_items_where_no_clock_is_common():
+    items = make_items("a", "b", "c", "d")
+    rows = make_interactions(*(("u", item) for item in "abcac"))
+    histories = build_histories(rows, items, None)
+    candidates = make_candidates({"als": [(1.0, 1)] * 4}, [(0, item) for item in range(4)])
+    # The last events on a, b and c are the fourth, the second and the fifth.
+    assert describe(candidates, histories, items)["had_steps"].to_list() == [1.0, 2.0, 0.0, None]
 
 
 def test_data_without_an_order_has_no_newest_items():
@@ -76,6 +86,7 @@ def test_data_without_an_order_has_no_newest_items():
         "item_recent_share",
     }
     assert features.select(pl.col(set(ordered)).null_count()).row(0) == (features.height,) * len(set(ordered))
+    assert features["had_steps"].null_count() == features.height
     whole = ["text_max", "als_mean", "item_to_item_count", "match_tags", "script_share"]
     assert features.select(pl.col(whole).null_count()).row(0) == (0,) * len(whole)
     assert features["text_decayed_mean"].equals(features["text_mean"], check_names=False)

@@ -146,6 +146,8 @@ BY_HAND: dict[str, list[float | None]] = {
     "had_count": [2, 0, 0, 0, 1, 0],
     "had_days": [10, None, None, None, 2, None],
     "had_interval_days": [8, None, None, None, None, None],
+    # Days say it where there is a clock.
+    "had_steps": NEVER,
 }
 
 

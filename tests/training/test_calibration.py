@@ -124,3 +124,24 @@ def test_what_is_not_surely_better_does_not_move_a_setting():
     positives = pl.DataFrame({"user_index": [0, 1, 2], "item_index": [NAMES.index(name) for name in "xef"]})
     chosen, _ = calibrate(left_to_the_data(), models, histories, histories, positives, np.ones(len(NAMES), dtype=bool))
     assert chosen.collab.ease.history_decay == 0.9
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cutoff", "decays"), [("a", None, {1.0}), ("d", None, {0.6, 0.4}), ("d", 10, {1.0})]
+)
+def test_repeats_fade_by_steps_where_no_clock_is_common(wanted, cutoff, decays):
+    # Everybody has had a three times and d once, last.
+    rows = [(user, item, day) for user in "uvw" for day, item in enumerate("aaabcd")]
+    rows = rows if cutoff is not None else [row[:2] for row in rows]
+    histories = build_histories(make_interactions(*rows), ITEMS, None if cutoff is None else at(cutoff))
+    config = left_to_the_data(dataset__repeats=True, candidates__depths={"repeat": 5, "ease": 5, "transitions": 5})
+    config = apply_settings(config, {"candidates.repeat_decay": AUTO})
+    chosen, told = ask(config, histories, wanted, point())
+    assert chosen.candidates.decay_of_repeats in decays
+    assert any("repeat_decay" in line for line in told) == (cutoff is None)
+
+
+def test_a_config_without_repeats_has_nothing_to_ask_about_them():
+    chosen, told = ask(left_to_the_data(), make_histories(cutoff=None), "x")
+    assert chosen.candidates.decay_of_repeats == 1.0
+    assert not any("repeat_decay" in line for line in told)
