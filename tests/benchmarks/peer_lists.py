@@ -152,16 +152,18 @@ def tabulate(table: pl.DataFrame, costs: Mapping[str, Mapping[str, Any]], n: int
 
     Args:
         table: `MetricTable`.
-        costs: by name, with `train`, `recommend`, `peak`, `chosen`; or only `failed`: why there are no lists.
+        costs: by name, with `train`, `recommend`, `peak`, `chosen`, for peers `tuning`; or only
+            `failed`: why there are no lists.
         n: length of the lists.
     """
     lines = [
-        f"| | nDCG@{n} | ours − peer | recall@{n} | hit rate@{n} | train, s | recommend, s | peak | settings |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: | --- |",
+        f"| | nDCG@{n} | ours − peer | recall@{n} | hit rate@{n} "
+        "| tuning, s | train, s | recommend, s | peak | settings |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --- |",
     ]
     for model, cost in costs.items():
         if "failed" in cost:
-            lines.append(f"| {model} | – | – | – | – | – | – | – | {cost['failed']} |")
+            lines.append(f"| {model} | – | – | – | – | – | – | – | – | {cost['failed']} |")
             continue
         own = {row["metric"]: row for row in table.filter(pl.col("model") == model).iter_rows(named=True)}
         ndcg = own["ndcg"]
@@ -173,10 +175,11 @@ def tabulate(table: pl.DataFrame, costs: Mapping[str, Mapping[str, Any]], n: int
             else f"{ndcg['difference']:+.4f} [{ndcg['difference_low']:+.4f}, {ndcg['difference_high']:+.4f}]",
             f"{own['recall']['mean']:.4f}",
             f"{own['hit_rate']['mean']:.4f}",
+            f"{cost['tuning']:.0f}" if "tuning" in cost else "",
             f"{cost['train']:.1f}",
             f"{cost['recommend']:.1f}",
             f"{cost['peak']:.1f} GB",
             cost["chosen"],
         ]
-        lines.append("| " + " | ".join(cells).replace("-", "−", 0) + " |")
+        lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -1,6 +1,6 @@
 """The peers of `peers.py`: whose program, in which environment, and the settings that are tried.
 
-The first settings of each are its documented ones: what the library does when it is told nothing.
+The documented settings, what a library does when it is told nothing, are among those of each: `{}`, or the first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
+from recsys.evaluation.comparison import OURS
 
 PROGRAMS = Path(__file__).parent / "peers"
 
@@ -29,7 +30,7 @@ class Peer:
         environment: name of its requirements file and virtual environment.
         program: file in `peers/`.
         model: what the program is asked for.
-        settings: to choose from, documented ones first.
+        settings: to choose from, in the order in which they are tried.
         parts: peers whose chosen settings it takes over, by the name of the part.
         neural: trains a network on the interactions.
     """
@@ -55,6 +56,12 @@ _ALS: tuple[Settings, ...] = (
     {"factors": 256, "alpha": 40.0, "regularization": 100.0},
 )
 _EASE: tuple[Settings, ...] = ({}, *({"regularization": float(value)} for value in (100, 1000, 50, 250, 2000)))
+# The documented size (256 factors, 4 heads, sessions of 100) needs hours on a processor, so it is tried last, with the
+# seconds that are left.
+_TRANSFORMERS: tuple[Settings, ...] = (
+    {"n_factors": 64, "n_heads": 2, "batch_size": 32, "session_max_len": "most histories"},
+    {},
+)
 
 PEERS = (
     Peer("implicit item-kNN", "implicit", "with_implicit.py", "item-kNN", _NEIGHBOURS),
@@ -116,23 +123,14 @@ PEERS = (
         ),
         parts=(("ALS", "RecTools ALS"), ("item-kNN", "RecTools item-kNN"), ("EASE", "RecTools EASE")),
     ),
-    Peer(
-        "RecTools SASRec", "rectools", "with_rectools.py", "SASRec", ({}, {"n_factors": 64, "n_heads": 2}), neural=True
-    ),
-    Peer(
-        "RecTools BERT4Rec",
-        "rectools",
-        "with_rectools.py",
-        "BERT4Rec",
-        ({}, {"n_factors": 64, "n_heads": 2}),
-        neural=True,
-    ),
+    Peer("RecTools SASRec", "rectools", "with_rectools.py", "SASRec", _TRANSFORMERS, neural=True),
+    Peer("RecTools BERT4Rec", "rectools", "with_rectools.py", "BERT4Rec", _TRANSFORMERS, neural=True),
     Peer(
         "RecBole SASRec",
         "recbole",
         "with_recbole.py",
         "SASRec",
-        ({}, {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2}),
+        ({"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2}, {}),
         neural=True,
     ),
     Peer(
@@ -152,16 +150,23 @@ PEERS = (
 )
 
 
+def list_names(text: str | None) -> set[str]:
+    """Return the names in a semicolon-separated text; None: of all peers."""
+    if text is None:
+        return {peer.name for peer in PEERS}
+    return {name.strip() for name in text.split(";") if name.strip()}
+
+
 def choose(names: str | None) -> list[Peer]:
     """Return the peers whose names a semicolon-separated text lists, in the order of the roster; None: all.
+
+    Our own lists may be named too; they are always measured, but for --measure-only.
 
     Raises:
         ConfigError: a name that no peer has.
     """
-    if names is None:
-        return list(PEERS)
-    wanted = {name.strip() for name in names.split(";") if name.strip()}
-    if unknown := wanted - {peer.name for peer in PEERS}:
+    wanted = list_names(names)
+    if unknown := wanted - {OURS, *(peer.name for peer in PEERS)}:
         raise ConfigError(
             f"--only: no peer {', '.join(sorted(unknown))}, expected some of {'; '.join(peer.name for peer in PEERS)}"
         )

@@ -36,7 +36,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.peer_lists import Problem, compare, describe_holdout, tabulate
 from benchmarks.peer_ours import make_our_lists
-from benchmarks.peer_roster import PROGRAMS, Peer, Settings, choose, find_interpreters, install, read_versions
+from benchmarks.peer_roster import (
+    PROGRAMS,
+    Peer,
+    Settings,
+    choose,
+    find_interpreters,
+    install,
+    list_names,
+    read_versions,
+)
 
 from recsys.config import Config, load_config
 from recsys.config.overrides import apply_settings
@@ -44,7 +53,9 @@ from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import resolve_end, split_windows
 from recsys.errors import ConfigError, RecsysError
 from recsys.evaluation.comparison import OURS
+from recsys.progress import format_count
 
+_OVER = "over"
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -82,7 +93,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--work", type=Path, default=Path("peer_work"), metavar="FOLDER", help="keeps what was measured"
     )
     parser.add_argument("--label", default="", help="tells runs of a config with different --set apart")
-    parser.add_argument("--only", metavar="NAMES", help="names of peers, separated by semicolons; all if left out")
+    parser.add_argument(
+        "--only", metavar="NAMES", help="names of peers, or ours, separated by semicolons; all if left out"
+    )
+    parser.add_argument(
+        "--measure-only", action="store_true", help="keep the peers' lists and costs in --work, and stop"
+    )
     parser.add_argument("--tuning-seconds", type=float, default=180.0)
     parser.add_argument("--most-seconds", type=float, default=900.0, help="of one program's run")
     parser.add_argument("--threads", type=int, default=1, help="of everybody")
@@ -119,10 +135,16 @@ class Comparison:
 
     def run(self) -> None:
         """Measure everybody and print the table."""
-        costs: dict[str, dict[str, Any]] = {OURS: self._measure(OURS, self._fit_ours)}
+        costs: dict[str, dict[str, Any]] = {}
+        if not self.given.measure_only or OURS in list_names(self.given.only):
+            costs[OURS] = self._measure(OURS, self._fit_ours)
         for peer in self.peers:
             costs[peer.name] = self._measure(peer.name, lambda peer=peer: self._fit_peer(peer), peer)
             self.chosen[peer.name] = costs[peer.name].get("settings", peer.settings[0])
+        if not self.given.measure_only:
+            self._report(costs)
+
+    def _report(self, costs: Mapping[str, Mapping[str, Any]]) -> None:
         scores = {
             name: self.test.score(name, pl.read_parquet(cost["lists"]))
             for name, cost in costs.items()
@@ -131,8 +153,7 @@ class Comparison:
         table = compare(scores, self.config)
         lines = [
             f"{self.name}: {len(self.test.users):,} users, {self.test.positives.height:,} positives, "
-            f"{self.test.rows.height:,} rows to learn from; {self.given.threads} thread, "
-            f"{self.given.tuning_seconds:.0f} s of tuning for each peer",
+            f"{self.test.rows.height:,} rows to learn from; {format_count(self.given.threads, 'thread')}",
             "",
             *tabulate(table, costs, self.config.evaluation.n),
             "",
@@ -150,13 +171,14 @@ class Comparison:
         folder = self.folder / re.sub(r"\W+", "_", name)
         kept = folder / "result.json"
         parts = [] if peer is None else [self.chosen.get(other) for _, other in peer.parts]
-        limits = [self.given.tuning_seconds, self.given.most_seconds, self.given.threads]
-        told = [self.config.model_dump_json(), repr(peer), parts, limits if peer else self.given.threads]
+        told = [self.config.model_dump_json(), repr(peer), parts]
         if peer:
             told.append((PROGRAMS / peer.program).read_text(encoding="utf-8"))
         key = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-        if kept.exists() and (cost := json.loads(kept.read_text(encoding="utf-8")))["key"] == key:
-            return dict(cost)
+        earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"key": None}
+        # A program that broke is tried again; one that was stopped for its time would be again.
+        if earlier["key"] == key and earlier.get("failed", _OVER).startswith(_OVER):
+            return dict(earlier)
         folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         cost = fit() | {"key": key}
@@ -182,17 +204,18 @@ class Comparison:
         settings = [one | ({"parts": parts} if parts else {}) for one in peer.settings]
         tried = self._run_program(peer, "label", settings)
         if not tried:
-            failed = f"no settings within {self.given.most_seconds:.0f} s of tuning"
+            failed = f"{_OVER} {self.given.most_seconds:.0f} s with the first settings"
             return {"failed": self._read_failure(peer, "label") or failed}
         for one in tried:
             one["reached"] = self.label.reach(pl.read_parquet(one["lists"]))
         best = max(tried, key=lambda one: one["reached"])
         done = self._run_program(peer, "test", [best["settings"]])
         if not done:
-            failed = f"over {self.given.most_seconds:.0f} s with {describe(best['settings'])}"
+            failed = f"{_OVER} {self.given.most_seconds:.0f} s with {describe(best['settings'])}"
             return {"failed": self._read_failure(peer, "test") or failed}
         count = f"best of {len(tried)}" + (", the last one tried" if peer.neural and best is tried[-1] else "")
-        return done[0] | {"chosen": f"{describe(best['settings'])} ({count})", "tried": tried}
+        tuning = sum(one["train"] + one["recommend"] for one in tried)
+        return done[0] | {"chosen": f"{describe(best['settings'])} ({count})", "tuning": tuning, "tried": tried}
 
     def _run_program(self, peer: Peer, problem: str, settings: list[Settings]) -> list[dict[str, Any]]:
         """Return what a program wrote about each settings that it came to."""
@@ -209,6 +232,7 @@ class Comparison:
             "threads": self.given.threads,
             "seconds": self.given.tuning_seconds,
             "held_out": self.held_out,
+            "cache": str(self.folder),
         }
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         command = [self.interpreters[peer.environment], PROGRAMS / peer.program, folder / "task.json"]

@@ -179,6 +179,7 @@ def test_a_program_leaves_out_what_users_have(tmp_path: Path, model: str, repeat
         "threads": 1,
         "seconds": 60,
         "held_out": {"kind": "last", "share": 0.1},
+        "cache": str(tmp_path),
     }
     (tmp_path / "task.json").write_text(json.dumps(task), encoding="utf-8")
     subprocess.run([sys.executable, PROGRAMS / "with_implicit.py", tmp_path / "task.json"], check=True)

@@ -6,12 +6,11 @@ The labels are each user's last tenth of items, at least one; everything counted
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import lightgbm as lgb
 import numpy as np
 from program import Lists, Recommend, Settings, Task, main, take_best
-from with_sentence_transformers import CACHE, embed
+from with_sentence_transformers import embed
 
 FEATURES = ["similarity_mean", "similarity_max", "similarity_last", "popularity", "popularity_log", "history_length"]
 
@@ -34,8 +33,7 @@ def propose(own: np.ndarray, vectors: np.ndarray, popularity: np.ndarray, depth:
 
 def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Recommend]]:
     """Embed, hold out the last items, fit the ranker."""
-    vectors = embed(task) if not (path := Path(task.folder, CACHE)).exists() else np.load(path)
-    np.save(path, vectors)
+    vectors = embed(task)
     item_ids = task.items["item_id"].to_pylist()
     numbers = {item: number for number, item in enumerate(item_ids)}
     histories: dict[str, list[int]] = {}

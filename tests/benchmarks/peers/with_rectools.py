@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from program import Lists, Recommend, Settings, Task, main
 
@@ -100,6 +101,9 @@ def fit_transformer(task: Task, settings: Settings) -> Iterator[tuple[Settings, 
     seed_everything(0, workers=True)
     given = dict(settings)
     wanted = given.pop("epochs", None)
+    if given.get("session_max_len") == "most histories":
+        _, lengths = np.unique(task.column("user_id").astype(str), return_counts=True)
+        given["session_max_len"] = int(np.clip(np.quantile(lengths, 0.9), 10, 100))
     dataset, before = read_dataset(task), 0
     model = {"SASRec": SASRecModel, "BERT4Rec": BERT4RecModel}[task.model](**given, recommend_torch_device="cpu")
     for epochs in EPOCHS if wanted is None else (wanted,):

