@@ -158,7 +158,7 @@ def tabulate(table: pl.DataFrame, costs: Mapping[str, Mapping[str, Any]], n: int
     """
     lines = [
         f"| | nDCG@{n} | ours − peer | recall@{n} | hit rate@{n} "
-        "| tuning, s | train, s | recommend, s | peak | settings |",
+        "| tuning, CPU s | train, CPU s | recommend, CPU s | peak | settings |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --- |",
     ]
     for model, cost in costs.items():

@@ -11,7 +11,8 @@ who took something in it, leave out what a user has (unless `dataset.repeats`), 
 Each peer is tuned: its documented settings and some others learn from the rows before the newest label window until
 `--tuning-seconds` are over; those with the best nDCG there learn from all rows. Networks are looked at after more and
 more epochs. A program that needs more than `--most-seconds` is stopped and reported. Ours is trained as `recsys train`
-trains its evaluation model; seconds are of fitting, and of the lists of all users, without reading files.
+trains its evaluation model; seconds are of fitting, and of the lists of all users, without reading files. They are CPU
+seconds, summed over threads, so that other work on the machine does not count; only --most-seconds is by the clock.
 """
 
 from __future__ import annotations

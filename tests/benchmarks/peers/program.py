@@ -2,7 +2,8 @@
 
 A program is run by the interpreter of its own environment as `PYTHON with_….py task.json`, so this file imports only
 what all environments have. The task names the rows to fit on, the users who need lists, and settings to try one after
-another. Each yields lists and a line of `done.json` with what they cost.
+another. Each yields lists and a line of `done.json` with what they cost. Seconds are of the processor, summed over
+threads, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -97,12 +98,12 @@ def main(fits: dict[str, Fit]) -> None:
     """Carry out the task whose file the command line names."""
     warnings.simplefilter("ignore")
     task = Task.read(Path(sys.argv[1]))
-    started = time.perf_counter()
+    started = time.process_time()
     done: list[dict[str, Any]] = []
     for number, settings in enumerate(task.settings, start=1):
         # Settings that train for long share the seconds; whatever was begun before they are over is finished.
         share = started + task.seconds * number / len(task.settings)
-        if done and time.perf_counter() - started > task.seconds:
+        if done and time.process_time() - started > task.seconds:
             break
         _follow(fits[task.model](task, settings), task, done, share)
 
@@ -110,15 +111,15 @@ def main(fits: dict[str, Fit]) -> None:
 def _follow(fitted: Iterator[tuple[Settings, Recommend]], task: Task, done: list[dict[str, Any]], until: float) -> None:
     training = 0.0
     while True:
-        started = time.perf_counter()
+        started = time.process_time()
         found = next(fitted, None)
-        training += time.perf_counter() - started
+        training += time.process_time() - started
         if found is None:
             return
         settings, recommend = found
-        started = time.perf_counter()
+        started = time.process_time()
         lists = recommend()
-        recommending = time.perf_counter() - started
+        recommending = time.process_time() - started
         peak = max(measure_peak(), task.borrowed["peak"])
         name = f"lists-{len(done)}.parquet"
         write_lists(task.users, lists, task.folder / name)
@@ -133,7 +134,7 @@ def _follow(fitted: Iterator[tuple[Settings, Recommend]], task: Task, done: list
         )
         # At once: whoever stops the program for its time keeps what it found.
         (task.folder / DONE).write_text(json.dumps(done), encoding="utf-8")
-        if time.perf_counter() > until:
+        if time.process_time() > until:
             return
 
 

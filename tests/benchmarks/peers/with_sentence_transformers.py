@@ -23,12 +23,12 @@ def embed(task: Task) -> np.ndarray:
     """
     path = task.cache / CACHE
     if not path.exists():
-        started = time.perf_counter()
+        started = time.process_time()
         torch.set_num_threads(task.threads)
         texts = [f"{item['title']}. {item['text']}" for item in task.items.select(["title", "text"]).to_pylist()]
         model = SentenceTransformer(str(get_model_path()), device="cpu")
         vectors = model.encode(texts, normalize_embeddings=True, batch_size=64, show_progress_bar=False)
-        np.savez(path, vectors=vectors, seconds=time.perf_counter() - started, peak=measure_peak())
+        np.savez(path, vectors=vectors, seconds=time.process_time() - started, peak=measure_peak())
         return vectors
     kept = np.load(path)
     task.borrowed.update(seconds=float(kept["seconds"]), peak=float(kept["peak"]))
