@@ -196,7 +196,15 @@ def install(peers: Iterable[Peer], folder: Path) -> None:
         target = folder / name
         print(f"{name}: {target}", file=sys.stderr, flush=True)
         venv.create(target, with_pip=True)
-        command = [target / "bin" / "python", "-m", "pip", "install", "-q", "-r", PROGRAMS / f"{name}.txt"]
+        command: list[str | Path] = [
+            target / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "-r",
+            PROGRAMS / f"{name}.txt",
+        ]
         if subprocess.run(command, check=False).returncode:
             raise ConfigError(f"environment '{name}' in {target}: pip failed, see above; delete the folder and retry")
 

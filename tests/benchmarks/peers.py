@@ -25,7 +25,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,7 @@ class Comparison:
         )
         print("\n".join(lines))
 
-    def _measure(self, name: str, fit: Any, peer: Peer | None = None) -> dict[str, Any]:
+    def _measure(self, name: str, fit: Callable[[], dict[str, Any]], peer: Peer | None = None) -> dict[str, Any]:
         """Return the costs of a model, from an earlier run where nothing has changed that they depend on."""
         folder = self.folder / re.sub(r"\W+", "_", name)
         kept = folder / "result.json"
@@ -176,13 +176,13 @@ class Comparison:
         if peer:
             told.append((PROGRAMS / peer.program).read_text(encoding="utf-8"))
         key = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-        earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"key": None}
+        earlier: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"key": None}
         # A program that broke is tried again; one that was stopped for its time would be again.
-        if earlier["key"] == key and earlier.get("failed", _OVER).startswith(_OVER):
-            return dict(earlier)
+        if earlier["key"] == key and str(earlier.get("failed", _OVER)).startswith(_OVER):
+            return earlier
         folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
-        cost = fit() | {"key": key}
+        cost: dict[str, Any] = fit() | {"key": key}
         reached = "" if "failed" in cost else f": nDCG {self.test.reach(pl.read_parquet(cost['lists'])):.4f}"
         seconds = time.perf_counter() - started
         print(f"{self.name}, {name}{reached}, {seconds:.0f} s, {cost.get('failed') or cost['chosen']}", file=sys.stderr)
