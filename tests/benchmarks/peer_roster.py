@@ -160,7 +160,8 @@ def list_names(text: str | None) -> set[str]:
 def choose(names: str | None) -> list[Peer]:
     """Return the peers whose names a semicolon-separated text lists, in the order of the roster; None: all.
 
-    Our own lists may be named too; they are always measured, but for --measure-only.
+    Peers that a chosen one takes over settings from come along. Our own lists may be named too; they are always
+    measured, but for --measure-only.
 
     Raises:
         ConfigError: a name that no peer has.
@@ -170,7 +171,8 @@ def choose(names: str | None) -> list[Peer]:
         raise ConfigError(
             f"--only: no peer {', '.join(sorted(unknown))}, expected some of {'; '.join(peer.name for peer in PEERS)}"
         )
-    return [peer for peer in PEERS if peer.name in wanted]
+    needed = wanted | {other for peer in PEERS if peer.name in wanted for _, other in peer.parts}
+    return [peer for peer in PEERS if peer.name in needed]
 
 
 def find_interpreters(peers: Iterable[Peer], folder: Path) -> dict[str, Path]:

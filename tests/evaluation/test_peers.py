@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from benchmarks import peers
 from benchmarks.peer_lists import Problem, compare, describe_holdout, tabulate
-from benchmarks.peer_roster import PEERS, PROGRAMS
+from benchmarks.peer_roster import PEERS, PROGRAMS, choose
 from worlds import make_interactions, make_items
 
 from recsys.config import Config, load_config, parse_config
@@ -148,6 +148,11 @@ def test_a_missing_environment_ends_with_code_2(tmp_path: Path, capsys: pytest.C
 def test_an_unknown_peer_ends_with_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert peers.main(["--config", str(CONFIG), "--only", "Surprise"]) == 2
     assert "no peer Surprise, expected some of implicit item-kNN; " in capsys.readouterr().err
+
+
+def test_peers_come_with_those_whose_settings_they_take_over() -> None:
+    chosen = [peer.name for peer in choose("RecTools two-stage; LensKit ALS")]
+    assert chosen == ["LensKit ALS", "RecTools item-kNN", "RecTools ALS", "RecTools EASE", "RecTools two-stage"]
 
 
 def test_every_peer_has_a_program_an_environment_and_parts_that_come_before_it() -> None:
