@@ -12,7 +12,7 @@ Each peer is tuned: its documented settings and some others learn from the rows 
 `--tuning-seconds` are over; those with the best nDCG there learn from all rows. Networks are looked at after more and
 more epochs. A program that needs more than `--most-seconds` is stopped and reported. Ours is trained as `recsys train`
 trains its evaluation model; seconds are of fitting, and of the lists of all users, without reading files. They are CPU
-seconds, summed over threads, so that other work on the machine does not count; only --most-seconds is by the clock.
+seconds, summed over threads, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -171,11 +172,7 @@ class Comparison:
         """Return the costs of a model, from an earlier run where nothing has changed that they depend on."""
         folder = self.folder / re.sub(r"\W+", "_", name)
         kept = folder / "result.json"
-        parts = [] if peer is None else [self.chosen.get(other) for _, other in peer.parts]
-        told = [self.config.model_dump_json(), repr(peer), parts]
-        if peer:
-            told.append((PROGRAMS / peer.program).read_text(encoding="utf-8"))
-        key = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        key = self._make_key(peer)
         earlier: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"key": None}
         # A program that broke is tried again; one that was stopped for its time would be again.
         if earlier["key"] == key and str(earlier.get("failed", _OVER)).startswith(_OVER):
@@ -188,6 +185,14 @@ class Comparison:
         print(f"{self.name}, {name}{reached}, {seconds:.0f} s, {cost.get('failed') or cost['chosen']}", file=sys.stderr)
         kept.write_text(json.dumps(cost, indent=1), encoding="utf-8")
         return cost
+
+    def _make_key(self, peer: Peer | None) -> str:
+        """Return what tells whether an earlier result still holds: the set, the peer, its parts and its program."""
+        parts = [] if peer is None else [self.chosen.get(other) for _, other in peer.parts]
+        told = [self.config.model_dump_json(), repr(peer), parts]
+        if peer:
+            told.append((PROGRAMS / peer.program).read_text(encoding="utf-8"))
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def _fit_ours(self) -> dict[str, Any]:
         """Train and recommend in a process of its own, whose memory is measured as the peers' is."""
@@ -205,14 +210,14 @@ class Comparison:
         settings = [one | ({"parts": parts} if parts else {}) for one in peer.settings]
         tried = self._run_program(peer, "label", settings)
         if not tried:
-            failed = f"{_OVER} {self.given.most_seconds:.0f} s with the first settings"
+            failed = f"{_OVER} {self.given.most_seconds:.0f} CPU s with the first settings"
             return {"failed": self._read_failure(peer, "label") or failed}
         for one in tried:
             one["reached"] = self.label.reach(pl.read_parquet(one["lists"]))
         best = max(tried, key=lambda one: one["reached"])
         done = self._run_program(peer, "test", [best["settings"]])
         if not done:
-            failed = f"{_OVER} {self.given.most_seconds:.0f} s with {describe(best['settings'])}"
+            failed = f"{_OVER} {self.given.most_seconds:.0f} CPU s with {describe(best['settings'])}"
             return {"failed": self._read_failure(peer, "test") or failed}
         count = f"best of {len(tried)}" + (", the last one tried" if peer.neural and best is tried[-1] else "")
         tuning = sum(one["train"] + one["recommend"] for one in tried)
@@ -237,19 +242,19 @@ class Comparison:
         }
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         command = [self.interpreters[peer.environment], PROGRAMS / peer.program, folder / "task.json"]
+        most = round(self.given.most_seconds)
         with (folder / "output.txt").open("w", encoding="utf-8") as output:
-            try:
-                subprocess.run(
-                    command,
-                    env=self._environ(),
-                    cwd=folder,
-                    stdout=output,
-                    stderr=output,
-                    timeout=self.given.most_seconds,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                print(f"{peer.name}: stopped after {self.given.most_seconds:.0f} s", file=sys.stderr)
+            code = subprocess.run(
+                command,
+                env=self._environ(),
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (most, most)),
+                check=False,
+            ).returncode
+        if code < 0:
+            print(f"{peer.name}: stopped by signal {-code}, after at most {most} CPU s", file=sys.stderr)
         if not (folder / "done.json").exists():
             return []
         done = json.loads((folder / "done.json").read_text(encoding="utf-8"))

@@ -100,12 +100,11 @@ def main(fits: dict[str, Fit]) -> None:
     task = Task.read(Path(sys.argv[1]))
     started = time.process_time()
     done: list[dict[str, Any]] = []
-    for number, settings in enumerate(task.settings, start=1):
-        # Settings that train for long share the seconds; whatever was begun before they are over is finished.
-        share = started + task.seconds * number / len(task.settings)
+    for settings in task.settings:
+        # Whatever was begun before the seconds are over is finished.
         if done and time.process_time() - started > task.seconds:
             break
-        _follow(fits[task.model](task, settings), task, done, share)
+        _follow(fits[task.model](task, settings), task, done, started + task.seconds)
 
 
 def _follow(fitted: Iterator[tuple[Settings, Recommend]], task: Task, done: list[dict[str, Any]], until: float) -> None:

@@ -113,11 +113,15 @@ def fit_transformer(task: Task, settings: Settings) -> Iterator[tuple[Settings, 
 
 
 def recommend(task: Task, model: Any, dataset: Dataset) -> Lists:
-    """Return the lists."""
-    users = pd.Index(task.users)
-    frame = model.recommend(users.to_numpy(dtype=object), dataset, k=task.n, filter_viewed=not task.repeats)
+    """Return the lists; users whom a transformer does not take, such as those with one item, get what is popular."""
+    given = {"k": task.n, "filter_viewed": not task.repeats}
+    users = np.array(task.users, dtype=object)
+    frame = model.recommend(users, dataset, on_unsupported_targets="ignore", **given)
     found = frame.sort_values([Columns.User, Columns.Rank]).groupby(Columns.User)[Columns.Item].agg(list)
-    return [found.get(user, []) for user in task.users]
+    if missing := [user for user in task.users if user not in found]:
+        frame = PopularModel().fit(dataset).recommend(np.array(missing, dtype=object), dataset, **given)
+        found = pd.concat([found, frame.groupby(Columns.User)[Columns.Item].agg(list)])
+    return [found[user] for user in task.users]
 
 
 if __name__ == "__main__":
