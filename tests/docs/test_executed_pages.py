@@ -43,6 +43,7 @@ LEFT_OUT = {
     ("docs/explanation/scale.md", "python tests/benchmarks/gpu.py"): "needs a GPU",
     ("docs/explanation/servers.md", "mlflow ui"): "a server, which does not return",
     ("docs/results.md", "RECSYS_DATA=/path/to/data/sets python"): "needs data sets",
+    ("docs/results.md", "python tests/benchmarks/peers.py --install"): "needs a package index",
     ("docs/reference/metrics.md", "RECSYS_DATA=/path/to/datasets python"): "needs data sets and other libraries",
 }
 ELSEWHERE = {"docs/how-to/backups.md": "tests/deploy/test_backup_drill.py"}

@@ -151,6 +151,7 @@ def test_an_unknown_peer_ends_with_code_2(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_peers_come_with_those_whose_settings_they_take_over() -> None:
+    assert choose("ours") == []
     chosen = [peer.name for peer in choose("RecTools two-stage; LensKit ALS")]
     assert chosen == ["LensKit ALS", "RecTools item-kNN", "RecTools ALS", "RecTools EASE", "RecTools two-stage"]
 
