@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.progress import format_count
+from recsys.ranking.averaging import average_over_growth
 from recsys.ranking.blend import Blend, mix
 from recsys.ranking.ranker_choice import RankerChoice, Validation, choose_by_folds
 from recsys.ranking.training_rows import to_dataset
@@ -100,6 +101,7 @@ class Ranker:
         import lightgbm as lgb
 
         booster = lgb.train(parameters, data, choice.trees, callbacks=[lambda _: progress(1)])
+        average_over_growth(booster, choice.trees)
         ranker = cls(booster.model_to_string(), blend, tuple(features), choice)
         # The text has fewer digits of the gains.
         vars(ranker)["booster"] = booster

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.config import RankingConfig
 from recsys.evaluation.intervals import Estimate, compare_paired
+from recsys.ranking.averaging import average_over_growth
 from recsys.ranking.blend import Blend, Groups, mix
 from recsys.ranking.training_rows import find_starts, to_dataset
 
@@ -97,6 +98,7 @@ def choose_by_folds(
     trees = _count_trees(np.array(curves))
     unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
     for booster, (outside, inside) in zip(boosters, folds, strict=True):
+        average_over_growth(booster, trees)
         unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
         # The blend that the trees are compared with must not have seen them either.
         alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
