@@ -228,7 +228,7 @@ class RankingConfig(Section):
     """L2 penalty on the values of leaves."""
     truncation_level: Count = 30
     """LambdaMART truncation level: pairs count if their better item is among the first items, up to this many."""
-    max_trees: Count = 100
+    max_trees: Count = 200
     """Maximum number of trees. Scores are the mean over those of the first 1, 2, … trees, so late ones count little."""
     folds: Annotated[int, Field(ge=2, le=20)] = 4
     """Number of folds over users, each held out in turn, that decide whether fewer trees are better and how much of the
@@ -237,7 +237,7 @@ class RankingConfig(Section):
     """Minimum number of users with a positive for folds; with fewer, fixed_trees trees and half of the blend are
     used."""
     fixed_trees: Count = 100
-    """Number of trees if there are too few users for folds."""
+    """Number of trees if there are too few users for folds; with folds, the least number."""
     max_users: Count = 5_000
     """Maximum number of users of each label window to train on, drawn at random."""
     exclude_features: tuple[str, ...] = ()

@@ -95,7 +95,7 @@ def choose_by_folds(
         ),
         strict=True,
     )
-    trees = _count_trees(np.array(curves))
+    trees = _count_trees(np.array(curves), config.fixed_trees)
     unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
     for booster, (outside, inside) in zip(boosters, folds, strict=True):
         average_over_growth(booster, trees)
@@ -167,21 +167,21 @@ def _run_fold(
     return booster, curve
 
 
-def _count_trees(curves: NDArray[np.float64]) -> int:
-    """Return the number of trees: all, unless the folds agree that fewer are better.
+def _count_trees(curves: NDArray[np.float64], least: int) -> int:
+    """Return the number of trees whose mean over the growth ranks.
+
+    The mean over the growth of n trees has the strength of n / 2 trees, so n is twice the number that is best on the
+    folds. The folds share the items of the label windows with what the trees learned from, so they cannot tell more.
 
     Args:
         curves: (n_folds, n_trees) metric of each fold after each tree.
+        least: number of trees where the folds want fewer.
 
     Returns:
-        The middle of the window of trees with the best mean, if it beats the last window by two standard errors over
-        the folds. The best single number of trees is partly luck, and often too small.
+        Twice the middle of the stretch of trees with the best mean, at least `least`, at most n_trees.
     """
-    n_folds, n_trees = len(curves), len(curves[0])
+    n_trees = len(curves[0])
     width = min(_WINDOW, n_trees)
-    stretches = np.lib.stride_tricks.sliding_window_view(curves, width, axis=1).mean(axis=2)
-    best = int(np.argmax(stretches.mean(axis=0)))
-    lead = stretches[:, best] - stretches[:, -1]
-    if lead.mean() > 2 * lead.std(ddof=1) / np.sqrt(n_folds):
-        return 1 + best + width // 2
-    return n_trees
+    stretches = np.lib.stride_tricks.sliding_window_view(curves.mean(axis=0), width).mean(axis=1)
+    best = 1 + int(np.argmax(stretches)) + width // 2
+    return min(n_trees, max(least, 2 * best))

@@ -126,18 +126,18 @@ def test_folds_tell_the_number_of_trees_and_the_share_of_the_blend(ranker):
     assert Groups(new).measure(score(ranker, new), 5).mean() == pytest.approx(told.shares[ranker.blend_share], abs=0.1)
 
 
-def test_fewer_trees_only_where_the_folds_agree():
+def test_there_are_twice_as_many_trees_as_are_best_on_the_folds():
     rng = np.random.default_rng(0)
     trees = np.arange(100)
     rising, falling = 0.3 + 0.001 * trees, 0.3 + 0.001 * np.minimum(trees, 80 - trees)
     shaken = 0.02 * rng.normal(size=(4, 1)) + 0.001 * rng.normal(size=(4, 100))
-    assert _count_trees(rising + shaken) == 100
+    assert _count_trees(rising + shaken, 10) == 100
     # Best around the fortieth, whatever a fold's level is.
-    assert _count_trees(falling + shaken) == pytest.approx(41, abs=3)
-    # Two folds fall and two rise: nobody knows.
-    assert _count_trees(np.stack([rising, falling, rising, falling]) + shaken) == 100
+    assert _count_trees(falling + shaken, 10) == pytest.approx(82, abs=6)
+    assert _count_trees(falling + shaken, 95) == 95
+    assert _count_trees(falling + shaken, 500) == 100
     # Fewer trees than a stretch.
-    assert _count_trees(rising[None, :5] + shaken[:, :5]) == 5
+    assert _count_trees(rising[None, :5] + shaken[:, :5], 1) == 5
 
 
 def test_a_user_of_two_windows_is_unseen_in_both_or_in_none():
