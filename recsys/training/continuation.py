@@ -15,7 +15,7 @@ from recsys.serving.bundle import Bundle
 
 # Of a catalogue's texts, the least share that the earlier training must have read.
 _MIN_KNOWN_TEXTS = 0.1
-# Settings of the text models that may change: they are used anew in every training.
+# Settings of the text models that may change: every training uses them from the start.
 _FREE = ("text.tfidf.", "text.batch_tokens")
 _SCRATCH = "train without --from"
 

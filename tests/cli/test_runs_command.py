@@ -28,7 +28,7 @@ def test_a_training_with_its_verdict_and_version(
     assert row["run"] == shown["run"]
     assert row["ours"] == means.pop("ours")
     assert (row["baseline"], row["best"]) == max(means.items(), key=lambda pair: pair[1])
-    assert row["difference"] == row["ours"] - row["best"]
+    assert row["difference"] == pytest.approx(row["ours"] - row["best"], abs=1e-12)
     assert row["answer"] in ("Yes", "No", "Cannot tell")
     assert (row["version"], row["state"], row["run_date"], row["metric"]) == ("1", "champion", RUN_DATE, "ndcg@10")
     assert f"version 1 of {row['run']} serves" in call("runs", "-c", config, home=trained.home).out
