@@ -143,8 +143,10 @@ def _train(config: Config, home: Path, run_date: str | None, steps: Steps, start
     snapshot, windows = _read(config, home, run_date)
     store = connect(home, config)
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset)
-    earlier = start and find_continuation(config, home, store, start, windows.measurement_fold, snapshot.items)
-    inputs = _Inputs(snapshot, windows, block_lists, earlier or None)
+    earlier = None
+    if start:
+        earlier = find_continuation(config, home, store, start, windows.measurement_fold, snapshot.items)
+    inputs = _Inputs(snapshot, windows, block_lists, earlier)
     run = _name_run(config, inputs)
     facts = _facts(config, inputs, run)
     kept = find_kept(home)

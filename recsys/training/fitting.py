@@ -75,10 +75,7 @@ def complete_bundle(
 ) -> Fitted:
     """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle`."""
     rows, recommender, config = _collect_rows(config, items, text, fold)
-    with log_stage("ranker") as done:
-        ranker, differences = _fit_ranker(config, rows, recommender, None)
-        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
-    served = _prepare(config, _fit_candidate_models(config, items, text, text.serving), items, text, text.serving)
+    ranker, differences, served = _fit_served(config, items, text, rows, recommender, None)
     bundle = Bundle(
         config,
         fold.cutoff,
@@ -121,10 +118,7 @@ def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
             _move_windows(evaluated.rows, evaluated.text.serving.histories, known, len(fold.labels)),
         ]
     )
-    with log_stage("ranker") as done:
-        ranker, differences = _fit_ranker(config, rows, recommender, evaluated)
-        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
-    served = _prepare(config, _fit_candidate_models(config, items, text, text.serving), items, text, text.serving)
+    ranker, differences, served = _fit_served(config, items, text, rows, recommender, evaluated)
     bundle = replace(
         before,
         cutoff=fold.cutoff,
@@ -188,6 +182,31 @@ def _move_windows(rows: pl.DataFrame, users: Histories, known: Histories, n_wind
     """Return the rows of label windows that are now one window older, without the window that is now too old."""
     moved = rows.with_columns(pl.col("window") + 1).filter(pl.col("window") < n_windows)
     return _renumber_users(moved, users, known)
+
+
+def _fit_served(
+    config: Config,
+    items: pl.DataFrame,
+    text: TextModels,
+    rows: pl.DataFrame,
+    recommender: Recommender,
+    evaluated: Fitted | None,
+) -> tuple[Ranker, list[str], Recommender]:
+    """Return the ranker, where it differs from the evaluation model's choice, and a recommender on the whole history.
+
+    Args:
+        config: all settings.
+        items: `Items`.
+        text: the text models.
+        rows: `TrainingRows` of all label windows.
+        recommender: of a label window; it has the features of all.
+        evaluated: the evaluation model, whose choices about the ranker are kept; None: they are made here.
+    """
+    with log_stage("ranker") as done:
+        ranker, differences = _fit_ranker(config, rows, recommender, evaluated)
+        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
+    models = _fit_candidate_models(config, items, text, text.serving)
+    return ranker, differences, _prepare(config, models, items, text, text.serving)
 
 
 def _fit_ranker(

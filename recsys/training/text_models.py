@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +35,11 @@ class HistorySnapshot:
     histories: Histories
     interest: InterestModel
     sequence: InterestModel
+
+    @property
+    def models(self) -> dict[str, InterestModel]:
+        """The interest models by name."""
+        return {"interest": self.interest, "sequence": self.sequence}
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ class TextModels:
         oldest = self.history_snapshots[-1]
         if oldest.histories.cutoff is None:
             return None
-        models = {"interest": oldest.interest, "sequence": oldest.sequence}
-        return StartingPoint(oldest.histories.cutoff, {name: model for name, model in models.items() if model.trained})
+        trained = {name: model for name, model in oldest.models.items() if model.trained}
+        return StartingPoint(oldest.histories.cutoff, trained)
 
     def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
         """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
@@ -103,14 +108,11 @@ def fit_text(
 
     The arguments are those of `fit_bundle`.
     """
-    known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
-    histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
-    encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[-1], resume=resume)
+    histories = _build_histories(items, fold)
+    encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[0], resume=resume)
     vectors = read_vectors(items)
     text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, vectors, [], curves)
-    for each in reversed(histories):
-        text = _add_snapshot(config, text, each)
-    return text
+    return _add_snapshots(config, text, histories)
 
 
 def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bundle) -> TextModels:
@@ -126,8 +128,6 @@ def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bund
         fold: of the later training.
         earlier: an evaluation model from which the fold can continue; see `recsys.training.continuation`.
     """
-    known = [(fold.history, fold.cutoff), *((window.history, window.cutoff) for window in fold.labels)]
-    histories = [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
     item_texts = earlier.make_item_texts(items)
     new = len(earlier.find_new_texts(item_texts))
     with log_stage("embedding") as done, progress_bar("Embedding", len(item_texts)) as progress:
@@ -135,9 +135,7 @@ def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bund
         done(f"{format_count(new, 'new text')} of {len(item_texts):,}")
     text = TextModels(item_texts, earlier.encoder, embeddings, earlier.checkpoint, read_vectors(items), [], {})
     start = earlier.start.models if earlier.start else {}
-    for each in reversed(histories):
-        text = _add_snapshot(config, text, each, start)
-    return text
+    return _add_snapshots(config, text, _build_histories(items, fold), start)
 
 
 def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fold) -> TextModels:
@@ -149,20 +147,35 @@ def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fol
         text: of a fold; its oldest snapshot is dropped.
         fold: the one whose newest label window begins where the other's history ends.
     """
-    extended = _add_snapshot(config, text, build_histories(fold.history, items, fold.cutoff))
+    extended = _add_snapshots(config, text, [build_histories(fold.history, items, fold.cutoff)])
     return replace(extended, history_snapshots=extended.history_snapshots[:-1])
 
 
-def _add_snapshot(
-    config: Config, text: TextModels, histories: Histories, start: Mapping[str, InterestModel] | None = None
-) -> TextModels:
-    """Return the text models with newer histories.
+def _build_histories(items: pl.DataFrame, fold: Fold) -> list[Histories]:
+    """Return the histories at every cutoff of a fold, oldest first."""
+    known = [*((window.history, window.cutoff) for window in reversed(fold.labels)), (fold.history, fold.cutoff)]
+    return [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
 
-    Their interest models continue from the newest ones so far; the first ones from `start`, where it has them.
+
+def _add_snapshots(
+    config: Config,
+    text: TextModels,
+    histories: Sequence[Histories],
+    start: Mapping[str, InterestModel] | None = None,
+) -> TextModels:
+    """Return the text models with newer histories, which are given oldest first.
+
+    Interest models continue from the newest ones so far; the first ones from `start`, where it has them.
     """
-    newest = dict(start or {})
-    if text.history_snapshots:
-        newest = {"interest": text.serving.interest, "sequence": text.serving.sequence}
+    for each in histories:
+        newest = text.serving.models if text.history_snapshots else start or {}
+        text = _add_snapshot(config, text, each, newest)
+    return text
+
+
+def _add_snapshot(
+    config: Config, text: TextModels, histories: Histories, newest: Mapping[str, InterestModel]
+) -> TextModels:
     curves, parts = dict(text.curves), dict(text.curve_parts)
 
     def fit(name: Literal["interest", "sequence"]) -> InterestModel:
