@@ -14,7 +14,7 @@ from recsys.text.interest import InterestModel
 
 _FOLDER = "start"
 # Each is also the name of its section below `text`.
-INTEREST_MODELS = ("interest", "sequence")
+_INTEREST_MODELS = ("interest", "sequence")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StartingPoint:
         """
         models = {
             name: InterestModel.load(_find_file(folder, name), item_ids, getattr(config.text, name))
-            for name in INTEREST_MODELS
+            for name in _INTEREST_MODELS
             if _find_file(folder, name).is_file()
         }
         return cls(cutoff, models)

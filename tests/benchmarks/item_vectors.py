@@ -109,7 +109,7 @@ def attach(
 
 
 def refit(config: Config, text: TextModels, items: pl.DataFrame) -> TextModels:
-    """Return the text models with the interest model learned again, beside the items' vectors."""
+    """Return the text models with their interest models trained again on texts and vectors of the items."""
     snapshots, start = [], None
     for snapshot in reversed(text.history_snapshots):
         model = InterestModel(text.embeddings.shape[1], config.text.interest)

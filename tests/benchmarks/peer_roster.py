@@ -1,6 +1,6 @@
 """The peers of `peers.py`: whose program, in which environment, and the settings that are tried.
 
-The documented settings, what a library does when it is told nothing, are among those of each: `{}`, or the first.
+Each peer also tries the documented settings, which are the library's defaults: `{}`, or the first ones.
 """
 
 from __future__ import annotations

@@ -189,10 +189,10 @@ class Comparison:
     def _make_key(self, peer: Peer | None) -> str:
         """Return what tells whether an earlier result still holds: the set, the peer, its parts and its program."""
         parts = [] if peer is None else [self.chosen.get(other) for _, other in peer.parts]
-        told = [self.config.model_dump_json(), repr(peer), parts]
+        content = [self.config.model_dump_json(), repr(peer), parts]
         if peer:
-            told.append((PROGRAMS / peer.program).read_text(encoding="utf-8"))
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+            content.append((PROGRAMS / peer.program).read_text(encoding="utf-8"))
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def _fit_ours(self) -> dict[str, Any]:
         """Train and recommend in a process of its own, whose memory is measured as the peers' is."""

@@ -67,11 +67,19 @@ class Task:
     @classmethod
     def read(cls, path: Path) -> Task:
         """Read `task.json` and the tables that it names."""
-        told = json.loads(path.read_text(encoding="utf-8"))
-        tables = {name: pq.read_table(told.pop(name)) for name in ("users", "items", "rows")}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        tables = {name: pq.read_table(content.pop(name)) for name in ("users", "items", "rows")}
         users = tables.pop("users")["user_id"].to_pylist()
-        cache = Path(told.pop("cache"))
-        return cls(**told, **tables, users=users, folder=path.parent, cache=cache)
+        cache = Path(content.pop("cache"))
+        return cls(**content, **tables, users=users, folder=path.parent, cache=cache)
+
+    def number_histories(self) -> dict[str, list[int]]:
+        """Return each user's items, oldest first, as numbers of the rows of `items`."""
+        numbers = {item: number for number, item in enumerate(self.items["item_id"].to_pylist())}
+        histories: dict[str, list[int]] = {}
+        for user, item in zip(self.column("user_id"), self.column("item_id"), strict=True):
+            histories.setdefault(user, []).append(numbers[item])
+        return histories
 
     def column(self, name: str) -> Any:
         """Return a column of the rows as a numpy array; ids as objects."""

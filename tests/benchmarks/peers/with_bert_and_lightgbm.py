@@ -35,11 +35,7 @@ def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Recommend]]:
     """Embed, hold out the last items, fit the ranker."""
     vectors = embed(task)
     item_ids = task.items["item_id"].to_pylist()
-    numbers = {item: number for number, item in enumerate(item_ids)}
-    histories: dict[str, list[int]] = {}
-    for user, item in zip(task.column("user_id"), task.column("item_id"), strict=True):
-        histories.setdefault(user, []).append(numbers[item])
-    whole = {user: np.array(items) for user, items in histories.items()}
+    whole = {user: np.array(items) for user, items in task.number_histories().items()}
     cuts = {user: len(items) - max(1, len(items) // 10) for user, items in whole.items()}
     before = np.concatenate([items[: cuts[user]] for user, items in whole.items()])
     popularity = np.bincount(before, minlength=len(item_ids)).astype(np.float64)

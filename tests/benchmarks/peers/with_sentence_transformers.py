@@ -39,10 +39,7 @@ def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Recommend]]:
     """Embed the catalogue."""
     vectors = embed(task)
     item_ids = task.items["item_id"].to_pylist()
-    numbers = {item: number for number, item in enumerate(item_ids)}
-    histories: dict[str, list[int]] = {}
-    for user, item in zip(task.column("user_id"), task.column("item_id"), strict=True):
-        histories.setdefault(user, []).append(numbers[item])
+    histories = task.number_histories()
 
     def recommend() -> Lists:
         lists: Lists = []
