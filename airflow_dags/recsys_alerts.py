@@ -69,7 +69,7 @@ def report_missed_deadline(context: Mapping[str, Any]) -> None:
     send_alert(
         "late",
         f"{run['dag_id']} (run {run['dag_run_id']}) has not finished in time; "
-        f"{describe_lists(answer.facts.get('lists'))}, which remain published; in the grid, find the first task that "
+        f"{describe_lists(answer.facts.get('lists'))}; in the grid, find the first task that "
         "is not green: its documentation has the next step; a task that stays scheduled is waiting for the pool "
         "'recsys', which may be missing ('airflow pools list')",
     )
@@ -87,11 +87,11 @@ def find_log(context: Mapping[str, Any]) -> str:
 
 
 def describe_lists(run_date: str | None) -> str:
-    """Return how old the lists are that readers have: hours since 00:00 UTC of their run date."""
+    """Return which lists readers have, and how old they are: hours since 00:00 UTC of their run date."""
     if not run_date:
         return "no lists are published yet"
     hours = (datetime.now(UTC) - datetime.fromisoformat(run_date).replace(tzinfo=UTC)).total_seconds() / 3600
-    return f"lists are {hours:,.0f} h old, last good night {run_date}"
+    return f"lists are {hours:,.0f} h old, last good night {run_date}, which remain published"
 
 
 def _find_addresses() -> Iterator[str]:

@@ -182,7 +182,7 @@ class DataSensor(RecsysOperator):
             )
         age = describe_lists(answer.facts.get("lists"))
         late = (
-            f"{answer.reason.removeprefix('refused: ')}; the deadline has passed; {age}, which remain published; "
+            f"{answer.reason.removeprefix('refused: ')}; the deadline has passed; {age}; "
             "restart the feed, then clear the task"
         )
         send_alert("late", f"{describe_task(context)}: {late}; {find_log(context)}")

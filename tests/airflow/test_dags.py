@@ -281,6 +281,12 @@ class TestWaitingForData:
         assert "data for 2025-03-01: not yet; the deadline has passed; lists are " in alert
         assert "h old, last good night 2025-02-27, which remain published; restart the feed, then clear" in alert
 
+    def test_the_deadline_before_the_first_lists(self, airflow: Any, stub: Any, receiver: Any) -> None:
+        stub.scripts["freshness"] = [{**LATE, "out": {"fresh": False, "lists": None}}]
+        self.wait(airflow, stub, receiver, 2, AIRFLOW_VAR_RECSYS_DATA_DEADLINE_MINUTES="0.01")
+        (alert,) = receiver.take()
+        assert "the deadline has passed; no lists are published yet; restart the feed" in alert
+
     def test_an_error_is_not_waited_for(self, airflow: Any, stub: Any, receiver: Any) -> None:
         stub.scripts["freshness"] = [{"code": 2, "err": "error: config x.yaml: no such file"}]
         done = self.wait(airflow, stub, receiver, 9)
