@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from recsys.config.gate import GateConfig
 from recsys.config.plugins import as_value_error, resolve_options
-from recsys.config.section import Count, PositiveShare, Section, Share
+from recsys.config.section import AUTO, Auto, Count, PositiveShare, Section, Share
 
 
 class SegmentsConfig(Section):
@@ -123,8 +123,9 @@ class RulesConfig(Section):
     """Maximum age in days of a recommended item; null: no limit."""
     max_per_value: dict[str, Count] = Field(default={})
     """Item column (tags or an attribute) -> maximum number of items in a list with the same value."""
-    min_new_share: Share = 0.0
-    """Minimum share of new items in a list: items with at most candidates.new_item_users users."""
+    min_new_share: Share | Auto = 0.0
+    """Minimum share of new items in a list: items with at most candidates.new_item_users users; auto: the share of new
+    items among what users took in the newest label window, in whole places of a list of generation.n."""
     diversity: Share = 0.0
     """Trade-off between score and diversity. 0: by score only; 1: each item as different from those above it as
     possible, by text."""
@@ -142,6 +143,11 @@ class RulesConfig(Section):
     blocked_pairs: str | None = None
     """CSV file below RECSYS_DATA with columns user_id and item_id: items never recommended to that user. Never
     relaxed."""
+
+    @property
+    def new_share(self) -> float:
+        """`min_new_share`; until it is measured, no place is kept for new items."""
+        return 0.0 if self.min_new_share == AUTO else float(self.min_new_share)
 
 
 class GenerationConfig(Section):

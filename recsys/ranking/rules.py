@@ -70,7 +70,8 @@ class Rules:
             rows.items,
             scores,
             (self._values.indptr, self._values.indices, self._limits),
-            (n, int(np.ceil(config.min_new_share * n))),
+            # Without the tolerance, 7 % of 100 would be 8.
+            (n, int(np.ceil(config.new_share * n - 1e-9))),
             self.new,
             self._stale,
             np.float32(config.diversity),
@@ -85,7 +86,7 @@ class Rules:
     def active(self) -> bool:
         """Whether any rule is set."""
         config = self.config
-        return bool(config.max_per_value or config.min_new_share or config.max_item_age_days or config.diversity)
+        return bool(config.max_per_value or config.new_share or config.max_item_age_days or config.diversity)
 
     @cached_property
     def _values(self) -> csr_array:

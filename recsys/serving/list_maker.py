@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.candidates.merge import CandidateRows
-from recsys.config import GenerationConfig
+from recsys.config import AUTO, GenerationConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.user_items import UserItems
 from recsys.dataset.values import mark_values
@@ -137,6 +137,9 @@ class ListMaker:
     def rules(self) -> Rules:
         """The rules of the generation section over the catalogue."""
         config, recommender = self.generation.rules, self.recommender
+        if config.min_new_share == AUTO:
+            # A night's own config may leave to the data what the training has measured.
+            config = config.model_copy(update={"min_new_share": recommender.config.generation.rules.new_share})
         return Rules(
             config=config,
             values={column: mark_values(recommender.items[column])[0] for column in config.max_per_value},

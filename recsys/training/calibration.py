@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -32,6 +33,7 @@ _DECAYS = (0.9, 1.0, 0.98, 0.95, 0.8, 0.7, 0.6, 0.4)
 _REPEAT_DECAYS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.4)
 _HALF_LIVES = (30.0, 7.0, 90.0, 365.0, None)
 _DRAWS = 1000
+_NEW_SHARE = "generation.rules.min_new_share"
 # Users that values are measured on; more would cost time and change little.
 _USERS = 1_000
 # Users scored at a time.
@@ -50,7 +52,8 @@ def calibrate(
 
     Each value is measured on its own source, alone. The value with the highest mean of the config's metric is chosen if
     the 95 % interval of its gain over the default value, paired by user, is above zero; otherwise the default is kept.
-    Without an order, or without a common clock, there is nothing to choose and nothing decays.
+    Without an order, or without a common clock, there is nothing to choose and nothing decays. The share of new items
+    in lists is the one among the positives.
 
     Args:
         config: all settings.
@@ -82,7 +85,28 @@ def calibrate(
                 )
                 messages.append(f"{path} {values[best]} ({reason})")
             settings[path] = values[best]
+    if config.generation.rules.min_new_share == AUTO:
+        share, message = _find_new_share(config, histories, positives, recommendable)
+        settings[_NEW_SHARE] = share
+        messages.append(message)
     return apply_settings(config, settings), messages
+
+
+def _find_new_share(
+    config: Config, histories: Histories, positives: pl.DataFrame, recommendable: NDArray[np.bool_]
+) -> tuple[float, str]:
+    """Return the share of a list's places for new items, and a line about it.
+
+    Lists have as many as users took: items that are not recommendable at the cutoff do not count, because no list can
+    hold them. The share is rounded to whole places, so where new items are rare there is none.
+    """
+    users = ItemStatistics.count(histories, None).users
+    taken = positives["item_index"].to_numpy()
+    taken = taken[recommendable[taken]]
+    share = float((users[taken] <= config.candidates.new_item_users).mean()) if len(taken) else 0.0
+    n = config.generation.n
+    places = math.floor(share * n + 0.5)
+    return places / n, f"{_NEW_SHARE} {places / n:g} ({share:.1%} of what users took was new; {places} of {n} places)"
 
 
 _Scorer = Callable[[Histories], Scores]

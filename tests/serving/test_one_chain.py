@@ -22,6 +22,7 @@ from recsys.serving.batch_recommender import BatchRecommender
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.serving.history_recommender import recommend_for
+from recsys.serving.list_maker import ListMaker
 from recsys.training.measurement import Measured, measure
 
 COLUMNS = ["user_id", "rank", "item_id", "score"]
@@ -107,6 +108,16 @@ def test_rules_and_block_lists_are_in_all_three(ruled: Bundle, snapshot: Snapsho
     assert expected.join(ruled.block_lists.items, on="item_id", how="semi").is_empty()
     assert expected.join(ruled.block_lists.pairs, on=["user_id", "item_id"], how="semi").is_empty()
     assert lists.filter(pl.col("variant") != "ranker").height < lists.height
+
+
+def test_a_night_takes_the_share_of_new_items_that_the_training_measured(bundle: Bundle, snapshot: Snapshot) -> None:
+    measured = replace(bundle, config=change(bundle.config, generation={"rules": {"min_new_share": 0.3}}))
+    histories = build_histories(cut(snapshot.interactions, CUTOFF), snapshot.items, CUTOFF)
+    recommender = measured.prepare(snapshot.items, histories)
+    for given, used in (("auto", 0.3), (0.1, 0.1)):
+        generation = change(bundle.config, generation={"rules": {"min_new_share": given}}).generation
+        rules = ListMaker(recommender, measured.ranker, generation, histories.ages_until).rules
+        assert rules.config.new_share == used
 
 
 def test_a_bundle_keeps_its_block_lists(ruled: Bundle, tmp_path: Path) -> None:

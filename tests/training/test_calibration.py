@@ -145,3 +145,24 @@ def test_a_config_without_repeats_has_nothing_to_ask_about_them():
     chosen, told = ask(left_to_the_data(), make_histories(cutoff=None), "x")
     assert chosen.candidates.decay_of_repeats == 1.0
     assert not any("repeat_decay" in line for line in told)
+
+
+@pytest.mark.parametrize(("new", "old", "places"), [(1, 9, 1), (3, 2, 6), (1, 30, 0), (0, 4, 0), (4, 0, 10)])
+def test_new_items_get_as_many_places_as_users_take_of_them(new, old, places):
+    # a is everybody's; x and y are nobody's, and no list can hold y.
+    known = [(f"u{number:02}", "a", 1) for number in range(40)]
+    histories = build_histories(make_interactions(*known), ITEMS, at(10))
+    items = [NAMES.index("x")] * new + [NAMES.index("a")] * old + [NAMES.index("y")] * 2
+    positives = pl.DataFrame({"user_index": np.arange(len(items)), "item_index": items})
+    models = cast(CandidateModels, SimpleNamespace(neighbours={}))
+    allowed = np.array([name != "y" for name in NAMES])
+    config = left_to_the_data(generation__n=10, generation__rules__min_new_share=AUTO, candidates__new_item_users=3)
+    users = histories.select(slice(0, len(items)))
+    chosen, told = calibrate(config, models, histories, users, positives, allowed)
+    assert chosen.generation.rules.new_share == chosen.generation.rules.min_new_share == places / 10
+    assert (
+        f"generation.rules.min_new_share {places / 10:g} ({new / (new + old):.1%} of what users took was new"
+        in told[-1]
+    )
+    kept, _ = calibrate(left_to_the_data(), models, histories, users, positives, allowed)
+    assert kept.generation.rules.min_new_share == 0
