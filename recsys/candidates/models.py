@@ -103,6 +103,16 @@ class CandidateModels:
         """Return the models with those that are fitted on texts alone fitted on changed texts."""
         return self._map(lambda owner, model: owner.refit_texts(model, texts, owner.read_settings(config)))
 
+    def refit_attributes(self, items: pl.DataFrame, known: NDArray[np.bool_], config: Config) -> CandidateModels:
+        """Return the models with those that are fitted on tags and attributes alone fitted on changed ones.
+
+        Args:
+            items: `Items` of the catalogue.
+            known: (n_items) bool, the item has joined it.
+            config: all settings.
+        """
+        return self._map(lambda owner, model: owner.refit_attributes(model, items, known, owner.read_settings(config)))
+
     def save(self, folder: Path) -> None:
         """Write each model into an existing folder; the catalogue is kept by the caller."""
         for name, owner in self.owners.items():

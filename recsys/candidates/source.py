@@ -240,6 +240,11 @@ class CandidateSource(ABC):
         return model
 
     @classmethod
+    def refit_attributes(cls, model: Any, items: pl.DataFrame, known: NDArray[np.bool_], settings: Any) -> Any:
+        """Return the model fitted on changed tags and attributes, for models fitted on these alone; else unchanged."""
+        return model
+
+    @classmethod
     def vectors_of(cls, model: Any) -> NDArray[np.float32]:
         """Return (n_items, size) float32 for the features, NaN rows for unknown items; see `item_vectors`."""
         raise NotImplementedError(f"source '{cls.name}' declares item_vectors, but has no method vectors_of")

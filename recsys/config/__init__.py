@@ -32,6 +32,7 @@ from recsys.config.plugin_records import check_plugins, record_plugins
 from recsys.config.plugins import SOURCES, Kind, as_value_error, find_vectors, load_modules, name_vector_source
 from recsys.config.ranking import (
     AlsConfig,
+    AttributesConfig,
     Bm25Config,
     BprConfig,
     CandidatesConfig,
@@ -40,7 +41,7 @@ from recsys.config.ranking import (
     ItemToItemConfig,
     RankingConfig,
     TransitionsConfig,
-    add_vector_sources,
+    add_column_sources,
 )
 from recsys.config.renames import find_renamed
 from recsys.config.retention import RetentionConfig
@@ -79,6 +80,7 @@ __all__ = [
     "AdaptationConfig",
     "AdapterConfig",
     "AlsConfig",
+    "AttributesConfig",
     "AugmentationConfig",
     "Bm25Config",
     "BprConfig",
@@ -167,8 +169,8 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _add_vector_sources(cls, content: Any) -> Any:
-        return add_vector_sources(content)
+    def _add_column_sources(cls, content: Any) -> Any:
+        return add_column_sources(content)
 
     @field_validator("plugins")
     @classmethod

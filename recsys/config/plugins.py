@@ -36,6 +36,7 @@ SOURCES = (
     "ease",
     "sequence",
     "tfidf",
+    "attributes",
     "text",
     "nearest_text",
     "popular",
@@ -44,6 +45,8 @@ SOURCES = (
     "new_items",
     "repeat",
 )
+# The source of the items' tags and attributes.
+ATTRIBUTES = "attributes"
 # Sources of `dataset.items.vectors`: one for each name.
 _NEAREST = "nearest_"
 _BUILT_IN = "recsys.candidates.sources."

@@ -16,7 +16,7 @@ from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics
 from recsys.dataset.histories import SECONDS_PER_DAY, find_known
 from recsys.dataset.item_vectors import Vectors, name_vectors, read_vectors
-from recsys.dataset.values import mark_values
+from recsys.dataset.values import mark_values, read_numbers
 from recsys.features.feature import CandidateFeature
 
 # Characters of a text that its script is detected from.
@@ -111,7 +111,7 @@ class ItemFacts:
         """
         attributes = sorted(attributes)
         joined = items["created_at"].to_physical().cast(pl.Float64) / 1e6
-        numbers = {name: _read_numbers(items[name]) for name in attributes}
+        numbers = {name: read_numbers(items[name]) for name in attributes}
         known = find_known(items, cutoff).to_numpy()
         texts = pl.col("title") + " " + pl.col("description")
         return cls(
@@ -197,11 +197,6 @@ def _find_scripts(texts: pl.Series) -> pl.Series:
     counts["Japanese"] += np.where(counts["Japanese"] > 0, counts["Han"], 0)
     table = np.column_stack(list(counts.values()))
     return pl.Series(np.where(table.any(axis=1), np.array(list(counts))[table.argmax(axis=1)], ""))
-
-
-def _read_numbers(values: pl.Series) -> NDArray[np.float64]:
-    numbers = values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
-    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _compare(numbers: NDArray[np.float64], recent: NDArray[np.float32], spread: float) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import ItemStatistics, count_statistics
 from recsys.collab.factor_cache import FactorCache
 from recsys.config import Config, check_plugins, parse_config, required_plugins
-from recsys.dataset.histories import Histories
+from recsys.dataset.histories import Histories, find_known
 from recsys.dataset.item_vectors import drop_vectors, name_vectors
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.progress import format_count
@@ -152,8 +152,8 @@ class Bundle:
         """Return the recommender over a catalogue as of the cutoff of all users' histories.
 
         New texts are encoded, popularity is counted from these histories, and the models are aligned with the
-        catalogue. TF-IDF is fitted again where the known texts have changed: it takes seconds, and items that joined
-        since then get neighbours.
+        catalogue. TF-IDF and neighbours by attributes are fitted again where the known texts or attributes have
+        changed: it takes seconds, and items that joined since then get neighbours.
 
         Args:
             items: `Items` of the catalogue.
@@ -189,6 +189,11 @@ class Bundle:
         known = texts.as_of(cutoff)
         if not known.equals(self.item_texts.as_of(self.cutoff)):
             models = models.refit_texts(known, self.config)
+        described = items.select("item_id", "created_at", "tags", *self.attributes)
+        joined = find_known(described, cutoff)
+        trained = self.items.select(described.columns)
+        if not described.filter(joined).equals(trained.filter(find_known(trained, self.cutoff))):
+            models = models.refit_attributes(described, joined.to_numpy(), self.config)
         return Recommender.prepare(
             self.config, models, items, texts, embeddings, statistics, cutoff, self.attributes, factor_cache
         )

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array, hstack
 from recsys.candidates.merge import CandidateRows
 from recsys.config.plugins import SOURCES
 from recsys.dataset.histories import SECONDS_PER_DAY, Histories
-from recsys.dataset.values import mark_values
+from recsys.dataset.values import list_named_columns, mark_values
 from recsys.ranking.evidence import Evidence
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.reasons import KINDS, SIZES, Company, Past, Texts, Values, choose_reasons, group_features
@@ -209,9 +209,9 @@ class ReasonFinder:
 
     @cached_property
     def _columns(self) -> list[str]:
-        """Item columns whose values reasons name: all but numbers, of which only a year says something."""
-        facts = self.recommender.facts
-        return [name for name in facts.values if "year" in name.lower() or not _is_number(facts.numbers.get(name))]
+        """Item columns whose values reasons name."""
+        named = set(list_named_columns(self.recommender.items))
+        return [name for name in self.recommender.facts.values if name in named]
 
     @cached_property
     def _of_plugins(self) -> dict[str, list[int]]:
@@ -322,11 +322,6 @@ def _take(values: NDArray[_Number], entries: NDArray[np.int64]) -> NDArray[_Numb
     taken = values[np.maximum(entries, 0)]
     taken[entries < 0] = -1
     return taken
-
-
-def _is_number(numbers: NDArray[np.float64] | None) -> bool:
-    """Return whether most values of a column are numbers."""
-    return numbers is not None and bool(np.isnan(numbers).mean() < 0.5)
 
 
 def _mark_top(matrix: csr_array, counts: NDArray[np.int64], users: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -31,11 +31,7 @@ def fit_tfidf(texts: pl.Series, config: TfidfConfig) -> csr_array:
         smaller column.
     """
     vectors = weigh_terms(texts, config)
-    size = len(texts)
-    batch = max(1, _CELLS // max(1, size))
-    columns = csr_array(vectors.T)
-    rows = [_find_nearest(vectors, columns, start, batch, config.k) for start in range(0, size, batch)]
-    return csr_array(vstack(rows)) if rows else csr_array((0, 0), dtype=np.float32)
+    return find_nearest(vectors, vectors, config.k)
 
 
 def weigh_terms(texts: pl.Series, config: TfidfConfig) -> csr_array:
@@ -74,8 +70,27 @@ def count_terms(texts: pl.Series, max_words: int) -> pl.DataFrame:
     return pl.concat(sequences).drop_nulls().group_by("item", "term").agg(pl.len().alias("count"))
 
 
+def find_nearest(left: csr_array, right: csr_array, k: int) -> csr_array:
+    """Return the `k` largest dot products of each item with other items, computed in blocks of rows.
+
+    Args:
+        left: (n_items, n_terms) float32 sparse, 0 or more.
+        right: the same shape.
+        k: how many are kept.
+
+    Returns:
+        (n_items, n_items) float32 sparse, above 0; row = item of `left`, column = item of `right`; ties for the last
+        of the `k` go to the smaller column.
+    """
+    size = left.shape[0]
+    batch = max(1, _CELLS // max(1, size))
+    columns = csr_array(right.T)
+    rows = [_find_nearest(left, columns, start, batch, k) for start in range(0, size, batch)]
+    return csr_array(vstack(rows)) if rows else csr_array((0, 0), dtype=np.float32)
+
+
 def _find_nearest(vectors: csr_array, columns: csr_array, start: int, batch: int, k: int) -> csr_array:
-    """Return the `k` largest similarities of a block of items to all items."""
+    """Return the `k` largest dot products of a block of items with all others."""
     similarity: NDArray[np.float32] = (vectors[start : start + batch] @ columns).toarray()
     own = np.arange(len(similarity))
     similarity[own, start + own] = 0.0

@@ -81,6 +81,7 @@ def save_and_load(models: CandidateModels, folder: Path, config: Config = CONFIG
 def sources_of(models: CandidateModels, histories: Histories, config: Config = CONFIG) -> dict[str, Source]:
     """Return the sources over tonight's catalogue."""
     aligned = models.align(TONIGHT["item_id"]).refit_texts(texts_of(TONIGHT), config)
+    aligned = aligned.refit_attributes(TONIGHT, np.ones(TONIGHT.height, dtype=bool), config)
     statistics = count_statistics(histories, TONIGHT, config.candidates)
     names = list(config.candidates.depths)
     sources = make_sources(names, config.candidates, aligned, statistics, embed(TONIGHT["item_id"]), TONIGHT)

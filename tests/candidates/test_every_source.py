@@ -89,9 +89,9 @@ class TestEverySource:
             assert np.isnan(scores[0]).all()
         assert np.isfinite(scores[1]).any()
 
-    def test_an_item_without_users_is_scored_by_its_text_only(self, source, name, histories):
+    def test_an_item_without_users_is_scored_by_what_describes_it_only(self, source, name, histories):
         scores = source.score(histories).to_array()[:, UNTOUCHED]
-        if name in ("text", "nearest_text", "new_items", "sequence", "tfidf"):
+        if name in ("text", "nearest_text", "new_items", "sequence", "tfidf", "attributes"):
             assert np.isfinite(scores).all()
         else:
             assert np.isnan(scores).all()
@@ -108,7 +108,7 @@ class TestEverySource:
             assert scores[3] < 0.99
         elif name == "segment_popular":
             assert np.flatnonzero(~np.isnan(scores)).tolist() == [*range(1, 30, 2)]
-        elif name in ("text", "popular", "popular_all_time", "sequence", "tfidf"):
+        elif name in ("text", "popular", "popular_all_time", "sequence", "tfidf", "attributes"):
             assert np.isfinite(scores).all()
         elif name == "same_tag":
             assert np.flatnonzero(~np.isnan(scores)).size > 0

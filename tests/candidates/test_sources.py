@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from miniature import settings
 from scipy.sparse import csr_array
 from source_worlds import (
     BOARD_ROWS,
@@ -24,6 +25,7 @@ from recsys.candidates.models import CandidateModels, FitInputs
 from recsys.candidates.neighbour_source import NeighbourSource
 from recsys.candidates.products import multiply
 from recsys.candidates.registry import make_sources
+from recsys.candidates.sources.attributes import fit_attribute_neighbours
 from recsys.candidates.sources.bpr import BprSource
 from recsys.candidates.sources.nearest_text import NearestTextSource
 from recsys.candidates.sources.new_items import NewItemsSource
@@ -34,7 +36,7 @@ from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, count_statistics
 from recsys.collab.bpr import BprModel
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
-from recsys.config import SOURCES, InterestConfig, ItemToItemConfig
+from recsys.config import SOURCES, AttributesConfig, InterestConfig, ItemToItemConfig, parse_config
 from recsys.dataset.histories import Histories, build_histories
 from recsys.errors import ConfigError
 from recsys.text.interest import InterestModel
@@ -51,7 +53,18 @@ def histories() -> Histories:
     return tonight()
 
 
-OF_ONE_COLOUR = ["als", "bpr", "item_to_item", "bm25", "transitions", "ease", "tfidf", "text", "nearest_text"]
+OF_ONE_COLOUR = [
+    "als",
+    "bpr",
+    "item_to_item",
+    "bm25",
+    "transitions",
+    "ease",
+    "tfidf",
+    "attributes",
+    "text",
+    "nearest_text",
+]
 
 
 @pytest.mark.parametrize("name", [*OF_ONE_COLOUR, "segment_popular"])
@@ -85,6 +98,7 @@ def test_saved_and_loaded_models_give_the_same_bytes(models, tmp_path):
     names = sorted(path.name for path in one.iterdir())
     assert names == [
         "als.safetensors",
+        "attributes.npz",
         "bm25.npz",
         "bpr.safetensors",
         "ease.npz",
@@ -136,6 +150,7 @@ def test_a_model_that_nothing_needs_is_neither_fitted_nor_saved(models, historie
 def test_sources_with_the_same_model_share_it(models):
     assert set(models.models) == {
         "als",
+        "attributes",
         "bm25",
         "bpr",
         "ease",
@@ -294,3 +309,68 @@ def test_bpr_adds_the_items_bias_to_the_product():
     histories = build_histories(make_interactions(("u", "a", 1), ("v", "b", 1)), make_items(*"abcd"), at(10))
     scores = BprSource(model).score(histories).to_array()
     assert scores == pytest.approx(np.array([[1, 0, 0.25, 0.75], [0, 1, 0.25, 0.75]]), abs=1e-6)
+
+
+# --- neighbours by tags and attributes ---------------------------------------------------------------------
+
+
+def fit_attributes(items: pl.DataFrame, known: list[bool] | None = None, **settings: float) -> np.ndarray:
+    config = AttributesConfig(**settings)
+    found = fit_attribute_neighbours(items, np.array(known or [True] * items.height), config)
+    return found.similarity.toarray()
+
+
+def test_each_value_in_common_adds_less_the_more_items_have_it():
+    items = make_items(
+        {"item_id": "a", "tags": ["drama", "war"], "author": "Ann"},
+        {"item_id": "b", "tags": ["drama"], "author": "Ann"},
+        {"item_id": "c", "tags": ["drama", "war"], "author": "Bo, Ann"},
+        {"item_id": "d", "tags": ["drama"], "author": "Cy"},
+        {"item_id": "e", "tags": [], "author": None},
+    )
+    found = fit_attributes(items)
+    # drama: 4 items, war: 2, Ann: 3; Bo and Cy have a single item.
+    assert found[0] == pytest.approx([0, 4**-0.5 + 3**-0.5, 4**-0.5 + 2**-0.5 + 3**-0.5, 4**-0.5, 0])
+    assert (found == found.T).all()
+    assert not found[4].any()
+    # The nearest k; ties go to the smaller number.
+    assert np.flatnonzero(fit_attributes(items, k=1)[3]).tolist() == [0]
+
+
+def test_an_item_that_has_not_joined_yet_counts_for_nothing():
+    items = make_items(*({"item_id": item, "tags": ["x"]} for item in "abc"))
+    before = fit_attributes(items, [True, True, False])
+    assert before[0].tolist() == pytest.approx([0, 2**-0.5, 0])
+    assert not before[2].any()
+
+
+def test_quantities_are_not_compared_but_years_are():
+    prices = {"a": "5", "b": "5", "c": "7.5"}
+    items = make_items(*({"item_id": item, "price": price, "year": "1999"} for item, price in prices.items()))
+    assert fit_attributes(items)[0] == pytest.approx([0, 3**-0.5, 3**-0.5])
+    assert not fit_attributes(items.drop("year")).any()
+
+
+def test_a_catalogue_without_tags_and_attributes_has_no_neighbours():
+    assert fit_attributes(make_items("a", "b")).shape == (2, 2)
+    assert not fit_attributes(make_items("a", "b")).any()
+
+
+def test_the_source_of_attributes_is_on_by_default_where_items_have_some():
+    given = {name: value for name, value in settings().items() if name != "candidates"}
+    depths = parse_config(given, "test").candidates.depths
+    assert depths["attributes"] == 50
+    given["dataset"]["items"]["columns"].pop("tags")
+    assert parse_config(given, "test").candidates.depths["attributes"] == 50
+    given["dataset"]["items"]["attributes"] = {}
+    assert "attributes" not in parse_config(given, "test").candidates.depths
+    given["candidates"] = {"depths": {"als": 5}}
+    assert parse_config(given, "test").candidates.depths == {"als": 5}
+
+
+def test_items_that_joined_have_neighbours_once_the_attributes_are_fitted_again(models):
+    aligned = models.align(TONIGHT["item_id"])
+    assert aligned["attributes"].similarity[:, UNTOUCHED[1:]].nnz == 0
+    refitted = aligned.refit_attributes(TONIGHT, np.ones(TONIGHT.height, dtype=bool), CONFIG)
+    assert (refitted["attributes"].similarity[:, UNTOUCHED].toarray() > 0).sum() == 3 * 22
+    assert refitted["tfidf"] is aligned["tfidf"]
