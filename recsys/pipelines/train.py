@@ -17,9 +17,8 @@ import yaml
 from numpy.typing import NDArray
 
 from recsys.artifacts.runs import find_run, write_run_tables
-from recsys.artifacts.snapshots import Snapshot, read_snapshot
+from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config
-from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Windows, resolve_end
 from recsys.errors import ConfigError
 from recsys.evaluation.beyond_accuracy import churn
@@ -131,11 +130,11 @@ def _follow(config: Config, home: Path, run_date: str | None) -> None:
     snapshot, windows = _read(config, home, run_date)
     oldest = windows.measurement_fold.labels[-1]
     encoder_inputs = prepare_encoder_inputs(config, snapshot.items, oldest.cutoff)
-    fit_encoder(config, encoder_inputs, build_histories(oldest.history, snapshot.items, oldest.cutoff))
+    fit_encoder(config, encoder_inputs, oldest.known.gather(snapshot.items, oldest.cutoff))
 
 
-def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, Windows]:
-    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+def _read(config: Config, home: Path, run_date: str | None) -> tuple[OpenSnapshot, Windows]:
+    snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     return snapshot, split_snapshot(config, snapshot, resolve_end(snapshot.interactions, run_date))
 
 
@@ -162,10 +161,11 @@ def _train(config: Config, home: Path, run_date: str | None, steps: Steps, start
     return Trained(run, version, fitted.metrics, page)
 
 
-def _describe_data(config: Config, snapshot: Snapshot) -> InputData:
+def _describe_data(config: Config, snapshot: OpenSnapshot) -> InputData:
     interactions = snapshot.interactions
-    columns = {name: _name_type(kind) for name, kind in interactions.schema.items()}
-    counts = {"rows": interactions.height, "users": interactions["user_id"].n_unique(), "items": snapshot.items.height}
+    columns = {name: _name_type(kind) for name, kind in interactions.collect_schema().items()}
+    counted = interactions.select(rows=pl.len(), users=pl.col("user_id").n_unique()).collect(engine="streaming")
+    counts = {**counted.row(0, named=True), "items": snapshot.items.height}
     return InputData(config.name, snapshot.id, columns, counts)
 
 
@@ -180,7 +180,7 @@ def _name_type(kind: pl.DataType) -> str:
 class _Inputs:
     """What a training works on; `earlier` is None for a full one."""
 
-    snapshot: Snapshot
+    snapshot: OpenSnapshot
     windows: Windows
     block_lists: BlockLists
     earlier: Continuation | None
@@ -251,7 +251,7 @@ def _fit_evaluation_model(
     steps.begin("texts and encoder")
     items, fold, test = inputs.snapshot.items, inputs.windows.measurement_fold, inputs.windows.test
     oldest, blocked = fold.labels[-1], inputs.block_lists
-    rehearse_plugins(config, items, build_histories(oldest.history, items, oldest.cutoff))
+    rehearse_plugins(config, items, oldest.known.gather(items, oldest.cutoff))
     name = "training for measurement" + (f" (data to {test.cutoff.date()})" if test.cutoff else "")
     if inputs.earlier:
         steps.begin(name)

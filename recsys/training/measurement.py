@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.dataset.histories import Histories, find_recommendable
 from recsys.dataset.values import list_values
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
@@ -88,7 +88,7 @@ def measure(
             f"events until {bundle.cutoff}; measure with a bundle from before the window"
         )
     with log_stage(f"measuring, {window.name}") as done:
-        histories = build_histories(window.history, items, window.cutoff)
+        histories = window.known.gather(items, window.cutoff)
         users, positives = _select_users(window, histories)
         recommender = bundle.prepare(bundle.block_lists.withhold(items), histories)
         alone = make_baselines(bundle, recommender, zero_shot) if baselines else []

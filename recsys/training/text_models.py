@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recsys.candidates.models import fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
-from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.histories import Histories
 from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.dataset.windows import Fold
 from recsys.progress import format_count, log_stage, progress_bar
@@ -147,14 +147,14 @@ def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fol
         text: of a fold; its oldest snapshot is dropped.
         fold: the one whose newest label window begins where the other's history ends.
     """
-    extended = _add_snapshots(config, text, [build_histories(fold.history, items, fold.cutoff)])
+    extended = _add_snapshots(config, text, [fold.known.gather(items, fold.cutoff)])
     return replace(extended, history_snapshots=extended.history_snapshots[:-1])
 
 
 def _build_histories(items: pl.DataFrame, fold: Fold) -> list[Histories]:
     """Return the histories at every cutoff of a fold, oldest first."""
-    known = [*((window.history, window.cutoff) for window in reversed(fold.labels)), (fold.history, fold.cutoff)]
-    return [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
+    known = [*((window.known, window.cutoff) for window in reversed(fold.labels)), (fold.known, fold.cutoff)]
+    return [events.gather(items, cutoff) for events, cutoff in known]
 
 
 def _add_snapshots(
