@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,12 @@ from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import Fitted, complete_bundle, fit_bundle, refit_bundle
+from recsys.training.fitting import Fitted, complete_bundle, refit_bundle
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.report_samples import find_neighbours, sample_lists
 from recsys.training.splitting import split_snapshot
-from recsys.training.text_models import continue_text
+from recsys.training.text_models import continue_text, fit_text
 
 # Of `train`: texts, training for measurement, measuring, training to serve, registration.
 N_STEPS = 5
@@ -206,7 +206,7 @@ def _fit_and_measure(
     # From here on with the measured values of `auto` settings: the refit serves what was measured.
     config = evaluated.bundle.config
     steps.begin("measuring on the test window")
-    measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=zero_shot and zero_shot())
+    measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=zero_shot)
     with log_stage("intervals") as done:
         tables = _summarise(config, measured, evaluated)
         done(f"{format_count(tables['metrics'].height, 'row')}, {tables['segments'].height:,} by segment")
@@ -243,8 +243,8 @@ def _fit_and_measure(
 
 def _fit_evaluation_model(
     config: Config, inputs: _Inputs, resume: Path, steps: Steps
-) -> tuple[Fitted, Callable[[], NDArray[np.float32]] | None]:
-    """Return the evaluation model, and what embeds the catalogue for the baseline without fine-tuning.
+) -> tuple[Fitted, NDArray[np.float32] | None]:
+    """Return the evaluation model, and the vectors of the catalogue for the baseline without fine-tuning.
 
     A training that continues does not have the encoder before fine-tuning, and leaves that baseline out.
     """
@@ -259,8 +259,8 @@ def _fit_evaluation_model(
         return complete_bundle(config, items, text, fold, blocked), None
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     steps.begin(name)
-    evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=blocked)
-    return evaluated, encoder_inputs.embed_zero_shot
+    text = fit_text(config, items, encoder_inputs, fold, resume=resume, last=True)
+    return complete_bundle(config, items, text, fold, blocked), encoder_inputs.zero_shot
 
 
 def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:

@@ -102,14 +102,22 @@ class TextModels:
 
 
 def fit_text(
-    config: Config, items: pl.DataFrame, encoder_inputs: EncoderInputs, fold: Fold, *, resume: Path | None = None
+    config: Config,
+    items: pl.DataFrame,
+    encoder_inputs: EncoderInputs,
+    fold: Fold,
+    *,
+    resume: Path | None = None,
+    last: bool = False,
 ) -> TextModels:
     """Fit the text models: the encoder on the oldest histories, interest models on each.
 
-    The arguments are those of `fit_bundle`.
+    The arguments are those of `fit_bundle`; with `last`, the inputs are released, as no other fit needs them.
     """
     histories = _build_histories(items, fold)
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[0], resume=resume)
+    if last:
+        encoder_inputs.release()
     vectors = read_vectors(items)
     text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, vectors, [], curves)
     return _add_snapshots(config, text, histories)
