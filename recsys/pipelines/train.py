@@ -299,6 +299,7 @@ def _describe_measured(
         "refit_differences": refit.differences,
         "curve_parts": evaluated.text.curve_parts,
         "users_without_history": measured.users_without_history,
+        **({"users_not_drawn": measured.users_not_drawn} if measured.users_not_drawn else {}),
         # The seconds are logged with the MLflow run: a repeated training must leave the same bytes here.
         "fallback_share": measured.costs.fallback_share,
         "bytes_per_1000_users": measured.costs.bytes_per_1000_users,

@@ -115,6 +115,23 @@ def test_all_models_are_measured_on_the_same_users(bundle: Bundle, snapshot: Sna
     assert measured.catalogue["coverage"].is_between(0, 1, closed="right").all()
 
 
+def test_a_sample_of_the_users_is_the_same_for_all_models(bundle: Bundle, snapshot: Snapshot) -> None:
+    later = snapshot.interactions.filter(pl.col("time") >= CUTOFF).select("user_id", "item_id").unique().sort("user_id")
+    window = make_window(snapshot, *later.rows())
+    whole = measure(bundle, window, snapshot.items, baselines=True)
+    size = whole.positives["user_id"].n_unique() // 2
+    fewer = replace(bundle, config=change(bundle.config, evaluation={"max_users": size}))
+    sample = measure(fewer, window, snapshot.items, baselines=True)
+    users = sample.positives["user_id"].unique().sort()
+    assert len(users) == size
+    assert (whole.users_not_drawn, sample.users_not_drawn) == (0, whole.positives["user_id"].n_unique() - size)
+    assert sample.users_without_history == whole.users_without_history
+    # Nothing else changes for the users who are drawn.
+    kept = pl.col("user_id").is_in(users.implode())
+    assert sample.user_metrics.equals(whole.user_metrics.filter(kept))
+    assert sample.lists.equals(whole.lists.filter(kept))
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_shards_change_nothing(size: int, bundle: Bundle, snapshot: Snapshot) -> None:
     later = snapshot.interactions.filter(pl.col("time") >= CUTOFF).select("user_id", "item_id").unique().head(40)
