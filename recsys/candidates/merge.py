@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -16,6 +15,7 @@ from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import mark_new
 from recsys.candidates.products import BLOCK
 from recsys.candidates.source import Source
+from recsys.candidates.top_k import push
 from recsys.dataset.histories import Histories
 from recsys.storage.compilation import compiled
 from recsys.text.inference import spread
@@ -146,16 +146,49 @@ def cut_union(rows: CandidateRows, max_candidates: int | None) -> CandidateRows:
 def _propose_with_ties(
     source: Source, depth: int, first_user: int, histories: Histories, recommendable: NDArray[np.bool_], repeats: bool
 ) -> pl.DataFrame:
-    scores = np.nan_to_num(source.score(histories).to_array(), nan=-np.inf)
-    scores[Exclusions.of(histories, recommendable, repeats=repeats).to_array()] = -np.inf
-    last = torch.topk(torch.from_numpy(scores), min(depth, scores.shape[1])).values[:, -1].numpy()
-    user, item = np.nonzero((scores >= last[:, None]) & (scores > -np.inf))
+    scores = source.score(histories).to_array()
+    exclusions = Exclusions.of(histories, recommendable, repeats=repeats)
+    starts, items = _find_with_ties(scores, recommendable, exclusions.starts, exclusions.items, depth)
+    user = np.repeat(np.arange(len(scores)), np.diff(starts))
     columns = {
         "user_index": (user + first_user).astype(np.uint32),
-        "item_index": item.astype(np.uint32),
-        "score": scores[user, item],
+        "item_index": items.astype(np.uint32),
+        "score": scores[user, items],
     }
     return pl.DataFrame(columns)
+
+
+@compiled()
+def _find_with_ties(values, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
+    """Return the starts of users' items and the items, ascending: the best `depth`, and ties with the last of them.
+
+    NaN and -inf are no scores.
+    """
+    n_users, n_items = values.shape
+    leasts = np.full(n_users, -np.inf, dtype=np.float32)
+    scores, best = np.empty(min(depth, n_items), dtype=np.float32), np.empty(min(depth, n_items), dtype=np.int32)
+    ends = np.zeros(n_users + 1, dtype=np.int64)
+    for user in range(n_users):
+        own, size, least = values[user], 0, np.float32(-np.inf)
+        own[excluded[starts[user] : starts[user + 1]]] = -np.inf
+        for item in range(n_items):
+            if own[item] > least and recommendable[item]:
+                size = push(scores, best, size, own[item], item)
+                if size == len(scores):
+                    least = scores[0]
+        leasts[user] = least
+        count = 0
+        for item in range(n_items):
+            count += own[item] >= least and own[item] > -np.inf and recommendable[item]
+        ends[user + 1] = ends[user] + count
+    items = np.empty(ends[-1], dtype=np.int32)
+    for user in range(n_users):
+        own, least, place = values[user], leasts[user], ends[user]
+        for item in range(n_items):
+            if own[item] >= least and own[item] > -np.inf and recommendable[item]:
+                items[place] = item
+                place += 1
+    return ends, items
 
 
 @compiled()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,15 @@ from implicit.nearest_neighbours import (
     TFIDFRecommender,
 )
 from implicit.utils import ParameterWarning
-from scipy.sparse import coo_array, csr_array, csr_matrix
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array, csr_matrix, vstack
 
 from recsys.config import ItemToItemConfig, TransitionsConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.id_map import IdMap
 
+# Pairs of items that are counted at a time: 20 million take about 1 GB.
+_PAIRS = 20_000_000
 _RECOMMENDERS: dict[str, type[ItemItemRecommender]] = {
     "cosine": CosineRecommender,
     "bm25": BM25Recommender,
@@ -97,18 +103,65 @@ def fit_transitions(histories: Histories, config: TransitionsConfig) -> Neighbou
     size = histories.n_items
     if not histories.ordered or not len(histories.items):
         return NeighbourModel.blank(size, config.decay)
-    counts = csr_array((size, size), dtype=np.float32)
-    behind = histories.steps_back
-    for distance in range(1, config.max_distance + 1):
-        first = np.flatnonzero(behind >= distance)
-        weight = np.full(len(first), config.distance_decay ** (distance - 1), dtype=np.float32)
-        pairs = (histories.items[first], histories.items[first + distance])
-        counts = counts + coo_array((weight, pairs), shape=(size, size)).tocsr()
+    followers = _Followers.of(histories, config)
     root = np.sqrt(np.bincount(histories.items, minlength=size).clip(min=1)).astype(np.float32)
-    entries = _drop_idle(csr_array(counts)).tocoo()
-    row, column = entries.coords
-    scaled = csr_array((entries.data / root[row] / root[column], (row, column)), shape=(size, size))
-    return NeighbourModel(keep_strongest(scaled, config.k), config.decay)
+    blocks = []
+    for first, last in followers.split():
+        entries = _drop_idle(followers.count(first, last), first).tocoo()
+        row, column = entries.coords
+        shape = (last - first, size)
+        scaled = csr_array((entries.data / root[row + first] / root[column], (row, column)), shape=shape)
+        blocks.append(keep_strongest(scaled, config.k))
+    return NeighbourModel(csr_array(vstack(blocks)), config.decay)
+
+
+@dataclass(frozen=True)
+class _Followers:
+    """The entries of histories by item, so that what follows an item is counted without the other items.
+
+    The pairs of all items at once would take more memory than anything else: up to `max_distance` per entry.
+
+    Attributes:
+        histories: with an order.
+        config: distances and their weights.
+        entries: (n_entries) indexes of the histories' entries, by item, then in their order.
+        starts: (n_items + 1) where each item's entries begin.
+        behind: (n_entries) int64, entries between an entry and its user's newest.
+    """
+
+    histories: Histories
+    config: TransitionsConfig
+    entries: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    behind: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, histories: Histories, config: TransitionsConfig) -> _Followers:
+        entries = np.argsort(histories.items, kind="stable")
+        counts = np.bincount(histories.items, minlength=histories.n_items)
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+        return cls(histories, config, entries, starts, histories.steps_back)
+
+    def split(self) -> Iterator[tuple[int, int]]:
+        """Yield the first item of each block and that after its last; blocks have about equally many entries."""
+        edges = np.arange(0, len(self.entries), max(1, _PAIRS // self.config.max_distance))
+        first = np.unique(np.searchsorted(self.starts, edges, side="right") - 1)
+        first[0] = 0
+        yield from pairwise([*first.tolist(), self.histories.n_items])
+
+    def count(self, first: int, last: int) -> csr_array:
+        """Return (last - first, n_items) weighted counts of what follows each of these items."""
+        items, shape = self.histories.items, (last - first, self.histories.n_items)
+        # In the order of the histories: sums of floats depend on it.
+        entries = np.sort(self.entries[self.starts[first] : self.starts[last]])
+        behind = self.behind[entries]
+        counts = csr_array(shape, dtype=np.float32)
+        for distance in range(1, self.config.max_distance + 1):
+            own = entries[behind >= distance]
+            weight = np.full(len(own), self.config.distance_decay ** (distance - 1), dtype=np.float32)
+            pairs = (items[own] - np.int32(first), items[own + distance])
+            counts = counts + coo_array((weight, pairs), shape=shape).tocsr()
+        return csr_array(counts)
 
 
 def keep_strongest(matrix: csr_array, k: int) -> csr_array:
@@ -121,9 +174,9 @@ def keep_strongest(matrix: csr_array, k: int) -> csr_array:
     return csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)
 
 
-def _drop_idle(matrix: csr_array) -> csr_array:
-    """Keep entries between two items that are above 0 (NaN is not)."""
+def _drop_idle(matrix: csr_array, first: int = 0) -> csr_array:
+    """Keep entries between two items that are above 0 (NaN is not); the first row is item `first`."""
     entries = matrix.tocoo()
     row, column = entries.coords
-    kept = (row != column) & (entries.data > 0)
+    kept = (row + first != column) & (entries.data > 0)
     return csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)

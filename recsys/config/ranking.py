@@ -93,6 +93,8 @@ class AttributesConfig(DecayingSection):
 
     k: Count = 200
     """Number of neighbours kept per item."""
+    max_items: Count = 10_000
+    """Maximum number of items with a value: more frequent values are ignored, as uninformative and costly."""
 
 
 class CollabConfig(Section):

@@ -49,6 +49,9 @@ class EvaluationConfig(Section):
     """List length that models are compared at; must be in n_values."""
     extra_baselines: dict[str, dict[str, Any]] = Field(default={})
     """Plug-in baseline -> its settings, validated by the section that the plug-in declares."""
+    max_users: Count | None = 20_000
+    """Maximum number of users of the test window that models are measured on, drawn at random by their ids, the same
+    for every model; intervals show what that costs. null: all."""
     propensity_power: Annotated[float, Field(ge=0, le=2)] = 0.5
     """Exponent of popularity-corrected recall: a positive has the weight users^-exponent of its item; 0: plain
     recall."""

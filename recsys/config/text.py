@@ -259,7 +259,7 @@ class InterestConfig(Section):
     targets: Count | None = 256
     """Maximum number of next items to predict per user, drawn at random; null: all."""
     negatives: Count | None = None
-    """Number of items drawn per step as negatives; null: the whole catalogue."""
+    """Number of items drawn per step as negatives; null: the whole catalogue, or 16,384 items where it has more."""
     event_weights: bool = False
     """Whether next items are weighted by the weights of their events."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.dataset.id_map import IdMap, number_pairs
+from recsys.dataset.user_blocks import is_before, read_user_blocks
 from recsys.errors import DataError
 from recsys.progress import format_count
 
 SECONDS_PER_DAY = 86_400.0
-# Interactions read at a time by `stream_histories`.
-_BLOCK_ROWS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -157,6 +156,8 @@ class Histories:
         return np.where(inside, self.items[np.where(inside, entries, 0)], -1).astype(np.int32)
 
 
+# What histories are made of.
+_COLUMNS = ("user_id", "item_id", "step", "time", "event", "weight", "consumed")
 # The arrays of `Histories` with a value per entry.
 _ENTRY_ARRAYS = ("items", "weights", "counts", "consumed", "ages", "first_ages", "strongest")
 
@@ -215,21 +216,17 @@ def stream_histories(
         cutoff: the instant that the histories are as of; None for data without a common clock.
         kinds: event kinds, the weakest first, for `Histories.strongest`; empty: it is not asked for.
     """
-    known = pl.lit(True) if cutoff is None else pl.col("time").is_null() | (pl.col("time") < cutoff)
+    known = is_before(cutoff)
     summary = interactions.select(
-        total=pl.len(),
         ordered=(pl.col("step").filter(known) > 0).any() | ~known.any(),
         last=pl.col("time").filter(known).max(),
     ).collect(engine="streaming")
-    total, ordered, last = summary.row(0)
-    blocks: list[Histories] = []
-    unfinished = interactions.head(0).collect()
-    for start in range(0, max(1, total), _BLOCK_ROWS):
-        rows = pl.concat([unfinished, interactions.slice(start, _BLOCK_ROWS).collect()])
-        # The last user's rows may continue in the next block, so that user waits for it.
-        complete = pl.lit(start + _BLOCK_ROWS >= total) | (pl.col("user_id") != pl.col("user_id").last())
-        unfinished = rows.filter(~complete)
-        blocks.append(_build(rows.filter(complete & known), items["item_id"], cutoff, cutoff or last, ordered, kinds))
+    ordered, last = summary.row(0)
+    ages_until = cutoff or last
+    blocks = [
+        _build(rows.filter(known), items["item_id"], cutoff, ages_until, ordered, kinds)
+        for rows in read_user_blocks(interactions.select(_COLUMNS))
+    ]
     return _join(blocks)
 
 

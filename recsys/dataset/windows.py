@@ -7,7 +7,7 @@ the refit moves all of them to the end: labels come from windows 0, 1, …, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
@@ -16,10 +16,14 @@ import numpy as np
 import polars as pl
 
 from recsys.config import WindowsConfig
+from recsys.dataset.known_events import KnownEvents
+from recsys.dataset.user_blocks import is_before
 from recsys.errors import DataError
 from recsys.progress import format_count
 
 _PAIR = ["user_id", "item_id"]
+# What positives are found by.
+_COLUMNS = ("user_id", "item_id", "time", "event", "position", "positive", "consumed")
 _SHOWN = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.UInt16()}
 
 
@@ -31,7 +35,7 @@ class Window:
         name: such as `test` or `label 1`.
         cutoff: the instant its history is as of; None for protocols without a common clock.
         end: the first instant after it; None likewise.
-        history: `Interactions` that may be known.
+        known: `Interactions` that may be known.
         positives: `user_id`, `item_id`, distinct: what the lists should have held; `events` lists the kinds of those
             events.
         shown: `user_id`, `item_id`, `position`: the smallest position at which the user was shown the item inside the
@@ -41,9 +45,14 @@ class Window:
     name: str
     cutoff: datetime | None
     end: datetime | None
-    history: pl.DataFrame
+    known: KnownEvents
     positives: pl.DataFrame
     shown: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_SHOWN))
+
+    @property
+    def history(self) -> pl.DataFrame:
+        """The known `Interactions`, in memory."""
+        return self.known.read()
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,12 @@ class Fold:
 
     Attributes:
         labels: the windows that the ranker's labels come from, newest first.
-        history: `Interactions` that the final parts learn from, all before the cutoff.
+        known: `Interactions` that the final parts learn from, all before the cutoff.
         cutoff: the instant the history is as of; None for protocols without a common clock.
     """
 
     labels: tuple[Window, ...]
-    history: pl.DataFrame
+    known: KnownEvents
     cutoff: datetime | None
 
 
@@ -66,8 +75,13 @@ class Windows:
     """All windows of a run, newest first, and every interaction known at the end."""
 
     windows: tuple[Window, ...]
-    everything: pl.DataFrame
+    known: KnownEvents
     end: datetime | None
+
+    @property
+    def everything(self) -> pl.DataFrame:
+        """Every known `Interactions` row, in memory."""
+        return self.known.read()
 
     @property
     def test(self) -> Window:
@@ -77,12 +91,12 @@ class Windows:
     @property
     def measurement_fold(self) -> Fold:
         """The fold of the evaluation model: nothing of the test window, on which it is measured."""
-        return Fold(self.windows[1:], self.test.history, self.test.cutoff)
+        return Fold(self.windows[1:], self.test.known, self.test.cutoff)
 
     @property
     def refit_fold(self) -> Fold:
         """The fold of the model that serves: all windows moved to the end, and every known interaction."""
-        return Fold(self.windows[:-1], self.everything, self.end)
+        return Fold(self.windows[:-1], self.known, self.end)
 
 
 def resolve_end(interactions: pl.DataFrame | pl.LazyFrame, run_date: str | None) -> datetime | None:
@@ -122,11 +136,11 @@ def parse_run_date(run_date: str) -> datetime:
 
 def cut(interactions: pl.DataFrame, end: datetime | None) -> pl.DataFrame:
     """Return the interactions before an instant; rows without a time are always kept."""
-    return interactions if end is None else interactions.filter(pl.col("time").is_null() | (pl.col("time") < end))
+    return interactions if end is None else interactions.filter(is_before(end))
 
 
 def split_windows(
-    interactions: pl.DataFrame,
+    interactions: pl.DataFrame | pl.LazyFrame,
     config: WindowsConfig,
     *,
     repeats: bool,
@@ -137,7 +151,8 @@ def split_windows(
     """Split interactions into a test window, label windows and their histories.
 
     Args:
-        interactions: `Interactions`.
+        interactions: `Interactions`; a `LazyFrame` is sorted by user. With the protocol `global_time` its rows are read
+            by blocks of users; the other protocols need all of them in memory.
         config: protocol and lengths.
         repeats: True keeps positives on items that the user already has.
         end: interactions at or after this instant are ignored; None for data without times.
@@ -147,33 +162,24 @@ def split_windows(
     Raises:
         DataError: a window has no history or nothing to predict.
     """
-    everything = cut(interactions, end)
-    if everything.is_empty():
+    known = KnownEvents(interactions, end)
+    if config.protocol != "global_time":
+        known = KnownEvents(known.read())
+    if not known.count():
         before = f" before {end.isoformat()}" if end else ""
         raise DataError(f"windows: no interaction{before}; ingest newer data or choose a later --run-date")
-    match config.protocol:
-        case "global_time":
-            parts = _split_by_time(everything, config, end)
-        case "leave_last_out":
-            parts = _split_by_position(everything, config.label_windows, repeats)
-        case "random":
-            parts = _split_by_keys(everything, _PAIR, config.holdout_share, seed)
-        case "cold_items":
-            parts = _split_by_keys(everything, ["item_id"], config.holdout_share, seed)
-        case "holdout_file":
-            parts = _split_by_file(everything, holdout, config.holdout_share, seed)
-    windows = []
-    for number, (history, inside, cutoff, stop) in enumerate(parts):
-        positives = find_positives(inside, history, repeats)
-        name = "test" if number == 0 else f"label {number}"
-        if history.is_empty() or positives.is_empty():
-            missing = "history" if history.is_empty() else "positives"
+    if config.protocol == "global_time":
+        windows = _split_by_time(known, config, end, repeats)
+    else:
+        windows = list(_split_by_rows(known.read(), config, repeats, seed, holdout))
+    for window in windows:
+        if not (known_rows := window.known.count()) or window.positives.is_empty():
+            missing = "positives" if known_rows else "history"
             raise DataError(
-                f"windows: the {name} window{_span(cutoff, stop)} has no {missing}; "
-                f"choose {_REMEDIES[missing if cutoff else 'no clock']}"
+                f"windows: the {window.name} window{_span(window.cutoff, window.end)} has no {missing}; "
+                f"choose {_REMEDIES[missing if window.cutoff else 'no clock']}"
             )
-        windows.append(Window(name, cutoff, stop, history, positives, _find_shown(inside)))
-    return Windows(tuple(windows), everything, end)
+    return Windows(tuple(windows), known, end)
 
 
 _REMEDIES = {
@@ -201,25 +207,61 @@ def _find_shown(inside: pl.DataFrame) -> pl.DataFrame:
     return shown.group_by(_PAIR).agg(pl.col("position").min()).sort(_PAIR)
 
 
-_Part = tuple[pl.DataFrame, pl.DataFrame, datetime | None, datetime | None]
+# The history of a window, and what happened inside it.
+_Part = tuple[pl.DataFrame, pl.DataFrame]
+
+
+def _name_window(number: int) -> str:
+    return "test" if number == 0 else f"label {number}"
 
 
 def _span(cutoff: datetime | None, end: datetime | None) -> str:
     return "" if cutoff is None or end is None else f" from {cutoff.isoformat()} to {end.isoformat()}"
 
 
-def _split_by_time(everything: pl.DataFrame, config: WindowsConfig, end: datetime | None) -> list[_Part]:
-    if end is None or everything["time"].null_count():
+def _split_by_time(known: KnownEvents, config: WindowsConfig, end: datetime | None, repeats: bool) -> list[Window]:
+    if end is None or known.count_without_time():
         raise DataError("windows: global_time needs a time on every interaction; choose another windows.protocol")
-    edges = _time_edges(everything["time"], config, end)
+    spans = [(start, stop) for stop, start in pairwise(_time_edges(known, config, end))]
+    parts: list[list[tuple[pl.DataFrame, pl.DataFrame]]] = [[] for _ in spans]
+    # What is positive depends on the user's own rows alone.
+    for block in known.read_blocks(_COLUMNS):
+        for (start, stop), found in zip(spans, parts, strict=True):
+            inside = block.filter((pl.col("time") >= start) & (pl.col("time") < stop))
+            positives = find_positives(inside, block.filter(pl.col("time") < start), repeats)
+            found.append((positives, _find_shown(inside)))
+    return [
+        Window(
+            _name_window(number),
+            start,
+            stop,
+            known.cut(start),
+            *(pl.concat(tables) for tables in zip(*found, strict=True)),
+        )
+        for number, ((start, stop), found) in enumerate(zip(spans, parts, strict=True))
+    ]
+
+
+def _split_by_rows(
+    everything: pl.DataFrame, config: WindowsConfig, repeats: bool, seed: int, holdout: pl.DataFrame | None
+) -> Iterator[Window]:
+    """Yield the windows of the protocols without a common clock."""
     parts: list[_Part] = []
-    for stop, start in pairwise(edges):
-        inside = everything.filter((pl.col("time") >= start) & (pl.col("time") < stop))
-        parts.append((everything.filter(pl.col("time") < start), inside, start, stop))
-    return parts
+    match config.protocol:
+        case "leave_last_out":
+            parts = _split_by_position(everything, config.label_windows, repeats)
+        case "random":
+            parts = _split_by_keys(everything, _PAIR, config.holdout_share, seed)
+        case "cold_items":
+            parts = _split_by_keys(everything, ["item_id"], config.holdout_share, seed)
+        case "holdout_file":
+            parts = _split_by_file(everything, holdout, config.holdout_share, seed)
+    for number, (history, inside) in enumerate(parts):
+        positives = find_positives(inside, history, repeats)
+        yield Window(_name_window(number), None, None, KnownEvents(history), positives, _find_shown(inside))
 
 
-def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[datetime]:
+def _time_edges(known: KnownEvents, config: WindowsConfig, end: datetime) -> list[datetime]:
     numbers = range(1, config.label_windows + 2)
     if config.test_days is not None:
         return [end, *(end - timedelta(days=config.test_days) * number for number in numbers)]
@@ -229,7 +271,7 @@ def _time_edges(times: pl.Series, config: WindowsConfig, end: datetime) -> list[
             f"windows: {format_count(config.label_windows + 1, 'window')} of test_share {share} leave no history; "
             "choose a smaller test_share"
         )
-    ordered = times.sort()
+    ordered = known.read_times().sort()
     size = max(1, round(len(ordered) * share))
     edges: list[datetime] = [ordered[max(0, len(ordered) - size * number)] for number in numbers]
     return [end, *edges]
@@ -255,7 +297,7 @@ def _split_by_position(everything: pl.DataFrame, label_windows: int, repeats: bo
             .filter(pl.col("limit").is_null() | (pl.col("step") < pl.col("limit")))
             .drop("limit")
         )
-        parts.append((history, inside, None, None))
+        parts.append((history, inside))
     return parts
 
 
@@ -279,14 +321,14 @@ def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share
     order = np.random.default_rng(seed).permutation(rest.height)
     newest, *older = _hold_out(everything, _PAIR, test, rest[order[: max(1, round(rest.height * share))]])
     # Test pairs are often in their own file only; those that are also interactions have a `positive` flag.
-    history, inside, cutoff, end = newest
+    history, inside = newest
     only_in_file = test.join(everything, on=_PAIR, how="anti").with_columns(
         pl.lit(True).alias("positive"),
         pl.lit(None, dtype=pl.String).alias("event"),
         pl.lit(None, dtype=pl.UInt16).alias("position"),
     )
     inside = pl.concat([inside.select(*_PAIR, "positive", "event", "position"), only_in_file])
-    return [(history, inside, cutoff, end), *older]
+    return [(history, inside), *older]
 
 
 def _hold_out(everything: pl.DataFrame, keys: Sequence[str], test: pl.DataFrame, rerank: pl.DataFrame) -> list[_Part]:
@@ -294,6 +336,6 @@ def _hold_out(everything: pl.DataFrame, keys: Sequence[str], test: pl.DataFrame,
     before_test = everything.join(test, on=on, how="anti", maintain_order="left")
     before_rerank = before_test.join(rerank, on=on, how="anti", maintain_order="left")
     return [
-        (before_test, everything.join(test, on=on, how="semi"), None, None),
-        (before_rerank, before_test.join(rerank, on=on, how="semi"), None, None),
+        (before_test, everything.join(test, on=on, how="semi")),
+        (before_rerank, before_test.join(rerank, on=on, how="semi")),
     ]

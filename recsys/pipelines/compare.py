@@ -13,6 +13,7 @@ import polars as pl
 from recsys.artifacts.runs import Run, open_run
 from recsys.artifacts.snapshots import Snapshot, read_snapshot
 from recsys.config import Config
+from recsys.dataset.known_events import KnownEvents
 from recsys.dataset.windows import Window, cut, find_positives
 from recsys.errors import DataError, Refused
 from recsys.evaluation.candidate_ledger import OUTCOMES
@@ -255,7 +256,7 @@ def _find_window(config: Config, snapshot: Snapshot, challenger: Version) -> Win
     start, end = (datetime.fromisoformat(challenger.tags[tag]) for tag in ("test_start", "test_end"))
     history = cut(interactions, start)
     inside = cut(interactions, end).filter(pl.col("time") >= start)
-    return Window("test", start, end, history, find_positives(inside, history, config.dataset.repeats))
+    return Window("test", start, end, KnownEvents(history), find_positives(inside, history, config.dataset.repeats))
 
 
 def _read_snapshot(config: Config, home: Path, challenger: Version) -> Snapshot:

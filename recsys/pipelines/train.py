@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ import yaml
 from numpy.typing import NDArray
 
 from recsys.artifacts.runs import find_run, write_run_tables
-from recsys.artifacts.snapshots import Snapshot, read_snapshot
+from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config
-from recsys.dataset.histories import build_histories
 from recsys.dataset.windows import Windows, resolve_end
 from recsys.errors import ConfigError
 from recsys.evaluation.beyond_accuracy import churn
@@ -47,12 +46,12 @@ from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import Fitted, complete_bundle, fit_bundle, refit_bundle
+from recsys.training.fitting import Fitted, complete_bundle, refit_bundle
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.report_samples import find_neighbours, sample_lists
 from recsys.training.splitting import split_snapshot
-from recsys.training.text_models import continue_text
+from recsys.training.text_models import continue_text, fit_text
 
 # Of `train`: texts, training for measurement, measuring, training to serve, registration.
 N_STEPS = 5
@@ -131,11 +130,11 @@ def _follow(config: Config, home: Path, run_date: str | None) -> None:
     snapshot, windows = _read(config, home, run_date)
     oldest = windows.measurement_fold.labels[-1]
     encoder_inputs = prepare_encoder_inputs(config, snapshot.items, oldest.cutoff)
-    fit_encoder(config, encoder_inputs, build_histories(oldest.history, snapshot.items, oldest.cutoff))
+    fit_encoder(config, encoder_inputs, oldest.known.gather(snapshot.items, oldest.cutoff))
 
 
-def _read(config: Config, home: Path, run_date: str | None) -> tuple[Snapshot, Windows]:
-    snapshot = read_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
+def _read(config: Config, home: Path, run_date: str | None) -> tuple[OpenSnapshot, Windows]:
+    snapshot = open_snapshot(home, config.name, config.dataset.model_dump(mode="json"))
     return snapshot, split_snapshot(config, snapshot, resolve_end(snapshot.interactions, run_date))
 
 
@@ -162,10 +161,11 @@ def _train(config: Config, home: Path, run_date: str | None, steps: Steps, start
     return Trained(run, version, fitted.metrics, page)
 
 
-def _describe_data(config: Config, snapshot: Snapshot) -> InputData:
+def _describe_data(config: Config, snapshot: OpenSnapshot) -> InputData:
     interactions = snapshot.interactions
-    columns = {name: _name_type(kind) for name, kind in interactions.schema.items()}
-    counts = {"rows": interactions.height, "users": interactions["user_id"].n_unique(), "items": snapshot.items.height}
+    columns = {name: _name_type(kind) for name, kind in interactions.collect_schema().items()}
+    counted = interactions.select(rows=pl.len(), users=pl.col("user_id").n_unique()).collect(engine="streaming")
+    counts = {**counted.row(0, named=True), "items": snapshot.items.height}
     return InputData(config.name, snapshot.id, columns, counts)
 
 
@@ -180,7 +180,7 @@ def _name_type(kind: pl.DataType) -> str:
 class _Inputs:
     """What a training works on; `earlier` is None for a full one."""
 
-    snapshot: Snapshot
+    snapshot: OpenSnapshot
     windows: Windows
     block_lists: BlockLists
     earlier: Continuation | None
@@ -206,7 +206,7 @@ def _fit_and_measure(
     # From here on with the measured values of `auto` settings: the refit serves what was measured.
     config = evaluated.bundle.config
     steps.begin("measuring on the test window")
-    measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=zero_shot and zero_shot())
+    measured = measure(evaluated.bundle, test, items, baselines=True, zero_shot=zero_shot)
     with log_stage("intervals") as done:
         tables = _summarise(config, measured, evaluated)
         done(f"{format_count(tables['metrics'].height, 'row')}, {tables['segments'].height:,} by segment")
@@ -243,15 +243,15 @@ def _fit_and_measure(
 
 def _fit_evaluation_model(
     config: Config, inputs: _Inputs, resume: Path, steps: Steps
-) -> tuple[Fitted, Callable[[], NDArray[np.float32]] | None]:
-    """Return the evaluation model, and what embeds the catalogue for the baseline without fine-tuning.
+) -> tuple[Fitted, NDArray[np.float32] | None]:
+    """Return the evaluation model, and the vectors of the catalogue for the baseline without fine-tuning.
 
     A training that continues does not have the encoder before fine-tuning, and leaves that baseline out.
     """
     steps.begin("texts and encoder")
     items, fold, test = inputs.snapshot.items, inputs.windows.measurement_fold, inputs.windows.test
     oldest, blocked = fold.labels[-1], inputs.block_lists
-    rehearse_plugins(config, items, build_histories(oldest.history, items, oldest.cutoff))
+    rehearse_plugins(config, items, oldest.known.gather(items, oldest.cutoff))
     name = "training for measurement" + (f" (data to {test.cutoff.date()})" if test.cutoff else "")
     if inputs.earlier:
         steps.begin(name)
@@ -259,8 +259,8 @@ def _fit_evaluation_model(
         return complete_bundle(config, items, text, fold, blocked), None
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     steps.begin(name)
-    evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=blocked)
-    return evaluated, encoder_inputs.embed_zero_shot
+    text = fit_text(config, items, encoder_inputs, fold, resume=resume, last=True)
+    return complete_bundle(config, items, text, fold, blocked), encoder_inputs.zero_shot
 
 
 def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:
@@ -299,6 +299,7 @@ def _describe_measured(
         "refit_differences": refit.differences,
         "curve_parts": evaluated.text.curve_parts,
         "users_without_history": measured.users_without_history,
+        **({"users_not_drawn": measured.users_not_drawn} if measured.users_not_drawn else {}),
         # The seconds are logged with the MLflow run: a repeated training must leave the same bytes here.
         "fallback_share": measured.costs.fallback_share,
         "bytes_per_1000_users": measured.costs.bytes_per_1000_users,

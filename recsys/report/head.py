@@ -99,7 +99,10 @@ def _count_items(snapshot: Snapshot) -> str:
 
 def _count_users(run: Run) -> str:
     measured, without_history = run.positives["user_id"].n_unique(), run.measured["users_without_history"]
-    return f"{measured:,} measured" + (f"; {without_history:,} more left out (no history)" if without_history else "")
+    not_drawn = run.measured.get("users_not_drawn", 0)
+    drawn = f", drawn from {measured + not_drawn:,}" if not_drawn else ""
+    left_out = f"; {without_history:,} more left out (no history)" if without_history else ""
+    return f"{measured:,} measured{drawn}{left_out}"
 
 
 def _write_instant(instant: str) -> str:

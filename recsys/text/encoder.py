@@ -29,6 +29,7 @@ Progress = Callable[[int], None]
 # (batch, tokens, size) hidden states and the (batch, tokens) bool mask of tokens -> hidden states
 Layers = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Result = TypeVar("Result")
+_TEXTS_AT_ONCE = 10_000
 
 
 class Encoder:
@@ -241,12 +242,12 @@ class Encoder:
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Return the token ids of each text, special tokens included, at most `max_tokens`; accepts any string."""
-    if not texts:
-        return []
-    clean = [clean_text(text, max_tokens) for text in texts]
-    tokens: list[list[int]] = tokenizer(clean, truncation=True, max_length=max_tokens, return_attention_mask=False)[
-        "input_ids"
-    ]
+    tokens: list[list[int]] = []
+    # Besides the ids, the tokenizer makes offsets, words and masks of all texts that it is given at once.
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        clean = [clean_text(text, max_tokens) for text in texts[start : start + _TEXTS_AT_ONCE]]
+        encoded = tokenizer(clean, truncation=True, max_length=max_tokens, return_attention_mask=False)
+        tokens += encoded["input_ids"]
     return tokens
 
 

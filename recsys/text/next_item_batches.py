@@ -12,6 +12,9 @@ from scipy.sparse import csr_array
 from recsys.config import InterestConfig
 from recsys.dataset.histories import Histories
 
+# Of a step, unless the config says how many: a step over more items takes seconds.
+MAX_NEGATIVES = 16_384
+
 
 @dataclass(frozen=True)
 class NextItemBatch:
@@ -79,8 +82,8 @@ class NextItemSampler:
             weights = histories.weights[entries.ravel()[targets]]
             weights = weights / max(float(weights.mean()), 1e-12)
         negatives = pool
-        if config.negatives is not None and config.negatives < len(pool):
-            negatives = self._rng.choice(pool, config.negatives, replace=False)
+        if (count := config.negatives or MAX_NEGATIVES) < len(pool):
+            negatives = self._rng.choice(pool, count, replace=False)
         return NextItemBatch(
             items=look_up_items(histories, entries, mask),
             mask=mask,

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.dataset.histories import Histories, build_histories, find_recommendable
+from recsys.dataset.histories import Histories, find_recommendable
 from recsys.dataset.values import list_values
 from recsys.dataset.windows import Window
 from recsys.errors import DataError
@@ -19,6 +19,7 @@ from recsys.evaluation.comparison import OURS, WITHOUT_RULES, label_values, scor
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.segments import Segment, cut_segments, label_positives
 from recsys.evaluation.tied_ranks import TiedRanks
+from recsys.evaluation.user_sample import draw_users
 from recsys.progress import format_count, log_stage
 from recsys.ranking.lists import name_lists
 from recsys.serving.bundle import Bundle
@@ -42,6 +43,7 @@ class Measured:
         features: keys, `label` and features of some users' candidates, as the ranker saw them.
         losses: from `compute_losses`, in the config's metric: stage -> (n_users).
         users_without_history: users with positives who could not be measured.
+        users_not_drawn: users who could be measured, but are more than `evaluation.max_users`.
         costs: of our lists.
     """
 
@@ -55,6 +57,7 @@ class Measured:
     features: pl.DataFrame
     losses: dict[str, NDArray[np.float64]]
     users_without_history: int
+    users_not_drawn: int
     costs: ListCosts
 
 
@@ -69,8 +72,9 @@ def measure(
     """Make lists as of the window's cutoff and compare them with what the users consumed.
 
     The lists go through the chain that serves: rules, block lists and the fallback chain are part of every number.
-    Users with a history before the window and a positive inside it are measured. Positives that no source proposed
-    count as misses. `shown_penalty` has no effect: no list was shown before the window.
+    Users with a history before the window and a positive inside it are measured, at most `evaluation.max_users` of
+    them, drawn at random by their ids. Positives that no source proposed count as misses. `shown_penalty` has no
+    effect: no list was shown before the window.
 
     Args:
         bundle: fitted on events before the window only.
@@ -88,19 +92,20 @@ def measure(
             f"events until {bundle.cutoff}; measure with a bundle from before the window"
         )
     with log_stage(f"measuring, {window.name}") as done:
-        histories = build_histories(window.history, items, window.cutoff)
-        users, positives = _select_users(window, histories)
+        histories = window.known.gather(items, window.cutoff)
+        users, positives, eligible = _select_users(window, histories, bundle.config.evaluation.max_users)
         recommender = bundle.prepare(bundle.block_lists.withhold(items), histories)
         alone = make_baselines(bundle, recommender, zero_shot) if baselines else []
         measurement = ListMeasurement(
             bundle, recommender, histories, find_recommendable(items, window.cutoff), alone, baselines
         )
         ranks_by_model, lists, ledger, features, costs = measurement.measure_shards(users, positives)
+        drawn = f" drawn from {eligible:,}" if eligible > users.n_users else ""
         done(
-            f"{format_count(len(ranks_by_model), 'model')} on {format_count(users.n_users, 'user')}, "
+            f"{format_count(len(ranks_by_model), 'model')} on {format_count(users.n_users, 'user')}{drawn}, "
             f"{format_count(positives.height, 'positive')}"
         )
-    absent = window.positives["user_id"].n_unique() - users.n_users
+    absent = window.positives["user_id"].n_unique() - eligible
     metrics = _score(ranks_by_model, users.user_ids, positives, recommender, histories.n_users)
     segments = _cut(positives, users, recommender)
     return Measured(
@@ -114,12 +119,16 @@ def measure(
         features=features,
         losses=_measure_losses(ledger, ranks_by_model, recommender),
         users_without_history=absent,
+        users_not_drawn=eligible - users.n_users,
         costs=costs,
     )
 
 
-def _select_users(window: Window, histories: Histories) -> tuple[Histories, pl.DataFrame]:
-    """Return the users who can be measured, and their positives by index with the kinds of events, sorted."""
+def _select_users(window: Window, histories: Histories, max_users: int | None) -> tuple[Histories, pl.DataFrame, int]:
+    """Return the users who are measured, their positives, and how many users could be measured.
+
+    The positives are by index with the kinds of events, sorted.
+    """
     # A hold-out file may name items that the catalogue does not have; no model can recommend them.
     known = histories.number_pairs(window.positives)
     if known.is_empty():
@@ -127,8 +136,9 @@ def _select_users(window: Window, histories: Histories) -> tuple[Histories, pl.D
             f"measuring on the {window.name} window: none of its users has a history before it; "
             "choose a longer history, a shorter test window or a later --run-date"
         )
-    measured = histories.take(histories.user_ids.gather(known["user_index"].unique()))
-    return measured, measured.number_pairs(window.positives)
+    eligible = histories.user_ids.gather(known["user_index"].unique())
+    measured = histories.take(draw_users(eligible, max_users))
+    return measured, measured.number_pairs(window.positives), len(eligible)
 
 
 def _score(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from recsys.artifacts.snapshots import Snapshot
+from recsys.artifacts.snapshots import OpenSnapshot, Snapshot
 from recsys.config import Config
 from recsys.config.raw_files import RawFiles
 from recsys.dataset.cleaning.ids import clean_ids
@@ -20,7 +20,7 @@ from recsys.progress import format_count, log_stage
 _FORM = ("separator", "header", "names", "encoding", "quote", "escape")
 
 
-def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> Windows:
+def split_snapshot(config: Config, snapshot: Snapshot | OpenSnapshot, end: datetime | None) -> Windows:
     """Return the windows of a training as of `end`; None for data without times.
 
     Raises:
@@ -47,5 +47,5 @@ def split_snapshot(config: Config, snapshot: Snapshot, end: datetime | None) -> 
             holdout=holdout,
         )
         sizes = [f"{window.name} {format_count(window.positives.height, 'positive')}" for window in windows.windows]
-        done(f"{format_count(windows.everything.height, 'interaction')} before {end or 'the end'}; " + ", ".join(sizes))
+        done(f"{format_count(windows.known.count(), 'interaction')} before {end or 'the end'}; " + ", ".join(sizes))
     return windows

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recsys.candidates.models import fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import Config, InterestConfig
-from recsys.dataset.histories import Histories, build_histories
+from recsys.dataset.histories import Histories
 from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.dataset.windows import Fold
 from recsys.progress import format_count, log_stage, progress_bar
@@ -102,14 +102,22 @@ class TextModels:
 
 
 def fit_text(
-    config: Config, items: pl.DataFrame, encoder_inputs: EncoderInputs, fold: Fold, *, resume: Path | None = None
+    config: Config,
+    items: pl.DataFrame,
+    encoder_inputs: EncoderInputs,
+    fold: Fold,
+    *,
+    resume: Path | None = None,
+    last: bool = False,
 ) -> TextModels:
     """Fit the text models: the encoder on the oldest histories, interest models on each.
 
-    The arguments are those of `fit_bundle`.
+    The arguments are those of `fit_bundle`; with `last`, the inputs are released, as no other fit needs them.
     """
     histories = _build_histories(items, fold)
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[0], resume=resume)
+    if last:
+        encoder_inputs.release()
     vectors = read_vectors(items)
     text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, vectors, [], curves)
     return _add_snapshots(config, text, histories)
@@ -147,14 +155,14 @@ def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fol
         text: of a fold; its oldest snapshot is dropped.
         fold: the one whose newest label window begins where the other's history ends.
     """
-    extended = _add_snapshots(config, text, [build_histories(fold.history, items, fold.cutoff)])
+    extended = _add_snapshots(config, text, [fold.known.gather(items, fold.cutoff)])
     return replace(extended, history_snapshots=extended.history_snapshots[:-1])
 
 
 def _build_histories(items: pl.DataFrame, fold: Fold) -> list[Histories]:
     """Return the histories at every cutoff of a fold, oldest first."""
-    known = [*((window.history, window.cutoff) for window in reversed(fold.labels)), (fold.history, fold.cutoff)]
-    return [build_histories(interactions, items, cutoff) for interactions, cutoff in known]
+    known = [*((window.known, window.cutoff) for window in reversed(fold.labels)), (fold.known, fold.cutoff)]
+    return [events.gather(items, cutoff) for events, cutoff in known]
 
 
 def _add_snapshots(

@@ -204,6 +204,23 @@ def test_a_source_alone_comes_with_all_that_ties_at_its_depth():
     assert rows.schema == {"user_index": pl.UInt32, "item_index": pl.UInt32, "score": pl.Float32}
 
 
+@settings(max_examples=60)
+@given(st.data())
+def test_a_source_alone_agrees_with_a_slow_reference(data):
+    score = st.sampled_from([NAN, -1.0, 0.0, 1.0, 2.0])
+    table = {user: data.draw(st.lists(score, min_size=5, max_size=5)) for user in "uv"}
+    shown, repeats = np.array(data.draw(st.lists(st.booleans(), min_size=5, max_size=5))), data.draw(st.booleans())
+    depth = data.draw(st.integers(1, 7))
+    found = propose_with_ties(FakeSource("als", table), depth, HISTORIES, shown, repeats=repeats)
+    expected = []
+    for number, (user, had) in enumerate((("u", "a"), ("v", "bc"))):
+        allowed = [item for item in range(5) if shown[item] and (repeats or "abcde"[item] not in had)]
+        row = np.array([table[user][item] if item in allowed else NAN for item in range(5)])
+        best = choose_slowly(row, depth)
+        expected += [(number, item, row[item]) for item in range(5) if best and row[item] >= row[best[-1]]]
+    assert found.rows() == expected
+
+
 def test_a_source_alone_keeps_to_what_may_be_shown():
     shown = np.array([True, True, True, False, True])
     rows = propose_with_ties(ONE, 2, HISTORIES, shown, repeats=False)

@@ -333,6 +333,8 @@ def test_each_value_in_common_adds_less_the_more_items_have_it():
     assert found[0] == pytest.approx([0, 4**-0.5 + 3**-0.5, 4**-0.5 + 2**-0.5 + 3**-0.5, 4**-0.5, 0])
     assert (found == found.T).all()
     assert not found[4].any()
+    # Without drama, which four items have.
+    assert fit_attributes(items, max_items=3)[0] == pytest.approx([0, 3**-0.5, 2**-0.5 + 3**-0.5, 0, 0])
     # The nearest k; ties go to the smaller number.
     assert np.flatnonzero(fit_attributes(items, k=1)[3]).tolist() == [0]
 

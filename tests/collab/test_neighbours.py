@@ -207,3 +207,14 @@ def test_saved_and_loaded_is_the_same(fit, tmp_path):
     loaded = NeighbourModel.load(tmp_path / "one.npz", 0.6)
     assert score(loaded, BOARD).tobytes() == score(model, BOARD).tobytes()
     assert loaded.similarity.shape == (20, 20)
+
+
+@pytest.mark.parametrize("pairs", [1, 30, 200])
+def test_transitions_are_the_same_in_blocks_of_items(monkeypatch, pairs):
+    whole = fit_transitions(BOARD, TransitionsConfig(k=5)).similarity
+    monkeypatch.setattr("recsys.collab.neighbours._PAIRS", pairs)
+    blocks = fit_transitions(BOARD, TransitionsConfig(k=5)).similarity
+    assert whole.nnz
+    for name in ("data", "indices", "indptr"):
+        one, other = getattr(blocks, name), getattr(whole, name)
+        assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes())

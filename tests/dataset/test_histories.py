@@ -294,7 +294,7 @@ def test_streamed_histories_are_the_same(monkeypatch, size, kind):
     items = make_items(*(f"i{number}" for number in range(9)))
     drawn = [(f"u{rng.integers(20):02d}", f"i{rng.integers(12)}", float(rng.integers(10))) for _ in range(200)]
     rows = make_interactions(*(row if kind == "timed" else row[:2] for row in drawn), ordered=kind != "shapeless")
-    monkeypatch.setattr("recsys.dataset.histories._BLOCK_ROWS", size)
+    monkeypatch.setattr("recsys.dataset.user_blocks._BLOCK_ROWS", size)
     for cutoff in (at(5), at(20), at(0), None):
         if kind != "timed" and cutoff:
             continue

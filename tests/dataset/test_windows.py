@@ -157,9 +157,9 @@ def test_folds_of_measurement_and_refit(config):
     windows = split(checkerboard()[1], config, end=at(60))
     measurement, refit = windows.measurement_fold, windows.refit_fold
     assert measurement.labels == windows.windows[1:]
-    assert (measurement.history, measurement.cutoff) == (windows.test.history, windows.test.cutoff)
+    assert (measurement.known, measurement.cutoff) == (windows.test.known, windows.test.cutoff)
     assert refit.labels == windows.windows[:-1]
-    assert (refit.history, refit.cutoff) == (windows.everything, at(60))
+    assert (refit.known, refit.cutoff) == (windows.known, at(60))
     assert windows.test not in measurement.labels
 
 

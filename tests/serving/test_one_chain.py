@@ -13,6 +13,7 @@ from miniature import CUTOFF, RUN_DATE, Trained, change, read_lists
 
 from recsys.artifacts.snapshots import Snapshot
 from recsys.dataset.histories import build_histories
+from recsys.dataset.known_events import KnownEvents
 from recsys.dataset.windows import Window, cut
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS, WITHOUT_RULES
@@ -35,7 +36,7 @@ def window(snapshot: Snapshot) -> Window:
     history, end = cut(snapshot.interactions, CUTOFF), CUTOFF + timedelta(days=7)
     later = cut(snapshot.interactions, end).filter(pl.col("time") >= CUTOFF, pl.col("positive"))
     pairs = later.select("user_id", "item_id").unique().sort("user_id", "item_id")
-    return Window("test", CUTOFF, end, history, pairs.with_columns(pl.lit(["click"]).alias("events")))
+    return Window("test", CUTOFF, end, KnownEvents(history), pairs.with_columns(pl.lit(["click"]).alias("events")))
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,21 @@ def learn(
     return fine_tune(encoder, FineTuningData(inputs, histories, factors), config, 7)
 
 
+def test_vectors_that_are_known_before_are_not_computed_again(tiny: Encoder, histories: Histories) -> None:
+    inputs = freeze_states(tiny, WORDS, 1)
+    before = encode_inputs(tiny, inputs)
+    computed = fine_tune(copy.deepcopy(tiny), FineTuningData(inputs, histories), CONFIG, 7)
+    given = fine_tune(copy.deepcopy(tiny), FineTuningData(inputs, histories, vectors=before), CONFIG, 7)
+    assert given.losses == computed.losses
+    assert given.embeddings.tobytes() == computed.embeddings.tobytes()
+    # They are where it starts: without training nothing else is returned, and training changes them.
+    untrained = CONFIG.model_copy(update={"epochs": 0})
+    marked = np.roll(before, 1, axis=0)
+    kept = fine_tune(tiny, FineTuningData(inputs, histories, vectors=marked), untrained, 7).embeddings
+    assert kept.tobytes() == marked.tobytes()
+    assert given.embeddings.tobytes() != before.tobytes()
+
+
 # --- inputs of the trainable layers ----------------------------------------------------------------------
 
 

@@ -106,6 +106,17 @@ def test_queries_are_limited_and_negatives_distinct():
     assert len(seen) == 20 * 4
 
 
+def test_a_large_catalogue_is_not_compared_as_a_whole(monkeypatch):
+    items, interactions = checkerboard(users=20, items=20)
+    histories = build_histories(interactions, items, None)
+    assert len(make_sampler(histories).sample(np.arange(20)).negatives) == 20
+    monkeypatch.setattr("recsys.text.next_item_batches.MAX_NEGATIVES", 6)
+    batch = make_sampler(histories).sample(np.arange(20))
+    assert (len(batch.negatives), batch.items_per_negative) == (6, 20 / 6)
+    # A number in the config counts.
+    assert len(make_sampler(histories, negatives=15).sample(np.arange(20)).negatives) == 15
+
+
 def test_target_weights_follow_event_weights_with_mean_1():
     rows = [{"user": "u", "item": item, "day": day, "weight": day} for day, item in enumerate("abc", start=1)]
     histories = build_histories(make_interactions(*rows), make_items(*"abcd"), None)

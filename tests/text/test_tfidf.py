@@ -87,8 +87,8 @@ def test_batches_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(list("abcdefgh"), 5)) for _ in range(40)]
     whole = neighbours(*texts, config=TfidfConfig(k=6, max_share=1.0))
-    for cells in (1, 7 * 40, 39 * 40):
-        monkeypatch.setattr("recsys.text.tfidf._CELLS", cells)
+    for block in (1, 7, 39):
+        monkeypatch.setattr("recsys.text.tfidf._BLOCK", block)
         assert neighbours(*texts, config=TfidfConfig(k=6, max_share=1.0)).tobytes() == whole.tobytes()
 
 
@@ -120,3 +120,25 @@ def test_any_text_is_accepted(texts):
     assert (similarity >= 0).all()
     assert (similarity < 1 + 1e-5).all()
     assert similarity.tobytes() == neighbours(*texts).tobytes()
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 40])
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_the_nearest_are_the_k_largest_products(monkeypatch, k, block):
+    rng = np.random.default_rng(k)
+    # Few words and repeated texts, so that many similarities tie.
+    texts = pl.Series([" ".join(rng.choice(list("abcdefgh"), rng.integers(1, 5))) for _ in range(60)])
+    monkeypatch.setattr("recsys.text.tfidf._BLOCK", block)
+    config = TfidfConfig(max_share=1.0, k=k)
+    vectors = weigh_terms(texts, config).toarray()
+    products = vectors @ vectors.T
+    np.fill_diagonal(products, 0)
+    found = fit_tfidf(texts, config)
+    assert found.has_sorted_indices
+    assert found.indptr.dtype == found.indices.dtype == np.int32
+    for own, row in zip(found, products, strict=True):
+        assert len(own.data) == min(k, int((row > 0).sum()))
+        assert own.data == pytest.approx(row[own.indices], rel=1e-5)
+        # What is left out is not larger than the least that is kept.
+        left_out = np.delete(row, own.indices)
+        assert left_out.max(initial=0) <= own.data.min(initial=1) + 1e-6

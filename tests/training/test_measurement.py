@@ -7,6 +7,7 @@ import pytest
 from miniature import CUTOFF, change
 
 from recsys.artifacts.snapshots import Snapshot
+from recsys.dataset.known_events import KnownEvents
 from recsys.dataset.windows import Window, cut
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS
@@ -22,7 +23,7 @@ def make_window(snapshot: Snapshot, *pairs: tuple[str, str], cutoff: datetime | 
     positives = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row").sort("user_id", "item_id")
     positives = positives.with_columns(pl.lit(["click"]).alias("events"))
     end = CUTOFF + timedelta(days=7)
-    return Window("test", cutoff, end, cut(snapshot.interactions, CUTOFF), positives)
+    return Window("test", cutoff, end, KnownEvents(snapshot.interactions, CUTOFF), positives)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_a_bundle_that_saw_the_window_is_turned_away(bundle: Bundle, snapshot: S
 def test_the_future_does_not_reach_the_lists(bundle: Bundle, snapshot: Snapshot, users: list[str]) -> None:
     window = make_window(snapshot, (users[0], "i000000"))
     with pytest.raises(DataError, match="at or after that instant"):
-        measure(bundle, replace(window, history=snapshot.interactions), snapshot.items, baselines=False)
+        measure(bundle, replace(window, known=KnownEvents(snapshot.interactions)), snapshot.items, baselines=False)
 
 
 def test_all_models_are_measured_on_the_same_users(bundle: Bundle, snapshot: Snapshot, users: list[str]) -> None:
@@ -112,6 +113,23 @@ def test_all_models_are_measured_on_the_same_users(bundle: Bundle, snapshot: Sna
     for model in models:
         assert list(values(measured, "ndcg", model)) == users
     assert measured.catalogue["coverage"].is_between(0, 1, closed="right").all()
+
+
+def test_a_sample_of_the_users_is_the_same_for_all_models(bundle: Bundle, snapshot: Snapshot) -> None:
+    later = snapshot.interactions.filter(pl.col("time") >= CUTOFF).select("user_id", "item_id").unique().sort("user_id")
+    window = make_window(snapshot, *later.rows())
+    whole = measure(bundle, window, snapshot.items, baselines=True)
+    size = whole.positives["user_id"].n_unique() // 2
+    fewer = replace(bundle, config=change(bundle.config, evaluation={"max_users": size}))
+    sample = measure(fewer, window, snapshot.items, baselines=True)
+    users = sample.positives["user_id"].unique().sort()
+    assert len(users) == size
+    assert (whole.users_not_drawn, sample.users_not_drawn) == (0, whole.positives["user_id"].n_unique() - size)
+    assert sample.users_without_history == whole.users_without_history
+    # Nothing else changes for the users who are drawn.
+    kept = pl.col("user_id").is_in(users.implode())
+    assert sample.user_metrics.equals(whole.user_metrics.filter(kept))
+    assert sample.lists.equals(whole.lists.filter(kept))
 
 
 @pytest.mark.parametrize("size", [1, 7])

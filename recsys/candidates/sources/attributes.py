@@ -49,12 +49,13 @@ def fit_attribute_neighbours(items: pl.DataFrame, known: NDArray[np.bool_], conf
     Args:
         items: `Items`; those that are not known yet are no neighbours and count for nothing.
         known: (n_items) bool, the item was in the catalogue at the cutoff.
-        config: `k` and the decay.
+        config: `k`, which values count, and the decay.
     """
     columns = [mark_values(items[column])[0] for column in list_named_columns(items)]
     marks = csr_array(diags_array(known.astype(np.float32)) @ csr_array(hstack(columns, format="csr")))
     counts = np.bincount(marks.indices, weights=marks.data, minlength=marks.shape[1])
     # Values of a single item connect nothing.
-    marks = csr_array(marks[:, counts > 1])
-    weighted = csr_array(marks @ diags_array((1.0 / np.sqrt(counts[counts > 1])).astype(np.float32)))
+    kept = (counts > 1) & (counts <= config.max_items)
+    marks = csr_array(marks[:, kept])
+    weighted = csr_array(marks @ diags_array((1.0 / np.sqrt(counts[kept])).astype(np.float32)))
     return NeighbourModel(find_nearest(weighted, marks, config.k), config.decay)

@@ -12,6 +12,7 @@ from time import perf_counter
 import polars as pl
 
 from recsys.config import Config
+from recsys.dataset.known_events import KnownEvents
 from recsys.dataset.windows import Window, Windows, split_windows
 from recsys.errors import DataError
 from recsys.evaluation.comparison import OURS
@@ -207,11 +208,12 @@ def _take_share(windows: Windows, seed: int) -> Windows | None:
         return frame.join(users, on="user_id", how="semi", maintain_order="left")
 
     shares = [
-        replace(window, history=take(window.history), positives=take(window.positives)) for window in windows.windows
+        replace(window, known=KnownEvents(take(window.history)), positives=take(window.positives))
+        for window in windows.windows
     ]
-    if any(window.history.is_empty() or window.positives.is_empty() for window in shares):
+    if any(not window.known.count() or window.positives.is_empty() for window in shares):
         return None
-    return Windows(tuple(shares), take(windows.everything), windows.end)
+    return Windows(tuple(shares), KnownEvents(take(windows.everything)), windows.end)
 
 
 def count_measured(window: Window) -> int:

@@ -22,12 +22,14 @@ class FineTuningData:
         factors: (n_items, factor_size) float32 collaborative factors, NaN rows for items without; for `cf_alignment`
             and hard negatives from ALS.
         fields: for each text, the field of each token, -1 for special tokens; for `field_dropout`. None: one field.
+        vectors: (n_items, embedding_size) float32 of the texts by the encoder before training; None: computed.
     """
 
     inputs: LayerInputs
     histories: Histories
     factors: NDArray[np.float32] | None = None
     fields: Sequence[NDArray[np.int16]] | None = None
+    vectors: NDArray[np.float32] | None = None
 
     @property
     def text_lengths(self) -> NDArray[np.int64]:

@@ -110,7 +110,8 @@ class _FineTuning:
         self.recall = Recall(self.histories, users, items, config)
         self.steps_per_epoch = count_batches(self.histories, config)
         self.updates = config.epochs * -(-self.steps_per_epoch // config.accumulation)
-        self.memory = VectorMemory(self._embed())
+        known = data.vectors
+        self.memory = VectorMemory(self._embed() if known is None else torch.from_numpy(known).to(encoder.device))
 
     def run(self) -> FineTuned:
         if not self.config.epochs or not self.steps_per_epoch:

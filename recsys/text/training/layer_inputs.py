@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recsys.dataset.histories import pick_runs
 from recsys.text.encoder import Encoder, Progress
 from recsys.text.item_text import clean_text
 from recsys.text.training.augmentation import assign_fields
@@ -92,23 +93,27 @@ def freeze_states(
 ) -> FrozenStates:
     """Run every text through the layers below the top `trainable_layers`."""
     tokens = encoder.tokenize(texts)
+    starts = _starts(tokens)
     trainable_layers = min(trainable_layers, len(encoder.layers))
     run = encoder.prepare(encoder.layers[: len(encoder.layers) - trainable_layers])
-    dtype = getattr(torch, encoder.precision)
-    rows: list[torch.Tensor] = [torch.empty(0)] * len(texts)
+    # Written in place: gathering the states of a large catalogue first would take their memory twice.
+    states = torch.empty(
+        (int(starts[-1]), encoder.model.config.hidden_size),
+        dtype=getattr(torch, encoder.precision),
+        device=encoder.device,
+    )
 
-    def compute_states(batch: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_states(batch: NDArray[np.int64]) -> torch.Tensor:
         with torch.no_grad():
             ids, mask = encoder.pad([tokens[text] for text in batch])
-            return run(encoder.embed_tokens(ids), mask).to(dtype), mask
+            return run(encoder.embed_tokens(ids), mask)[mask].to(states.dtype)
 
-    for batch, (hidden, mask) in encoder.run_batches(compute_states, [len(text) for text in tokens]):
-        for text, states, is_token in zip(batch, hidden, mask, strict=True):
-            rows[text] = states[is_token].clone()
+    for batch, batch_states in encoder.run_batches(compute_states, np.diff(starts).tolist()):
+        _, rows = pick_runs(starts, batch)
+        states[torch.from_numpy(rows).to(states.device)] = batch_states
         if progress:
             progress(len(batch))
-    states = torch.cat(rows) if rows else torch.empty(0, encoder.model.config.hidden_size, device=encoder.device)
-    return FrozenStates(states, _starts(tokens), trainable_layers)
+    return FrozenStates(states, starts, trainable_layers)
 
 
 def encode_inputs(encoder: Encoder, inputs: LayerInputs, progress: Progress | None = None) -> NDArray[np.float32]:
