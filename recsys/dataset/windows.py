@@ -222,7 +222,19 @@ def _span(cutoff: datetime | None, end: datetime | None) -> str:
 def _split_by_time(known: KnownEvents, config: WindowsConfig, end: datetime | None, repeats: bool) -> list[Window]:
     if end is None or known.count_without_time():
         raise DataError("windows: global_time needs a time on every interaction; choose another windows.protocol")
-    spans = [(start, stop) for stop, start in pairwise(_time_edges(known, config, end))]
+    return make_time_windows(
+        known, [(start, stop) for stop, start in pairwise(_time_edges(known, config, end))], repeats
+    )
+
+
+def make_time_windows(known: KnownEvents, spans: Sequence[tuple[datetime, datetime]], repeats: bool) -> list[Window]:
+    """Return the window of each span of time, the newest first, in one pass over the events.
+
+    Args:
+        known: every row has a time.
+        spans: the first instant of each window, and the first after it.
+        repeats: True keeps positives on items that the user already has.
+    """
     parts: list[list[tuple[pl.DataFrame, pl.DataFrame]]] = [[] for _ in spans]
     # What is positive depends on the user's own rows alone.
     for block in known.read_blocks(_COLUMNS):
