@@ -165,13 +165,13 @@ def read_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: s
     return Snapshot(identity, _read_items(identity, folder), interactions, dict(dataset))
 
 
-def open_snapshot(home: Path, name: str, dataset: Mapping[str, Any]) -> OpenSnapshot:
-    """Open the snapshot that a config ingested last: items are read, interactions are not.
+def open_snapshot(home: Path, name: str, dataset: Mapping[str, Any], identity: str | None = None) -> OpenSnapshot:
+    """Open the snapshot that a config ingested last, or one by its id: items are read, interactions are not.
 
     Raises:
         ArtifactError: as for `read_snapshot`.
     """
-    identity, folder = _find_folder(home, name, dataset, None)
+    identity, folder = _find_folder(home, name, dataset, identity)
     return OpenSnapshot(identity, _read_items(identity, folder), scan_parquet(folder / "interactions.parquet"))
 
 

@@ -22,6 +22,8 @@ from recsys.text.inference import spread
 
 # Softens the first ranks when rankings are fused; the value of Cormack et al.
 _FUSION = 60.0
+# Scores of a row that are compared with the least at once.
+_CHUNK = 64
 _Result = TypeVar("_Result")
 
 
@@ -165,30 +167,44 @@ def _find_with_ties(values, recommendable, starts, excluded, depth):  # type: ig
     NaN and -inf are no scores.
     """
     n_users, n_items = values.shape
-    leasts = np.full(n_users, -np.inf, dtype=np.float32)
     scores, best = np.empty(min(depth, n_items), dtype=np.float32), np.empty(min(depth, n_items), dtype=np.int32)
     ends = np.zeros(n_users + 1, dtype=np.int64)
+    items = np.empty(n_users * len(scores), dtype=np.int32)
+    none, count = np.float32(-np.inf), 0
     for user in range(n_users):
-        own, size, least = values[user], 0, np.float32(-np.inf)
-        own[excluded[starts[user] : starts[user + 1]]] = -np.inf
-        for item in range(n_items):
-            if own[item] > least and recommendable[item]:
-                size = push(scores, best, size, own[item], item)
-                if size == len(scores):
-                    least = scores[0]
-        leasts[user] = least
-        count = 0
-        for item in range(n_items):
-            count += own[item] >= least and own[item] > -np.inf and recommendable[item]
-        ends[user + 1] = ends[user] + count
-    items = np.empty(ends[-1], dtype=np.int32)
-    for user in range(n_users):
-        own, least, place = values[user], leasts[user], ends[user]
-        for item in range(n_items):
-            if own[item] >= least and own[item] > -np.inf and recommendable[item]:
-                items[place] = item
-                place += 1
-    return ends, items
+        own, size, least = values[user], 0, none
+        for entry in range(starts[user], starts[user + 1]):
+            own[excluded[entry]] = none
+        for first in range(0, n_items, _CHUNK):
+            last = min(first + _CHUNK, n_items)
+            if not _reaches(own, first, last, least):
+                continue
+            for item in range(first, last):
+                if own[item] > least and recommendable[item]:
+                    size = push(scores, best, size, own[item], item)
+                    if size == len(scores):
+                        least = scores[0]
+        for first in range(0, n_items, _CHUNK):
+            last = min(first + _CHUNK, n_items)
+            if not _reaches(own, first, last, least):
+                continue
+            for item in range(first, last):
+                if own[item] >= least and own[item] > none and recommendable[item]:
+                    if count == len(items):
+                        items = np.concatenate((items, np.empty(len(items) + n_items, dtype=np.int32)))
+                    items[count] = item
+                    count += 1
+        ends[user + 1] = count
+    return ends, items[:count].copy()
+
+
+@compiled()
+def _reaches(scores, first, last, least):  # type: ignore[no-untyped-def]
+    """Return whether any of some scores is at least `least`; most chunks of a catalogue hold none."""
+    count = 0
+    for item in range(first, last):
+        count += scores[item] >= least
+    return count > 0
 
 
 @compiled()

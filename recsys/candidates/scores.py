@@ -77,8 +77,11 @@ class DenseScores:
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
+        scores = np.where(self._values > -np.inf, self._values, np.float32(np.nan))
+        if len(self._columns) == self._n_items:
+            return scores
         array = np.full((len(self._values), self._n_items), np.nan, dtype=np.float32)
-        array[:, self._columns] = np.where(self._values > -np.inf, self._values, np.float32(np.nan))
+        array[:, self._columns] = scores
         return array
 
     def find_fault(self, n_users: int, n_items: int) -> str:

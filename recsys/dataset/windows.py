@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 
-import numpy as np
 import polars as pl
 
 from recsys.config import WindowsConfig
 from recsys.dataset.known_events import KnownEvents
+from recsys.dataset.row_splits import split_rows
 from recsys.dataset.user_blocks import is_before
 from recsys.errors import DataError
 from recsys.progress import format_count
@@ -207,10 +207,6 @@ def _find_shown(inside: pl.DataFrame) -> pl.DataFrame:
     return shown.group_by(_PAIR).agg(pl.col("position").min()).sort(_PAIR)
 
 
-# The history of a window, and what happened inside it.
-_Part = tuple[pl.DataFrame, pl.DataFrame]
-
-
 def _name_window(number: int) -> str:
     return "test" if number == 0 else f"label {number}"
 
@@ -222,7 +218,19 @@ def _span(cutoff: datetime | None, end: datetime | None) -> str:
 def _split_by_time(known: KnownEvents, config: WindowsConfig, end: datetime | None, repeats: bool) -> list[Window]:
     if end is None or known.count_without_time():
         raise DataError("windows: global_time needs a time on every interaction; choose another windows.protocol")
-    spans = [(start, stop) for stop, start in pairwise(_time_edges(known, config, end))]
+    return make_time_windows(
+        known, [(start, stop) for stop, start in pairwise(_time_edges(known, config, end))], repeats
+    )
+
+
+def make_time_windows(known: KnownEvents, spans: Sequence[tuple[datetime, datetime]], repeats: bool) -> list[Window]:
+    """Return the window of each span of time, the newest first, in one pass over the events.
+
+    Args:
+        known: every row has a time.
+        spans: the first instant of each window, and the first after it.
+        repeats: True keeps positives on items that the user already has.
+    """
     parts: list[list[tuple[pl.DataFrame, pl.DataFrame]]] = [[] for _ in spans]
     # What is positive depends on the user's own rows alone.
     for block in known.read_blocks(_COLUMNS):
@@ -246,17 +254,7 @@ def _split_by_rows(
     everything: pl.DataFrame, config: WindowsConfig, repeats: bool, seed: int, holdout: pl.DataFrame | None
 ) -> Iterator[Window]:
     """Yield the windows of the protocols without a common clock."""
-    parts: list[_Part] = []
-    match config.protocol:
-        case "leave_last_out":
-            parts = _split_by_position(everything, config.label_windows, repeats)
-        case "random":
-            parts = _split_by_keys(everything, _PAIR, config.holdout_share, seed)
-        case "cold_items":
-            parts = _split_by_keys(everything, ["item_id"], config.holdout_share, seed)
-        case "holdout_file":
-            parts = _split_by_file(everything, holdout, config.holdout_share, seed)
-    for number, (history, inside) in enumerate(parts):
+    for number, (history, inside) in enumerate(split_rows(everything, config, repeats, seed, holdout)):
         positives = find_positives(inside, history, repeats)
         yield Window(_name_window(number), None, None, KnownEvents(history), positives, _find_shown(inside))
 
@@ -275,67 +273,3 @@ def _time_edges(known: KnownEvents, config: WindowsConfig, end: datetime) -> lis
     size = max(1, round(len(ordered) * share))
     edges: list[datetime] = [ordered[max(0, len(ordered) - size * number)] for number in numbers]
     return [end, *edges]
-
-
-def _split_by_position(everything: pl.DataFrame, label_windows: int, repeats: bool) -> list[_Part]:
-    """Window w holds each user's w-th positive row from the end; its history is all rows before that row.
-
-    Without repeats only the row in which the user first takes an item can be a positive.
-    """
-    first = pl.col("step") == pl.col("step").filter("consumed").min().over(_PAIR)
-    from_end = pl.col("step").rank("ordinal", descending=True).over("user_id") - 1
-    positive = everything.filter(pl.lit(True) if repeats else first).filter("positive")
-    positive = positive.with_columns(from_end.alias("from_end"))
-    parts: list[_Part] = []
-    history = everything
-    for number in range(label_windows + 1):
-        inside = positive.filter((pl.col("from_end") == number) & (pl.col("step") > 0)).drop("from_end")
-        limits = inside.select("user_id", pl.col("step").alias("limit"))
-        # Each history is cut from the newer window's, so a user without a label here keeps no newer rows either.
-        history = (
-            history.join(limits, on="user_id", how="left", maintain_order="left")
-            .filter(pl.col("limit").is_null() | (pl.col("step") < pl.col("limit")))
-            .drop("limit")
-        )
-        parts.append((history, inside))
-    return parts
-
-
-def _split_by_keys(everything: pl.DataFrame, keys: Sequence[str], share: float, seed: int) -> list[_Part]:
-    """Window 0 takes a share of the distinct keys at random, window 1 the same share of the rest."""
-    distinct = everything.select(keys).unique().sort(keys)
-    order = np.random.default_rng(seed).permutation(distinct.height)
-    count = max(1, round(distinct.height * share))
-    test, rerank = (
-        distinct[order[:count]],
-        distinct[order[count : count + max(1, round(count * (1 - share)))]],
-    )
-    return _hold_out(everything, keys, test, rerank)
-
-
-def _split_by_file(everything: pl.DataFrame, holdout: pl.DataFrame | None, share: float, seed: int) -> list[_Part]:
-    if holdout is None:
-        raise DataError("windows: the hold-out file has no test pairs; check windows.holdout_path")
-    test = holdout.select(_PAIR).drop_nulls().unique().sort(_PAIR)
-    rest = everything.join(test, on=_PAIR, how="anti").select(_PAIR).unique().sort(_PAIR)
-    order = np.random.default_rng(seed).permutation(rest.height)
-    newest, *older = _hold_out(everything, _PAIR, test, rest[order[: max(1, round(rest.height * share))]])
-    # Test pairs are often in their own file only; those that are also interactions have a `positive` flag.
-    history, inside = newest
-    only_in_file = test.join(everything, on=_PAIR, how="anti").with_columns(
-        pl.lit(True).alias("positive"),
-        pl.lit(None, dtype=pl.String).alias("event"),
-        pl.lit(None, dtype=pl.UInt16).alias("position"),
-    )
-    inside = pl.concat([inside.select(*_PAIR, "positive", "event", "position"), only_in_file])
-    return [(history, inside), *older]
-
-
-def _hold_out(everything: pl.DataFrame, keys: Sequence[str], test: pl.DataFrame, rerank: pl.DataFrame) -> list[_Part]:
-    on = list(keys)
-    before_test = everything.join(test, on=on, how="anti", maintain_order="left")
-    before_rerank = before_test.join(rerank, on=on, how="anti", maintain_order="left")
-    return [
-        (before_test, everything.join(test, on=on, how="semi")),
-        (before_rerank, before_test.join(rerank, on=on, how="semi")),
-    ]

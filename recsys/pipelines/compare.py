@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from recsys.artifacts.runs import Run, open_run
-from recsys.artifacts.snapshots import Snapshot, read_snapshot
+from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config
 from recsys.dataset.known_events import KnownEvents
-from recsys.dataset.windows import Window, cut, find_positives
+from recsys.dataset.windows import Window, make_time_windows
 from recsys.errors import DataError, Refused
 from recsys.evaluation.candidate_ledger import OUTCOMES
 from recsys.evaluation.comparison import OURS, summarise
@@ -187,7 +187,7 @@ def measure_champion(
             "later --run-date"
         )
     bundle = load_bundle(store, champion, part)
-    snapshot = _read_snapshot(config, home, challenger)
+    snapshot = _open_snapshot(config, home, challenger)
     current = {"evaluation": config.evaluation, "dataset": config.dataset, "generation": config.generation}
     measured_as = replace(
         bundle,
@@ -250,18 +250,16 @@ def _select_unseen_part(champion: Version, challenger: Version) -> str | None:
     return None
 
 
-def _find_window(config: Config, snapshot: Snapshot, challenger: Version) -> Window:
+def _find_window(config: Config, snapshot: OpenSnapshot, challenger: Version) -> Window:
     """Return the challenger's test window; its protocol has a common clock."""
-    interactions = snapshot.interactions
     start, end = (datetime.fromisoformat(challenger.tags[tag]) for tag in ("test_start", "test_end"))
-    history = cut(interactions, start)
-    inside = cut(interactions, end).filter(pl.col("time") >= start)
-    return Window("test", start, end, KnownEvents(history), find_positives(inside, history, config.dataset.repeats))
+    [window] = make_time_windows(KnownEvents(snapshot.interactions, end), [(start, end)], config.dataset.repeats)
+    return window
 
 
-def _read_snapshot(config: Config, home: Path, challenger: Version) -> Snapshot:
-    """Read the challenger's snapshot: an ingest since its training may have changed the events of the window."""
-    return read_snapshot(home, config.name, config.dataset.model_dump(mode="json"), challenger.tags["snapshot"])
+def _open_snapshot(config: Config, home: Path, challenger: Version) -> OpenSnapshot:
+    """Open the challenger's snapshot: an ingest since its training may have changed the events of the window."""
+    return open_snapshot(home, config.name, config.dataset.model_dump(mode="json"), challenger.tags["snapshot"])
 
 
 def _compare_users(mine: pl.DataFrame, theirs: pl.DataFrame, config: Config, first: str, second: str) -> pl.DataFrame:

@@ -14,6 +14,8 @@ from recsys.text.inference import spread
 # In scripts without spaces each character is a token; in all others each word is.
 _SINGLE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _TOKEN = rf"[{_SINGLE}&&\w]|[\w--[{_SINGLE}]]+"
+# Texts whose terms are counted at a time.
+_TEXTS = 10_000
 # Items whose neighbours a thread finds at a time.
 _BLOCK = 1024
 # Ranges of similarity that are counted to find the least that is kept.
@@ -46,22 +48,31 @@ def weigh_terms(texts: pl.Series, config: TfidfConfig) -> csr_array:
     item connect nothing, and terms of more than `max_share` of the items do not discriminate: both are left out. A text
     without terms is a row of zeros.
     """
-    counts = count_terms(texts, config.max_words).with_columns(pl.len().over("term").alias("df"))
-    kept = counts.filter(pl.col("df").is_between(2, max(2.0, config.max_share * len(texts))))
+    counts = count_terms(texts, config.max_words)
+    terms = counts.group_by("term").agg(pl.len().alias("df"))
+    terms = terms.filter(pl.col("df").is_between(2, max(2.0, config.max_share * len(texts))))
     # Sorted, so that indices and sums do not depend on the order in which polars groups.
-    kept = kept.with_columns(pl.col("term").rank("dense").cast(pl.Int64) - 1).sort("item", "term")
-    item, term, df = (kept[name].to_numpy() for name in ("item", "term", "df"))
+    numbered = terms.sort("term").with_row_index("number").with_columns(pl.col("number").cast(pl.Int64))
+    kept = counts.join(numbered, on="term").drop("term").sort("item", "number")
+    item, term, df = (kept[name].to_numpy() for name in ("item", "number", "df"))
     weights = (1.0 + np.log(kept["count"].to_numpy())) * (1.0 + np.log((1.0 + len(texts)) / (1.0 + df)))
     length = np.sqrt(np.bincount(item, weights=weights**2, minlength=len(texts)))
     data = (weights / length[item]).astype(np.float32)
-    return csr_array((data, (item, term)), shape=(len(texts), int(term.max(initial=-1)) + 1))
+    return csr_array((data, (item, term)), shape=(len(texts), numbered.height))
 
 
 def count_terms(texts: pl.Series, max_words: int) -> pl.DataFrame:
     """Return `item`, `term`, `count` of every term in every text, in arbitrary order."""
+    # In blocks: the sequences of all texts at once would take gigabytes.
+    starts = range(0, max(1, len(texts)), _TEXTS)
+    return pl.concat([_count_terms(texts.slice(start, _TEXTS), start, max_words) for start in starts])
+
+
+def _count_terms(texts: pl.Series, first: int, max_words: int) -> pl.DataFrame:
+    """Return `count_terms` of a block of texts, numbered from `first`."""
     tokens = (
         pl.DataFrame({"token": texts.str.to_lowercase().str.extract_all(_TOKEN)})
-        .with_row_index("item")
+        .with_row_index("item", offset=first)
         .explode("token")
         .drop_nulls()
     )

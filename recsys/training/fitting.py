@@ -21,6 +21,7 @@ from recsys.ranking.training_rows import label_rows
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
+from recsys.storage.memory import return_freed_memory
 from recsys.training.calibration import calibrate
 from recsys.training.encoder_inputs import EncoderInputs
 from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text
@@ -289,6 +290,7 @@ def _fit_candidate_models(
         fitted = {"interest": snapshot.interest, "sequence": snapshot.sequence, "tfidf": tfidf}
         models = CandidateModels.fit(inputs, fitted)
         done(f"{format_count(histories.n_users, 'user')}, {format_count(len(histories.items), 'pair')}")
+    return_freed_memory()
     return models
 
 

@@ -21,6 +21,7 @@ from recsys.dataset.windows import Fold
 from recsys.progress import format_count, log_stage, progress_bar
 from recsys.serving.bundle import Bundle
 from recsys.serving.starting_point import StartingPoint
+from recsys.storage.memory import return_freed_memory
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import ItemTexts
@@ -118,6 +119,7 @@ def fit_text(
     encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[0], resume=resume)
     if last:
         encoder_inputs.release()
+    return_freed_memory()
     vectors = read_vectors(items)
     text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, vectors, [], curves)
     return _add_snapshots(config, text, histories)
@@ -229,4 +231,5 @@ def _fit_interest(
             f"{'trained' if start is None else 'refreshed'} on "
             f"{format_count(histories.n_users, 'history', 'histories')}, {epochs}{fall}"
         )
+    return_freed_memory()
     return model, losses
