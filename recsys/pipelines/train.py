@@ -260,7 +260,7 @@ def _fit_evaluation_model(
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     steps.begin(name)
     evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=blocked)
-    return evaluated, encoder_inputs.embed_zero_shot
+    return evaluated, lambda: encoder_inputs.zero_shot
 
 
 def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:
@@ -296,6 +296,7 @@ def _describe_measured(
         "churn": _compare_with_last_run(config, home, run, measured.lists),
         "blend": evaluated.bundle.ranker.blend.weights,
         "ranker": evaluated.bundle.ranker.describe(),
+        "encoder": evaluated.text.choice.describe() if evaluated.text.choice else None,
         "refit_differences": refit.differences,
         "curve_parts": evaluated.text.curve_parts,
         "users_without_history": measured.users_without_history,

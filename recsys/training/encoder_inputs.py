@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,6 +52,11 @@ class EncoderInputs:
     checkpoint: str
     _encoder: Encoder
 
+    @property
+    def precision(self) -> str:
+        """The precision of the encoder's matrix products, `float32` or `bfloat16`."""
+        return self._encoder.precision
+
     def copy_encoder(self) -> Encoder:
         """Return a copy of the encoder before fine-tuning, which the caller may change."""
         return copy.deepcopy(self._encoder)
@@ -64,8 +70,9 @@ class EncoderInputs:
         """
         return FineTuningData(self.layer_inputs, histories, factors, self.token_fields)
 
-    def embed_zero_shot(self) -> NDArray[np.float32]:
-        """Return (n_items, embedding_size) float32, unit rows: the embeddings before fine-tuning, for a baseline."""
+    @cached_property
+    def zero_shot(self) -> NDArray[np.float32]:
+        """(n_items, embedding_size) float32, unit rows: the embeddings before fine-tuning, computed when asked for."""
         count = len(self.item_texts)
         with log_stage("zero-shot embedding") as done, progress_bar("Zero-shot embedding", count) as progress:
             embeddings = encode_inputs(self._encoder, self.layer_inputs, progress)

@@ -61,7 +61,7 @@ def make_vectors(laboratory: Laboratory) -> dict[str, NDArray[np.float32]]:
     catalogue = laboratory.catalogue
     texts = catalogue.item_texts.texts
     lsa = make_lsa(texts, texts.filter(pl.Series(catalogue.known)))
-    return {"lsa": lsa, "untouched": catalogue.embed_zero_shot(), "random": draw(len(texts))}
+    return {"lsa": lsa, "untouched": catalogue.zero_shot, "random": draw(len(texts))}
 
 
 def make_lsa(texts: pl.Series, known: pl.Series) -> NDArray[np.float32]:
