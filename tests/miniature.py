@@ -82,7 +82,7 @@ def settings() -> dict[str, Any]:
         "windows": {"test_days": 7},
         "text": {
             "max_tokens": 16,
-            "fine_tune": {"max_steps_per_epoch": 3, "batch_size": 16},
+            "fine_tune": {"max_steps_per_epoch": 3, "batch_size": 16, "untouched_share": "auto"},
             "interest": {"epochs": 1},
         },
         # Less than the small catalogue has: something must be left for nobody to propose.

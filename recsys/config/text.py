@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from recsys.config.section import Count, DecayingSection, PositiveShare, Section, Share
+from recsys.config.section import Auto, Count, DecayingSection, PositiveShare, Section, Share
 
 
 def read_field(field: str) -> tuple[list[str], list[str]]:
@@ -148,6 +148,9 @@ class FineTuneConfig(Section):
     """Gradient clipping: larger norms are scaled down to this."""
     accumulation: Count = 1
     """Gradient accumulation: number of batches per optimiser step."""
+    untouched_share: Share | Auto = 0.0
+    """Share of the untouched weights in the final ones (Wortsman et al. 2022, arXiv 2109.01903). 0: the fine-tuned
+    weights alone; 1: no fine-tuning; auto: 1, 0.5 or 0, measured by interest models on the label windows."""
     validation_share: Share = 0.0
     """Share of users whose newest item is held out for early stopping: the epoch with the best recall is used; 0: the
     last epoch."""

@@ -296,6 +296,7 @@ def _describe_measured(
         "churn": _compare_with_last_run(config, home, run, measured.lists),
         "blend": evaluated.bundle.ranker.blend.weights,
         "ranker": evaluated.bundle.ranker.describe(),
+        "encoder": evaluated.text.choice.describe() if evaluated.text.choice else None,
         "refit_differences": refit.differences,
         "curve_parts": evaluated.text.curve_parts,
         "users_without_history": measured.users_without_history,

@@ -187,7 +187,11 @@ def show_training(run: Run) -> Panel:
         "Learning curves and features",
         "Did each part learn, and which features does the ranker use?",
         figures=(*_draw_curves(run), *([_draw_importance(run)] if run.importance.height else [])),
-        notes=(*_describe_ranker(run), *(f"{name}: not trained in this run." for name in without)),
+        notes=(
+            *_describe_encoder(run),
+            *_describe_ranker(run),
+            *(f"{name}: not trained in this run." for name in without),
+        ),
     )
 
 
@@ -214,6 +218,12 @@ def _draw_importance(run: Run) -> Figure:
         charts.draw_importance(importance.head(_FEATURES_DRAWN)),
         grids.list_importance(importance),
     )
+
+
+def _describe_encoder(run: Run) -> tuple[str, ...]:
+    """Describe how much of the untouched encoder the encoder keeps, if that was left to the data."""
+    chosen = run.measured.get("encoder")
+    return (f"Encoder, chosen before the test window and kept for the refit: {chosen}.",) if chosen else ()
 
 
 def _describe_ranker(run: Run) -> tuple[str, ...]:

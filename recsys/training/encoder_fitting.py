@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.collab.als import AlsModel
-from recsys.config import Config
+from recsys.config import AUTO, Config, FineTuneConfig
 from recsys.dataset.histories import Histories
 from recsys.progress import format_count, log_stage, progress_bar, training_progress_bar
+from recsys.text.averaging import average_encoders
 from recsys.text.distillation import count_distillation_steps, distil, prune_layers
 from recsys.text.encoder import Encoder
 from recsys.text.training.checkpoints import TrainingCheckpoint
-from recsys.text.training.fine_tuning import FineTuned, Runtime, count_steps, fine_tune
+from recsys.text.training.fine_tuning import FineTuned, Review, Runtime, count_steps, fine_tune
+from recsys.text.training.layer_inputs import encode_inputs
 from recsys.text.training.processes import Processes, join_processes
+from recsys.training.encoder_choice import SHARES, EncoderChoice, EncoderTrial
 from recsys.training.encoder_inputs import EncoderInputs
 
 # The first process also fits and measures everything else while the others wait at the start of the next training.
 _TIMEOUT_SECONDS = 6 * 3600.0
+# Shorter trainings are finished: a third of them says little, and costs little more than the look at it.
+_MIN_STEPS_FOR_REVIEW = 15
 
 
 def join_training() -> Processes:
@@ -29,43 +36,104 @@ def join_training() -> Processes:
     return join_processes(_TIMEOUT_SECONDS)
 
 
+@dataclass(frozen=True)
+class FittedEncoder:
+    """An encoder, and what it made of the catalogue.
+
+    Attributes:
+        encoder: untouched, fine-tuned, the mean of both, or a student of one of these.
+        embeddings: (n_items, embedding_size) float32 of all items by it, unit rows.
+        curves: of losses and recalls.
+        choice: of the untouched weights' share, where the config leaves it `auto`; None: the config has a share.
+    """
+
+    encoder: Encoder
+    embeddings: NDArray[np.float32]
+    curves: dict[str, list[float]]
+    choice: EncoderChoice | None
+
+
 def fit_encoder(
-    config: Config, inputs: EncoderInputs, histories: Histories, *, resume: Path | None = None
-) -> tuple[Encoder, NDArray[np.float32], dict[str, list[float]]]:
-    """Fine-tune a copy of the encoder, and distil it if configured.
+    config: Config,
+    inputs: EncoderInputs,
+    histories: Histories,
+    *,
+    resume: Path | None = None,
+    trial: EncoderTrial | None = None,
+) -> FittedEncoder:
+    """Fine-tune a copy of the encoder, choose between it and the untouched one, and distil it if configured.
 
     Args:
         config: the text section.
         inputs: from `prepare_encoder_inputs`.
         histories: as of the cutoff, over the same items.
         resume: folder of training checkpoints; a killed fine-tuning of the same settings and data resumes from it.
-
-    Returns:
-        The encoder, the embeddings of all items by it, (n_items, embedding_size) float32 with unit rows, and the loss
-        and recall curves.
+        trial: chooses where the config leaves it `auto`; None: the fine-tuned encoder is taken there.
     """
-    settings = config.text.fine_tune
-    processes = join_training()
-    encoder = inputs.copy_encoder()
-    data = inputs.make_training_data(histories, _fit_factors(config, histories))
-    checkpoint = TrainingCheckpoint(resume, _hash_training(config, encoder, histories)) if resume else None
-    steps = count_steps(histories, settings, config.seed)
-    with log_stage("fine-tuning") as done, training_progress_bar("Fine-tuning", steps) as progress:
-        runtime = Runtime(checkpoint, processes, progress)
-        tuned = fine_tune(encoder, data, settings, config.seed, runtime)
-        done(_describe(tuned, settings.validation_n))
+    tuned, encoder = _fine_tune(config, inputs, histories, resume, trial)
     curves = {**inputs.curves, "fine_tuning_loss": tuned.losses}
     if tuned.recalls:
         curves["validation_recall"] = tuned.recalls
-    if config.text.distillation.layers is None:
-        return encoder, tuned.embeddings, curves
-    student, embeddings, curves["distillation_loss"] = _distil(config, inputs, encoder, tuned.embeddings)
-    return student, embeddings, curves
+    embeddings, choice = tuned.embeddings, None
+    if tuned.losses:
+        encoder, embeddings, choice = _weigh(config, inputs, encoder, tuned, trial)
+    elif config.text.fine_tune.untouched_share == AUTO:
+        choice = EncoderChoice(1.0, "nothing was fine-tuned")
+    if config.text.distillation.layers is not None:
+        encoder, embeddings, curves["distillation_loss"] = _distil(config, inputs, encoder, embeddings)
+    return FittedEncoder(encoder, embeddings, curves, choice)
 
 
-def _fit_factors(config: Config, histories: Histories) -> NDArray[np.float32] | None:
-    """Return the items' collaborative factors as of the same cutoff, if fine-tuning uses them."""
+def _fine_tune(
+    config: Config, inputs: EncoderInputs, histories: Histories, resume: Path | None, trial: EncoderTrial | None
+) -> tuple[FineTuned, Encoder]:
     settings = config.text.fine_tune
+    if settings.untouched_share == 1:
+        settings = settings.model_copy(update={"epochs": 0})
+    processes = join_training()
+    encoder = inputs.copy_encoder()
+    data = inputs.make_training_data(histories, _fit_factors(config, settings, histories))
+    checkpoint = TrainingCheckpoint(resume, _hash_training(config, encoder, histories)) if resume else None
+    steps = count_steps(histories, settings, config.seed)
+    review = None
+    if settings.untouched_share == AUTO and trial and steps >= _MIN_STEPS_FOR_REVIEW:
+        review = Review(steps // 3, lambda so_far: trial.review(inputs.zero_shot, so_far))
+    with log_stage("fine-tuning") as done, training_progress_bar("Fine-tuning", steps) as progress:
+        runtime = Runtime(checkpoint, processes, progress, review)
+        tuned = fine_tune(encoder, data, settings, config.seed, runtime)
+        done(_describe(tuned, settings))
+    return tuned, encoder
+
+
+def _weigh(
+    config: Config, inputs: EncoderInputs, encoder: Encoder, tuned: FineTuned, trial: EncoderTrial | None
+) -> tuple[Encoder, NDArray[np.float32], EncoderChoice | None]:
+    """Return the encoder with the configured or the best share of the untouched weights, its embeddings and why."""
+    share, choice = config.text.fine_tune.untouched_share, None
+    if share == AUTO and trial is None:
+        return encoder, tuned.embeddings, None
+
+    @cache
+    def average(untouched_share: float) -> tuple[Encoder, NDArray[np.float32]]:
+        if not untouched_share:
+            return encoder, tuned.embeddings
+        untouched = inputs.copy_encoder()
+        if untouched_share == 1:
+            return untouched, inputs.zero_shot
+        averaged = average_encoders(encoder, untouched, untouched_share)
+        return averaged, encode_inputs(averaged, inputs.read_layer_inputs())
+
+    if share == AUTO and trial is not None:
+        if tuned.finished:
+            choice = trial.choose({own: average(own)[1] for own in SHARES})
+        else:
+            choice = trial.reject(len(tuned.losses))
+        share = choice.untouched_share
+    return *average(float(share)), choice
+
+
+def _fit_factors(config: Config, settings: FineTuneConfig, histories: Histories) -> NDArray[np.float32] | None:
+    """Return the items' collaborative factors as of the same cutoff, if fine-tuning uses them."""
     if not settings.epochs or not (settings.objectives.cf_alignment or settings.hard_negatives.als):
         return None
     with log_stage("ALS factors for fine-tuning") as done:
@@ -105,9 +173,10 @@ def _hash_training(config: Config, encoder: Encoder, histories: Histories) -> st
     return digest.hexdigest()
 
 
-def _describe(tuned: FineTuned, n: int) -> str:
+def _describe(tuned: FineTuned, settings: FineTuneConfig) -> str:
+    n = settings.validation_n
     if not tuned.losses:
-        return "no training data"
+        return "no training data" if settings.epochs else "the encoder is untouched"
     recall = ""
     if tuned.recalls:
         recall = f", recall@{n} of held-out items {tuned.recalls[0]:.4f} to {max(tuned.recalls):.4f}"

@@ -52,6 +52,11 @@ class EncoderInputs:
     checkpoint: str
     _encoder: Encoder
 
+    @property
+    def precision(self) -> str:
+        """The precision of the encoder's matrix products, `float32` or `bfloat16`."""
+        return self._encoder.precision
+
     def copy_encoder(self) -> Encoder:
         """Return a copy of the encoder before fine-tuning, which the caller may change."""
         return copy.deepcopy(self._encoder)
@@ -63,7 +68,7 @@ class EncoderInputs:
             histories: as of a cutoff, over the same catalogue.
             factors: (n_items, factor_size) float32 collaborative factors as of the same cutoff, if they are used.
         """
-        return FineTuningData(self._read(), histories, factors, self.token_fields, self.zero_shot)
+        return FineTuningData(self.read_layer_inputs(), histories, factors, self.token_fields, self.zero_shot)
 
     def release(self) -> None:
         """Free the memory of the layer inputs: nothing more can be fitted, but the vectors of `zero_shot` stay.
@@ -77,11 +82,12 @@ class EncoderInputs:
         """(n_items, embedding_size) float32, unit rows: the vectors before fine-tuning; a baseline, too."""
         count = len(self.item_texts)
         with log_stage("zero-shot embedding") as done, progress_bar("Zero-shot embedding", count) as progress:
-            embeddings = encode_inputs(self._encoder, self._read(), progress)
+            embeddings = encode_inputs(self._encoder, self.read_layer_inputs(), progress)
             done(f"{format_count(count, 'text')}")
         return embeddings
 
-    def _read(self) -> LayerInputs:
+    def read_layer_inputs(self) -> LayerInputs:
+        """Return the layer inputs, which must not be released yet."""
         if self.layer_inputs is None:
             raise RuntimeError("encoder inputs: released; prepare them again to fit another encoder")
         return self.layer_inputs

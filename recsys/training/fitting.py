@@ -75,7 +75,7 @@ def complete_bundle(
     config: Config, items: pl.DataFrame, text: TextModels, fold: Fold, block_lists: BlockLists | None = None
 ) -> Fitted:
     """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle`."""
-    rows, recommender, config = _collect_rows(config, items, text, fold)
+    rows, recommender, config = _collect_rows(text.settle(config), items, text, fold)
     ranker, differences, served = _fit_served(config, items, text, rows, recommender, None)
     bundle = Bundle(
         config,

@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from recsys.candidates.models import fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
-from recsys.config import Config, InterestConfig
+from recsys.config import AUTO, Config, InterestConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.dataset.windows import Fold
-from recsys.progress import format_count, log_stage, progress_bar
+from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.serving.bundle import Bundle
 from recsys.serving.starting_point import StartingPoint
 from recsys.storage.memory import return_freed_memory
 from recsys.text.encoder import Encoder
 from recsys.text.interest import InterestModel
 from recsys.text.item_text import ItemTexts
+from recsys.training.encoder_choice import EncoderChoice, EncoderTrial, keep_choice
 from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import EncoderInputs
 
@@ -57,6 +58,7 @@ class TextModels:
         curves: losses of the fine-tuning, and of the interest models by epoch, from the oldest snapshot to the newest:
             all the training that the newest models had.
         curve_parts: name of a curve of several trainings -> number of values of each.
+        choice: how much of the untouched encoder the encoder keeps, and why; None: it was not left to the data.
         neighbours: TF-IDF neighbours for each set of known texts; in most catalogues it is the same for all windows.
     """
 
@@ -68,7 +70,12 @@ class TextModels:
     history_snapshots: list[HistorySnapshot]
     curves: dict[str, list[float]]
     curve_parts: dict[str, list[int]] = field(default_factory=dict)
+    choice: EncoderChoice | None = None
     neighbours: list[tuple[pl.Series, NeighbourModel]] = field(default_factory=list)
+
+    def settle(self, config: Config) -> Config:
+        """Return the config with the share of the untouched weights that was chosen, if it was left to the data."""
+        return self.choice.settle(config) if self.choice else config
 
     @property
     def serving(self) -> HistorySnapshot:
@@ -116,12 +123,25 @@ def fit_text(
     The arguments are those of `fit_bundle`; with `last`, the inputs are released, as no other fit needs them.
     """
     histories = _build_histories(items, fold)
-    encoder, embeddings, curves = fit_encoder(config, encoder_inputs, histories[0], resume=resume)
+    trial, settings = None, config.text.fine_tune
+    if settings.epochs and settings.untouched_share == AUTO:
+        trial = EncoderTrial(config, items, histories[0], fold.labels, encoder_inputs.precision)
+    fitted = fit_encoder(config, encoder_inputs, histories[0], resume=resume, trial=trial)
     if last:
         encoder_inputs.release()
     return_freed_memory()
-    vectors = read_vectors(items)
-    text = TextModels(encoder_inputs.item_texts, encoder, embeddings, encoder_inputs.checkpoint, vectors, [], curves)
+    if fitted.choice:
+        logger.info("auto settings: %s", fitted.choice.describe())
+    text = TextModels(
+        encoder_inputs.item_texts,
+        fitted.encoder,
+        fitted.embeddings,
+        encoder_inputs.checkpoint,
+        read_vectors(items),
+        [],
+        fitted.curves,
+        choice=fitted.choice,
+    )
     return _add_snapshots(config, text, histories)
 
 
@@ -143,7 +163,10 @@ def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bund
     with log_stage("embedding") as done, progress_bar("Embedding", len(item_texts)) as progress:
         embeddings = earlier.embed(item_texts, progress)
         done(f"{format_count(new, 'new text')} of {len(item_texts):,}")
-    text = TextModels(item_texts, earlier.encoder, embeddings, earlier.checkpoint, read_vectors(items), [], {})
+    choice = keep_choice(earlier.config)
+    text = TextModels(
+        item_texts, earlier.encoder, embeddings, earlier.checkpoint, read_vectors(items), [], {}, choice=choice
+    )
     start = earlier.start.models if earlier.start else {}
     return _add_snapshots(config, text, _build_histories(items, fold), start)
 

@@ -16,6 +16,7 @@ import resource
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,11 @@ class Laboratory:
             found.interactions, config.windows, repeats=config.dataset.repeats, end=end, seed=config.seed
         )
         self.catalogue = prepare_encoder_inputs(config, self.items, self.windows.measurement_fold.labels[-1].cutoff)
-        self.text = self._read(config, self.items)
+
+    @cached_property
+    def text(self) -> TextModels:
+        """The text models of the config as it is, fitted when they are first asked for."""
+        return self._read(self.config, self.items)
 
     def _read(self, config: Config, items: pl.DataFrame) -> TextModels:
         return fit_text(config, items, self.catalogue, self.windows.measurement_fold)

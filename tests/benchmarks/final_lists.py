@@ -43,9 +43,9 @@ def main() -> None:
     config = apply_settings(load_config(given.config), changes)
     started = time.perf_counter()
     laboratory = Laboratory(config)
+    catalogue, text = laboratory.catalogue, laboratory.text
     reading = time.perf_counter() - started
     test = laboratory.windows.test
-    catalogue, text = laboratory.catalogue, laboratory.text
     fitted = complete_bundle(config, laboratory.items, text, laboratory.windows.measurement_fold)
     fitting = time.perf_counter() - started - reading
     measured = measure(fitted.bundle, test, laboratory.items, baselines=True, zero_shot=catalogue.zero_shot)

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/gpu.py                 # on a machine with a CUDA GPU; about ten minutes
     python tests/benchmarks/gpu.py --small         # a few seconds, also without a GPU: tries the script
+    python tests/benchmarks/gpu.py --lists configs/ifdb.yaml --set text.checkpoint=FOLDER_OF_BERT_BASE --seeds 0 1 2
 
 Nothing is downloaded: a BERT of the shape of bert-base-uncased with random weights costs as much as a trained one, and
 the night's catalogue is generated. It prints
@@ -13,6 +14,9 @@ the night's catalogue is generated. It prints
 3. texts per second of embedding, and the share of the peak (a third of those operations);
 4. users per second of a night on the device and on the CPU;
 5. how the lists of both differ: the share of users with identical lists, and the largest difference of an item's score.
+
+With `--lists` it prints instead what training all layers adds to the final lists of a config, by `encoder_recipes.py`:
+the encoder frozen, fully fine-tuned for one and for three epochs of the config's steps, and the mean of both encoders.
 
 It ends with 1 if the lists differ more than `--min-identical` and `--max-difference` allow. Without a GPU the second
 list is made on the CPU too, from products that are rounded differently (float64, then float32).
@@ -35,10 +39,12 @@ from unittest.mock import patch
 import numpy as np
 import polars as pl
 import torch
+import yaml
 from numpy.typing import NDArray
 
 from recsys.candidates import products
-from recsys.config import Config, FineTuneConfig, TextConfig, parse_config
+from recsys.config import Config, FineTuneConfig, TextConfig, load_config, parse_config
+from recsys.config.overrides import apply_settings
 from recsys.dataset.demo import write_demo
 from recsys.dataset.histories import Histories, build_histories
 from recsys.dataset.ingestion import ingest
@@ -121,9 +127,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--min-identical", type=float, default=0.99, help="share of users with identical lists")
     parser.add_argument("--max-difference", type=float, default=0.05, help="of the score of an item in both lists")
+    parser.add_argument("--lists", type=Path, metavar="CONFIG", help="compare the final lists of this config instead")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of that config")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of these trainings")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(given.threads)
+    if given.lists:
+        compare_lists(given.lists, given.set, given.seeds)
+        return
     sizes = SMALL if given.small else FULL
     peak = describe_device(sizes, given.peak_tflops)
     with tempfile.TemporaryDirectory() as folder:
@@ -231,6 +243,19 @@ def fine_tune_all(encoder: Encoder, texts: list[str], sizes: Sizes) -> float:
     # The first steps choose kernels and fill the allocator.
     first = min(5, len(clock) // 2)
     return (len(clock) - 1 - first) * sizes.batch * sizes.tokens / (clock[-1] - clock[first])
+
+
+def compare_lists(config: Path, settings: list[str], seeds: list[int]) -> None:
+    """Print the final lists of a config with the encoder frozen, and with all of its layers fine-tuned."""
+    from encoder_recipes import FROZEN, RECIPES, compare
+
+    changes = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in settings)}
+    # All layers move at once, so each moves less than the last one does alone.
+    changes = {"text.fine_tune.method": "full", "text.fine_tune.learning_rate": 3e-5, **changes}
+    wanted = (FROZEN, "fine-tuned", "half of the untouched weights", "three times as long")
+    resolved = apply_settings(load_config(config), changes)
+    for line in compare(resolved, {name: RECIPES[name] for name in wanted}, seeds, None):
+        print(line)
 
 
 # --- the night -----------------------------------------------------------------------------------------------------

@@ -117,14 +117,14 @@ def main() -> None:
     question = Question(config, given.last_out)
     histories, texts = question.histories, make_texts(question.items, config.text.fields)
     started = time.perf_counter()
-    encoder, embeddings, _ = fit_encoder(
-        config, prepare_encoder_inputs(config, question.items, histories.cutoff), histories
-    )
+    inputs = prepare_encoder_inputs(config, question.items, histories.cutoff)
+    fitted = fit_encoder(config, inputs, histories)
+    embeddings = fitted.embeddings
     embedding = time.perf_counter() - started
     settings = getattr(config.text, given.model)
     model = InterestModel(embeddings.shape[1], settings)
     started = time.perf_counter()
-    losses = model.fit(histories, embeddings, config.seed, texts=texts, precision=encoder.precision)
+    losses = model.fit(histories, embeddings, config.seed, texts=texts, precision=fitted.encoder.precision)
     fitting = time.perf_counter() - started
     print(
         f"{config.name}: {question.users.n_users:,} users asked, {question.positives.nnz:,} positives, "

@@ -94,6 +94,14 @@ def test_the_choice_of_the_ranker_and_differences_of_the_refit_are_notes(run: Ru
     )
 
 
+def test_the_choice_of_the_encoder_is_a_note(run: Run) -> None:
+    assert not any(note.startswith("Encoder") for note in show_training(run).notes)
+    chosen = "text.fine_tune.untouched_share 0.5: recall@50 of 70 users in the label windows: untouched 0.1"
+    assert show_training(replace(run, measured=run.measured | {"encoder": chosen})).notes[0] == (
+        f"Encoder, chosen before the test window and kept for the refit: {chosen}."
+    )
+
+
 def test_every_outcome_has_its_own_colour_and_the_last_one_the_accent(run: Run) -> None:
     counts = [*run.measured["positives"][:4], ["lost to a rule", 7], run.measured["positives"][4]]
     figure = trace_losses(replace(run, measured=run.measured | {"positives": counts})).figures[0]

@@ -2,11 +2,15 @@
 
 import re
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from benchmarks import gpu
 from pretended_gpu import pretend_gpu
+
+from recsys.dataset.demo import write_demo
 
 
 def test_it_prints_every_figure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +42,26 @@ def test_it_measures_a_gpu_and_compares_it_with_the_cpu(
     assert "products in bfloat16" in printed
     assert re.search(r"  on cuda: [\d,]+ users/s.*\n  on cpu: [\d,]+ users/s", printed)
     assert sum(pretended.operations.values()) > 1000
+
+
+def test_it_compares_final_lists_by_full_fine_tuning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_demo(tmp_path, users=80, items=60, days=40, seed=0)
+    settings = gpu.make_settings(tmp_path, 1)
+    settings["text"] = {"own_bert": {"layers": 1, "embedding_size": 16, "heads": 1, "vocabulary_size": 200}}
+    settings["ranking"] = {"max_trees": 5, "fixed_trees": 5}
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump(settings), "utf-8")
+    monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
+    steps = "text.fine_tune.max_steps_per_epoch=2"
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--threads", "1", "--lists", str(config), "--set", steps])
+    gpu.main()
+    names = ("frozen", "fine-tuned", "half of the untouched weights", "three times as long")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == list(names)
+    assert re.search(r"ndcg@10 0\.\d{4} ± 0\.0000 \([+-]0\.\d{4} \[[+-]0\.\d{4}, [+-]0\.\d{4}\]\) of \d+", lines[1])
+    assert "(" not in lines[0]
 
 
 def test_lists_that_differ_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

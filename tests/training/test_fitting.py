@@ -1,5 +1,6 @@
 """One decision about the ranker: what the evaluation model chose is what the refit serves."""
 
+import json
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,13 +9,16 @@ import polars as pl
 import pytest
 from miniature import Trained, change
 
-from recsys.config import Config
+from recsys.artifacts.runs import find_run
+from recsys.config import AUTO, Config
 from recsys.pipelines.promote import load_champion
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_choice import RankerChoice, Validation
 from recsys.registry.tracking import connect
 from recsys.registry.versions import EVALUATION_MODEL, need_version, open_bundle
 from recsys.serving.bundle import Bundle
+from recsys.storage.home import run_folder
+from recsys.training.encoder_choice import SHARES
 from recsys.training.fitting import Fitted, _fit_ranker
 from recsys.training.text_models import TextModels
 
@@ -106,3 +110,15 @@ def test_the_registered_refit_has_the_choice_of_its_evaluation_model(trained: Tr
     assert bundle.ranker.choice == evaluated.ranker.choice
     assert bundle.config == evaluated.config
     assert "refit_differences" not in version.tags
+
+
+def test_the_encoder_is_chosen_once_and_the_run_says_why(trained: Trained) -> None:
+    _, bundle = load_champion(trained.config, trained.home)
+    assert trained.config.text.fine_tune.untouched_share == AUTO
+    share = bundle.config.text.fine_tune.untouched_share
+    assert share in SHARES
+    name = find_run(trained.home, trained.config.name)
+    assert name is not None
+    why = json.loads((run_folder(trained.home, name) / "measured.json").read_text("utf-8"))["encoder"]
+    assert why.startswith(f"text.fine_tune.untouched_share {share:g}: recall@50 of ")
+    assert f"auto settings: {why}" in trained.log.read_text("utf-8")

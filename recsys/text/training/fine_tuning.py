@@ -39,26 +39,43 @@ class FineTuned:
         losses: of each step; empty where there was nothing to learn from.
         recalls: recall@n of the held-out items, before training and after each epoch; empty without validation.
         embeddings: (n_items, embedding_size) float32, unit rows: the catalogue by the fine-tuned encoder.
+        finished: False if the review ended the training.
     """
 
     losses: list[float]
     recalls: list[float]
     embeddings: NDArray[np.float32]
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class Review:
+    """A look at the embeddings part of the way through a training, which may end it.
+
+    Attributes:
+        after: number of steps before it.
+        passes: is given the catalogue's embeddings, (n_items, embedding_size) float32; False ends the training.
+    """
+
+    after: int
+    passes: Callable[[NDArray[np.float32]], bool]
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a training runs; apart from rounding between processes, none of it changes the result.
+    """How a training runs; apart from rounding between processes and the review, none of it changes the result.
 
     Attributes:
         checkpoint: saved to while training, and resumed from after a kill.
         processes: those that train together.
         progress: called after each step; after a resume also for the steps that were done, with 0 examples.
+        review: may end the training; several processes train without it.
     """
 
     checkpoint: TrainingCheckpoint | None = None
     processes: Processes = field(default_factory=Processes)
     progress: StepProgress | None = None
+    review: Review | None = None
 
 
 def fine_tune(
@@ -112,6 +129,7 @@ class _FineTuning:
         self.updates = config.epochs * -(-self.steps_per_epoch // config.accumulation)
         known = data.vectors
         self.memory = VectorMemory(self._embed() if known is None else torch.from_numpy(known).to(encoder.device))
+        self.finished = True
 
     def run(self) -> FineTuned:
         if not self.config.epochs or not self.steps_per_epoch:
@@ -122,7 +140,7 @@ class _FineTuning:
             self.adapters.merge()
         if self.runtime.checkpoint and self.runtime.processes.is_first:
             self.runtime.checkpoint.clear()
-        return FineTuned(self.loop.losses, recalls, self._embeddings())
+        return FineTuned(self.loop.losses, recalls, self._embeddings(), self.finished)
 
     def _prepare(self) -> None:
         """Make adapters, heads, optimiser and loop."""
@@ -178,6 +196,8 @@ class _FineTuning:
             for step, loss in loop.run(step for step in steps if step.number >= len(loop.losses)):
                 if progress:
                     progress(len(step.batch.entries), loss)
+                if self._fails_review(step.number):
+                    return recalls
                 if self._saves_after(step.number):
                     self._save(recalls, best)
             self.learned.eval()
@@ -188,6 +208,19 @@ class _FineTuning:
             self.learned.load_state_dict(best.weights)
             self.memory.vectors = self._embed()
         return recalls
+
+    def _fails_review(self, step: int) -> bool:
+        """Return whether the review, if it follows this step, ends the training; the memory then has the embeddings."""
+        review = self.runtime.review
+        if review is None or step + 1 != review.after or self.runtime.processes.size > 1:
+            return False
+        self.learned.eval()
+        vectors = self._embed()
+        if review.passes(vectors.float().cpu().numpy()):
+            self.learned.train()
+            return False
+        self.memory.vectors, self.finished = vectors, False
+        return True
 
     def _draw_epoch(self, epoch: int) -> Iterator[Step]:
         """Yield the steps of an epoch."""
