@@ -26,6 +26,7 @@ from recsys.text.encoder import Progress
 from recsys.text.hashed_terms import count_hashed_terms, scale_terms, weigh_buckets
 from recsys.text.interest_network import InterestLoss, InterestNetwork, read_lengths
 from recsys.text.next_item_batches import NextItemBatch, NextItemSampler, look_up_items, select_spans, span_length
+from recsys.text.term_sums import TermSums
 from recsys.text.towers import INITIAL_STD, HistorySpans
 from recsys.text.training.loop import TrainingLoop
 
@@ -116,7 +117,7 @@ class InterestModel:
                 network,
                 self._to_device(embeddings),
                 residuals,
-                terms,
+                None if terms is None or network.words is None else TermSums(network.words, terms),
                 self._gather(network, vectors),
                 histories.ordered,
                 config,

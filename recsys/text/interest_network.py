@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import nn
 from torch.nn import functional
 
 from recsys.config import InterestConfig
 from recsys.text.device import products_in
 from recsys.text.next_item_batches import NextItemBatch
-from recsys.text.towers import INITIAL_STD, HistorySpans, gather_rows, make_tower, sum_rows
+from recsys.text.term_sums import TermSums
+from recsys.text.towers import INITIAL_STD, HistorySpans, gather_rows, make_tower
 
 # A logit without weight in a softmax, whose gradients are still finite.
 _EXCLUDED_LOGIT = -1e9
@@ -102,6 +102,31 @@ def _name_map(name: str) -> str:
     return f"{name}_map"
 
 
+class _LogSumExp(torch.autograd.Function):
+    """`logsumexp` over the second dimension, with fewer passes over a large matrix: the softmax is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
+        """Return (n) float32 of (n, m) logits."""
+        shares = logits.softmax(dim=1)
+        ctx.save_for_backward(shares)
+        # Both largest values belong to the same column.
+        return logits.amax(dim=1).float() - shares.amax(dim=1).float().log()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        """Return (n, m)."""
+        (shares,) = ctx.saved_tensors
+        gradient: torch.Tensor = shares * gradients[0][:, None].to(shares.dtype)
+        return gradient
+
+
+def _sum_exponentials(logits: torch.Tensor) -> torch.Tensor:
+    """Return (n) float32, the logarithm of the sum of the exponentials of each row of (n, m) logits."""
+    sums: torch.Tensor = _LogSumExp.apply(logits)  # type: ignore[no-untyped-call]
+    return sums
+
+
 @dataclass(frozen=True)
 class InterestLoss:
     """The loss that an interest model is trained on.
@@ -110,7 +135,7 @@ class InterestLoss:
         network: the weights that learn.
         embeddings: (n_items, embedding_size) float32.
         residuals: (n_items, size), which learn too, if there are any.
-        terms: (n_items, hashed_terms) weighted terms of the items' texts, if they are used.
+        terms: sums of the vectors of the terms in the items' texts, if they are used.
         vectors: (n_items, length) float32 of each of the network's `lengths`, zeros where an item has none.
         ordered: whether the data has an order.
         config: dropout and temperature.
@@ -120,7 +145,7 @@ class InterestLoss:
     network: InterestNetwork
     embeddings: torch.Tensor
     residuals: nn.Parameter | None
-    terms: csr_array | None
+    terms: TermSums | None
     vectors: Sequence[torch.Tensor]
     ordered: bool
     config: InterestConfig
@@ -143,12 +168,17 @@ class InterestLoss:
             states = states / self.config.temperature
         target_vectors = gather_rows(vectors, history_rows[batch.targets])
         target_logits = (gather_rows(states, batch.target_queries) * target_vectors).sum(dim=1).float()
-        logits = (states @ gather_rows(vectors, negative_rows).T).float() + float(np.log(batch.items_per_negative))
-        interacted = self._to_device(batch.interacted)[self._to_device(batch.query_users)]
-        negatives = logits.masked_fill(interacted, _EXCLUDED_LOGIT).logsumexp(dim=1, keepdim=True)
+        logits = torch.addmm(self._exclude(batch), states, gather_rows(vectors, negative_rows).T)
+        negatives = _sum_exponentials(logits)[:, None] + float(np.log(batch.items_per_negative))
         negatives = gather_rows(negatives, batch.target_queries).squeeze(1)
         losses = torch.logaddexp(target_logits, negatives) - target_logits
         return (losses * self._to_device(batch.target_weights)).mean()
+
+    def _exclude(self, batch: NextItemBatch) -> torch.Tensor:
+        """Return (n_queries, n_negatives): 0, or a large negative number where the item is no negative of the query."""
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        excluded = self._to_device(batch.interacted).to(dtype) * _EXCLUDED_LOGIT
+        return excluded[self._to_device(batch.query_users)]
 
     def _item_vectors(self, items: NDArray[np.int64]) -> torch.Tensor:
         """Return (n, size) vectors of some items; residuals and terms are dropped out for a random share of them."""
@@ -156,9 +186,8 @@ class InterestLoss:
         residuals = terms = None
         if self.residuals is not None:
             residuals = self.residuals[rows] * (self._draw(len(items)) >= config.residual_dropout)
-        if self.terms is not None and network.words is not None:
-            terms = sum_rows(network.words, self.terms[items])
-            terms = terms * (self._draw(len(items)) >= config.hashed_terms_dropout)
+        if self.terms is not None:
+            terms = self.terms.sum(items) * (self._draw(len(items)) >= config.hashed_terms_dropout)
         embeddings, vectors = self.embeddings[rows], [own[rows] for own in self.vectors]
         kept = self._draw_kept([embeddings, *vectors]) if vectors else None
         return network.item_vectors(embeddings, residuals, terms, vectors, kept)

@@ -14,6 +14,8 @@ from recsys.dataset.histories import Histories
 
 # Of a step, unless the config says how many: a step over more items takes seconds.
 MAX_NEGATIVES = 16_384
+# Number of batches whose users are sorted by length together.
+_SORTED_BATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,26 @@ class NextItemSampler:
         """Yield the batches of each epoch, users with at least two items, until there were `steps` batches."""
         users = np.flatnonzero(self._histories.lengths > 1)
         while steps > 0:
-            n_batches = -(-len(users) // self._config.batch_size)
-            batches = np.array_split(self._rng.permutation(users), n_batches)[:steps]
+            batches = self._split(self._rng.permutation(users))[:steps]
             steps -= len(batches)
             yield batches
+
+    def _split(self, users: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Return batches of users whose spans have similar lengths, in random order, so that there is little padding.
+
+        Users are sorted by length within groups of many batches, so that a batch's users differ from epoch to epoch. A
+        mean has no padding.
+        """
+        lengths = np.minimum(self._histories.lengths, span_length(self._histories, self._config) + 1)
+        n_batches = -(-len(users) // self._config.batch_size)
+        if self._config.tower == "mean":
+            return np.array_split(users, n_batches)
+        batches: list[NDArray[np.int64]] = []
+        for numbers in np.array_split(np.arange(n_batches), -(-n_batches // _SORTED_BATCHES)):
+            group = users[len(users) * numbers[0] // n_batches : len(users) * (numbers[-1] + 1) // n_batches]
+            group = group[np.argsort(lengths[group], kind="stable")]
+            batches += np.array_split(group, len(numbers))
+        return [batches[number] for number in self._rng.permutation(len(batches))]
 
     def sample(self, users: NDArray[np.int64]) -> NextItemBatch:
         """Draw spans of these users' histories, queries in them, and shared negatives."""

@@ -17,9 +17,12 @@ from torch import nn
 from torch.nn import functional
 
 from recsys.config import InterestConfig
+from recsys.text.dropout import ByteDropout
 
 # Standard deviation of initial weights that are not zero.
 INITIAL_STD = 0.02
+# An attention score without weight in a softmax.
+_EXCLUDED_SCORE = -1e9
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class HistorySpans:
 
     Attributes:
         items: (n_users, longest) int64, rows of the item vectors, oldest first; arbitrary where the mask is False.
-        mask: (n_users, longest) bool: there is an item.
+        mask: (n_users, longest) bool: there is an item; False beyond the end of a span.
         ordered: False for data without an order: items then do not weigh more because they come later.
         query_users: (n_queries) int64, the row of each query's user.
         query_steps: (n_queries) int64, the column of each query's newest item.
@@ -133,15 +136,15 @@ class TransformerTower(nn.Module):
         self.positions = nn.Parameter(torch.empty(config.history_length, size).normal_(0.0, INITIAL_STD))
         self.blocks = nn.ModuleList(_TransformerLayer(size, config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         self._scale = float(size) ** 0.5
 
     def forward(self, vectors: torch.Tensor, spans: HistorySpans) -> torch.Tensor:
         """Compute the states; spans must not be longer than `history_length`."""
-        sequences, seen = gather_rows(vectors, spans.items), _causal_mask(spans.mask, vectors.device)[:, None]
+        sequences = gather_rows(vectors, spans.items)
         states: torch.Tensor = self.dropout(sequences * self._scale + self.positions[: sequences.shape[1]])
         for layer in self.blocks:
-            states = layer(states, seen)
+            states = layer(states)
         normed: torch.Tensor = self.norm(_pick_queries(states, spans))
         return normed
 
@@ -151,23 +154,37 @@ class _TransformerLayer(nn.Module):
 
     def __init__(self, size: int, config: InterestConfig) -> None:
         super().__init__()
-        self.heads, self.rate = config.heads, config.dropout
+        self.heads = config.heads
         self.attention_norm, self.feed_norm = nn.LayerNorm(size), nn.LayerNorm(size)
         self.query_key_value, self.output = nn.Linear(size, 3 * size), nn.Linear(size, size)
         self.feed = nn.Sequential(
-            nn.Linear(size, 2 * size), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * size, size)
+            nn.Linear(size, 2 * size), nn.GELU(), ByteDropout(config.dropout), nn.Linear(2 * size, size)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
 
-    def forward(self, states: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
         batch, length, size = states.shape
         projected = self.query_key_value(self.attention_norm(states)).view(batch, length, 3, self.heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
-        rate = self.rate if self.training else 0.0
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=rate)
+        attended = _attend_causally(query, key, value)
         states = states + self.dropout(self.output(attended.transpose(1, 2).reshape(batch, length, size)))
         transformed: torch.Tensor = states + self.dropout(self.feed(self.feed_norm(states)))
         return transformed
+
+
+def _attend_causally(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return (batch, heads, length, size) attention of each step over the steps up to it.
+
+    What lies beyond the end of a span is later than all of its steps, so it needs no mask.
+    """
+    if query.device.type != "cpu" or query.dtype == torch.float32:
+        return functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    # torch's fused kernel is several times slower on a processor in half precision than the products alone.
+    batch, heads, length, size = query.shape
+    later = torch.full((length, length), _EXCLUDED_SCORE, dtype=query.dtype).triu(1)
+    query, key, value = (part.reshape(batch * heads, length, size) for part in (query, key, value))
+    scores = torch.baddbmm(later, query, key.mT, alpha=size**-0.5)
+    return (scores.softmax(dim=2) @ value).view(batch, heads, length, size)
 
 
 def _make_zero_map(size: int) -> nn.Linear:

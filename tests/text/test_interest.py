@@ -89,7 +89,7 @@ KINDS = {
     "drawn negatives": {"negatives": 12},
     "mean of mapped texts": {"size": 8, "residual": True, "epochs": 20},
     "attention of mapped texts": {"size": 8, "tower": "attention", "epochs": 20, "event_weights": True},
-    "transformer": {"size": 8, "tower": "transformer", "epochs": 20},
+    "transformer": {"size": 8, "tower": "transformer", "epochs": 25},
 }
 
 

@@ -60,6 +60,22 @@ def test_an_epoch_has_every_user_with_two_items_once():
     assert list(make_sampler(histories).draw_epochs(0)) == []
 
 
+def test_batches_of_sequences_hold_histories_of_similar_length():
+    lengths = np.random.default_rng(0).permutation(np.repeat([2, 3, 5, 9], 32))
+    rows = [(f"u{user:03}", "abcdefghi"[step]) for user, length in enumerate(lengths) for step in range(length)]
+    histories = build_histories(make_interactions(*rows), make_items(*"abcdefghi"), None)
+    change = {"tower": "transformer", "size": 8, "batch_size": 8}
+    first, second = make_sampler(histories, **change).draw_epochs(32)
+    for epoch in (first, second):
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(128))
+        assert all(len(batch) == 8 and len(set(lengths[batch])) == 1 for batch in epoch)
+    # Neither the batches nor their order are those of the epoch before, and short histories are not all first.
+    assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}
+    assert [lengths[batch[0]] for batch in first] != sorted(lengths[batch[0]] for batch in first)
+    again = next(make_sampler(histories, **change).draw_epochs(16))
+    assert [batch.tolist() for batch in again] == [batch.tolist() for batch in first]
+
+
 def test_a_batch_worked_out_by_hand():
     batch = make_sampler(make_histories()).sample(np.array([0, 2]))
     assert batch.items.tolist() == [[0, 1, 2, 3], [2, 0, 0, 0]]
