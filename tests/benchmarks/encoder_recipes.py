@@ -4,11 +4,11 @@
     RECSYS_DATA=… python tests/benchmarks/encoder_recipes.py --config configs/ml1m.yaml --recipes "frozen;fine-tuned" \
         --seeds 3 4 --keep ml1m.jsonl
 
-Every line trains everything but the frozen layers anew, on the same windows, once for each seed, and measures the lists
-of the test window: all positives, and cold and warm items apart. `--keep` appends each training to a file of JSON lines
-and skips what the file already has, so a long measurement can be made in parts; the table is of all that the file has.
-Means are over users, ± is the standard deviation over seeds; differences are to `frozen` over the seeds that both have,
-each user's values averaged over the seeds, with 95 % bootstrap intervals over users.
+Every line trains all but the frozen layers from scratch, on the same windows, once for each seed, and measures the
+lists of the test window: all positives, and cold and warm items apart. `--keep` appends each training to a file of JSON
+lines and skips what the file already has, so a long measurement can be made in parts; the table is of all that the file
+has. Means are over users, ± is the standard deviation over seeds; differences are to `frozen` over the seeds that both
+have, each user's values averaged over the seeds, with 95 % bootstrap intervals over users.
 """
 
 from __future__ import annotations
