@@ -23,7 +23,7 @@ from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
 from recsys.training.calibration import calibrate
 from recsys.training.encoder_inputs import EncoderInputs
-from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text
+from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text, settle_sequence
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def complete_bundle(
     config: Config, items: pl.DataFrame, text: TextModels, fold: Fold, block_lists: BlockLists | None = None
 ) -> Fitted:
     """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle`."""
+    config = settle_sequence(config, text.serving.sequence.trained)
     rows, recommender, config = _collect_rows(config, items, text, fold)
     ranker, differences, served = _fit_served(config, items, text, rows, recommender, None)
     bundle = Bundle(
