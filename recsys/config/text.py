@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from recsys.config.section import Auto, Count, DecayingSection, PositiveShare, Section, Share
+from recsys.config.section import AUTO, Auto, Count, DecayingSection, PositiveShare, Section, Share
 
 
 def read_field(field: str) -> tuple[list[str], list[str]]:
@@ -284,6 +284,9 @@ class InterestConfig(Section):
 class SequenceConfig(InterestConfig):
     """An interest model for data whose order matters most: fitted if `depths` has `sequence`."""
 
+    use: bool | Auto = AUTO
+    """auto: if the order of histories helps transitions to predict what follows them, measured before the oldest label
+    window; true: always; false: never."""
     tower: Literal["mean", "attention", "transformer"] = "transformer"
     size: Annotated[int, Field(ge=2)] | None = 64
     residual: bool = True

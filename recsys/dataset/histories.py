@@ -115,6 +115,16 @@ class Histories:
         """Return the users with the given ascending indexes as histories of their own, numbered from 0."""
         return self._pick(self.user_map.ids_of(users), users)
 
+    def keep_entries(self, entries: NDArray[np.int64]) -> Histories:
+        """Return the histories of the same users with only these entries, in this order.
+
+        Args:
+            entries: (n_kept) indexes, those of a user together and users ascending.
+        """
+        starts = np.zeros(self.n_users + 1, dtype=np.int64)
+        np.cumsum(np.bincount(self.users[entries], minlength=self.n_users), out=starts[1:])
+        return self._restrict(self.user_ids, starts, entries)
+
     def _pick(self, user_ids: pl.Series, users: NDArray[np.int64]) -> Histories:
         return self._restrict(user_ids, *pick_runs(self.starts, users))
 

@@ -16,7 +16,7 @@ from recsys.serving.bundle import Bundle
 # Of a catalogue's texts, the least share that the earlier training must have read.
 _MIN_KNOWN_TEXTS = 0.1
 # Settings of the text models that may change: every training uses them from the start.
-_FREE = ("text.tfidf.", "text.batch_tokens")
+_FREE = ("text.tfidf.", "text.batch_tokens", "text.sequence.use")
 _SCRATCH = "train without --from"
 
 

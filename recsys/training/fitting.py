@@ -24,7 +24,7 @@ from recsys.serving.recommender import Recommender
 from recsys.storage.memory import return_freed_memory
 from recsys.training.calibration import calibrate
 from recsys.training.encoder_inputs import EncoderInputs
-from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text
+from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text, settle_sequence
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def complete_bundle(
     config: Config, items: pl.DataFrame, text: TextModels, fold: Fold, block_lists: BlockLists | None = None
 ) -> Fitted:
     """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle`."""
-    rows, recommender, config = _collect_rows(text.settle(config), items, text, fold)
+    config = settle_sequence(text.settle(config), text.serving.sequence.trained)
+    rows, recommender, config = _collect_rows(config, items, text, fold)
     ranker, differences, served = _fit_served(config, items, text, rows, recommender, None)
     bundle = Bundle(
         config,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from recsys.candidates.models import fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import AUTO, Config, InterestConfig
-from recsys.dataset.histories import Histories
+from recsys.config.overrides import apply_settings
+from recsys.dataset.histories import SECONDS_PER_DAY, Histories
 from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.dataset.windows import Fold
 from recsys.progress import format_count, log_stage, logger, progress_bar
@@ -28,6 +29,7 @@ from recsys.text.item_text import ItemTexts
 from recsys.training.encoder_choice import EncoderChoice, EncoderTrial, keep_choice
 from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import EncoderInputs
+from recsys.training.order import measure_order
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def fit_text(
         fitted.curves,
         choice=fitted.choice,
     )
-    return _add_snapshots(config, text, histories)
+    return _add_snapshots(_decide_on_sequence(config, histories[0], fold), text, histories)
 
 
 def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bundle) -> TextModels:
@@ -167,8 +169,10 @@ def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bund
     text = TextModels(
         item_texts, earlier.encoder, embeddings, earlier.checkpoint, read_vectors(items), [], {}, choice=choice
     )
-    start = earlier.start.models if earlier.start else {}
-    return _add_snapshots(config, text, _build_histories(items, fold), start)
+    start, histories = earlier.start.models if earlier.start else {}, _build_histories(items, fold)
+    if "sequence" not in start:
+        config = _decide_on_sequence(config, histories[0], fold)
+    return _add_snapshots(config, text, histories, start)
 
 
 def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fold) -> TextModels:
@@ -182,6 +186,41 @@ def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fol
     """
     extended = _add_snapshots(config, text, [fold.known.gather(items, fold.cutoff)])
     return replace(extended, history_snapshots=extended.history_snapshots[:-1])
+
+
+def settle_sequence(config: Config, fits: bool) -> Config:
+    """Return the settings with `text.sequence.use` decided, and without the source if it is not used.
+
+    A source that is alone stays.
+    """
+    settings: dict[str, Any] = {"text.sequence.use": fits}
+    depths = {name: depth for name, depth in config.candidates.depths.items() if fits or name != "sequence"}
+    if depths:
+        settings["candidates.depths"] = depths
+    return apply_settings(config, settings)
+
+
+def _decide_on_sequence(config: Config, oldest: Histories, fold: Fold) -> Config:
+    """Return the settings, without the source `sequence` if its model is not to be fitted.
+
+    Args:
+        config: all settings.
+        oldest: histories as of the oldest label window, which is all that may be looked at.
+        fold: the windows.
+    """
+    depths, use = config.candidates.depths, config.text.sequence.use
+    if "sequence" not in depths or len(depths) == 1:
+        return config
+    if use != AUTO:
+        return settle_sequence(config, use is True)
+    window = fold.labels[-1]
+    days = (window.end - window.cutoff).total_seconds() / SECONDS_PER_DAY if window.cutoff and window.end else None
+    with log_stage("order") as done:
+        found = measure_order(oldest, days, config)
+        fits = found is not None and found.is_clear
+        reason = found.describe() if found else "the histories have no order, or too few users tell"
+        done(f"{reason}: {'a' if fits else 'no'} sequence model")
+    return settle_sequence(config, fits)
 
 
 def _build_histories(items: pl.DataFrame, fold: Fold) -> list[Histories]:

@@ -84,6 +84,7 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
         kept = {name: depth for name, depth in depths.items() if name not in names}
         return {"candidates.depths": kept, "ranking.exclude_features": [*config.ranking.exclude_features, *features]}
 
+    sequence = {"candidates.depths": {**depths, "sequence": 50}, "text.sequence.use": True}
     found: dict[str, tuple[dict[str, Any], int | None, bool]] = {
         "everything": ({}, None, False),
         "without text": (
@@ -96,12 +97,8 @@ def vary(config: Config) -> dict[str, tuple[Config, int | None, bool]]:
         "without CF": (without(*_CF, features=("als_*", "item_to_item_*", "transitions_*")), None, False),
         "without transitions": (without("transitions", features=("transitions_*",)), None, False),
         "without EASE": (without("ease"), None, False),
-        "with a sequence model": ({"candidates.depths": {**depths, "sequence": 50}}, None, True),
-        "  without its residual": (
-            {"candidates.depths": {**depths, "sequence": 50}, "text.sequence.residual": False},
-            None,
-            True,
-        ),
+        "with a sequence model": (sequence, None, True),
+        "  without its residual": ({**sequence, "text.sequence.residual": False}, None, True),
         **without_vectors(config),
         "one label window": ({}, 1, False),
         **{f"{most} candidates": ({"candidates.max_candidates": most}, None, False) for most in (50, 100, 200, 400)},
