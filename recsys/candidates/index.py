@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.candidates.block_products import multiply
 from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import is_marked, mark_all
 from recsys.candidates.scores import DenseScores
@@ -124,10 +125,12 @@ class IndexedScores:
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
-        n_users = len(self._users)
-        starts = np.arange(n_users + 1, dtype=np.int64) * self._n_items
-        items = np.tile(np.arange(self._n_items, dtype=np.int32), n_users)
-        return self.look_up(starts, items).reshape(n_users, self._n_items)
+        array = np.full((len(self._users), self._n_items), np.nan, dtype=np.float32)
+        # A product of the block reads the vectors once, pair by pair they would be read once per user.
+        products = multiply(self._users, self._index.vectors)
+        products[self._unscored] = np.nan
+        array[:, self._index.items] = products
+        return array
 
     @cached_property
     def _rows(self) -> NDArray[np.int32]:

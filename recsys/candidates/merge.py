@@ -11,9 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from recsys.candidates.block_products import BLOCK
 from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import mark_new
-from recsys.candidates.products import BLOCK
 from recsys.candidates.source import Source
 from recsys.candidates.top_k import push
 from recsys.dataset.histories import Histories

@@ -107,3 +107,15 @@ def test_torch_keeps_its_threads(vectors, index):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_all_scores_are_those_of_looking_at_all(vectors, index):
+    users = vectors[0]
+    exact, found = (score(users, index, approximate).to_array() for approximate in (False, True))
+    assert found.tobytes() == exact.tobytes()
+    assert np.isnan(found[::50]).all()
+    assert np.isnan(found[:, 1::2]).all()
+    # One by one they are the same up to rounding.
+    starts = np.arange(USERS + 1, dtype=np.int64) * 2 * ITEMS
+    pairs = score(users, index, True).look_up(starts, np.tile(np.arange(2 * ITEMS, dtype=np.int32), USERS))
+    np.testing.assert_allclose(found.ravel(), pairs, rtol=1e-3, atol=1e-3)

@@ -21,9 +21,9 @@ from source_worlds import (
 )
 from worlds import at, make_interactions, make_items
 
+from recsys.candidates.block_products import multiply
 from recsys.candidates.models import CandidateModels, FitInputs
 from recsys.candidates.neighbour_source import NeighbourSource
-from recsys.candidates.products import multiply
 from recsys.candidates.registry import make_sources
 from recsys.candidates.sources.attributes import fit_attribute_neighbours
 from recsys.candidates.sources.bpr import BprSource

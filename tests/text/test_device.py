@@ -14,7 +14,7 @@ from pretended_gpu import GPU, OnGpu, pretend_gpu
 from worlds import checkerboard
 
 import recsys
-from recsys.candidates.products import multiply
+from recsys.candidates.block_products import multiply
 from recsys.config import AdaptationConfig, DistillationConfig, FineTuneConfig, InterestConfig, TextConfig
 from recsys.dataset.histories import build_histories
 from recsys.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import polars as pl
 
-from recsys.candidates.products import multiply
+from recsys.candidates.block_products import multiply
 from recsys.candidates.scores import DenseScores, Scores
 from recsys.candidates.source import CandidateSource, FitInputs, SourceInputs
 from recsys.collab.bpr import BprModel

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.products import multiply
+from recsys.candidates.block_products import multiply
 from recsys.candidates.scores import DenseScores, Scores
 from recsys.candidates.source import CandidateSource, SourceInputs
 from recsys.config.plugins import register_source
