@@ -291,14 +291,14 @@ class SequenceConfig(InterestConfig):
     size: Annotated[int, Field(ge=2)] | None = 64
     residual: bool = True
     history_length: Annotated[int, Field(ge=1)] = 100
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     epochs: Annotated[int, Field(ge=0)] = 20
     refresh_epochs: Annotated[int, Field(ge=0)] = 10
-    max_steps: Count = 3000
-    batch_size: Count = 64
+    max_steps: Count = 800
+    batch_size: Count = 128
     targets: Count | None = None
-    negatives: Count | None = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    last_learning_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    negatives: Count | None = 1024
+    learning_rate: Annotated[float, Field(gt=0)] = 8e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
