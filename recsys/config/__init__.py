@@ -41,7 +41,7 @@ from recsys.config.ranking import (
     ItemToItemConfig,
     RankingConfig,
     TransitionsConfig,
-    add_column_sources,
+    add_vector_sources,
 )
 from recsys.config.renames import find_renamed
 from recsys.config.retention import RetentionConfig
@@ -169,8 +169,8 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _add_column_sources(cls, content: Any) -> Any:
-        return add_column_sources(content)
+    def _add_vector_sources(cls, content: Any) -> Any:
+        return add_vector_sources(content)
 
     @field_validator("plugins")
     @classmethod

@@ -45,8 +45,6 @@ SOURCES = (
     "new_items",
     "repeat",
 )
-# The source of the items' tags and attributes.
-ATTRIBUTES = "attributes"
 # Sources of `dataset.items.vectors`: one for each name.
 _NEAREST = "nearest_"
 _BUILT_IN = "recsys.candidates.sources."

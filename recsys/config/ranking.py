@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from recsys.config.plugins import (
-    ATTRIBUTES,
     SOURCES,
     as_value_error,
     find_plugin,
@@ -19,8 +17,8 @@ from recsys.config.plugins import (
 )
 from recsys.config.section import AUTO, Auto, Count, DecayingSection, Section
 
-# Number of items that the source of the items' attributes, and of each of their vectors, proposes by default.
-_COLUMN_DEPTH = 50
+# Number of items that the source of each of the items' vectors proposes by default.
+_VECTOR_DEPTH = 50
 
 
 class AlsConfig(Section):
@@ -130,9 +128,8 @@ class CandidatesConfig(Section):
             "new_items": 50,
         }
     )
-    """Source -> number of items it proposes per user. Sources not listed here are off. By default, `attributes` is on
-    where items have tags or attributes, and a source nearest_NAME for each of `dataset.items.vectors`, with 50 items
-    each."""
+    """Source -> number of items it proposes per user. Sources not listed here are off. By default, a source
+    nearest_NAME is on for each of `dataset.items.vectors`, with 50 items."""
     options: dict[str, dict[str, Any]] = Field(default={}, validate_default=True)
     """Plug-in source -> its settings, validated by the section that the plug-in declares."""
     max_candidates: Count | None = None
@@ -205,27 +202,18 @@ class CandidatesConfig(Section):
         return self
 
 
-def add_column_sources(content: Any) -> Any:
-    """Return the content of a config in which, unless it sets `depths`, the items' own columns have their sources.
-
-    Tags and attributes have the source `attributes`, and each of the items' vectors has its own.
-    """
+def add_vector_sources(content: Any) -> Any:
+    """Return the content of a config in which, unless it sets `depths`, each of the items' vectors has its source."""
     try:
-        items, candidates = content["dataset"]["items"], content.get("candidates") or {}
-        names = [name_vector_source(name) for name in items.get("vectors") or {}]
-        if items["columns"].get("tags") or items.get("attributes"):
-            names.insert(0, ATTRIBUTES)
+        vectors, candidates = content["dataset"]["items"]["vectors"], content.get("candidates") or {}
+        names = [name_vector_source(name) for name in vectors]
         if not names or "depths" in candidates:
             return content
     except (AttributeError, KeyError, TypeError):
         # Sections of a wrong form are refused by their own checks.
         return content
-    return {**content, "candidates": {**candidates, "depths": add_depths(CandidatesConfig().depths, names)}}
-
-
-def add_depths(depths: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
-    """Return depths with those of further sources, by default 50 each."""
-    return {**depths, **dict.fromkeys(names, _COLUMN_DEPTH)}
+    depths = {**CandidatesConfig().depths, **dict.fromkeys(names, _VECTOR_DEPTH)}
+    return {**content, "candidates": {**candidates, "depths": depths}}
 
 
 def _needs_segments(source: str) -> bool:

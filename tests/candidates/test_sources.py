@@ -3,7 +3,6 @@
 import numpy as np
 import polars as pl
 import pytest
-from miniature import settings
 from scipy.sparse import csr_array
 from source_worlds import (
     BOARD_ROWS,
@@ -36,7 +35,7 @@ from recsys.candidates.sources.text import InterestSource, ProfileSource
 from recsys.candidates.statistics import ItemStatistics, SegmentStatistics, count_statistics
 from recsys.collab.bpr import BprModel
 from recsys.collab.neighbours import NeighbourModel, fit_item_to_item
-from recsys.config import SOURCES, AttributesConfig, InterestConfig, ItemToItemConfig, parse_config
+from recsys.config import SOURCES, AttributesConfig, InterestConfig, ItemToItemConfig
 from recsys.dataset.histories import Histories, build_histories
 from recsys.errors import ConfigError
 from recsys.text.interest import InterestModel
@@ -356,18 +355,6 @@ def test_quantities_are_not_compared_but_years_are():
 def test_a_catalogue_without_tags_and_attributes_has_no_neighbours():
     assert fit_attributes(make_items("a", "b")).shape == (2, 2)
     assert not fit_attributes(make_items("a", "b")).any()
-
-
-def test_the_source_of_attributes_is_on_by_default_where_items_have_some():
-    given = {name: value for name, value in settings().items() if name != "candidates"}
-    depths = parse_config(given, "test").candidates.depths
-    assert depths["attributes"] == 50
-    given["dataset"]["items"]["columns"].pop("tags")
-    assert parse_config(given, "test").candidates.depths["attributes"] == 50
-    given["dataset"]["items"]["attributes"] = {}
-    assert "attributes" not in parse_config(given, "test").candidates.depths
-    given["candidates"] = {"depths": {"als": 5}}
-    assert parse_config(given, "test").candidates.depths == {"als": 5}
 
 
 def test_items_that_joined_have_neighbours_once_the_attributes_are_fitted_again(models):

@@ -30,13 +30,11 @@ class ItemFacts:
         fields: parts of the item text, in order.
         segments: columns whose values are worth a row in the evaluation.
         texts: the texts of the sample, joined.
-        described: items have tags or attributes.
     """
 
     fields: list[str]
     segments: list[str]
     texts: pl.Series
-    described: bool
 
 
 def propose_items(draft: Draft, roles: Roles) -> ItemFacts:
@@ -76,7 +74,7 @@ def propose_items(draft: Draft, roles: Roles) -> ItemFacts:
     segments = ["tags"] if few_tags else groups[:1]
     texts = [part.values for part in (title, description) if part is not None]
     joined = pl.DataFrame(texts).select(pl.concat_str(pl.all().fill_null(""), separator=" ")).to_series()
-    return ItemFacts(fields, segments, joined, bool(tags or attributes))
+    return ItemFacts(fields, segments, joined)
 
 
 def _example(column: Column) -> str:

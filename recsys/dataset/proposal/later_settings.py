@@ -7,8 +7,6 @@ import os
 import polars as pl
 
 from recsys.config import Config
-from recsys.config.plugins import ATTRIBUTES
-from recsys.config.ranking import add_depths
 from recsys.dataset.languages import ACCENTED, LANGUAGES, count_languages
 from recsys.dataset.proposal.draft import Draft
 from recsys.dataset.proposal.event_settings import EventFacts
@@ -51,8 +49,6 @@ def propose_rest(draft: Draft, roles: Roles, items: ItemFacts, events: EventFact
     if events.times is None:
         # Without times popularity has no half-life.
         del depths["popular_all_time"]
-    if items.described:
-        depths = add_depths(depths, [ATTRIBUTES])
     if repeats:
         depths["repeat"] = 100
     if not has_order or repeats or events.times is None:
