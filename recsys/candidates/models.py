@@ -80,6 +80,12 @@ class CandidateModels:
         offers = ((owner, self.models[name]) for name, owner in self.owners.items() if owner.item_neighbours)
         return {owner.name: owner.neighbours_of(model) for owner, model in offers}
 
+    @property
+    def fit_on_attributes(self) -> bool:
+        """Whether any of the models is fitted on tags and attributes alone, so that `refit_attributes` changes it."""
+        unchanged = CandidateSource.refit_attributes.__func__  # type: ignore[attr-defined]
+        return any(owner.refit_attributes.__func__ is not unchanged for owner in self.owners.values())  # type: ignore[attr-defined]
+
     def with_models(self, **models: Any) -> CandidateModels:
         """Return the same with some models replaced."""
         return replace(self, models={**self.models, **models})

@@ -189,14 +189,22 @@ class Bundle:
         known = texts.as_of(cutoff)
         if not known.equals(self.item_texts.as_of(self.cutoff)):
             models = models.refit_texts(known, self.config)
-        described = items.select("item_id", "created_at", "tags", *self.attributes)
-        joined = find_known(described, cutoff)
-        trained = self.items.select(described.columns)
-        if not described.filter(joined).equals(trained.filter(find_known(trained, self.cutoff))):
-            models = models.refit_attributes(described, joined.to_numpy(), self.config)
+        if models.fit_on_attributes:
+            models = self._refit_attributes(models, items, cutoff)
         return Recommender.prepare(
             self.config, models, items, texts, embeddings, statistics, cutoff, self.attributes, factor_cache
         )
+
+    def _refit_attributes(
+        self, models: CandidateModels, items: pl.DataFrame, cutoff: datetime | None
+    ) -> CandidateModels:
+        """Return the models with those on tags and attributes fitted again, if these differ from the training's."""
+        described = items.select("item_id", "created_at", "tags", *self.attributes)
+        joined = find_known(described, cutoff)
+        trained = self.items.select(described.columns)
+        if described.filter(joined).equals(trained.filter(find_known(trained, self.cutoff))):
+            return models
+        return models.refit_attributes(described, joined.to_numpy(), self.config)
 
     def count_evidence(self, recommender: Recommender, histories: Histories) -> Evidence:
         """Return the counts over all users that the reasons of a night are checked against.

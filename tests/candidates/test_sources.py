@@ -1,5 +1,7 @@
 """What is special about each source, and the models behind them."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -363,3 +365,6 @@ def test_items_that_joined_have_neighbours_once_the_attributes_are_fitted_again(
     refitted = aligned.refit_attributes(TONIGHT, np.ones(TONIGHT.height, dtype=bool), CONFIG)
     assert (refitted["attributes"].similarity[:, UNTOUCHED].toarray() > 0).sum() == 3 * 22
     assert refitted["tfidf"] is aligned["tfidf"]
+    assert models.fit_on_attributes
+    owners = {name: owner for name, owner in models.owners.items() if name != "attributes"}
+    assert not replace(models, owners=owners).fit_on_attributes
