@@ -190,6 +190,23 @@ def pick_runs(starts: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[NDArr
     return ends, np.repeat(np.where(runs >= 0, starts[runs], 0) - ends[:-1], lengths) + np.arange(ends[-1])
 
 
+def refuse_late(late: int, cutoff: datetime) -> None:
+    """Stop where interactions are not before the instant that histories are as of.
+
+    Args:
+        late: how many are not.
+        cutoff: the instant.
+
+    Raises:
+        DataError: there are some; nothing may learn from them.
+    """
+    if late:
+        raise DataError(
+            f"histories as of {cutoff.isoformat()}: {format_count(late, 'interaction')} at or after that instant, "
+            "expected none; cut the interactions first"
+        )
+
+
 def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: datetime | None) -> Histories:
     """Gather interactions into histories as of an instant.
 
@@ -203,12 +220,7 @@ def build_histories(interactions: pl.DataFrame, items: pl.DataFrame, cutoff: dat
     """
     timed = interactions["time"].null_count() < interactions.height
     if cutoff is not None and timed:
-        late = interactions.filter(pl.col("time") >= cutoff).height
-        if late:
-            raise DataError(
-                f"histories as of {cutoff.isoformat()}: {format_count(late, 'interaction')} at or after that instant, "
-                "expected none; cut the interactions first"
-            )
+        refuse_late(interactions.filter(pl.col("time") >= cutoff).height, cutoff)
     ordered = bool((interactions["step"] > 0).any()) or interactions.height == 0
     last = interactions["time"].max()
     ages_until = cutoff or (last if isinstance(last, datetime) else None)

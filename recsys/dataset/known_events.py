@@ -8,10 +8,8 @@ from datetime import datetime
 
 import polars as pl
 
-from recsys.dataset.histories import Histories, build_histories, stream_histories
+from recsys.dataset.histories import Histories, build_histories, refuse_late, stream_histories
 from recsys.dataset.user_blocks import is_before, read_user_blocks
-from recsys.errors import DataError
-from recsys.progress import format_count
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,7 @@ class KnownEvents:
             return build_histories(self.read(), items, cutoff)
         if cutoff is not None and (self.before is None or self.before > cutoff):
             late = self._known.filter(pl.col("time") >= cutoff).select(pl.len()).collect(engine="streaming").item()
-            if late:
-                raise DataError(
-                    f"histories as of {cutoff.isoformat()}: {format_count(late, 'interaction')} at or after that "
-                    "instant, expected none; cut the interactions first"
-                )
+            refuse_late(late, cutoff)
         return stream_histories(self.rows, items, cutoff)
 
     @property
