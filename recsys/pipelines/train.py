@@ -46,12 +46,12 @@ from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import Fitted, complete_bundle, refit_bundle
+from recsys.training.fitting import Fitted, complete_bundle, fit_bundle, refit_bundle
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.report_samples import find_neighbours, sample_lists
 from recsys.training.splitting import split_snapshot
-from recsys.training.text_models import continue_text, fit_text
+from recsys.training.text_models import continue_text
 
 # Of `train`: texts, training for measurement, measuring, training to serve, registration.
 N_STEPS = 5
@@ -259,8 +259,8 @@ def _fit_evaluation_model(
         return complete_bundle(config, items, text, fold, blocked), None
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     steps.begin(name)
-    text = fit_text(config, items, encoder_inputs, fold, resume=resume, last=True)
-    return complete_bundle(config, items, text, fold, blocked), encoder_inputs.zero_shot
+    evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=blocked, last=True)
+    return evaluated, encoder_inputs.zero_shot
 
 
 def _summarise(config: Config, measured: Measured, evaluated: Fitted) -> dict[str, pl.DataFrame]:

@@ -52,6 +52,7 @@ def fit_bundle(
     *,
     resume: Path | None = None,
     block_lists: BlockLists | None = None,
+    last: bool = False,
 ) -> Fitted:
     """Fit all parts of one bundle.
 
@@ -66,8 +67,9 @@ def fit_bundle(
         fold: the label windows, and what the serving parts may know.
         resume: folder in which a killed fine-tuning is resumed; None: it starts from scratch.
         block_lists: kept in the bundle for the lists that it makes; None: nothing is blocked.
+        last: no other fit needs the encoder's inputs, so their memory is freed.
     """
-    text = fit_text(config, items, encoder_inputs, fold, resume=resume)
+    text = fit_text(config, items, encoder_inputs, fold, resume=resume, last=last)
     return complete_bundle(config, items, text, fold, block_lists)
 
 

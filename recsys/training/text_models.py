@@ -122,7 +122,7 @@ def fit_text(
 ) -> TextModels:
     """Fit the text models: the encoder on the oldest histories, interest models on each.
 
-    The arguments are those of `fit_bundle`; with `last`, the inputs are released, as no other fit needs them.
+    The arguments are those of `fit_bundle`.
     """
     histories = _build_histories(items, fold)
     trial, settings = None, config.text.fine_tune
