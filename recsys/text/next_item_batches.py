@@ -78,10 +78,10 @@ class NextItemSampler:
         Users are sorted by length within groups of many batches, so that a batch's users differ from epoch to epoch. A
         mean has no padding.
         """
-        lengths = np.minimum(self._histories.lengths, span_length(self._histories, self._config) + 1)
         n_batches = -(-len(users) // self._config.batch_size)
         if self._config.tower == "mean":
             return np.array_split(users, n_batches)
+        lengths = np.minimum(self._histories.lengths, span_length(self._histories, self._config) + 1)
         batches: list[NDArray[np.int64]] = []
         for numbers in np.array_split(np.arange(n_batches), -(-n_batches // _SORTED_BATCHES)):
             group = users[len(users) * numbers[0] // n_batches : len(users) * (numbers[-1] + 1) // n_batches]
