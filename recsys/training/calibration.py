@@ -31,7 +31,8 @@ from recsys.progress import progress_bar
 # first value of each is kept unless another is significantly better.
 _DECAYS = (0.9, 1.0, 0.98, 0.95, 0.8, 0.7, 0.6, 0.4)
 _REPEAT_DECAYS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.4)
-_HALF_LIVES = (30.0, 7.0, 90.0, 365.0, None)
+HALF_LIFE, DEFAULT_HALF_LIFE = "candidates.popularity_half_life_days", 30.0
+_HALF_LIVES = (DEFAULT_HALF_LIFE, 7.0, 90.0, 365.0, None)
 _DRAWS = 1000
 _NEW_SHARE = "generation.rules.min_new_share"
 # Users that values are measured on; more would cost time and change little.
@@ -128,10 +129,9 @@ def _list_choices(
     if look_up(config, path) == AUTO:
         decays = _REPEAT_DECAYS if _repeats_by_step(config, histories) else (1.0,)
         yield path, decays, lambda decay: RepeatSource(None, decay).score
-    path = "candidates.popularity_half_life_days"
-    if look_up(config, path) == AUTO:
+    if look_up(config, HALF_LIFE) == AUTO:
         half_lives: Sequence[float | None] = (None,) if histories.cutoff is None else _HALF_LIVES
-        yield path, half_lives, partial(_score_recent, histories)
+        yield HALF_LIFE, half_lives, partial(_score_recent, histories)
 
 
 def _repeats_by_step(config: Config, histories: Histories) -> bool:

@@ -24,6 +24,7 @@ from recsys.serving.recommender import Recommender
 from recsys.storage.memory import return_freed_memory
 from recsys.training.calibration import calibrate
 from recsys.training.encoder_inputs import EncoderInputs
+from recsys.training.half_life import choose_by_lists, list_rivals
 from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text, settle_sequence
 
 
@@ -139,20 +140,38 @@ def _collect_rows(
 ) -> tuple[pl.DataFrame, Recommender, Config]:
     """Return `TrainingRows` of all label windows, a recommender (all have the same features), and the settings.
 
-    The settings are the config's with each `auto` measured on the newest label window.
+    The settings are the config's with each `auto` measured on the newest label window; of two half-lives of popularity,
+    the one with the better lists there.
     """
-    batches, known = [], text.serving.histories
+    known, rivals = text.serving.histories, [config]
+    batches: list[list[pl.DataFrame]] = []
     for number, (window, snapshot) in enumerate(zip(fold.labels, text.labels, strict=True)):
         models = _fit_candidate_models(config, items, text, snapshot)
         if number == 0:
-            config = _calibrate(config, models, window, snapshot.histories, items)
-        recommender = _prepare(config, models, items, text, snapshot)
-        batches.append(_make_rows(config, recommender, fold, number, snapshot.histories, known))
-    return pl.concat(batches), recommender, config
+            chosen = _calibrate(config, models, window, snapshot.histories, items)
+            rivals = list_rivals(config, chosen, len(fold.labels))
+            batches = [[] for _ in rivals]
+        for rival, batch in zip(rivals, batches, strict=True):
+            recommender = _prepare(rival, models, items, text, snapshot)
+            about = f", half-life in days: {rival.candidates.half_life_days:g}" if len(rivals) > 1 else ""
+            batch.append(_make_rows(rival, recommender, fold, number, snapshot.histories, known, about))
+    rows, best = [pl.concat(batch) for batch in batches], 0
+    if len(rivals) > 1:
+        with log_stage("half-life by lists"):
+            features = _exclude_features(recommender.features, config.ranking.exclude_features)
+            best, message = choose_by_lists(rivals, rows, features, recommender.source_names)
+        logger.info("auto settings: %s", message)
+    return rows[best], recommender, rivals[best]
 
 
 def _make_rows(
-    config: Config, recommender: Recommender, fold: Fold, number: int, histories: Histories, known: Histories
+    config: Config,
+    recommender: Recommender,
+    fold: Fold,
+    number: int,
+    histories: Histories,
+    known: Histories,
+    about: str = "",
 ) -> pl.DataFrame:
     """Return `TrainingRows` of one label window.
 
@@ -163,11 +182,12 @@ def _make_rows(
         number: of the window, 0 the newest.
         histories: as of the window's cutoff.
         known: of all users at the end: a user has one index in all windows, the one there.
+        about: tells rows of the same window apart in the log.
     """
     window = fold.labels[number]
     users = histories.take(_draw_users(window, histories, config))
     positives, shown = users.number_pairs(window.positives.drop("events")), users.number_pairs(window.shown)
-    name = f"training rows, label window {number + 1}"
+    name = f"training rows, label window {number + 1}{about}"
     with log_stage(name) as done, progress_bar(name.capitalize(), users.n_users) as progress:
         described = recommender.describe_candidates(users, progress)
         max_rows, seed = config.ranking.max_rows // len(fold.labels), config.seed + number

@@ -1,0 +1,117 @@
+"""Which half-life of popularity the lists are better with, beside the one that suits popularity alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.config import Config
+from recsys.config.overrides import apply_settings, look_up
+from recsys.evaluation.intervals import compare_paired
+from recsys.progress import format_count
+from recsys.ranking.blend import Groups
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_choice import RankerChoice
+from recsys.ranking.training_rows import find_starts, read_column, thin_negatives
+from recsys.training.calibration import DEFAULT_HALF_LIFE, HALF_LIFE
+
+_DRAWS = 1000
+# Fewer and larger steps than the ranker's, on some of its rows: the comparison needs no more.
+_TREES, _FASTER, _ROWS = 50, 2.0, 100_000
+
+
+def list_rivals(before: Config, chosen: Config, n_windows: int) -> list[Config]:
+    """Return the settings that lists are compared with: those chosen, and where popularity has the default half-life.
+
+    Popularity is a source, and many features of the trees rest on it, so the half-life with the best source can make
+    worse lists. Only older label windows can show that: trees that learned from the same window do not see how it
+    differs from the next.
+
+    Args:
+        before: the settings of the training.
+        chosen: the same with every `auto` measured; see `calibrate`.
+        n_windows: number of label windows.
+
+    Returns:
+        One or two; one if the half-life was not left to the data, is the default, or there is no older window.
+    """
+    left_open = look_up(before, HALF_LIFE) != look_up(chosen, HALF_LIFE)
+    if n_windows < 2 or not left_open or chosen.candidates.half_life_days in (None, DEFAULT_HALF_LIFE):
+        return [chosen]
+    return [chosen, apply_settings(chosen, {HALF_LIFE: DEFAULT_HALF_LIFE})]
+
+
+def choose_by_lists(
+    rivals: Sequence[Config], rows: Sequence[pl.DataFrame], features: Sequence[str], sources: Sequence[str]
+) -> tuple[int, str]:
+    """Choose the settings with the better lists of the newest label window, by trees of the older ones.
+
+    Args:
+        rivals: two settings that differ in the half-life of popularity.
+        rows: `TrainingRows` of all label windows by the settings.
+        features: columns to learn from.
+        sources: whose z-scores the blend weighs.
+
+    Returns:
+        The index of the settings whose lists have the larger mean of nDCG, the first if the windows have too few users
+        to tell (`ranking.min_users_for_folds`), and a line about it.
+    """
+    config, n = rivals[0], rivals[0].evaluation.n
+    newest = [each.filter(pl.col("window") == 0) for each in rows]
+    older = [each.filter(pl.col("window") > 0) for each in rows]
+    days = [f"{each.candidates.half_life_days:g}" for each in rivals]
+    users, least = min(each["user_index"].n_unique() for each in (*newest, *older)), config.ranking.min_users_for_folds
+    if users < least:
+        return 0, f"{HALF_LIFE} {days[0]} (kept: a label window has {format_count(users, 'user')}, fewer than {least})"
+    measured = [_measure(*each, features, sources, n) for each in zip(rivals, older, newest, strict=True)]
+    first, second = _align(measured, n)
+    gain = compare_paired(second, first, _DRAWS, 0.95, config.seed)
+    best = int(gain.mean > 0)
+    return best, (
+        f"{HALF_LIFE} {days[best]} (lists of the newest label window by trees of the older ones: ndcg@{n} "
+        f"{first.mean():.3f} with {days[0]}, {second.mean():.3f} with {days[1]}, {gain.mean:+.3f} [{gain.low:+.3f}, "
+        f"{gain.high:+.3f}], {format_count(len(first), 'user')})"
+    )
+
+
+def _measure(
+    config: Config,
+    older: pl.DataFrame,
+    newest: pl.DataFrame,
+    features: Sequence[str],
+    sources: Sequence[str],
+    n: int,
+) -> dict[int, tuple[float, int]]:
+    """Return nDCG@n of each user's candidates in the newest window, and how many positives are among them."""
+    faster = config.ranking.model_copy(update={"learning_rate": _FASTER * config.ranking.learning_rate})
+    ranker = Ranker.fit(
+        thin_negatives(older, _ROWS, config.seed),
+        features,
+        sources,
+        faster,
+        n=n,
+        seed=config.seed,
+        threads=config.threads,
+        choice=RankerChoice(_TREES, 0.0),
+    )
+    starts = find_starts(newest)
+    names = dict.fromkeys([*features, *(f"{source}_z" for source in sources)])
+    scores = ranker.score({name: read_column(newest, name) for name in names}, starts)
+    values = Groups(newest).measure(scores, n)
+    found = np.add.reduceat(newest["label"].to_numpy().astype(np.int64), starts[:-1])
+    return dict(
+        zip(newest["user_index"].to_numpy()[starts[:-1]].tolist(), zip(values, found, strict=True), strict=True)
+    )
+
+
+def _align(measured: Sequence[Mapping[int, tuple[float, int]]], n: int) -> list[NDArray[np.float64]]:
+    """Return (n_users) nDCG@n of each, where every positive counts that any of them has among the candidates."""
+    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])
+    users = sorted(set().union(*measured))
+    parts = [np.array([each.get(user, (0.0, 0)) for user in users]) for each in measured]
+    found = [np.minimum(part[:, 1], n).astype(np.int64) for part in parts]
+    most = np.max(found, axis=0)
+    return [part[:, 0] * ideal[count] / ideal[most] for part, count in zip(parts, found, strict=True)]
