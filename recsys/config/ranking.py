@@ -142,8 +142,8 @@ class CandidatesConfig(Section):
     nearest_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Decay in nearest_text and nearest_NAME: weight of a history item relative to the next newer one."""
     popularity_half_life_days: Annotated[float, Field(gt=0)] | Auto | None = AUTO
-    """Half-life of an interaction in recent popularity; null: no decay; auto: measured on the newest label window, alone
-    and, with older label windows, by the lists."""
+    """Half-life of an interaction in recent popularity; null: no decay; auto: measured on the newest label window,
+    alone and, with older label windows, by the lists."""
     repeat_decay: Annotated[float, Field(gt=0, le=1)] | Auto = AUTO
     """Decay in repeat: weight of an item relative to the next newer one; auto: measured on the newest label window, 1
     where windows have a common clock, because popularity_half_life_days decays by days there."""

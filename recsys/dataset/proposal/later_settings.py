@@ -40,7 +40,7 @@ def count_threads() -> int:
 def propose_rest(draft: Draft, roles: Roles, items: ItemFacts, events: EventFacts, decisions: Decisions) -> None:
     """Propose the settings of all stages after the data."""
     repeats = _propose_repeats(draft, roles, events, decisions)
-    _propose_windows(draft, roles, events)
+    protocol = _propose_windows(draft, roles, events)
     _propose_text(draft, items)
     depths = dict(Config.model_fields["candidates"].default.depths)
     has_order = events.times is not None or events.has_order
@@ -51,8 +51,11 @@ def propose_rest(draft: Draft, roles: Roles, items: ItemFacts, events: EventFact
         del depths["popular_all_time"]
     if repeats:
         depths["repeat"] = 100
-    if not has_order or repeats or events.times is None:
-        why = "" if has_order else "no transitions, because the events have no order"
+    why = "" if has_order else "no transitions, because the events have no order"
+    if protocol == "leave_last_out":
+        depths["sequence"] = 100
+        why = "sequence is fitted only if the order of the histories predicts what comes next"
+    if depths != Config.model_fields["candidates"].default.depths:
         draft.put("candidates depths", depths, why)
     draft.put("generation n", 10)
     if items.segments:
@@ -101,12 +104,13 @@ def share_repeated(roles: Roles, events: EventFacts) -> float:
     return 1 - days.select("user", "item", "kind").unique().height / days.height
 
 
-def _propose_windows(draft: Draft, roles: Roles, events: EventFacts) -> None:
+def _propose_windows(draft: Draft, roles: Roles, events: EventFacts) -> str:
+    """Propose the windows; return the protocol."""
     put = "windows "
     if events.times is None and not events.has_order:
         draft.put(put + "protocol", "random", "no times and no order")
         draft.put(put + "holdout_share", 0.2)
-        return
+        return "random"
     if events.times is None:
         draft.put(
             put + "protocol",
@@ -114,14 +118,14 @@ def _propose_windows(draft: Draft, roles: Roles, events: EventFacts) -> None:
             "an order but no times, so each user's last item is the test",
         )
         draft.put(put + "label_windows", 1 if _count_users(roles) >= 1000 else 3)
-        return
+        return "leave_last_out"
     known = events.times.drop_nulls()
     returning = _share_returning(roles, events.times)
     if returning is not None and returning < 0.2:
         share = f"only {returning:.0%} of the users in the last tenth of the events have earlier events"
         draft.put(put + "protocol", "leave_last_out", f"{share}, so each user's last item is the test")
         draft.put(put + "label_windows", 1 if _count_users(roles) >= 1000 else 3)
-        return
+        return "leave_last_out"
     days = (known.max() - known.min()).total_seconds() / 86_400 if len(known) else 0.0  # type: ignore[operator,union-attr]
     cut = known.quantile(0.9)
     last = (known.max() - cut).total_seconds() / 86_400 if len(known) else 0.0  # type: ignore[operator,union-attr]
@@ -133,6 +137,7 @@ def _propose_windows(draft: Draft, roles: Roles, events: EventFacts) -> None:
     pooled = 1 if users >= _ENOUGH_USERS else 3
     about = f"about {format_count(users, 'user')} in the last tenth" if roles.interactions.table.whole else ""
     draft.put(put + "label_windows", pooled, about)
+    return "global_time"
 
 
 def _count_users(roles: Roles) -> int:

@@ -182,6 +182,9 @@ def test_an_order_without_times(data: Path) -> None:
     dataset = read_dataset()
     assert dataset["interactions"]["columns"]["order"] == "n"
     assert dataset["content"]["windows"]["protocol"] == "leave_last_out"
+    # The order may say what comes next; a training looks before it fits the model.
+    assert dataset["content"]["candidates"]["depths"]["sequence"] == 100
+    assert "sequence" not in dataset["content"].get("text", {})
 
 
 def test_repeated_purchases_allow_repeats(data: Path) -> None:
@@ -194,6 +197,7 @@ def test_repeated_purchases_allow_repeats(data: Path) -> None:
     dataset = read_dataset()
     assert dataset["repeats"] is True
     assert dataset["content"]["candidates"]["depths"]["repeat"] == 100
+    assert "sequence" not in dataset["content"]["candidates"]["depths"]
 
 
 def test_chinese_titles_ask_for_an_encoder(data: Path) -> None:
