@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray_clusters import start_two_nodes
 from worlds import at, checkerboard, make_interactions, make_items
 
 from recsys.collab.als import AlsModel
@@ -57,17 +58,8 @@ def two_processes() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A Ray cluster of two nodes on the loopback interface, with a processor each."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_RAY_ADDRESS", cluster.address)
+    with start_two_nodes() as cluster:
         yield cluster
-    ray.shutdown()
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
