@@ -22,7 +22,8 @@ class BlockAls(AlternatingLeastSquares):  # type: ignore[misc]
 
     Given the factors of all items, those of a user follow from the user's own row (Hu, Koren, Volinsky 2008, ICDM), and
     the other way round. So a half-step solves for blocks of rows, each with implicit's own function, and the factors
-    have the same bytes however many blocks there are. Rows are handed to the engine once, factors in each half-step.
+    have the same bytes however many blocks there are. Rows are handed to the engine once, factors whenever they have
+    changed.
 
     Args:
         engine: open if it has several workers.
@@ -32,14 +33,20 @@ class BlockAls(AlternatingLeastSquares):  # type: ignore[misc]
     def __init__(self, engine: Engine, **settings: Any) -> None:
         super().__init__(**settings)
         self._engine = engine
+        # By the id of the matrix or the factors: implicit keeps the same two of each until it has finished.
         self._rows: dict[int, list[tuple[slice, Shared]]] = {}
+        self._factors: dict[int, tuple[ExitStack, Shared]] = {}
         self._held = ExitStack()
 
     def fit(self, user_items: csr_matrix, show_progress: bool = False) -> None:
         """Factorise (n_users, n_items) weights; see implicit."""
-        with self._held:
-            super().fit(user_items, show_progress=show_progress)
+        try:
+            with self._held:
+                super().fit(user_items, show_progress=show_progress)
+        finally:
             self._rows.clear()
+            for key in list(self._factors):
+                self._factors.pop(key)[0].close()
 
     @property
     def solver(self) -> Any:
@@ -55,18 +62,22 @@ class BlockAls(AlternatingLeastSquares):  # type: ignore[misc]
         num_threads: int,
     ) -> None:
         """Solve for the factors of each row, in place, given those of each column."""
-        # implicit has two matrices, one by users and one by items, and keeps both until it has finished.
         if id(rows) not in self._rows:
             self._rows[id(rows)] = self._share_rows(rows)
-        blocks = self._rows[id(rows)]
-        with ExitStack() as stack:
-            shared_other = stack.enter_context(self._engine.share({"factors": other}))
-            own = [stack.enter_context(self._engine.share({"factors": factors[block]})) for block, _ in blocks]
-            step = _HalfStep(
-                [shared for _, shared in blocks], own, shared_other, regularization, num_threads, self.cg_steps
-            )
-            for (block, _), solved in zip(blocks, gather(self._engine, step, len(blocks)), strict=True):
-                factors[block] = solved
+        blocks, places = [shared for _, shared in self._rows[id(rows)]], [place for place, _ in self._rows[id(rows)]]
+        own, given = self._share_factors(factors), self._share_factors(other)
+        step = _HalfStep(blocks, places, own, given, regularization, num_threads, self.cg_steps)
+        solved = gather(self._engine, step, len(blocks))
+        # They change now. Those of the other side stay shared: they are this side's start of the next half-step.
+        self._factors.pop(id(factors))[0].close()
+        for place, block in zip(places, solved, strict=True):
+            factors[place] = block
+
+    def _share_factors(self, factors: NDArray[np.float32]) -> Shared:
+        if id(factors) not in self._factors:
+            held = ExitStack()
+            self._factors[id(factors)] = held, held.enter_context(self._engine.share({"factors": factors}))
+        return self._factors[id(factors)][1]
 
     def _share_rows(self, rows: csr_matrix) -> list[tuple[slice, Shared]]:
         """Hand rows to the engine, a block with about equally many entries for each of its workers."""
@@ -91,7 +102,8 @@ class _HalfStep:
 
     Attributes:
         rows: of each block, the confidences as the arrays of a sparse matrix.
-        own: of each block, the factors before; the conjugate gradients start from them.
+        places: of each block, its rows.
+        own: the factors of all rows before; the conjugate gradients start from them.
         other: the factors of the columns.
         regularization: L2 penalty.
         threads: of a task.
@@ -99,7 +111,8 @@ class _HalfStep:
     """
 
     rows: Sequence[Shared]
-    own: Sequence[Shared]
+    places: Sequence[slice]
+    own: Shared
     other: Shared
     regularization: float
     threads: int
@@ -109,7 +122,7 @@ class _HalfStep:
         """Return (n_rows of the block, embedding_size) float32."""
         rows, other = self.rows[number].read(), _make_writable(self.other.read()["factors"])
         # A copy, because implicit overwrites it, and a task whose machine is lost starts again.
-        factors = np.array(self.own[number].read()["factors"])
+        factors = np.array(self.own.read()["factors"][self.places[number]])
         parts = tuple(_make_writable(rows[name]) for name in ("data", "indices", "starts"))
         matrix = csr_matrix(parts, shape=(len(factors), len(other)))
         solve = AlternatingLeastSquares().solver
