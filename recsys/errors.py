@@ -6,7 +6,7 @@
     ├── ArtifactError           a snapshot, run, bundle or published folder on disk
     ├── CheckpointError         an encoder checkpoint
     ├── RegistryError           the tracking store or model registry
-    ├── EngineError             the engine that runs shards
+    ├── EngineError             the engine that runs shards or fits
     ├── Refused                 exit code 3: a gate or sanity check rejected the input
     └── Alert                   exit code 4: the monitor found a night that differs from the good nights before it
 

@@ -20,6 +20,7 @@ from recsys.collab.factor_cache import FactorCache
 from recsys.config import CandidatesConfig, Config, Section
 from recsys.dataset.histories import Histories, find_known
 from recsys.dataset.item_vectors import Vectors, read_vectors
+from recsys.engines import HERE, Engine
 from recsys.errors import ConfigError
 from recsys.text.item_text import ItemTexts
 
@@ -51,12 +52,14 @@ class FitInputs:
             there, too, with everything but their texts: see `known`.
         embeddings: (n_items, embedding_size) float32, unit rows, of the items' texts.
         config: all settings; random numbers come from its seed.
+        engine: runs the tasks of a fit that can be divided; open.
     """
 
     histories: Histories
     items: pl.DataFrame
     embeddings: NDArray[np.float32]
     config: Config
+    engine: Engine = HERE
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:

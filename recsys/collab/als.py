@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys import __version__
+from recsys.collab.als_blocks import BlockAls
 from recsys.collab.factor_cache import FactorCache, hash_histories
 from recsys.config import AlsConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.id_map import IdMap
+from recsys.engines import HERE, Engine
 
 
 class AlsModel:
@@ -42,12 +43,21 @@ class AlsModel:
         self._trained_index = np.arange(len(item_factors), dtype=np.int32)
 
     @classmethod
-    def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int) -> AlsModel:
-        """Factorise the history matrix; items without interactions get NaN factors."""
-        solver = _make_solver(config, threads, seed)
+    def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int, engine: Engine = HERE) -> AlsModel:
+        """Factorise the history matrix; items without interactions get NaN factors.
+
+        Args:
+            histories: of all users.
+            config: size, regularization and epochs.
+            seed: of the factors that it starts from.
+            threads: of a task.
+            engine: solves for blocks of users and items; it is open if it has several workers. The bytes do not
+                depend on it.
+        """
+        solver = _make_solver(config, threads, seed, engine)
         # implicit has its own threads: more BLAS threads are slower, and sums would depend on their number.
         with threadpool_limits(1, "blas"):
-            solver.fit(csr_matrix(histories.matrix(_confidence(histories))), show_progress=False)
+            solver.fit(csr_matrix(histories.matrix(_confidence(histories))))
         factors = np.array(solver.item_factors, dtype=np.float32)
         factors[np.bincount(histories.items, minlength=histories.n_items) == 0] = np.nan
         return cls(factors, config)
@@ -98,7 +108,7 @@ class AlsModel:
         return np.asarray(self._solver.recalculate_user(np.arange(histories.n_users), matrix), dtype=np.float32)
 
     @cached_property
-    def _solver(self) -> AlternatingLeastSquares:
+    def _solver(self) -> BlockAls:
         # One thread: users are folded in block by block, and the blocks run in parallel.
         solver = _make_solver(self._config, 1, seed=0)
         # Items without interactions must not count, and zero factors add nothing to the least squares.
@@ -121,9 +131,10 @@ class AlsModel:
         return cls(load_file(path)["item_factors"], config)
 
 
-def _make_solver(config: AlsConfig, threads: int, seed: int) -> AlternatingLeastSquares:
+def _make_solver(config: AlsConfig, threads: int, seed: int, engine: Engine = HERE) -> BlockAls:
     with threadpool_limits(1, "blas"):
-        return AlternatingLeastSquares(
+        return BlockAls(
+            engine,
             factors=config.embedding_size,
             regularization=config.regularization,
             alpha=config.alpha,

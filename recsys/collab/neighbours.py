@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-from implicit.nearest_neighbours import (
-    BM25Recommender,
-    CosineRecommender,
-    ItemItemRecommender,
-    TFIDFRecommender,
-)
-from implicit.utils import ParameterWarning
+from implicit.nearest_neighbours import bm25_weight, normalize, tfidf_weight
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, csr_matrix, vstack
 
 from recsys.config import ItemToItemConfig, TransitionsConfig
 from recsys.dataset.histories import Histories
 from recsys.dataset.id_map import IdMap
+from recsys.dataset.nearest_rows import find_nearest
+from recsys.engines import HERE, Engine, Shared, gather
 
 # Pairs of items that are counted at a time: 20 million take about 1 GB.
 _PAIRS = 20_000_000
-_RECOMMENDERS: dict[str, type[ItemItemRecommender]] = {
-    "cosine": CosineRecommender,
-    "bm25": BM25Recommender,
-    "tfidf": TFIDFRecommender,
-}
+# Blocks per worker of an engine with several: a slow one delays the others by a quarter of its work.
+_BLOCKS = 4
+# implicit's defaults.
+_BM25_K1, _BM25_B = 1.2, 0.75
 
 
 class NeighbourModel:
@@ -80,81 +75,110 @@ class NeighbourModel:
         return cls(matrix, history_decay)
 
 
-def fit_item_to_item(histories: Histories, config: ItemToItemConfig, threads: int) -> NeighbourModel:
-    """Find each item's `k` nearest other items by their users (Sarwar et al. 2001, WWW)."""
-    recommender = _RECOMMENDERS[config.weighting](K=config.k + 1, num_threads=threads)
-    matrix = histories.matrix(np.ones(len(histories.items), dtype=np.float32))
-    # tfidf divides zero by zero for an item whose users all have weight 0; such entries are dropped below.
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        # implicit warns of a conversion that it makes itself.
-        warnings.simplefilter("ignore", ParameterWarning)
-        recommender.fit(csr_matrix(matrix), show_progress=False)
-    similarity = _drop_idle(csr_array(recommender.similarity, dtype=np.float32))
-    # The item itself is not always among the k + 1 nearest (ties, bm25), so there may be k + 1 others.
-    return NeighbourModel(keep_strongest(similarity, config.k), config.decay)
+def fit_item_to_item(
+    histories: Histories, config: ItemToItemConfig, threads: int, engine: Engine = HERE
+) -> NeighbourModel:
+    """Find each item's `k` nearest other items by their users (Sarwar et al. 2001, WWW).
+
+    Users are weighted as implicit does. Sums are float64 over an item's users in their order, so the bytes are the
+    same whatever the engine, blocks and threads; ties for the last of the `k` go to the smaller item.
+
+    Args:
+        histories: of all users.
+        config: the weights and `k`.
+        threads: of a task.
+        engine: finds the neighbours of blocks of items; it is open if it has several workers.
+    """
+    if not len(histories.items):
+        return NeighbourModel.blank(histories.n_items, config.decay)
+    weights = _weigh(histories, config)
+    arrays = {**_take_apart(weights, "item"), **_take_apart(csr_array(weights.T), "user")}
+    lengths = histories.lengths[histories.users]
+    edges = _cut(np.bincount(histories.items, lengths, histories.n_items), engine)
+    with engine.share(arrays) as shared:
+        blocks = gather(engine, _ItemBlocks(shared, edges, weights.shape, config.k, threads), len(edges) - 1)
+    return NeighbourModel(csr_array(vstack(blocks), dtype=np.float32), config.decay)
 
 
-def fit_transitions(histories: Histories, config: TransitionsConfig) -> NeighbourModel:
+def fit_transitions(histories: Histories, config: TransitionsConfig, engine: Engine = HERE) -> NeighbourModel:
     """Count which item follows which in a history, shorter distances weighing more; keep each item's `k` strongest.
 
     The count of a pair is divided by the square root of both items' popularity, so that a hit does not follow every
-    item. Without an order the model is empty.
+    item. Without an order the model is empty. The bytes are the same whatever the engine and the blocks.
+
+    Args:
+        histories: of all users.
+        config: distances, their weights and `k`.
+        engine: counts blocks of items; it is open if it has several workers.
     """
     size = histories.n_items
     if not histories.ordered or not len(histories.items):
         return NeighbourModel.blank(size, config.decay)
-    followers = _Followers.of(histories, config)
-    root = np.sqrt(np.bincount(histories.items, minlength=size).clip(min=1)).astype(np.float32)
-    blocks = []
-    for first, last in followers.split():
-        entries = _drop_idle(followers.count(first, last), first).tocoo()
-        row, column = entries.coords
-        shape = (last - first, size)
-        scaled = csr_array((entries.data / root[row + first] / root[column], (row, column)), shape=shape)
-        blocks.append(keep_strongest(scaled, config.k))
+    counts = np.bincount(histories.items, minlength=size)
+    edges = _cut(counts * config.max_distance, engine, _PAIRS)
+    with engine.share({"items": histories.items, "starts": histories.starts, "counts": counts}) as shared:
+        blocks = gather(engine, _FollowerBlocks(shared, edges, config), len(edges) - 1)
     return NeighbourModel(csr_array(vstack(blocks)), config.decay)
 
 
 @dataclass(frozen=True)
-class _Followers:
-    """The entries of histories by item, so that what follows an item is counted without the other items.
+class _ItemBlocks:
+    """Finds the neighbours of a block of items.
+
+    Attributes:
+        shared: the weights of items' users, and their transpose.
+        edges: (n_blocks + 1) first item of each block, and the number of items.
+        shape: of the weights.
+        k: neighbours per item.
+        threads: of a task.
+    """
+
+    shared: Shared
+    edges: Sequence[int]
+    shape: tuple[int, int]
+    k: int
+    threads: int
+
+    def __call__(self, number: int) -> csr_array:
+        """Return (n_items of the block, n_items) float32."""
+        arrays, (n_items, n_users) = self.shared.read(), self.shape
+        items = _put_together(arrays, "item", (n_items, n_users))
+        users = _put_together(arrays, "user", (n_users, n_items))
+        found = find_nearest(items, users, self.k, self.threads, *self.edges[number : number + 2])
+        return csr_array(found, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class _FollowerBlocks:
+    """Counts what follows a block of items.
 
     The pairs of all items at once would take more memory than anything else: up to `max_distance` per entry.
 
     Attributes:
-        histories: with an order.
+        shared: `items` and `starts` of histories with an order, and `counts`, each item's number of entries.
+        edges: (n_blocks + 1) first item of each block, and the number of items.
         config: distances and their weights.
-        entries: (n_entries) indexes of the histories' entries, by item, then in their order.
-        starts: (n_items + 1) where each item's entries begin.
-        behind: (n_entries) int64, entries between an entry and its user's newest.
     """
 
-    histories: Histories
+    shared: Shared
+    edges: Sequence[int]
     config: TransitionsConfig
-    entries: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    behind: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, histories: Histories, config: TransitionsConfig) -> _Followers:
-        entries = np.argsort(histories.items, kind="stable")
-        counts = np.bincount(histories.items, minlength=histories.n_items)
-        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
-        return cls(histories, config, entries, starts, histories.steps_back)
+    def __call__(self, number: int) -> csr_array:
+        """Return (n_items of the block, n_items) float32, the strongest of each row."""
+        arrays, (first, last) = self.shared.read(), self.edges[number : number + 2]
+        root = np.sqrt(arrays["counts"].clip(min=1)).astype(np.float32)
+        entries = _drop_idle(self._count(arrays["items"], arrays["starts"], first, last), first).tocoo()
+        row, column = entries.coords
+        scaled = entries.data / root[row + first] / root[column]
+        return keep_strongest(csr_array((scaled, (row, column)), shape=entries.shape), self.config.k)
 
-    def split(self) -> Iterator[tuple[int, int]]:
-        """Yield the first item of each block and that after its last; blocks have about equally many entries."""
-        edges = np.arange(0, len(self.entries), max(1, _PAIRS // self.config.max_distance))
-        first = np.unique(np.searchsorted(self.starts, edges, side="right") - 1)
-        first[0] = 0
-        yield from pairwise([*first.tolist(), self.histories.n_items])
-
-    def count(self, first: int, last: int) -> csr_array:
+    def _count(self, items: NDArray[np.int32], starts: NDArray[np.int64], first: int, last: int) -> csr_array:
         """Return (last - first, n_items) weighted counts of what follows each of these items."""
-        items, shape = self.histories.items, (last - first, self.histories.n_items)
+        shape = (last - first, self.edges[-1])
         # In the order of the histories: sums of floats depend on it.
-        entries = np.sort(self.entries[self.starts[first] : self.starts[last]])
-        behind = self.behind[entries]
+        entries = np.flatnonzero((items >= first) & (items < last))
+        behind = starts[np.searchsorted(starts, entries, side="right")] - 1 - entries
         counts = csr_array(shape, dtype=np.float32)
         for distance in range(1, self.config.max_distance + 1):
             own = entries[behind >= distance]
@@ -162,6 +186,46 @@ class _Followers:
             pairs = (items[own] - np.int32(first), items[own + distance])
             counts = counts + coo_array((weight, pairs), shape=shape).tocsr()
         return csr_array(counts)
+
+
+def _cut(pairs: NDArray[Any], engine: Engine, most: float = np.inf) -> list[int]:
+    """Return the first item of each block and the number of items, for blocks with about equally many pairs.
+
+    Args:
+        pairs: (n_items) pairs of each item, which are counted one by one.
+        engine: has some blocks for each of its workers.
+        most: pairs of a block, unless a single item has more.
+    """
+    before = np.concatenate([[0], np.cumsum(pairs)])
+    blocks = max(1 if engine.parallel == 1 else _BLOCKS * engine.parallel, math.ceil(before[-1] / most))
+    first = np.searchsorted(before, np.arange(1, blocks) * (before[-1] / blocks))
+    edges: list[int] = np.unique([0, *first.tolist(), len(pairs)]).tolist()
+    return edges
+
+
+def _weigh(histories: Histories, config: ItemToItemConfig) -> csr_array:
+    """Return (n_items, n_users) float64, the weight of each user of an item; 0 where it is not defined."""
+    counts = csr_matrix(histories.matrix(np.ones(len(histories.items), dtype=np.float32))).T
+    # tfidf divides zero by zero for an item whose users all have weight 0.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        match config.weighting:
+            case "bm25":
+                weighted = bm25_weight(counts, _BM25_K1, _BM25_B)
+            case "tfidf":
+                weighted = normalize(tfidf_weight(counts))
+            case _:
+                weighted = normalize(counts)
+    weights = csr_array(weighted.tocsr(), dtype=np.float64)
+    weights.data[~np.isfinite(weights.data)] = 0.0
+    return weights
+
+
+def _take_apart(matrix: csr_array, name: str) -> dict[str, NDArray[Any]]:
+    return {f"{name}_data": matrix.data, f"{name}_indices": matrix.indices, f"{name}_starts": matrix.indptr}
+
+
+def _put_together(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_array:
+    return csr_array((arrays[f"{name}_data"], arrays[f"{name}_indices"], arrays[f"{name}_starts"]), shape=shape)
 
 
 def keep_strongest(matrix: csr_array, k: int) -> csr_array:

@@ -26,6 +26,7 @@ from recsys.config.dataset import (
     VectorFiles,
     WindowsConfig,
 )
+from recsys.config.engine import EngineConfig
 from recsys.config.gate import GateConfig, GuardrailsConfig
 from recsys.config.monitoring import LimitConfig, MonitoringConfig
 from recsys.config.plugin_records import check_plugins, record_plugins
@@ -47,7 +48,6 @@ from recsys.config.renames import find_renamed
 from recsys.config.retention import RetentionConfig
 from recsys.config.section import AUTO, Count, Section
 from recsys.config.serving import (
-    EngineConfig,
     EvaluationConfig,
     GenerationConfig,
     RegistryConfig,

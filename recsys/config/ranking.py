@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from recsys.config.engine import EngineConfig
 from recsys.config.plugins import (
     SOURCES,
     as_value_error,
@@ -48,7 +49,7 @@ class BprConfig(Section):
 
 
 class ItemToItemConfig(DecayingSection):
-    """implicit's item-to-item neighbours."""
+    """Item-to-item neighbours, weighted as implicit weights them."""
 
     weighting: Literal["cosine", "bm25", "tfidf"] = "cosine"
     """How co-occurrence is weighted."""
@@ -110,6 +111,9 @@ class CollabConfig(Section):
     """Item-to-item transitions: which item follows which."""
     ease: EaseConfig = EaseConfig()
     """Linear autoencoder (EASE)."""
+    engine: EngineConfig = EngineConfig()
+    """Engine that fits als, item_to_item, bm25 and transitions by blocks of users or items. The models have the same
+    bytes as in one process."""
 
 
 class CandidatesConfig(Section):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from recsys.config.engine import EngineConfig
 from recsys.config.gate import GateConfig
 from recsys.config.plugins import as_value_error, resolve_options
 from recsys.config.section import AUTO, Auto, Count, PositiveShare, Section, Share
@@ -80,20 +81,6 @@ class RegistryConfig(Section):
     """Experiment in MLflow; null: the config's name."""
     gate: GateConfig = GateConfig()
     """Promotion gate: when a challenger replaces the champion."""
-
-
-class EngineConfig(Section):
-    """Where the shards of the nightly batch run."""
-
-    kind: Literal["local", "ray"] = "local"
-    """local: processes on this machine. ray: the cluster at RECSYS_RAY_ADDRESS, or a new one on this machine."""
-    workers: Count = 1
-    """Number of processes of the local engine, each with the config's threads; 1: everything in the main process."""
-
-    @property
-    def here(self) -> bool:
-        """Whether the main process does all the work."""
-        return self.kind == "local" and self.workers == 1
 
 
 class SanityConfig(Section):

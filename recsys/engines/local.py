@@ -5,11 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.engines.purpose import NIGHT, Purpose
 from recsys.errors import EngineError
 
 Result = TypeVar("Result")
@@ -23,11 +31,31 @@ class LocalEngine:
     Args:
         workers: number of worker processes; 1 runs the tasks in this process.
         threads: number of threads of each worker.
+        purpose: what the tasks are part of, for errors.
     """
 
-    def __init__(self, workers: int, threads: int) -> None:
+    def __init__(self, workers: int, threads: int, purpose: Purpose = NIGHT) -> None:
         self._workers = workers
         self._threads = threads
+        self._purpose = purpose
+        self._session = ExitStack()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        """See `Engine`."""
+        if self._workers > 1:
+            self._pool = self._session.enter_context(self._start(self._workers))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """See `Engine`."""
+        self._pool = None
+        self._session.close()
+
+    @property
+    def parallel(self) -> int:
+        """See `Engine`."""
+        return self._workers
 
     def run(self, work: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
         """See `Engine`."""
@@ -35,13 +63,9 @@ class LocalEngine:
             for number in numbers:
                 yield number, work(number)
             return
-        # Spawned, not forked: a process that has threads cannot be forked safely.
-        context = multiprocessing.get_context("spawn")
-        previous = {name: os.environ.get(name) for name in _THREADS}
-        os.environ.update(dict.fromkeys(_THREADS, str(self._threads)))
+        workers = min(self._workers, max(1, len(numbers)))
         try:
-            workers = min(self._workers, max(1, len(numbers)))
-            with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts) as pool:
+            with nullcontext(self._pool) if self._pool else self._start(workers) as pool:
                 try:
                     yield from _collect(pool, work, numbers, 2 * self._workers)
                 except KeyboardInterrupt:
@@ -50,15 +74,61 @@ class LocalEngine:
                     raise
         except BrokenProcessPool as error:
             raise EngineError(
-                "local engine: a worker process died (killed or out of memory); finished shards are kept; "
-                "run again, with fewer generation.engine.workers or a smaller generation.shard_size if memory ran out"
+                f"local engine: a worker process died (killed or out of memory); {self._purpose.kept}; "
+                f"run again, with {self._purpose.advice} if memory ran out"
             ) from error
+
+    @contextmanager
+    def share(self, arrays: Mapping[str, NDArray[Any]]) -> Iterator[_InMemory | _InFiles]:
+        """See `Engine`; worker processes map files, so that they hold the arrays in memory once for all of them."""
+        if self._workers == 1:
+            yield _InMemory(arrays)
+            return
+        with tempfile.TemporaryDirectory(prefix="recsys-shared-") as folder:
+            for name, array in arrays.items():
+                np.save(Path(folder) / f"{name}.npy", array, allow_pickle=False)
+            yield _InFiles(Path(folder), tuple(arrays))
+
+    @contextmanager
+    def _start(self, workers: int) -> Iterator[ProcessPoolExecutor]:
+        # Spawned, not forked: a process that has threads cannot be forked safely.
+        context = multiprocessing.get_context("spawn")
+        previous = {name: os.environ.get(name) for name in _THREADS}
+        os.environ.update(dict.fromkeys(_THREADS, str(self._threads)))
+        try:
+            with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts) as pool:
+                yield pool
         finally:
             for name, value in previous.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """Arrays of this process."""
+
+    arrays: Mapping[str, NDArray[Any]]
+
+    def read(self) -> Mapping[str, NDArray[Any]]:
+        """See `Shared`."""
+        return self.arrays
+
+
+@dataclass(frozen=True)
+class _InFiles:
+    """Arrays in a folder that lasts as long as they are shared."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def read(self) -> Mapping[str, NDArray[Any]]:
+        """See `Shared`."""
+        files = {name: self.folder / f"{name}.npy" for name in self.names}
+        # As plain arrays: compiled loops do not know the subclass.
+        return {name: np.asarray(np.load(file, "r", allow_pickle=False)) for name, file in files.items()}
 
 
 def _ignore_interrupts() -> None:

@@ -20,6 +20,7 @@ from recsys.artifacts.runs import find_run, write_run_tables
 from recsys.artifacts.snapshots import OpenSnapshot, open_snapshot
 from recsys.config import Config
 from recsys.dataset.windows import Windows, resolve_end
+from recsys.engines import FITTING, make_engine
 from recsys.errors import ConfigError
 from recsys.evaluation.beyond_accuracy import churn
 from recsys.evaluation.comparison import OURS, summarise
@@ -140,7 +141,9 @@ def _read(config: Config, home: Path, run_date: str | None) -> tuple[OpenSnapsho
 
 def _train(config: Config, home: Path, run_date: str | None, steps: Steps, start: str | None) -> Trained:
     snapshot, windows = _read(config, home, run_date)
-    store = connect(home, config)
+    # A cluster that does not answer stops the training now, not after hours of fitting.
+    with make_engine(config.collab.engine, config.threads, FITTING):
+        store = connect(home, config)
     block_lists = BlockLists.read(config.generation.rules, snapshot.items["item_id"], config.dataset)
     earlier = None
     if start:

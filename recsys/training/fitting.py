@@ -15,6 +15,7 @@ from recsys.candidates.statistics import count_statistics
 from recsys.config import Config
 from recsys.dataset.histories import Histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
+from recsys.engines import FITTING, make_engine
 from recsys.progress import format_count, log_stage, logger, progress_bar
 from recsys.ranking.ranker import Ranker, count_trees
 from recsys.ranking.training_rows import label_rows
@@ -308,8 +309,11 @@ def _fit_candidate_models(
 ) -> CandidateModels:
     histories = snapshot.histories
     tfidf = text.fit_neighbours(config, histories.cutoff)
-    with log_stage("collaborative models") as done:
-        inputs = FitInputs(histories, items, text.embeddings, config)
+    with (
+        log_stage("collaborative models") as done,
+        make_engine(config.collab.engine, config.threads, FITTING) as engine,
+    ):
+        inputs = FitInputs(histories, items, text.embeddings, config, engine)
         fitted = {"interest": snapshot.interest, "sequence": snapshot.sequence, "tfidf": tfidf}
         models = CandidateModels.fit(inputs, fitted)
         done(f"{format_count(histories.n_users, 'user')}, {format_count(len(histories.items), 'pair')}")

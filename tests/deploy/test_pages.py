@@ -30,9 +30,10 @@ pytestmark = pytest.mark.timeout(900)
 needs_psql = pytest.mark.skipif(shutil.which("psql") is None, reason="no PostgreSQL client; .ci/run installs one")
 
 
-def write_config(folder: Path, **generation: object) -> str:
+def write_config(folder: Path, collab: object = None, **generation: object) -> str:
     config = folder / "mini.yaml"
-    config.write_text(yaml.safe_dump({**settings(), "generation": generation}), "utf-8")
+    sections = {"generation": generation, "collab": collab or {}}
+    config.write_text(yaml.safe_dump({**settings(), **sections}), "utf-8")
     return str(config)
 
 
@@ -130,7 +131,7 @@ def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_many_machines(trained_copy: Path, raw_in_place: Path, tmp_path: Path) -> None:
     """Two nodes of one cluster on this machine."""
     pytest.importorskip("ray")
-    folder = tmp_path / "checkout"
+    folder, ray = tmp_path / "checkout", {"kind": "ray"}
     folder.mkdir()
     (tmp_path / "local").mkdir()
     values = {
@@ -138,7 +139,7 @@ def test_many_machines(trained_copy: Path, raw_in_place: Path, tmp_path: Path) -
         "RAY_PORT": find_port(),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-        "RECSYS_CONFIG": write_config(tmp_path, engine={"kind": "ray"}, shard_size=20),
+        "RECSYS_CONFIG": write_config(tmp_path, {"engine": ray}, engine=ray, shard_size=20),
         "RECSYS_HOME": str(trained_copy),
         "RECSYS_DATA": str(raw_in_place),
         "RUN_DATE": "2025-02-09",

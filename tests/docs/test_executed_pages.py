@@ -41,6 +41,10 @@ LEFT_OUT = {
     ("docs/reference/configuration.md", "torchrun"): "trains in two processes; tests/text/test_fine_tuning.py does so",
     ("docs/reference/metrics.md", "pip install"): "needs a package index",
     ("docs/explanation/scale.md", "python tests/benchmarks/gpu.py"): "needs a GPU",
+    (
+        "docs/explanation/scale.md",
+        "torchrun",
+    ): "needs two machines; tests/text/test_fine_tuning.py stands in for it",
     ("docs/explanation/servers.md", "mlflow ui"): "a server, which does not return",
     ("docs/results.md", "RECSYS_DATA=/path/to/data/sets python"): "needs data sets",
     ("docs/results.md", "python tests/benchmarks/peers.py --install"): "needs a package index",

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recsys.config import EngineConfig
-from recsys.engines import Engine, make_engine
+from recsys.engines import FITTING, HERE, Engine, Shared, make_engine
 from recsys.engines.local import LocalEngine
 from recsys.engines.ray_cluster import RayEngine
 from recsys.errors import EngineError
@@ -23,7 +24,10 @@ TRIPLE = partial(operator.mul, 3)
 def cluster() -> Iterator[None]:
     """One Ray cluster for all tests; starting one takes seconds."""
     ray = pytest.importorskip("ray")
-    ray.init(address="local", num_cpus=2, log_to_driver=False, include_dashboard=False)
+    with pytest.MonkeyPatch.context() as patch:
+        # Tasks are functions of this module.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        ray.init(address="local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     yield
     ray.shutdown()
 
@@ -130,6 +134,51 @@ def test_a_task_that_kills_its_process_is_given_up(cluster):
 
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    message = r"ray is not installed; run pip install 'nightly-recsys\[ray\]', or use engine: local"
-    with pytest.raises(EngineError, match=message):
+    message = r"ray is not installed; run pip install 'nightly-recsys\[ray\]', or use {}.engine.kind: local"
+    with pytest.raises(EngineError, match=message.format("generation")):
         list(RayEngine(1).run(TRIPLE, [1]))
+    with pytest.raises(EngineError, match=message.format("collab")), RayEngine(1, FITTING):
+        pass
+
+
+def test_arrays_are_shared_with_all_tasks(engine):
+    arrays = {"numbers": np.arange(6.0).reshape(2, 3), "none": np.zeros(0, dtype=np.int32)}
+    with engine, engine.share(arrays) as shared:
+        found = dict(engine.run(partial(_add_shared, shared), range(4)))
+        again = dict(engine.run(partial(_add_shared, shared), range(4, 6)))
+    assert {**found, **again} == {number: 15.0 + number for number in range(6)}
+    assert arrays["numbers"].sum() == 15.0
+
+
+def _add_shared(shared: Shared, number: int) -> float:
+    arrays = shared.read()
+    assert (arrays["none"].shape, arrays["none"].dtype) == ((0,), np.int32)
+    return float(arrays["numbers"].sum()) + number
+
+
+def test_workers_are_kept_from_run_to_run():
+    with LocalEngine(2, 1) as engine:
+        first, again = (set(dict(engine.run(_name_process, range(8))).values()) for _ in range(2))
+    assert len(first | again) <= 2
+    assert os.getpid() not in first
+    assert LocalEngine(2, 1).parallel == 2
+    assert set(dict(HERE.run(_name_process, range(3))).values()) == {os.getpid()}
+
+
+def _name_process(number: int) -> int:
+    return os.getpid()
+
+
+def test_files_of_shared_arrays_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with LocalEngine(2, 1) as engine, engine.share({"numbers": np.arange(3)}):
+        assert len(list(tmp_path.rglob("numbers.npy"))) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_name_the_setting_of_the_purpose():
+    with (
+        pytest.raises(EngineError, match=r"died .*checkpoints are kept; run again, with fewer collab.engine.workers"),
+        LocalEngine(2, 1, FITTING) as engine,
+    ):
+        list(engine.run(partial(_die_at, 3), range(50)))

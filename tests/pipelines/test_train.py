@@ -1,5 +1,6 @@
 """Other kinds of data, from raw files to lists, and trainings that cannot start."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
@@ -7,12 +8,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from miniature import LENIENT_GATE, NOW, Trained, read_files, read_lists
+from miniature import LENIENT_GATE, NOW, Trained, change, read_files, read_lists
 from worlds import checkerboard
 
 from recsys.artifacts.runs import read_run
 from recsys.config import AUTO, SOURCES, Config, parse_config
-from recsys.errors import ArtifactError, DataError, RegistryError
+from recsys.errors import ArtifactError, DataError, EngineError, RegistryError
 from recsys.pipelines import train as train_module
 from recsys.pipelines.compare import load_bundle
 from recsys.pipelines.generate import generate
@@ -143,6 +144,25 @@ class TestCannotStart:
         with pytest.raises(RegistryError, match="does not answer"):
             train(trained.config, trained_copy, "2025-02-10")
         assert read_files(trained_copy / "runs") == before
+
+    @pytest.mark.parametrize("lacking", ["ray", "a cluster"])
+    def test_without_its_engine_nothing_is_fitted(
+        self, lacking: str, trained: Trained, trained_copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if lacking == "ray":
+            monkeypatch.setitem(sys.modules, "ray", None)
+            reason = "ray is not installed; run pip install .*"
+        else:
+            pytest.importorskip("ray")
+            # Nothing listens there.
+            monkeypatch.setenv("RECSYS_RAY_ADDRESS", "127.0.0.1:1")
+            reason = "cannot connect to a cluster at RECSYS_RAY_ADDRESS=127.0.0.1:1 .*"
+        config = change(trained.config, collab={"engine": {"kind": "ray"}})
+        before = read_files(trained_copy)
+        with pytest.raises(EngineError, match=rf"{reason} or use collab\.engine\.kind: local") as refused:
+            train(config, trained_copy, "2025-02-10")
+        assert refused.value.exit_code == 2
+        assert read_files(trained_copy) == before
 
     def test_while_another_trains(self, trained: Trained, trained_copy: Path) -> None:
         with (

@@ -2,6 +2,7 @@ import ast
 import copy
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -363,7 +364,8 @@ processes.close()
 """
 
 
-def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path, histories):
+@pytest.mark.parametrize("machines", [1, 2])
+def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path, histories, machines):
     # Without dropout, which differs between shares. Batches of 7 items give uneven shares.
     checkpoint = write_checkpoint(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     more = {"batch_size": 7, "negatives": "batch", "draw": "interactions", "epochs": 1, "trainable_layers": 2}
@@ -372,9 +374,23 @@ def test_two_processes_have_the_loss_curve_of_one(write_checkpoint, tmp_path, hi
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     settings = {"paths": paths, "config": config.model_dump_json(), "checkpoint": str(checkpoint)}
     script.write_text(_TOGETHER.format(**settings, folder=str(tmp_path)))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, env=os.environ, check=False)
-    assert done.returncode == 0, done.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    launchers = [[*torchrun, "--standalone", "--nproc-per-node", "2"]]
+    if machines == 2:
+        # Each machine has a launcher of its own; these two meet on the loopback interface.
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            place = ["--master-addr", "127.0.0.1", "--master-port", str(listener.getsockname()[1])]
+        launchers = [
+            [*torchrun, "--nnodes", "2", "--node-rank", node, *place, "--nproc-per-node", "1"] for node in ("0", "1")
+        ]
+    started = [
+        subprocess.Popen([*launcher, str(script)], stderr=subprocess.PIPE, text=True, env=os.environ)
+        for launcher in launchers
+    ]
+    for launcher in started:
+        errors = launcher.communicate(timeout=120)[1]
+        assert launcher.returncode == 0, errors
     first, second = (ast.literal_eval((tmp_path / str(rank)).read_text()) for rank in range(2))
     assert first == second
     alone = learn(Encoder(str(checkpoint), TextConfig(precision="float32")), histories, config, texts=LETTERS)

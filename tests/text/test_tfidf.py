@@ -88,7 +88,7 @@ def test_batches_change_nothing(monkeypatch):
     texts = [" ".join(rng.choice(list("abcdefgh"), 5)) for _ in range(40)]
     whole = neighbours(*texts, config=TfidfConfig(k=6, max_share=1.0))
     for block in (1, 7, 39):
-        monkeypatch.setattr("recsys.text.tfidf._BLOCK", block)
+        monkeypatch.setattr("recsys.dataset.nearest_rows._BLOCK", block)
         assert neighbours(*texts, config=TfidfConfig(k=6, max_share=1.0)).tobytes() == whole.tobytes()
 
 
@@ -128,7 +128,7 @@ def test_the_nearest_are_the_k_largest_products(monkeypatch, k, block):
     rng = np.random.default_rng(k)
     # Few words and repeated texts, so that many similarities tie.
     texts = pl.Series([" ".join(rng.choice(list("abcdefgh"), rng.integers(1, 5))) for _ in range(60)])
-    monkeypatch.setattr("recsys.text.tfidf._BLOCK", block)
+    monkeypatch.setattr("recsys.dataset.nearest_rows._BLOCK", block)
     config = TfidfConfig(max_share=1.0, k=k)
     vectors = weigh_terms(texts, config).toarray()
     products = vectors @ vectors.T

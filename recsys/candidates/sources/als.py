@@ -55,7 +55,7 @@ class AlsSource(CandidateSource):
     @classmethod
     def fit(cls, inputs: FitInputs, settings: AlsConfig) -> AlsModel:
         """See `CandidateSource`."""
-        return AlsModel.fit(inputs.histories, settings, inputs.config.seed, inputs.config.threads)
+        return AlsModel.fit(inputs.histories, settings, inputs.config.seed, inputs.config.threads, inputs.engine)
 
     @classmethod
     def save(cls, model: AlsModel, folder: Path) -> None:

@@ -22,4 +22,4 @@ class Bm25Source(NeighbourSource):
     @classmethod
     def fit(cls, inputs: FitInputs, settings: Bm25Config) -> NeighbourModel:
         """See `CandidateSource`."""
-        return fit_item_to_item(inputs.histories, settings, inputs.config.threads)
+        return fit_item_to_item(inputs.histories, settings, inputs.config.threads, inputs.engine)

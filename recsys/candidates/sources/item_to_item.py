@@ -23,4 +23,4 @@ class ItemToItemSource(NeighbourSource):
     @classmethod
     def fit(cls, inputs: FitInputs, settings: ItemToItemConfig) -> NeighbourModel:
         """See `CandidateSource`."""
-        return fit_item_to_item(inputs.histories, settings, inputs.config.threads)
+        return fit_item_to_item(inputs.histories, settings, inputs.config.threads, inputs.engine)

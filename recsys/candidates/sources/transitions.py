@@ -23,4 +23,4 @@ class TransitionsSource(NeighbourSource):
     @classmethod
     def fit(cls, inputs: FitInputs, settings: TransitionsConfig) -> NeighbourModel:
         """See `CandidateSource`."""
-        return fit_transitions(inputs.histories, settings)
+        return fit_transitions(inputs.histories, settings, inputs.engine)
