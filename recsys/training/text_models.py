@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.models import fit_text_neighbours
+from recsys.candidates.models import CandidateModels, fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import AUTO, Config, InterestConfig
 from recsys.config.overrides import apply_settings
@@ -89,14 +89,17 @@ class TextModels:
         """What is known at the cutoff of each label window, newest first."""
         return self.history_snapshots[1:]
 
-    @property
-    def starting_point(self) -> StartingPoint | None:
-        """Where a later training can continue; None without times."""
+    def make_starting_point(self, candidate_models: CandidateModels) -> StartingPoint | None:
+        """Return where a later training can continue; None without times.
+
+        Args:
+            candidate_models: as of the oldest cutoff, those alone that training can continue from.
+        """
         oldest = self.history_snapshots[-1]
         if oldest.histories.cutoff is None:
             return None
         trained = {name: model for name, model in oldest.models.items() if model.trained}
-        return StartingPoint(oldest.histories.cutoff, trained)
+        return StartingPoint(oldest.histories.cutoff, trained, candidate_models)
 
     def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
         """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
