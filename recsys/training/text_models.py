@@ -29,6 +29,7 @@ from recsys.text.item_text import ItemTexts
 from recsys.training.encoder_choice import EncoderChoice, EncoderTrial, keep_choice
 from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import EncoderInputs
+from recsys.training.encoder_refresh import is_refreshed, refresh_encoder
 from recsys.training.order import measure_order
 
 
@@ -153,7 +154,8 @@ def fit_text(
 def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bundle) -> TextModels:
     """Continue the text models of an earlier training on the windows of a later one.
 
-    The encoder stays, so only texts that are new to it are encoded. The interest models start as of the oldest label
+    The encoder stays, so only texts that are new to it are encoded, unless `continuation.encoder_steps` lets it learn
+    from what is new before the oldest label window. The interest models start as of the oldest label
     window of the earlier training, and continue through the cutoffs of the fold on all events before each: old events
     are replayed with the new ones.
 
@@ -168,11 +170,16 @@ def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bund
     with log_stage("embedding") as done, progress_bar("Embedding", len(item_texts)) as progress:
         embeddings = earlier.embed(item_texts, progress)
         done(f"{format_count(new, 'new text')} of {len(item_texts):,}")
+    start, histories = earlier.start.models if earlier.start else {}, _build_histories(items, fold)
+    encoder, curves = earlier.encoder, {}
+    if is_refreshed(config, earlier):
+        encoder, embeddings, curves["fine_tuning_loss"] = refresh_encoder(
+            config, earlier, item_texts, embeddings, histories[0]
+        )
     choice = keep_choice(earlier.config)
     text = TextModels(
-        item_texts, earlier.encoder, embeddings, earlier.checkpoint, read_vectors(items), [], {}, choice=choice
+        item_texts, encoder, embeddings, earlier.checkpoint, read_vectors(items), [], curves, choice=choice
     )
-    start, histories = earlier.start.models if earlier.start else {}, _build_histories(items, fold)
     if "sequence" not in start:
         config = _decide_on_sequence(config, histories[0], fold)
     return _add_snapshots(config, text, histories, start)

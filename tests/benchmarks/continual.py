@@ -117,33 +117,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            compare(Successive(config, folder, found.items, windows, given.trainings))
-        except EnoughTrainingsError:
-            print("stopped; run it again to go on")
+        compare(Successive(config, folder, found.items, windows, given.trainings))
 
 
 def compare(successive: Successive) -> None:
-    """Print the metric of each window, of all together, and what the trainings took."""
+    """Print the metric of each window, of all that were trained for together, and what the trainings took."""
     config = successive.config
     metric, n = config.evaluation.metric, config.evaluation.n
     values: dict[str, list[NDArray[np.float64]]] = {SCRATCH: [], CONTINUED: [], NEVER: []}
     seconds: dict[str, list[float]] = {SCRATCH: [], CONTINUED: []}
+    count = 0
     for number, windows in enumerate(successive.windows, 1):
         test = windows.test
+        try:
+            found = list(successive.measure(number))
+        except EnoughTrainingsError:
+            print("stopped; run it again to go on")
+            break
+        count = number
         print(f"window {number}, {test.cutoff} to {test.end}, {metric}@{n}")
-        reference = None
-        for name, measured, spent in successive.measure(number):
+        for name, measured, spent in found:
             note = "" if name == NEVER else f"   {spent:.0f} s"
-            print("   ", describe(name, measured, reference) + note, flush=True)
-            reference = measured if reference is None else reference
+            print("   ", describe(name, measured, None if name == SCRATCH else found[0][1]) + note, flush=True)
             # The first window's training is a full one in any case.
             if number > 1:
                 values[name].append(measured)
                 if name in seconds:
                     seconds[name].append(spent)
+    if count < 2:
+        return
     pooled = {name: np.concatenate(each) for name, each in values.items()}
-    count = len(successive.windows)
     print(f"{config.name}, windows 2 to {count} together, {len(pooled[SCRATCH]):,} users and windows")
     for name, each in pooled.items():
         print("   ", describe(name, each, None if name == SCRATCH else pooled[SCRATCH]))
