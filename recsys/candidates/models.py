@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,12 @@ class CandidateModels:
         unchanged = CandidateSource.refit_attributes.__func__  # type: ignore[attr-defined]
         return any(owner.refit_attributes.__func__ is not unchanged for owner in self.owners.values())  # type: ignore[attr-defined]
 
+    @property
+    def continuing(self) -> CandidateModels:
+        """The models alone that training can continue from."""
+        owners = {name: owner for name, owner in self.owners.items() if owner.continues}
+        return replace(self, models={name: self.models[name] for name in owners}, owners=owners)
+
     def with_models(self, **models: Any) -> CandidateModels:
         """Return the same with some models replaced."""
         return replace(self, models={**self.models, **models})
@@ -127,9 +133,20 @@ class CandidateModels:
             owner.save(self.models[name], inside)
 
     @classmethod
-    def load(cls, folder: Path, item_ids: pl.Series, config: Config) -> CandidateModels:
-        """Read what `save` wrote over the same catalogue."""
+    def load(
+        cls, folder: Path, item_ids: pl.Series, config: Config, names: Collection[str] | None = None
+    ) -> CandidateModels:
+        """Read what `save` wrote over the same catalogue.
+
+        Args:
+            folder: that was written.
+            item_ids: (n_items) strings, the catalogue.
+            config: all settings.
+            names: of the models that were written; None: all that the config needs.
+        """
         owners = find_models(config.candidates.depths)
+        if names is not None:
+            owners = {name: owner for name, owner in owners.items() if name in names}
         models = {
             name: owner.load(_folder_of(name, owner, folder), item_ids, owner.read_settings(config))
             for name, owner in owners.items()

@@ -53,6 +53,8 @@ class FitInputs:
         embeddings: (n_items, embedding_size) float32, unit rows, of the items' texts.
         config: all settings; random numbers come from its seed.
         engine: runs the tasks of a fit that can be divided; open.
+        earlier: for a source that `continues`: its model as of an earlier cutoff, over the same catalogue; None: there
+            is none.
     """
 
     histories: Histories
@@ -60,6 +62,7 @@ class FitInputs:
     embeddings: NDArray[np.float32]
     config: Config
     engine: Engine = HERE
+    earlier: Any = None
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
@@ -130,6 +133,7 @@ class CandidateSource(ABC):
         section: validates the settings of a plug-in, given under `candidates.options.NAME`.
         section_path: where a built-in source has its settings instead.
         model: name of the model that it fits; "" for none.
+        continues: `fit` can continue from the model of an earlier cutoff, `inputs.earlier`.
         uses: sources whose fitted models it scores with, too.
         needs_segments: `statistics.segments` is counted for it.
         item_vectors: what the vectors are that `vectors_of` offers to the features; "" for none.
@@ -142,6 +146,7 @@ class CandidateSource(ABC):
     section: ClassVar[type[Section]] = Section
     section_path: ClassVar[str] = ""
     model: ClassVar[str] = ""
+    continues: ClassVar[bool] = False
     uses: ClassVar[tuple[type[CandidateSource], ...]] = ()
     needs_segments: ClassVar[bool] = False
     item_vectors: ClassVar[str] = ""
@@ -205,6 +210,11 @@ class CandidateSource(ABC):
             settings: the source's section.
         """
         raise NotImplementedError(f"source '{cls.name}' declares the model '{cls.model}', but has no method fit")
+
+    @classmethod
+    def can_start_from(cls, model: Any, settings: Any) -> bool:
+        """Whether `fit` can continue from a model that may have been fitted with other settings; by default always."""
+        return True
 
     @classmethod
     def save(cls, model: Any, folder: Path) -> None:

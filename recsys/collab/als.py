@@ -43,24 +43,42 @@ class AlsModel:
         self._trained_index = np.arange(len(item_factors), dtype=np.int32)
 
     @classmethod
-    def fit(cls, histories: Histories, config: AlsConfig, seed: int, threads: int, engine: Engine = HERE) -> AlsModel:
+    def fit(
+        cls,
+        histories: Histories,
+        config: AlsConfig,
+        seed: int,
+        threads: int,
+        engine: Engine = HERE,
+        start: AlsModel | None = None,
+    ) -> AlsModel:
         """Factorise the history matrix; items without interactions get NaN factors.
 
         Args:
-            histories: of all users.
+            histories: of all users, as of the cutoff.
             config: size, regularization and epochs.
-            seed: of the factors that it starts from.
-            threads: of a task.
+            seed: draws the first factors.
+            threads: of a task; they change no factor.
             engine: solves for blocks of users and items; it is open if it has several workers. The bytes do not
                 depend on it.
+            start: a model as of an earlier cutoff that `can_start` this one, over the catalogue of the histories:
+                `config.refresh_epochs` continue from its item factors. Users are solved for first, so theirs are not
+                needed, and items that it does not know start like all items do without it.
         """
         solver = _make_solver(config, threads, seed, engine)
+        if start is not None:
+            _start_from(solver, start.item_factors, histories, config, seed)
         # implicit has its own threads: more BLAS threads are slower, and sums would depend on their number.
         with threadpool_limits(1, "blas"):
             solver.fit(csr_matrix(histories.matrix(_confidence(histories))))
         factors = np.array(solver.item_factors, dtype=np.float32)
         factors[np.bincount(histories.items, minlength=histories.n_items) == 0] = np.nan
         return cls(factors, config)
+
+    def can_start(self, config: AlsConfig) -> bool:
+        """Whether a model with these settings can continue from this one: they differ at most in the epochs."""
+        same = {"epochs": config.epochs, "refresh_epochs": config.refresh_epochs}
+        return self._config.model_copy(update=same) == config
 
     def align(self, trained_ids: pl.Series, item_ids: pl.Series) -> AlsModel:
         """Return the model with its rows in the order of another catalogue; unknown items become NaN."""
@@ -142,6 +160,24 @@ def _make_solver(config: AlsConfig, threads: int, seed: int, engine: Engine = HE
             random_state=seed,
             num_threads=threads,
         )
+
+
+def _start_from(
+    solver: BlockAls, known: NDArray[np.float32], histories: Histories, config: AlsConfig, seed: int
+) -> None:
+    """Let the solver begin with known item factors, and refresh them.
+
+    Args:
+        solver: changed.
+        known: (n_items, embedding_size) float32, NaN where an item is new.
+        histories: as of the cutoff.
+        config: size and epochs.
+        seed: draws the factors of new items, in the range that implicit begins with.
+    """
+    drawn = np.random.default_rng(seed).random(known.shape, dtype=np.float32) * np.float32(0.01)
+    solver.item_factors = np.where(np.isnan(known), drawn, known)
+    solver.user_factors = np.zeros((histories.n_users, config.embedding_size), dtype=np.float32)
+    solver.iterations = config.refresh_epochs
 
 
 def _confidence(histories: Histories) -> NDArray[np.float32]:

@@ -33,6 +33,9 @@ class AlsConfig(Section):
     """Factor of the weight in the confidence of an interaction, 1 + alpha x weight."""
     epochs: Count = 15
     """Number of epochs; each updates all users, then all items."""
+    refresh_epochs: Count = 3
+    """Number of epochs when training continues from the factors of an earlier cutoff: in all label windows but the
+    oldest, on the whole history, and in `recsys train --from`."""
 
 
 class BprConfig(Section):

@@ -47,12 +47,11 @@ from recsys.storage.locks import lock
 from recsys.tables import TrainingRows
 from recsys.training.encoder_fitting import fit_encoder, join_training
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import Fitted, complete_bundle, fit_bundle, refit_bundle
+from recsys.training.fitting import Fitted, continue_bundle, fit_bundle, refit_bundle
 from recsys.training.measurement import Measured, measure
 from recsys.training.rehearsal import rehearse_plugins
 from recsys.training.report_samples import find_neighbours, sample_lists
 from recsys.training.splitting import split_snapshot
-from recsys.training.text_models import continue_text
 
 # Of `train`: texts, training for measurement, measuring, training to serve, registration.
 N_STEPS = 5
@@ -215,7 +214,10 @@ def _fit_and_measure(
         done(f"{format_count(tables['metrics'].height, 'row')}, {tables['segments'].height:,} by segment")
     worst = [f"{name} {shift:.2f}" for name, shift in tables["shift"].head(3).select("feature", "shift").rows()]
     logger.info("features with the largest shift between training and test: %s", ", ".join(worst))
-    curves = {**evaluated.text.curves, "ranker_validation_ndcg": list(evaluated.bundle.ranker.validation.curve)}
+    choice = evaluated.bundle.ranker.choice
+    # A choice that was kept has the curve of an earlier training.
+    validation = [] if choice.kept else list(choice.validation.curve)
+    curves = {**evaluated.text.curves, "ranker_validation_ndcg": validation}
     steps.begin("training on everything, to serve")
     refit = refit_bundle(items, windows.refit_fold, evaluated)
     for difference in refit.differences:
@@ -258,8 +260,7 @@ def _fit_evaluation_model(
     name = "training for measurement" + (f" (data to {test.cutoff.date()})" if test.cutoff else "")
     if inputs.earlier:
         steps.begin(name)
-        text = continue_text(config, items, fold, inputs.earlier.evaluated)
-        return complete_bundle(config, items, text, fold, blocked), None
+        return continue_bundle(config, items, fold, inputs.earlier.evaluated, blocked), None
     encoder_inputs = prepare_encoder_inputs(config, items, oldest.cutoff)
     steps.begin(name)
     evaluated = fit_bundle(config, items, encoder_inputs, fold, resume=resume, block_lists=blocked, last=True)

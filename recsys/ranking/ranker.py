@@ -95,7 +95,7 @@ class Ranker:
         parameters = _parameters(config, n, seed, threads)
         if choice is None:
             choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
-            if _has_folds(rows, config):
+            if has_folds(rows, config):
                 choice = choose_by_folds(matrix, rows, sources, parameters, config, n, seed, progress)
         data = to_dataset(matrix, rows, ["blend", *features])
         import lightgbm as lgb
@@ -140,12 +140,17 @@ class Ranker:
         """Return in words what ranks the candidates, and why."""
         measured = self.validation.gain
         gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*measured) if measured else ""
+        kept = self.choice.kept
+        earlier = f", {format_count(kept, 'training')} ago" if kept else ""
         if self.blend_share is None:
-            return f"the weighted blend only ({self.blend.describe()}): the trees gained {gain} nDCG on held-out users"
+            return (
+                f"the weighted blend only ({self.blend.describe()}): the trees gained {gain} nDCG on "
+                f"held-out users{earlier}"
+            )
         trees = f"LightGBM, {format_count(self.booster.num_trees(), 'tree')}"
         if self.blend_share:
             trees += f" + {self.blend_share:g} × weighted blend"
-        gained = f"; {gain} nDCG over the weighted blend on held-out users" if gain else ""
+        gained = f"; {gain} nDCG over the weighted blend on held-out users{earlier}" if gain else ""
         return f"{trees}{gained} (blend: {self.blend.describe()})"
 
     def importance(self) -> pl.DataFrame:
@@ -163,6 +168,7 @@ class Ranker:
             "features": self.features,
             "trees": self.choice.trees,
             "blend_share": self.blend_share,
+            "kept": self.choice.kept,
             "validation": {**asdict(self.validation), "shares": list(self.validation.shares.items())},
         }
         write_json(folder / "ranker.json", content, sort_keys=False)
@@ -175,7 +181,7 @@ class Ranker:
         measured = content["validation"]
         gain = tuple(measured["gain"]) if measured["gain"] else None
         validation = Validation(tuple(measured["curve"]), dict(measured["shares"]), measured["blend"], gain)
-        choice = RankerChoice(content["trees"], content["blend_share"], validation)
+        choice = RankerChoice(content["trees"], content["blend_share"], validation, content.get("kept", 0))
         return cls(trees, Blend(content["blend"]), tuple(content["features"]), choice)
 
 
@@ -183,10 +189,11 @@ def count_trees(rows: pl.DataFrame, config: RankingConfig, choice: RankerChoice 
     """Return how many trees `Ranker.fit` grows at most, those of the folds included."""
     if choice is not None:
         return choice.trees
-    return (config.folds + 1) * config.max_trees if _has_folds(rows, config) else config.fixed_trees
+    return (config.folds + 1) * config.max_trees if has_folds(rows, config) else config.fixed_trees
 
 
-def _has_folds(rows: pl.DataFrame, config: RankingConfig) -> bool:
+def has_folds(rows: pl.DataFrame, config: RankingConfig) -> bool:
+    """Whether the rows have enough users for folds."""
     return rows["user_index"].n_unique() >= max(config.folds, config.min_users_for_folds)
 
 

@@ -51,17 +51,20 @@ class RankerChoice:
     """What is decided about a ranker before its trees are fitted.
 
     It is decided once, on the evaluation model, and kept for the refit, so that what was measured is what serves.
+    Trainings that continue from that evaluation model may keep it, too.
 
     Attributes:
         trees: how many trees are fitted.
         blend_share: how much of the blend is added to the trees, both in standard deviations within the user; None:
             the blend ranks alone, because on held-out users the trees were significantly worse even with as much of it.
         validation: the measurements that the choice rests on.
+        kept: how many trainings that continue have kept the choice since it was made; 0: it was made in this one.
     """
 
     trees: int
     blend_share: float | None
     validation: Validation = Validation()
+    kept: int = 0
 
 
 def choose_by_folds(

@@ -227,6 +227,7 @@ class Bundle:
             "checkpoint": self.checkpoint,
             "nearness": list(self.nearness),
             "start": self.start.cutoff.isoformat() if self.start else None,
+            "start_models": sorted(self.start.candidate_models.models) if self.start else [],
         }
         if self.vector_lengths:
             facts["vectors"] = self.vector_lengths
@@ -288,7 +289,9 @@ class Bundle:
             block_lists=BlockLists.load(folder),
             checkpoint=facts.get("checkpoint", ""),
             stored_nearness=Nearness(*nearness) if nearness else None,
-            start=StartingPoint.load(folder, items["item_id"], config, datetime.fromisoformat(start))
+            start=StartingPoint.load(
+                folder, items["item_id"], config, datetime.fromisoformat(start), facts.get("start_models", [])
+            )
             if start
             else None,
         )

@@ -92,7 +92,7 @@ def _fine_tune(
         settings = settings.model_copy(update={"epochs": 0})
     processes = join_training()
     encoder = inputs.copy_encoder()
-    data = inputs.make_training_data(histories, _fit_factors(config, settings, histories))
+    data = inputs.make_training_data(histories, fit_factors(config, settings, histories))
     checkpoint = TrainingCheckpoint(resume, _hash_training(config, encoder, histories)) if resume else None
     steps = count_steps(histories, settings, config.seed)
     review = None
@@ -132,7 +132,7 @@ def _weigh(
     return *average(float(share)), choice
 
 
-def _fit_factors(config: Config, settings: FineTuneConfig, histories: Histories) -> NDArray[np.float32] | None:
+def fit_factors(config: Config, settings: FineTuneConfig, histories: Histories) -> NDArray[np.float32] | None:
     """Return the items' collaborative factors as of the same cutoff, if fine-tuning uses them."""
     if not settings.epochs or not (settings.objectives.cf_alignment or settings.hard_negatives.als):
         return None

@@ -112,10 +112,8 @@ def prepare_encoder_inputs(config: Config, items: pl.DataFrame, cutoff: datetime
             encoder.project(encoder.encode(known_texts, progress), text.projection)
             done(f"to {text.projection} principal axes")
     texts = item_texts.texts.to_list()
-    layer_inputs = _make_layer_inputs(text, encoder, texts)
-    token_fields = None
-    if text.fine_tune.augmentation.field_dropout:
-        token_fields = find_token_fields(encoder, texts, item_texts.split_by_field())
+    layer_inputs = make_layer_inputs(text, encoder, texts)
+    token_fields = find_fields(text, encoder, item_texts)
     checkpoint = "" if text.own_bert else encoder.hash_checkpoint()
     return EncoderInputs(item_texts, known.to_numpy(), layer_inputs, token_fields, curves, checkpoint, encoder)
 
@@ -145,7 +143,15 @@ def _adapt(config: Config, encoder: Encoder, texts: Sequence[str]) -> dict[str, 
     return {"adaptation_loss": losses}
 
 
-def _make_layer_inputs(text: TextConfig, encoder: Encoder, texts: Sequence[str]) -> LayerInputs:
+def find_fields(text: TextConfig, encoder: Encoder, item_texts: ItemTexts) -> Sequence[NDArray[np.int16]] | None:
+    """Return the field of each token of each text, if a setting uses it."""
+    if not text.fine_tune.augmentation.field_dropout:
+        return None
+    return find_token_fields(encoder, item_texts.texts.to_list(), item_texts.split_by_field())
+
+
+def make_layer_inputs(text: TextConfig, encoder: Encoder, texts: Sequence[str]) -> LayerInputs:
+    """Run the encoder's frozen layers over the texts."""
     layer_inputs: LayerInputs
     with log_stage("encoder") as done, progress_bar("Fixed layers", len(texts)) as progress:
         if text.fine_tune.method == "full":

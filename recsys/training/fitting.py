@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from recsys.candidates.models import CandidateModels, FitInputs
+from recsys.candidates.models import CandidateModels
 from recsys.candidates.statistics import count_statistics
 from recsys.config import Config
 from recsys.dataset.histories import Histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
-from recsys.engines import FITTING, make_engine
 from recsys.progress import format_count, log_stage, logger, progress_bar
-from recsys.ranking.ranker import Ranker, count_trees
 from recsys.ranking.training_rows import label_rows
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
-from recsys.storage.memory import return_freed_memory
 from recsys.training.calibration import calibrate
+from recsys.training.candidate_fitting import continue_models, find_start, fit_candidate_models, fit_chain
 from recsys.training.encoder_inputs import EncoderInputs
 from recsys.training.half_life import choose_by_lists, list_rivals
-from recsys.training.text_models import HistorySnapshot, TextModels, extend_text, fit_text, settle_sequence
+from recsys.training.ranker_fitting import fit_ranker, keep_ranker_choice, name_features, refit_ranker
+from recsys.training.text_models import (
+    HistorySnapshot,
+    TextModels,
+    continue_text,
+    extend_text,
+    fit_text,
+    settle_sequence,
+)
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,42 @@ def fit_bundle(
     return complete_bundle(config, items, text, fold, block_lists)
 
 
-def complete_bundle(
-    config: Config, items: pl.DataFrame, text: TextModels, fold: Fold, block_lists: BlockLists | None = None
+def continue_bundle(
+    config: Config, items: pl.DataFrame, fold: Fold, earlier: Bundle, block_lists: BlockLists | None = None
 ) -> Fitted:
-    """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle`."""
+    """Fit all parts of one bundle, continuing from the evaluation model of an earlier training.
+
+    The text models continue as `continue_text` says, and so do the collaborative models that can. Models of label
+    windows are fitted as of their cutoffs, and the ranker on the rows of these windows, as in a training from scratch;
+    the ranker keeps the earlier choice where `keep_ranker_choice` allows it.
+
+    Args:
+        config: all settings.
+        items: `Items` of today.
+        fold: the label windows, and what the serving parts may know.
+        earlier: an evaluation model from which the fold can continue; see `recsys.training.continuation`.
+        block_lists: as in `fit_bundle`.
+    """
+    text = continue_text(config, items, fold, earlier)
+    return complete_bundle(config, items, text, fold, block_lists, earlier)
+
+
+def complete_bundle(
+    config: Config,
+    items: pl.DataFrame,
+    text: TextModels,
+    fold: Fold,
+    block_lists: BlockLists | None = None,
+    earlier: Bundle | None = None,
+) -> Fitted:
+    """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle` and `continue_bundle`."""
     config = settle_sequence(text.settle(config), text.serving.sequence.trained)
-    rows, recommender, config = _collect_rows(config, items, text, fold)
-    ranker, differences, served = _fit_served(config, items, text, rows, recommender, None)
+    chain = fit_chain(config, items, text, find_start(earlier, items))
+    rows, recommender, config = _collect_rows(config, items, text, fold, chain[1:])
+    with log_stage("ranker") as done:
+        ranker = fit_ranker(config, rows, recommender, keep_ranker_choice(config, rows, recommender, earlier))
+        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
+    served = _prepare_served(config, items, text, chain[0])
     bundle = Bundle(
         config,
         fold.cutoff,
@@ -94,9 +128,9 @@ def complete_bundle(
         served.statistics,
         block_lists or BlockLists(),
         text.checkpoint,
-        start=text.starting_point,
+        start=text.make_starting_point(chain[-1]),
     )
-    return Fitted(bundle, rows, text, differences)
+    return Fitted(bundle, rows, text)
 
 
 def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
@@ -106,7 +140,7 @@ def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
     So its candidate models make the rows of the newest label window, its rows of the other windows stay, and its
     interest models continue on the whole history. The encoder stays: it has not seen any label window, like at night.
     The ranker is fitted on the new rows, with the choices of the evaluation model; the collaborative models are fitted
-    on the whole history.
+    on the whole history, from those of the evaluation model where they can continue.
 
     Args:
         items: `Items`, the same.
@@ -124,7 +158,11 @@ def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
             _move_windows(evaluated.rows, evaluated.text.serving.histories, known, len(fold.labels)),
         ]
     )
-    ranker, differences, served = _fit_served(config, items, text, rows, recommender, evaluated)
+    with log_stage("ranker") as done:
+        ranker, differences = refit_ranker(config, rows, recommender, before.ranker, evaluated.rows)
+        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
+    continued = continue_models(config, items, text, text.serving, before.candidate_models)
+    served = _prepare_served(config, items, text, continued)
     bundle = replace(
         before,
         cutoff=fold.cutoff,
@@ -137,17 +175,17 @@ def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
 
 
 def _collect_rows(
-    config: Config, items: pl.DataFrame, text: TextModels, fold: Fold
+    config: Config, items: pl.DataFrame, text: TextModels, fold: Fold, continued: Sequence[CandidateModels]
 ) -> tuple[pl.DataFrame, Recommender, Config]:
     """Return `TrainingRows` of all label windows, a recommender (all have the same features), and the settings.
 
     The settings are the config's with each `auto` measured on the newest label window; of two half-lives of popularity,
-    the one with the better lists there.
+    the one with the better lists there. `continued` has the models of each window that are fitted already.
     """
     known, rivals = text.serving.histories, [config]
     batches: list[list[pl.DataFrame]] = []
     for number, (window, snapshot) in enumerate(zip(fold.labels, text.labels, strict=True)):
-        models = _fit_candidate_models(config, items, text, snapshot)
+        models = fit_candidate_models(config, items, text, snapshot, continued[number])
         if number == 0:
             chosen = _calibrate(config, models, window, snapshot.histories, items)
             rivals = list_rivals(config, chosen, len(fold.labels))
@@ -159,7 +197,7 @@ def _collect_rows(
     rows, best = [pl.concat(batch) for batch in batches], 0
     if len(rivals) > 1:
         with log_stage("half-life by lists"):
-            features = _exclude_features(recommender.features, config.ranking.exclude_features)
+            features = name_features(config, recommender)
             best, message = choose_by_lists(rivals, rows, features, recommender.source_names)
         logger.info("auto settings: %s", message)
     return rows[best], recommender, rivals[best]
@@ -209,85 +247,11 @@ def _move_windows(rows: pl.DataFrame, users: Histories, known: Histories, n_wind
     return _renumber_users(moved, users, known)
 
 
-def _fit_served(
-    config: Config,
-    items: pl.DataFrame,
-    text: TextModels,
-    rows: pl.DataFrame,
-    recommender: Recommender,
-    evaluated: Fitted | None,
-) -> tuple[Ranker, list[str], Recommender]:
-    """Return the ranker, where it differs from the evaluation model's choice, and a recommender on the whole history.
-
-    Args:
-        config: all settings.
-        items: `Items`.
-        text: the text models.
-        rows: `TrainingRows` of all label windows.
-        recommender: of a label window; it has the features of all.
-        evaluated: the evaluation model, whose choices about the ranker are kept; None: they are made here.
-    """
-    with log_stage("ranker") as done:
-        ranker, differences = _fit_ranker(config, rows, recommender, evaluated)
-        done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
-    models = _fit_candidate_models(config, items, text, text.serving)
-    return ranker, differences, _prepare(config, models, items, text, text.serving)
-
-
-def _fit_ranker(
-    config: Config, rows: pl.DataFrame, recommender: Recommender, evaluated: Fitted | None
-) -> tuple[Ranker, list[str]]:
-    """Return the ranker, and where it differs from the choice of the evaluation model."""
-    if evaluated is not None and (lack := _find_lack_of_users(config, rows, evaluated)):
-        return evaluated.bundle.ranker, [lack]
-    choice = None if evaluated is None else evaluated.bundle.ranker.choice
-    with progress_bar("Ranker, trees", count_trees(rows, config.ranking, choice)) as progress:
-        ranker = Ranker.fit(
-            rows,
-            _exclude_features(recommender.features, config.ranking.exclude_features),
-            recommender.source_names,
-            config.ranking,
-            n=config.evaluation.n,
-            seed=config.seed,
-            threads=config.threads,
-            choice=choice,
-            progress=progress,
-        )
-    return ranker, [] if evaluated is None else _list_differences(ranker, rows, evaluated)
-
-
-def _find_lack_of_users(config: Config, rows: pl.DataFrame, evaluated: Fitted) -> str:
-    """Return why a refit has too few users for trees that were chosen by folds; empty if it has enough."""
-    users, least = rows["user_index"].n_unique(), config.ranking.min_users_for_folds
-    measured = evaluated.bundle.ranker.validation.gain is not None
-    if not rows.is_empty() and (users >= least or not measured):
-        return ""
-    return (
-        f"the refit has {format_count(users, 'user')} with a positive among the candidates, fewer than "
-        f"ranking.min_users_for_folds {least:,}; the ranker of the evaluation model serves"
+def _prepare_served(config: Config, items: pl.DataFrame, text: TextModels, continued: CandidateModels) -> Recommender:
+    """Return a recommender whose models know the whole history, of which `continued` are fitted already."""
+    return _prepare(
+        config, fit_candidate_models(config, items, text, text.serving, continued), items, text, text.serving
     )
-
-
-def _list_differences(ranker: Ranker, rows: pl.DataFrame, evaluated: Fitted) -> list[str]:
-    """Return where a refitted ranker differs from the choice of the evaluation model."""
-    chosen = evaluated.bundle.ranker
-    differences = []
-    fitted, wanted = ranker.booster.num_trees(), chosen.booster.num_trees()
-    if fitted != wanted:
-        differences.append(
-            f"the refit has {format_count(fitted, 'tree')}, the evaluation model {wanted}: no further split was "
-            "possible"
-        )
-    for source, weight in chosen.blend.weights.items():
-        score = f"{source}_z"
-        silent = rows[score].null_count() == rows.height > 0
-        # A source without weight changes no list.
-        if weight and silent and evaluated.rows[score].null_count() < evaluated.rows.height:
-            differences.append(
-                f"source {source} scores no candidates in the refit; it had {weight:.2f} of the evaluation model's "
-                "blend"
-            )
-    return differences
 
 
 def _calibrate(
@@ -302,23 +266,6 @@ def _calibrate(
     for message in messages:
         logger.info("auto settings: %s", message)
     return config
-
-
-def _fit_candidate_models(
-    config: Config, items: pl.DataFrame, text: TextModels, snapshot: HistorySnapshot
-) -> CandidateModels:
-    histories = snapshot.histories
-    tfidf = text.fit_neighbours(config, histories.cutoff)
-    with (
-        log_stage("collaborative models") as done,
-        make_engine(config.collab.engine, config.threads, FITTING) as engine,
-    ):
-        inputs = FitInputs(histories, items, text.embeddings, config, engine)
-        fitted = {"interest": snapshot.interest, "sequence": snapshot.sequence, "tfidf": tfidf}
-        models = CandidateModels.fit(inputs, fitted)
-        done(f"{format_count(histories.n_users, 'user')}, {format_count(len(histories.items), 'pair')}")
-    return_freed_memory()
-    return models
 
 
 def _prepare(
@@ -337,10 +284,6 @@ def _prepare(
         histories.cutoff,
         attributes,
     )
-
-
-def _exclude_features(features: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    return [name for name in features if not any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def _draw_users(window: Window, histories: Histories, config: Config) -> pl.Series:

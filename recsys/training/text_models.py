@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.candidates.models import fit_text_neighbours
+from recsys.candidates.models import CandidateModels, fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import AUTO, Config, InterestConfig
 from recsys.config.overrides import apply_settings
@@ -29,6 +29,7 @@ from recsys.text.item_text import ItemTexts
 from recsys.training.encoder_choice import EncoderChoice, EncoderTrial, keep_choice
 from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import EncoderInputs
+from recsys.training.encoder_refresh import is_refreshed, refresh_encoder
 from recsys.training.order import measure_order
 
 
@@ -89,14 +90,17 @@ class TextModels:
         """What is known at the cutoff of each label window, newest first."""
         return self.history_snapshots[1:]
 
-    @property
-    def starting_point(self) -> StartingPoint | None:
-        """Where a later training can continue; None without times."""
+    def make_starting_point(self, candidate_models: CandidateModels) -> StartingPoint | None:
+        """Return where a later training can continue; None without times.
+
+        Args:
+            candidate_models: as of the oldest cutoff, those alone that training can continue from.
+        """
         oldest = self.history_snapshots[-1]
         if oldest.histories.cutoff is None:
             return None
         trained = {name: model for name, model in oldest.models.items() if model.trained}
-        return StartingPoint(oldest.histories.cutoff, trained)
+        return StartingPoint(oldest.histories.cutoff, trained, candidate_models)
 
     def fit_neighbours(self, config: Config, cutoff: datetime | None) -> NeighbourModel:
         """Return the TF-IDF neighbours as of an instant: later texts must not even change the weights of terms."""
@@ -150,7 +154,8 @@ def fit_text(
 def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bundle) -> TextModels:
     """Continue the text models of an earlier training on the windows of a later one.
 
-    The encoder stays, so only texts that are new to it are encoded. The interest models start as of the oldest label
+    The encoder stays, so only texts that are new to it are encoded, unless `continuation.encoder_steps` lets it learn
+    from what is new before the oldest label window. The interest models start as of the oldest label
     window of the earlier training, and continue through the cutoffs of the fold on all events before each: old events
     are replayed with the new ones.
 
@@ -165,11 +170,16 @@ def continue_text(config: Config, items: pl.DataFrame, fold: Fold, earlier: Bund
     with log_stage("embedding") as done, progress_bar("Embedding", len(item_texts)) as progress:
         embeddings = earlier.embed(item_texts, progress)
         done(f"{format_count(new, 'new text')} of {len(item_texts):,}")
+    start, histories = earlier.start.models if earlier.start else {}, _build_histories(items, fold)
+    encoder, curves = earlier.encoder, {}
+    if is_refreshed(config, earlier):
+        encoder, embeddings, curves["fine_tuning_loss"] = refresh_encoder(
+            config, earlier, item_texts, embeddings, histories[0]
+        )
     choice = keep_choice(earlier.config)
     text = TextModels(
-        item_texts, earlier.encoder, embeddings, earlier.checkpoint, read_vectors(items), [], {}, choice=choice
+        item_texts, encoder, embeddings, earlier.checkpoint, read_vectors(items), [], curves, choice=choice
     )
-    start, histories = earlier.start.models if earlier.start else {}, _build_histories(items, fold)
     if "sequence" not in start:
         config = _decide_on_sequence(config, histories[0], fold)
     return _add_snapshots(config, text, histories, start)

@@ -1,23 +1,28 @@
 """Successive trainings: from scratch each time, continued from the one before, and the first one for ever.
 
     RECSYS_DATA=… python tests/benchmarks/continual.py --config configs/online_retail.yaml
-    RECSYS_DATA=… python tests/benchmarks/continual.py --config configs/ml1m.yaml --windows 6 --share 0.04
+    RECSYS_DATA=… python tests/benchmarks/continual.py --config configs/ml1m.yaml --windows 4 --keep ml1m --trainings 2
 
 The last events of the data are cut into windows of the same number of events. Before each window, an evaluation model
 is trained from scratch, and another one continues from the one before (`recsys train --from champion`); the first one
 is also kept as it is, with fresh histories, like a champion that is never retrained. All make lists for the window.
 Differences to training from scratch are paired by user, with 95 % bootstrap intervals, window by window and over all.
+
+Seconds are CPU time on one thread, which other work on the machine changes little. `--keep` names a folder that every
+training is kept in, so a run that was stopped goes on where it was; `--trainings` stops it on purpose.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import polars as pl
@@ -30,13 +35,70 @@ from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.comparison import OURS
 from recsys.serving.bundle import Bundle
+from recsys.storage.folders import write_folder
 from recsys.training.continuation import check_continuation
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import complete_bundle, fit_bundle
+from recsys.training.fitting import continue_bundle, fit_bundle
 from recsys.training.measurement import measure
-from recsys.training.text_models import continue_text
 
 SCRATCH, CONTINUED, NEVER = "from scratch", "continued", "never retrained"
+
+
+class EnoughTrainingsError(Exception):
+    """As many trainings were done as this run may do."""
+
+
+@dataclass
+class Successive:
+    """The trainings of one set, each done once and kept in a folder.
+
+    Attributes:
+        config: settings, on one thread.
+        folder: of the trainings.
+        items: `Items`.
+        windows: of each training, oldest first.
+        left: how many trainings this run may still do; None: all.
+    """
+
+    config: Config
+    folder: Path
+    items: pl.DataFrame
+    windows: list[Windows]
+    left: int | None
+
+    def train(self, number: int, name: str) -> tuple[Path, float]:
+        """Return the folder of a bundle, and the seconds that its training took."""
+        folder = self.folder / f"{number}-{name.replace(' ', '-')}"
+        seconds = folder / "seconds.txt"
+        if not seconds.is_file():
+            if self.left == 0:
+                raise EnoughTrainingsError
+            bundle, spent = take_time(self._choose_training(number, name))
+            write_folder(folder, partial(self._write, bundle, spent), {"kind": "benchmark"})
+            self.left = None if self.left is None else self.left - 1
+        return folder, float(seconds.read_text())
+
+    @staticmethod
+    def _write(bundle: Bundle, seconds: float, folder: Path) -> None:
+        bundle.save(folder)
+        (folder / "seconds.txt").write_text(str(seconds))
+
+    def _choose_training(self, number: int, name: str) -> Callable[[], Bundle]:
+        if name == SCRATCH:
+            return partial(train_from_scratch, self.config, self.items, self.windows[number - 1])
+        before, _ = self.train(number - 1, CONTINUED if number > 2 else SCRATCH)
+        return partial(train_on, self.config, self.items, self.windows[number - 1], Bundle.load(before))
+
+    def measure(self, number: int) -> Iterator[tuple[str, NDArray[np.float64], float]]:
+        """Yield each model's name, metric by user and seconds of training; the first training is the same for all."""
+        names = [SCRATCH] if number == 1 else [SCRATCH, CONTINUED, NEVER]
+        for name in names:
+            folder, spent = self.train(1, SCRATCH) if name == NEVER else self.train(number, name)
+            file = self.folder / f"{number}-{name.replace(' ', '-')}.npy"
+            if not file.is_file():
+                measured = measure(Bundle.load(folder), self.windows[number - 1].test, self.items, baselines=False)
+                np.save(file, read_values(measured, OURS, self.config.evaluation.metric, self.config.evaluation.n))
+            yield name, np.load(file), spent
 
 
 def main() -> None:
@@ -45,39 +107,51 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--windows", type=int, default=6, metavar="N", help="number of successive windows")
     parser.add_argument("--share", type=float, default=0.04, help="of all events in each of them")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of the trainings; default: none is kept")
+    parser.add_argument("--trainings", type=int, metavar="N", help="stop after as many; run it again to go on")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    config = load_config(given.config)
+    config = apply_settings(load_config(given.config), {"threads": 1})
     found = ingest(config.dataset, now=datetime.now(UTC))
+    windows = split_successive(config, found.interactions, given.windows, given.share)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        compare(Successive(config, folder, found.items, windows, given.trainings))
+
+
+def compare(successive: Successive) -> None:
+    """Print the metric of each window, of all that were trained for together, and what the trainings took."""
+    config = successive.config
     metric, n = config.evaluation.metric, config.evaluation.n
     values: dict[str, list[NDArray[np.float64]]] = {SCRATCH: [], CONTINUED: [], NEVER: []}
-    seconds: dict[str, float] = dict.fromkeys((SCRATCH, CONTINUED), 0.0)
-    first = before = None
-    for number, windows in enumerate(split_successive(config, found.interactions, given.windows, given.share), 1):
-        test, trained = windows.test, {}
-        trained[SCRATCH], spent = take_time(partial(train_from_scratch, config, found.items, windows))
-        trained[CONTINUED] = trained[SCRATCH]
-        if before is not None:
-            # The first window's training is a full one in any case.
-            seconds[SCRATCH] += spent
-            trained[CONTINUED], spent = take_time(partial(train_on, config, found.items, windows, before))
-            seconds[CONTINUED] += spent
-        before = trained[CONTINUED]
-        first = trained[NEVER] = first or trained[SCRATCH]
+    seconds: dict[str, list[float]] = {SCRATCH: [], CONTINUED: []}
+    count = 0
+    for number, windows in enumerate(successive.windows, 1):
+        test = windows.test
+        try:
+            found = list(successive.measure(number))
+        except EnoughTrainingsError:
+            print("stopped; run it again to go on")
+            break
+        count = number
         print(f"window {number}, {test.cutoff} to {test.end}, {metric}@{n}")
-        for name, bundle in trained.items():
-            measured = measure(bundle, test, found.items, baselines=False)
-            values[name].append(read_values(measured, OURS, metric, n))
-            reference = None if name == SCRATCH else values[SCRATCH][-1]
-            print("   ", describe(name, values[name][-1], reference), flush=True)
-    # The first window is the same for all.
-    pooled = {name: np.concatenate(each[1:]) for name, each in values.items()}
-    print(f"{config.name}, windows 2 to {given.windows} together, {len(pooled[SCRATCH]):,} users and windows")
+        for name, measured, spent in found:
+            note = "" if name == NEVER else f"   {spent:.0f} s"
+            print("   ", describe(name, measured, None if name == SCRATCH else found[0][1]) + note, flush=True)
+            # The first window's training is a full one in any case.
+            if number > 1:
+                values[name].append(measured)
+                if name in seconds:
+                    seconds[name].append(spent)
+    if count < 2:
+        return
+    pooled = {name: np.concatenate(each) for name, each in values.items()}
+    print(f"{config.name}, windows 2 to {count} together, {len(pooled[SCRATCH]):,} users and windows")
     for name, each in pooled.items():
         print("   ", describe(name, each, None if name == SCRATCH else pooled[SCRATCH]))
-    trainings = given.windows - 1
-    print(", ".join(f"{name} {spent / trainings:.1f} s a training" for name, spent in seconds.items()))
-    print(f"continued / from scratch {seconds[CONTINUED] / seconds[SCRATCH]:.2f}")
+    print(", ".join(f"{name} {np.mean(spent):.1f} s a training" for name, spent in seconds.items()))
+    print(f"continued / from scratch {np.mean(seconds[CONTINUED]) / np.mean(seconds[SCRATCH]):.2f}")
 
 
 def split_successive(config: Config, interactions: pl.DataFrame, count: int, share: float) -> list[Windows]:
@@ -106,14 +180,13 @@ def train_from_scratch(config: Config, items: pl.DataFrame, windows: Windows) ->
 def train_on(config: Config, items: pl.DataFrame, windows: Windows, before: Bundle) -> Bundle:
     """Return an evaluation model that continues from an earlier one."""
     check_continuation(config, items, windows.measurement_fold, before, "the training before")
-    text = continue_text(config, items, windows.measurement_fold, before)
-    return complete_bundle(config, items, text, windows.measurement_fold).bundle
+    return continue_bundle(config, items, windows.measurement_fold, before).bundle
 
 
 def take_time(train: Callable[[], Bundle]) -> tuple[Bundle, float]:
-    """Return what a training returns, and its seconds."""
-    start = perf_counter()
-    return train(), perf_counter() - start
+    """Return what a training returns, and its CPU seconds."""
+    start = process_time()
+    return train(), process_time() - start
 
 
 if __name__ == "__main__":

@@ -132,3 +132,77 @@ def test_more_factors_than_items_is_no_trouble():
     scores = model.fold_in(histories) @ model.item_factors.T
     assert scores[0, 0] > scores[0, 1]
     assert scores[1, 1] > scores[1, 0]
+
+
+def objective(model: AlsModel, histories: Histories) -> float:
+    """Return what least squares minimise (Hu, Koren, Volinsky, equation 3), with the best factors of the users."""
+    items, users = np.nan_to_num(model.item_factors).astype(float), model.fold_in(histories).astype(float)
+    scores, entries = users @ items.T, (histories.users, histories.items)
+    confidence = np.ones_like(scores)
+    confidence[entries] = CONFIG.alpha * np.log1p(histories.weights)
+    wanted = np.zeros_like(scores)
+    wanted[entries] = 1.0
+    penalty = CONFIG.regularization * ((items**2).sum() + (users**2).sum())
+    return float((confidence * (wanted - scores) ** 2).sum() + penalty)
+
+
+@pytest.fixture(scope="module")
+def earlier() -> AlsModel:
+    """A model of half of the time, and of all items but those from i015 on."""
+    known = CATALOGUE.filter(~pl.col("item_id").is_between(pl.lit("i015"), pl.lit("i019")))
+    rows = INTERACTIONS.filter(pl.col("time") < at(30)).join(known, on="item_id", how="semi")
+    model = AlsModel.fit(build_histories(rows, known, at(30)), CONFIG, seed=3, threads=1)
+    return model.align(known["item_id"], CATALOGUE["item_id"])
+
+
+class TestContinuing:
+    REFRESH = CONFIG.model_copy(update={"refresh_epochs": 2})
+
+    def test_two_epochs_come_further_than_two_from_scratch(self, world, model, earlier):
+        short = CONFIG.model_copy(update={"epochs": 2})
+        scratch = AlsModel.fit(world, short, seed=3, threads=1)
+        continued = AlsModel.fit(world, self.REFRESH, seed=3, threads=1, start=earlier)
+        assert objective(model, world) < objective(scratch, world)
+        assert objective(continued, world) < objective(scratch, world)
+
+    def test_factors_are_matched_by_item(self, world, earlier):
+        once = CONFIG.model_copy(update={"refresh_epochs": 1})
+        moved = earlier.align(CATALOGUE["item_id"], pl.Series([*CATALOGUE["item_id"][1:], CATALOGUE["item_id"][0]]))
+        known = ~np.isnan(earlier.item_factors[:, 0])
+        far = []
+        for start in (earlier, moved):
+            found = AlsModel.fit(world, once, seed=3, threads=1, start=start).item_factors[known]
+            far.append(np.linalg.norm(found - earlier.item_factors[known]))
+        # Every second item has the other colour, so a start with moved rows leads elsewhere.
+        assert far[0] < 0.5 * far[1]
+
+    def test_new_items_and_new_users_take_part(self, world, earlier):
+        continued = AlsModel.fit(world, self.REFRESH, seed=3, threads=1, start=earlier)
+        assert np.isnan(earlier.item_factors[15:]).all()
+        assert not np.isnan(continued.item_factors[15:20]).any()
+        # Nobody touched it, then or now.
+        assert np.isnan(continued.item_factors[20]).all()
+        scores = continued.fold_in(world) @ np.nan_to_num(continued.item_factors).T
+        for number in range(30):
+            new = range(15, 20)
+            own = [colour_of(item) == colour_of(number) for item in new]
+            assert scores[number, new][own].min() > scores[number, new][np.logical_not(own)].max()
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_same_start_same_bytes(self, world, earlier, threads):
+        before = earlier.item_factors.tobytes()
+        once, again = (AlsModel.fit(world, self.REFRESH, 3, number, earlier) for number in (1, threads))
+        assert once.item_factors.tobytes() == again.item_factors.tobytes()
+        assert earlier.item_factors.tobytes() == before
+
+    @pytest.mark.parametrize(
+        ("changes", "can"),
+        [
+            ({"epochs": 99, "refresh_epochs": 1}, True),
+            ({"embedding_size": 7}, False),
+            ({"regularization": 1.0}, False),
+            ({"alpha": 1.0}, False),
+        ],
+    )
+    def test_only_the_epochs_may_differ(self, model, changes, can):
+        assert model.can_start(CONFIG.model_copy(update=changes)) == can

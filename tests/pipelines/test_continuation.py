@@ -1,5 +1,6 @@
 """`recsys train --from champion`: what continues, what is learned anew, when it is refused, and when it is not done."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 from miniature import LAST_DAY, RUN_DATE, Trained, change, copy_home
 
+from recsys.collab.als import AlsModel
 from recsys.config import Config
 from recsys.errors import ConfigError, DataError
 from recsys.monitoring.monitored_nights import Night
@@ -23,7 +25,7 @@ from recsys.registry.tracking import connect
 from recsys.registry.versions import CHAMPION, EVALUATION_MODEL, Version, need_version, open_bundle
 from recsys.serving.bundle import Bundle
 from recsys.storage.files import write_json
-from recsys.storage.home import monitored_nights_folder
+from recsys.storage.home import monitored_nights_folder, run_folder
 from recsys.text.training.processes import Processes
 from recsys.training.continuation import check_continuation
 
@@ -72,6 +74,54 @@ def test_no_model_has_seen_a_label_window(trained: Trained, continued: tuple[Pat
     assert earlier.start.cutoff == BEFORE
     assert later.start.cutoff == datetime(2025, 1, 27, tzinfo=UTC)
     assert later.cutoff == datetime(2025, 2, 3, tzinfo=UTC)
+
+
+def test_als_continues_from_the_factors_of_the_oldest_label_window(
+    trained: Trained, continued: tuple[Path, Version]
+) -> None:
+    home, version = continued
+    champion = need_version(connect(home, trained.config), "recsys", CHAMPION, "")
+    earlier, later = (open_evaluation_model(trained.config, home, one) for one in (champion, version))
+    assert earlier.start is not None
+    assert later.start is not None
+    snapshot, windows = train_module._read(trained.config, home, LAST_DAY)
+    oldest = windows.measurement_fold.labels[-1]
+    assert later.start.cutoff == oldest.cutoff
+    histories = oldest.known.gather(snapshot.items, oldest.cutoff)
+    start = earlier.start.candidate_models.align(snapshot.items["item_id"])["als"]
+    expected = AlsModel.fit(histories, trained.config.collab.als, trained.config.seed, 1, start)
+    found = later.start.candidate_models["als"]
+    assert found.item_factors.tobytes() == expected.item_factors.tobytes()
+
+
+def test_the_choice_about_the_ranker_is_kept_and_its_age_is_told(
+    trained: Trained, continued: tuple[Path, Version]
+) -> None:
+    home, version = continued
+    champion = need_version(connect(home, trained.config), "recsys", CHAMPION, "")
+    earlier, later = (open_evaluation_model(trained.config, home, one) for one in (champion, version))
+    assert earlier.ranker.choice.kept == 0
+    assert later.ranker.choice == replace(earlier.ranker.choice, kept=1)
+    assert later.ranker.trees_text != earlier.ranker.trees_text
+    folder = run_folder(home, version.tags["run"])
+    measured = json.loads((folder / "measured.json").read_text("utf-8"))
+    assert "on held-out users, 1 training ago" in measured["ranker"]
+    # The curve of an earlier training is none of this one.
+    assert json.loads((folder / "curves.json").read_text("utf-8"))["ranker_validation_ndcg"] == []
+
+
+def test_a_bundle_of_an_older_recsys_starts_als_from_scratch(trained: Trained, tmp_path: Path, earlier: Bundle) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    earlier.save(folder)
+    facts = json.loads((folder / "bundle.json").read_text("utf-8"))
+    assert facts.pop("start_models") == ["als"]
+    write_json(folder / "bundle.json", facts)
+    (folder / "start" / "als.safetensors").unlink()
+    start = Bundle.load(folder).start
+    assert start is not None
+    assert start.models.keys() == {"interest"}
+    assert start.candidate_models.models == {}
 
 
 def test_a_chain_counts_and_ends_with_a_full_training(

@@ -27,12 +27,19 @@ from recsys.training.text_models import HistorySnapshot, TextModels
 
 def leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit the sources of every label window on later events too."""
-    honest = fitting._fit_candidate_models
+    honest, honest_chain = fitting.fit_candidate_models, fitting.fit_chain
 
-    def dishonest(config: Config, items: pl.DataFrame, text: TextModels, snapshot: HistorySnapshot) -> CandidateModels:
-        return honest(config, items, text, text.history_snapshots[0])
+    def dishonest(
+        config: Config, items: pl.DataFrame, text: TextModels, _: HistorySnapshot, continued: CandidateModels
+    ) -> CandidateModels:
+        return honest(config, items, text, text.history_snapshots[0], continued)
 
-    monkeypatch.setattr(fitting, "_fit_candidate_models", dishonest)
+    def dishonest_chain(*arguments: Any) -> list[CandidateModels]:
+        chain = honest_chain(*arguments)
+        return chain[:1] * len(chain)
+
+    monkeypatch.setattr(fitting, "fit_candidate_models", dishonest)
+    monkeypatch.setattr(fitting, "fit_chain", dishonest_chain)
 
 
 def test_the_gate_refuses_a_ranker_of_leaky_rows(

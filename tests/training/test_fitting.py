@@ -19,7 +19,8 @@ from recsys.registry.versions import EVALUATION_MODEL, need_version, open_bundle
 from recsys.serving.bundle import Bundle
 from recsys.storage.home import run_folder
 from recsys.training.encoder_choice import SHARES
-from recsys.training.fitting import Fitted, _fit_ranker
+from recsys.training.fitting import Fitted
+from recsys.training.ranker_fitting import fit_ranker, refit_ranker
 from recsys.training.text_models import TextModels
 
 SOURCES = ["als", "text"]
@@ -51,7 +52,9 @@ def config(trained: Trained) -> Config:
 
 def fit(config: Config, rows: pl.DataFrame, evaluated: Fitted | None = None) -> tuple[Ranker, list[str]]:
     recommender = SimpleNamespace(features=[f"{name}_z" for name in SOURCES], source_names=SOURCES)
-    return _fit_ranker(config, rows, cast(Any, recommender), evaluated)
+    if evaluated is None:
+        return fit_ranker(config, rows, cast(Any, recommender)), []
+    return refit_ranker(config, rows, cast(Any, recommender), evaluated.bundle.ranker, evaluated.rows)
 
 
 def evaluate(config: Config, rows: pl.DataFrame, choice: RankerChoice | None = None) -> Fitted:

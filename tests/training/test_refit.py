@@ -8,6 +8,7 @@ import pytest
 from miniature import CUTOFF, Trained, change
 
 from recsys.artifacts.snapshots import Snapshot
+from recsys.collab.als import AlsModel
 from recsys.dataset.windows import Windows, split_windows
 from recsys.training.encoder_inputs import prepare_encoder_inputs
 from recsys.training.fitting import Fitted, fit_bundle, refit_bundle
@@ -77,6 +78,14 @@ def test_the_encoder_stays_and_the_models_of_histories_continue(both: Both) -> N
     settings = evaluated.config.text.interest
     assert parts[1] == [*parts[0], settings.refresh_epochs]
     assert refit.statistics.users.sum() > evaluated.statistics.users.sum()
+
+
+def test_als_continues_from_the_evaluation_model(both: Both) -> None:
+    evaluated, refit = both.evaluated.bundle, both.refit.bundle
+    histories, config = both.refit.text.serving.histories, refit.config
+    start = evaluated.candidate_models["als"]
+    expected = AlsModel.fit(histories, config.collab.als, config.seed, config.threads, start)
+    assert refit.candidate_models["als"].item_factors.tobytes() == expected.item_factors.tobytes()
 
 
 def test_choices_are_those_of_the_evaluation_model(both: Both) -> None:

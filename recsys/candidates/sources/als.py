@@ -29,6 +29,7 @@ class AlsSource(CandidateSource):
     name = "als"
     section_path: ClassVar[str] = "collab.als"
     model: ClassVar[str] = "als"
+    continues: ClassVar[bool] = True
     item_vectors: ClassVar[str] = "ALS factors"
 
     def __init__(
@@ -55,7 +56,13 @@ class AlsSource(CandidateSource):
     @classmethod
     def fit(cls, inputs: FitInputs, settings: AlsConfig) -> AlsModel:
         """See `CandidateSource`."""
-        return AlsModel.fit(inputs.histories, settings, inputs.config.seed, inputs.config.threads, inputs.engine)
+        seed, threads = inputs.config.seed, inputs.config.threads
+        return AlsModel.fit(inputs.histories, settings, seed, threads, inputs.engine, inputs.earlier)
+
+    @classmethod
+    def can_start_from(cls, model: AlsModel, settings: AlsConfig) -> bool:
+        """See `CandidateSource`."""
+        return model.can_start(settings)
 
     @classmethod
     def save(cls, model: AlsModel, folder: Path) -> None:

@@ -23,6 +23,8 @@ class FineTuningData:
             and hard negatives from ALS.
         fields: for each text, the field of each token, -1 for special tokens; for `field_dropout`. None: one field.
         vectors: (n_items, embedding_size) float32 of the texts by the encoder before training; None: computed.
+        new_days: examples are the interactions younger than this, and as many older ones, which are replayed against
+            forgetting; None: all interactions alike.
     """
 
     inputs: LayerInputs
@@ -30,6 +32,7 @@ class FineTuningData:
     factors: NDArray[np.float32] | None = None
     fields: Sequence[NDArray[np.int16]] | None = None
     vectors: NDArray[np.float32] | None = None
+    new_days: float | None = None
 
     @property
     def text_lengths(self) -> NDArray[np.int64]:

@@ -69,7 +69,11 @@ def shuffle_histories(histories: Histories, rng: np.random.Generator) -> Histori
 
 
 def draw_batches(
-    histories: Histories, text_lengths: NDArray[np.int64], config: FineTuneConfig, rng: np.random.Generator
+    histories: Histories,
+    text_lengths: NDArray[np.int64],
+    config: FineTuneConfig,
+    rng: np.random.Generator,
+    new_days: float | None = None,
 ) -> list[Batch]:
     """Draw the batches of one epoch.
 
@@ -78,8 +82,11 @@ def draw_batches(
         text_lengths: (n_items) tokens of each item's text.
         config: how items are drawn, how many, and with how many examples each.
         rng: draws.
+        new_days: draw examples that are younger than this, and as many older ones; None: draw all alike.
     """
     entries = rng.permutation(_find_examples(histories))
+    if new_days is not None:
+        entries = _keep_new(histories, entries, new_days)
     if config.draw == "interactions":
         return _split_entries(histories, entries, text_lengths, config)
     items = histories.items[entries]
@@ -101,9 +108,11 @@ def draw_batches(
     ]
 
 
-def count_batches(histories: Histories, config: FineTuneConfig) -> int:
-    """Return how many batches `draw_batches` draws."""
+def count_batches(histories: Histories, config: FineTuneConfig, new_days: float | None = None) -> int:
+    """Return how many batches `draw_batches` draws, with `new_days` if `config.draw` is `interactions`."""
     examples = _find_examples(histories)
+    if new_days is not None:
+        examples = _keep_new(histories, examples, new_days)
     drawn = len(examples) if config.draw == "interactions" else len(np.unique(histories.items[examples]))
     if drawn < 2:
         return 0
@@ -114,6 +123,13 @@ def _find_examples(histories: Histories) -> NDArray[np.int64]:
     """Return the entries with an older one before them."""
     number_within_user = np.arange(len(histories.items)) - np.repeat(histories.starts[:-1], histories.lengths)
     return np.flatnonzero(number_within_user > 0)
+
+
+def _keep_new(histories: Histories, entries: NDArray[np.int64], days: float) -> NDArray[np.int64]:
+    """Return the entries younger than some days, and the first ones of the others, as many as those, in their order."""
+    new = histories.ages[entries] < days
+    kept: NDArray[np.int64] = entries[new | (np.cumsum(~new) <= new.sum())]
+    return kept
 
 
 def _split_items(

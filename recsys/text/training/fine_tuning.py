@@ -125,7 +125,7 @@ class _FineTuning:
         self.encoder, self.data, self.config, self.seed, self.runtime = encoder, data, config, seed, runtime
         self.histories, users, items = hold_out(data.histories, config.validation_share, seed)
         self.recall = Recall(self.histories, users, items, config)
-        self.steps_per_epoch = count_batches(self.histories, config)
+        self.steps_per_epoch = count_batches(self.histories, config, data.new_days)
         self.updates = config.epochs * -(-self.steps_per_epoch // config.accumulation)
         known = data.vectors
         self.memory = VectorMemory(self._embed() if known is None else torch.from_numpy(known).to(encoder.device))
@@ -227,7 +227,8 @@ class _FineTuning:
         rng = np.random.default_rng([self.seed, epoch])
         histories = shuffle_histories(self.histories, rng)
         self.step_loss.start_epoch(histories)
-        for number, batch in enumerate(draw_batches(histories, self.data.text_lengths, self.config, rng)):
+        batches = draw_batches(histories, self.data.text_lengths, self.config, rng, self.data.new_days)
+        for number, batch in enumerate(batches):
             step_rng = np.random.default_rng([self.seed, epoch, number])
             yield Step(epoch * self.steps_per_epoch + number, batch, step_rng)
 
