@@ -49,6 +49,7 @@ class AlsModel:
         config: AlsConfig,
         seed: int,
         threads: int,
+        *,
         engine: Engine = HERE,
         start: AlsModel | None = None,
     ) -> AlsModel:

@@ -62,7 +62,7 @@ class Trial:
         """Return a model and the CPU seconds that it took."""
         settings = self.config.collab.als.model_copy(update={"epochs": epochs, "refresh_epochs": epochs})
         begun = process_time()
-        return AlsModel.fit(histories, settings, self.config.seed, 1, start), process_time() - begun
+        return AlsModel.fit(histories, settings, self.config.seed, 1, start=start), process_time() - begun
 
     def fit_chain(self, epochs: int) -> tuple[AlsModel, float]:
         """Return the last model of a chain, and the mean CPU seconds of those that continue."""

@@ -91,7 +91,7 @@ def _print(name: str, step: str, hashed: str, seconds: float, used: float, engin
 def _fit(config: Config, histories: Histories, name: str, engine: Engine) -> Model:
     match name:
         case "als":
-            return AlsModel.fit(histories, config.collab.als, config.seed, 1, engine)
+            return AlsModel.fit(histories, config.collab.als, config.seed, 1, engine=engine)
         case "item_to_item":
             return fit_item_to_item(histories, config.collab.item_to_item, 1, engine)
     return fit_transitions(histories, config.collab.transitions, engine)

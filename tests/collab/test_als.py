@@ -191,7 +191,7 @@ class TestContinuing:
     @pytest.mark.parametrize("threads", [1, 2])
     def test_same_start_same_bytes(self, world, earlier, threads):
         before = earlier.item_factors.tobytes()
-        once, again = (AlsModel.fit(world, self.REFRESH, 3, number, earlier) for number in (1, threads))
+        once, again = (AlsModel.fit(world, self.REFRESH, 3, number, start=earlier) for number in (1, threads))
         assert once.item_factors.tobytes() == again.item_factors.tobytes()
         assert earlier.item_factors.tobytes() == before
 

@@ -24,7 +24,9 @@ ITEMS, ROWS = checkerboard(users=40, items=24)
 # Two items that nobody touches, at both ends of the catalogue, and an item of a single user.
 BOARD = build_histories(ROWS, make_items("a", *ITEMS["item_id"], "z"), at(60))
 FITS: dict[str, Callable[[Histories, Engine], AlsModel | NeighbourModel]] = {
-    "als": lambda histories, engine: AlsModel.fit(histories, AlsConfig(embedding_size=6, epochs=3), 3, 1, engine),
+    "als": lambda histories, engine: AlsModel.fit(
+        histories, AlsConfig(embedding_size=6, epochs=3), 3, 1, engine=engine
+    ),
     "transitions": lambda histories, engine: fit_transitions(histories, TransitionsConfig(k=5), engine),
     **{
         weighting: partial(

@@ -89,7 +89,7 @@ def test_als_continues_from_the_factors_of_the_oldest_label_window(
     assert later.start.cutoff == oldest.cutoff
     histories = oldest.known.gather(snapshot.items, oldest.cutoff)
     start = earlier.start.candidate_models.align(snapshot.items["item_id"])["als"]
-    expected = AlsModel.fit(histories, trained.config.collab.als, trained.config.seed, 1, start)
+    expected = AlsModel.fit(histories, trained.config.collab.als, trained.config.seed, 1, start=start)
     found = later.start.candidate_models["als"]
     assert found.item_factors.tobytes() == expected.item_factors.tobytes()
 

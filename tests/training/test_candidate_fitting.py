@@ -35,7 +35,7 @@ def factors(models: CandidateModels) -> bytes:
 
 
 def fit(histories: Histories, config: Config, start: AlsModel | None = None) -> AlsModel:
-    return AlsModel.fit(histories, config.collab.als, config.seed, 1, start)
+    return AlsModel.fit(histories, config.collab.als, config.seed, 1, start=start)
 
 
 def test_each_cutoff_continues_from_the_one_before(config: Config) -> None:

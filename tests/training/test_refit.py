@@ -84,7 +84,7 @@ def test_als_continues_from_the_evaluation_model(both: Both) -> None:
     evaluated, refit = both.evaluated.bundle, both.refit.bundle
     histories, config = both.refit.text.serving.histories, refit.config
     start = evaluated.candidate_models["als"]
-    expected = AlsModel.fit(histories, config.collab.als, config.seed, config.threads, start)
+    expected = AlsModel.fit(histories, config.collab.als, config.seed, config.threads, start=start)
     assert refit.candidate_models["als"].item_factors.tobytes() == expected.item_factors.tobytes()
 
 

@@ -57,7 +57,7 @@ class AlsSource(CandidateSource):
     def fit(cls, inputs: FitInputs, settings: AlsConfig) -> AlsModel:
         """See `CandidateSource`."""
         seed, threads = inputs.config.seed, inputs.config.threads
-        return AlsModel.fit(inputs.histories, settings, seed, threads, inputs.engine, inputs.earlier)
+        return AlsModel.fit(inputs.histories, settings, seed, threads, engine=inputs.engine, start=inputs.earlier)
 
     @classmethod
     def can_start_from(cls, model: AlsModel, settings: AlsConfig) -> bool:
