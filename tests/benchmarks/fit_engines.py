@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--engines", nargs="+", default=["one process", "two processes", "two nodes"])
+    parser.add_argument("--models", nargs="+", default=["als", "item_to_item", "transitions"])
     parser.add_argument("--user-shards", type=int, default=0)
     given = parser.parse_args()
     config = load_config(given.config)
@@ -56,13 +57,13 @@ def main() -> None:
         describe_user_shards(histories, given.user_shards)
     # Compiled once, before the clock starts.
     _fit(config, histories.select(slice(0, 50)), "item_to_item", LocalEngine(1, 1))
-    hashes = [measure(config, histories, name) for name in given.engines]
+    hashes = [measure(config, histories, name, given.models) for name in given.engines]
     if any(other != hashes[0] for other in hashes):
         sys.exit("the models differ")
     print("the models of all engines have the same bytes")
 
 
-def measure(config: Config, histories: Histories, name: str) -> list[str]:
+def measure(config: Config, histories: Histories, name: str, models: Sequence[str]) -> list[str]:
     """Fit all models with an engine, print the costs, and return the models' hashes."""
     hashes = []
     with prepare(name) as make:
@@ -70,7 +71,7 @@ def measure(config: Config, histories: Histories, name: str) -> list[str]:
         with Counted(make()) as engine:
             _print(name, "start", "", time.perf_counter() - started, cpu_seconds() - before, engine)
             # Twice: workers load libraries in their first tasks.
-            for fit in ("als", "item_to_item", "transitions", "als", "item_to_item", "transitions"):
+            for fit in [*models, *models]:
                 engine.shared = engine.returned = 0
                 before, started = cpu_seconds(), time.perf_counter()
                 model = _fit(config, histories, fit, engine)
