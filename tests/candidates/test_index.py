@@ -119,3 +119,36 @@ def test_all_scores_are_those_of_looking_at_all(vectors, index):
     starts = np.arange(USERS + 1, dtype=np.int64) * 2 * ITEMS
     pairs = score(users, index, True).look_up(starts, np.tile(np.arange(2 * ITEMS, dtype=np.int32), USERS))
     np.testing.assert_allclose(found.ravel(), pairs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("depth", [1, 7, 60, 90])
+def test_one_cluster_agrees_with_a_sort(depth):
+    """So few items are one cluster; half of them come twice, so that products tie."""
+    rng = np.random.default_rng(depth)
+    half = rng.integers(-2, 3, (31, 8)).astype(np.float32)
+    items, users = np.concatenate([half, half]), rng.integers(-2, 3, (9, 8)).astype(np.float32)
+    users[4] = 0.0
+    numbers = np.sort(rng.permutation(100)[:62]).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(rng.integers(0, 30, 9))])
+    exclusions = Exclusions(rng.random(100) < 0.8, starts, rng.integers(0, 100, starts[-1]).astype(np.int32))
+    before = exclusions.items.copy()
+    index = ItemIndex(items, numbers)
+    unscored = np.arange(9) == 2
+    top = score_items(users, unscored, index, 100, approximate=True).find_top(depth, exclusions)
+    assert len(index.clusters.centres) == 1
+    assert np.array_equal(exclusions.items, before)
+    products, forbidden = users @ items.T, exclusions.to_array()[:, numbers]
+    for user in range(9):
+        order = [place for place in np.lexsort((numbers, -products[user])) if not forbidden[user, place]]
+        expected = [] if unscored[user] else numbers[order][:depth].tolist()
+        assert top[user].tolist() == expected + [-1] * (depth - len(expected))
+
+
+def test_each_item_has_a_place_in_its_cluster(vectors, index):
+    clusters = index.clusters
+    held = clusters.items >= 0
+    assert np.array_equal(np.sort(clusters.items[held]), index.items)
+    assert np.array_equal(clusters.vectors[held], vectors[1][clusters.items[held] // 2])
+    assert not clusters.vectors[~held].any()
+    assert (np.diff(clusters.starts) % 4 == 0).all()
+    assert len(clusters.centres) > 10
