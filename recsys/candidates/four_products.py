@@ -9,11 +9,13 @@ from recsys.storage.compilation import compiled
 
 @compiled(fastmath={"reassoc", "contract"})
 def multiply_four(first, second, third, fourth, others, products):  # type: ignore[no-untyped-def]
-    """Write the (4, n_others) dot products of four vectors with the others, whose number is a multiple of four.
+    """Write the (4, n_others) dot products of four vectors with the others, of which there are at least four, or none.
 
     Sixteen sums at a time fit in a processor's registers, so that each number is loaded once for four products.
     """
-    for place in range(0, len(others), 4):
+    for first_of_four in range(0, len(others), 4):
+        # The last four overlap with those before them where the number is no multiple of four.
+        place = min(first_of_four, len(others) - 4)
         a1 = a2 = a3 = a4 = b1 = b2 = b3 = b4 = np.float32(0.0)
         c1 = c2 = c3 = c4 = d1 = d2 = d3 = d4 = np.float32(0.0)
         for cell in range(len(first)):

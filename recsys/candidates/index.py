@@ -24,6 +24,8 @@ _CLUSTERS = 4.0
 _SEARCHED = 0.06
 _LEARNED = 64
 _LEAST = 40
+# Vectors that are compared with all users of a block while they are in the processor's cache.
+_TILE = 256
 
 
 @contextmanager
@@ -42,8 +44,8 @@ class Clusters(NamedTuple):
 
     Attributes:
         centres: (n_clusters, size) float32.
-        starts: (n_clusters + 1) int64; cluster c has `vectors[starts[c]:starts[c + 1]]`, a multiple of four.
-        vectors: (n_places, size) float32; zeros fill up the places of a cluster.
+        starts: (n_clusters + 1) int64; cluster c has `vectors[starts[c]:starts[c + 1]]`, four or more, or none.
+        vectors: (n_places, size) float32; zeros fill up the four places of a small cluster.
         items: (n_places) int32, -1 where there is none.
     """
 
@@ -88,15 +90,29 @@ class ItemIndex:
     def _arrange(self, centres: NDArray[np.float32], nearest: NDArray[np.int64]) -> Clusters:
         """Sort the vectors by their (n) nearest centres."""
         order, counts = np.argsort(nearest, kind="stable"), np.bincount(nearest, minlength=len(centres))
-        firsts, starts = (np.concatenate([[0], np.cumsum(sizes)]) for sizes in (counts, -(-counts // 4) * 4))
+        places = np.where(counts > 0, np.maximum(counts, 4), 0)
+        firsts, starts = (np.concatenate([[0], np.cumsum(sizes)]) for sizes in (counts, places))
         places = np.arange(len(order)) + (starts[:-1] - firsts[:-1])[nearest[order]]
         vectors = np.zeros((starts[-1], self.vectors.shape[1]), dtype=np.float32)
         items = np.full(starts[-1], -1, dtype=np.int32)
         vectors[places], items[places] = self.vectors[order], self.items[order]
         return Clusters(centres, starts, vectors, items)
 
+    @cached_property
+    def tiles(self) -> Clusters:
+        """All vectors, cut into equal parts: those of a search that is not approximate."""
+        starts = np.arange(max(1, len(self.vectors) // _TILE) + 1, dtype=np.int64) * _TILE
+        starts[-1] = len(self.vectors)
+        return Clusters(np.empty((len(starts) - 1, 0), dtype=np.float32), starts, self.vectors, self.items)
+
     def search(
-        self, users: NDArray[np.float32], unscored: NDArray[np.bool_], depth: int, exclusions: Exclusions
+        self,
+        users: NDArray[np.float32],
+        unscored: NDArray[np.bool_],
+        depth: int,
+        exclusions: Exclusions,
+        *,
+        approximate: bool,
     ) -> NDArray[np.int32]:
         """Return (n_users, depth) int32 item numbers, best first, -1 where the searched clusters hold no more.
 
@@ -107,11 +123,15 @@ class ItemIndex:
             unscored: (n_users) bool, users who get none.
             depth: number of items.
             exclusions: items that are left out.
+            approximate: search only the nearest clusters, not all vectors.
         """
-        clusters = self.clusters
+        clusters = self.clusters if approximate else self.tiles
         n_clusters = len(clusters.centres)
-        near = DenseScores(multiply(users, clusters.centres))
-        searched = near.find_top(int(np.ceil(_SEARCHED * n_clusters)), Exclusions.none(len(users), n_clusters))
+        if approximate:
+            near = DenseScores(multiply(users, clusters.centres))
+            searched = near.find_top(int(np.ceil(_SEARCHED * n_clusters)), Exclusions.none(len(users), n_clusters))
+        else:
+            searched = np.tile(np.arange(n_clusters, dtype=np.int32), (len(users), 1))
         searched[unscored] = -1
         excluded = exclusions.items.copy()
         top = np.empty((len(users), depth), dtype=np.int32)
@@ -120,15 +140,24 @@ class ItemIndex:
 
 
 class IndexedScores:
-    """Dot products of users and items, with the best items found by an index; see `Scores`."""
+    """Dot products of users and items, computed as they are asked for; see `Scores`."""
 
-    def __init__(self, users: NDArray[np.float32], unscored: NDArray[np.bool_], index: ItemIndex, n_items: int) -> None:
+    def __init__(
+        self,
+        users: NDArray[np.float32],
+        unscored: NDArray[np.bool_],
+        index: ItemIndex,
+        n_items: int,
+        *,
+        approximate: bool,
+    ) -> None:
         """Take (n_users, size) float32 vectors, (n_users) bool users without scores, items, and catalogue size."""
         self._users, self._unscored, self._index, self._n_items = users, unscored, index, n_items
+        self._approximate = approximate
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
-        """Return the best of the items that the index finds; an item in a cluster that is not searched is missed."""
-        return self._index.search(self._users, self._unscored, depth, exclusions)
+        """Return the best items; where it is approximate, an item in a cluster that is not searched is missed."""
+        return self._index.search(self._users, self._unscored, depth, exclusions, approximate=self._approximate)
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `Scores`."""

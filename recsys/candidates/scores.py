@@ -21,8 +21,8 @@ from recsys.storage.compilation import compiled
 
 # Columns whose largest score is compared first: most chunks of them hold nothing that would make a list.
 _CHUNK = 64
-# Scores of a block that are kept as a whole: 10 MB.
-_CELLS = 2_500_000
+# Scores of a block that are kept as a whole, 10 MB; more would not stay in the processor's cache.
+CELLS = 2_500_000
 
 
 class Scores(Protocol):
@@ -118,7 +118,7 @@ def add_up(
         sums = np.zeros(shape, dtype=np.float32)
         _add_up_rows(starts, rows, weights, matrix, sums)
         return DenseScores(sums)
-    if shape[0] * shape[1] > _CELLS:
+    if shape[0] * shape[1] > CELLS:
         return SummedScores(starts, rows, weights, matrix)
     # While all sums fit in the processor's cache, keeping them is cheaper than computing them twice.
     sums = np.zeros(shape, dtype=np.float32)
