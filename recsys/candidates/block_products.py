@@ -24,7 +24,12 @@ def multiply(users: NDArray[np.float32], items: NDArray[np.float32]) -> NDArray[
         columns = keep_on(device, items).T
         for start in range(0, len(users), BLOCK):
             rows = users[start : start + BLOCK]
-            block = np.zeros((BLOCK, users.shape[1]), dtype=np.float32)
-            block[: len(rows)] = rows
-            product[start : start + BLOCK] = (torch.from_numpy(block).to(device) @ columns).cpu().numpy()[: len(rows)]
+            block = torch.zeros((BLOCK, users.shape[1]))
+            block[: len(rows)] = torch.from_numpy(rows)
+            target = torch.from_numpy(product[start : start + BLOCK])
+            if device.type == "cpu" and len(rows) == BLOCK:
+                # Into its place: a copy of so many numbers takes as long as the product.
+                torch.mm(block, columns, out=target)
+            else:
+                target.copy_((block.to(device) @ columns)[: len(rows)])
     return product

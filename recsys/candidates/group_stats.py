@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.top_k import empty_into, push
+from recsys.candidates.top_k import empty_into, pack, push
 from recsys.storage.compilation import compiled
 
 
@@ -59,13 +59,13 @@ def _fill_lowest(values, starts, filled):  # type: ignore[no-untyped-def]
 @compiled()
 def _find_best(scores, starts, best):  # type: ignore[no-untyped-def]
     n = best.shape[1]
-    kept, rows = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.int64)
+    keys = np.empty(n, dtype=np.int64)
     for group in range(len(starts) - 1):
         size = 0
         for row in range(starts[group], starts[group + 1]):
             if not np.isnan(scores[row]):
-                size = push(kept, rows, size, scores[row], row)
-        empty_into(kept, rows, size, best[group])
+                size = push(keys, size, pack(scores[row], row))
+        empty_into(keys, size, best[group])
 
 
 @compiled()

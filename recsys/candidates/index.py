@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from recsys.candidates.block_products import multiply
 from recsys.candidates.exclusions import Exclusions
-from recsys.candidates.marks import is_marked, mark_all
+from recsys.candidates.four_products import multiply_four
 from recsys.candidates.scores import DenseScores
+from recsys.candidates.top_k import empty_into, find_largest, pack, push, unpack_score
 from recsys.storage.compilation import compiled
 
 # Clusters per square root of the number of items, the share of them that is searched, and the largest and smallest
@@ -22,8 +24,8 @@ _CLUSTERS = 4.0
 _SEARCHED = 0.06
 _LEARNED = 64
 _LEAST = 40
-# Users in a search, padded: the last bits of a product depend on the number of rows.
-_ROWS = 128
+# Vectors that are compared with all users of a block while they are in the processor's cache.
+_TILE = 256
 
 
 @contextmanager
@@ -35,6 +37,22 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(threads)
+
+
+class Clusters(NamedTuple):
+    """The vectors of an index by cluster.
+
+    Attributes:
+        centres: (n_clusters, size) float32.
+        starts: (n_clusters + 1) int64; cluster c has `vectors[starts[c]:starts[c + 1]]`, four or more, or none.
+        vectors: (n_places, size) float32; zeros fill up the four places of a small cluster.
+        items: (n_places) int32, -1 where there is none.
+    """
+
+    centres: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    items: NDArray[np.int32]
 
 
 class ItemIndex:
@@ -52,70 +70,94 @@ class ItemIndex:
         self.items = items
 
     @cached_property
-    def _index(self) -> faiss.IndexIVFFlat:
+    def clusters(self) -> Clusters:
+        """The clusters, learned when they are first needed."""
         count, size = len(self.vectors), self.vectors.shape[1] + 1
         squares = np.vecdot(self.vectors, self.vectors)
         rest = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
         padded = np.ascontiguousarray(np.column_stack([self.vectors, rest]), dtype=np.float32)
-        clusters = max(1, min(int(_CLUSTERS * np.sqrt(count)), count // _LEAST))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, clusters, faiss.METRIC_INNER_PRODUCT)
+        number = max(1, min(int(_CLUSTERS * np.sqrt(count)), count // _LEAST))
+        quantizer = faiss.IndexFlatIP(size)
+        index = faiss.IndexIVFFlat(quantizer, size, number, faiss.METRIC_INNER_PRODUCT)
         index.cp.seed, index.cp.niter = 1, 8
         index.cp.max_points_per_centroid = _LEARNED
-        index.nprobe = max(1, int(np.ceil(_SEARCHED * clusters)))
         with _one_thread():
             index.train(padded)
-            index.add(padded)
-        return index
+            nearest = quantizer.search(padded, 1)[1][:, 0]
+        # A user's vector has 0 in the extra dimension.
+        return self._arrange(quantizer.reconstruct_n(0, number)[:, :-1].copy(), nearest)
 
-    def search(self, users: NDArray[np.float32], depth: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return (n_users, depth) int64 indices into `items`, -1 where the searched clusters hold no more.
+    def _arrange(self, centres: NDArray[np.float32], nearest: NDArray[np.int64]) -> Clusters:
+        """Sort the vectors by their (n) nearest centres."""
+        order, counts = np.argsort(nearest, kind="stable"), np.bincount(nearest, minlength=len(centres))
+        places = np.where(counts > 0, np.maximum(counts, 4), 0)
+        firsts, starts = (np.concatenate([[0], np.cumsum(sizes)]) for sizes in (counts, places))
+        places = np.arange(len(order)) + (starts[:-1] - firsts[:-1])[nearest[order]]
+        vectors = np.zeros((starts[-1], self.vectors.shape[1]), dtype=np.float32)
+        items = np.full(starts[-1], -1, dtype=np.int32)
+        vectors[places], items[places] = self.vectors[order], self.items[order]
+        return Clusters(centres, starts, vectors, items)
+
+    @cached_property
+    def tiles(self) -> Clusters:
+        """All vectors, cut into equal parts: those of a search that is not approximate."""
+        starts = np.arange(max(1, len(self.vectors) // _TILE) + 1, dtype=np.int64) * _TILE
+        starts[-1] = len(self.vectors)
+        return Clusters(np.empty((len(starts) - 1, 0), dtype=np.float32), starts, self.vectors, self.items)
+
+    def search(
+        self,
+        users: NDArray[np.float32],
+        unscored: NDArray[np.bool_],
+        depth: int,
+        exclusions: Exclusions,
+        *,
+        approximate: bool,
+    ) -> NDArray[np.int32]:
+        """Return (n_users, depth) int32 item numbers, best first, -1 where the searched clusters hold no more.
+
+        Equal products go to the smaller number.
 
         Args:
             users: (n_users, size) float32.
+            unscored: (n_users) bool, users who get none.
             depth: number of items.
-            allowed: (n) bool, items that may be returned.
+            exclusions: items that are left out.
+            approximate: search only the nearest clusters, not all vectors.
         """
-        nearest = np.empty((len(users), depth), dtype=np.int64)
-        # The selector does not copy the bits.
-        bits = np.packbits(allowed, bitorder="little")
-        selector = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))
-        settings = faiss.SearchParametersIVF(sel=selector, nprobe=self._index.nprobe)  # type: ignore[call-arg]
-        with _one_thread():
-            for start in range(0, len(users), _ROWS):
-                block = np.zeros((_ROWS, users.shape[1] + 1), dtype=np.float32)
-                rows = users[start : start + _ROWS]
-                block[: len(rows), :-1] = rows
-                nearest[start : start + _ROWS] = self._index.search(block, depth, params=settings)[1][: len(rows)]
-        return nearest
+        clusters = self.clusters if approximate else self.tiles
+        n_clusters = len(clusters.centres)
+        if approximate:
+            near = DenseScores(multiply(users, clusters.centres))
+            searched = near.find_top(int(np.ceil(_SEARCHED * n_clusters)), Exclusions.none(len(users), n_clusters))
+        else:
+            searched = np.tile(np.arange(n_clusters, dtype=np.int32), (len(users), 1))
+        searched[unscored] = -1
+        excluded = exclusions.items.copy()
+        top = np.empty((len(users), depth), dtype=np.int32)
+        _search(searched, users, clusters, exclusions.recommendable, exclusions.starts, excluded, top)
+        return top
 
 
 class IndexedScores:
-    """Dot products of users and items, with the best items found by an index; see `Scores`."""
+    """Dot products of users and items, computed as they are asked for; see `Scores`."""
 
-    def __init__(self, users: NDArray[np.float32], unscored: NDArray[np.bool_], index: ItemIndex, n_items: int) -> None:
+    def __init__(
+        self,
+        users: NDArray[np.float32],
+        unscored: NDArray[np.bool_],
+        index: ItemIndex,
+        n_items: int,
+        *,
+        approximate: bool,
+    ) -> None:
         """Take (n_users, size) float32 vectors, (n_users) bool users without scores, items, and catalogue size."""
         self._users, self._unscored, self._index, self._n_items = users, unscored, index, n_items
+        self._approximate = approximate
 
     def find_top(self, depth: int, exclusions: Exclusions) -> NDArray[np.int32]:
-        """Return the best of the items that the index finds; an item in a cluster that is not searched is missed."""
-        most_excluded = int(np.diff(exclusions.starts).max(initial=0))
-        width = min(depth + most_excluded, len(self._index.items))
-        nearest = self._index.search(self._users, width, exclusions.recommendable[self._index.items])
-        items = np.where(nearest >= 0, self._index.items[nearest], -1).astype(np.int32)
-        items[self._unscored] = -1
-        starts = np.arange(len(items) + 1, dtype=np.int64) * width
-        scores = self.look_up(starts, np.maximum(items, 0).ravel()).reshape(items.shape)
-        # Sorted by item, so that the smaller of two items with equal scores comes first.
-        order = np.argsort(np.where(items < 0, self._n_items, items), axis=1, kind="stable")
-        items = np.take_along_axis(items, order, axis=1)
-        scores = np.take_along_axis(scores, order, axis=1)
-        found = DenseScores(np.where(items >= 0, scores, np.float32(-np.inf)))
-        columns = found.find_top(width, Exclusions.none(*items.shape))
-        ranked = np.where(columns >= 0, np.take_along_axis(items, np.maximum(columns, 0), axis=1), -1)
-        top: NDArray[np.int32] = _take_allowed(
-            ranked.astype(np.int32), exclusions.recommendable, exclusions.starts, exclusions.items, depth
-        )
-        return top
+        """Return the best items; where it is approximate, an item in a cluster that is not searched is missed."""
+        return self._index.search(self._users, self._unscored, depth, exclusions, approximate=self._approximate)
 
     def look_up(self, starts: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `Scores`."""
@@ -155,17 +197,62 @@ def _multiply_pairs(starts, rows, users, vectors, unscored, products):  # type: 
 
 
 @compiled()
-def _take_allowed(ranked, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
-    """Return the first items of each row that are not excluded."""
-    top = np.full((len(ranked), depth), -1, dtype=np.int32)
-    marks = np.zeros(len(recommendable), dtype=np.int32)
-    for user in range(len(ranked)):
-        mark_all(marks, user, starts, excluded)
-        size = 0
-        for item in ranked[user]:
-            if size == depth or item < 0:
-                break
-            if recommendable[item] and not is_marked(marks, user, item):
-                top[user, size] = item
-                size += 1
-    return top
+def _search(searched, users, clusters, recommendable, starts, excluded, top):  # type: ignore[no-untyped-def]
+    """Fill `top`; sorts what each user is excluded from. A cluster is read once for all users who search it."""
+    n_users, depth = top.shape
+    for user in range(n_users):
+        excluded[starts[user] : starts[user + 1]].sort()
+    ends, members = _list_users(searched, len(clusters.centres))
+    keys, sizes = np.empty((n_users, depth), dtype=np.int64), np.zeros(n_users, dtype=np.int64)
+    products = np.empty((4, np.diff(clusters.starts).max()), dtype=np.float32)
+    for cluster in range(len(clusters.centres)):
+        first, last = clusters.starts[cluster], clusters.starts[cluster + 1]
+        vectors, numbers = clusters.vectors[first:last], clusters.items[first:last]
+        for place in range(ends[cluster], ends[cluster + 1], 4):
+            # Where there are fewer than four users, the last one is repeated.
+            left = ends[cluster + 1] - place
+            one, two = members[place], members[place + min(1, left - 1)]
+            three, four = members[place + min(2, left - 1)], members[place + min(3, left - 1)]
+            multiply_four(users[one], users[two], users[three], users[four], vectors, products)
+            for row in range(min(4, left)):
+                user = members[place + row]
+                own = excluded[starts[user] : starts[user + 1]]
+                sizes[user] = _push_allowed(keys[user], sizes[user], products[row], numbers, recommendable, own)
+    for user in range(n_users):
+        empty_into(keys[user], sizes[user], top[user])
+
+
+@compiled()
+def _list_users(searched, n_clusters):  # type: ignore[no-untyped-def]
+    """Return where each cluster's users begin, and the users, cluster by cluster."""
+    ends = np.zeros(n_clusters + 1, dtype=np.int64)
+    for cluster in searched.flat:
+        if cluster >= 0:
+            ends[cluster + 1] += 1
+    ends = np.cumsum(ends)
+    filled, members = ends.copy(), np.empty(ends[-1], dtype=np.int64)
+    for user in range(len(searched)):
+        for cluster in searched[user]:
+            if cluster >= 0:
+                members[filled[cluster]] = user
+                filled[cluster] += 1
+    return ends, members
+
+
+@compiled()
+def _push_allowed(keys, size, products, numbers, recommendable, excluded):  # type: ignore[no-untyped-def]
+    """Offer a cluster's items to a user's best, and return how many these are; `excluded` is sorted."""
+    least = unpack_score(keys[0]) if size == len(keys) else np.float32(-np.inf)
+    # Most clusters hold nothing that would make a list.
+    if len(numbers) == 0 or find_largest(products[: len(numbers)]) < least:
+        return size
+    for place in range(len(numbers)):
+        item = numbers[place]
+        if products[place] < least or item < 0 or not recommendable[item]:
+            continue
+        found = np.searchsorted(excluded, item)
+        if found == len(excluded) or excluded[found] != item:
+            size = push(keys, size, pack(products[place], item))
+            if size == len(keys):
+                least = unpack_score(keys[0])
+    return size

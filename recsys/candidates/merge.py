@@ -15,7 +15,7 @@ from recsys.candidates.block_products import BLOCK
 from recsys.candidates.exclusions import Exclusions
 from recsys.candidates.marks import mark_new
 from recsys.candidates.source import Source
-from recsys.candidates.top_k import push
+from recsys.candidates.top_k import pack, push, unpack_score
 from recsys.dataset.histories import Histories
 from recsys.storage.compilation import compiled
 from recsys.text.inference import spread
@@ -167,9 +167,9 @@ def _find_with_ties(values, recommendable, starts, excluded, depth):  # type: ig
     NaN and -inf are no scores.
     """
     n_users, n_items = values.shape
-    scores, best = np.empty(min(depth, n_items), dtype=np.float32), np.empty(min(depth, n_items), dtype=np.int32)
+    keys = np.empty(min(depth, n_items), dtype=np.int64)
     ends = np.zeros(n_users + 1, dtype=np.int64)
-    items = np.empty(n_users * len(scores), dtype=np.int32)
+    items = np.empty(n_users * len(keys), dtype=np.int32)
     none, count = np.float32(-np.inf), 0
     for user in range(n_users):
         own, size, least = values[user], 0, none
@@ -181,9 +181,9 @@ def _find_with_ties(values, recommendable, starts, excluded, depth):  # type: ig
                 continue
             for item in range(first, last):
                 if own[item] > least and recommendable[item]:
-                    size = push(scores, best, size, own[item], item)
-                    if size == len(scores):
-                        least = scores[0]
+                    size = push(keys, size, pack(own[item], item))
+                    if size == len(keys):
+                        least = unpack_score(keys[0])
         for first in range(0, n_items, _CHUNK):
             last = min(first + _CHUNK, n_items)
             if not _reaches(own, first, last, least):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.block_products import multiply
+from recsys.candidates.block_products import BLOCK, multiply
 from recsys.candidates.index import IndexedScores, ItemIndex
-from recsys.candidates.scores import DenseScores, Scores
+from recsys.candidates.scores import CELLS, DenseScores, Scores
+from recsys.text.device import pick_device
 
 
 def score_items(
@@ -22,8 +23,10 @@ def score_items(
         n_items: size of the catalogue.
         approximate: search the index for the best items instead of comparing all.
     """
-    if approximate:
-        return IndexedScores(users, unscored, items, n_items)
+    # Of a full block, whatever this one has: the last bits of a user's scores must not depend on the others.
+    large = BLOCK * len(items.items) > CELLS
+    if approximate or (large and pick_device().type == "cpu"):
+        return IndexedScores(users, unscored, items, n_items, approximate=approximate)
     scores = multiply(users, items.vectors)
     scores[unscored] = -np.inf
     return DenseScores(scores, n_items, items.items)

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.candidates.exclusions import Exclusions
-from recsys.candidates.marks import is_marked, mark_all, mark_new
-from recsys.candidates.top_k import empty_into, push
+from recsys.candidates.marks import is_marked, mark_all
+from recsys.candidates.top_k import empty_into, find_largest, pack, push, unpack_score
 from recsys.progress import format_count
 from recsys.storage.compilation import compiled
 
 # Columns whose largest score is compared first: most chunks of them hold nothing that would make a list.
 _CHUNK = 64
-# Scores of a block that are kept as a whole: 10 MB.
-_CELLS = 2_500_000
+# Scores of a block that are kept as a whole, 10 MB; more would not stay in the processor's cache.
+CELLS = 2_500_000
 
 
 class Scores(Protocol):
@@ -98,9 +98,12 @@ class DenseScores:
 
 
 def add_up(
-    starts: NDArray[np.int64], rows: NDArray[np.int32], weights: NDArray[np.float32], matrix: csr_array
+    starts: NDArray[np.int64],
+    rows: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    matrix: csr_array | NDArray[np.float32],
 ) -> Scores:
-    """Return weighted sums of sparse rows as scores; an item whose sum is 0 or less has no score.
+    """Return weighted sums of a matrix's rows as scores; an item whose sum is 0 or less has no score.
 
     Entries may be negative: a history can also count against an item, and such an item should not be proposed.
 
@@ -108,12 +111,17 @@ def add_up(
         starts: (n_users + 1) int64; user u adds up `rows[starts[u]:starts[u + 1]]`.
         rows: (n_entries) int32, of the matrix.
         weights: (n_entries) float32.
-        matrix: (any, n_items) float32 sparse.
+        matrix: (any, n_items) float32, sparse, or an array where so few entries are 0 that they are skipped in vain.
     """
-    if (len(starts) - 1) * matrix.shape[1] > _CELLS:
+    shape = (len(starts) - 1, matrix.shape[1])
+    if isinstance(matrix, np.ndarray):
+        sums = np.zeros(shape, dtype=np.float32)
+        _add_up_rows(starts, rows, weights, matrix, sums)
+        return DenseScores(sums)
+    if shape[0] * shape[1] > CELLS:
         return SummedScores(starts, rows, weights, matrix)
     # While all sums fit in the processor's cache, keeping them is cheaper than computing them twice.
-    sums = np.zeros((len(starts) - 1, matrix.shape[1]), dtype=np.float32)
+    sums = np.zeros(shape, dtype=np.float32)
     _add_up(starts, rows, weights, matrix.indptr, matrix.indices, matrix.data, sums)
     return DenseScores(sums)
 
@@ -149,8 +157,9 @@ class SummedScores:
 
     def to_array(self) -> NDArray[np.float32]:
         """See `Scores`."""
-        array = np.full((len(self._sums[0]) - 1, self._n_items), np.nan, dtype=np.float32)
-        _spread_sums(*self._sums, array)
+        array = np.zeros((len(self._sums[0]) - 1, self._n_items), dtype=np.float32)
+        _add_up(*self._sums, array)
+        array[np.isneginf(array)] = np.nan
         return array
 
     def find_fault(self, n_users: int, n_items: int) -> str:
@@ -193,36 +202,29 @@ class SharedScores:
 # --- loops -------------------------------------------------------------------------------------------------------
 
 
-@compiled(fastmath={"nnan", "nsz"})
-def _find_largest(values):  # type: ignore[no-untyped-def]
-    largest = values[0]
-    for index in range(1, len(values)):
-        largest = max(largest, values[index])
-    return largest
-
-
 @compiled()
 def _find_top(values, columns, recommendable, starts, excluded, depth):  # type: ignore[no-untyped-def]
     n_users, width = values.shape
     top = np.empty((n_users, depth), dtype=np.int32)
-    scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
-    marks = np.zeros(len(recommendable), dtype=np.int32)
+    keys, marks = np.empty(depth, dtype=np.int64), np.zeros(len(recommendable), dtype=np.int32)
     for user in range(n_users):
         mark_all(marks, user, starts, excluded)
-        size = 0
+        size, least = 0, np.float32(-np.inf)
         for first in range(0, width, _CHUNK):
             last = min(first + _CHUNK, width)
             # Columns rise, so a later item with an equal score never gets in.
-            if size == depth and not _find_largest(values[user, first:last]) > scores[0]:
+            if not find_largest(values[user, first:last]) > least:
                 continue
             for column in range(first, last):
                 score = values[user, column]
-                if score == -np.inf or (size == depth and not score > scores[0]):
+                if not score > least:
                     continue
                 item = columns[column]
                 if recommendable[item] and not is_marked(marks, user, item):
-                    size = push(scores, items, size, score, item)
-        empty_into(scores, items, size, top[user])
+                    size = push(keys, size, pack(score, item))
+                    if size == depth:
+                        least = unpack_score(keys[0])
+        empty_into(keys, size, top[user])
     return top
 
 
@@ -234,26 +236,27 @@ def _add_up(starts, rows, weights, pointers, columns, data, sums):  # type: igno
         for entry in range(starts[user], starts[user + 1]):
             row, weight = rows[entry], weights[entry]
             for cell in range(pointers[row], pointers[row + 1]):
-                own[columns[cell]] += weight * data[cell]
-        for item in range(len(own)):
-            if not own[item] > 0:
-                own[item] = -np.inf
+                # Unsigned: numba counts a negative index from the end, and checks each for that.
+                own[np.uint32(columns[cell])] += weight * data[cell]
+        _drop_negative(own)
 
 
 @compiled()
-def _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached):  # type: ignore[no-untyped-def]
-    """Add up a user's rows and return the number of items they reach, which are marked and listed in `reached`."""
-    count = 0
-    for entry in range(starts[user], starts[user + 1]):
-        row, weight = rows[entry], weights[entry]
-        for cell in range(pointers[row], pointers[row + 1]):
-            item = columns[cell]
-            if mark_new(marks, user, item):
-                sums[item] = np.float32(0.0)
-                reached[count] = item
-                count += 1
-            sums[item] += weight * data[cell]
-    return count
+def _add_up_rows(starts, rows, weights, matrix, sums):  # type: ignore[no-untyped-def]
+    """Fill (n_users, n_items) zeros with the sums, -inf where they are 0 or less; the same bits as `_add_up`."""
+    for user in range(len(sums)):
+        own = sums[user]
+        for entry in range(starts[user], starts[user + 1]):
+            row, weight = matrix[rows[entry]], weights[entry]
+            for item in range(len(own)):
+                own[item] += weight * row[item]
+        _drop_negative(own)
+
+
+@compiled()
+def _drop_negative(sums):  # type: ignore[no-untyped-def]
+    for item in range(len(sums)):
+        sums[item] = sums[item] if sums[item] > 0 else np.float32(-np.inf)
 
 
 @compiled()
@@ -262,31 +265,45 @@ def _find_top_sums(  # type: ignore[no-untyped-def]
 ):
     n_users, n_items = len(starts) - 1, len(recommendable)
     top = np.empty((n_users, depth), dtype=np.int32)
-    scores, items = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
-    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    marks, excluded_marks = np.zeros(n_items, dtype=np.int32), np.zeros(n_items, dtype=np.int32)
+    keys = np.empty(depth, dtype=np.int64)
+    # One array for all users: what a user's rows reach is set back to 0 while it is read.
+    sums = np.zeros(n_items, dtype=np.float32)
+    reached = np.empty(_count_most_cells(starts, rows, pointers) + 1, dtype=np.uint32)
     for user in range(n_users):
-        mark_all(excluded_marks, user, excluded_starts, excluded)
-        count = _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
-        size = 0
+        count, size, least = 0, 0, np.float32(0.0)
+        for entry in range(starts[user], starts[user + 1]):
+            row, weight = rows[entry], weights[entry]
+            for cell in range(pointers[row], pointers[row + 1]):
+                item = np.uint32(columns[cell])
+                total = sums[item]
+                # Without a branch. An item whose sum returns to 0 is listed twice, and has no sum the second time.
+                reached[count] = item
+                count += total == 0
+                sums[item] = total + weight * data[cell]
+        for entry in range(excluded_starts[user], excluded_starts[user + 1]):
+            sums[excluded[entry]] = np.float32(0.0)
         for index in range(count):
             item = reached[index]
-            if sums[item] > 0 and recommendable[item] and not is_marked(excluded_marks, user, item):
-                size = push(scores, items, size, sums[item], item)
-        empty_into(scores, items, size, top[user])
+            total = sums[item]
+            sums[item] = np.float32(0.0)
+            if total > 0 and total >= least and recommendable[item]:
+                size = push(keys, size, pack(total, item))
+                if size == depth:
+                    least = unpack_score(keys[0])
+        empty_into(keys, size, top[user])
     return top
 
 
 @compiled()
-def _spread_sums(starts, rows, weights, pointers, columns, data, array):  # type: ignore[no-untyped-def]
-    n_items = array.shape[1]
-    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    marks = np.zeros(n_items, dtype=np.int32)
-    for user in range(len(array)):
-        count = _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
-        for item in reached[:count]:
-            if sums[item] > 0:
-                array[user, item] = sums[item]
+def _count_most_cells(starts, rows, pointers):  # type: ignore[no-untyped-def]
+    """Return the largest number of entries that any user adds up."""
+    most = 0
+    for user in range(len(starts) - 1):
+        cells = 0
+        for entry in range(starts[user], starts[user + 1]):
+            cells += pointers[rows[entry] + 1] - pointers[rows[entry]]
+        most = max(most, cells)
+    return most
 
 
 @compiled()
@@ -294,14 +311,21 @@ def _look_up_sums(  # type: ignore[no-untyped-def]
     starts, rows, weights, pointers, columns, data, n_items, pair_starts, pair_items
 ):
     scores = np.empty(len(pair_items), dtype=np.float32)
-    sums, reached = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    marks = np.zeros(n_items, dtype=np.int32)
+    sums, marks = np.empty(n_items, dtype=np.float32), np.zeros(n_items, dtype=np.int32)
     for user in range(len(starts) - 1):
-        _sum_rows(user, starts, rows, weights, pointers, columns, data, sums, marks, reached)
+        # Only the items that are asked for are added up.
+        mark_all(marks, user, pair_starts, pair_items)
         for pair in range(pair_starts[user], pair_starts[user + 1]):
-            item = pair_items[pair]
-            scored = is_marked(marks, user, item) and sums[item] > 0
-            scores[pair] = sums[item] if scored else np.float32(np.nan)
+            sums[pair_items[pair]] = np.float32(0.0)
+        for entry in range(starts[user], starts[user + 1]):
+            row, weight = rows[entry], weights[entry]
+            for cell in range(pointers[row], pointers[row + 1]):
+                item = np.uint32(columns[cell])
+                if is_marked(marks, user, item):
+                    sums[item] += weight * data[cell]
+        for pair in range(pair_starts[user], pair_starts[user + 1]):
+            total = sums[pair_items[pair]]
+            scores[pair] = total if total > 0 else np.float32(np.nan)
     return scores
 
 

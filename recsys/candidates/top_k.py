@@ -1,60 +1,82 @@
-"""The k best items as a heap in two arrays, scores and items: the worst is on top, of equal scores the larger item.
+"""The k best items as a heap of keys, the worst on top: higher scores first, of equal ones the smaller item.
 
-Compiled (numba), for use in other compiled loops.
+Compiled (numba), for use in other compiled loops. A key is one number, so that two of them compare in one instruction.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from recsys.storage.compilation import compiled
 
-
-@compiled()
-def is_worse(score, item, other_score, other_item):  # type: ignore[no-untyped-def]
-    """Return whether an item ranks below another."""
-    return score < other_score or (score == other_score and item > other_item)
+# The lower half of a key, and what turns the bits of a negative float32 into an integer that rises with it.
+_LAST = 0x7FFFFFFF
+_HALF = 32
 
 
 @compiled()
-def sink(scores, items, index, size):  # type: ignore[no-untyped-def]
-    """Move the entry at an index down the heap to where it belongs."""
-    score, item = scores[index], items[index]
+def pack(score, item):  # type: ignore[no-untyped-def]
+    """Return the int64 key of an item, from 0 to 2^31 - 1, with a float32 score that is not NaN."""
+    # Adding 0 turns -0 into 0, which it equals.
+    bits = np.int64(np.float32(score + np.float32(0.0)).view(np.int32))
+    if bits < 0:
+        bits ^= np.int64(_LAST)
+    return (bits << np.int64(_HALF)) | (np.int64(_LAST) - np.int64(item))
+
+
+@compiled()
+def unpack_score(key):  # type: ignore[no-untyped-def]
+    """Return the score of a key."""
+    bits = key >> np.int64(_HALF)
+    if bits < 0:
+        bits ^= np.int64(_LAST)
+    return np.int32(bits).view(np.float32)
+
+
+@compiled()
+def sink(keys, index, size):  # type: ignore[no-untyped-def]
+    """Move the key at an index down the heap to where it belongs."""
+    key = keys[index]
     while True:
         child = 2 * index + 1
         if child >= size:
             break
-        if child + 1 < size and is_worse(scores[child + 1], items[child + 1], scores[child], items[child]):
-            child += 1
-        if not is_worse(scores[child], items[child], score, item):
+        child += child + 1 < size and keys[child + 1] < keys[child]
+        if keys[child] >= key:
             break
-        scores[index], items[index] = scores[child], items[child]
+        keys[index] = keys[child]
         index = child
-    scores[index], items[index] = score, item
+    keys[index] = key
 
 
 @compiled()
-def push(scores, items, size, score, item):  # type: ignore[no-untyped-def]
-    """Offer an item to the heap and return the heap's size."""
-    if size < len(scores):
-        scores[size], items[size] = score, item
+def push(keys, size, key):  # type: ignore[no-untyped-def]
+    """Offer a key to the heap and return the heap's size."""
+    if size < len(keys):
+        keys[size] = key
         size += 1
-        if size == len(scores):
+        if size == len(keys):
             for index in range(size // 2 - 1, -1, -1):
-                sink(scores, items, index, size)
-    elif is_worse(scores[0], items[0], score, item):
-        scores[0], items[0] = score, item
-        sink(scores, items, 0, size)
+                sink(keys, index, size)
+    elif key > keys[0]:
+        keys[0] = key
+        sink(keys, 0, size)
     return size
 
 
 @compiled()
-def empty_into(scores, items, size, row):  # type: ignore[no-untyped-def]
-    """Empty the heap into a row, best item first, and fill the rest with -1."""
-    if size < len(scores):
-        for index in range(size // 2 - 1, -1, -1):
-            sink(scores, items, index, size)
+def empty_into(keys, size, row):  # type: ignore[no-untyped-def]
+    """Write the items of the heap into a row, best first, and fill the rest with -1; the heap is not one any more."""
+    keys[:size].sort()
     row[size:] = -1
-    while size > 0:
-        size -= 1
-        row[size] = items[0]
-        scores[0], items[0] = scores[size], items[size]
-        sink(scores, items, 0, size)
+    for place in range(size):
+        row[place] = np.int64(_LAST) - (keys[size - 1 - place] & np.int64(_LAST))
+
+
+@compiled(fastmath={"nnan", "nsz"})
+def find_largest(values):  # type: ignore[no-untyped-def]
+    """Return the largest of some values, none of them NaN."""
+    largest = values[0]
+    for index in range(1, len(values)):
+        largest = max(largest, values[index])
+    return largest

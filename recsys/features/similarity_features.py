@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.marks import is_marked, mark_new
+from recsys.candidates.four_products import multiply_four
 from recsys.candidates.merge import CandidateRows
+from recsys.candidates.top_k import find_largest
 from recsys.dataset.histories import Histories
 from recsys.dataset.item_vectors import Vectors
 from recsys.features.item_facts import Neighbours
@@ -77,106 +78,113 @@ def describe_company(
 # --- loops -------------------------------------------------------------------------------------------------------
 
 
-@compiled(fastmath={"reassoc", "contract"})
-def _multiply(vector, others, products):  # type: ignore[no-untyped-def]
-    """Write the dot products with the others, four at a time; how many there are has to be a multiple of four."""
-    for first in range(0, len(others), 4):
-        one = two = three = four = np.float32(0.0)
-        for place in range(len(vector)):
-            value = vector[place]
-            one += value * others[first, place]
-            two += value * others[first + 1, place]
-            three += value * others[first + 2, place]
-            four += value * others[first + 3, place]
-        products[first], products[first + 1] = one, two
-        products[first + 2], products[first + 3] = three, four
-
-
 @compiled()
 def _compare(starts, items, past_starts, past_items, vectors, known, decay, ordered, found):  # type: ignore[no-untyped-def]
     size = vectors.shape[1]
     # The mean, the decayed mean, then single items, newest first; zeros fill up to a multiple of four.
     others = np.empty((_MOST + 5, size), dtype=np.float32)
     steps = np.empty(_MOST, dtype=np.int64)
-    products = np.empty(_MOST + 5, dtype=np.float32)
+    products, four = np.empty((4, _MOST + 5), dtype=np.float32), np.empty(4, dtype=np.int64)
     for user in range(len(starts) - 1):
-        others[:2] = 0.0
-        count, total, heft, weight = 0, np.float32(0.0), np.float32(0.0), np.float32(1.0)
-        for step in range(past_starts[user + 1] - past_starts[user]):
-            item = past_items[past_starts[user + 1] - 1 - step]
-            if known[item]:
-                vector = vectors[item]
-                others[0] += vector
-                others[1] += weight * vector
-                total += np.float32(1.0)
-                heft += weight
-                if step < _MOST:
-                    others[2 + count] = vector
-                    steps[count] = step
-                    count += 1
-            weight *= decay
+        past = past_items[past_starts[user] : past_starts[user + 1]]
+        count, total = _gather_past(past, vectors, known, decay, others, steps)
         if total == 0:
             continue
-        others[0] /= total
-        others[1] /= heft
         square = np.float32(0.0)
-        for place in range(size):
-            square += others[0, place] * others[0, place]
-        length = np.sqrt(square)
+        for cell in range(size):
+            square += others[0, cell] * others[0, cell]
         filled = -(-(2 + count) // 4) * 4
         others[2 + count : filled] = 0.0
-        for row in range(starts[user], starts[user + 1]):
-            found[7, row] = np.float32(1.0) - length
-            if not known[items[row]]:
-                continue
-            _multiply(vectors[items[row]], others[:filled], products)
-            best, recent_best, recent_total, n_recent = -np.inf, -np.inf, np.float32(0.0), 0
-            for place in range(count):
-                product = products[2 + place]
-                best = max(best, product)
-                if ordered and steps[place] < _RECENT:
-                    recent_best = max(recent_best, product)
-                    recent_total += product
-                    n_recent += 1
-                    if steps[place] == 0:
-                        found[0, row] = product
-            if n_recent:
-                found[1, row] = recent_best
-                found[2, row] = recent_total / np.float32(n_recent)
-            if count:
-                found[3, row] = best
-            found[4, row] = products[0]
-            found[5, row] = products[1]
-            found[6, row] = np.sqrt(max(np.float32(1.0) + square - np.float32(2.0) * products[0], np.float32(0.0)))
+        newest, n_recent = ordered and count > 0 and steps[0] == 0, 0
+        while ordered and n_recent < count and steps[n_recent] < _RECENT:
+            n_recent += 1
+        row, end = starts[user], starts[user + 1]
+        found[7, row:end] = np.float32(1.0) - np.sqrt(square)
+        while row < end:
+            # The next four candidates that have a vector; where there are fewer, the last one is repeated.
+            n_rows = 0
+            while row < end and n_rows < 4:
+                if known[items[row]]:
+                    four[n_rows:] = row
+                    n_rows += 1
+                row += 1
+            if n_rows:
+                one, two, three, last = items[four[0]], items[four[1]], items[four[2]], items[four[3]]
+                multiply_four(vectors[one], vectors[two], vectors[three], vectors[last], others[:filled], products)
+            for place in range(n_rows):
+                own = products[place]
+                _summarise(own, count, newest, n_recent, found[:, four[place]])
+                gap = np.float32(1.0) + square - np.float32(2.0) * own[0]
+                found[6, four[place]] = np.sqrt(max(gap, np.float32(0.0)))
+
+
+@compiled()
+def _gather_past(past, vectors, known, decay, others, steps):  # type: ignore[no-untyped-def]
+    """Write the means of a history and its newest items; return how many of these there are, and items in the means."""
+    others[:2] = 0.0
+    count, total, heft, weight = 0, np.float32(0.0), np.float32(0.0), np.float32(1.0)
+    for step in range(len(past)):
+        item = past[len(past) - 1 - step]
+        if known[item]:
+            for cell in range(vectors.shape[1]):
+                others[0, cell] += vectors[item, cell]
+                others[1, cell] += weight * vectors[item, cell]
+            total += np.float32(1.0)
+            heft += weight
+            if step < _MOST:
+                others[2 + count] = vectors[item]
+                steps[count] = step
+                count += 1
+        weight *= decay
+    if total > 0:
+        others[0] /= total
+        others[1] /= heft
+    return count, total
+
+
+@compiled()
+def _summarise(products, count, newest, n_recent, found):  # type: ignore[no-untyped-def]
+    """Write the columns of a candidate that follow from the products with the means and with single items."""
+    if newest:
+        found[0] = products[2]
+    if n_recent:
+        total = np.float32(0.0)
+        for place in range(2, 2 + n_recent):
+            total += products[place]
+        found[1], found[2] = find_largest(products[2 : 2 + n_recent]), total / np.float32(n_recent)
+    if count:
+        found[3] = find_largest(products[2 : 2 + count])
+    found[4], found[5] = products[0], products[1]
 
 
 @compiled()
 def _add_up(  # type: ignore[no-untyped-def]
     starts, items, past_starts, past_items, pointers, columns, data, known, ordered, found
 ):
-    marks = np.zeros(len(known), dtype=np.int32)
-    # Strength of the newest and of the recent ones, and how many point at the item.
-    sums = np.zeros((len(known), 3), dtype=np.float32)
+    # Rows rise from user to user, so a smaller one than the user's first is of an item that is no candidate.
+    row_of = np.full(len(known), -1, dtype=np.int64)
     for user in range(len(starts) - 1):
+        past = past_items[max(past_starts[user], past_starts[user + 1] - _MOST) : past_starts[user + 1]]
+        # Strength of the newest and of the recent ones, and how many point at the item.
         heard = np.zeros(3, dtype=np.bool_)
-        for step in range(min(past_starts[user + 1] - past_starts[user], _MOST)):
-            item = past_items[past_starts[user + 1] - 1 - step]
-            if not known[item]:
-                continue
-            near = np.array([ordered and step < 1, ordered and step < _RECENT, True])
-            heard |= near
-            for place in range(pointers[item], pointers[item + 1]):
-                other = columns[place]
-                if mark_new(marks, user, other):
-                    sums[other] = 0.0
-                if near[0]:
-                    sums[other, 0] += data[place]
-                if near[1]:
-                    sums[other, 1] += data[place]
-                sums[other, 2] += np.float32(1.0)
+        for step in range(len(past)):
+            if known[past[len(past) - 1 - step]]:
+                heard[0] |= ordered and step < 1
+                heard[1] |= ordered and step < _RECENT
+                heard[2] = True
         for row in range(starts[user], starts[user + 1]):
-            item = items[row]
-            if known[item]:
+            if known[items[row]]:
+                row_of[items[row]] = row
                 for kind in range(3):
                     if heard[kind]:
-                        found[kind, row] = sums[item, kind] if is_marked(marks, user, item) else np.float32(0.0)
+                        found[kind, row] = np.float32(0.0)
+        for step in range(len(past)):
+            item = past[len(past) - 1 - step]
+            for place in range(pointers[item], pointers[item + 1]):
+                row = row_of[np.uint32(columns[place])]
+                if row >= starts[user]:
+                    if ordered and step < 1:
+                        found[0, row] += data[place]
+                    if ordered and step < _RECENT:
+                        found[1, row] += data[place]
+                    found[2, row] += np.float32(1.0)

@@ -15,10 +15,6 @@ from recsys.storage.compilation import compiled
 
 # Rows that one tree scores together; their features stay in the processor's cache.
 _ROWS = 128
-# The product with a single bit has a different number in its six highest bits for each bit (a de Bruijn sequence).
-_SEQUENCE = 0x03F79D71B4CB0A89
-_PLACES = np.zeros(64, dtype=np.uint8)
-_PLACES[[((_SEQUENCE << bit) & (2**64 - 1)) >> 58 for bit in range(64)]] = np.arange(64)
 _MOST_LEAVES = 64
 _ZERO = np.float32(1e-35)
 # How LightGBM writes infinity.
@@ -98,7 +94,6 @@ class Forest:
             self.masks,
             self.leaf_starts,
             self.leaves,
-            _PLACES,
             scores,
         )
         return scores
@@ -245,7 +240,7 @@ def _round_down(threshold: float) -> np.float32:
 
 @compiled()
 def _score(  # type: ignore[no-untyped-def]
-    matrix, starts, features, thresholds, missing_right, masks, leaf_starts, leaves, places, scores
+    matrix, starts, features, thresholds, missing_right, masks, leaf_starts, leaves, scores
 ):
     n_rows = matrix.shape[1]
     reach = np.empty(_ROWS, dtype=masks.dtype)
@@ -263,12 +258,19 @@ def _score(  # type: ignore[no-untyped-def]
                 else:
                     for row in range(count):
                         reach[row] &= mask if values[row] > threshold else every
-            leaf = leaf_starts[tree]
+            own = leaves[leaf_starts[tree] :]
             for row in range(count):
-                bits = np.uint64(reach[row])
-                lowest = bits & (~bits + np.uint64(1))
-                place = places[(lowest * np.uint64(_SEQUENCE)) >> np.uint64(58)]
-                scores[first + row] += leaves[leaf + place]
+                scores[first + row] += own[_find_lowest_bit(np.uint64(reach[row]))]
+
+
+@compiled()
+def _find_lowest_bit(bits):  # type: ignore[no-untyped-def]
+    # The number of bits below it, counted without a branch or a table, so that the loop handles many rows at once.
+    below = (bits & (~bits + np.uint64(1))) - np.uint64(1)
+    below -= (below >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    below = (below & np.uint64(0x3333333333333333)) + ((below >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    below = (below + (below >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (below * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
 @compiled()

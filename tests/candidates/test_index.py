@@ -119,3 +119,53 @@ def test_all_scores_are_those_of_looking_at_all(vectors, index):
     starts = np.arange(USERS + 1, dtype=np.int64) * 2 * ITEMS
     pairs = score(users, index, True).look_up(starts, np.tile(np.arange(2 * ITEMS, dtype=np.int32), USERS))
     np.testing.assert_allclose(found.ravel(), pairs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("depth", [1, 7, 60, 90])
+@pytest.mark.parametrize(("count", "approximate"), [(62, True), (62, False), (1000, False)])
+def test_a_search_of_everything_agrees_with_a_sort(depth, count, approximate):
+    """62 items are one cluster; half of the items come twice, so that products tie."""
+    rng = np.random.default_rng(depth)
+    half = rng.integers(-2, 3, (count // 2, 8)).astype(np.float32)
+    items, users = np.concatenate([half, half]), rng.integers(-2, 3, (9, 8)).astype(np.float32)
+    users[4] = 0.0
+    numbers = np.sort(rng.permutation(2 * count)[:count]).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(rng.integers(0, 30, 9))])
+    excluded = rng.integers(0, 2 * count, starts[-1]).astype(np.int32)
+    exclusions = Exclusions(rng.random(2 * count) < 0.8, starts, excluded.copy())
+    index = ItemIndex(items, numbers)
+    unscored = np.arange(9) == 2
+    top = IndexedScores(users, unscored, index, 2 * count, approximate=approximate).find_top(depth, exclusions)
+    assert len(index.clusters.centres if approximate else index.tiles.centres) == max(1, count // 256)
+    assert np.array_equal(exclusions.items, excluded)
+    products, forbidden = users @ items.T, exclusions.to_array()[:, numbers]
+    for user in range(9):
+        order = [place for place in np.lexsort((numbers, -products[user])) if not forbidden[user, place]]
+        expected = [] if unscored[user] else numbers[order][:depth].tolist()
+        assert top[user].tolist() == expected + [-1] * (depth - len(expected))
+
+
+def test_each_item_has_a_place_in_its_cluster(vectors, index):
+    clusters = index.clusters
+    held = clusters.items >= 0
+    assert np.array_equal(np.sort(clusters.items[held]), index.items)
+    assert np.array_equal(clusters.vectors[held], vectors[1][clusters.items[held] // 2])
+    assert not clusters.vectors[~held].any()
+    assert np.isin(np.diff(clusters.starts), [1, 2, 3], invert=True).all()
+    assert len(clusters.centres) > 10
+
+
+def test_scores_of_a_large_catalogue_are_not_kept(vectors):
+    """Whole and in part, users get the best of all products, up to the order of those that are nearly equal."""
+    users, count = vectors[0], 20_000
+    items = np.random.default_rng(0).normal(size=(count, SIZE)).astype(np.float32)
+    index, exclusions = ItemIndex(items, np.arange(count, dtype=np.int32)), Exclusions.none(USERS, count)
+    found = score_items(users, np.zeros(USERS, dtype=bool), index, count, approximate=False)
+    assert isinstance(found, IndexedScores)
+    top = found.find_top(30, exclusions)
+    products = users @ items.T
+    ours = np.take_along_axis(products, top, axis=1)
+    np.testing.assert_allclose(ours, -np.sort(-products, axis=1)[:, :30], rtol=1e-4, atol=1e-4)
+    for first, last in ((1, 2), (120, 140)):
+        some = score_items(users[first:last], np.zeros(last - first, dtype=bool), index, count, approximate=False)
+        assert np.array_equal(some.find_top(30, exclusions.pick(np.arange(first, last))), top[first:last])

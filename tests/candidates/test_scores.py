@@ -1,6 +1,7 @@
 """Scores in every form keep the same promises: the best, any pair, everything."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ def summed_at_once(array: np.ndarray) -> Scores:
     return add_up(*make_sums(array))
 
 
+def summed_by_rows(array: np.ndarray) -> Scores:
+    starts, rows, weights, matrix = make_sums(array)
+    return add_up(starts, rows, weights, matrix.toarray())
+
+
 def make_sums(array: np.ndarray) -> tuple[Any, ...]:
     """Every user adds half of a row of its own twice, and one that says nothing."""
     users, items = array.shape
@@ -52,6 +58,7 @@ FORMS = {
     "some columns": some_columns,
     "summed": summed,
     "summed at once": summed_at_once,
+    "summed by rows": summed_by_rows,
     "shared": shared,
 }
 # Few values, so that ties abound.
@@ -130,7 +137,7 @@ def test_negative_scores_are_scores_where_they_are_not_sums():
     array = np.array([[-1.0, NAN, -0.0, 0.0]], dtype=np.float32)
     assert dense(array).find_top(4, Exclusions.none(1, 4)).tolist() == [[2, 3, 0, -1]]
     # Of sums, what is at 0 or below is not said.
-    for form in (summed, summed_at_once):
+    for form in (summed, summed_at_once, summed_by_rows):
         assert form(array).find_top(4, Exclusions.none(1, 4)).tolist() == [[-1] * 4]
 
 
@@ -146,3 +153,35 @@ def test_large_catalogues_are_summed_as_they_are_asked_for():
     assert isinstance(add_up(np.tile(starts[:11], 10), rows, weights, matrix), SummedScores)
     assert few.to_array().tobytes() == many.to_array().tobytes()
     assert np.array_equal(few.find_top(100, exclusions), many.find_top(100, exclusions))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 90), st.integers(1, 100))
+def test_sums_in_every_form_are_those_of_numpy(seed, users, items, depth):
+    """Entries of both signs and of 0, sums that return to 0, weights of 0, and users without a history."""
+    rng = np.random.default_rng(seed)
+    array = rng.choice(np.array([0, 0, 0.5, -0.5, 0.25], dtype=np.float32), (6, items))
+    matrix = csr_array(array)
+    # An entry of 0 that is stored, as it is where a weight is.
+    matrix.data[::7] = 0.0
+    starts = np.concatenate([[0], np.cumsum(rng.integers(0, 9, users))])
+    rows = rng.integers(0, 6, starts[-1]).astype(np.int32)
+    weights = rng.choice(np.array([0, 1, 0.5], dtype=np.float32), starts[-1])
+    taken = rng.integers(0, items, 2 * users).astype(np.int32)
+    exclusions = Exclusions(rng.random(items) < 0.8, 2 * np.arange(users + 1), taken)
+    dense = matrix.toarray()
+    pairs = [slice(*ends) for ends in pairwise(starts)]
+    sums = np.array([weights[own] @ dense[rows[own]] for own in pairs], dtype=np.float32).reshape(users, items)
+    expected = np.where(sums > 0, sums, np.float32(NAN))
+    allowed = np.where(exclusions.to_array(), NAN, expected)
+    best = [choose_slowly(row, depth) for row in allowed]
+    asked = np.tile(np.arange(items, dtype=np.int32), users)
+    for scores in (
+        SummedScores(starts, rows, weights, matrix),
+        add_up(starts, rows, weights, matrix),
+        add_up(starts, rows, weights, dense),
+    ):
+        assert scores.find_top(depth, exclusions).tolist() == [one + [-1] * (depth - len(one)) for one in best]
+        assert np.array_equal(scores.to_array(), expected, equal_nan=True)
+        found = scores.look_up(items * np.arange(users + 1), asked)
+        assert np.array_equal(found, expected.ravel(), equal_nan=True)
