@@ -66,7 +66,7 @@ def push(keys, size, key):  # type: ignore[no-untyped-def]
 
 @compiled()
 def empty_into(keys, size, row):  # type: ignore[no-untyped-def]
-    """Write the items of the heap into a row, best first, and fill the rest with -1; the heap is spent."""
+    """Write the items of the heap into a row, best first, and fill the rest with -1; this sorts the keys."""
     keys[:size].sort()
     row[size:] = -1
     for place in range(size):
