@@ -22,8 +22,8 @@ def train(
             "--from",
             metavar="ALIAS",
             help="Continue from a registered version, such as champion: keep its encoder and its choice about the "
-            "ranker, and refresh its interest models and ALS. Trains from scratch where there is none, every `continuation.full_every` trainings, and if the "
-            "monitor recommends it.",
+            "ranker, and refresh its interest models and ALS. Trains from scratch where there is none, every "
+            "`continuation.full_every` trainings, and if the monitor recommends it.",
         ),
     ] = None,
     as_json: JsonOption = False,
