@@ -57,6 +57,7 @@ class Successive:
         folder: of the trainings.
         items: `Items`.
         windows: of each training, oldest first.
+        scratch: number of the last window that is also trained for from scratch.
         left: how many trainings this run may still do; None: all.
     """
 
@@ -64,6 +65,7 @@ class Successive:
     folder: Path
     items: pl.DataFrame
     windows: list[Windows]
+    scratch: int
     left: int | None
 
     def train(self, number: int, name: str) -> tuple[Path, float]:
@@ -91,7 +93,7 @@ class Successive:
 
     def measure(self, number: int) -> Iterator[tuple[str, NDArray[np.float64], float]]:
         """Yield each model's name, metric by user and seconds of training; the first training is the same for all."""
-        names = [SCRATCH] if number == 1 else [SCRATCH, CONTINUED, NEVER]
+        names = [*([SCRATCH] if number <= max(1, self.scratch) else []), *([CONTINUED, NEVER] if number > 1 else [])]
         for name in names:
             folder, spent = self.train(1, SCRATCH) if name == NEVER else self.train(number, name)
             file = self.folder / f"{number}-{name.replace(' ', '-')}.npy"
@@ -107,6 +109,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--windows", type=int, default=6, metavar="N", help="number of successive windows")
     parser.add_argument("--share", type=float, default=0.04, help="of all events in each of them")
+    parser.add_argument("--scratch", type=int, metavar="N", help="last window trained for from scratch; default: all")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of the trainings; default: none is kept")
     parser.add_argument("--trainings", type=int, metavar="N", help="stop after as many; run it again to go on")
     given = parser.parse_args()
@@ -117,16 +120,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        compare(Successive(config, folder, found.items, windows, given.trainings))
+        scratch = given.windows if given.scratch is None else given.scratch
+        compare(Successive(config, folder, found.items, windows, scratch, given.trainings))
 
 
 def compare(successive: Successive) -> None:
-    """Print the metric of each window, of all that were trained for together, and what the trainings took."""
-    config = successive.config
-    metric, n = config.evaluation.metric, config.evaluation.n
-    values: dict[str, list[NDArray[np.float64]]] = {SCRATCH: [], CONTINUED: [], NEVER: []}
+    """Print the metric of each window, of those that were trained for together, and what the trainings took."""
+    metric, n = successive.config.evaluation.metric, successive.config.evaluation.n
+    measured: list[dict[str, NDArray[np.float64]]] = []
     seconds: dict[str, list[float]] = {SCRATCH: [], CONTINUED: []}
-    count = 0
     for number, windows in enumerate(successive.windows, 1):
         test = windows.test
         try:
@@ -134,24 +136,32 @@ def compare(successive: Successive) -> None:
         except EnoughTrainingsError:
             print("stopped; run it again to go on")
             break
-        count = number
         print(f"window {number}, {test.cutoff} to {test.end}, {metric}@{n}")
-        for name, measured, spent in found:
-            note = "" if name == NEVER else f"   {spent:.0f} s"
-            print("   ", describe(name, measured, None if name == SCRATCH else found[0][1]) + note, flush=True)
-            # The first window's training is a full one in any case.
-            if number > 1:
-                values[name].append(measured)
-                if name in seconds:
-                    seconds[name].append(spent)
-    if count < 2:
-        return
-    pooled = {name: np.concatenate(each) for name, each in values.items()}
-    print(f"{config.name}, windows 2 to {count} together, {len(pooled[SCRATCH]):,} users and windows")
-    for name, each in pooled.items():
-        print("   ", describe(name, each, None if name == SCRATCH else pooled[SCRATCH]))
-    print(", ".join(f"{name} {np.mean(spent):.1f} s a training" for name, spent in seconds.items()))
-    print(f"continued / from scratch {np.mean(seconds[CONTINUED]) / np.mean(seconds[SCRATCH]):.2f}")
+        values = {name: own for name, own, _ in found}
+        print_values(values, {name: spent for name, _, spent in found if name != NEVER})
+        # The first window's training is a full one in any case.
+        if number > 1:
+            measured.append(values)
+            for name in seconds.keys() & values.keys():
+                seconds[name] += [spent for own, _, spent in found if own == name]
+    for reference in (SCRATCH, CONTINUED):
+        if windows_with := [values for values in measured if reference in values]:
+            names = [*windows_with[0]][[*windows_with[0]].index(reference) :]
+            pooled = {name: np.concatenate([values[name] for values in windows_with]) for name in names}
+            print(f"windows 2 to {len(windows_with) + 1} together, {len(pooled[reference]):,} users and windows")
+            print_values(pooled, {})
+    if seconds[SCRATCH] and seconds[CONTINUED]:
+        print(", ".join(f"{name} {np.mean(spent):.1f} s a training" for name, spent in seconds.items()))
+        print(f"continued / from scratch {np.mean(seconds[CONTINUED]) / np.mean(seconds[SCRATCH]):.2f}")
+
+
+def print_values(values: dict[str, NDArray[np.float64]], seconds: dict[str, float]) -> None:
+    """Print a line per model, with its difference to the first one."""
+    reference = None
+    for name, own in values.items():
+        note = f"   {seconds[name]:.0f} s" if name in seconds else ""
+        print("   ", describe(name, own, reference) + note, flush=True)
+        reference = own if reference is None else reference
 
 
 def split_successive(config: Config, interactions: pl.DataFrame, count: int, share: float) -> list[Windows]:
