@@ -3,8 +3,8 @@
     RECSYS_DATA=… python tests/benchmarks/encoder_refresh.py --config configs/online_retail.yaml
 
 The last events are cut into windows as in `continual.py`. A model is trained from scratch before the first; for each
-of the chosen later windows its text models continue with the encoder as it is, and with steps of fine-tuning on what
-is new before the oldest label window (`continuation.encoder_steps`). Lists are made by the interest model alone;
+of the chosen later windows its text models continue with the encoder as it is, and with steps of fine-tuning on what is
+new before the oldest label window (`continuation.encoder_steps`). Lists are made by the interest model alone;
 differences to the encoder that stays are paired by user, with 95 % bootstrap intervals, over all windows.
 """
 
