@@ -37,6 +37,13 @@ def open_evaluation_model(config: Config, home: Path, version: Version) -> Bundl
         return Bundle.load(folder)
 
 
+def open_both(trained: Trained, continued: tuple[Path, Version]) -> tuple[Bundle, Bundle]:
+    """Open the evaluation models of the champion and of the training that continues from it."""
+    home, version = continued
+    champion = need_version(connect(home, trained.config), "recsys", CHAMPION, "")
+    return open_evaluation_model(trained.config, home, champion), open_evaluation_model(trained.config, home, version)
+
+
 @pytest.fixture(scope="module")
 def continued(trained: Trained, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Version]]:
     """A home whose champion was continued a week later, and the version that came of it."""
@@ -65,9 +72,7 @@ def test_the_encoder_stays_and_the_interest_model_continues(trained: Trained, co
 
 
 def test_no_model_has_seen_a_label_window(trained: Trained, continued: tuple[Path, Version]) -> None:
-    home, version = continued
-    champion = need_version(connect(home, trained.config), "recsys", CHAMPION, "")
-    earlier, later = (open_evaluation_model(trained.config, home, one) for one in (champion, version))
+    earlier, later = open_both(trained, continued)
     assert earlier.start is not None
     assert later.start is not None
     # Windows are a week: the start is as of the oldest label window of each.
@@ -79,9 +84,8 @@ def test_no_model_has_seen_a_label_window(trained: Trained, continued: tuple[Pat
 def test_als_continues_from_the_factors_of_the_oldest_label_window(
     trained: Trained, continued: tuple[Path, Version]
 ) -> None:
-    home, version = continued
-    champion = need_version(connect(home, trained.config), "recsys", CHAMPION, "")
-    earlier, later = (open_evaluation_model(trained.config, home, one) for one in (champion, version))
+    home, _ = continued
+    earlier, later = open_both(trained, continued)
     assert earlier.start is not None
     assert later.start is not None
     snapshot, windows = train_module._read(trained.config, home, LAST_DAY)
@@ -98,8 +102,7 @@ def test_the_choice_about_the_ranker_is_kept_and_its_age_is_told(
     trained: Trained, continued: tuple[Path, Version]
 ) -> None:
     home, version = continued
-    champion = need_version(connect(home, trained.config), "recsys", CHAMPION, "")
-    earlier, later = (open_evaluation_model(trained.config, home, one) for one in (champion, version))
+    earlier, later = open_both(trained, continued)
     assert earlier.ranker.choice.kept == 0
     assert later.ranker.choice == replace(earlier.ranker.choice, kept=1)
     assert later.ranker.trees_text != earlier.ranker.trees_text
