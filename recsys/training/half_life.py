@@ -1,8 +1,8 @@
-"""Which half-life of popularity the lists are better with, beside the one that suits popularity alone."""
+"""The half-life of popularity that makes the better lists: the one that suits popularity alone, or the default."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -66,8 +66,8 @@ def choose_by_lists(
     users, least = min(each["user_index"].n_unique() for each in (*newest, *older)), config.ranking.min_users_for_folds
     if users < least:
         return 0, f"{HALF_LIFE} {days[0]} (kept: a label window has {format_count(users, 'user')}, fewer than {least})"
-    measured = [_measure(*each, features, sources, n) for each in zip(rivals, older, newest, strict=True)]
-    first, second = _align(measured, n)
+    scores = [_score(*each, features, sources, n) for each in zip(rivals, older, newest, strict=True)]
+    first, second = _measure(newest, scores, n)
     gain = compare_paired(second, first, _DRAWS, 0.95, config.seed)
     best = int(gain.mean > 0)
     return best, (
@@ -77,15 +77,15 @@ def choose_by_lists(
     )
 
 
-def _measure(
+def _score(
     config: Config,
     older: pl.DataFrame,
     newest: pl.DataFrame,
     features: Sequence[str],
     sources: Sequence[str],
     n: int,
-) -> dict[int, tuple[float, int]]:
-    """Return nDCG@n of each user's candidates in the newest window, and how many positives are among them."""
+) -> NDArray[np.float32]:
+    """Return (n_rows) scores of the newest window by trees of the older ones."""
     faster = config.ranking.model_copy(update={"learning_rate": _FASTER * config.ranking.learning_rate})
     learned, starts = thin_negatives(older, _ROWS, config.seed), find_starts(newest)
     columns = {name: read_column(newest, name) for name in {*features, *(f"{source}_z" for source in sources)}}
@@ -102,18 +102,21 @@ def _measure(
             choice=RankerChoice(_TREES, 0.0),
         )
         scores += ranker.score(columns, starts)
-    values = Groups(newest).measure(scores, n)
-    found = np.add.reduceat(newest["label"].to_numpy().astype(np.int64), starts[:-1])
-    return dict(
-        zip(newest["user_index"].to_numpy()[starts[:-1]].tolist(), zip(values, found, strict=True), strict=True)
-    )
+    return scores
 
 
-def _align(measured: Sequence[Mapping[int, tuple[float, int]]], n: int) -> list[NDArray[np.float64]]:
-    """Return (n_users) nDCG@n of each, where every positive counts that any of them has among the candidates."""
-    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])
-    users = sorted(set().union(*measured))
-    parts = [np.array([each.get(user, (0.0, 0)) for user in users]) for each in measured]
-    found = [np.minimum(part[:, 1], n).astype(np.int64) for part in parts]
-    most = np.max(found, axis=0)
-    return [part[:, 0] * ideal[count] / ideal[most] for part, count in zip(parts, found, strict=True)]
+def _measure(
+    newest: Sequence[pl.DataFrame], scores: Sequence[NDArray[np.float32]], n: int
+) -> list[NDArray[np.float64]]:
+    """Return (n_users) nDCG@n by each scores, where every positive counts that any of them has among its rows."""
+    groups = [Groups(rows) for rows in newest]
+    users = [rows["user_index"].to_numpy()[find_starts(rows)[:-1]] for rows in newest]
+    everyone = np.unique(np.concatenate(users))
+    places = [np.searchsorted(everyone, own) for own in users]
+    totals = np.zeros(len(everyone), dtype=np.int64)
+    for group, place in zip(groups, places, strict=True):
+        totals[place] = np.maximum(totals[place], group.totals)
+    values = [np.zeros(len(everyone)) for _ in groups]
+    for value, group, place, score in zip(values, groups, places, scores, strict=True):
+        value[place] = group.measure(score, n, totals[place])
+    return values

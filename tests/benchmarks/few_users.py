@@ -71,11 +71,8 @@ class Shop:
 
     def measure(self, scores: NDArray[np.float32], n: int) -> NDArray[np.float64]:
         """Return (n_users) nDCG@n of the test window by (n_rows) scores; positives that nothing proposed are missed."""
-        starts = find_starts(self.test)
-        found = np.add.reduceat(self.test["label"].to_numpy().astype(np.int64), starts[:-1])
-        total = self.test["positives"].to_numpy()[starts[:-1]]
-        ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])
-        return Groups(self.test).measure(scores, n) * ideal[np.minimum(found, n)] / ideal[np.minimum(total, n)]
+        totals = self.test["positives"].to_numpy()[find_starts(self.test)[:-1]]
+        return Groups(self.test).measure(scores, n, totals)
 
     def score(self, ranker: Ranker) -> NDArray[np.float32]:
         """Return (n_rows) float32: the ranker's scores of the test window."""

@@ -127,5 +127,9 @@ def test_groups_by_hand():
     assert Groups(rows).measure(scores, 3) == pytest.approx([first, 0.5, 0])
     assert Groups(rows).measure(scores, 2) == pytest.approx([1 / (1 + 1 / np.log2(3)), 0, 0])
     assert Groups(rows).measure(scores, 1) == pytest.approx([1, 0, 0])
+    # Positives that are not among the rows count as misses.
+    two, three = 1 + 1 / np.log2(3), 1.5 + 1 / np.log2(3)
+    assert Groups(rows).totals.tolist() == [2, 1, 0]
+    assert Groups(rows).measure(scores, 3, np.array([3, 2, 2])) == pytest.approx([1.5 / three, 0.5 / two, 0])
     # Equal scores stand in row order.
     assert Groups(rows).measure(np.zeros(7, dtype=np.float32), 1) == pytest.approx([1, 0, 0])
