@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.candidates.group_stats import fill_lowest, standardise
+from recsys.ranking.groups import Groups
 from recsys.ranking.training_rows import find_starts, read_column
 
 # Of the first source's weight.
@@ -78,48 +79,3 @@ def mix(
     """
     mixed, _ = standardise(trees, starts, 0)
     return mixed + np.float32(share) * standardise(blend, starts, 0)[0] if share else mixed
-
-
-class Groups:
-    """`TrainingRows` by group, prepared for measuring many orders of them.
-
-    Only the ranks of positives count, so each positive is compared with the rows of its group and nothing is sorted.
-
-    Attributes:
-        totals: (n_groups) int64, positives among the rows of each group.
-    """
-
-    def __init__(self, rows: pl.DataFrame) -> None:
-        sizes = np.diff(find_starts(rows))
-        self._positives = np.flatnonzero(rows["label"].to_numpy() > 0)
-        self._group = np.repeat(np.arange(len(sizes)), sizes)[self._positives]
-        self.totals = np.bincount(self._group, minlength=len(sizes))
-        self._lengths = sizes[self._group]
-        self._firsts = np.cumsum(self._lengths) - self._lengths
-        starts = np.cumsum(sizes) - sizes
-        self._rivals = np.arange(self._lengths.sum()) - np.repeat(self._firsts - starts[self._group], self._lengths)
-        self._before = self._rivals < np.repeat(self._positives, self._lengths)
-
-    def measure(
-        self, scores: NDArray[np.float32], n: int, totals: NDArray[np.int64] | None = None
-    ) -> NDArray[np.float64]:
-        """Return (n_groups) nDCG@n by (n_rows) scores; equal scores are in row order.
-
-        Args:
-            scores: higher is better.
-            n: list length.
-            totals: (n_groups) positives of each group, also those that are not among its rows and count as misses;
-                None: those among its rows.
-        """
-        gains: NDArray[np.float64] = np.zeros(len(self.totals))
-        if len(self._positives):
-            own, theirs = np.repeat(scores[self._positives], self._lengths), scores[self._rivals]
-            ahead = (theirs > own) | ((theirs == own) & self._before)
-            place = np.add.reduceat(ahead, self._firsts, dtype=np.int64)
-            worth = np.where(place < n, 1.0 / np.log2(place + 2.0), 0.0)
-            gains += np.bincount(self._group, weights=worth, minlength=len(self.totals))
-        ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(n) + 2.0))])[
-            np.minimum(self.totals if totals is None else totals, n)
-        ]
-        values: NDArray[np.float64] = gains / np.maximum(ideal, 1e-12)
-        return values

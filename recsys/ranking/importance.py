@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from recsys.progress import track
-from recsys.ranking.blend import Groups
+from recsys.ranking.groups import Groups
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import thin_negatives
 
@@ -38,19 +38,22 @@ def measure_importance(
     if rows.is_empty():
         return gains.with_columns(pl.lit(None, dtype=pl.Float64).alias("loss"))
     rows = thin_negatives(rows, max_rows, seed)
-    groups, matrix = Groups(rows.with_columns(pl.lit(0, dtype=pl.UInt8).alias("window"))), ranker.gather(rows)
-    shuffled = np.random.default_rng(seed).permutation(len(matrix))
+    groups = Groups(rows.with_columns(pl.lit(0, dtype=pl.UInt8).alias("window")))
+    columns = list(np.ascontiguousarray(ranker.gather(rows).T))
+    shuffled = np.random.default_rng(seed).permutation(rows.height)
 
     def measure() -> float:
-        scores = np.asarray(ranker.booster.predict(matrix), dtype=np.float32)
-        return float(groups.measure(scores, n).mean())
+        return float(groups.measure(ranker.forest.score(columns).astype(np.float32), n).mean())
 
-    whole = measure()
+    whole, split = measure(), set(gains.filter(pl.col("gain") > 0)["feature"])
     losses = {}
     for place, feature in enumerate(track(ranker.booster.feature_name(), "Importance of features")):
-        kept = matrix[:, place].copy()
-        matrix[:, place] = kept[shuffled]
+        if feature not in split:
+            losses[feature] = 0.0
+            continue
+        kept = columns[place]
+        columns[place] = kept[shuffled]
         losses[feature] = whole - measure()
-        matrix[:, place] = kept
+        columns[place] = kept
     table = pl.DataFrame({"feature": list(losses), "loss": list(losses.values())})
     return gains.join(table, on="feature", how="left", maintain_order="left")

@@ -93,15 +93,12 @@ class Ranker:
         blend = Blend.tune(rows, sources, n)
         matrix = _matrix(rows, blend.score_rows(rows), features)
         parameters = _parameters(config, n, seed, threads)
+        data = to_dataset(matrix, rows, parameters, ["blend", *features])
         if choice is None:
             choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
             if has_folds(rows, config):
-                choice = choose_by_folds(matrix, rows, sources, parameters, config, n, seed, progress)
-        data = to_dataset(matrix, rows, ["blend", *features])
-        import lightgbm as lgb
-
-        booster = lgb.train(parameters, data, choice.trees, callbacks=[lambda _: progress(1)])
-        average_over_growth(booster, choice.trees)
+                choice = choose_by_folds(matrix, data, rows, sources, parameters, config, n, seed, progress)
+        booster = _grow(parameters, data, choice.trees, progress)
         ranker = cls(booster.model_to_string(), blend, tuple(features), choice)
         # The text has fewer digits of the gains.
         vars(ranker)["booster"] = booster
@@ -183,6 +180,55 @@ class Ranker:
         validation = Validation(tuple(measured["curve"]), dict(measured["shares"]), measured["blend"], gain)
         choice = RankerChoice(content["trees"], content["blend_share"], validation, content.get("kept", 0))
         return cls(trees, Blend(content["blend"]), tuple(content["features"]), choice)
+
+
+def score_by_forests(
+    rows: pl.DataFrame,
+    scored: pl.DataFrame,
+    features: Sequence[str],
+    sources: Sequence[str],
+    config: RankingConfig,
+    *,
+    n: int,
+    seeds: Sequence[int],
+    trees: int,
+    threads: int,
+) -> NDArray[np.float64]:
+    """Return the mean score of several forests that differ in their seeds, which is steadier than that of one.
+
+    Args:
+        rows: `TrainingRows` to learn from.
+        scored: rows with the same columns.
+        features: columns to learn from.
+        sources: whose z-scores the blend weighs.
+        config: parameters of the trees.
+        n: list length that the trees aim at.
+        seeds: of each forest's feature subsets.
+        trees: of each forest.
+        threads: of LightGBM.
+
+    Returns:
+        (n_scored) float64.
+    """
+    blend = Blend.tune(rows, sources, n)
+    parameters = _parameters(config, n, seeds[0], threads)
+    data = to_dataset(_matrix(rows, blend.score_rows(rows), features), rows, parameters, ["blend", *features])
+    columns = list(np.ascontiguousarray(_matrix(scored, blend.score_rows(scored), features).T))
+    scores = np.zeros(scored.height)
+    for seed in seeds:
+        booster = _grow(parameters | {"feature_fraction_seed": seed}, data, trees)
+        scores += Forest.from_text(booster.model_to_string()).score(columns)
+    return scores / len(seeds)
+
+
+def _grow(
+    parameters: dict[str, object], data: lgb.Dataset, trees: int, progress: Callable[[int], None] = lambda _: None
+) -> lgb.Booster:
+    import lightgbm as lgb
+
+    booster = lgb.train(parameters, data, trees, callbacks=[lambda _: progress(1)])
+    average_over_growth(booster, trees)
+    return booster
 
 
 def count_trees(rows: pl.DataFrame, config: RankingConfig, choice: RankerChoice | None) -> int:

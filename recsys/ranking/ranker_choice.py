@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from recsys.config import RankingConfig
 from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.averaging import average_over_growth
-from recsys.ranking.blend import Blend, Groups, mix
-from recsys.ranking.training_rows import find_starts, to_dataset
+from recsys.ranking.blend import Blend, mix
+from recsys.ranking.groups import Groups
+from recsys.ranking.training_rows import find_starts, take_part
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -69,6 +70,7 @@ class RankerChoice:
 
 def choose_by_folds(
     matrix: NDArray[np.float32],
+    data: lgb.Dataset,
     rows: pl.DataFrame,
     sources: Sequence[str],
     parameters: dict[str, object],
@@ -81,6 +83,7 @@ def choose_by_folds(
 
     Args:
         matrix: (n_rows, 1 + n_features) float32, the inputs of the trees.
+        data: the same for LightGBM; its bins serve all folds.
         rows: `TrainingRows`, the rows of the matrix.
         sources: whose z-scores the blend weighs.
         parameters: of LightGBM.
@@ -94,10 +97,7 @@ def choose_by_folds(
     fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
     folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
     boosters, curves = zip(
-        *(
-            _run_fold(matrix, rows, outside, inside, parameters, config.max_trees, progress)
-            for outside, inside in folds
-        ),
+        *(_run_fold(data, rows, outside, inside, parameters, config.max_trees, progress) for outside, inside in folds),
         strict=True,
     )
     trees = _count_trees(np.array(curves), config.fixed_trees)
@@ -148,7 +148,7 @@ def choose_share(
 
 
 def _run_fold(
-    matrix: NDArray[np.float32],
+    data: lgb.Dataset,
     rows: pl.DataFrame,
     outside: NDArray[np.int64],
     inside: NDArray[np.int64],
@@ -162,13 +162,12 @@ def _run_fold(
     """
     import lightgbm as lgb
 
-    data, unseen = to_dataset(matrix[outside], rows[outside]), rows[inside]
     metrics: dict[str, dict[str, list[float]]] = {}
     booster = lgb.train(
         parameters,
-        data,
+        take_part(data, rows, outside),
         trees,
-        valid_sets=[lgb.Dataset(matrix[inside], unseen["label"].to_numpy(), data, group=np.diff(find_starts(unseen)))],
+        valid_sets=[take_part(data, rows, inside)],
         valid_names=["fold"],
         callbacks=[lgb.record_evaluation(metrics), lambda _: progress(1)],
     )

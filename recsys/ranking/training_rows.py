@@ -62,7 +62,9 @@ def read_column(rows: pl.DataFrame, name: str) -> NDArray[np.float32]:
     return rows[name].cast(pl.Float32).to_numpy()
 
 
-def to_dataset(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str] | None = None) -> lgb.Dataset:
+def to_dataset(
+    matrix: NDArray[np.float32], rows: pl.DataFrame, parameters: dict[str, object], names: list[str]
+) -> lgb.Dataset:
     """Return the rows as a LightGBM data set, a group per window and user.
 
     Where the log has the positions at which items were shown, LightGBM learns the effect of the position separately
@@ -71,15 +73,37 @@ def to_dataset(matrix: NDArray[np.float32], rows: pl.DataFrame, names: list[str]
     Args:
         matrix: (n_rows, n_columns) float32, the inputs of the trees.
         rows: `TrainingRows`, the rows of the matrix.
-        names: of the columns of the matrix; None: LightGBM numbers them.
+        parameters: of LightGBM; trees with other seeds can learn from the same data set.
+        names: of the columns of the matrix.
     """
     import lightgbm as lgb
 
-    shown = rows["position"]
-    return lgb.Dataset(
+    data = lgb.Dataset(
         matrix,
         rows["label"].to_numpy(),
         group=np.diff(find_starts(rows)),
-        position=None if shown.null_count() == len(shown) else shown.fill_null(0).cast(pl.Int32).to_numpy(),
-        feature_name="auto" if names is None else names,
+        position=_read_positions(rows),
+        feature_name=names,
+        params=dict(parameters),
     )
+    return data.construct()
+
+
+def take_part(data: lgb.Dataset, rows: pl.DataFrame, part: NDArray[np.int64]) -> lgb.Dataset:
+    """Return some groups of a data set, without binning its columns again.
+
+    Args:
+        data: from `to_dataset`.
+        rows: all its rows.
+        part: indexes of rows, ascending, whole groups.
+    """
+    taken = data.subset(part).construct()
+    # The subset has labels and groups of its own, but no positions.
+    if (positions := _read_positions(rows[part])) is not None:
+        taken.set_position(positions)
+    return taken
+
+
+def _read_positions(rows: pl.DataFrame) -> NDArray[np.int32] | None:
+    shown = rows["position"]
+    return None if shown.null_count() == len(shown) else shown.fill_null(0).cast(pl.Int32).to_numpy()

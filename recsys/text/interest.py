@@ -69,6 +69,8 @@ class InterestModel:
         # The weight of each bucket of hashed terms, and for each item the sum of its terms' vectors.
         self._bucket_weights: NDArray[np.float32] | None = None
         self._term_vectors: torch.Tensor | None = None
+        # The texts that it was trained with and their hashed terms, for models that continue from it.
+        self._counted: tuple[pl.Series, csr_array] | None = None
         self.trained = False
 
     @property
@@ -272,7 +274,11 @@ class InterestModel:
         """Return the items' weighted terms; the weights are those of the earlier model, or computed from the pool."""
         if texts is None or not self._config.hashed_terms:
             return None
-        counts = count_hashed_terms(texts, self._config.hashed_terms)
+        if start is not None and start._counted is not None and start._counted[0].equals(texts):
+            self._counted = start._counted
+        else:
+            self._counted = texts, count_hashed_terms(texts, self._config.hashed_terms)
+        counts = self._counted[1]
         if start is not None and start.trained:
             self._bucket_weights = start._bucket_weights
         else:

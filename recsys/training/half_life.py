@@ -12,10 +12,9 @@ from recsys.config import Config
 from recsys.config.overrides import apply_settings, look_up
 from recsys.evaluation.intervals import compare_paired
 from recsys.progress import format_count
-from recsys.ranking.blend import Groups
-from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_choice import RankerChoice
-from recsys.ranking.training_rows import find_starts, read_column, thin_negatives
+from recsys.ranking.groups import Groups
+from recsys.ranking.ranker import score_by_forests
+from recsys.ranking.training_rows import find_starts, thin_negatives
 from recsys.training.calibration import DEFAULT_HALF_LIFE, HALF_LIFE
 
 _DRAWS = 1000
@@ -86,23 +85,18 @@ def _score(
     n: int,
 ) -> NDArray[np.float32]:
     """Return (n_rows) scores of the newest window by trees of the older ones."""
-    faster = config.ranking.model_copy(update={"learning_rate": _FASTER * config.ranking.learning_rate})
-    learned, starts = thin_negatives(older, _ROWS, config.seed), find_starts(newest)
-    columns = {name: read_column(newest, name) for name in {*features, *(f"{source}_z" for source in sources)}}
-    scores = np.zeros(newest.height, dtype=np.float32)
-    for forest in range(_FORESTS):
-        ranker = Ranker.fit(
-            learned,
-            features,
-            sources,
-            faster,
-            n=n,
-            seed=config.seed + forest,
-            threads=config.threads,
-            choice=RankerChoice(_TREES, 0.0),
-        )
-        scores += ranker.score(columns, starts)
-    return scores
+    scores = score_by_forests(
+        thin_negatives(older, _ROWS, config.seed),
+        newest,
+        features,
+        sources,
+        config.ranking.model_copy(update={"learning_rate": _FASTER * config.ranking.learning_rate}),
+        n=n,
+        seeds=range(config.seed, config.seed + _FORESTS),
+        trees=_TREES,
+        threads=config.threads,
+    )
+    return scores.astype(np.float32)
 
 
 def _measure(

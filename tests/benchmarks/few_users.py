@@ -31,7 +31,7 @@ from recsys.dataset.histories import build_histories
 from recsys.dataset.ingestion import ingest
 from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.intervals import Estimate, compare_paired
-from recsys.ranking.blend import Groups
+from recsys.ranking.groups import Groups
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import find_starts, mark_positives, read_column, thin_negatives
 from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs

@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.ranking.blend import Blend, Groups
+from recsys.ranking.blend import Blend
+from recsys.ranking.groups import Groups
 
 SOURCES = ("als", "text", "popular")
 

@@ -88,3 +88,18 @@ def test_another_catalogue_gets_its_own_term_vectors(model, world):
     )
     both = aligned.item_vectors(vectors[[6, 16]])
     np.testing.assert_allclose(both, model.item_vectors(vectors)[[6, 16]], atol=1e-6)
+
+
+def test_a_model_that_continues_counts_the_same_texts_once(model, world, monkeypatch):
+    histories, vectors, texts = world
+    counted = []
+    monkeypatch.setattr(
+        "recsys.text.interest.count_hashed_terms",
+        lambda texts, buckets: counted.append(1) or count_hashed_terms(texts, buckets),
+    )
+    alike, changed = (InterestModel(8, model._config) for _ in range(2))
+    alike.fit(histories, vectors, 0, texts=texts.clone(), start=model)
+    assert not counted
+    changed.fit(histories, vectors, 0, texts=texts + " again", start=model)
+    assert counted == [1]
+    assert not np.array_equal(alike.item_vectors(vectors), changed.item_vectors(vectors))
