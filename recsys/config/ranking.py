@@ -93,6 +93,9 @@ class EaseConfig(DecayingSection):
 class AttributesConfig(DecayingSection):
     """Nearest items by tags and attributes in common: fitted if `depths` has `attributes`."""
 
+    use: bool | Auto = AUTO
+    """auto: if the lists of the newest label window are better with the source, by trees of the older label windows;
+    with a single label window, always. true: always; false: never."""
     k: Count = 200
     """Number of neighbours kept per item."""
     max_items: Count = 10_000

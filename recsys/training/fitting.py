@@ -22,15 +22,22 @@ from recsys.serving.recommender import Recommender
 from recsys.training.calibration import calibrate
 from recsys.training.candidate_fitting import continue_models, find_start, fit_candidate_models, fit_chain
 from recsys.training.encoder_inputs import EncoderInputs
-from recsys.training.half_life import choose_by_lists, list_rivals
+from recsys.training.list_choice import (
+    Answers,
+    Rival,
+    answer_all,
+    choose_by_lists,
+    list_questions,
+    settle_attributes,
+)
 from recsys.training.ranker_fitting import fit_ranker, keep_ranker_choice, name_features, refit_ranker
+from recsys.training.source_use import settle_use
 from recsys.training.text_models import (
     HistorySnapshot,
     TextModels,
     continue_text,
     extend_text,
     fit_text,
-    settle_sequence,
 )
 
 
@@ -109,7 +116,8 @@ def complete_bundle(
     earlier: Bundle | None = None,
 ) -> Fitted:
     """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle` and `continue_bundle`."""
-    config = settle_sequence(text.settle(config), text.serving.sequence.trained)
+    config = settle_use(text.settle(config), "sequence", text.serving.sequence.trained)
+    config = settle_attributes(config, len(fold.labels))
     chain = fit_chain(config, items, text, find_start(earlier, items))
     rows, recommender, config = _collect_rows(config, items, text, fold, chain[1:])
     with log_stage("ranker") as done:
@@ -179,28 +187,43 @@ def _collect_rows(
 ) -> tuple[pl.DataFrame, Recommender, Config]:
     """Return `TrainingRows` of all label windows, a recommender (all have the same features), and the settings.
 
-    The settings are the config's with each `auto` measured on the newest label window; of two half-lives of popularity,
-    the one with the better lists there. `continued` has the models of each window that are fitted already.
+    The settings are the config's with each `auto` measured on the newest label window; where lists decide, those with
+    the better ones there. `continued` has the models of each window that are fitted already.
     """
-    known, rivals = text.serving.histories, [config]
-    batches: list[list[pl.DataFrame]] = []
+    known, questions = text.serving.histories, []
+    rivals: dict[Answers, Config] = {}
+    batches: dict[Answers, list[pl.DataFrame]] = {}
+    recommenders: dict[Answers, Recommender] = {}
     for number, (window, snapshot) in enumerate(zip(fold.labels, text.labels, strict=True)):
         models = fit_candidate_models(config, items, text, snapshot, continued[number])
         if number == 0:
             chosen = _calibrate(config, models, window, snapshot.histories, items)
-            rivals = list_rivals(config, chosen, len(fold.labels))
-            batches = [[] for _ in rivals]
-        for rival, batch in zip(rivals, batches, strict=True):
-            recommender = _prepare(rival, models, items, text, snapshot)
-            about = f", half-life in days: {rival.candidates.half_life_days:g}" if len(rivals) > 1 else ""
-            batch.append(_make_rows(rival, recommender, fold, number, snapshot.histories, known, about))
-    rows, best = [pl.concat(batch) for batch in batches], 0
-    if len(rivals) > 1:
-        with log_stage("half-life by lists"):
-            features = name_features(config, recommender)
-            best, message = choose_by_lists(rivals, rows, features, recommender.source_names)
-        logger.info("auto settings: %s", message)
-    return rows[best], recommender, rivals[best]
+            questions = list_questions(config, chosen, len(fold.labels))
+            rivals = dict(answer_all(chosen, questions))
+        for answers, rival in rivals.items():
+            recommenders[answers] = recommender = _prepare(rival, models, items, text, snapshot)
+            about = "".join(
+                f", {question.path.split('.', 1)[1]} {question.name(answer)}"
+                for question, answer in zip(questions, answers, strict=True)
+            )
+            rows = _make_rows(rival, recommender, fold, number, snapshot.histories, known, about)
+            batches.setdefault(answers, []).append(rows)
+    collected, best = {answers: pl.concat(batch) for answers, batch in batches.items()}, next(iter(rivals))
+    if questions:
+        with log_stage("settings by lists") as done:
+            best, lines = choose_by_lists(
+                questions,
+                {
+                    answers: Rival(
+                        rival, collected[answers], name_features(rival, recommender), recommender.source_names
+                    )
+                    for (answers, rival), recommender in zip(rivals.items(), recommenders.values(), strict=True)
+                },
+            )
+            done(f"{format_count(len(questions), 'setting')} compared")
+        for line in lines:
+            logger.info("auto settings: %s", line)
+    return collected[best], recommenders[best], rivals[best]
 
 
 def _make_rows(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from recsys.candidates.models import CandidateModels, fit_text_neighbours
 from recsys.collab.neighbours import NeighbourModel
 from recsys.config import AUTO, Config, InterestConfig
-from recsys.config.overrides import apply_settings
 from recsys.dataset.histories import SECONDS_PER_DAY, Histories
 from recsys.dataset.item_vectors import Vectors, read_vectors
 from recsys.dataset.windows import Fold
@@ -31,6 +30,7 @@ from recsys.training.encoder_fitting import fit_encoder
 from recsys.training.encoder_inputs import EncoderInputs
 from recsys.training.encoder_refresh import is_refreshed, refresh_encoder
 from recsys.training.order import measure_order
+from recsys.training.source_use import settle_use
 
 
 @dataclass(frozen=True)
@@ -198,18 +198,6 @@ def extend_text(config: Config, items: pl.DataFrame, text: TextModels, fold: Fol
     return replace(extended, history_snapshots=extended.history_snapshots[:-1])
 
 
-def settle_sequence(config: Config, fits: bool) -> Config:
-    """Return the settings with `text.sequence.use` decided, and without the source if it is not used.
-
-    A source that is alone stays.
-    """
-    settings: dict[str, Any] = {"text.sequence.use": fits}
-    depths = {name: depth for name, depth in config.candidates.depths.items() if fits or name != "sequence"}
-    if depths:
-        settings["candidates.depths"] = depths
-    return apply_settings(config, settings)
-
-
 def _decide_on_sequence(config: Config, oldest: Histories, fold: Fold) -> Config:
     """Return the settings, without the source `sequence` if its model is not to be fitted.
 
@@ -222,7 +210,7 @@ def _decide_on_sequence(config: Config, oldest: Histories, fold: Fold) -> Config
     if "sequence" not in depths or len(depths) == 1:
         return config
     if use != AUTO:
-        return settle_sequence(config, use is True)
+        return settle_use(config, "sequence", use is True)
     window = fold.labels[-1]
     days = (window.end - window.cutoff).total_seconds() / SECONDS_PER_DAY if window.cutoff and window.end else None
     with log_stage("order") as done:
@@ -230,7 +218,7 @@ def _decide_on_sequence(config: Config, oldest: Histories, fold: Fold) -> Config
         fits = found is not None and found.is_clear
         reason = found.describe() if found else "the histories have no order, or too few users tell"
         done(f"{reason}: {'a' if fits else 'no'} sequence model")
-    return settle_sequence(config, fits)
+    return settle_use(config, "sequence", fits)
 
 
 def _build_histories(items: pl.DataFrame, fold: Fold) -> list[Histories]:

@@ -51,15 +51,24 @@ def propose_rest(draft: Draft, roles: Roles, items: ItemFacts, events: EventFact
         del depths["popular_all_time"]
     if repeats:
         depths["repeat"] = 100
-    why = "" if has_order else "no transitions, because the events have no order"
+    why = [] if has_order else ["no transitions, because the events have no order"]
     if protocol == "leave_last_out":
         depths["sequence"] = 100
-        why = "sequence is fitted only if the order of the histories predicts what comes next"
+        why.append("sequence is fitted only if the order of the histories predicts what comes next")
+    if _has_values(draft) and (draft.get("windows label_windows") or 1) > 1:
+        depths["attributes"] = 100
+        why.append("attributes is used only if lists of the label windows are better with it")
     if depths != Config.model_fields["candidates"].default.depths:
-        draft.put("candidates depths", depths, why)
+        draft.put("candidates depths", depths, "; ".join(why))
     draft.put("generation n", 10)
     if items.segments:
         draft.put("evaluation segments item_columns", items.segments, "metrics for each value of this column")
+
+
+def _has_values(draft: Draft) -> bool:
+    """Return whether items have tags or attributes."""
+    attributes = ("dataset", "items", "attributes")
+    return bool(draft.get("dataset items columns tags")) or any(path[:3] == attributes for path in draft.values)
 
 
 def _propose_repeats(draft: Draft, roles: Roles, events: EventFacts, decisions: Decisions) -> bool:

@@ -187,6 +187,20 @@ def test_an_order_without_times(data: Path) -> None:
     assert "sequence" not in dataset["content"].get("text", {})
 
 
+@pytest.mark.parametrize("described", [True, False])
+def test_tags_are_a_source_that_lists_decide_on(data: Path, described: bool) -> None:
+    world = make_world()
+    rows = [[f"u{e.user}", f"p{e.item.number}", e.time.isoformat()] for e in world.events]
+    write_csv(data / "x" / "log.csv", "user,item,at", rows)
+    tags = [f"red|round|no{i.number % 5}" if described else "" for i in world.items]
+    items = [[f"p{i.number}", i.title, tag] for i, tag in zip(world.items, tags, strict=True)]
+    write_csv(data / "x" / "items.csv", "id,name,tags", items)
+    content = read_dataset()["content"]
+    assert content["windows"]["label_windows"] == 3
+    depths = content.get("candidates", {}).get("depths", {})
+    assert depths.get("attributes") == (100 if described else None)
+
+
 def test_repeated_purchases_allow_repeats(data: Path) -> None:
     rows = []
     for e in make_world().events:
