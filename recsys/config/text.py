@@ -148,7 +148,7 @@ class FineTuneConfig(Section):
     """Gradient clipping: larger norms are scaled down to this."""
     accumulation: Count = 1
     """Gradient accumulation: number of batches per optimiser step."""
-    untouched_share: Share | Auto = 0.0
+    untouched_share: Share | Auto = AUTO
     """Share of the untouched weights in the final ones (Wortsman et al. 2022, arXiv 2109.01903). 0: the fine-tuned
     weights alone; 1: no fine-tuning; auto: 1, 0.5 or 0, measured by interest models on the label windows."""
     validation_share: Share = 0.0

@@ -8,7 +8,7 @@ import polars as pl
 from recsys.progress import track
 from recsys.ranking.groups import Groups
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.training_rows import thin_negatives
+from recsys.ranking.training_rows import share_negatives, thin_negatives
 
 
 def measure_importance(
@@ -37,7 +37,7 @@ def measure_importance(
     rows = rows.filter((pl.col("label").max() > 0).over("user_index"))
     if rows.is_empty():
         return gains.with_columns(pl.lit(None, dtype=pl.Float64).alias("loss"))
-    rows = thin_negatives(rows, max_rows, seed)
+    rows = thin_negatives(rows, share_negatives(rows, max_rows), seed)
     groups = Groups(rows.with_columns(pl.lit(0, dtype=pl.UInt8).alias("window")))
     columns = list(np.ascontiguousarray(ranker.gather(rows).T))
     shuffled = np.random.default_rng(seed).permutation(rows.height)

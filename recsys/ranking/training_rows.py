@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     import lightgbm as lgb
 
 
-def label_rows(
-    features: pl.DataFrame, positives: pl.DataFrame, shown: pl.DataFrame, *, window: int, max_rows: int, seed: int
-) -> pl.DataFrame:
+def label_rows(features: pl.DataFrame, positives: pl.DataFrame, shown: pl.DataFrame, *, window: int) -> pl.DataFrame:
     """Return `TrainingRows`: the features with a label, without groups in which no candidate is a positive.
 
     Args:
@@ -22,13 +20,10 @@ def label_rows(
         positives: `user_index`, `item_index` of the pairs that users consumed.
         shown: `user_index`, `item_index`, `position`: where items were shown.
         window: number of the label window, 0 the newest.
-        max_rows: about this many rows are kept, negatives drawn at random; every positive stays.
-        seed: draws the negatives.
     """
     labelled = mark_positives(features, positives)
     labelled = labelled.join(shown, on=["user_index", "item_index"], how="left", maintain_order="left")
     labelled = labelled.filter((pl.col("label").max() > 0).over("user_index"))
-    labelled = thin_negatives(labelled, max_rows, seed)
     keys = ["user_index", "item_index", "label", "position"]
     return labelled.select(pl.lit(window, dtype=pl.UInt8).alias("window"), *keys, pl.exclude(keys))
 
@@ -40,12 +35,16 @@ def mark_positives(features: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFr
     return features.join(labels, on=keys, how="left", maintain_order="left").with_columns(pl.col("label").fill_null(0))
 
 
-def thin_negatives(rows: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFrame:
-    """Drop negatives at random until about `max_rows` rows are left; every positive stays."""
-    if rows.height <= max_rows:
-        return rows
+def share_negatives(rows: pl.DataFrame, max_rows: int) -> float:
+    """Return the share of the negatives that leaves about `max_rows` rows if every positive stays."""
     positive = int(rows["label"].sum())
-    share = max(0, max_rows - positive) / max(1, rows.height - positive)
+    return min(1.0, max(0, max_rows - positive) / max(1, rows.height - positive))
+
+
+def thin_negatives(rows: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+    """Return the rows with this share of the negatives, drawn at random; every positive stays."""
+    if share >= 1.0:
+        return rows
     drawn = np.random.default_rng(seed).random(rows.height) < share
     return rows.filter((pl.col("label") > 0) | pl.Series(drawn))
 

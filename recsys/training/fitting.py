@@ -15,7 +15,7 @@ from recsys.config import Config
 from recsys.dataset.histories import Histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
 from recsys.progress import format_count, log_stage, logger, progress_bar
-from recsys.ranking.training_rows import label_rows
+from recsys.ranking.training_rows import label_rows, share_negatives, thin_negatives
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
 from recsys.serving.recommender import Recommender
@@ -162,7 +162,7 @@ def refit_bundle(items: pl.DataFrame, fold: Fold, evaluated: Fitted) -> Fitted:
     known = text.serving.histories
     rows = pl.concat(
         [
-            _make_rows(config, recommender, fold, 0, newest.histories, known),
+            _make_rows(config, recommender, fold, 0, newest.histories, known)[0],
             _move_windows(evaluated.rows, evaluated.text.serving.histories, known, len(fold.labels)),
         ]
     )
@@ -200,13 +200,15 @@ def _collect_rows(
             chosen = _calibrate(config, models, window, snapshot.histories, items)
             questions = list_questions(config, chosen, len(fold.labels))
             rivals = dict(answer_all(chosen, questions))
+        made = []
         for answers, rival in rivals.items():
             recommenders[answers] = recommender = _prepare(rival, models, items, text, snapshot)
             about = "".join(
                 f", {question.path.split('.', 1)[1]} {question.name(answer)}"
                 for question, answer in zip(questions, answers, strict=True)
             )
-            rows = _make_rows(rival, recommender, fold, number, snapshot.histories, known, about)
+            made.append(_make_rows(rival, recommender, fold, number, snapshot.histories, known, about))
+        for answers, rows in zip(rivals, _share_alike(made, config.seed), strict=True):
             batches.setdefault(answers, []).append(rows)
     collected, best = {answers: pl.concat(batch) for answers, batch in batches.items()}, next(iter(rivals))
     if questions:
@@ -234,8 +236,8 @@ def _make_rows(
     histories: Histories,
     known: Histories,
     about: str = "",
-) -> pl.DataFrame:
-    """Return `TrainingRows` of one label window.
+) -> tuple[pl.DataFrame, float]:
+    """Return `TrainingRows` of one label window, and the share of the negatives that is among them.
 
     Args:
         config: the ranking section and the seed.
@@ -252,10 +254,17 @@ def _make_rows(
     name = f"training rows, label window {number + 1}{about}"
     with log_stage(name) as done, progress_bar(name.capitalize(), users.n_users) as progress:
         described = recommender.describe_candidates(users, progress)
-        max_rows, seed = config.ranking.max_rows // len(fold.labels), config.seed + number
-        rows = label_rows(described, positives, shown, window=number, max_rows=max_rows, seed=seed)
+        labelled = label_rows(described, positives, shown, window=number)
+        share = share_negatives(labelled, config.ranking.max_rows // len(fold.labels))
+        rows = thin_negatives(labelled, share, config.seed + number)
         done(f"{format_count(rows.height, 'row')} of {format_count(users.n_users, 'user')}")
-    return _renumber_users(rows, users, known)
+    return _renumber_users(rows, users, known), share
+
+
+def _share_alike(made: Sequence[tuple[pl.DataFrame, float]], seed: int) -> list[pl.DataFrame]:
+    """Return rows of rivals with the same share of their negatives, the least: with fewer every order looks better."""
+    least = min(share for _, share in made)
+    return [thin_negatives(rows, least / share if share else 1.0, seed) for rows, share in made]
 
 
 def _renumber_users(rows: pl.DataFrame, users: Histories, known: Histories) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from recsys.evaluation.intervals import compare_paired
 from recsys.progress import format_count
 from recsys.ranking.groups import Groups
 from recsys.ranking.ranker import score_by_forests
-from recsys.ranking.training_rows import find_starts, thin_negatives
+from recsys.ranking.training_rows import find_starts, share_negatives, thin_negatives
 from recsys.training.calibration import DEFAULT_HALF_LIFE, HALF_LIFE
 from recsys.training.source_use import USE, settle_use
 
@@ -55,7 +55,8 @@ class Rival:
 
     Attributes:
         config: all settings.
-        rows: `TrainingRows` of all label windows.
+        rows: `TrainingRows` of all label windows. All rivals have the same share of their negatives: with fewer of them
+            every order looks better.
         features: columns to learn from.
         sources: whose z-scores the blend weighs.
     """
@@ -159,7 +160,7 @@ def _score(rival: Rival, older: pl.DataFrame, newest: pl.DataFrame) -> NDArray[n
     """Return (n_rows) scores of the newest window by trees of the older ones."""
     config = rival.config
     scores = score_by_forests(
-        thin_negatives(older, _ROWS, config.seed),
+        thin_negatives(older, share_negatives(older, _ROWS), config.seed),
         newest,
         rival.features,
         rival.sources,

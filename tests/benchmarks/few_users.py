@@ -33,7 +33,7 @@ from recsys.dataset.windows import Windows, resolve_end, split_windows
 from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.groups import Groups
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.training_rows import find_starts, mark_positives, read_column, thin_negatives
+from recsys.ranking.training_rows import find_starts, mark_positives, read_column, share_negatives, thin_negatives
 from recsys.training.encoder_inputs import EncoderInputs, prepare_encoder_inputs
 from recsys.training.fitting import complete_bundle
 from recsys.training.text_models import fit_text
@@ -141,7 +141,7 @@ def read_shops(name: str, seeds: list[int], folder: Path) -> Iterator[Shop]:
 def try_shop(shop: Shop, config: Config, most_rows: int) -> dict[str, Estimate]:
     """Fit a ranker to a subsample and print what it reaches; return the gain over the blend of each share."""
     started, n = time.perf_counter(), config.evaluation.n
-    rows = thin_negatives(shop.training, most_rows, config.seed)
+    rows = thin_negatives(shop.training, share_negatives(shop.training, most_rows), config.seed)
     ranker = Ranker.fit(rows, shop.features, shop.sources, config.ranking, n=n, seed=config.seed, threads=1)
     seconds = time.perf_counter() - started
     blend = shop.measure(ranker.blend.score_rows(shop.test), n)

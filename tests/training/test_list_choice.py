@@ -11,7 +11,7 @@ from recsys.config.overrides import apply_settings
 from recsys.dataset.windows import split_windows
 from recsys.training.calibration import DEFAULT_HALF_LIFE, HALF_LIFE
 from recsys.training.encoder_inputs import prepare_encoder_inputs
-from recsys.training.fitting import fit_bundle
+from recsys.training.fitting import _share_alike, fit_bundle
 from recsys.training.list_choice import (
     Answers,
     Question,
@@ -160,6 +160,17 @@ def test_positives_that_one_of_them_does_not_propose_count_against_it():
 def test_too_few_users_keep_the_first_value():
     few = [rows.filter((pl.col("window") > 0) | (pl.col("user_index") < 19)) for rows in (SHIFTING, STEADY)]
     assert choose(*few) == ((0,), [f"{HALF_LIFE} 7 (kept: a label window has 19 users, fewer than 20)"])
+
+
+def test_rivals_have_the_same_share_of_their_negatives():
+    # With more candidates a rival keeps fewer of them; measured on so few, its lists would look better.
+    made = [(STEADY, 1.0), (STEADY, 0.5), (STEADY, 0.25)]
+    positives = int(STEADY["label"].sum())
+    alike = _share_alike(made, 0)
+    shares = [(rows.height - positives) / (STEADY.height - positives) for rows in alike]
+    assert shares == pytest.approx([0.25, 0.5, 1.0], abs=0.03)
+    assert {int(rows["label"].sum()) for rows in alike} == {positives}
+    assert _share_alike([(STEADY, 0.0), (STEADY, 0.5)], 0)[1].height == positives
 
 
 @pytest.mark.parametrize("used", [True, False])
