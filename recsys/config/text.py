@@ -150,7 +150,7 @@ class FineTuneConfig(Section):
     """Gradient accumulation: number of batches per optimiser step."""
     untouched_share: Share | Auto = AUTO
     """Share of the untouched weights in the final ones (Wortsman et al. 2022, arXiv 2109.01903). 0: the fine-tuned
-    weights alone; 1: no fine-tuning; auto: 1, 0.5 or 0, measured by interest models on the label windows."""
+    weights alone; 1: no fine-tuning; auto: 1 or 0, measured by interest models on the label windows."""
     validation_share: Share = 0.0
     """Share of users whose newest item is held out for early stopping: the epoch with the best recall is used; 0: the
     last epoch."""

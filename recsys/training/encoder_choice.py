@@ -1,4 +1,4 @@
-"""Whether the fine-tuned encoder serves, the untouched one, or the mean of both: measured on the label windows."""
+"""Whether the fine-tuned encoder serves or the untouched one: measured on the label windows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from recsys.evaluation.metrics import count_positives, find_hits, recall
 from recsys.progress import format_count, log_stage
 from recsys.text.interest import InterestModel
 
-# Weights of the untouched encoder in the final weights. The first is kept unless another is significantly better.
-SHARES = (1.0, 0.5, 0.0)
-_UNTOUCHED, _, _TUNED = SHARES
-_NAMES = {1.0: "untouched", 0.5: "mean of both", 0.0: "fine-tuned"}
+# Weights of the untouched encoder in the final weights. The first is kept unless the other is significantly better.
+SHARES = (1.0, 0.0)
+_UNTOUCHED, _TUNED = SHARES
+_NAMES = {_UNTOUCHED: "untouched", _TUNED: "fine-tuned"}
 _PATH = "text.fine_tune.untouched_share"
 _N = 50
 _DRAWS = 1000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -110,26 +109,19 @@ def _weigh(
 ) -> tuple[Encoder, NDArray[np.float32], EncoderChoice | None]:
     """Return the encoder with the configured or the best share of the untouched weights, its embeddings and why."""
     share, choice = config.text.fine_tune.untouched_share, None
-    if share == AUTO and trial is None:
-        return encoder, tuned.embeddings, None
-
-    @cache
-    def average(untouched_share: float) -> tuple[Encoder, NDArray[np.float32]]:
-        if not untouched_share:
-            return encoder, tuned.embeddings
-        untouched = inputs.copy_encoder()
-        if untouched_share == 1:
-            return untouched, inputs.zero_shot
-        averaged = average_encoders(encoder, untouched, untouched_share)
-        return averaged, encode_inputs(averaged, inputs.read_layer_inputs())
-
-    if share == AUTO and trial is not None:
-        if tuned.finished:
-            choice = trial.choose({own: average(own)[1] for own in SHARES})
-        else:
+    if share == AUTO:
+        if trial is not None and tuned.finished:
+            choice = trial.choose(dict(zip(SHARES, (inputs.zero_shot, tuned.embeddings), strict=True)))
+        elif trial is not None:
             choice = trial.reject(len(tuned.losses))
-        share = choice.untouched_share
-    return *average(float(share)), choice
+        share = choice.untouched_share if choice else 0.0
+    if not share:
+        return encoder, tuned.embeddings, choice
+    untouched = inputs.copy_encoder()
+    if share == 1:
+        return untouched, inputs.zero_shot, choice
+    averaged = average_encoders(encoder, untouched, float(share))
+    return averaged, encode_inputs(averaged, inputs.read_layer_inputs()), choice
 
 
 def fit_factors(config: Config, settings: FineTuneConfig, histories: Histories) -> NDArray[np.float32] | None:

@@ -1,4 +1,4 @@
-"""Which weights a fitted encoder has: untouched, fine-tuned, or the mean of both."""
+"""Which weights a fitted encoder has: untouched, fine-tuned, or a mean of both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
