@@ -1,8 +1,9 @@
 # %% [markdown]
 # # What does the encoder understand, and did fine-tuning help?
 #
-# Compares the fine-tuned encoder of a registered version with the pretrained checkpoint. The encoder is that of the
-# evaluation model, which has not seen the test window. Read-only.
+# Compares the encoder of a registered version with the pretrained checkpoint. It is the encoder of the evaluation model,
+# which has not seen the test window: fine-tuned, or the checkpoint as it is where fine-tuning predicted no better.
+# Read-only.
 
 # %% tags=["parameters"]
 import os
@@ -57,8 +58,13 @@ chance = float((pd.Series(category[sample]).value_counts(normalize=True) ** 2).s
 
 # %%
 print(f"{alias}: run {run.name}, checkpoint {bundle.config.text.checkpoint}")
+if chosen := run.measured.get("encoder"):
+    print(chosen)
 print("\n".join(describe_text_steps(run.user_metrics, evaluation, config.seed)))
-print(describe_neighbours(agreement["after"], agreement["before"], chance, column, evaluation, config.seed))
+if bundle.config.text.fine_tune.untouched_share == 1:
+    print("The checkpoint serves as it is, so items are as close together after the training as before.")
+else:
+    print(describe_neighbours(agreement["after"], agreement["before"], chance, column, evaluation, config.seed))
 
 # %% [markdown]
 # ## Truncated texts
@@ -84,7 +90,8 @@ plot_curves(losses, run.measured.get("curve_parts"))
 # ## Lists from text alone, before and after fine-tuning
 #
 # For the users of the test window. `text_zero_shot` uses the pretrained checkpoint, `text_fine_tuned` the fine-tuned
-# encoder, and `text` adds the interest model. The differences of the table are those of `text` minus the other model.
+# encoder (left out where the checkpoint serves as it is), and `text` adds the interest model. The differences of the
+# table are those of `text` minus the other model.
 
 # %%
 ladder = [model for model in ("text_zero_shot", "text_fine_tuned", "text") if model in run.metrics["model"]]

@@ -26,6 +26,8 @@ _TEXT_STEPS = (
     ("interest model on top", "text", "text_fine_tuned"),
     ("both together", "text", "text_zero_shot"),
 )
+# Where the checkpoint serves as it is.
+_STEPS_WITHOUT_FINE_TUNING = (("interest model on top", "text", "text_zero_shot"),)
 _EFFECTS = {"ahead of": "better", "behind": "worse", "not distinguishable from": "no clear difference"}
 # So many times the users of the smallest segment that is measured can be split into segments of a tenth.
 _ENOUGH_SEGMENTS = 10
@@ -91,7 +93,7 @@ def describe_text_steps(user_metrics: pl.DataFrame, config: EvaluationConfig, se
     """
     known = set(user_metrics["model"].unique())
     lines = []
-    for step, with_it, without_it in _TEXT_STEPS:
+    for step, with_it, without_it in _TEXT_STEPS if "text_fine_tuned" in known else _STEPS_WITHOUT_FINE_TUNING:
         if not {with_it, without_it} <= known:
             continue
         pair = user_metrics.filter(

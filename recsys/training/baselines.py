@@ -20,7 +20,8 @@ def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[
     Args:
         bundle: the measured bundle.
         recommender: of the bundle, over the window's catalogue.
-        zero_shot: (n_items, embedding_size) float32 by the pretrained checkpoint; None omits that baseline.
+        zero_shot: (n_items, embedding_size) float32 by the pretrained checkpoint; None omits that baseline. Where the
+            checkpoint serves as it is, there is no fine-tuned one.
 
     Raises:
         ConfigError: a plug-in baseline is not a `CandidateSource`, or has a name that is taken.
@@ -35,7 +36,8 @@ def make_baselines(bundle: Bundle, recommender: Recommender, zero_shot: NDArray[
     baselines = recommender.make_sources([name for name in names if name not in without])
     # The text source in steps: the pretrained checkpoint, fine-tuned, and (`text`) with the interest model on top.
     interest = bundle.config.text.interest
-    baselines.append(ProfileSource("text_fine_tuned", recommender.embeddings, interest))
+    if zero_shot is None or not np.array_equal(zero_shot, recommender.embeddings):
+        baselines.append(ProfileSource("text_fine_tuned", recommender.embeddings, interest))
     if zero_shot is not None:
         baselines.append(ProfileSource("text_zero_shot", zero_shot, interest))
     return baselines + _make_plugins(bundle, recommender, {baseline.name for baseline in baselines})

@@ -49,6 +49,8 @@ def test_each_step_of_the_text_source_has_its_own_line_and_verdict() -> None:
 def test_steps_that_were_not_measured_are_left_out() -> None:
     lines = describe_text_steps(make_user_metrics(ours=0.9, text_fine_tuned=0.4, text=0.5), CONFIG, 0)
     assert [line.split(":")[0] for line in lines[1:]] == ["interest model on top"]
+    lines = describe_text_steps(make_user_metrics(ours=0.9, text_zero_shot=0.4, text=0.5), CONFIG, 0)
+    assert [line.split(":")[0] for line in lines[1:]] == ["interest model on top"]
     assert describe_text_steps(make_user_metrics(ours=0.9), CONFIG, 0) == [
         "The text source was not measured step by step."
     ]

@@ -115,6 +115,17 @@ def test_all_models_are_measured_on_the_same_users(bundle: Bundle, snapshot: Sna
     assert measured.catalogue["coverage"].is_between(0, 1, closed="right").all()
 
 
+@pytest.mark.parametrize("tuned", [True, False])
+def test_a_checkpoint_that_serves_as_it_is_is_measured_once(
+    bundle: Bundle, snapshot: Snapshot, users: list[str], tuned: bool
+) -> None:
+    window = make_window(snapshot, *((user, "i000000") for user in users))
+    zero_shot = -bundle.embeddings if tuned else bundle.embeddings.copy()
+    measured = measure(bundle, window, snapshot.items, baselines=True, zero_shot=zero_shot)
+    profiles = {"text_zero_shot", "text_fine_tuned"} & set(measured.user_metrics["model"])
+    assert profiles == {"text_zero_shot", *(["text_fine_tuned"] if tuned else [])}
+
+
 def test_a_sample_of_the_users_is_the_same_for_all_models(bundle: Bundle, snapshot: Snapshot) -> None:
     later = snapshot.interactions.filter(pl.col("time") >= CUTOFF).select("user_id", "item_id").unique().sort("user_id")
     window = make_window(snapshot, *later.rows())
