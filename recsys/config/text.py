@@ -94,7 +94,7 @@ class FineTuneConfig(Section):
 
     epochs: Annotated[int, Field(ge=0)] = 1
     """Number of epochs over the items with interactions; 0: the checkpoint is used without fine-tuning."""
-    max_steps_per_epoch: Count = 100
+    max_steps_per_epoch: Count = 50
     """Maximum number of batches per epoch, which limits the time for a large catalogue."""
     draw: Literal["items", "interactions"] = "interactions"
     """items: every item with interactions once per epoch. interactions: items in proportion to their interactions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from recsys.config import RankingConfig
 from recsys.errors import DataError
 from recsys.progress import format_count
-from recsys.ranking.averaging import average_over_growth
 from recsys.ranking.blend import Blend, mix
+from recsys.ranking.growing import grow_mean, grow_side_by_side
 from recsys.ranking.ranker_choice import RankerChoice, Validation, choose_by_folds
 from recsys.ranking.training_rows import to_dataset
 from recsys.ranking.trees import Forest
@@ -97,8 +97,8 @@ class Ranker:
         if choice is None:
             choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
             if has_folds(rows, config):
-                choice = choose_by_folds(matrix, data, rows, sources, parameters, config, n, seed, progress)
-        booster = _grow(parameters, data, choice.trees, progress)
+                choice = choose_by_folds(matrix, data, rows, sources, parameters, config, n, seed, threads, progress)
+        booster = grow_mean(parameters, data, choice.trees, progress)
         ranker = cls(booster.model_to_string(), blend, tuple(features), choice)
         # The text has fewer digits of the gains.
         vars(ranker)["booster"] = booster
@@ -214,21 +214,13 @@ def score_by_forests(
     parameters = _parameters(config, n, seeds[0], threads)
     data = to_dataset(_matrix(rows, blend.score_rows(rows), features), rows, parameters, ["blend", *features])
     columns = list(np.ascontiguousarray(_matrix(scored, blend.score_rows(scored), features).T))
-    scores = np.zeros(scored.height)
-    for seed in seeds:
-        booster = _grow(parameters | {"feature_fraction_seed": seed}, data, trees)
-        scores += Forest.from_text(booster.model_to_string()).score(columns)
-    return scores / len(seeds)
-
-
-def _grow(
-    parameters: dict[str, object], data: lgb.Dataset, trees: int, progress: Callable[[int], None] = lambda _: None
-) -> lgb.Booster:
-    import lightgbm as lgb
-
-    booster = lgb.train(parameters, data, trees, callbacks=[lambda _: progress(1)])
-    average_over_growth(booster, trees)
-    return booster
+    alone = parameters | {"num_threads": 1}
+    boosters = grow_side_by_side(
+        [partial(grow_mean, alone | {"feature_fraction_seed": seed}, data, trees) for seed in seeds], threads
+    )
+    # Added up in the order of the seeds.
+    scores = sum(Forest.from_text(booster.model_to_string()).score(columns) for booster in boosters)
+    return np.asarray(scores) / len(seeds)
 
 
 def count_trees(rows: pl.DataFrame, config: RankingConfig, choice: RankerChoice | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,9 @@ from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.averaging import average_over_growth
 from recsys.ranking.blend import Blend, mix
 from recsys.ranking.groups import Groups
+from recsys.ranking.growing import grow, grow_side_by_side
 from recsys.ranking.training_rows import find_starts, take_part
+from recsys.ranking.trees import Forest
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -77,6 +80,7 @@ def choose_by_folds(
     config: RankingConfig,
     n: int,
     seed: int,
+    threads: int,
     progress: Callable[[int], None],
 ) -> RankerChoice:
     """Choose the number of trees and the share of the blend by folds over users.
@@ -90,21 +94,24 @@ def choose_by_folds(
         config: how many folds, and how many trees at most.
         n: list length that is measured.
         seed: draws the folds and the bootstrap samples.
+        threads: how many folds are grown at once, each on one thread.
         progress: called with the number of trees after each.
     """
     # By user, not by group: a user has a group in each window, and all of them must be in the same fold.
     users = rows["user_index"].rank("dense").to_numpy() - 1
     fold = (np.random.default_rng(seed).permutation(int(users.max()) + 1) % config.folds)[users]
     folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
-    boosters, curves = zip(
-        *(_run_fold(data, rows, outside, inside, parameters, config.max_trees, progress) for outside, inside in folds),
-        strict=True,
-    )
+    growers = [
+        partial(_grow_fold, take_part(data, rows, outside), take_part(data, rows, inside), parameters, config.max_trees)
+        for outside, inside in folds
+    ]
+    boosters, curves = zip(*grow_side_by_side(growers, threads, progress), strict=True)
     trees = _count_trees(np.array(curves), config.fixed_trees)
     unseen, alone = np.empty(len(fold), dtype=np.float32), np.empty(len(fold), dtype=np.float32)
     for booster, (outside, inside) in zip(boosters, folds, strict=True):
         average_over_growth(booster, trees)
-        unseen[inside] = booster.predict(matrix[inside], num_iteration=trees)
+        forest = Forest.from_text(booster.model_to_string(num_iteration=trees))
+        unseen[inside] = forest.score(list(np.ascontiguousarray(matrix[inside].T)))
         # The blend that the trees are compared with must not have seen them either.
         alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
     groups, starts = Groups(rows), find_starts(rows)
@@ -147,29 +154,24 @@ def choose_share(
     return (None if cautious.high < 0 else _CAUTIOUS_SHARE), cautious
 
 
-def _run_fold(
-    data: lgb.Dataset,
-    rows: pl.DataFrame,
-    outside: NDArray[np.int64],
-    inside: NDArray[np.int64],
-    parameters: dict[str, object],
-    trees: int,
-    progress: Callable[[int], None],
+def _grow_fold(
+    data: lgb.Dataset, unseen: lgb.Dataset, parameters: dict[str, object], trees: int, progress: Callable[[int], None]
 ) -> tuple[lgb.Booster, list[float]]:
-    """Return trees that learned from the rows outside the fold, and their metric on those inside after each tree.
+    """Return trees that learned from some rows, and their metric on others after each tree.
 
     Not `lgb.cv`: it loses the positions at which items were shown.
     """
     import lightgbm as lgb
 
     metrics: dict[str, dict[str, list[float]]] = {}
-    booster = lgb.train(
-        parameters,
-        take_part(data, rows, outside),
+    booster = grow(
+        parameters | {"num_threads": 1},
+        data,
         trees,
-        valid_sets=[take_part(data, rows, inside)],
+        progress,
+        valid_sets=[unseen],
         valid_names=["fold"],
-        callbacks=[lgb.record_evaluation(metrics), lambda _: progress(1)],
+        callbacks=[lgb.record_evaluation(metrics)],
     )
     (curve,) = metrics["fold"].values()
     return booster, curve

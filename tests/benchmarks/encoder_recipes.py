@@ -46,7 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fine-tuned": {},
     "chosen": {"untouched_share": "auto"},
     "half of the untouched weights": {"untouched_share": 0.5},
-    "forty steps": {"max_steps_per_epoch": 40},
+    "a hundred steps": {"max_steps_per_epoch": 100},
     "three times as long": {"epochs": 3},
     "three times as long, half": {"epochs": 3, "untouched_share": 0.5},
     "two layers": {"trainable_layers": 2},

@@ -257,18 +257,28 @@ def test_the_rival_blend_has_not_seen_the_groups_it_is_measured_on(monkeypatch):
 def test_the_seed_draws_the_folds(monkeypatch):
     drawn = []
 
-    def run_fold(matrix, rows, outside, inside, parameters, trees, progress):
-        drawn.append(tuple(inside))
-        return real(matrix, rows, outside, inside, parameters, trees, progress)
+    def take(data, rows, part):
+        drawn.append(tuple(part))
+        return real(data, rows, part)
 
-    real = ranker_choice._run_fold
-    monkeypatch.setattr(ranker_choice, "_run_fold", run_fold)
+    real = ranker_choice.take_part
+    monkeypatch.setattr(ranker_choice, "take_part", take)
     rows, config = make_rows(groups=60), CONFIG.model_copy(update={"max_trees": 2, "min_users_for_folds": 2})
     for seed in (0, 0, 1):
         fit(rows, config, seed=seed)
-    first, again, other = (drawn[start : start + config.folds] for start in range(0, len(drawn), config.folds))
+    # Each fold takes the rows outside and inside.
+    parts = 2 * config.folds
+    first, again, other = (drawn[start : start + parts] for start in range(0, len(drawn), parts))
     assert first == again
     assert first != other
+
+
+def test_folds_side_by_side_choose_alike():
+    rows = make_rows()
+    alone, together = (
+        Ranker.fit(rows, FEATURES, ("text",), CONFIG, n=5, seed=0, threads=threads).choice for threads in (1, 3)
+    )
+    assert together == alone
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, None])
