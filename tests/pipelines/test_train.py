@@ -110,7 +110,7 @@ class TestRepeats:
         later = {"text.precision", "generation.reason_language"}
         open_settings = {path for path, value in asked.items() if value == AUTO and not path.startswith("dataset.")}
         open_settings -= later
-        assert len(open_settings) == 9
+        assert len(open_settings) == 11
         assert all(settled[path] == value for path, value in asked.items() if path not in open_settings)
         store = connect(home, config)
         served = load_bundle(store, need_version(store, config.model_name, CHAMPION, ""), "bundle").config
