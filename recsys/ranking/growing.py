@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from recsys.ranking.averaging import average_over_growth
 
@@ -20,29 +20,20 @@ class _StoppedError(Exception):
     """Another forest failed, or the program ends."""
 
 
-def grow(
-    parameters: dict[str, object], data: lgb.Dataset, trees: int, progress: Progress = lambda _: None, **watched: Any
+def grow_mean(
+    parameters: dict[str, object], data: lgb.Dataset, trees: int, progress: Progress = lambda _: None
 ) -> lgb.Booster:
-    """Return a forest, all trees with their full weight.
+    """Return a forest whose score is the mean over its growth; see `average_over_growth`.
 
     Args:
         parameters: of LightGBM.
         data: what it learns from.
         trees: how many.
         progress: called with 1 after each tree.
-        watched: further arguments of `lightgbm.train`, such as `valid_sets`.
     """
     import lightgbm as lgb
 
-    callbacks = [*watched.pop("callbacks", ()), lambda _: progress(1)]
-    return lgb.train(parameters, data, trees, callbacks=callbacks, **watched)
-
-
-def grow_mean(
-    parameters: dict[str, object], data: lgb.Dataset, trees: int, progress: Progress = lambda _: None
-) -> lgb.Booster:
-    """Return a forest whose score is the mean over its growth; see `average_over_growth`."""
-    booster = grow(parameters, data, trees, progress)
+    booster = lgb.train(parameters, data, trees, callbacks=[lambda _: progress(1)])
     average_over_growth(booster, trees)
     return booster
 
@@ -71,6 +62,10 @@ def grow_side_by_side(
     with ThreadPoolExecutor(max(1, min(threads, len(growers)))) as pool:
         futures = [pool.submit(grower, advance) for grower in growers]
         try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                # Raises what made it fail.
+                future.result()
             return [future.result() for future in futures]
         finally:
             # Without effect where all are done.

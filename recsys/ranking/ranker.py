@@ -205,7 +205,7 @@ def score_by_forests(
         n: list length that the trees aim at.
         seeds: of each forest's feature subsets.
         trees: of each forest.
-        threads: of LightGBM.
+        threads: how many forests are grown at once, each on one thread.
 
     Returns:
         (n_scored) float64.
@@ -213,7 +213,7 @@ def score_by_forests(
     blend = Blend.tune(rows, sources, n)
     parameters = _parameters(config, n, seeds[0], threads)
     data = to_dataset(_matrix(rows, blend.score_rows(rows), features), rows, parameters, ["blend", *features])
-    columns = list(np.ascontiguousarray(_matrix(scored, blend.score_rows(scored), features).T))
+    columns = list(_matrix(scored, blend.score_rows(scored), features).T)
     alone = parameters | {"num_threads": 1}
     boosters = grow_side_by_side(
         [partial(grow_mean, alone | {"feature_fraction_seed": seed}, data, trees) for seed in seeds], threads

@@ -16,7 +16,7 @@ from recsys.evaluation.intervals import Estimate, compare_paired
 from recsys.ranking.averaging import average_over_growth
 from recsys.ranking.blend import Blend, mix
 from recsys.ranking.groups import Groups
-from recsys.ranking.growing import grow, grow_side_by_side
+from recsys.ranking.growing import grow_side_by_side
 from recsys.ranking.training_rows import find_starts, take_part
 from recsys.ranking.trees import Forest
 
@@ -111,7 +111,7 @@ def choose_by_folds(
     for booster, (outside, inside) in zip(boosters, folds, strict=True):
         average_over_growth(booster, trees)
         forest = Forest.from_text(booster.model_to_string(num_iteration=trees))
-        unseen[inside] = forest.score(list(np.ascontiguousarray(matrix[inside].T)))
+        unseen[inside] = forest.score(list(matrix[inside].T))
         # The blend that the trees are compared with must not have seen them either.
         alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
     groups, starts = Groups(rows), find_starts(rows)
@@ -164,14 +164,13 @@ def _grow_fold(
     import lightgbm as lgb
 
     metrics: dict[str, dict[str, list[float]]] = {}
-    booster = grow(
+    booster = lgb.train(
         parameters | {"num_threads": 1},
         data,
         trees,
-        progress,
         valid_sets=[unseen],
         valid_names=["fold"],
-        callbacks=[lgb.record_evaluation(metrics)],
+        callbacks=[lgb.record_evaluation(metrics), lambda _: progress(1)],
     )
     (curve,) = metrics["fold"].values()
     return booster, curve

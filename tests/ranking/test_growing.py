@@ -1,4 +1,4 @@
-"""Forests that are grown at once: in order, told about one after the other, and stopped together."""
+"""Forests grown at once: results in order, progress from one thread at a time, and a failure stops them all."""
 
 import threading
 import time
@@ -10,14 +10,14 @@ from recsys.ranking.growing import grow_side_by_side
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_results_are_in_the_order_of_the_growers(threads):
-    busy, most, told = [], [], []
+    busy, most, counts = [], [], []
 
     def progress(count):
         busy.append(count)
         most.append(len(busy))
         time.sleep(0.001)
         busy.pop()
-        told.append(count)
+        counts.append(count)
 
     def make(number):
         def grow(advance):
@@ -28,12 +28,13 @@ def test_results_are_in_the_order_of_the_growers(threads):
         return grow
 
     assert grow_side_by_side([make(number) for number in range(6)], threads, progress) == list(range(6))
-    assert sum(told) == 30
+    assert sum(counts) == 30
     assert max(most) == 1
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failure_stops_the_others_at_their_next_tree(error):
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_failure_stops_the_others_at_their_next_tree(error, place):
     started, trees = threading.Event(), []
 
     def fail(advance):
@@ -47,6 +48,8 @@ def test_a_failure_stops_the_others_at_their_next_tree(error):
             trees.append(tree)
             time.sleep(0.001)
 
+    growers = [grow, grow]
+    growers.insert(place, fail)
     with pytest.raises(error):
-        grow_side_by_side([fail, grow, grow], 2)
+        grow_side_by_side(growers, 2)
     assert len(trees) < 5_000
