@@ -210,22 +210,18 @@ def _collect_rows(
             made.append(_make_rows(rival, recommender, fold, number, snapshot.histories, known, about))
         for answers, rows in zip(rivals, _share_alike(made, config.seed), strict=True):
             batches.setdefault(answers, []).append(rows)
-    collected, best = {answers: pl.concat(batch) for answers, batch in batches.items()}, next(iter(rivals))
+    compared = {
+        answers: Rival(rival, pl.concat(batches[answers]), name_features(rival, recommender), recommender.source_names)
+        for (answers, rival), recommender in zip(rivals.items(), recommenders.values(), strict=True)
+    }
+    best = next(iter(compared))
     if questions:
         with log_stage("settings by lists") as done:
-            best, lines = choose_by_lists(
-                questions,
-                {
-                    answers: Rival(
-                        rival, collected[answers], name_features(rival, recommender), recommender.source_names
-                    )
-                    for (answers, rival), recommender in zip(rivals.items(), recommenders.values(), strict=True)
-                },
-            )
+            best, lines = choose_by_lists(questions, compared)
             done(f"{format_count(len(questions), 'setting')} compared")
         for line in lines:
             logger.info("auto settings: %s", line)
-    return collected[best], recommenders[best], rivals[best]
+    return compared[best].rows, recommenders[best], compared[best].config
 
 
 def _make_rows(

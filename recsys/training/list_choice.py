@@ -94,11 +94,10 @@ def list_questions(before: Config, chosen: Config, n_windows: int) -> list[Quest
 def settle_attributes(config: Config, n_windows: int) -> Config:
     """Return the settings with `candidates.attributes.use` decided where no lists are compared."""
     depths, use = config.candidates.depths, config.candidates.attributes.use
-    if _ATTRIBUTES not in depths:
-        return apply_settings(config, {USE[_ATTRIBUTES]: False})
-    if len(depths) == 1 or (use == AUTO and n_windows < 2):
-        return apply_settings(config, {USE[_ATTRIBUTES]: True})
-    return config if use == AUTO else settle_use(config, _ATTRIBUTES, use)
+    used, alone = _ATTRIBUTES in depths, len(depths) == 1
+    if used and use == AUTO and n_windows > 1 and not alone:
+        return config
+    return settle_use(config, _ATTRIBUTES, used and (use is not False or alone))
 
 
 def answer_all(config: Config, questions: Sequence[Question]) -> Iterator[tuple[Answers, Config]]:
