@@ -61,10 +61,10 @@ print(f"{alias}: run {run.name}, checkpoint {bundle.config.text.checkpoint}")
 if chosen := run.measured.get("encoder"):
     print(chosen)
 print("\n".join(describe_text_steps(run.user_metrics, evaluation, config.seed)))
-if bundle.config.text.fine_tune.untouched_share == 1:
-    print("The checkpoint serves as it is, so items are as close together after the training as before.")
-else:
+if "text_fine_tuned" in set(run.metrics["model"]):
     print(describe_neighbours(agreement["after"], agreement["before"], chance, column, evaluation, config.seed))
+else:
+    print("The checkpoint serves as it is, so items are as close together after the training as before.")
 
 # %% [markdown]
 # ## Truncated texts
