@@ -159,6 +159,8 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
+    from recsys.text.attention import register_attention
+
     where = find_checkpoint(name)
     what = f"checkpoint '{name}'" if where == name else f"checkpoint '{name}' ({where})"
     transformers_logging.set_verbosity_error()
@@ -174,7 +176,7 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
                 where,
                 trust_remote_code=False,
                 use_safetensors=True,
-                attn_implementation="sdpa",
+                attn_implementation=register_attention(),
                 dtype="float32",
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from recsys.text.attention import attend
 from recsys.text.device import products_in
 
 # Size of a block that is allocated and freed once: afterwards glibc's allocator keeps that much memory for the next
@@ -62,9 +63,8 @@ class FastLayers:
     """A copy of transformer layers for inference, with their current weights.
 
     It is faster than the model's own forward pass because weights are cast to the precision of the products once
-    rather than for every batch, query, key and value are one product, a batch without padding needs no mask, and
-    bfloat16 attention on a CPU is two batched products around a softmax, which takes half the time of torch's fused
-    kernel. States between layers are float32, so rounding errors do not accumulate. Dropout and gradients are off.
+    rather than for every batch, query, key and value are one product, and a batch without padding needs no mask. States
+    between layers are float32, so rounding errors do not accumulate. Dropout and gradients are off.
 
     Args:
         layers: of a BERT-family model, on any device, for which `fits` is true.
@@ -95,15 +95,14 @@ class FastLayers:
             (batch, tokens, size) float32; arbitrary at padding.
         """
         batch, tokens, size = hidden.shape
-        fused = self._dtype == torch.float32 or hidden.device.type != "cpu"
-        attend = _attend_fused if fused else _attend_in_steps
         padding = None if bool(mask.all()) else mask[:, None, None, :]
         states = hidden.reshape(batch * tokens, size).float()
         with products_in("float32", hidden.device):
             for layer in self._layers:
                 parts = functional.linear(states.to(self._dtype), *layer.query_key_value)
                 query, key, value = parts.view(batch, tokens, 3, layer.heads, -1).permute(2, 0, 3, 1, 4).unbind()
-                mixed = attend(query, key, value, padding).transpose(1, 2).reshape(batch * tokens, -1)
+                # The queries are scaled in advance, instead of the scores.
+                mixed = attend(query, key, value, mask=padding, scale=1.0).transpose(1, 2).reshape(batch * tokens, -1)
                 states = layer.norm_attention(states + functional.linear(mixed, *layer.attention))
                 wide = layer.activation(functional.linear(states.to(self._dtype), *layer.up))
                 states = layer.norm_output(states + functional.linear(wide, *layer.down))
@@ -126,7 +125,6 @@ class _Layer:
     @classmethod
     def copy(cls, layer: Any, dtype: torch.dtype) -> Self:
         own = layer.attention.self
-        # The queries are scaled in advance, instead of the scores.
         scale = own.attention_head_size**-0.5
         scales = (scale, 1.0, 1.0)
         three = (own.query, own.key, own.value)
@@ -154,24 +152,3 @@ def _has(layer: Any, names: Iterable[str], kind: type) -> bool:
         return all(type(layer.get_submodule(name)) is kind for name in names)
     except AttributeError:
         return False
-
-
-def _attend_fused(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Return (batch, heads, tokens, size) attention outputs, computed by torch's fused kernel."""
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
-
-
-def _attend_in_steps(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Return (batch, heads, tokens, size) attention outputs, computed by plain products."""
-    shape = query.shape
-    query, key, value = (part.reshape(-1, *shape[2:]) for part in (query, key, value))
-    if mask is None:
-        scores = torch.bmm(query, key.mT)
-    else:
-        hidden = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, torch.finfo(query.dtype).min)
-        scores = torch.baddbmm(hidden.expand(-1, shape[1], -1, -1).reshape(-1, 1, shape[2]), query, key.mT)
-    return torch.bmm(scores.softmax(-1), value).view(shape)

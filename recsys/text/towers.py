@@ -17,12 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from recsys.config import InterestConfig
+from recsys.text.attention import attend
 from recsys.text.dropout import ByteDropout
 
 # Standard deviation of initial weights that are not zero.
 INITIAL_STD = 0.02
-# An attention score without weight in a softmax.
-_EXCLUDED_SCORE = -1e9
 
 
 @dataclass(frozen=True)
@@ -166,25 +165,11 @@ class _TransformerLayer(nn.Module):
         batch, length, size = states.shape
         projected = self.query_key_value(self.attention_norm(states)).view(batch, length, 3, self.heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
-        attended = _attend_causally(query, key, value)
+        # What lies beyond the end of a span is later than all of its steps, so it needs no mask.
+        attended = attend(query, key, value, causal=True, scale=query.shape[-1] ** -0.5)
         states = states + self.dropout(self.output(attended.transpose(1, 2).reshape(batch, length, size)))
         transformed: torch.Tensor = states + self.dropout(self.feed(self.feed_norm(states)))
         return transformed
-
-
-def _attend_causally(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return (batch, heads, length, size) attention of each step over the steps up to it.
-
-    What lies beyond the end of a span is later than all of its steps, so it needs no mask.
-    """
-    if query.device.type != "cpu" or query.dtype == torch.float32:
-        return functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    # torch's fused kernel is several times slower on a processor in half precision than the products alone.
-    batch, heads, length, size = query.shape
-    later = torch.full((length, length), _EXCLUDED_SCORE, dtype=query.dtype).triu(1)
-    query, key, value = (part.reshape(batch * heads, length, size) for part in (query, key, value))
-    scores = torch.baddbmm(later, query, key.mT, alpha=size**-0.5)
-    return (scores.softmax(dim=2) @ value).view(batch, heads, length, size)
 
 
 def _make_zero_map(size: int) -> nn.Linear:
