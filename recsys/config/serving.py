@@ -114,8 +114,9 @@ class RulesConfig(Section):
     max_per_value: dict[str, Count] = Field(default={})
     """Item column (tags or an attribute) -> maximum number of items in a list with the same value."""
     min_new_share: Share | Auto = 0.0
-    """Minimum share of new items in a list: items with at most candidates.new_item_users users; auto: the share of new
-    items among what users took in the newest label window, in whole places of a list of generation.n."""
+    """Minimum share of new items in a list: items with at most candidates.new_item_users users; auto: as many
+    places of a list of generation.n as users took new items in the newest label window, but no more than cost 1 % of
+    the metric on held-out users."""
     diversity: Share = 0.0
     """Trade-off between score and diversity. 0: by score only; 1: each item as different from those above it as
     possible, by text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +38,15 @@ class Ranker:
         blend: its score is the first feature.
         features: the other feature columns, in order.
         choice: how many trees there are, and how much of the blend is added to them.
+        held_out: (n_rows) float32 scores of the training rows by folds that did not learn from their user; None: no
+            folds were made, or the ranker was loaded.
     """
 
     trees_text: str
     blend: Blend
     features: tuple[str, ...]
     choice: RankerChoice
+    held_out: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def blend_share(self) -> float | None:
@@ -94,12 +97,15 @@ class Ranker:
         matrix = _matrix(rows, blend.score_rows(rows), features)
         parameters = _parameters(config, n, seed, threads)
         data = to_dataset(matrix, rows, parameters, ["blend", *features])
+        held_out = None
         if choice is None:
             choice = RankerChoice(config.fixed_trees, _SAFE_SHARE)
             if has_folds(rows, config):
-                choice = choose_by_folds(matrix, data, rows, sources, parameters, config, n, seed, threads, progress)
+                choice, held_out = choose_by_folds(
+                    matrix, data, rows, sources, parameters, config, n, seed, threads, progress
+                )
         booster = grow_mean(parameters, data, choice.trees, progress)
-        ranker = cls(booster.model_to_string(), blend, tuple(features), choice)
+        ranker = cls(booster.model_to_string(), blend, tuple(features), choice, held_out)
         # The text has fewer digits of the gains.
         vars(ranker)["booster"] = booster
         return ranker

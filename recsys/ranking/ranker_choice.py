@@ -82,7 +82,7 @@ def choose_by_folds(
     seed: int,
     threads: int,
     progress: Callable[[int], None],
-) -> RankerChoice:
+) -> tuple[RankerChoice, NDArray[np.float32]]:
     """Choose the number of trees and the share of the blend by folds over users.
 
     Args:
@@ -96,6 +96,9 @@ def choose_by_folds(
         seed: draws the folds and the bootstrap samples.
         threads: how many folds are grown at once, each on one thread.
         progress: called with the number of trees after each.
+
+    Returns:
+        The choice, and (n_rows) float32: the rows' scores by what was chosen, none of which learned from their user.
     """
     # By user, not by group: a user has a group in each window, and all of them must be in the same fold.
     users = rows["user_index"].rank("dense").to_numpy() - 1
@@ -116,7 +119,8 @@ def choose_by_folds(
         alone[inside] = Blend.tune(rows[outside], sources, n).score_rows(rows[inside])
     groups, starts = Groups(rows), find_starts(rows)
     reference = groups.measure(alone, n)
-    values = {share: groups.measure(mix(unseen, alone, starts, share), n) for share in _SHARES}
+    mixtures = {share: mix(unseen, alone, starts, share) for share in _SHARES}
+    values = {share: groups.measure(scores, n) for share, scores in mixtures.items()}
     share, gain = choose_share(values, reference, seed)
     validation = Validation(
         curve=tuple(np.mean(curves, axis=0).tolist()),
@@ -124,7 +128,7 @@ def choose_by_folds(
         blend=float(reference.mean()),
         gain=(gain.mean, gain.low, gain.high),
     )
-    return RankerChoice(trees, share, validation)
+    return RankerChoice(trees, share, validation), alone if share is None else mixtures[share]
 
 
 def choose_share(

@@ -26,6 +26,7 @@ from recsys.dataset.histories import Histories
 from recsys.evaluation.intervals import compare_paired
 from recsys.evaluation.metrics import METRICS, find_hits
 from recsys.progress import progress_bar
+from recsys.training.new_places import NEW_SHARE
 
 # Decays from "the order does not matter" to "only the last items matter", and half-lives from a week to no decay. The
 # first value of each is kept unless another is significantly better.
@@ -34,7 +35,6 @@ _REPEAT_DECAYS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.4)
 HALF_LIFE, DEFAULT_HALF_LIFE = "candidates.popularity_half_life_days", 30.0
 _HALF_LIVES = (DEFAULT_HALF_LIFE, 7.0, 90.0, 365.0, None)
 _DRAWS = 1000
-_NEW_SHARE = "generation.rules.min_new_share"
 # Users that values are measured on; more would cost time and change little.
 _USERS = 1_000
 # Users scored at a time.
@@ -54,7 +54,7 @@ def calibrate(
     Each value is measured on its own source, alone. The value with the highest mean of the config's metric is chosen if
     the 95 % interval of its gain over the default value, paired by user, is above zero; otherwise the default is kept.
     Without an order, or without a common clock, there is nothing to choose and nothing decays. The share of new items
-    in lists is the one among the positives.
+    in lists is the one among the positives, until a ranker says what it costs (`limit_new_share`).
 
     Args:
         config: all settings.
@@ -88,7 +88,7 @@ def calibrate(
             settings[path] = values[best]
     if config.generation.rules.min_new_share == AUTO:
         share, message = _find_new_share(config, histories, positives, recommendable)
-        settings[_NEW_SHARE] = share
+        settings[NEW_SHARE] = share
         messages.append(message)
     return apply_settings(config, settings), messages
 
@@ -107,7 +107,8 @@ def _find_new_share(
     share = float((users[taken] <= config.candidates.new_item_users).mean()) if len(taken) else 0.0
     n = config.generation.n
     places = math.floor(share * n + 0.5)
-    return places / n, f"{_NEW_SHARE} {places / n:g} ({share:.1%} of what users took was new; {places} of {n} places)"
+    limit = f"at most {places / n:g}" if places else "0"
+    return places / n, f"{NEW_SHARE} {limit} ({share:.1%} of what users took was new; {places} of {n} places)"
 
 
 _Scorer = Callable[[Histories], Scores]

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 
 from recsys.candidates.models import CandidateModels
-from recsys.candidates.statistics import count_statistics
-from recsys.config import Config
+from recsys.candidates.statistics import ItemStatistics, count_statistics
+from recsys.config import AUTO, Config
 from recsys.dataset.histories import Histories, find_recommendable
 from recsys.dataset.windows import Fold, Window
 from recsys.progress import format_count, log_stage, logger, progress_bar
+from recsys.ranking.ranker import Ranker
 from recsys.ranking.training_rows import label_rows, share_negatives, thin_negatives
 from recsys.serving.block_lists import BlockLists
 from recsys.serving.bundle import Bundle
@@ -30,6 +31,7 @@ from recsys.training.list_choice import (
     list_questions,
     settle_attributes,
 )
+from recsys.training.new_places import limit_new_share
 from recsys.training.ranker_fitting import fit_ranker, keep_ranker_choice, name_features, refit_ranker
 from recsys.training.source_use import settle_use
 from recsys.training.text_models import (
@@ -116,6 +118,7 @@ def complete_bundle(
     earlier: Bundle | None = None,
 ) -> Fitted:
     """Fit all other parts of a bundle to text models of the same fold; see `fit_bundle` and `continue_bundle`."""
+    asked = config
     config = settle_use(text.settle(config), "sequence", text.serving.sequence.trained)
     config = settle_attributes(config, len(fold.labels))
     chain = fit_chain(config, items, text, find_start(earlier, items))
@@ -123,6 +126,8 @@ def complete_bundle(
     with log_stage("ranker") as done:
         ranker = fit_ranker(config, rows, recommender, keep_ranker_choice(config, rows, recommender, earlier))
         done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
+    if asked.generation.rules.min_new_share == AUTO:
+        config = _limit_new_items(config, rows, ranker, text.labels[0].histories)
     served = _prepare_served(config, items, text, chain[0])
     bundle = Bundle(
         config,
@@ -222,6 +227,18 @@ def _collect_rows(
         for line in lines:
             logger.info("auto settings: %s", line)
     return compared[best].rows, recommenders[best], compared[best].config
+
+
+def _limit_new_items(config: Config, rows: pl.DataFrame, ranker: Ranker, newest: Histories) -> Config:
+    """Return the config with no more places for new items than cost next to nothing on the rows of the newest window.
+
+    Without folds, the blend, which has few weights, says what they cost.
+    """
+    scores = ranker.blend.score_rows(rows) if ranker.held_out is None else ranker.held_out
+    new = ItemStatistics.count(newest, None).users <= config.candidates.new_item_users
+    config, line = limit_new_share(config, rows, scores, new)
+    logger.info("auto settings: %s", line)
+    return config
 
 
 def _make_rows(
