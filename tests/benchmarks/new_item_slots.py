@@ -3,7 +3,7 @@
     RECSYS_DATA=… python tests/benchmarks/new_item_slots.py --config configs/ifdb.yaml
 
 One training, measured again and again on the config's test window. `measured` is what `generation.rules.min_new_share:
-auto` takes from the newest label window. Differences are to lists without such places, paired by user, with 95 %
+auto` becomes on the newest label window. Differences are to lists without such places, paired by user, with 95 %
 bootstrap intervals; recall of cold items (positives that at most `evaluation.segments.cold_item_users` users had) and
 of the others counts the users who took some of them.
 """
