@@ -126,7 +126,7 @@ def complete_bundle(
     with log_stage("ranker") as done:
         ranker = fit_ranker(config, rows, recommender, keep_ranker_choice(config, rows, recommender, earlier))
         done(f"{format_count(rows.height, 'row')}; {ranker.describe()}")
-    if asked.generation.rules.min_new_share == AUTO:
+    if asked.generation.rules.min_new_share == AUTO and config.generation.rules.new_share:
         config = _limit_new_items(config, rows, ranker, text.labels[0].histories)
     served = _prepare_served(config, items, text, chain[0])
     bundle = Bundle(

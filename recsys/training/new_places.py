@@ -25,16 +25,18 @@ def limit_new_share(
     """Return the config with as many places for new items as cost next to nothing, and a line about them.
 
     Users took new items for some places of a list (`calibrate`). Lists get as many, or the largest number below that
-    costs at most 1 % of the metric on users whom the ranker did not learn from.
+    costs at most 1 % of the metric on users whom the ranker did not learn from. Where there are none, no place is kept.
 
     Args:
-        config: all settings, with the share that users took.
+        config: all settings, with the share that users took, above 0.
         rows: `TrainingRows`; those of the newest label window are measured.
         scores: (n_rows) float32, as a ranker scores them that has not seen their users.
         new: (n_items) bool, items that were new at the cutoff of the newest label window.
     """
     newest = rows["window"].to_numpy() == 0
     measured, order = rows.filter(newest), scores[newest]
+    if measured.is_empty():
+        return apply_settings(config, {NEW_SHARE: 0.0}), f"{NEW_SHARE} 0 (no held-out user says what places would cost)"
     n, metric_n = config.generation.n, config.evaluation.n
     groups = Groups(measured)
     means = [

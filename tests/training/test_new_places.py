@@ -41,7 +41,7 @@ def make_rows(new_are_taken: bool) -> tuple[pl.DataFrame, np.ndarray, np.ndarray
     return rows, scores, np.arange(OLD + NEW) >= OLD
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+@pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
 def test_places_that_cost_nothing_are_all_given(share):
     rows, scores, new = make_rows(new_are_taken=True)
     config = make_config(generation__rules__min_new_share=share, generation__n=10)
@@ -61,6 +61,15 @@ def test_places_that_cost_over_one_per_cent_are_not():
         "generation.rules.min_new_share 0 (0 places cost 0.0% of the metric, 1 place costs 6.4% of the metric, users "
         "took new items for 6; 20 held-out users)"
     )
+
+
+def test_no_place_is_kept_where_nobody_says_what_it_costs():
+    rows, scores, new = make_rows(new_are_taken=True)
+    older = rows["window"].to_numpy() == 1
+    config = make_config(generation__rules__min_new_share=0.5, generation__n=10)
+    chosen, line = limit_new_share(config, rows.filter(older), scores[older], new)
+    assert chosen.generation.rules.min_new_share == 0
+    assert "no held-out user" in line
 
 
 def test_lists_are_those_of_the_rule_where_the_metric_looks_further_than_the_list():
