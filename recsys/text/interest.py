@@ -114,12 +114,13 @@ class InterestModel:
         with seeded(seed, self.device):
             network, residuals = self._initialize(histories, embeddings, vectors or {}, start)
             terms = self._weigh_terms(texts, pool, start)
-            optimizer = self._make_optimizer(network, residuals)
+            used, words = self._pick_used_words(network)
+            optimizer = self._make_optimizer(network, residuals, words)
             loss = InterestLoss(
                 network,
                 self._to_device(embeddings),
                 residuals,
-                None if terms is None or network.words is None else TermSums(network.words, terms),
+                None if terms is None or words is None else TermSums(words, csr_array(terms[:, used])),
                 self._gather(network, vectors),
                 histories.ordered,
                 config,
@@ -129,10 +130,13 @@ class InterestModel:
                 loss.compute,
                 optimizer,
                 torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, config.last_learning_share, max(1, steps)),
-                [*network.parameters(), *([] if residuals is None else [residuals])],
+                [*network.parameters(), *(own for own in (residuals, words) if own is not None)],
                 _MAX_GRADIENT_NORM,
             )
             means = [_run_epoch(loop, sampler, user_batches, progress) for user_batches in sampler.draw_epochs(steps)]
+        if words is not None and network.words is not None:
+            with torch.no_grad():
+                network.words[self._to_device(used)] = words
         if means or (start and start.trained):
             self._network, self.trained = network.eval(), True
             if residuals is not None:
@@ -260,12 +264,23 @@ class InterestModel:
         network = network.to(self.device).train()
         return network, None if residuals is None else nn.Parameter(residuals.to(self.device, copy=True))
 
-    def _make_optimizer(self, network: InterestNetwork, residuals: nn.Parameter | None) -> torch.optim.Optimizer:
+    def _pick_used_words(self, network: InterestNetwork) -> tuple[NDArray[np.int64], nn.Parameter | None]:
+        """Return the buckets that have a weight, and their vectors to train; the others would only cost time."""
+        if self._bucket_weights is None or network.words is None:
+            return np.empty(0, dtype=np.int64), None
+        used = np.flatnonzero(self._bucket_weights > 0)
+        if not len(used):
+            return used, None
+        return used, nn.Parameter(network.words.detach()[self._to_device(used)])
+
+    def _make_optimizer(
+        self, network: InterestNetwork, residuals: nn.Parameter | None, words: nn.Parameter | None
+    ) -> torch.optim.Optimizer:
         config = self._config
         weights = [parameter for name, parameter in network.named_parameters() if name != "words"]
         groups: list[dict[str, object]] = [{"params": [*weights, *([] if residuals is None else [residuals])]}]
-        if network.words is not None:
-            groups.append({"params": [network.words], "lr": config.hashed_terms_learning_rate, "weight_decay": 0.0})
+        if words is not None:
+            groups.append({"params": [words], "lr": config.hashed_terms_learning_rate, "weight_decay": 0.0})
         return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
     def _weigh_terms(

@@ -1,6 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.torch import load_file
 from worlds import make_interactions, make_items
 
 from recsys.config import InterestConfig
@@ -70,6 +71,29 @@ def test_new_items_of_a_series_score_high_for_its_readers(model, world):
     without = InterestModel(8, InterestConfig(epochs=20, batch_size=8))
     without.fit(histories, vectors, 0, texts=texts)
     assert abs(margins(without, world).mean()) < 0.2
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_only_buckets_with_a_weight_are_trained(model, world, tmp_path, continued):
+    histories, vectors, texts = world
+    if continued:
+        config = InterestConfig(hashed_terms=256, epochs=20, batch_size=8)
+        start, model = model, InterestModel(8, config)
+        model.fit(histories, vectors, 1, texts=texts, start=start)
+    model.save(tmp_path / "model.safetensors")
+    state = load_file(tmp_path / "model.safetensors")
+    weighted = state["bucket_weights"].numpy() > 0
+    trained = np.abs(state["words"].numpy()).sum(axis=1) > 0
+    assert 0 < weighted.sum() < 256
+    np.testing.assert_array_equal(trained, weighted)
+
+
+def test_texts_without_a_shared_term_train_no_bucket(world):
+    histories, vectors, texts = world
+    alone = pl.Series([f"word{number}x" for number in range(len(texts))])
+    model = InterestModel(8, InterestConfig(hashed_terms=4096, epochs=2, batch_size=8))
+    assert model.fit(histories, vectors, 0, texts=alone)
+    assert np.isfinite(model.item_vectors(vectors)).all()
 
 
 def test_a_loaded_model_computes_its_term_vectors_again(model, world, tmp_path):
