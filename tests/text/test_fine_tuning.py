@@ -222,7 +222,7 @@ def test_same_seed_same_weights_and_the_callers_random_state_is_kept(encoder, fr
         {"adversarial": 0.5},
         {"augmentation": {"token_dropout": 0.2, "span_crop": 0.5}},
         {"event_weights": True},
-        {"method": "full", "learning_rate": 2e-4},
+        {"method": "full", "learning_rate": 2e-4, "epochs": 20},
         {"method": "lora", "learning_rate": 2e-3},
         {"method": "adalora", "learning_rate": 2e-3},
         {"max_negatives": 12},
