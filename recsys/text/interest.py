@@ -114,13 +114,14 @@ class InterestModel:
         with seeded(seed, self.device):
             network, residuals = self._initialize(histories, embeddings, vectors or {}, start)
             terms = self._weigh_terms(texts, pool, start)
-            used, words = self._pick_used_words(network)
+            sums = _make_term_sums(network, terms)
+            words = None if sums is None else sums.words
             optimizer = self._make_optimizer(network, residuals, words)
             loss = InterestLoss(
                 network,
                 self._to_device(embeddings),
                 residuals,
-                None if terms is None or words is None else TermSums(words, csr_array(terms[:, used])),
+                sums,
                 self._gather(network, vectors),
                 histories.ordered,
                 config,
@@ -134,9 +135,8 @@ class InterestModel:
                 _MAX_GRADIENT_NORM,
             )
             means = [_run_epoch(loop, sampler, user_batches, progress) for user_batches in sampler.draw_epochs(steps)]
-        if words is not None and network.words is not None:
-            with torch.no_grad():
-                network.words[self._to_device(used)] = words
+        if sums is not None:
+            sums.store()
         if means or (start and start.trained):
             self._network, self.trained = network.eval(), True
             if residuals is not None:
@@ -264,15 +264,6 @@ class InterestModel:
         network = network.to(self.device).train()
         return network, None if residuals is None else nn.Parameter(residuals.to(self.device, copy=True))
 
-    def _pick_used_words(self, network: InterestNetwork) -> tuple[NDArray[np.int64], nn.Parameter | None]:
-        """Return the buckets that have a weight, and their vectors to train; the others would only cost time."""
-        if self._bucket_weights is None or network.words is None:
-            return np.empty(0, dtype=np.int64), None
-        used = np.flatnonzero(self._bucket_weights > 0)
-        if not len(used):
-            return used, None
-        return used, nn.Parameter(network.words.detach()[self._to_device(used)])
-
     def _make_optimizer(
         self, network: InterestNetwork, residuals: nn.Parameter | None, words: nn.Parameter | None
     ) -> torch.optim.Optimizer:
@@ -322,6 +313,13 @@ class InterestModel:
 
     def _to_device(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _make_term_sums(network: InterestNetwork, terms: csr_array | None) -> TermSums | None:
+    """Return the sums of the items' terms to train; None if no item has a term with a weight."""
+    if network.words is None or terms is None or not terms.nnz:
+        return None
+    return TermSums(network.words, terms)
 
 
 def _run_epoch(

@@ -15,34 +15,45 @@ from recsys.text.towers import sum_rows
 
 
 class TermSums:
-    """Sums the vectors of the terms in items' texts.
+    """Sums the vectors of the terms in items' texts, and trains those of the buckets that occur.
 
     The vectors of all buckets take a hundred megabytes. On a processor a gradient of that size costs more time to
     allocate in each step than to compute, so `backward` overwrites one gradient; `words.grad` must not be kept.
 
     Args:
-        words: (n_buckets, size), the vectors of the buckets.
-        terms: (n_items, n_buckets) weighted terms.
+        vectors: (n_buckets, size), the vectors of all buckets, which `store` changes.
+        terms: (n_items, n_buckets) weighted terms, at least one.
+
+    Attributes:
+        words: (n_used, size), the vectors of the buckets that occur: to move the others would only cost time.
     """
 
-    def __init__(self, words: nn.Parameter, terms: csr_array) -> None:
-        self._words = words
-        self._terms = terms
+    def __init__(self, vectors: nn.Parameter, terms: csr_array) -> None:
+        self._vectors = vectors
+        used = np.unique(terms.indices)
+        self._rows = torch.from_numpy(used.astype(np.int64)).to(vectors.device)
+        self._terms = csr_array(terms[:, used])
+        self.words = nn.Parameter(vectors.detach()[self._rows])
         self._gradient: torch.Tensor | None = None
         self._chosen: tuple[NDArray[np.int64], csr_array, torch.Tensor] | None = None
 
+    def store(self) -> None:
+        """Write what was learned to the vectors of all buckets."""
+        with torch.no_grad():
+            self._vectors[self._rows] = self.words
+
     def sum(self, items: NDArray[np.int64]) -> torch.Tensor:
         """Return (n, size) sums of some items."""
-        if self._words.device.type != "cpu":
-            return sum_rows(self._words, self._terms[items])
+        if self.words.device.type != "cpu":
+            return sum_rows(self.words, self._terms[items])
         if self._gradient is None:
-            self._gradient = torch.zeros_like(self._words)
+            self._gradient = torch.zeros_like(self.words)
         # With the whole catalogue as negatives all steps have the same items.
         if self._chosen is None or not np.array_equal(self._chosen[0], items):
             terms = self._terms[items]
             self._chosen = items, terms, _transpose(terms)
         _, terms, transposed = self._chosen
-        sums: torch.Tensor = _Sum.apply(self._words, terms, transposed, self._gradient)  # type: ignore[no-untyped-call]
+        sums: torch.Tensor = _Sum.apply(self.words, terms, transposed, self._gradient)  # type: ignore[no-untyped-call]
         return sums
 
 
