@@ -10,7 +10,7 @@ from torch.nn import functional
 from recsys.text.dropout import drop
 
 # The name under which a model of transformers finds `attend` once it is registered.
-IMPLEMENTATION = "recsys"
+_NAME = "recsys"
 
 
 def attend(
@@ -69,9 +69,10 @@ def register_attention() -> str:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(IMPLEMENTATION, _attend_in_model)
-    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
-    return IMPLEMENTATION
+    AttentionInterface.register(_NAME, _attend_in_model)
+    # The encoder runs the layers itself; without this, a model's own forward pass would attend to padding.
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    return _NAME
 
 
 def _attend_in_model(
