@@ -38,9 +38,9 @@ def limit_new_share(
     if measured.is_empty():
         return apply_settings(config, {NEW_SHARE: 0.0}), f"{NEW_SHARE} 0 (no held-out user says what places would cost)"
     n, metric_n = config.generation.n, config.evaluation.n
-    groups = Groups(measured)
+    groups, candidates = Groups(measured), _list_candidates(measured)
     means = [
-        float(groups.measure(_keep_places(measured, order, new, places, n, metric_n), metric_n).mean())
+        float(groups.measure(_keep_places(candidates, order, new, places, n, metric_n), metric_n).mean())
         for places in range(round(config.generation.rules.new_share * n) + 1)
     ]
     lost = [(means[0] - mean) / max(means[0], 1e-12) for mean in means]
@@ -55,15 +55,19 @@ def _cost(places: int, lost: list[float]) -> str:
     return f"{format_count(places, 'place')} cost{'s' * (places == 1)} {max(lost[places], 0.0):.1%} of the metric"
 
 
+def _list_candidates(rows: pl.DataFrame) -> CandidateRows:
+    """Return the rows' candidates without their sources, which rules do not look at."""
+    items = rows["item_index"].to_numpy().astype(np.int32)
+    no_sources = np.empty((0, len(items)), dtype=np.uint16), np.empty((0, len(items)), dtype=np.float32)
+    return CandidateRows(find_starts(rows), items, *no_sources)
+
+
 def _keep_places(
-    rows: pl.DataFrame, scores: NDArray[np.float32], new: NDArray[np.bool_], places: int, n: int, metric_n: int
+    candidates: CandidateRows, scores: NDArray[np.float32], new: NDArray[np.bool_], places: int, n: int, metric_n: int
 ) -> NDArray[np.float32]:
     """Return (n_rows) float32 scores by which lists of n items have this many places for new items."""
     if not places:
         return scores
-    items = rows["item_index"].to_numpy().astype(np.int32)
-    no_sources = np.empty((0, len(items)), dtype=np.uint16), np.empty((0, len(items)), dtype=np.float32)
-    candidates = CandidateRows(find_starts(rows), items, *no_sources)
     nothing = np.zeros((len(new), 1), dtype=np.float32)
     rules = Rules(RulesConfig(min_new_share=places / n), {}, new, nothing[:, 0], nothing)
     best, _ = rules.choose(candidates, scores, n, max(n, metric_n))

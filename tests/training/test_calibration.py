@@ -161,6 +161,7 @@ def test_new_items_get_as_many_places_as_users_take_of_them(new, old, places):
     chosen, told = calibrate(config, models, histories, users, positives, allowed)
     assert chosen.generation.rules.new_share == chosen.generation.rules.min_new_share == places / 10
     limit = f"at most {places / 10:g}" if places else "0"
-    assert f"min_new_share {limit} ({new / (new + old):.1%} of what users took was new" in told[-1]
+    taken = f"{new / (new + old):.1%} of what users took was new"
+    assert f"generation.rules.min_new_share {limit} ({taken}" in told[-1]
     kept, _ = calibrate(left_to_the_data(), models, histories, users, positives, allowed)
     assert kept.generation.rules.min_new_share == 0

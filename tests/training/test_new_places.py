@@ -3,18 +3,19 @@
 import numpy as np
 import polars as pl
 import pytest
-from miniature import settings
+from miniature import change, settings
 
 from recsys.config import Config, parse_config
-from recsys.config.overrides import apply_settings
 from recsys.training.new_places import limit_new_share
 
 USERS, OLD, NEW = 20, 30, 10
 
 
-def make_config(**changes: float) -> Config:
-    return apply_settings(
-        parse_config(settings(), "test"), {path.replace("__", "."): value for path, value in changes.items()}
+def make_config(share: float, n: int) -> Config:
+    return change(
+        parse_config(settings(), "test"),
+        generation={"n": n, "rules": {"min_new_share": share}},
+        evaluation={"n": 10, "n_values": [10]},
     )
 
 
@@ -44,7 +45,7 @@ def make_rows(new_are_taken: bool) -> tuple[pl.DataFrame, np.ndarray, np.ndarray
 @pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
 def test_places_that_cost_nothing_are_all_given(share):
     rows, scores, new = make_rows(new_are_taken=True)
-    config = make_config(generation__rules__min_new_share=share, generation__n=10)
+    config = make_config(share, 10)
     chosen, line = limit_new_share(config, rows, scores, new)
     assert chosen.generation.rules.min_new_share == share
     assert "0.0% of the metric" in line
@@ -53,7 +54,7 @@ def test_places_that_cost_nothing_are_all_given(share):
 
 def test_places_that_cost_over_one_per_cent_are_not():
     rows, scores, new = make_rows(new_are_taken=False)
-    config = make_config(generation__rules__min_new_share=0.6, generation__n=10)
+    config = make_config(0.6, 10)
     chosen, line = limit_new_share(config, rows, scores, new)
     # All ten are right without new items, and the last place is worth 1 / log2(11) of the ideal 4.54: 6.4 %.
     assert chosen.generation.rules.min_new_share == 0
@@ -66,7 +67,7 @@ def test_places_that_cost_over_one_per_cent_are_not():
 def test_no_place_is_kept_where_nobody_says_what_it_costs():
     rows, scores, new = make_rows(new_are_taken=True)
     older = rows["window"].to_numpy() == 1
-    config = make_config(generation__rules__min_new_share=0.5, generation__n=10)
+    config = make_config(0.5, 10)
     chosen, line = limit_new_share(config, rows.filter(older), scores[older], new)
     assert chosen.generation.rules.min_new_share == 0
     assert "no held-out user" in line
@@ -74,6 +75,6 @@ def test_no_place_is_kept_where_nobody_says_what_it_costs():
 
 def test_lists_are_those_of_the_rule_where_the_metric_looks_further_than_the_list():
     rows, scores, new = make_rows(new_are_taken=True)
-    config = make_config(generation__rules__min_new_share=0.5, generation__n=4, evaluation__n=10)
+    config = make_config(0.5, 4)
     chosen, _ = limit_new_share(config, rows, scores, new)
     assert chosen.generation.rules.min_new_share == 0.5
