@@ -260,8 +260,8 @@ class InterestConfig(Section):
     batch_size: Count = 32
     """Batch size: number of users per batch."""
     targets: Count | None = 256
-    """Maximum number of next items to predict in a step, drawn at random from those of all its users; null: all. Without
-    an order, one prediction per user."""
+    """Maximum number of next items to predict in a step, drawn at random from those of all its users; null: all.
+    Without an order, one prediction per user."""
     negatives: Count | None = None
     """Number of items drawn per step as negatives; null: the whole catalogue, or 16,384 items where it has more."""
     event_weights: bool = False

@@ -26,7 +26,7 @@ from recsys.text.encoder import Progress
 from recsys.text.hashed_terms import count_hashed_terms, scale_terms, weigh_buckets
 from recsys.text.interest_network import InterestLoss, InterestNetwork, read_lengths
 from recsys.text.next_item_batches import NextItemBatch, NextItemSampler, look_up_items, select_spans, span_length
-from recsys.text.term_sums import TermSums
+from recsys.text.term_sums import TermSums, count_steps_per_update
 from recsys.text.towers import INITIAL_STD, HistorySpans
 from recsys.text.training.loop import TrainingLoop
 
@@ -114,9 +114,8 @@ class InterestModel:
         with seeded(seed, self.device):
             network, residuals = self._initialize(histories, embeddings, vectors or {}, start)
             terms = self._weigh_terms(texts, pool, start)
-            sums = _make_term_sums(network, terms)
-            words = None if sums is None else sums.words
-            optimizer = self._make_optimizer(network, residuals, words)
+            sums = _make_term_sums(network, terms, config, steps, continued=start is not None and start.trained)
+            optimizer = self._make_optimizer(network, residuals)
             loss = InterestLoss(
                 network,
                 self._to_device(embeddings),
@@ -131,8 +130,9 @@ class InterestModel:
                 loss.compute,
                 optimizer,
                 torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, config.last_learning_share, max(1, steps)),
-                [*network.parameters(), *(own for own in (residuals, words) if own is not None)],
+                [*network.parameters(), *(() if residuals is None else (residuals,))],
                 _MAX_GRADIENT_NORM,
+                after_update=None if sums is None else lambda _: sums.advance(),
             )
             means = [_run_epoch(loop, sampler, user_batches, progress) for user_batches in sampler.draw_epochs(steps)]
         if sums is not None:
@@ -264,15 +264,12 @@ class InterestModel:
         network = network.to(self.device).train()
         return network, None if residuals is None else nn.Parameter(residuals.to(self.device, copy=True))
 
-    def _make_optimizer(
-        self, network: InterestNetwork, residuals: nn.Parameter | None, words: nn.Parameter | None
-    ) -> torch.optim.Optimizer:
+    def _make_optimizer(self, network: InterestNetwork, residuals: nn.Parameter | None) -> torch.optim.Optimizer:
+        """Return the optimiser of all weights but the vectors of terms, which `TermSums` moves."""
         config = self._config
         weights = [parameter for name, parameter in network.named_parameters() if name != "words"]
-        groups: list[dict[str, object]] = [{"params": [*weights, *([] if residuals is None else [residuals])]}]
-        if words is not None:
-            groups.append({"params": [words], "lr": config.hashed_terms_learning_rate, "weight_decay": 0.0})
-        return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        weights += [] if residuals is None else [residuals]
+        return torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
     def _weigh_terms(
         self, texts: pl.Series | None, pool: NDArray[np.int64], start: InterestModel | None
@@ -315,11 +312,13 @@ class InterestModel:
         return torch.from_numpy(array).to(self.device)
 
 
-def _make_term_sums(network: InterestNetwork, terms: csr_array | None) -> TermSums | None:
+def _make_term_sums(
+    network: InterestNetwork, terms: csr_array | None, config: InterestConfig, steps: int, *, continued: bool
+) -> TermSums | None:
     """Return the sums of the items' terms to train; None if no item has a term with a weight."""
     if network.words is None or terms is None or not terms.nnz:
         return None
-    return TermSums(network.words, terms)
+    return TermSums(network.words, terms, config, steps, count_steps_per_update(steps, continued))
 
 
 def _run_epoch(
