@@ -45,10 +45,11 @@ def limit_new_share(
     ]
     lost = [(means[0] - mean) / max(means[0], 1e-12) for mean in means]
     places = max(number for number, loss in enumerate(lost) if loss <= _MOST_LOST)
-    line = f"{NEW_SHARE} {places / n:g} ({_cost(places, lost)}"
+    reasons = [_cost(number, lost) for number in (places, places + 1) if 0 < number < len(lost)]
     if places + 1 < len(lost):
-        line += f", {_cost(places + 1, lost)}, users took new items for {len(lost) - 1}"
-    return apply_settings(config, {NEW_SHARE: places / n}), f"{line}; {len(groups.totals):,} held-out users)"
+        reasons.append(f"users took new items for {len(lost) - 1}")
+    reason = f"{', '.join(reasons)}; {format_count(len(groups.totals), 'held-out user')}"
+    return apply_settings(config, {NEW_SHARE: places / n}), f"{NEW_SHARE} {places / n:g} ({reason})"
 
 
 def _cost(places: int, lost: list[float]) -> str:

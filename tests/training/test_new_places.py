@@ -59,7 +59,7 @@ def test_places_that_cost_over_one_per_cent_are_not():
     # All ten are right without new items, and the last place is worth 1 / log2(11) of the ideal 4.54: 6.4 %.
     assert chosen.generation.rules.min_new_share == 0
     assert line == (
-        "generation.rules.min_new_share 0 (0 places cost 0.0% of the metric, 1 place costs 6.4% of the metric, users "
+        "generation.rules.min_new_share 0 (1 place costs 6.4% of the metric, users "
         "took new items for 6; 20 held-out users)"
     )
 
