@@ -130,7 +130,7 @@ class InterestModel:
                 loss.compute,
                 optimizer,
                 torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, config.last_learning_share, max(1, steps)),
-                [*network.parameters(), *(() if residuals is None else (residuals,))],
+                optimizer.param_groups[0]["params"],
                 _MAX_GRADIENT_NORM,
                 after_update=None if sums is None else lambda _: sums.advance(),
             )

@@ -52,9 +52,6 @@ class TermSums:
         config: learning rates of the vectors.
         steps: how often `advance` will be called.
         steps_per_update: after how many of them the vectors move.
-
-    Attributes:
-        words: (n_used, size), the vectors of the buckets that occur.
     """
 
     def __init__(
@@ -64,9 +61,9 @@ class TermSums:
         used = np.unique(terms.indices)
         self._rows = torch.from_numpy(used.astype(np.int64)).to(vectors.device)
         self._terms = csr_array(terms[:, used])
-        self.words = nn.Parameter(vectors.detach()[self._rows])
-        self.words.grad = torch.zeros_like(self.words)
-        self._optimizer = torch.optim.AdamW([self.words], config.hashed_terms_learning_rate, weight_decay=0, fused=True)
+        self._words = nn.Parameter(vectors.detach()[self._rows])
+        self._words.grad = self._gradient = torch.zeros_like(self._words)
+        self._optimizer = torch.optim.Adam([self._words], config.hashed_terms_learning_rate, fused=True)
         self._scheduler = torch.optim.lr_scheduler.LinearLR(
             self._optimizer, 1.0, config.last_learning_share, max(1, -(-steps // steps_per_update))
         )
@@ -78,9 +75,9 @@ class TermSums:
         if self._chosen is None or not np.array_equal(self._chosen.items, items):
             self._collect()
             terms = self._terms[items]
-            self._chosen = _Chosen(items, terms, _transpose(terms) if self.words.device.type == "cpu" else None)
+            self._chosen = _Chosen(items, terms, _transpose(terms) if self._words.device.type == "cpu" else None)
         if self._chosen.sums is None:
-            self._chosen.sums = sum_rows(self.words.detach(), self._chosen.terms).requires_grad_()
+            self._chosen.sums = sum_rows(self._words.detach(), self._chosen.terms).requires_grad_()
         return self._chosen.sums
 
     def advance(self) -> None:
@@ -94,7 +91,7 @@ class TermSums:
         if self._pending:
             self._update()
         with torch.no_grad():
-            self._vectors[self._rows] = self.words
+            self._vectors[self._rows] = self._words
 
     def _update(self) -> None:
         self._collect()
@@ -113,15 +110,10 @@ class TermSums:
         if gradient is None:
             return
         if chosen.transposed is None:
-            sum_rows(self.words, chosen.terms).backward(gradient)  # type: ignore[no-untyped-call]
+            sum_rows(self._words, chosen.terms).backward(gradient)  # type: ignore[no-untyped-call]
         else:
             # Three times as fast on a processor as the gradient of an embedding bag.
             torch.addmm(self._gradient, chosen.transposed, gradient, out=self._gradient)
-
-    @property
-    def _gradient(self) -> torch.Tensor:
-        assert self.words.grad is not None
-        return self.words.grad
 
 
 def _transpose(terms: csr_array) -> torch.Tensor:
