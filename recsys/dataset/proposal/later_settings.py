@@ -202,7 +202,7 @@ def _propose_text(draft: Draft, items: ItemFacts) -> None:
         check = (
             f"The language of the texts {found} ({share:.0%} show it), but this checkpoint knows only English. If you "
             "can, set the folder or hub name of a BERT checkpoint for the language, such as "
-            f"{_CHECKPOINTS.get(language, _MULTILINGUAL)}."
+            f"{_CHECKPOINTS.get(language, _MULTILINGUAL)}. If you have none, text.own_bert trains one on the texts."
         )
         evidence = ""
     elif share < _MAIN_SHARE:

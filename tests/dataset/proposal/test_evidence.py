@@ -227,6 +227,7 @@ def test_chinese_titles_ask_for_an_encoder(data: Path) -> None:
     text = propose(["x"], "x", Decisions()).text
     assert "# CHECK The language of the texts seems to be Chinese" in text
     assert "bert-base-chinese" in text
+    assert "text.own_bert" in text.replace("\n# ", " ")
 
 
 def test_availability_and_the_time_of_joining(data: Path) -> None:
