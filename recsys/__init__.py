@@ -8,6 +8,7 @@ Names are loaded on first use, so `import recsys` costs milliseconds and does no
 """
 
 from importlib import import_module
+from os import environ as _environ
 from typing import TYPE_CHECKING
 
 __all__ = [
@@ -121,3 +122,10 @@ else:
     def __dir__() -> list[str]:
         """List the public names."""
         return sorted({*globals(), *__all__})
+
+
+# Threads of OpenMP (torch, LightGBM, implicit) that wait for others spin for a while before they sleep. If another
+# program keeps a processor busy, they spin until it lets the last thread run, and a training takes twice as long. With
+# few rounds it is as fast on an idle machine. GNU's library reads this when the first of them is imported.
+if "OMP_WAIT_POLICY" not in _environ:
+    _environ.setdefault("GOMP_SPINCOUNT", "1000")

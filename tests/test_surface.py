@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +37,18 @@ PUBLIC = [name for name in recsys.__all__ if name not in ("analysis", "plots")]
 FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(recsys, name))]
 CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(recsys, name))]
 NAMESPACES = {"analysis": analysis, "plots": plots}
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ids=["nothing set", "a count", "a policy"],
+)
+def test_waiting_threads_leave_the_processor_to_other_programs(given: dict[str, str], spins: str | None) -> None:
+    code = "import os, recsys; print(os.environ.get('GOMP_SPINCOUNT'))"
+    clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean | given, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(spins)
 
 
 def run_python(code: str) -> str:
