@@ -39,21 +39,10 @@ CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(recsys, name))]
 NAMESPACES = {"analysis": analysis, "plots": plots}
 
 
-@pytest.mark.parametrize(
-    ("given", "spins"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, None)],
-    ids=["nothing set", "a count", "a policy"],
-)
-def test_waiting_threads_leave_the_processor_to_other_programs(given: dict[str, str], spins: str | None) -> None:
-    code = "import os, recsys; print(os.environ.get('GOMP_SPINCOUNT'))"
-    clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    done = subprocess.run([sys.executable, "-c", code], env=clean | given, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(spins)
-
-
-def run_python(code: str) -> str:
+def run_python(code: str, environment: dict[str, str] | None = None) -> str:
     """Run code in a fresh interpreter and return what it printed."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT)
     return done.stdout.strip()
 
 
@@ -84,6 +73,18 @@ class TestImport:
     def test_star_import_gives_exactly_the_public_names(self) -> None:
         code = "from recsys import *; print(sorted(name for name in dir() if not name.startswith('_')))"
         assert run_python(code) == str(sorted(recsys.__all__))
+
+    @pytest.mark.parametrize(
+        ("given", "spins"),
+        [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, None)],
+        ids=["nothing set", "a count", "a policy"],
+    )
+    def test_waiting_threads_leave_the_processor_to_other_programs(
+        self, given: dict[str, str], spins: str | None
+    ) -> None:
+        clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+        code = "import os, recsys; print(os.environ.get('GOMP_SPINCOUNT'))"
+        assert run_python(code, clean | given) == str(spins)
 
 
 class TestNames:
